@@ -1,0 +1,104 @@
+"""What a backbone can do on people it never saw: ``python -m bench.backbones.figures [--weights FILE]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.backbones.distort import DISTORTIONS, Distortion
+from bench.backbones.embedded import EmbeddedBackbone, load_embedded, read_embedded
+from bench.backbones.train_embedded import HELD_OUT_IDENTITY, photos
+from bench.images import ImageBatch
+from bench.interfaces import generator
+from bench.metrics.distribution import fid
+from bench.metrics.identification import ranks, threshold
+from bench.progress import Bars, Progress
+from bench.records import Records
+
+STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
+GALLERY = 100
+PROMPTS = 64
+SET = 256
+
+
+def distorted(images: ImageBatch, distortion: Distortion, strength: float) -> ImageBatch:
+    """The images with one strength for all, from the same random state at every strength."""
+    level = torch.full((len(images),), strength)
+    return ImageBatch(distortion(images.pixels, level, generator(0, "figures")))
+
+
+def identification(backbone: EmbeddedBackbone, first: ImageBatch, second: ImageBatch) -> dict[str, float]:
+    """Finding a person among others from another photo, and verification at 1 % false matches."""
+    gallery, query = backbone.embed(first).double(), backbone.embed(second).double()
+    found: dict[str, float] = {"identity_top1_other_photo": _share(ranks(query, gallery) == 0)}
+    found["identity_verified_at_1pct_fmr"] = _share((query * gallery).sum(dim=1) > threshold(gallery, 0.01))
+    for name, distortion in DISTORTIONS.items():
+        claimed = backbone.embed(distorted(first, distortion, 0.5)).double()
+        found[f"identity_top1_same_photo_{name}_0.5"] = _share(ranks(claimed, gallery) == 0)
+    return found
+
+
+def retrieval(backbone: EmbeddedBackbone, images: ImageBatch, prompts: tuple[str, ...]) -> dict[str, float]:
+    """Finding an image by its prompt and a prompt by its image."""
+    pictured, written = backbone.prompt_embed(images).double(), backbone.text_embed(prompts).double()
+    return {
+        "prompt_to_image_top1": _share(ranks(written, pictured) == 0),
+        "image_to_prompt_top1": _share(ranks(pictured, written) == 0),
+    }
+
+
+def ranking(backbone: EmbeddedBackbone, images: ImageBatch) -> dict[str, float]:
+    """Share of (image, strength) pairs in which the stronger of two adjacent distortions is further away."""
+    found = {}
+    for name, distortion in DISTORTIONS.items():
+        far = torch.stack([backbone.distance(images, distorted(images, distortion, s)) for s in STRENGTHS])
+        found[f"perceptual_order_{name}"] = _share(far[1:] > far[:-1])
+    return found
+
+
+def spread(backbone: EmbeddedBackbone, real: ImageBatch, other: ImageBatch) -> dict[str, list[float]]:
+    """FID of one half of the people against the other half, distorted ever more (first value: not at all)."""
+    found = {}
+    for name, distortion in DISTORTIONS.items():
+        values = [fid(real, distorted(other, distortion, s), backbone) for s in (0.0, *STRENGTHS)]
+        found[f"fid_{name}"] = [round(v, 2) for v in values]
+    return found
+
+
+def figures(backbone: EmbeddedBackbone, progress: Progress) -> dict[str, Any]:
+    """All figures by name, on held-out identities."""
+    records = photos(HELD_OUT_IDENTITY, SET, 2, progress)
+    first, second = _half(records, 0), _half(records, 1)
+    named: dict[str, Any] = {"backbone": backbone.name, "gallery": GALLERY, "prompts": PROMPTS, "fid_images": SET // 2}
+    named |= identification(backbone, first.take(slice(GALLERY)), second.take(slice(GALLERY)))
+    named |= retrieval(backbone, first.take(slice(PROMPTS)), records.prompts[0 : 2 * PROMPTS : 2])
+    named |= ranking(backbone, first.take(slice(GALLERY)))
+    named |= spread(backbone, first.take(slice(SET // 2)), first.take(slice(SET // 2, SET)))
+    rising = {name: values == sorted(values) for name, values in named.items() if isinstance(values, list)}
+    return {**named, "fid_monotonic": all(rising.values())}
+
+
+def _half(records: Records, photo: int) -> ImageBatch:
+    return records.image_batch().take(slice(photo, None, 2))
+
+
+def _share(hits: Tensor) -> float:
+    return round(float(hits.double().mean()), 4)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.backbones.figures", description=__doc__)
+    parser.add_argument("--weights", type=Path, default=None, help="a trained file in place of the shipped one")
+    chosen = parser.parse_args()
+    backbone = read_embedded(chosen.weights) if chosen.weights else load_embedded()
+    print(json.dumps(figures(backbone, Bars()), indent=2))
+
+
+if __name__ == "__main__":
+    main()

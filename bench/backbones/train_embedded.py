@@ -1,0 +1,177 @@
+"""Trains the embedded backbone: ``python -m bench.backbones.train_embedded --out DIR``.
+
+Two contrastive losses share the image tower. Photos and their prompts attract each other (CLIP, Radford
+et al. 2021, arXiv:2103.00020), and so do photos of one person (supervised contrastive learning, Khosla
+et al. 2020, arXiv:2004.11362). Both see distorted photos, because what attacks recover is distorted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from bench.backbones.distort import augment
+from bench.backbones.towers import FEATURES, Towers, tokens
+from bench.data.portraits import Portraits
+from bench.interfaces import generator
+from bench.progress import Bars, Progress
+from bench.records import Records
+
+FIRST_IDENTITY = 2_000_000
+HELD_OUT_IDENTITY = 2_500_000
+TEMPERATURE = 0.1
+FITTED = 2048
+"""Photos to which the distribution features are fitted."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that shapes the weights.
+
+    Attributes:
+        steps: optimiser steps.
+        identities: people in the training set, numbered from 2,000,000.
+        photos: of each of them.
+        people: in a batch, with two photos each.
+        learning_rate: peak, of AdamW; linear warm-up, then cosine decay to zero.
+        seed: of initial weights, batches and distortions.
+    """
+
+    steps: int = 1000
+    identities: int = 2500
+    photos: int = 4
+    people: int = 64
+    learning_rate: float = 1.5e-3
+    seed: int = 0
+
+
+def photos(first: int, identities: int, per_identity: int, progress: Progress) -> Records:
+    """Training or held-out photos; identities follow one another."""
+    source = Portraits(Portraits.Params(start=first, photos_per_identity=per_identity))
+    return source.load(identities * per_identity, image_size=64, condition="canny", progress=progress)
+
+
+def identity_loss(embedded: Tensor, people: Tensor) -> Tensor:
+    """Supervised contrastive loss of unit-length embeddings ``(N, D)`` with labels ``(N,)``."""
+    logits = embedded @ embedded.T / TEMPERATURE
+    itself = torch.eye(len(people), dtype=torch.bool)
+    logits = logits.masked_fill(itself, -torch.inf)
+    positive = (people[:, None] == people[None]) & ~itself
+    likelihood = functional.log_softmax(logits, dim=1).masked_fill(~positive, 0.0)
+    return -(likelihood.sum(dim=1) / positive.sum(dim=1)).mean()
+
+
+def prompt_loss(pictured: Tensor, written: Tensor, words: Tensor, scale: Tensor) -> Tensor:
+    """Contrastive loss between images and prompts ``(N, D)``; equal prompts count as one."""
+    logits = pictured @ written.T * scale.clamp(max=math.log(100.0)).exp()
+    same = (words[:, None] == words[None]).all(dim=2).float()
+    target = same / same.sum(dim=1, keepdim=True)
+    forth = functional.cross_entropy(logits, target)
+    return 0.5 * (forth + functional.cross_entropy(logits.T, target))
+
+
+def fit_features(towers: Towers, images: Tensor, rng: torch.Generator) -> None:
+    """Set the projection to the principal components of standardised channel means.
+
+    Clean and distorted photos both count, so that the components also span how pictures go wrong.
+    """
+    moments = []
+    with torch.no_grad():
+        for part in torch.split(images, 128):
+            for pixels in (part, augment(part, rng)):
+                moments.append(towers.moments(towers.image.maps(pixels)))
+    table = torch.cat(moments).double()
+    mean, deviation = table.mean(dim=0), table.std(dim=0).clamp_min(1e-6)
+    _, _, components = torch.linalg.svd((table - mean) / deviation, full_matrices=False)
+    basis = components[:FEATURES]
+    # A singular vector's sign is arbitrary; fix it so that a training repeats to the last bit.
+    largest = basis.gather(1, basis.abs().argmax(dim=1, keepdim=True))
+    basis = basis * largest.sign()
+    towers.feature_mean.copy_(mean)
+    towers.feature_basis.copy_((basis / deviation).T)
+
+
+def train(recipe: Recipe, out: Path, *, minutes: float, progress: Progress) -> Path:
+    """Train and write ``embedded.safetensors`` (float16) and ``losses.jsonl`` to ``out``.
+
+    Args:
+        minutes: stop after this many, at whatever step; the log then says so. Time is no part of the
+            recipe, so a run that was stopped cannot be repeated.
+
+    Returns:
+        The weights' file.
+    """
+    from safetensors.torch import save_file
+
+    out.mkdir(parents=True, exist_ok=True)
+    records = photos(FIRST_IDENTITY, recipe.identities, recipe.photos, progress)
+    images = records.image_batch().pixels
+    words = tokens(records.prompts)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.seed)
+        towers = Towers()
+    rng = generator(recipe.seed, "embedded backbone")
+    optimiser = torch.optim.AdamW(towers.parameters(), lr=recipe.learning_rate, weight_decay=0.05)
+    warm_up = min(100, recipe.steps // 10 + 1)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser,
+        lambda step: min((step + 1) / warm_up, 0.5 * (1.0 + math.cos(math.pi * step / recipe.steps))),
+    )
+    began, done = time.monotonic(), 0
+    with (out / "losses.jsonl").open("w", encoding="utf-8") as log, progress.stage("backbone", recipe.steps) as advance:
+        log.write(json.dumps({"recipe": asdict(recipe), "data": records.content_hash()}) + "\n")
+        while done < recipe.steps and time.monotonic() - began < 60.0 * minutes:
+            people = torch.randperm(recipe.identities, generator=rng)[: recipe.people].repeat_interleave(2)
+            shots = torch.rand((recipe.people, recipe.photos), generator=rng).argsort(dim=1)[:, :2].flatten()
+            row = people * recipe.photos + shots
+            pixels = augment(images[row], rng)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                identity, pictured = towers.image.heads(towers.image.maps(pixels)[-1])
+                written = towers.text(words[row])
+            by_identity = identity_loss(identity, people)
+            by_prompt = prompt_loss(pictured, written, words[row], towers.scale)
+            optimiser.zero_grad(set_to_none=True)
+            torch.autograd.backward(by_identity + by_prompt)
+            torch.nn.utils.clip_grad_norm_(towers.parameters(), 1.0)
+            optimiser.step()
+            schedule.step()
+            if done % 20 == 0 or done == recipe.steps - 1:
+                values = {"step": done, "identity": by_identity.item(), "prompt": by_prompt.item()}
+                log.write(json.dumps(values | {"seconds": round(time.monotonic() - began, 1)}) + "\n")
+                log.flush()
+            done += 1
+            advance(1)
+        log.write(json.dumps({"steps": done, "complete": done == recipe.steps}) + "\n")
+    towers.half().float().eval()  # fit to the weights as they are stored
+    fit_features(towers, images[:FITTED], generator(recipe.seed, "distribution features"))
+    target = out / "embedded.safetensors"
+    state = {name: tensor.detach().half().contiguous() for name, tensor in towers.state_dict().items()}
+    save_file(state, target, metadata={"recipe": json.dumps(asdict(recipe)), "data": records.content_hash()})
+    return target
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m bench.backbones.train_embedded", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="folder for embedded.safetensors and losses.jsonl")
+    parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--identities", type=int, default=Recipe.identities)
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="give up on the remaining steps after this long"
+    )
+    chosen = parser.parse_args()
+    recipe = Recipe(steps=chosen.steps, identities=chosen.identities, seed=chosen.seed)
+    print(train(recipe, chosen.out, minutes=chosen.minutes, progress=Bars()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""The one family of errors whose message is shown to the user as it stands.
+
+Anything else that escapes is a bug and keeps its traceback. Exit codes follow the command line's
+contract: 0 done, 1 a check failed, 2 the request was wrong, 3 some cells failed.
+"""
+
+
+class BenchError(Exception):
+    """A problem with one clear sentence: what was wrong, where, and what to do."""
+
+    exit_code: int = 2
+
+
+class RequestError(BenchError):
+    """The request cannot be met: unknown name, impossible combination, unusable input."""
+
+
+class DataError(BenchError):
+    """A data set, transcript or model directory on disk is missing, malformed or damaged."""
+
+
+class NotGrantedError(BenchError):
+    """An attack read a channel that its threat model does not grant."""
+
+
+class NotApplicableError(BenchError):
+    """An attack and a victim do not fit; the cell is recorded as ``not_applicable``."""
+
+
+class CellFailedError(BenchError):
+    """One or more cells failed; their rows say why."""
+
+    exit_code = 3

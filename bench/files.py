@@ -1,0 +1,94 @@
+"""Writing and reading small files so that a crash or a full disk loses nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError, DataError
+
+
+class DiskFullError(BenchError):
+    """There is no room to write; what was there before is untouched."""
+
+    exit_code = 3
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a failed write into one sentence that names the place.
+
+    Raises:
+        DiskFullError: no space or quota left.
+        BenchError: the place cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(f"no space left while writing under {path}; free some and run again") from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+            raise BenchError(f"cannot write under {path}: {error.strerror}; choose another --results DIR") from error
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a file as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's content.
+
+    Raises:
+        DataError: missing or malformed.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: file is missing") from error
+    except (UnicodeDecodeError, ValueError) as error:
+        raise DataError(f"{path}: not valid JSON") from error
+
+
+def sha256_file(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def tree_manifest(root: Path) -> dict[str, str]:
+    """sha256 of every file below ``root`` by relative path."""
+    return {p.relative_to(root).as_posix(): sha256_file(p) for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def process_alive(pid: int) -> bool:
+    """Whether a process of this machine still runs."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def remove_tree(path: Path) -> None:
+    """Delete a directory if it is there."""
+    shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,406 @@
+"""The seams a plugin fills: data sets, defences, victims, attacks and metrics.
+
+Data flows one way: records, victim with defence, transcript, view, attack, claim, scores. Each class
+here is one arrow of that way and sees nothing of what lies behind it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.channels import Channel
+from bench.images import ImageBatch
+from bench.plugin import Plugin
+from bench.progress import Progress
+from bench.records import Records
+from bench.schedule import NoiseSchedule
+
+if TYPE_CHECKING:
+    from bench.backbones.base import BackboneSet
+    from bench.capture import Capture
+    from bench.threat import View
+
+
+class Dataset(Plugin, ABC):
+    """A source of records, deterministic in its parameters."""
+
+    has_own_conditions: ClassVar[bool] = False
+
+    @abstractmethod
+    def load(self, limit: int, *, image_size: int, condition: str, progress: Progress) -> Records:
+        """Up to ``limit`` records as ``image_size`` x ``image_size`` pixels.
+
+        Args:
+            condition: the extractor (``bench.data.conditions``) that makes hint images where the data
+                set has none of its own.
+
+        Raises:
+            DataError: the source is missing or malformed; the message names the file and line.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class ProtectContext:
+    """What a defence may use on the client when a tensor is about to leave it.
+
+    Attributes:
+        phase: ``"training"`` or ``"inference"`` (a deployed client protects there too).
+        timesteps: t of each sample, ``(B,)``.
+        schedule: the model's noising process.
+        empty_prompt: text-encoder states of the empty prompt, ``(1, L, D)``, a public constant.
+        record_ids: the client's own names of the records; never sent.
+        rng: the client's private randomness.
+    """
+
+    phase: str
+    timesteps: Tensor
+    schedule: NoiseSchedule
+    empty_prompt: Tensor
+    record_ids: Sequence[str]
+    rng: torch.Generator
+
+
+@dataclass(frozen=True)
+class Guarantee:
+    """A formal privacy statement, computed and not claimed.
+
+    Attributes:
+        epsilon: of (epsilon, delta)-differential privacy, over all releases of one unit.
+        delta: likewise.
+        unit: what two neighbouring inputs differ in.
+        sensitivity: the bound on that difference, with its norm.
+        releases: how many releases of one unit are composed.
+        voided_by: channels that, when they cross the wire too, void the statement.
+    """
+
+    epsilon: float
+    delta: float
+    unit: str
+    sensitivity: str
+    releases: int
+    voided_by: tuple[Channel, ...] = ()
+
+
+class Defense(Plugin):
+    """A change to what the client does or sends; every hook's default is the undefended behaviour."""
+
+    withheld: frozenset[Channel] = frozenset()  # channels it takes off the wire
+    stands_for: ClassVar[str] = ""  # a stack of others that this name is short for
+
+    def flat(self) -> tuple[Defense, ...]:
+        """The single defences this one is made of."""
+        return (self,)
+
+    def check(self, schedule: NoiseSchedule, channels: frozenset[Channel]) -> None:
+        """Refuse a victim on which the defence makes no sense.
+
+        Raises:
+            RequestError: with the reason.
+        """
+
+    def sample_timesteps(self, record_ids: Sequence[str], schedule: NoiseSchedule, rng: torch.Generator) -> Tensor:
+        """t of each record of a batch, ``(B,)`` int64 in [0, T). Undefended: uniform."""
+        return torch.randint(0, schedule.steps, (len(record_ids),), generator=rng)
+
+    def sample_noise(self, record_ids: Sequence[str], shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
+        """eps of a batch, float32. Undefended: standard normal, fresh for every release."""
+        return torch.randn(shape, generator=rng)
+
+    def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
+        """The tensor as it leaves the client; must be differentiable where the client trains."""
+        return tensor
+
+    def client_loss(self, private: Mapping[str, Tensor], sent: Mapping[Channel, Tensor]) -> Tensor | None:
+        """An extra loss for clients that train, or None."""
+        return None
+
+    def server_adapter(self, empty_prompt: Tensor) -> ServerAdapter | None:
+        """A module that the server applies to what it receives, and trains, or None."""
+        return None
+
+    def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
+        """The formal statement for ``releases`` releases of one record, or None."""
+        return None
+
+
+class CompositeDefense(Defense):
+    """A defence made of others; the one registered as ``compose`` builds every stack."""
+
+    parts: tuple[Defense, ...]
+
+    def flat(self) -> tuple[Defense, ...]:
+        return tuple(single for part in self.parts for single in part.flat())
+
+    @classmethod
+    @abstractmethod
+    def of(cls, parts: Sequence[Defense]) -> CompositeDefense:
+        """The stack of ``parts``, in order.
+
+        Raises:
+            RequestError: two of them cannot be stacked.
+        """
+
+
+class ServerAdapter(nn.Module):
+    """The server's counterpart of a defence; part of the server half, so trainable from the wire."""
+
+    def forward(self, channel: str, tensor: Tensor) -> Tensor:
+        """The received tensor as the server's networks should see it."""
+        return tensor
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How long and on what a victim trains.
+
+    Attributes:
+        epochs: passes over the private records.
+        batch_size: records a step.
+        learning_rate: of AdamW, for everything trainable.
+        seed: of every random choice in training.
+        device: torch device name.
+        dtype: ``fp32`` or ``bf16`` (autocast of the server half).
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    seed: int
+    device: str
+    dtype: str
+
+
+@dataclass(frozen=True, eq=False)
+class UtilityPlan:
+    """How the quality of a trained model is measured.
+
+    Attributes:
+        steps: sampling steps.
+        guidance: classifier-free guidance scale; 1 is none.
+        seed: of the sampling noise.
+        condition: extractor by which the hint is found again in the samples.
+    """
+
+    steps: int
+    guidance: float
+    seed: int
+    device: str
+    condition: str
+    backbones: BackboneSet
+    progress: Progress
+
+
+class PublicClient(ABC):
+    """The client half as an attacker can rebuild it: public weights, known defence, own randomness."""
+
+    @abstractmethod
+    def with_weights(self, parts: Mapping[str, Tensor]) -> PublicClient:
+        """The same with trained weights that crossed the wire."""
+
+    @abstractmethod
+    def simulator(self, records: Records) -> Simulator:
+        """Runs the client on the attacker's own records."""
+
+
+class Simulator(ABC):
+    """Makes releases of known records, for an attack to learn from."""
+
+    @abstractmethod
+    def emit(self, index: Sequence[int], rng: torch.Generator) -> Emission:
+        """What the client would send for the records at ``index``, with fresh randomness."""
+
+
+@dataclass(frozen=True, eq=False)
+class Emission:
+    """A simulated release together with the truth behind it (the attacker's own records).
+
+    Attributes:
+        sent: tensors by channel, rows aligned with the records.
+        image_latents: z0, ``(B, 4, h, w)``.
+        condition_latents: z_c, ``(B, 4, h, w)``: the autoencoder's latent of the condition image.
+    """
+
+    sent: Mapping[Channel, Tensor]
+    image_latents: Tensor
+    condition_latents: Tensor
+
+
+class Codec(ABC):
+    """The public autoencoder between images and latents."""
+
+    @abstractmethod
+    def encode(self, images: ImageBatch) -> Tensor:
+        """Mean latents, scaled, ``(N, 4, h, w)``."""
+
+    @abstractmethod
+    def decode(self, latents: Tensor) -> ImageBatch:
+        """Images of scaled latents."""
+
+
+@dataclass(frozen=True, eq=False)
+class Public:
+    """Everything an attacker knows apart from the wire.
+
+    Nothing in it may lead to the secrets, to the victim object or to its private records.
+
+    Attributes:
+        client: the public client half under the known defence, or None where the threat model denies it.
+        codec: the public autoencoder.
+        schedule: the public noising process.
+        stem: the frozen first convolution of the UNet (``nn.Conv2d``), or None.
+        defense: the defence object, or None where the threat model denies knowledge of it.
+        protocol: what kind of exchange this is.
+        auxiliary: records of the attacker's own.
+        device: where to compute.
+    """
+
+    client: PublicClient | None
+    codec: Codec
+    schedule: NoiseSchedule
+    stem: nn.Module | None
+    defense: Defense | None
+    protocol: str
+    auxiliary: Records
+    device: str
+
+    def without_weights(self) -> Public:
+        """The same for an attacker who does not know the client's public weights."""
+        return replace(self, client=None, stem=None)
+
+
+class Victim(Plugin, ABC):
+    """A distributed training pipeline that is attacked."""
+
+    protocols: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def channels(self, protocol: str) -> frozenset[Channel]:
+        """Everything that crosses the wire under ``protocol``."""
+
+    @abstractmethod
+    def train(
+        self, records: Records, defense: Defense, plan: TrainingPlan, *, protocol: str, out: Path, progress: Progress
+    ) -> Capture:
+        """Train on the private records; write transcript, secrets and trained model under ``out``."""
+
+    @abstractmethod
+    def public(self, defense: Defense | None, auxiliary: Records, *, protocol: str, device: str) -> Public:
+        """What an attacker can rebuild without the wire; shares no object with this victim."""
+
+    @abstractmethod
+    def utility(
+        self, capture: Capture, held_out: Records, defense: Defense, plan: UtilityPlan, *, protocol: str
+    ) -> Mapping[str, float]:
+        """Quality of the trained model on held-out records, by name."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Hash of the model this victim starts from: weights and configuration."""
+
+    def check(self, image_size: int) -> None:
+        """Refuse records of a size that the model cannot take.
+
+        Raises:
+            RequestError: with the reason.
+        """
+
+    def notes(self) -> Mapping[str, str]:
+        """Facts about the victim's model for ``bench describe``."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What an attack may spend.
+
+    Attributes:
+        iterations: optimiser steps.
+        batch_size: records a step.
+    """
+
+    iterations: int
+    batch_size: int
+
+
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """Pictures with, where known, the latents they were decoded from."""
+
+    images: ImageBatch
+    latents: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """What an attack says the secrets behind the view's target releases are, in their order.
+
+    Attributes:
+        estimates: by target: ``"image"``, ``"condition"``. A target left out is not claimed.
+        diagnostics: numbers the attack wants in its row, such as its final loss.
+    """
+
+    estimates: Mapping[str, Estimate]
+    diagnostics: Mapping[str, float] = field(default_factory=dict)
+
+
+class Attack(Plugin, ABC):
+    """Turns a view into a claim."""
+
+    requires: ClassVar[frozenset[Channel]] = frozenset()
+    adapts_to: ClassVar[tuple[str, ...]] = ()
+    uses_history: ClassVar[bool] = False  # wants the releases of every epoch in its view
+    default_budget: ClassVar[Budget] = Budget(iterations=0, batch_size=32)
+
+    @abstractmethod
+    def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
+        """Attack the view's targets.
+
+        Raises:
+            NotApplicableError: the view cannot support this attack; the message says why.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class ScoringContext:
+    """What metrics may compare against besides the truth of the record itself.
+
+    Attributes:
+        gallery: true pictures of the scored records, then distractors.
+        calibration: pictures of yet other records, for thresholds.
+        backbones: feature extractors, each with a name for the row.
+    """
+
+    gallery: ImageBatch
+    calibration: ImageBatch
+    backbones: BackboneSet
+
+
+class Metric(Plugin, ABC):
+    """Compares a claim with the truth, record by record."""
+
+    targets: ClassVar[frozenset[str]] = frozenset({"image", "condition"})
+    higher_is_closer: ClassVar[bool]  # closer to the truth: the attack did better
+
+    @abstractmethod
+    def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor | None:
+        """``(N,)`` float64, one value a record, or None where this claim cannot be scored so."""
+
+    def backbone(self, context: ScoringContext) -> str | None:
+        """Name of the feature extractor used, for the row."""
+        return None
+
+
+def generator(seed: int, *words: str) -> torch.Generator:
+    """A CPU generator of its own for each purpose, so that adding one draw shifts no other stream."""
+    state = np.random.SeedSequence([seed, *(int.from_bytes(w.encode(), "big") % 2**63 for w in words)])
+    rng = torch.Generator()
+    rng.manual_seed(int(state.generate_state(1, np.uint64)[0] >> np.uint64(1)))
+    return rng

@@ -1,0 +1,39 @@
+"""Share of recognisable reconstructions."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor
+
+from bench import plugin
+from bench.interfaces import Estimate, Metric, ScoringContext
+from bench.metrics.ssim import ssim
+from bench.plugin import Card
+
+
+class Success(Metric):
+    """1 where SSIM exceeds a threshold fixed beforehand; its mean is the attack success rate."""
+
+    name = "success"
+    card = Card(
+        summary="1 where SSIM > 0.3, the level from which reconstructions were called recognisable, else 0.",
+        source="He, Zhang, Lee, ACSAC 2019 (model inversion against collaborative inference)",
+        needs="images of at least 11x11 pixels",
+        cost="that of ssim",
+        notes="The threshold is a convention: read it beside ssim and the mean-image control.",
+    )
+    higher_is_closer = True
+
+    class Params(plugin.Params):
+        """Attributes: threshold: SSIM above which a record counts as recovered."""
+
+        threshold: float = Field(0.3, gt=-1.0, lt=1.0)
+
+    def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor:
+        """``(N,)`` float64, 0 or 1.
+
+        Raises:
+            BenchError: claim and truth differ in number or size, or are smaller than the window.
+        """
+        limit: float = self.params.threshold
+        return (ssim(self.name, claim, truth) > limit).double()

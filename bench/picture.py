@@ -1,0 +1,56 @@
+"""The picture beside a row: private records over reconstructions over controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.controls import NEAREST, ORACLE
+from bench.images import ImageBatch
+from bench.interfaces import Estimate
+
+COLUMNS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One target's pictures, aligned by record."""
+
+    target: str
+    truth: ImageBatch
+    claim: ImageBatch
+    controls: Mapping[str, Estimate]
+
+
+def save_picture(path: Path, panels: Sequence[Panel], title: str) -> None:
+    """Write a PNG: for each target the truth, the claim, the ceiling and the nearest auxiliary record."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    strips: list[tuple[str, ImageBatch]] = []
+    for panel in panels:
+        strips.append((f"private\n{panel.target}", panel.truth))
+        strips.append(("attack", panel.claim))
+        if ORACLE in panel.controls:
+            strips.append(("round trip\n(ceiling)", panel.controls[ORACLE].images))
+        strips.append(("nearest\nauxiliary", panel.controls[NEAREST].images))
+    columns = min(COLUMNS, len(panels[0].truth))
+    figure, axes = pyplot.subplots(
+        len(strips), columns, figsize=(columns * 0.9 + 1.2, len(strips) * 0.95 + 0.5), squeeze=False
+    )
+    for row, (label, images) in enumerate(strips):
+        for column in range(columns):
+            axis = axes[row][column]
+            axis.imshow(images.pixels[column].permute(1, 2, 0).numpy(), interpolation="nearest")
+            axis.set_xticks([])
+            axis.set_yticks([])
+        axes[row][0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+    figure.suptitle(title, fontsize=10)
+    figure.tight_layout(pad=0.3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Fixed metadata: the same pictures give the same bytes.
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    pyplot.close(figure)

@@ -1,0 +1,91 @@
+"""Private training examples, held as one batch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from bench.errors import DataError
+from bench.images import ImageBatch
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """Records of one image size.
+
+    Attributes:
+        ids: unique name of each record within its data set.
+        images: ``(N, 3, H, W)`` uint8.
+        conditions: hint images, ``(N, 3, H, W)`` uint8.
+        prompts: one caption a record.
+        identities: who or what is shown, where the data set knows it; records of one identity never
+            fall into two splits.
+        attributes: labels by name, such as ``{"hair": "red"}``; empty where there are none.
+    """
+
+    ids: tuple[str, ...]
+    images: Tensor
+    conditions: Tensor
+    prompts: tuple[str, ...]
+    identities: tuple[str | None, ...]
+    attributes: tuple[Mapping[str, str], ...]
+
+    def __post_init__(self) -> None:
+        n = len(self.ids)
+        lengths = {
+            "images": len(self.images),
+            "conditions": len(self.conditions),
+            "prompts": len(self.prompts),
+            "identities": len(self.identities),
+            "attributes": len(self.attributes),
+        }
+        for field, length in lengths.items():
+            if length != n:
+                raise DataError(f"records: {n} ids but {length} {field}")
+        if len(set(self.ids)) != n:
+            raise DataError("records: ids are not unique")
+        for field in ("images", "conditions"):
+            tensor: Tensor = getattr(self, field)
+            if tensor.dtype != torch.uint8 or tensor.ndim != 4 or tensor.shape[1] != 3:
+                raise DataError(
+                    f"records: {field} must be (N, 3, H, W) uint8, got {tuple(tensor.shape)} {tensor.dtype}"
+                )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def select(self, index: Sequence[int]) -> Records:
+        """The records at ``index``, in that order."""
+        rows = torch.as_tensor(list(index), dtype=torch.long)
+        return replace(
+            self,
+            ids=tuple(self.ids[i] for i in index),
+            images=self.images[rows],
+            conditions=self.conditions[rows],
+            prompts=tuple(self.prompts[i] for i in index),
+            identities=tuple(self.identities[i] for i in index),
+            attributes=tuple(self.attributes[i] for i in index),
+        )
+
+    def image_batch(self) -> ImageBatch:
+        """Private images, ``(N, 3, H, W)`` in [0, 1]."""
+        return ImageBatch.from_uint8(self.images)
+
+    def condition_batch(self) -> ImageBatch:
+        """Hint images, ``(N, 3, H, W)`` in [0, 1]."""
+        return ImageBatch.from_uint8(self.conditions)
+
+    def content_hash(self) -> str:
+        """sha256 over everything the records hold."""
+        digest = hashlib.sha256()
+        words = [self.ids, self.prompts, self.identities, [dict(sorted(a.items())) for a in self.attributes]]
+        digest.update(json.dumps(words, sort_keys=True, separators=(",", ":")).encode())
+        for tensor in (self.images, self.conditions):
+            digest.update(str(tuple(tensor.shape)).encode())
+            digest.update(tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()

@@ -1,0 +1,281 @@
+"""Runs one cell from end to end: capture, view, attack, scores, row."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.capture import Capture
+from bench.controls import controls
+from bench.errors import BenchError, NotApplicableError, RequestError
+from bench.files import DiskFullError, disk_errors, read_json, write_text
+from bench.images import ImageBatch
+from bench.interfaces import Budget, Claim, Estimate, ScoringContext, TrainingPlan, UtilityPlan, generator
+from bench.ledger import Ledger
+from bench.picture import Panel, save_picture
+from bench.planning import Job
+from bench.progress import Progress
+from bench.records import Records
+from bench.rows import Outcome, Value, make_rows
+from bench.scoring import MetricScore, flags, score_target
+from bench.store import CaptureStore
+from bench.threat import View
+from bench.transcript import Release, Transcript
+
+TARGETS = ("image", "condition")
+
+
+@dataclass(frozen=True, eq=False)
+class CellResult:
+    """What a user gets back.
+
+    Attributes:
+        reused: whether the capture was there already.
+        picture: the file, where there is something to show.
+    """
+
+    rows: list[dict[str, Value]]
+    scores: Mapping[str, list[MetricScore]]
+    utility: Mapping[str, float]
+    reused: bool
+    picture: Path | None
+
+    @property
+    def status(self) -> str:
+        """The cell's status: that of its rows, ``ok`` if any is."""
+        states = [str(row["status"]) for row in self.rows]
+        return "ok" if "ok" in states else states[0]
+
+
+class Runner:
+    """Runs jobs and writes what comes of them under one results directory."""
+
+    def __init__(self, results: Path, progress: Progress) -> None:
+        self.results = results
+        self._progress = progress
+        self._store = CaptureStore(results)
+        self._ledger = Ledger(results, progress)
+
+    def run(self, job: Job, *, fresh: bool = False) -> CellResult:
+        """Run one cell.
+
+        An attack that does not apply or raises still gives rows, with the status and the reason. Wrong
+        requests, unusable data and a full disk are raised before or instead of that.
+        """
+        capture, reused = self._store.get(
+            job.cell.capture, lambda out: self._train(job, out), fresh=fresh, progress=self._progress
+        )
+        utility = self._utility(job, capture, fresh)
+        targets = choose_targets(capture.transcript, job)
+        attempt = self._attack(job, capture, targets)
+        outcome, panels = self._score(job, capture, targets, attempt, utility)
+        rows = make_rows(
+            job.cell,
+            outcome,
+            split_hash=job.splits.manifest_hash(),
+            targets=TARGETS,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        values = (
+            (target, score.metric, i, float(v))
+            for target, scores in outcome.scores.items()
+            for score in scores
+            for i, v in enumerate(score.values)
+        )
+        self._ledger.write(job.cell.cell_id, job.cell.capture.content_hash()[:16], job.cell.canonical(), rows, values)
+        picture = self._picture(job, panels)
+        return CellResult(rows, {t: list(s) for t, s in outcome.scores.items()}, utility, reused, picture)
+
+    def _train(self, job: Job, out: Path) -> Capture:
+        spec = job.cell.capture
+        plan = TrainingPlan(
+            epochs=spec.training.epochs,
+            batch_size=spec.training.batch_size,
+            learning_rate=spec.training.learning_rate,
+            seed=spec.seed,
+            device=spec.device,
+            dtype=spec.training.dtype,
+        )
+        return job.new_victim().train(
+            job.splits.victim, job.new_defense(), plan, protocol=spec.protocol, out=out, progress=self._progress
+        )
+
+    def _utility(self, job: Job, capture: Capture, fresh: bool) -> Mapping[str, float]:
+        """Quality of the trained model; kept beside the captures, since every attack on one shares it."""
+        cell = job.cell
+        key = f"{cell.capture.content_hash()[:16]}-{cell.utility.content_hash()[:8]}"
+        file = self.results / "utility" / f"{key}.json"
+        expected = {"backbones": list(cell.backbones)}
+        if file.exists() and not fresh:
+            try:
+                stored: dict[str, Any] = read_json(file)
+                if stored["backbones"] == expected["backbones"]:
+                    return {str(k): float(v) for k, v in stored["utility"].items()}
+            except (BenchError, KeyError, TypeError, ValueError, AttributeError):
+                self._progress.note(f"damaged {file.name}; measuring utility anew")
+        plan = UtilityPlan(
+            steps=cell.utility.steps,
+            guidance=cell.utility.guidance,
+            seed=cell.utility.seed,
+            device=cell.capture.device,
+            condition=cell.capture.data.condition,
+            backbones=job.backbones,
+            progress=self._progress,
+        )
+        utility = job.new_victim().utility(
+            capture, job.splits.evaluation, job.new_defense(), plan, protocol=cell.capture.protocol
+        )
+        with disk_errors(file):
+            write_text(file, json.dumps({**expected, "utility": dict(utility)}, indent=1))
+        return utility
+
+    def _attack(self, job: Job, capture: Capture, targets: list[Release]) -> _Attempt:
+        """Project the view, and let the attack at it."""
+        cell, attack = job.cell, job.attack
+        public = job.new_victim().public(
+            job.new_defense() if cell.threat.defense_known else None,
+            _auxiliary(job),
+            protocol=cell.capture.protocol,
+            device=cell.capture.device,
+        )
+        if not cell.threat.weights_known:
+            public = public.without_weights()
+        view = cell.threat.project(capture.transcript, public, targets, history=attack.uses_history)
+        missing = sorted(attack.requires - view.channels)
+        start = time.perf_counter()
+        try:
+            if not targets:
+                raise NotApplicableError("no record of its own is behind any message of this wire")
+            if missing:
+                raise NotApplicableError(f"{attack.name} requires {', '.join(missing)}, which is not in view")
+            claim = attack.run(
+                view,
+                rng=generator(cell.capture.seed, "attack", attack.name),
+                budget=Budget(iterations=cell.attack.iterations, batch_size=cell.attack.batch_size),
+                progress=self._progress,
+            )
+            _check_claim(claim, len(targets))
+        except NotApplicableError as error:
+            return _Attempt(view, None, "not_applicable", str(error), 0.0)
+        except (DiskFullError, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            return _Attempt(view, None, "failed", reason, time.perf_counter() - start)
+        return _Attempt(view, claim, "ok", "", time.perf_counter() - start)
+
+    def _score(
+        self, job: Job, capture: Capture, targets: list[Release], attempt: _Attempt, utility: Mapping[str, float]
+    ) -> tuple[Outcome, list[Panel]]:
+        """Unseal the truth and compare; the attack is over by now."""
+        scores: dict[str, list[MetricScore]] = {}
+        found: dict[str, list[str]] = {}
+        panels: list[Panel] = []
+        gallery = 0
+        if attempt.claim is not None:
+            _, truth = capture.secrets.truth(targets)
+            distractors = job.splits.evaluation.image_batch()
+            gallery = len(targets) + len(distractors)
+            context = ScoringContext(
+                gallery=ImageBatch.cat([truth["image"].images, distractors]),
+                calibration=job.splits.calibration.image_batch(),
+                backbones=job.backbones,
+            )
+            with self._progress.stage("scoring", len(attempt.claim.estimates)) as advance:
+                for target, claimed in attempt.claim.estimates.items():
+                    held = controls(
+                        target,
+                        truth[target],
+                        job.splits.auxiliary,
+                        attempt.view.public.codec,
+                        seed=job.cell.capture.seed,
+                    )
+                    scores[target] = score_target(
+                        target, claimed, truth[target], held, job.metrics, context, seed=job.cell.capture.seed
+                    )
+                    found[target] = flags(scores[target], attempt.claim.diagnostics, capture.costs.losses)
+                    panels.append(Panel(target, truth[target].images, claimed.images, held))
+                    advance(1)
+        defense = job.new_defense()
+        epochs = job.cell.capture.training.epochs
+        outcome = Outcome(
+            status=attempt.status,
+            reason=attempt.reason,
+            sent=frozenset(capture.transcript.channels()),
+            granted=frozenset(attempt.view.channels),
+            read=frozenset(attempt.view.channels_read),
+            scores=scores,
+            flags=found,
+            diagnostics={} if attempt.claim is None else attempt.claim.diagnostics,
+            utility=utility,
+            costs=capture.costs,
+            attack_seconds=attempt.seconds,
+            guarantee=defense.guarantee(epochs, attempt.view.public.schedule),
+            n=len(targets),
+            gallery=gallery,
+            target_epoch=targets[0].epoch if targets else None,
+        )
+        return outcome, panels
+
+    def _picture(self, job: Job, panels: list[Panel]) -> Path | None:
+        if not panels:
+            return None
+        path = self.results / "pictures" / f"{job.cell.cell_id}.png"
+        with disk_errors(path):
+            title = f"{job.cell.attack.attack.label} against {'+'.join(d.label for d in job.cell.capture.defense)}"
+            save_picture(path, panels, title)
+        return path
+
+
+@dataclass(frozen=True, eq=False)
+class _Attempt:
+    """What the attack left: the view it had, and a claim or a reason."""
+
+    view: View
+    claim: Claim | None
+    status: str
+    reason: str
+    seconds: float
+
+
+def choose_targets(transcript: Transcript, job: Job) -> list[Release]:
+    """The releases to be claimed: a draw from one epoch, where each record appears once.
+
+    Chosen from the transcript and the seed alone, never from the secrets.
+
+    Raises:
+        RequestError: the transcript has no such epoch.
+    """
+    spec = job.cell.attack
+    epochs = transcript.epochs()
+    if not epochs:
+        return []
+    try:
+        epoch = epochs[spec.epoch]
+    except IndexError as error:
+        raise RequestError(f"epoch {spec.epoch}: the transcript has epochs 0 to {epochs[-1]}") from error
+    releases = transcript.releases(epoch)
+    order = torch.randperm(len(releases), generator=generator(job.cell.capture.seed, "targets")).tolist()
+    return sorted(releases[i] for i in order[: spec.targets])
+
+
+def _auxiliary(job: Job) -> Records:
+    limit = job.cell.threat.auxiliary
+    records = job.splits.auxiliary
+    return records if limit is None else records.select(range(min(limit, len(records))))
+
+
+def _check_claim(claim: Claim, count: int) -> None:
+    """Refuse a claim that does not fit its targets; a plugin's mistake becomes the cell's reason."""
+    for target, estimate in claim.estimates.items():
+        if target not in TARGETS:
+            raise BenchError(f"claims an unknown target {target!r}; known: {', '.join(TARGETS)}")
+        if not isinstance(estimate, Estimate) or len(estimate.images) != count:
+            raise BenchError(f"claims {len(estimate.images)} {target}s for {count} releases")

@@ -1,0 +1,104 @@
+"""Holds a claim against the truth, between its controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bench.controls import BLIND, NEAREST, ORACLE
+from bench.interfaces import Estimate, Metric, ScoringContext
+from bench.stats import mean_interval, normalised
+
+
+@dataclass(frozen=True, eq=False)
+class MetricScore:
+    """One metric of one target.
+
+    Attributes:
+        values: the attack's score of each record, ``(N,)``.
+        low, high: 95 % bootstrap interval of the mean.
+        controls: each control's mean.
+        floor: the better of the blind controls; ceiling: the oracle's, NaN where there is none.
+        normalised: 0 at the floor, 1 at the ceiling.
+    """
+
+    metric: str
+    higher_is_closer: bool
+    values: Tensor
+    mean: float
+    low: float
+    high: float
+    controls: Mapping[str, float]
+    floor: float
+    ceiling: float
+    normalised: float
+    backbone: str | None
+
+
+def score_target(
+    target: str,
+    claim: Estimate,
+    truth: Estimate,
+    controls: Mapping[str, Estimate],
+    metrics: Sequence[Metric],
+    context: ScoringContext,
+    *,
+    seed: int,
+) -> list[MetricScore]:
+    """Every metric that applies to the target and to what is claimed."""
+    scores = []
+    for metric in metrics:
+        if target not in metric.targets:
+            continue
+        values = metric.score(claim, truth, context)
+        if values is None:
+            continue
+        means = {
+            name: float(found.mean())
+            for name, estimate in controls.items()
+            if (found := metric.score(estimate, truth, context)) is not None
+        }
+        best = max if metric.higher_is_closer else min
+        blind = [means[name] for name in BLIND if name in means]
+        floor = best(blind) if blind else float("nan")
+        ceiling = means.get(ORACLE, float("nan"))
+        interval = mean_interval(values.numpy(), clusters=None, seed=seed)
+        scores.append(
+            MetricScore(
+                metric=metric.name,
+                higher_is_closer=metric.higher_is_closer,
+                values=values,
+                mean=interval.mean,
+                low=interval.low,
+                high=interval.high,
+                controls=means,
+                floor=floor,
+                ceiling=ceiling,
+                normalised=normalised(interval.mean, floor, ceiling),
+                backbone=metric.backbone(context),
+            )
+        )
+    return scores
+
+
+def flags(scores: Sequence[MetricScore], diagnostics: Mapping[str, float], losses: Sequence[float]) -> list[str]:
+    """Reasons to doubt a row (DESIGN 5.5), found by machine.
+
+    ``floor-overlap``: on SSIM the interval reaches the floor. ``below-nearest``: it does not beat a look-up in
+    public data. ``attack-loss-rose``, ``victim-loss-rose``: training did not help.
+    """
+    found = []
+    for score in scores:
+        if score.metric == "ssim":
+            if score.low <= score.floor:
+                found.append("floor-overlap")
+            elif score.low <= score.controls.get(NEAREST, float("-inf")):
+                found.append("below-nearest")
+    if diagnostics.get("attack_loss_last", 0.0) > diagnostics.get("attack_loss_first", float("inf")):
+        found.append("attack-loss-rose")
+    tenth = len(losses) // 10
+    if tenth and sum(losses[-tenth:]) > sum(losses[:tenth]):
+        found.append("victim-loss-rose")
+    return found

@@ -1,0 +1,168 @@
+"""What a cell is: frozen, typed, with one canonical form and one hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench.errors import RequestError
+from bench.threat import ThreatModel
+
+SCHEMA_VERSION = 1
+
+
+class Frozen(BaseModel):
+    """Immutable, refusing unknown fields, with a canonical JSON form."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def canonical(self) -> str:
+        """JSON with sorted keys and no blanks: equal specs give equal text."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    def content_hash(self) -> str:
+        """sha256 of the canonical form, 64 hex digits."""
+        return hashlib.sha256(self.canonical().encode()).hexdigest()
+
+
+class PluginSpec(Frozen):
+    """A plugin with all its parameters resolved.
+
+    Attributes:
+        label: ``name:key=value,…`` with the parameters that differ from their defaults.
+        code: hash of its source, so that a changed plugin is not served from a cache.
+    """
+
+    name: str
+    params: dict[str, Any] = {}
+    label: str = ""
+    code: str = ""
+
+
+class SplitSizes(Frozen):
+    """How many records each disjoint part gets.
+
+    Attributes:
+        victim: the client's private records.
+        auxiliary: records of the attacker's own.
+        calibration: for thresholds.
+        evaluation: held out for the trained model's utility, and distractors of the gallery.
+    """
+
+    victim: int = Field(default=192, ge=2)
+    auxiliary: int = Field(default=384, ge=2)
+    calibration: int = Field(default=64, ge=8)
+    evaluation: int = Field(default=64, ge=2)
+
+    def total(self) -> int:
+        """Records needed for all parts."""
+        return self.victim + self.auxiliary + self.calibration + self.evaluation
+
+
+class DataSpec(Frozen):
+    """The data set, and how its records are made and divided."""
+
+    dataset: PluginSpec
+    condition: str = "canny"
+    image_size: int = Field(default=64, ge=16)
+    splits: SplitSizes = SplitSizes()
+
+
+class TrainSpec(Frozen):
+    """How the victim trains."""
+
+    epochs: int = Field(default=6, ge=1)
+    batch_size: int = Field(default=8, ge=1)
+    learning_rate: float = Field(default=5e-4, gt=0)
+    dtype: Literal["fp32", "bf16"] = "fp32"
+
+
+class UtilitySpec(Frozen):
+    """How the trained model's quality is measured."""
+
+    steps: int = Field(default=15, ge=1)
+    guidance: float = Field(default=2.0, ge=1.0)
+    seed: int = 0
+
+
+class AttackSpec(Frozen):
+    """The attack, what it may spend, and what it is aimed at.
+
+    Attributes:
+        targets: how many releases of the attacked epoch are claimed and scored.
+        epoch: which epoch of the transcript is attacked; -1 is the last.
+    """
+
+    attack: PluginSpec
+    iterations: int = Field(ge=0)
+    batch_size: int = Field(default=32, ge=1)
+    targets: int = Field(default=64, ge=2)
+    epoch: int = -1
+
+
+class CaptureSpec(Frozen):
+    """Everything that shapes a capture: transcript, secrets and trained model."""
+
+    schema_version: int = SCHEMA_VERSION
+    victim: PluginSpec
+    protocol: str
+    model: str
+    model_hash: str
+    defense: tuple[PluginSpec, ...]
+    data: DataSpec
+    data_hash: str
+    training: TrainSpec
+    seed: int
+    device: str
+    versions: dict[str, str]
+
+
+class CellSpec(Frozen):
+    """One cell: victim x protocol x defence x attack x threat model x data x model x seed."""
+
+    capture: CaptureSpec
+    attack: AttackSpec
+    threat: ThreatModel
+    utility: UtilitySpec
+    backbones: tuple[str, ...]
+    metrics: tuple[PluginSpec, ...]
+
+    @property
+    def cell_id(self) -> str:
+        """The first 16 hex digits of the content hash."""
+        return self.content_hash()[:16]
+
+
+def parse_plugin(text: str) -> tuple[str, dict[str, Any]]:
+    """``name`` or ``name:key=value,key=value``; values are read as JSON where they can be, else as text.
+
+    Raises:
+        RequestError: a part has no ``=`` or the name is empty.
+    """
+    name, _, rest = text.strip().partition(":")
+    if not name:
+        raise RequestError(f"{text!r}: a plugin name is missing")
+    values: dict[str, Any] = {}
+    for part in filter(None, (p.strip() for p in rest.split(","))):
+        key, equals, value = part.partition("=")
+        if not equals or not key.strip():
+            raise RequestError(f"{text!r}: {part!r} must be key=value")
+        if key.strip() in values:
+            raise RequestError(f"{text!r}: {key.strip()!r} is given twice")
+        try:
+            values[key.strip()] = json.loads(value)
+        except json.JSONDecodeError:
+            values[key.strip()] = value.strip()
+    return name, values
+
+
+def parse_stack(text: str) -> list[tuple[str, dict[str, Any]]]:
+    """``a+b:key=value`` as a list of plugins.
+
+    Raises:
+        RequestError: as ``parse_plugin``.
+    """
+    return [parse_plugin(part) for part in text.split("+")]

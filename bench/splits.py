@@ -1,0 +1,87 @@
+"""Divides records into parts that share no record and no identity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import torch
+
+from bench.errors import DataError
+from bench.interfaces import generator
+from bench.records import Records
+from bench.spec import SplitSizes
+
+PARTS = ("victim", "auxiliary", "calibration", "evaluation")
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The four parts; disjoint by record and by identity."""
+
+    victim: Records
+    auxiliary: Records
+    calibration: Records
+    evaluation: Records
+
+    def manifest(self) -> dict[str, list[str]]:
+        """Record ids by part."""
+        return {part: list(getattr(self, part).ids) for part in PARTS}
+
+    def manifest_hash(self) -> str:
+        """sha256 of the manifest; stands in the row."""
+        return hashlib.sha256(json.dumps(self.manifest(), sort_keys=True).encode()).hexdigest()
+
+    def content_hash(self) -> str:
+        """sha256 over the content of every part."""
+        return hashlib.sha256("".join(getattr(self, p).content_hash() for p in PARTS).encode()).hexdigest()
+
+
+def divide(records: Records, sizes: SplitSizes) -> Splits:
+    """Deal whole identities out to the parts until each has its size.
+
+    The order is drawn from a fixed seed: the split belongs to the data, not to a run's seed, so that
+    seeds differ in training and attack alone. A record without identity is its own.
+
+    Raises:
+        DataError: too few records or identities; says how many there are and what would fit.
+    """
+    groups: dict[str, list[int]] = {}
+    for i, identity in enumerate(records.identities):
+        groups.setdefault(f"record {i}" if identity is None else f"identity {identity}", []).append(i)
+    names = sorted(groups)
+    order = torch.randperm(len(names), generator=generator(0, "splits")).tolist()
+    # The smallest part is filled first, so that one large identity cannot starve it.
+    wanted = sorted(((getattr(sizes, part), part) for part in PARTS))
+    dealt: dict[str, list[int]] = {part: [] for part in PARTS}
+    queue = [groups[names[i]] for i in order]
+    for size, part in wanted:
+        while queue and len(dealt[part]) < size:
+            dealt[part] += queue.pop()
+        if len(dealt[part]) < size:
+            have = sum(len(g) for g in groups.values())
+            raise DataError(
+                f"the data set has {have} records in {len(groups)} identities, too few for disjoint parts of "
+                + ", ".join(f"{getattr(sizes, p)} {p}" for p in PARTS)
+                + "; ask for fewer with --records, --auxiliary, --calibration or --evaluation"
+            )
+        dealt[part] = sorted(dealt[part])[:size]
+    splits = Splits(**{part: records.select(dealt[part]) for part in PARTS})
+    check_disjoint(splits)
+    return splits
+
+
+def check_disjoint(splits: Splits) -> None:
+    """Refuse parts that share a record or an identity.
+
+    Raises:
+        DataError: names the parts and what they share.
+    """
+    for i, first in enumerate(PARTS):
+        for second in PARTS[i + 1 :]:
+            a, b = getattr(splits, first), getattr(splits, second)
+            shared = set(a.ids) & set(b.ids)
+            people = (set(a.identities) & set(b.identities)) - {None}
+            if shared or people:
+                raise DataError(f"splits {first} and {second} share {sorted(shared | people)[0]!r}")

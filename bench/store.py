@@ -1,0 +1,101 @@
+"""Keeps captures by content: a victim is trained once and attacked many times."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.capture import Capture
+from bench.errors import DataError
+from bench.files import disk_errors, process_alive, read_json, remove_tree, tree_manifest, write_text
+from bench.progress import Progress
+from bench.spec import CaptureSpec
+
+_MANIFEST = "manifest.json"
+_PARTIAL = ".partial-"
+
+
+class CaptureStore:
+    """Captures under ``results/captures``, each in a folder named by its spec's hash.
+
+    A capture appears whole or not at all: it is made in a folder of its own and renamed when complete.
+    Folders that killed runs left behind are removed by the next run.
+    """
+
+    def __init__(self, results: Path) -> None:
+        self.root = results / "captures"
+
+    def path(self, spec: CaptureSpec) -> Path:
+        """Where the capture of ``spec`` is, or would be."""
+        return self.root / spec.content_hash()[:16]
+
+    def get(
+        self, spec: CaptureSpec, train: Callable[[Path], Capture], *, fresh: bool, progress: Progress
+    ) -> tuple[Capture, bool]:
+        """The capture of ``spec``, and whether it was reused.
+
+        Args:
+            train: makes the capture in an empty directory.
+            fresh: train anew even where a capture exists; the old one is kept until the new one is complete.
+        """
+        path = self.path(spec)
+        if not fresh and path.exists():
+            try:
+                return self.open(path), True
+            except DataError as error:
+                aside = _aside(path)
+                with disk_errors(self.root):
+                    path.rename(aside)
+                progress.note(f"damaged capture ({error}); moved to {aside.name}, training anew")
+        partial = self.root / f"{_PARTIAL}{path.name}-{os.getpid()}"
+        with disk_errors(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._sweep()
+            try:
+                partial.mkdir()
+                train(partial)
+                content = {"spec": spec.model_dump(mode="json"), "files": tree_manifest(partial)}
+                write_text(partial / _MANIFEST, json.dumps(content, indent=1))
+                if path.exists():
+                    old = self.root / f"{_PARTIAL}old-{path.name}-{os.getpid()}"
+                    path.rename(old)
+                    remove_tree(old)
+                partial.rename(path)
+            finally:
+                remove_tree(partial)
+        return Capture.open(path), False
+
+    def open(self, path: Path) -> Capture:
+        """Open a stored capture, every file checked.
+
+        Raises:
+            DataError: a file is missing, added or changed.
+        """
+        manifest = read_json(path / _MANIFEST)
+        files = manifest.get("files") if isinstance(manifest, dict) else None
+        if not isinstance(files, dict):
+            raise DataError(f"{path / _MANIFEST}: malformed")
+        found = tree_manifest(path)
+        found.pop(_MANIFEST, None)
+        for name in sorted(files.keys() | found.keys()):
+            if files.get(name) != found.get(name):
+                state = "missing" if name not in found else "unexpected" if name not in files else "changed"
+                raise DataError(f"{path / name}: {state}")
+        return Capture.open(path)
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left."""
+        for partial in self.root.glob(f"{_PARTIAL}*"):
+            pid = partial.name.rpartition("-")[2]
+            if pid.isdigit() and not process_alive(int(pid)):
+                remove_tree(partial)
+
+
+def _aside(path: Path) -> Path:
+    """A free name beside ``path``."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    return aside

@@ -1,0 +1,73 @@
+"""Prints a result between its controls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from bench.controls import NEAREST
+
+if TYPE_CHECKING:
+    from bench.planning import Job
+    from bench.runner import CellResult
+    from bench.scoring import MetricScore
+
+
+def print_result(job: Job, result: CellResult, results: Path) -> None:
+    """One table a target, then utility, costs and where the files are."""
+    console = Console(highlight=False)
+    console.width = max(console.width, 112)  # narrower would fold the numbers, also where output is piped
+    cell = job.cell
+    defense = "+".join(d.label for d in cell.capture.defense)
+    title = f"{cell.attack.attack.label} against {defense}  ({cell.capture.victim.label}, {cell.capture.protocol})"
+    console.print(f"\n[bold]{title}[/bold]")
+    if result.reused:
+        console.print(f"capture {cell.capture.content_hash()[:16]} reused (--fresh trains anew)")
+    for row in result.rows:
+        target = str(row["target"])
+        if row["status"] != "ok":
+            console.print(f"{target}: {row['status']}: {row['reason']}")
+            continue
+        console.print(_target_table(target, result.scores[target], int(row["n"] or 0)))
+        if row["flags"]:
+            console.print(f"  flags: {row['flags']}")
+    first = result.rows[0]
+    if result.utility:
+        console.print("utility  " + "  ".join(f"{k} {v:.3f}" for k, v in result.utility.items()), soft_wrap=True)
+    if first.get("bytes_up") is not None:
+        console.print(
+            f"costs    {first['bytes_up']:,.0f} bytes up, {first['bytes_down']:,.0f} down a record and step; "
+            f"loss {first['loss_first']:.4f} to {first['loss_last']:.4f} in {first['steps']} steps"
+        )
+    console.print(f"view     read {first['channels_read'] or 'nothing'}; guarantee {first['guarantee']}")
+    if cell.capture.model == "pocket":
+        console.print("scale    pocket: the embedded model; not a statement about Stable Diffusion")
+    console.print(f"row      {results / 'rows.csv'}, cell {cell.cell_id}")
+    if result.picture is not None:
+        console.print(f"picture  {result.picture}")
+
+
+def _target_table(target: str, scores: list[MetricScore], n: int) -> Table:
+    table = Table(title=f"{target}, {n} records", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table.add_column("metric", no_wrap=True)
+    for column in ("mean", "random", "nearest aux", "ATTACK", "95 % interval", "round trip", "normalised"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for score in scores:
+        controls = score.controls
+        table.add_row(
+            score.metric + ("" if score.higher_is_closer else " (low is closer)"),
+            *(_shown(controls.get(name)) for name in ("mean", "random", NEAREST)),
+            f"[bold]{_shown(score.mean)}[/bold]",
+            f"{_shown(score.low)} .. {_shown(score.high)}",
+            _shown(score.ceiling),
+            _shown(score.normalised),
+        )
+    return table
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None or value != value else f"{value:.3f}"

@@ -1,0 +1,30 @@
+"""The privacy-preserving activation of the condition."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bench.channels import CONTROL_FEATURES, Channel
+from bench.interfaces import Defense, ProtectContext
+from bench.plugin import Card
+
+
+def activation(u: Tensor) -> Tensor:
+    """f(u) = |u| (2 sigmoid(u) - 1) = |u| tanh(u / 2); odd, strictly increasing, elementwise."""
+    return u.abs() * torch.tanh(u / 2)
+
+
+class Activation(Defense):
+    """Sends f(h_ctrl) in half precision, at training and at inference."""
+
+    name = "activation"
+    card = Card(
+        summary="Passes h_ctrl through f(u) = |u|(2 sigmoid(u) - 1) and sends it as fp16.",
+        source="arXiv:2409.08503, privacy-preserving activation; fp16 wire as in the public code",
+        cost="halves the bytes of h_ctrl",
+        notes="f is strictly increasing, hence invertible by anybody who knows it; what is lost is fp16 rounding.",
+    )
+
+    def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
+        return activation(tensor).half() if channel == CONTROL_FEATURES else tensor

@@ -1,0 +1,88 @@
+"""Stacks defences: ``timestep+activation+prompt``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bench.channels import Channel
+from bench.errors import RequestError
+from bench.interfaces import CompositeDefense, Defense, Guarantee, ProtectContext, ServerAdapter
+from bench.plugin import Card
+from bench.schedule import NoiseSchedule
+
+_EXCLUSIVE = ("sample_timesteps", "sample_noise")
+
+
+class AdapterChain(ServerAdapter):
+    """Several adapters, the last defence's first: the server undoes from the outside in."""
+
+    def __init__(self, adapters: Sequence[ServerAdapter]) -> None:
+        super().__init__()
+        self.adapters = nn.ModuleList(adapters)
+
+    def forward(self, channel: str, tensor: Tensor) -> Tensor:
+        for adapter in reversed(self.adapters):
+            tensor = adapter(channel, tensor)
+        return tensor
+
+
+class Compose(CompositeDefense):
+    """Parts are applied in the order given. Two parts that both draw timesteps, or noise, do not stack."""
+
+    name = "compose"
+    card = Card(
+        summary="Several defences at once, written name+name; not used by itself.",
+        source="this project",
+    )
+
+    def __init__(self, parts: Sequence[Defense] = ()) -> None:
+        super().__init__()
+        self.parts = tuple(parts)
+        self.withheld = frozenset().union(*(p.withheld for p in self.parts))
+        self._drawing = {hook: self._owner(hook) for hook in _EXCLUSIVE}
+
+    @classmethod
+    def of(cls, parts: Sequence[Defense]) -> Compose:
+        return cls(parts)
+
+    def _owner(self, hook: str) -> Defense | None:
+        owners = [p for p in self.parts if getattr(type(p), hook) is not getattr(Defense, hook)]
+        if len(owners) > 1:
+            names = " and ".join(repr(p.name) for p in owners)
+            raise RequestError(f"defences {names} both replace {hook}; they cannot be stacked")
+        return owners[0] if owners else None
+
+    def check(self, schedule: NoiseSchedule, channels: frozenset[Channel]) -> None:
+        for part in self.parts:
+            part.check(schedule, channels)
+
+    def sample_timesteps(self, record_ids: Sequence[str], schedule: NoiseSchedule, rng: torch.Generator) -> Tensor:
+        owner = self._drawing["sample_timesteps"] or super()
+        return owner.sample_timesteps(record_ids, schedule, rng)
+
+    def sample_noise(self, record_ids: Sequence[str], shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
+        owner = self._drawing["sample_noise"] or super()
+        return owner.sample_noise(record_ids, shape, rng)
+
+    def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
+        for part in self.parts:
+            tensor = part.protect(channel, tensor, context)
+        return tensor
+
+    def client_loss(self, private: Mapping[str, Tensor], sent: Mapping[Channel, Tensor]) -> Tensor | None:
+        losses = [loss for part in self.parts if (loss := part.client_loss(private, sent)) is not None]
+        return torch.stack(losses).sum() if losses else None
+
+    def server_adapter(self, empty_prompt: Tensor) -> ServerAdapter | None:
+        adapters = [a for part in self.parts if (a := part.server_adapter(empty_prompt)) is not None]
+        return AdapterChain(adapters) if adapters else None
+
+    def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
+        """The first part's that has one; post-processing by the others cannot weaken it."""
+        for part in self.parts:
+            if (statement := part.guarantee(releases, schedule)) is not None:
+                return statement
+        return None

@@ -1,0 +1,55 @@
+"""Prompt retention: the server gets a constant in place of the prompt's states."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from bench.channels import PROMPT_EMBEDDING, Channel
+from bench.interfaces import Defense, ProtectContext, ServerAdapter
+from bench.plugin import Card, Params
+
+
+class PromptParams(Params):
+    """Attributes:
+    null: ``zero`` sends zeros, as the public code does; ``empty`` sends the states of the empty prompt;
+        ``learned`` sends zeros, for which the server puts states that it trains.
+    """
+
+    null: Literal["zero", "empty", "learned"] = "zero"
+
+
+class LearnedNull(ServerAdapter):
+    """States that stand for every prompt, trained with the ControlNet from those of the empty prompt."""
+
+    def __init__(self, empty_prompt: Tensor) -> None:
+        super().__init__()
+        self.states = nn.Parameter(empty_prompt.detach().clone())
+
+    def forward(self, channel: str, tensor: Tensor) -> Tensor:
+        return self.states.expand_as(tensor) if channel == PROMPT_EMBEDDING else tensor
+
+
+class PromptRetention(Defense):
+    """The prompt never leaves the client while training; when sampling, only the frozen UNet gets it."""
+
+    name = "prompt"
+    Params = PromptParams
+    card = Card(
+        summary="Sends a constant in place of the prompt's states (null=zero, empty or learned).",
+        source="arXiv:2409.08503, prompts kept on the client",
+        cost="same bytes: the zeros are still sent, as in the public code",
+        notes="What the picture shows of the prompt still leaks with the picture.",
+    )
+
+    def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
+        if channel != PROMPT_EMBEDDING:
+            return tensor
+        if self.params.null == "empty":
+            return context.empty_prompt.to(tensor).expand_as(tensor).contiguous()
+        return torch.zeros_like(tensor)
+
+    def server_adapter(self, empty_prompt: Tensor) -> ServerAdapter | None:
+        return LearnedNull(empty_prompt) if self.params.null == "learned" else None

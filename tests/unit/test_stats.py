@@ -1,0 +1,89 @@
+"""Intervals hold what they promise, and refuse what they cannot use."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from bench.errors import BenchError
+from bench.stats import mean_interval, normalised, paired_difference
+
+
+def test_the_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(11)
+    held = 0
+    for repeat in range(300):
+        interval = mean_interval(rng.normal(0.3, 1.0, size=60), seed=repeat, resamples=600)
+        held += interval.low <= 0.3 <= interval.high
+    assert 0.90 <= held / 300 <= 0.99
+
+
+def test_clusters_widen_the_interval_where_records_go_together() -> None:
+    rng = np.random.default_rng(1)
+    seeds = np.repeat(np.arange(10), 30)
+    values = rng.normal(size=10)[seeds] + 0.1 * rng.normal(size=300)
+    apart = mean_interval(values, seed=0)
+    together = mean_interval(values, clusters=seeds.tolist(), seed=0)
+    assert together.mean == apart.mean == pytest.approx(float(values.mean()))
+    assert together.high - together.low > 2 * (apart.high - apart.low)
+
+
+def test_clusters_of_unequal_size_weigh_by_their_records() -> None:
+    values = np.array([1.0] * 9 + [0.0])
+    interval = mean_interval(values, clusters=["a"] * 9 + ["b"], seed=0)
+    assert interval.mean == pytest.approx(0.9)
+    assert (interval.low, interval.high) == (0.0, 1.0)
+
+
+def test_one_cluster_falls_back_to_records() -> None:
+    values = np.linspace(0.0, 1.0, 40)
+    assert mean_interval(values, clusters=[7] * 40, seed=3) == mean_interval(values, seed=3)
+
+
+def test_the_seed_decides_the_interval_and_the_order_of_names_does_not() -> None:
+    values = np.random.default_rng(0).normal(size=30)
+    assert mean_interval(values, seed=1) == mean_interval(values, seed=1)
+    assert mean_interval(values, seed=1) != mean_interval(values, seed=2)
+
+
+def test_a_single_record_has_a_mean_but_no_interval() -> None:
+    interval = mean_interval([0.5], seed=0)
+    assert interval.mean == 0.5
+    assert math.isnan(interval.low)
+    assert math.isnan(interval.high)
+
+
+def test_pairing_removes_the_difficulty_of_the_records() -> None:
+    rng = np.random.default_rng(5)
+    difficulty = rng.normal(size=100)
+    first, second = difficulty + 0.1, difficulty + 0.01 * rng.normal(size=100)
+    paired = paired_difference(first, second, seed=0)
+    alone = mean_interval(first, seed=0)
+    assert 0.09 < paired.low < paired.high < 0.11
+    assert paired.high - paired.low < (alone.high - alone.low) / 10
+
+
+@pytest.mark.parametrize("values", [[], [1.0, math.nan], [1.0, math.inf], [[1.0, 2.0]]])
+def test_what_has_no_mean_is_refused(values: list[float]) -> None:
+    with pytest.raises(BenchError, match="statistics"):
+        mean_interval(values, seed=0)
+
+
+def test_what_does_not_line_up_is_refused() -> None:
+    with pytest.raises(BenchError, match="cluster names"):
+        mean_interval([1.0, 2.0], clusters=["a"], seed=0)
+    with pytest.raises(BenchError, match="pair up"):
+        paired_difference([1.0, 2.0], [1.0], seed=0)
+    with pytest.raises(BenchError, match="level"):
+        mean_interval([1.0, 2.0], seed=0, level=1.0)
+
+
+def test_normalised_puts_floor_at_zero_and_ceiling_at_one() -> None:
+    assert normalised(0.2, 0.2, 0.8) == 0.0
+    assert normalised(0.8, 0.2, 0.8) == pytest.approx(1.0)
+    assert normalised(0.5, 0.8, 0.2) == pytest.approx(0.5)
+    assert normalised(0.1, 0.2, 0.8) < 0.0
+    assert math.isnan(normalised(0.5, 0.3, 0.3))
+    assert math.isnan(normalised(math.nan, 0.0, 1.0))

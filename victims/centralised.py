@@ -1,0 +1,69 @@
+"""ControlNet training in one place: the reference for utility, and a wire with nothing on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from bench.capture import TRANSCRIPT_DIR, Capture, SecretsWriter
+from bench.channels import Channel
+from bench.errors import RequestError
+from bench.interfaces import Defense, ServerAdapter, TrainingPlan
+from bench.plugin import Card
+from bench.progress import Progress
+from bench.records import Records
+from bench.transcript import TranscriptWriter
+from victims.client import ClientRandomness
+from victims.control import new_controlnet
+from victims.diffusion_victim import PUBLIC_SEED, Clock, DiffusionVictim, Measured, TrainedParts, epoch_batches
+from victims.undivided import undivided_loss
+
+
+class Centralised(DiffusionVictim):
+    """The uncut diffusers ControlNet and UNet on the owner's own machine."""
+
+    name = "centralised"
+    protocols = ("none",)
+    card = Card(
+        summary="Undivided ControlNet training by the data's owner; nothing crosses a wire.",
+        source="Zhang et al., arXiv:2302.05543; step as in diffusers' ControlNet training",
+        needs="the same models as split-controlnet",
+        cost="one forward and backward pass a step",
+        notes="The utility reference. A defence can change its timesteps and noise; there is nothing to protect.",
+    )
+
+    def stem_name(self, protocol: str) -> str:
+        return "hint"
+
+    def channels(self, protocol: str) -> frozenset[Channel]:
+        self.check_protocol(protocol)
+        return frozenset()
+
+    def train(
+        self, records: Records, defense: Defense, plan: TrainingPlan, *, protocol: str, out: Path, progress: Progress
+    ) -> Capture:
+        self.check_protocol(protocol)
+        if plan.dtype != "fp32":
+            raise RequestError(f"victim {self.name!r} trains in fp32 only")
+        model = self.load(plan.device)
+        model.check_size(records.images.shape[-1])
+        defense.check(model.schedule, frozenset())
+        controlnet = new_controlnet(model, PUBLIC_SEED).train()
+        client = self.client_half(model, controlnet, defense, protocol)
+        optimizer = torch.optim.AdamW(controlnet.parameters(), lr=plan.learning_rate)
+        rng = ClientRandomness.seeded(plan.seed)
+        batches = [b for e in range(plan.epochs) for b in epoch_batches(len(records), plan.batch_size, e, plan.seed)]
+        losses: list[float] = []
+        clock = Clock(plan.device)
+        with progress.stage("training the victim", len(batches)) as advance, clock.running():
+            for index in batches:
+                loss = undivided_loss(client, controlnet, records, index, rng)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                losses.append(float(loss.detach()))
+                advance(1)
+        writer = TranscriptWriter(out / TRANSCRIPT_DIR, victim=self.name, protocol=protocol)
+        measured = Measured(plan.epochs * len(records), losses, clock.seconds, 0.0, plan.device)
+        return self.seal(out, records, writer, SecretsWriter(), TrainedParts(controlnet, ServerAdapter()), measured)

@@ -1,0 +1,117 @@
+"""The client half: everything private, up to the tensors that leave it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bench.channels import CONTROL_FEATURES, NOISE_TARGET, PROMPT_EMBEDDING, TIMESTEP, UNET_FEATURES, Channel
+from bench.images import ImageBatch
+from bench.interfaces import Defense, ProtectContext, generator
+from bench.records import Records
+from victims.control import HintStem, LatentStem
+from victims.stable_diffusion import StableDiffusion
+
+
+@dataclass(frozen=True, eq=False)
+class ClientRandomness:
+    """One stream for each purpose, so that a defence that draws more from one shifts no other."""
+
+    timesteps: torch.Generator
+    noise: torch.Generator
+    latents: torch.Generator
+    protection: torch.Generator
+
+    @classmethod
+    def seeded(cls, seed: int) -> ClientRandomness:
+        """Four independent streams."""
+        return cls(*(generator(seed, "client", word) for word in ("timesteps", "noise", "latents", "protection")))
+
+    @classmethod
+    def single(cls, rng: torch.Generator) -> ClientRandomness:
+        """One stream for all, for an attacker's simulation."""
+        return cls(rng, rng, rng, rng)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One batch within the client, never sent as such.
+
+    Attributes:
+        image_latents: z0, ``(B, 4, h, w)``; condition_latents: z_c, likewise.
+        condition: pixels in [0, 1], ``(B, 3, H, W)``.
+        text: prompt states, ``(B, L, D)``.
+        record_ids: the client's names of the records.
+    """
+
+    image_latents: Tensor
+    condition_latents: Tensor
+    condition: Tensor
+    text: Tensor
+    record_ids: tuple[str, ...]
+
+
+class ClientHalf(nn.Module):
+    """Frozen public parts and a stem; the stem trains only in protocols that send gradients back."""
+
+    def __init__(self, model: StableDiffusion, stem: HintStem | LatentStem, defense: Defense) -> None:
+        super().__init__()
+        self.stem = stem
+        self._model = (model,)  # a tuple keeps the frozen parts out of this module's parameters
+        self.defense = defense
+        self._empty = model.embed([""])
+
+    @property
+    def model(self) -> StableDiffusion:
+        """The frozen public model."""
+        return self._model[0]
+
+    @property
+    def empty_prompt(self) -> Tensor:
+        """States of the empty prompt, ``(1, L, D)``."""
+        return self._empty
+
+    def encode(self, records: Records, index: Sequence[int], rng: ClientRandomness) -> Batch:
+        """Private records as latents and states. z0 and z_c are drawn from the posterior, as published."""
+        rows = list(index)
+        images = ImageBatch.from_uint8(records.images[rows])
+        conditions = ImageBatch.from_uint8(records.conditions[rows])
+        return Batch(
+            image_latents=self.model.sample_latents(images, rng.latents),
+            condition_latents=self.model.sample_latents(conditions, rng.latents),
+            condition=conditions.pixels.to(self.model.device),
+            text=self.model.embed([records.prompts[i] for i in rows]),
+            record_ids=tuple(records.ids[i] for i in rows),
+        )
+
+    def release(self, batch: Batch, rng: ClientRandomness) -> dict[Channel, Tensor]:
+        """Every channel that the published wire carries upwards, protected, still attached to the stem.
+
+        ``unet_features`` and ``control_features`` as of METHODS 1.1.2 and 1.1.3; ``noise_target`` is what
+        the network must predict.
+        """
+        schedule, device = self.model.schedule, self.model.device
+        t = self.defense.sample_timesteps(batch.record_ids, schedule, rng.timesteps).to(device)
+        shape = tuple(batch.image_latents.shape)
+        noise = self.defense.sample_noise(batch.record_ids, shape, rng.noise).to(device)
+        noisy = schedule.add_noise(batch.image_latents, noise, t)
+        context = self.context("training", t, batch.record_ids, rng.protection)
+        sent: Mapping[Channel, Tensor] = {
+            CONTROL_FEATURES: self.stem(noisy, batch.condition, batch.condition_latents),
+            UNET_FEATURES: self.model.unet.conv_in(noisy),
+            TIMESTEP: t,
+            NOISE_TARGET: schedule.target(batch.image_latents, noise, t),
+            PROMPT_EMBEDDING: batch.text,
+        }
+        return {
+            channel: self.defense.protect(channel, tensor, context)
+            for channel, tensor in sent.items()
+            if channel not in self.defense.withheld
+        }
+
+    def context(self, phase: str, t: Tensor, record_ids: Sequence[str], rng: torch.Generator) -> ProtectContext:
+        """What the defence is told."""
+        return ProtectContext(phase, t, self.model.schedule, self._empty, record_ids, rng)

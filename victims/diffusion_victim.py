@@ -1,0 +1,287 @@
+"""What all Stable Diffusion victims share: the model, public knowledge, saving, and utility."""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from bench.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, Capture, Costs, SecretsWriter
+from bench.errors import RequestError
+from bench.interfaces import (
+    Defense,
+    Emission,
+    Estimate,
+    Public,
+    PublicClient,
+    ServerAdapter,
+    Simulator,
+    UtilityPlan,
+    Victim,
+    generator,
+)
+from bench.metrics.distribution import fid, kid
+from bench.metrics.fidelity import condition_fidelity
+from bench.metrics.ssim import ssim
+from bench.plugin import Params
+from bench.progress import Progress
+from bench.records import Records
+from bench.transcript import TranscriptWriter
+from victims.client import Batch, ClientHalf, ClientRandomness
+from victims.control import STEMS, new_controlnet
+from victims.sampling import SamplingPlan, TrainedControl, sample
+from victims.stable_diffusion import StableDiffusion, conv_in_report, fingerprint, locate
+
+from diffusers import ControlNetModel  # isort: skip  (after the torchvision guard)
+
+PUBLIC_SEED = 0  # of the hint block's initial weights, which everybody knows
+
+
+class ModelParams(Params):
+    """Attributes:
+    model: ``pocket``, a directory in diffusers layout, or a hub id ``owner/name[@revision]``.
+    """
+
+    model: str = "pocket"
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedParts:
+    """The whole trained ControlNet, and a defence's counterpart on the server."""
+
+    controlnet: Any
+    adapter: ServerAdapter
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a training run measured.
+
+    Attributes:
+        releases: records times epochs.
+    """
+
+    releases: int
+    losses: list[float]
+    client_seconds: float
+    server_seconds: float
+    device: str
+
+
+class DiffusionVictim(Victim):
+    """A victim built on a Stable Diffusion and a ControlNet."""
+
+    Params = ModelParams
+
+    @abstractmethod
+    def stem_name(self, protocol: str) -> str:
+        """Key of ``victims.control.STEMS``: how the condition enters."""
+
+    def fingerprint(self) -> str:
+        return fingerprint(locate(self.params.model))
+
+    def notes(self) -> Mapping[str, str]:
+        report = conv_in_report(self.params.model)
+        full = report["rank"] == report["columns"]
+        return {
+            "conv_in": f"{report['rows']:.0f} x {report['columns']:.0f}, rank {report['rank']:.0f}, "
+            f"condition number {report['condition']:.3g}",
+            "closed-form": "conv_in has full column rank: x_t can be read off unet_features exactly"
+            if full
+            else "conv_in of a single patch is rank deficient: x_t is solved from the whole feature map",
+        }
+
+    def check(self, image_size: int) -> None:
+        StableDiffusion.load(self.params.model).check_size(image_size)
+
+    def check_protocol(self, protocol: str) -> None:
+        """Refuse a protocol this victim does not speak.
+
+        Raises:
+            RequestError: lists those it does.
+        """
+        if protocol not in self.protocols:
+            raise RequestError(f"victim {self.name!r} has no protocol {protocol!r}; it has {', '.join(self.protocols)}")
+
+    def load(self, device: str) -> StableDiffusion:
+        """A fresh copy of the public model."""
+        return StableDiffusion.load(self.params.model, device)
+
+    def client_half(self, model: StableDiffusion, controlnet: Any, defense: Defense, protocol: str) -> ClientHalf:
+        """A client with the stem of ``controlnet``."""
+        stem = STEMS[self.stem_name(protocol)](controlnet).to(model.device)
+        return ClientHalf(model, stem, defense)
+
+    def public(self, defense: Defense | None, auxiliary: Records, *, protocol: str, device: str) -> Public:
+        model = self.load(device)
+        controlnet = new_controlnet(model, PUBLIC_SEED)
+        client = self.client_half(model, controlnet, defense or Defense(), protocol)
+        return Public(
+            client=PublicDiffusionClient(client),
+            codec=model,
+            schedule=model.schedule,
+            stem=model.stem(),
+            defense=defense,
+            protocol=protocol,
+            auxiliary=auxiliary,
+            device=device,
+        )
+
+    def save(self, path: Path, controlnet: Any, adapter: ServerAdapter, protocol: str) -> None:
+        """Keep the trained ControlNet in diffusers layout, with what surrounds it."""
+        controlnet.save_pretrained(path / "controlnet", safe_serialization=True)
+        (path / "trained.json").write_text(json.dumps({"victim": self.name, "protocol": protocol}))
+        if any(True for _ in adapter.parameters()):
+            save_file({k: v.cpu() for k, v in adapter.state_dict().items()}, path / "adapter.safetensors")
+
+    def seal(
+        self,
+        out: Path,
+        records: Records,
+        writer: TranscriptWriter,
+        secrets: SecretsWriter,
+        trained: TrainedParts,
+        measured: Measured,
+    ) -> Capture:
+        """Write everything a capture holds, and open it."""
+        secrets.close(out / SECRETS_DIR, records)
+        transcript = writer.close()
+        self.save(out / MODEL_DIR, trained.controlnet, trained.adapter, transcript.header.protocol)
+        costs = Costs(
+            bytes_up=transcript.bytes("up", rows_only=True) / measured.releases,
+            bytes_down=transcript.bytes("down", rows_only=True) / measured.releases,
+            bytes_once=sum(m.bytes for m in transcript.messages if m.rows == 0),
+            client_seconds=measured.client_seconds,
+            server_seconds=measured.server_seconds,
+            peak_memory_mib=peak_memory_mib(measured.device),
+            steps=len(measured.losses),
+            losses=tuple(measured.losses),
+        )
+        (out / COSTS_FILE).write_text(costs.model_dump_json())
+        return Capture.open(out)
+
+    def trained(self, path: Path, defense: Defense, protocol: str, device: str) -> TrainedControl:
+        """The saved model, ready to draw pictures."""
+        model = self.load(device)
+        controlnet = ControlNetModel.from_pretrained(
+            path / "controlnet", use_safetensors=True, local_files_only=True
+        ).to(device)
+        client = self.client_half(model, controlnet, defense, protocol)
+        adapter = defense.server_adapter(client.empty_prompt) or ServerAdapter()
+        if (path / "adapter.safetensors").exists():
+            adapter.load_state_dict(load_file(path / "adapter.safetensors"))
+        return TrainedControl(client, client.stem.server_part(controlnet).to(device).eval(), adapter.to(device).eval())
+
+    def utility(
+        self, capture: Capture, held_out: Records, defense: Defense, plan: UtilityPlan, *, protocol: str
+    ) -> Mapping[str, float]:
+        trained = self.trained(capture.model_dir, defense, protocol, plan.device)
+        sampling = SamplingPlan(steps=plan.steps, guidance=plan.guidance, seed=plan.seed)
+        samples = sample(trained, held_out, sampling, plan.progress)
+        truth, hints = held_out.image_batch(), held_out.condition_batch()
+        backbones = plan.backbones
+        kid_mean, kid_std = kid(
+            truth,
+            samples,
+            backbones.distribution,
+            subsets=50,
+            subset_size=max(2, min(50, len(held_out) // 2)),
+            seed=plan.seed,
+        )
+        fidelity = condition_fidelity(samples, hints, plan.condition)
+        return {
+            "fid": fid(truth, samples, backbones.distribution),
+            "kid": kid_mean,
+            "kid_std": kid_std,
+            "lpips": float(backbones.perceptual.distance(truth, samples).mean()),
+            "ssim": float(ssim("ssim", Estimate(samples), Estimate(truth)).mean()),
+            **fidelity,
+            "prompt_score": float(backbones.prompt.prompt_score(samples, held_out.prompts).mean()),
+        }
+
+
+class PublicDiffusionClient(PublicClient):
+    """The client half rebuilt from public weights and the known defence."""
+
+    def __init__(self, client: ClientHalf) -> None:
+        self._client = client
+
+    def with_weights(self, parts: Mapping[str, Tensor]) -> PublicDiffusionClient:
+        self._client.stem.load_state_dict(dict(parts), strict=False)
+        return self
+
+    def simulator(self, records: Records) -> Simulator:
+        return DiffusionSimulator(self._client, records)
+
+
+class DiffusionSimulator(Simulator):
+    """Releases of the attacker's own records; encodes each record once and redraws from its posterior."""
+
+    def __init__(self, client: ClientHalf, records: Records) -> None:
+        self._client = client
+        self._records = records
+        self._image = client.model.moments(records.image_batch())
+        self._condition = client.model.moments(records.condition_batch())
+        self._text = client.model.embed(list(records.prompts))
+
+    @torch.no_grad()
+    def emit(self, index: Sequence[int], rng: torch.Generator) -> Emission:
+        rows = list(index)
+        draw = [
+            mean[rows] + std[rows] * torch.randn(mean[rows].shape, generator=rng).to(mean.device)
+            for mean, std in (self._image, self._condition)
+        ]
+        batch = Batch(
+            image_latents=draw[0],
+            condition_latents=draw[1],
+            condition=self._records.conditions[rows].float().to(draw[0].device) / 255,
+            text=self._text[rows],
+            record_ids=tuple(self._records.ids[i] for i in rows),
+        )
+        return Emission(self._client.release(batch, ClientRandomness.single(rng)), draw[0], draw[1])
+
+
+class Clock:
+    """Adds up the seconds of one side; waits for the GPU, whose work is queued."""
+
+    def __init__(self, device: str) -> None:
+        self.seconds = 0.0
+        self._device = device
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Time the block."""
+        self._wait()
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._wait()
+            self.seconds += time.perf_counter() - start
+
+    def _wait(self) -> None:
+        if torch.device(self._device).type == "cuda":
+            torch.cuda.synchronize()
+
+
+def peak_memory_mib(device: str) -> float:
+    """Of the GPU where one is used, else of this process."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def epoch_batches(count: int, batch_size: int, epoch: int, seed: int) -> list[list[int]]:
+    """One pass over the records in a fresh order; the last batch may be smaller."""
+    order = torch.randperm(count, generator=generator(seed, "order", str(epoch))).tolist()
+    return [order[i : i + batch_size] for i in range(0, count, batch_size)]

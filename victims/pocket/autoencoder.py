@@ -1,0 +1,117 @@
+"""The pocket autoencoder: x4 in each direction, four latent channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bench.compat import guard_torchvision
+from victims.pocket.corpus import Corpus
+from victims.pocket.training import Plan, fit, load
+
+SSIM_WEIGHT = 0.2
+KL_WEIGHT = 1e-6
+SHARE_PHOTOS, SHARE_OUTLINES = 0.2, 0.1
+MEASURED = 1024
+
+
+def build(widths: tuple[int, int, int], image_size: int) -> Any:
+    """An untrained ``AutoencoderKL`` with three blocks."""
+    guard_torchvision()
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=widths,
+        layers_per_block=1,
+        latent_channels=4,
+        norm_num_groups=8,
+        sample_size=image_size,
+        mid_block_add_attention=False,
+    )
+
+
+def ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Mean structural similarity under a 7x7 box window, differentiable; pictures in [-1, 1]."""
+    c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
+
+    def blur(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 7, 1)
+
+    ma, mb = blur(a), blur(b)
+    va, vb, cov = blur(a * a) - ma * ma, blur(b * b) - mb * mb, blur(a * b) - ma * mb
+    value = ((2 * ma * mb + c1) * (2 * cov + c2)) / ((ma * ma + mb * mb + c1) * (va + vb + c2))
+    return value.mean()
+
+
+def batch(corpus: Corpus, size: int, rng: torch.Generator) -> Tensor:
+    """A random mixture of portraits, photograph crops and outlines, ``(size, 3, S, S)`` in [-1, 1]."""
+    kind = torch.rand(size, generator=rng)
+    sources = [corpus.outlines, corpus.photos, corpus.portraits]
+    picked = torch.empty(size, *corpus.portraits.shape[1:], dtype=torch.uint8)
+    for i, k in enumerate(
+        torch.bucketize(kind, torch.tensor([SHARE_OUTLINES, SHARE_OUTLINES + SHARE_PHOTOS])).tolist()
+    ):
+        picked[i] = sources[k][int(torch.randint(len(sources[k]), (1,), generator=rng))]
+    flip = torch.rand(size, generator=rng) < 0.5
+    picked[flip] = picked[flip].flip(-1)
+    return picked.float() / 127.5 - 1.0
+
+
+def train(
+    vae: Any,
+    corpus: Corpus,
+    plan: Plan,
+    folder: Path,
+    *,
+    batch_size: int,
+    device: str,
+    bf16: bool,
+    stop_at: int | None = None,
+) -> None:
+    """Train in place; restartable from ``folder``."""
+
+    def loss(step: int, rng: torch.Generator) -> Mapping[str, Tensor]:
+        x = batch(corpus, batch_size, rng).to(device)
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
+            posterior = vae.encode(x).latent_dist
+            noise = torch.randn(posterior.mean.shape, generator=rng).to(device)
+            decoded = vae.decode(posterior.mean + posterior.std * noise).sample.float()
+        l1 = (decoded - x).abs().mean()
+        structure = 1 - ssim(decoded, x)
+        kl = posterior.kl().mean()
+        return {"loss": l1 + SSIM_WEIGHT * structure + KL_WEIGHT * kl, "l1": l1, "dssim": structure, "kl": kl}
+
+    fit(vae, loss, plan, folder, stop_at=stop_at)
+
+
+@torch.no_grad()
+def encode(vae: Any, images: Tensor, device: str) -> tuple[Tensor, Tensor]:
+    """Unscaled mean and standard deviation of the latents of uint8 pictures, both ``(N, 4, h, w)``."""
+    vae.eval()
+    means, stds = [], []
+    for part in images.split(64):
+        posterior = vae.encode(part.to(device).float() / 127.5 - 1.0).latent_dist
+        means.append(posterior.mean.cpu())
+        stds.append(posterior.std.cpu())
+    return torch.cat(means), torch.cat(stds)
+
+
+def set_scale(vae: Any, corpus: Corpus, device: str) -> None:
+    """Set ``scaling_factor`` so that the latents of training portraits have unit standard deviation."""
+    means, stds = encode(vae, corpus.portraits[:MEASURED], device)
+    spread = float((means.var() + stds.square().mean()).sqrt())
+    vae.register_to_config(scaling_factor=round(1.0 / spread, 5))
+
+
+def restore(vae: Any, folder: Path) -> None:
+    """Load the trained weights."""
+    load(folder, vae)

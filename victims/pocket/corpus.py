@@ -1,0 +1,133 @@
+"""What the pocket model is trained on: portraits, crops of packaged photographs, outlines.
+
+The photographs are those that scikit-image and scikit-learn install with themselves.
+"""
+
+from __future__ import annotations
+
+import json
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+FIRST_IDENTITY = 1_000_000
+HELD_OUT_IDENTITY = 2_000_000
+PHOTOS = ("astronaut", "coffee", "rocket", "hubble", "retina", "cells", "motorcycle", "flower")
+HELD_OUT_PHOTOS = ("cat", "temple")
+PHOTO_PROMPTS = {
+    "astronaut": "a photo of an astronaut",
+    "coffee": "a photo of a cup of coffee",
+    "rocket": "a photo of a rocket",
+    "hubble": "a photo of galaxies",
+    "retina": "a photo of a retina",
+    "cells": "a photo of cells",
+    "motorcycle": "a photo of a motorcycle",
+    "flower": "a photo of a flower",
+}
+PHASE_CHUNK = 250
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Training pictures.
+
+    Attributes:
+        portraits: ``(N, 3, S, S)`` uint8, with one prompt each.
+        photos: ``(M, 3, S, S)`` uint8 crops, with one prompt each.
+        outlines: ``(K, 3, S, S)`` uint8 hint images.
+    """
+
+    portraits: Tensor
+    prompts: tuple[str, ...]
+    photos: Tensor
+    photo_prompts: tuple[str, ...]
+    outlines: Tensor
+
+
+def _portraits(task: tuple[int, int, int]) -> tuple[NDArray[np.uint8], list[str]]:
+    from bench.data.portrait_render import render
+
+    first, count, size = task
+    drawn = [render(first + i, 0, size, 0) for i in range(count)]
+    return np.stack([d[0] for d in drawn]), [d[1] for d in drawn]
+
+
+def portraits(first: int, count: int, size: int, workers: int) -> tuple[Tensor, tuple[str, ...]]:
+    """One photograph each of ``count`` identities from ``first`` up, ``(N, 3, S, S)`` uint8, and prompts."""
+    tasks = [(first + i, min(PHASE_CHUNK, count - i), size) for i in range(0, count, PHASE_CHUNK)]
+    if workers > 1:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            parts = list(pool.map(_portraits, tasks))
+    else:
+        parts = [_portraits(t) for t in tasks]
+    pixels = torch.from_numpy(np.concatenate([p[0] for p in parts])).permute(0, 3, 1, 2).contiguous()
+    return pixels, tuple(text for p in parts for text in p[1])
+
+
+def photograph(name: str) -> NDArray[np.uint8]:
+    """A packaged colour photograph, ``(H, W, 3)`` uint8."""
+    from skimage import data
+
+    if name in ("flower", "temple"):
+        from sklearn.datasets import load_sample_image
+
+        loaded: Any = load_sample_image({"flower": "flower.jpg", "temple": "china.jpg"}[name])
+    elif name == "motorcycle":
+        loaded = data.stereo_motorcycle()[0]
+    else:
+        loader = {"cat": "chelsea", "hubble": "hubble_deep_field", "cells": "immunohistochemistry"}.get(name, name)
+        loaded = getattr(data, loader)()
+    return np.ascontiguousarray(np.asarray(loaded)[..., :3], dtype=np.uint8)
+
+
+def crops(names: tuple[str, ...], count: int, size: int, seed: int) -> tuple[Tensor, tuple[str, ...]]:
+    """Random square crops at random scale, ``(count, 3, S, S)`` uint8, and the name of each one's source."""
+    from PIL import Image
+
+    rng = np.random.default_rng([seed, count, size])
+    sources = [Image.fromarray(photograph(n)) for n in names]
+    pixels = np.empty((count, size, size, 3), np.uint8)
+    chosen = []
+    for i in range(count):
+        k = i % len(sources)
+        picture = sources[k]
+        short = min(picture.size)
+        side = int(np.exp(rng.uniform(np.log(min(1.5 * size, short)), np.log(short))))
+        left, top = (int(rng.integers(0, extent - side + 1)) for extent in picture.size)
+        crop = picture.resize((size, size), Image.Resampling.BOX, box=(left, top, left + side, top + side))
+        pixels[i] = np.asarray(crop)[:, :: -1 if rng.uniform() < 0.5 else 1]
+        chosen.append(names[k])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), tuple(chosen)
+
+
+def build(out: Path, *, count: int, size: int, seed: int, workers: int) -> Corpus:
+    """The training corpus; kept under ``out`` so that a restarted recipe need not draw it again."""
+    from bench.data.conditions import extract
+
+    out.mkdir(parents=True, exist_ok=True)
+    pictures, words = out / "corpus.safetensors", out / "corpus.json"
+    if pictures.exists() and words.exists():
+        tensors = load_file(pictures)
+        texts = json.loads(words.read_text(encoding="utf-8"))
+    else:
+        drawn, prompts = portraits(FIRST_IDENTITY, count, size, workers)
+        photos, names = crops(PHOTOS, max(8, count // 4), size, seed)
+        tensors = {"portraits": drawn, "photos": photos, "outlines": extract("canny", drawn[: max(8, count // 8)])}
+        texts = {"prompts": prompts, "photo_prompts": [PHOTO_PROMPTS[n] for n in names]}
+        save_file(tensors, pictures)
+        words.write_text(json.dumps(texts), encoding="utf-8")
+    return Corpus(
+        portraits=tensors["portraits"],
+        prompts=tuple(texts["prompts"]),
+        photos=tensors["photos"],
+        photo_prompts=tuple(texts["photo_prompts"]),
+        outlines=tensors["outlines"],
+    )

@@ -1,0 +1,175 @@
+"""Makes the pocket Stable Diffusion from nothing: ``python -m victims.pocket.recipe --out DIR``.
+
+Stages: corpus, tokenizer, autoencoder, denoiser (UNet and text encoder), export. Each keeps its state
+under DIR, so that the same command continues an interrupted run; losses are in ``DIR/*/losses.jsonl``.
+The finished pipeline is ``DIR/weights``.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from victims.pocket import autoencoder, denoiser, export
+from victims.pocket import tokenizer as tokens
+from victims.pocket.corpus import Corpus, build
+from victims.pocket.training import Plan, finished
+
+VAE_WIDTHS = (16, 48, 96)
+UNET_WIDTHS = (64, 128)
+STAGES = ("corpus", "tokenizer", "autoencoder", "denoiser", "export")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes and budgets of a run; the defaults are those of the shipped weights."""
+
+    out: Path
+    preview: Path | None = None
+    device: str = "cpu"
+    seed: int = 0
+    image_size: int = 64
+    pictures: int = 14_000
+    workers: int = 2
+    vae_widths: tuple[int, int, int] = VAE_WIDTHS
+    unet_widths: tuple[int, ...] = UNET_WIDTHS
+    text_layers: int = 3
+    steps_vae: int = 3000
+    minutes_vae: float = 600.0
+    steps_unet: int = 6000
+    minutes_unet: float = 600.0
+    batch_vae: int = 4
+    batch_unet: int = 16
+    bf16: bool = True
+    rate_vae: float = 1.5e-3
+    rate_unet: float = 6e-4
+    until: str = "export"
+
+
+class Run:
+    """One run of the recipe, stage by stage."""
+
+    def __init__(self, settings: Settings) -> None:
+        s = self.settings = settings
+        torch.manual_seed(s.seed)
+        self.vae = autoencoder.build(s.vae_widths, s.image_size).to(s.device)
+        self.corpus: Corpus = build(
+            s.out / "corpus", count=s.pictures, size=s.image_size, seed=s.seed, workers=s.workers
+        )
+        self.tokenizer = self._tokenizer()
+        torch.manual_seed(s.seed + 1)
+        self.unet = denoiser.build_unet(s.unet_widths, s.image_size // 4).to(s.device)
+        self.text = denoiser.build_text_encoder(self.tokenizer, s.text_layers).to(s.device)
+
+    def _tokenizer(self) -> Any:
+        folder = self.settings.out / "tokenizer"
+        if not (folder / "tokenizer.json").exists():
+            tokens.save(tokens.build([*self.corpus.prompts, *self.corpus.photo_prompts]), folder)
+        return tokens.load(folder)
+
+    def go(self, *, stop_at: int | None = None) -> None:
+        """Run or continue every stage up to ``settings.until``; ``stop_at`` pauses a stage at that step."""
+        s = self.settings
+        if STAGES.index(s.until) < STAGES.index("autoencoder"):
+            return
+        folder = s.out / "autoencoder"
+        plan = Plan(s.steps_vae, s.minutes_vae, s.rate_vae, seed=s.seed)
+        if not finished(folder):
+            autoencoder.train(
+                self.vae,
+                self.corpus,
+                plan,
+                folder,
+                batch_size=s.batch_vae,
+                device=s.device,
+                bf16=s.bf16,
+                stop_at=stop_at,
+            )
+        autoencoder.restore(self.vae, folder)
+        autoencoder.set_scale(self.vae, self.corpus, s.device)
+        if not finished(folder) or s.until == "autoencoder":
+            return
+        folder = s.out / "denoiser"
+        plan = Plan(s.steps_unet, s.minutes_unet, s.rate_unet, ema=0.999, seed=s.seed + 1)
+        if not finished(folder):
+            denoiser.train(
+                self.unet,
+                self.text,
+                self._latents(),
+                plan,
+                folder,
+                batch_size=s.batch_unet,
+                device=s.device,
+                bf16=s.bf16,
+                on_save=self._preview,
+                stop_at=stop_at,
+            )
+        if finished(folder) and s.until == "export":
+            self.write(s.out / "weights")
+
+    def write(self, out: Path) -> None:
+        """Export what the last checkpoints hold, with the averaged UNet."""
+        s = self.settings
+        torch.manual_seed(s.seed + 1)
+        unet = denoiser.build_unet(s.unet_widths, s.image_size // 4)
+        text = denoiser.build_text_encoder(self.tokenizer, s.text_layers)
+        if (s.out / "denoiser" / "state.json").exists():
+            denoiser.restore(unet, text, s.out / "denoiser", averaged=True)
+        export.write(
+            out,
+            vae=self.vae,
+            unet=unet,
+            text_encoder=text,
+            tokenizer=self.tokenizer,
+            scheduler=denoiser.build_scheduler(),
+        )
+
+    def _preview(self) -> None:
+        if self.settings.preview is not None:
+            self.write(self.settings.preview)
+
+    def _latents(self) -> denoiser.Latents:
+        c, s = self.corpus, self.settings
+        scale = float(self.vae.config.scaling_factor)
+        photos = c.photos[: len(c.portraits) // 10]
+        both = torch.cat([c.portraits, photos])
+        means, stds = autoencoder.encode(self.vae, both, s.device)
+        words = [*c.prompts, *c.photo_prompts[: len(photos)]]
+        ids = tokens.encode(self.tokenizer, words)
+        empty = tokens.encode(self.tokenizer, [""])[0]
+        return denoiser.Latents(means=means * scale, stds=stds * scale, tokens=ids, empty=empty)
+
+
+def parse(arguments: Sequence[str] | None = None) -> Settings:
+    """Settings from a command line."""
+    p = argparse.ArgumentParser(prog="python -m victims.pocket.recipe", description=__doc__)
+    d = Settings(out=Path())
+    p.add_argument("--out", type=Path, required=True, help="folder of the run; continued if it holds one")
+    p.add_argument("--preview", type=Path, help="folder to refresh with a usable pipeline at every checkpoint")
+    p.add_argument("--device", default=d.device)
+    p.add_argument("--seed", type=int, default=d.seed)
+    p.add_argument("--pictures", type=int, default=d.pictures, help="portraits to train on")
+    p.add_argument("--workers", type=int, default=d.workers, help="processes that draw portraits")
+    p.add_argument("--steps-vae", type=int, default=d.steps_vae)
+    p.add_argument("--minutes-vae", type=float, default=d.minutes_vae)
+    p.add_argument("--steps-unet", type=int, default=d.steps_unet)
+    p.add_argument("--minutes-unet", type=float, default=d.minutes_unet)
+    p.add_argument("--batch-vae", type=int, default=d.batch_vae)
+    p.add_argument("--batch-unet", type=int, default=d.batch_unet)
+    p.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=d.bf16, help="compute in bfloat16")
+    p.add_argument("--until", choices=STAGES, default=d.until, help="last stage to run")
+    return Settings(**vars(p.parse_args(arguments)))
+
+
+def main() -> None:
+    """Command line."""
+    Run(parse()).go()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Draws pictures from a trained control network, with the client's protection in place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.channels import CONTROL_FEATURES, PROMPT_EMBEDDING
+from bench.images import ImageBatch
+from bench.interfaces import ServerAdapter, generator
+from bench.progress import Progress
+from bench.records import Records
+from victims.client import ClientHalf
+from victims.control import headless_unet
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedControl:
+    """A trained pair of halves.
+
+    Attributes:
+        client: with its trained stem and the defence.
+        controlnet: the server's part.
+        adapter: the defence's counterpart on the server.
+    """
+
+    client: ClientHalf
+    controlnet: Any
+    adapter: ServerAdapter
+
+
+@dataclass(frozen=True)
+class SamplingPlan:
+    """DDIM steps (Song et al., arXiv:2010.02502), guidance scale (arXiv:2207.12598; 1 is none), seed, batch."""
+
+    steps: int
+    guidance: float
+    seed: int
+    batch_size: int = 64
+
+
+@torch.no_grad()
+def sample(
+    trained: TrainedControl, records: Records, plan: SamplingPlan, progress: Progress, *, scale: float = 1.0
+) -> ImageBatch:
+    """One picture a record, from its condition and prompt.
+
+    As in the published code, the frozen UNet gets the real prompt and the control network what the
+    defence lets through. ``scale`` weighs the control residuals; 0 is the model without ControlNet.
+    """
+    pictures = []
+    with progress.stage("sampling for utility", -(-len(records) // plan.batch_size) * plan.steps) as advance:
+        for start in range(0, len(records), plan.batch_size):
+            index = list(range(start, min(start + plan.batch_size, len(records))))
+            rng = generator(plan.seed, "sampling", str(start))
+            pictures.append(_sample_batch(trained, records, index, plan, rng, advance, scale))
+    return ImageBatch.cat(pictures)
+
+
+def _sample_batch(
+    trained: TrainedControl,
+    records: Records,
+    index: list[int],
+    plan: SamplingPlan,
+    rng: torch.Generator,
+    advance: Any,
+    scale: float,
+) -> ImageBatch:
+    client = trained.client
+    model = client.model
+    unet = headless_unet(model)
+    scheduler = type(model.scheduler).from_config(model.scheduler.config)
+    scheduler.set_timesteps(plan.steps)
+    hints = ImageBatch.from_uint8(records.conditions[index])
+    hint = hints.pixels.to(model.device)
+    hint_latents = model.encode(hints)
+    ids = [records.ids[i] for i in index]
+    text = model.embed([records.prompts[i] for i in index])
+    guided = plan.guidance > 1.0
+    contexts = torch.cat([text, client.empty_prompt.expand_as(text)]) if guided else text
+    latents = torch.randn(hint_latents.shape, generator=rng).to(model.device)
+    for step in scheduler.timesteps:
+        t = torch.full((len(index),), int(step), device=model.device)
+        context = client.context("inference", t, ids, rng)
+        control = client.defense.protect(CONTROL_FEATURES, client.stem(latents, hint, hint_latents), context).float()
+        control_text = client.defense.protect(PROMPT_EMBEDDING, contexts, context).float()
+        output = _guided_output(
+            trained, unet, model.unet.conv_in(latents), control, t, contexts, control_text, plan.guidance, scale
+        )
+        latents = scheduler.step(output, step, latents, return_dict=False)[0]
+        advance(1)
+    return model.decode(latents)
+
+
+def _guided_output(
+    trained: TrainedControl,
+    unet: Any,
+    stem: Tensor,
+    control: Tensor,
+    t: Tensor,
+    text: Tensor,
+    control_text: Tensor,
+    guidance: float,
+    scale: float,
+) -> Tensor:
+    """The network's output after classifier-free guidance, ``(B, 4, h, w)``."""
+    copies = len(text) // len(stem)
+    control = trained.adapter(CONTROL_FEATURES, control).repeat(copies, 1, 1, 1)
+    down, mid = trained.controlnet(
+        control,
+        t.repeat(copies),
+        encoder_hidden_states=trained.adapter(PROMPT_EMBEDDING, control_text),
+        controlnet_cond=control,
+        conditioning_scale=scale,
+        return_dict=False,
+    )
+    output = unet(
+        stem.repeat(copies, 1, 1, 1),
+        t.repeat(copies),
+        encoder_hidden_states=text,
+        down_block_additional_residuals=down,
+        mid_block_additional_residual=mid,
+        return_dict=False,
+    )[0]
+    if copies == 1:
+        return output
+    conditional, free = output.chunk(2)
+    return free + guidance * (conditional - free)
