@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -117,12 +114,11 @@ class Ledger:
             columns.update(dict.fromkeys(row))
         columns.pop("spec", None)
         columns["spec"] = None  # long, so last
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(columns), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        import pandas
+
+        text = pandas.DataFrame(rows, columns=list(columns)).to_csv(index=False, lineterminator="\n")
         with disk_errors(self.csv.parent):
-            write_text(self.csv, text.getvalue())
+            write_text(self.csv, text)
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

@@ -35,6 +35,9 @@ class Params(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+BaseParams = Params  # the module's class, under a name that the class attribute does not hide
+
+
 class Plugin:
     """Base of every attack, defence, victim, data set and metric.
 
@@ -43,9 +46,9 @@ class Plugin:
 
     name: ClassVar[str]
     card: ClassVar[Card]
-    Params: ClassVar[type[Params]] = Params
+    Params: ClassVar[type[BaseParams]] = Params
 
-    def __init__(self, params: Params | None = None) -> None:
+    def __init__(self, params: BaseParams | None = None) -> None:
         self.params: Any = self.Params() if params is None else params
 
     @classmethod
@@ -58,7 +61,7 @@ class Plugin:
         return cls(cls.parse(values))
 
     @classmethod
-    def parse(cls, values: dict[str, Any]) -> Params:
+    def parse(cls, values: dict[str, Any]) -> BaseParams:
         """Validated parameters.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,11 @@ class Runner:
         utility = self._utility(job, capture, fresh)
         targets = choose_targets(capture.transcript, job)
         attempt = self._attack(job, capture, targets)
-        outcome, panels = self._score(job, capture, targets, attempt, utility)
+        try:
+            outcome, panels = self._score(job, capture, targets, attempt, utility)
+        except BenchError as error:  # the claim cannot be scored: its shape, or a value that is not finite
+            attempt = replace(attempt, claim=None, status="failed", reason=str(error))
+            outcome, panels = self._score(job, capture, targets, attempt, utility)
         rows = make_rows(
             job.cell,
             outcome,

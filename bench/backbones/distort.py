@@ -79,6 +79,14 @@ def _resample(pixels: Tensor, shift: Tensor) -> Tensor:
 DISTORTIONS: dict[str, Distortion] = {"blur": blur, "noise": noise, "warp": warp, "colour": colour, "crop": crop}
 
 
+def spoil(pixels: Tensor, rng: Generator) -> Tensor:
+    """Every distortion in turn, each on three pictures in ten and of any strength."""
+    for distortion in DISTORTIONS.values():
+        chosen = torch.rand(len(pixels), generator=rng) < 0.3
+        pixels = distortion(pixels, torch.rand(len(pixels), generator=rng) * chosen, rng)
+    return pixels
+
+
 def augment(pixels: Tensor, rng: Generator) -> Tensor:
     """Distortions that keep what is shown, each on half of the pictures and mostly mild.
 

@@ -46,7 +46,7 @@ class EmbeddedBackbone:
 
     @torch.no_grad()
     def features(self, images: ImageBatch) -> Tensor:
-        """``(N, 64)``: principal components of channel means at four scales and of the last hidden layer."""
+        """``(N, 64)``: principal components of channel statistics at four scales and of the hidden layer."""
         return _chunked(lambda pixels: self._towers.features(self._towers.image.maps(pixels)), images)
 
     @torch.no_grad()

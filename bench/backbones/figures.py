@@ -23,7 +23,7 @@ from bench.records import Records
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 GALLERY = 100
 PROMPTS = 64
-SET = 256
+SET = 512
 
 
 def distorted(images: ImageBatch, distortion: Distortion, strength: float) -> ImageBatch:

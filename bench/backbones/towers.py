@@ -131,17 +131,18 @@ class Towers(nn.Module):
         self.image = ImageTower()
         self.text = TextTower()
         self.scale = nn.Parameter(torch.tensor(2.5))
-        total = sum(WIDTHS) + 2 * EMBEDDING
+        total = 2 * sum(WIDTHS) + 2 * EMBEDDING
         self.register_buffer("feature_mean", torch.zeros(total))
         self.register_buffer("feature_basis", torch.zeros(total, FEATURES))
 
     def moments(self, maps: list[Tensor]) -> Tensor:
-        """Spatial means of every channel at every scale, then the hidden layer, ``(N, 608)``.
+        """Spatial mean and deviation of every channel at every scale, then the hidden layer, ``(N, 960)``.
 
-        The means tell texture and colour, the hidden layer what is where.
+        The first two tell colour, texture and sharpness, the hidden layer what is where.
         """
-        return torch.cat([*(m.float().mean(dim=(2, 3)) for m in maps), self.image.hidden(maps[-1]).float()], dim=1)
+        found = [stat for m in maps for stat in (m.float().mean(dim=(2, 3)), m.float().std(dim=(2, 3)))]
+        return torch.cat([*found, self.image.hidden(maps[-1]).float()], dim=1)
 
     def features(self, maps: list[Tensor]) -> Tensor:
-        """Principal components of the moments, ``(N, 64)``."""
+        """Scaled principal components of the moments, ``(N, 64)``."""
         return (self.moments(maps) - self.feature_mean) @ self.feature_basis

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.backbones.distort import augment
+from bench.backbones.distort import augment, spoil
 from bench.backbones.towers import FEATURES, Towers, tokens
 from bench.data.portraits import Portraits
 from bench.interfaces import generator
@@ -79,22 +79,23 @@ def prompt_loss(pictured: Tensor, written: Tensor, words: Tensor, scale: Tensor)
 
 
 def fit_features(towers: Towers, images: Tensor, rng: torch.Generator) -> None:
-    """Set the projection to the principal components of standardised channel means.
+    """Set the projection to the principal components of standardised channel statistics.
 
-    Clean and distorted photos both count, so that the components also span how pictures go wrong.
+    Clean and distorted photos both count, so that the components also span how pictures go wrong. Each
+    component is divided by the root of its deviation, or a few would decide every distance.
     """
-    moments = []
     with torch.no_grad():
-        for part in torch.split(images, 128):
-            for pixels in (part, augment(part, rng)):
-                moments.append(towers.moments(towers.image.maps(pixels)))
-    table = torch.cat(moments).double()
-    mean, deviation = table.mean(dim=0), table.std(dim=0).clamp_min(1e-6)
-    _, _, components = torch.linalg.svd((table - mean) / deviation, full_matrices=False)
+        clean, wild = (
+            torch.cat([towers.moments(towers.image.maps(change(part))) for part in torch.split(images, 128)]).double()
+            for change in (lambda pixels: pixels, lambda pixels: spoil(pixels, rng))
+        )
+    mean, deviation = torch.cat([clean, wild]).mean(dim=0), clean.std(dim=0).clamp_min(1e-6)
+    table = (torch.cat([clean, wild]) - mean) / deviation
+    _, values, components = torch.linalg.svd(table, full_matrices=False)
     basis = components[:FEATURES]
     # A singular vector's sign is arbitrary; fix it so that a training repeats to the last bit.
     largest = basis.gather(1, basis.abs().argmax(dim=1, keepdim=True))
-    basis = basis * largest.sign()
+    basis = basis * largest.sign() / (values[:FEATURES, None] / len(table) ** 0.5).sqrt()
     towers.feature_mean.copy_(mean)
     towers.feature_basis.copy_((basis / deviation).T)
 

@@ -26,8 +26,10 @@ def canny(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     grey = image.astype(np.float64) @ np.asarray(LUMA) / 255.0
     sigma = max(0.6, float(np.sqrt(min(grey.shape) / REFERENCE_SIZE)))
     # Smoothing spreads an edge, so that its gradient falls as sigma rises.
-    edges = detect(grey, sigma=sigma, low_threshold=0.08 / sigma, high_threshold=0.20 / sigma)
-    return edges.astype(np.uint8) * np.uint8(255)
+    edges: NDArray[np.bool_] = detect(  # type: ignore[no-untyped-call]
+        grey, sigma=sigma, low_threshold=0.08 / sigma, high_threshold=0.20 / sigma
+    )
+    return np.where(edges, np.uint8(255), np.uint8(0))
 
 
 EXTRACTORS: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {"canny": canny}

@@ -1,6 +1,6 @@
 """A floating-point canvas with anti-aliased shapes given by signed distances.
 
-Masks are ``(h, w)`` float32 in [0, 1]; coordinates run right and down. A :class:`Frame` maps the
+Masks are ``(h, w)`` in [0, 1]; coordinates run right and down. A :class:`Frame` maps the
 canvas to the head's own axes, and a :class:`Patch` is the part of it that a small feature touches, so that
 painting an eye does not cost a whole canvas.
 """
@@ -8,11 +8,12 @@ painting an eye does not cost a whole canvas.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Patch:
         mask = distance * np.float32(-1 / (self.step * 1.2 + soft))
         mask += np.float32(0.5)
         np.maximum(mask, 0, out=mask)
-        return np.minimum(mask, 1, out=mask)
+        np.minimum(mask, 1, out=mask)
+        return mask
 
     def ellipse(self, cx: float, cy: float, a: float, b: float, soft: float = 0.0) -> Array:
         """Coverage of an ellipse."""
@@ -46,7 +48,8 @@ class Patch:
     def glow(self, cx: float, cy: float, a: float, b: float) -> Array:
         """A Gaussian spot, 1 in its centre."""
         u, v = (self.x - np.float32(cx)) / np.float32(a), (self.y - np.float32(cy)) / np.float32(b)
-        return np.exp(-(u * u + v * v))
+        spot: Array = np.exp(-(u * u + v * v))
+        return spot
 
     def paint(self, mask: Array, colour: Array | tuple[float, float, float]) -> None:
         """Cover the patch with ``colour`` (a triple, or ``(3, h, w)``) where ``mask`` says so."""
@@ -121,4 +124,5 @@ def ripple(angle: Array, knots: Array) -> Array:
     fine = 2048
     at = np.arange(fine, dtype=np.float32) * np.float32(len(knots) / fine)
     table = np.interp(at, np.arange(len(knots) + 1), np.append(knots, knots[0])).astype(np.float32)
-    return table[(angle * np.float32(fine / (2 * np.pi))).astype(np.int32) & (fine - 1)]
+    value: Array = table[(angle * np.float32(fine / (2 * np.pi))).astype(np.int32) & (fine - 1)]
+    return value

@@ -24,8 +24,9 @@ def _strands(patch: Patch, p: Person, cx: float, light: float) -> Array:
         tone = 1 + 0.13 * fine + 0.16 * coarse
     sheen = np.exp(-(((radius - np.float32(0.42)) / np.float32(0.2)) ** 2))
     tone += (0.24 + 0.22 * light * x) * sheen - 0.14 * np.clip(patch.y, 0, 1.5)
-    base = np.array(p.hair, np.float32)[:, None, None]
-    return np.clip(base * tone + np.float32(0.045) * sheen, 0.01, 0.98)
+    base: Array = np.array(p.hair, np.float32)[:, None, None]
+    colour: Array = np.clip(base * tone + np.float32(0.045) * sheen, 0.01, 0.98)
+    return colour
 
 
 def _skull(patch: Patch, p: Person, cx: float, grow: float) -> Array:

@@ -91,8 +91,8 @@ def _head(frame: Frame, p: Person, s: Shot) -> None:
     for sign in (-1, 1):
         cx = sign * (p.width + 0.02) - 0.16 * turn
         patch = frame.window(cx - 0.3, cx + 0.3, -0.4, 0.5)
-        tone = 0.86 + 0.12 * s.light[0] * sign
-        patch.paint(patch.ellipse(cx, 0.06, 0.12, p.ear), np.clip(skin * np.float32(tone), 0, 1))
+        ear_tone = 0.86 + 0.12 * s.light[0] * sign
+        patch.paint(patch.ellipse(cx, 0.06, 0.12, p.ear), np.clip(skin * np.float32(ear_tone), 0, 1))
         patch.shade(0.5 * patch.ellipse(cx, 0.05, 0.06, p.ear * 0.6, 0.03), 0.7)
         if s.earrings:
             patch.paint(patch.ellipse(cx, 0.09 + p.ear, 0.055, 0.075), (0.93, 0.80, 0.36))

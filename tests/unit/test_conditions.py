@@ -10,12 +10,15 @@ def test_canny_outlines_a_disc() -> None:
     disc = (line[None] ** 2 + line[:, None] ** 2).sqrt() < 18
     image = (disc * 200).to(torch.uint8).expand(1, 3, 64, 64)
     edges = extract("canny", image)
-    assert edges.shape == image.shape and edges.dtype == torch.uint8
+    assert edges.shape == image.shape
+    assert edges.dtype == torch.uint8
     assert set(edges.unique().tolist()) == {0, 255}
-    assert torch.equal(edges[:, 0], edges[:, 1]) and torch.equal(edges[:, 0], edges[:, 2])
+    assert torch.equal(edges[:, 0], edges[:, 1])
+    assert torch.equal(edges[:, 0], edges[:, 2])
     rows, columns = torch.nonzero(edges[0, 0], as_tuple=True)
     radius = ((rows - 31.5) ** 2 + (columns - 31.5) ** 2).sqrt()
-    assert 16 < float(radius.min()) and float(radius.max()) < 20
+    assert float(radius.min()) > 16
+    assert float(radius.max()) < 20
     assert len(rows) > 80
 
 

@@ -48,7 +48,8 @@ def test_the_recipe_runs_through_and_its_result_is_a_pipeline(tmp_path: Path) ->
     assert not [p for p in weights.rglob("*") if p.suffix in (".bin", ".pt", ".pkl")]
     for stage, steps in (("autoencoder", 4), ("denoiser", 4)):
         state = json.loads((tmp_path / "run" / stage / "state.json").read_text(encoding="utf-8"))
-        assert state["done"] and state["step"] == steps
+        assert state["done"]
+        assert state["step"] == steps
         assert (tmp_path / "run" / stage / "losses.jsonl").read_text(encoding="utf-8")
     for config in weights.rglob("*.json"):
         assert str(tmp_path) not in config.read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.compat import guard_torchvision
@@ -54,12 +54,11 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 def batch(corpus: Corpus, size: int, rng: torch.Generator) -> Tensor:
     """A random mixture of portraits, photograph crops and outlines, ``(size, 3, S, S)`` in [-1, 1]."""
-    kind = torch.rand(size, generator=rng)
+    limits = torch.tensor([SHARE_OUTLINES, SHARE_OUTLINES + SHARE_PHOTOS])
+    kind = torch.bucketize(torch.rand(size, generator=rng), limits)
     sources = [corpus.outlines, corpus.photos, corpus.portraits]
     picked = torch.empty(size, *corpus.portraits.shape[1:], dtype=torch.uint8)
-    for i, k in enumerate(
-        torch.bucketize(kind, torch.tensor([SHARE_OUTLINES, SHARE_OUTLINES + SHARE_PHOTOS])).tolist()
-    ):
+    for i, k in enumerate(kind.tolist()):
         picked[i] = sources[k][int(torch.randint(len(sources[k]), (1,), generator=rng))]
     flip = torch.rand(size, generator=rng) < 0.5
     picked[flip] = picked[flip].flip(-1)
@@ -93,6 +92,36 @@ def train(
     fit(vae, loss, plan, folder, stop_at=stop_at)
 
 
+def _decoder(vae: Any) -> nn.Module:
+    return nn.ModuleDict({"decoder": vae.decoder, "post_quant_conv": vae.post_quant_conv})
+
+
+def train_decoder(
+    vae: Any,
+    corpus: Corpus,
+    plan: Plan,
+    folder: Path,
+    *,
+    batch_size: int,
+    device: str,
+    bf16: bool,
+    stop_at: int | None = None,
+) -> None:
+    """Train the decoder on under a frozen encoder, so that latents made before keep their meaning."""
+
+    def loss(step: int, rng: torch.Generator) -> Mapping[str, Tensor]:
+        x = batch(corpus, batch_size, rng).to(device)
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
+            with torch.no_grad():
+                latents = vae.encode(x).latent_dist.mean
+            decoded = vae.decode(latents).sample.float()
+        l1 = (decoded - x).abs().mean()
+        structure = 1 - ssim(decoded, x)
+        return {"loss": l1 + SSIM_WEIGHT * structure, "l1": l1, "dssim": structure}
+
+    fit(_decoder(vae), loss, plan, folder, stop_at=stop_at)
+
+
 @torch.no_grad()
 def encode(vae: Any, images: Tensor, device: str) -> tuple[Tensor, Tensor]:
     """Unscaled mean and standard deviation of the latents of uint8 pictures, both ``(N, 4, h, w)``."""
@@ -112,6 +141,8 @@ def set_scale(vae: Any, corpus: Corpus, device: str) -> None:
     vae.register_to_config(scaling_factor=round(1.0 / spread, 5))
 
 
-def restore(vae: Any, folder: Path) -> None:
-    """Load the trained weights."""
+def restore(vae: Any, folder: Path, decoder: Path) -> None:
+    """Load the trained weights, with the decoder's own if it was trained on."""
     load(folder, vae)
+    if (decoder / "state.json").exists():
+        load(decoder, _decoder(vae))

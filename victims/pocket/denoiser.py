@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.compat import guard_torchvision
-from victims.pocket.training import Plan, fit, load
 from victims.pocket.tokenizer import MAX_TOKENS
+from victims.pocket.training import Plan, fit, load
 
 TRAIN_STEPS = 1000
 PROMPT_DROPOUT = 0.1
@@ -60,7 +60,7 @@ def build_text_encoder(tokenizer: Any, layers: int) -> Any:
 
 
 def build_unet(widths: tuple[int, ...], latent_size: int) -> Any:
-    """An untrained ``UNet2DConditionModel`` with cross-attention on every level."""
+    """An untrained ``UNet2DConditionModel`` with cross-attention below its highest resolution."""
     guard_torchvision()
     from diffusers import UNet2DConditionModel
 
@@ -70,8 +70,8 @@ def build_unet(widths: tuple[int, ...], latent_size: int) -> Any:
         out_channels=4,
         layers_per_block=1,
         block_out_channels=widths,
-        down_block_types=("CrossAttnDownBlock2D",) * len(widths),
-        up_block_types=("CrossAttnUpBlock2D",) * len(widths),
+        down_block_types=("DownBlock2D", *("CrossAttnDownBlock2D",) * (len(widths) - 1)),
+        up_block_types=(*("CrossAttnUpBlock2D",) * (len(widths) - 1), "UpBlock2D"),
         cross_attention_dim=TEXT_WIDTH,
         attention_head_dim=4,
         norm_num_groups=16,

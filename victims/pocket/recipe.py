@@ -1,7 +1,9 @@
 """Makes the pocket Stable Diffusion from nothing: ``python -m victims.pocket.recipe --out DIR``.
 
-Stages: corpus, tokenizer, autoencoder, denoiser (UNet and text encoder), export. Each keeps its state
-under DIR, so that the same command continues an interrupted run; losses are in ``DIR/*/losses.jsonl``.
+Stages: corpus, tokenizer, autoencoder, decoder (on its own under the frozen encoder), denoiser (UNet and
+text encoder), export. Each keeps its state under DIR, so that the same command continues an interrupted
+run; losses are in ``DIR/*/losses.jsonl``. The denoiser needs only the encoder, so that ``--only decoder``
+and ``--only denoiser`` may run side by side.
 The finished pipeline is ``DIR/weights``.
 """
 
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from victims.pocket import autoencoder, denoiser, export
 from victims.pocket import tokenizer as tokens
@@ -22,7 +25,7 @@ from victims.pocket.training import Plan, finished
 
 VAE_WIDTHS = (16, 48, 96)
 UNET_WIDTHS = (64, 128)
-STAGES = ("corpus", "tokenizer", "autoencoder", "denoiser", "export")
+STAGES = ("corpus", "tokenizer", "autoencoder", "decoder", "denoiser", "export")
 
 
 @dataclass(frozen=True)
@@ -39,16 +42,20 @@ class Settings:
     vae_widths: tuple[int, int, int] = VAE_WIDTHS
     unet_widths: tuple[int, ...] = UNET_WIDTHS
     text_layers: int = 3
-    steps_vae: int = 3000
+    steps_vae: int = 12_000
     minutes_vae: float = 600.0
-    steps_unet: int = 6000
+    steps_decoder: int = 6000
+    minutes_decoder: float = 600.0
+    steps_unet: int = 12_000
     minutes_unet: float = 600.0
     batch_vae: int = 4
-    batch_unet: int = 16
+    batch_unet: int = 8
     bf16: bool = True
     rate_vae: float = 1.5e-3
+    rate_decoder: float = 8e-4
     rate_unet: float = 6e-4
     until: str = "export"
+    only: str | None = None
 
 
 class Run:
@@ -73,48 +80,72 @@ class Run:
         return tokens.load(folder)
 
     def go(self, *, stop_at: int | None = None) -> None:
-        """Run or continue every stage up to ``settings.until``; ``stop_at`` pauses a stage at that step."""
+        """Run or continue the wanted stages; ``stop_at`` pauses each at that step."""
         s = self.settings
-        if STAGES.index(s.until) < STAGES.index("autoencoder"):
-            return
-        folder = s.out / "autoencoder"
-        plan = Plan(s.steps_vae, s.minutes_vae, s.rate_vae, seed=s.seed)
-        if not finished(folder):
-            autoencoder.train(
-                self.vae,
-                self.corpus,
-                plan,
-                folder,
-                batch_size=s.batch_vae,
-                device=s.device,
-                bf16=s.bf16,
-                stop_at=stop_at,
-            )
-        autoencoder.restore(self.vae, folder)
-        autoencoder.set_scale(self.vae, self.corpus, s.device)
-        if not finished(folder) or s.until == "autoencoder":
-            return
-        folder = s.out / "denoiser"
-        plan = Plan(s.steps_unet, s.minutes_unet, s.rate_unet, ema=0.999, seed=s.seed + 1)
-        if not finished(folder):
-            denoiser.train(
-                self.unet,
-                self.text,
-                self._latents(),
-                plan,
-                folder,
-                batch_size=s.batch_unet,
-                device=s.device,
-                bf16=s.bf16,
-                on_save=self._preview,
-                stop_at=stop_at,
-            )
-        if finished(folder) and s.until == "export":
+        wanted = (s.only,) if s.only else STAGES[: STAGES.index(s.until) + 1]
+        for stage in ("autoencoder", "decoder", "denoiser"):
+            if stage in wanted and not finished(s.out / stage):
+                getattr(self, f"_{stage}")(s.out / stage, stop_at)
+                if not finished(s.out / stage):
+                    return
+        if "export" in wanted:
             self.write(s.out / "weights")
+
+    def _autoencoder(self, folder: Path, stop_at: int | None) -> None:
+        s = self.settings
+        plan = Plan(s.steps_vae, s.minutes_vae, s.rate_vae, seed=s.seed)
+        autoencoder.train(
+            self.vae,
+            self.corpus,
+            plan,
+            folder,
+            batch_size=s.batch_vae,
+            device=s.device,
+            bf16=s.bf16,
+            stop_at=stop_at,
+        )
+
+    def _decoder(self, folder: Path, stop_at: int | None) -> None:
+        s = self.settings
+        self._restore_vae()
+        plan = Plan(s.steps_decoder, s.minutes_decoder, s.rate_decoder, seed=s.seed + 2)
+        autoencoder.train_decoder(
+            self.vae,
+            self.corpus,
+            plan,
+            folder,
+            batch_size=s.batch_vae,
+            device=s.device,
+            bf16=s.bf16,
+            stop_at=stop_at,
+        )
+
+    def _denoiser(self, folder: Path, stop_at: int | None) -> None:
+        s = self.settings
+        self._restore_vae()
+        plan = Plan(s.steps_unet, s.minutes_unet, s.rate_unet, ema=0.999, seed=s.seed + 1)
+        denoiser.train(
+            self.unet,
+            self.text,
+            self._latents(),
+            plan,
+            folder,
+            batch_size=s.batch_unet,
+            device=s.device,
+            bf16=s.bf16 and s.device != "cpu",  # no faster there on layers this small
+            on_save=self._preview,
+            stop_at=stop_at,
+        )
+
+    def _restore_vae(self) -> None:
+        s = self.settings
+        autoencoder.restore(self.vae, s.out / "autoencoder", s.out / "decoder")
+        autoencoder.set_scale(self.vae, self.corpus, s.device)
 
     def write(self, out: Path) -> None:
         """Export what the last checkpoints hold, with the averaged UNet."""
         s = self.settings
+        self._restore_vae()
         torch.manual_seed(s.seed + 1)
         unet = denoiser.build_unet(s.unet_widths, s.image_size // 4)
         text = denoiser.build_text_encoder(self.tokenizer, s.text_layers)
@@ -137,12 +168,18 @@ class Run:
         c, s = self.corpus, self.settings
         scale = float(self.vae.config.scaling_factor)
         photos = c.photos[: len(c.portraits) // 10]
-        both = torch.cat([c.portraits, photos])
-        means, stds = autoencoder.encode(self.vae, both, s.device)
+        stored = s.out / "denoiser" / "latents.safetensors"
+        if stored.exists():
+            tensors = load_file(stored)
+        else:
+            means, stds = autoencoder.encode(self.vae, torch.cat([c.portraits, photos]), s.device)
+            tensors = {"means": means * scale, "stds": stds * scale}
+            stored.parent.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, stored)
         words = [*c.prompts, *c.photo_prompts[: len(photos)]]
         ids = tokens.encode(self.tokenizer, words)
         empty = tokens.encode(self.tokenizer, [""])[0]
-        return denoiser.Latents(means=means * scale, stds=stds * scale, tokens=ids, empty=empty)
+        return denoiser.Latents(means=tensors["means"], stds=tensors["stds"], tokens=ids, empty=empty)
 
 
 def parse(arguments: Sequence[str] | None = None) -> Settings:
@@ -157,12 +194,15 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
     p.add_argument("--workers", type=int, default=d.workers, help="processes that draw portraits")
     p.add_argument("--steps-vae", type=int, default=d.steps_vae)
     p.add_argument("--minutes-vae", type=float, default=d.minutes_vae)
+    p.add_argument("--steps-decoder", type=int, default=d.steps_decoder)
+    p.add_argument("--minutes-decoder", type=float, default=d.minutes_decoder)
     p.add_argument("--steps-unet", type=int, default=d.steps_unet)
     p.add_argument("--minutes-unet", type=float, default=d.minutes_unet)
     p.add_argument("--batch-vae", type=int, default=d.batch_vae)
     p.add_argument("--batch-unet", type=int, default=d.batch_unet)
     p.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=d.bf16, help="compute in bfloat16")
     p.add_argument("--until", choices=STAGES, default=d.until, help="last stage to run")
+    p.add_argument("--only", choices=STAGES, help="the one stage to run, on what earlier stages left in DIR")
     return Settings(**vars(p.parse_args(arguments)))
 
 

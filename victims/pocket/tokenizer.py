@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,15 @@ from bench.compat import guard_torchvision
 MAX_TOKENS = 32
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
-EXTRA_WORDS = """
+_EXTRA = """
 a an the of and or with in on at to by from for is are one two three photo picture portrait painting drawing
 image face person people man woman boy girl child old young smiling happy sad serious calm hair eyes nose mouth
 red blue green yellow black white purple orange pink grey gray brown cyan magenta gold silver teal navy olive
 maroon violet indigo turquoise beige crimson coral salmon khaki lavender circle square triangle ring shape
 background filled round large small big left right top bottom dark bright light cat dog car tree house flower
 temple mountain street city room table cup coffee astronaut rocket galaxies retina cells motorcycle building
-""".split()
+"""
+EXTRA_WORDS = tuple(_EXTRA.split())
 
 
 def byte_characters() -> list[str]:
@@ -41,7 +43,7 @@ def learn_merges(words: Counter[str]) -> list[tuple[str, str]]:
     while True:
         pairs: Counter[tuple[str, str]] = Counter()
         for word, symbols in split.items():
-            for pair in zip(symbols, symbols[1:], strict=False):
+            for pair in pairwise(symbols):
                 pairs[pair] += words[word]
         if not pairs:
             return merges

@@ -1,0 +1,420 @@
+"""What every registered plugin must hold to, whoever wrote it."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+
+from bench.capture import Capture
+from bench.channels import (
+    CLIENT_UPDATE,
+    CLIENT_WEIGHTS,
+    CONTROL_FEATURES,
+    NOISE_TARGET,
+    PROMPT_EMBEDDING,
+    TIMESTEP,
+    UNET_FEATURES,
+    Channel,
+)
+from bench.errors import NotApplicableError, RequestError
+from bench.images import ImageBatch
+from bench.interfaces import (
+    Attack,
+    Budget,
+    Claim,
+    CompositeDefense,
+    Dataset,
+    Defense,
+    Estimate,
+    Metric,
+    ProtectContext,
+    ScoringContext,
+    TrainingPlan,
+    Victim,
+)
+from bench.planning import Job
+from bench.plugin import Card, Plugin
+from bench.progress import Silent
+from bench.registry import KINDS, Registry, listing
+from bench.runner import TARGETS, choose_targets
+from bench.schedule import NoiseSchedule
+from bench.threat import PRESETS, View
+
+MakeJob = Callable[..., Job]
+
+BASES: dict[str, type[Plugin]] = {
+    "attacks": Attack,
+    "defenses": Defense,
+    "victims": Victim,
+    "metrics": Metric,
+    "datasets": Dataset,
+}
+EVERY = [(kind, name) for kind in KINDS for name in listing(kind).names()]
+ATTACKS, DEFENSES, METRICS, VICTIMS = (listing(kind).names() for kind in ("attacks", "defenses", "metrics", "victims"))
+SOURCE = re.compile(r"arXiv:\d{4}\.\d{4,5}|\b(19|20)\d\d\b|ISO/IEC|this project|standard definition|layout")
+TINY = Budget(iterations=2, batch_size=4)
+
+
+def load(kind: str, name: str) -> type[Plugin]:
+    return Registry(kind, BASES[kind]).load(name)
+
+
+def required(cls: type[Plugin]) -> list[str]:
+    return [name for name, field in cls.Params.model_fields.items() if field.is_required()]
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_it_loads_and_says_what_it_is(kind: str, name: str) -> None:
+    cls = load(kind, name)
+    assert cls.name == name
+    assert isinstance(cls.card, Card)
+    assert cls.card.summary.endswith(".")
+    assert "\n" not in cls.card.summary
+    assert SOURCE.search(cls.card.source), f"names no paper, venue or standard: {cls.card.source!r}"
+    assert not any(other.name == name for other in cls.__subclasses__()), "a subclass must have a name of its own"
+
+
+@pytest.mark.parametrize(("kind", "name"), EVERY)
+def test_its_parameters_are_frozen_validated_and_known(kind: str, name: str) -> None:
+    cls = load(kind, name)
+    assert cls.Params.model_config.get("frozen") is True
+    with pytest.raises(RequestError, match=rf"^{name}: ") as caught:
+        cls.parse({"no_such_parameter": 1})
+    if required(cls):
+        assert required(cls)[0] in str(caught.value)
+        return
+    assert "no_such_parameter" in str(caught.value)
+    params = cls.parse({})
+    assert cls.parse(params.model_dump(mode="json")) == params, "defaults must pass their own validation"
+    for field in cls.Params.model_fields:
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(params, field, getattr(params, field))
+    assert cls.build({}).params == params
+
+
+# Attacks: on every victim and protocol.
+
+
+def pairs() -> list[tuple[str, str]]:
+    return [(name, protocol) for name in VICTIMS for protocol in load("victims", name).protocols]  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="session")
+def captured(make_job: MakeJob, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Job, Capture]]:
+    """A job with its trained capture; each is trained once a session."""
+    kept: dict[tuple[str, str, str], tuple[Job, Capture]] = {}
+
+    def get(victim: str, protocol: str, defense: str = "none") -> tuple[Job, Capture]:
+        key = (victim, protocol, defense)
+        if key not in kept:
+            job = make_job(victim=victim, protocol=protocol, defense=defense, **own_model(victim))
+            kept[key] = (job, train(job, tmp_path_factory.mktemp("capture") / "c"))
+        return kept[key]
+
+    return get
+
+
+def own_model(victim: str) -> dict[str, None]:
+    """A victim that takes no model is not given the tiny one."""
+    return {} if "model" in load("victims", victim).Params.model_fields else {"model": None}
+
+
+def train(job: Job, out: Path, epochs: int = 1) -> Capture:
+    spec = job.cell.capture
+    plan = TrainingPlan(epochs, spec.training.batch_size, spec.training.learning_rate, spec.seed, "cpu", "fp32")
+    return job.new_victim().train(
+        job.splits.victim, job.new_defense(), plan, protocol=spec.protocol, out=out, progress=Silent()
+    )
+
+
+def attempt(attack: Attack, job: Job, capture: Capture, threat: str) -> tuple[View, Claim | None]:
+    """The attack's claim, or None where it does not apply; any other error is the attack's."""
+    targets = choose_targets(capture.transcript, job)
+    model = PRESETS[threat]
+    public = job.new_victim().public(
+        job.new_defense() if model.defense_known else None,
+        job.splits.auxiliary,
+        protocol=job.cell.capture.protocol,
+        device="cpu",
+    )
+    view = model.project(capture.transcript, public, targets, history=attack.uses_history)
+    if not targets or attack.requires - view.channels:
+        return view, None
+    try:
+        return view, attack.run(view, rng=torch.Generator().manual_seed(0), budget=TINY, progress=Silent())
+    except NotApplicableError as error:
+        assert str(error)
+        return view, None
+
+
+def check(claim: Claim | None, view: View, job: Job) -> None:
+    assert view.channels_read <= view.channels
+    if claim is None:
+        return
+    assert claim.estimates, "an attack with nothing to claim must raise NotApplicableError"
+    assert set(claim.estimates) <= set(TARGETS)
+    size = job.cell.capture.data.image_size
+    for estimate in claim.estimates.values():
+        assert tuple(estimate.images.pixels.shape) == (len(view.targets), 3, size, size)
+        if estimate.latents is not None:
+            assert len(estimate.latents) == len(view.targets)
+            assert bool(estimate.latents.isfinite().all())
+    assert all(isinstance(number, float) for number in claim.diagnostics.values())
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize(("victim", "protocol"), pairs())
+def test_an_attack_claims_every_target_or_does_not_apply(captured, name: str, victim: str, protocol: str) -> None:
+    job, capture = captured(victim, protocol)
+    attack = load("attacks", name).build({})
+    view, claim = attempt(attack, job, capture, "server")
+    check(claim, view, job)
+    if claim is not None:
+        assert view.channels_read, "a claim that reads nothing of the wire is a control, not an attack"
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("threat", [t for t in PRESETS if t not in ("server", "eavesdropper")])
+def test_an_attack_respects_what_it_is_not_granted(captured, name: str, threat: str) -> None:
+    """A read outside the view raises NotGrantedError here, which is no way for an attack to end."""
+    job, capture = captured("split-controlnet", "no-gradient")
+    view, claim = attempt(load("attacks", name).build({}), job, capture, threat)
+    check(claim, view, job)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_applies_to_some_undefended_victim(captured, name: str) -> None:
+    attack = load("attacks", name).build({})
+    assert any(attempt(attack, *captured(*pair), "server")[1] is not None for pair in pairs())
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_without_public_weights_still_ends_well(captured, name: str) -> None:
+    job, capture = captured("split-controlnet", "no-gradient")
+    attack = load("attacks", name).build({})
+    public = job.new_victim().public(None, job.splits.auxiliary, protocol="no-gradient", device="cpu")
+    targets = choose_targets(capture.transcript, job)
+    view = PRESETS["server"].project(capture.transcript, public.without_weights(), targets, history=attack.uses_history)
+    try:
+        claim = attack.run(view, rng=torch.Generator().manual_seed(0), budget=TINY, progress=Silent())
+    except NotApplicableError:
+        return
+    check(claim, view, job)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_is_deterministic_in_its_generator(captured, name: str) -> None:
+    job, capture = captured("split-controlnet", "no-gradient")
+    claims = []
+    for noise in (1, 2):
+        torch.manual_seed(noise)  # the global generator must not matter
+        claims.append(attempt(load("attacks", name).build({}), job, capture, "server")[1])
+    first, second = claims
+    assert (first is None) == (second is None)
+    if first is not None and second is not None:
+        assert first.estimates.keys() == second.estimates.keys()
+        assert all(
+            torch.equal(first.estimates[t].images.pixels, second.estimates[t].images.pixels) for t in first.estimates
+        )
+
+
+# Defences: on the published protocol.
+
+
+def spelled(name: str) -> str:
+    """How a user asks for it; a composite is asked for by its parts."""
+    return "activation+prompt" if issubclass(load("defenses", name), CompositeDefense) else name
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_a_defended_victim_trains_and_repeats_itself(captured, make_job: MakeJob, tmp_path: Path, name: str) -> None:
+    job, capture = captured("split-controlnet", "no-gradient", spelled(name))
+    again = train(job, tmp_path / "again")
+    assert capture.costs.losses == again.costs.losses
+    assert all(torch.tensor(capture.costs.losses).isfinite())
+    assert [m.sha256 for m in capture.transcript.messages] == [m.sha256 for m in again.transcript.messages]
+    withheld = job.new_defense().withheld
+    assert not withheld & capture.transcript.channels()
+    for message in capture.transcript.messages:
+        if message.rows:
+            assert all(len(tensor) == message.rows for tensor in capture.transcript.read(message).values())
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_a_defended_client_that_trains_still_learns(make_job: MakeJob, tmp_path: Path, name: str) -> None:
+    """``protect`` must let the gradient through to the client's weights."""
+    job = make_job(protocol="gradient", defense=spelled(name))
+    (last,) = train(job, tmp_path / "c", epochs=2).transcript.parts(CLIENT_WEIGHTS)
+    initial = initial_stem(job)
+    moved = max(float((last[part] - weights).abs().max()) for part, weights in initial.items() if part in last)
+    # Weight decay alone, with no gradient, moves a weight by about 1e-5 of itself a step; AdamW by the rate, 1e-3.
+    assert moved > 3e-4
+
+
+def initial_stem(job: Job) -> Mapping[str, Tensor]:
+    """The client's weights before training, from a victim that has not trained."""
+    from victims.control import STEMS, new_controlnet
+    from victims.diffusion_victim import PUBLIC_SEED
+
+    victim = job.new_victim()
+    model = victim.load("cpu")  # type: ignore[attr-defined]
+    return STEMS[victim.stem_name("gradient")](new_controlnet(model, PUBLIC_SEED)).state_dict()  # type: ignore[attr-defined]
+
+
+BATCH = 3
+SCHEDULE = NoiseSchedule.stable_diffusion()
+
+
+def released() -> dict[Channel, Tensor]:
+    """A release of made-up tensors in the shapes of the wire."""
+    rng = torch.Generator().manual_seed(3)
+    return {
+        CONTROL_FEATURES: torch.randn(BATCH, 4, 8, 8, generator=rng),
+        UNET_FEATURES: torch.randn(BATCH, 16, 8, 8, generator=rng),
+        TIMESTEP: torch.tensor([0, 500, 999]),
+        NOISE_TARGET: torch.randn(BATCH, 4, 8, 8, generator=rng),
+        PROMPT_EMBEDDING: torch.randn(BATCH, 8, 16, generator=rng),
+    }
+
+
+def context(phase: str, seed: int = 5) -> ProtectContext:
+    rng = torch.Generator().manual_seed(seed)
+    return ProtectContext(phase, released()[TIMESTEP], SCHEDULE, torch.ones(1, 8, 16), ("a", "b", "c"), rng)
+
+
+def protected(defense: Defense, phase: str) -> dict[Channel, Tensor]:
+    shared = context(phase)
+    return {channel: defense.protect(channel, tensor, shared) for channel, tensor in released().items()}
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+@pytest.mark.parametrize("phase", ["training", "inference"])
+def test_protection_keeps_the_batch_and_the_clients_own_tensors(make_job: MakeJob, name: str, phase: str) -> None:
+    defense = make_job(defense=spelled(name)).new_defense()
+    shared = context(phase)
+    for channel, tensor in released().items():
+        before = tensor.clone()
+        sent = defense.protect(channel, tensor, shared)
+        assert len(sent) == BATCH
+        assert bool(sent.isfinite().all())
+        assert torch.equal(tensor, before), f"{channel} was changed in place"
+    update = torch.randn(4, 3)
+    assert defense.protect(CLIENT_UPDATE, update, shared).shape == update.shape
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_two_defences_of_the_same_parameters_are_the_same(make_job: MakeJob, name: str) -> None:
+    """Kerckhoffs: an attacker who rebuilds the defence, and shares its randomness, has the very same one."""
+    job = make_job(defense=spelled(name))
+    one, two = job.new_defense(), job.new_defense()
+    assert one is not two
+    torch.manual_seed(1)
+    first = protected(one, "training")
+    torch.manual_seed(2)  # the global generator must not matter
+    second = protected(two, "training")
+    assert all(torch.equal(first[channel], second[channel]) for channel in first)
+    for draw in (
+        lambda d, g: d.sample_timesteps(("a", "b", "c"), SCHEDULE, g),
+        lambda d, g: d.sample_noise(("a", "b", "c"), (3, 4, 8, 8), g),
+    ):
+        drawn = [draw(d, torch.Generator().manual_seed(7)) for d in (one, two)]
+        assert torch.equal(*drawn)
+    assert one.withheld == two.withheld
+    assert one.guarantee(3, SCHEDULE) == two.guarantee(3, SCHEDULE)
+    adapters = [d.server_adapter(torch.ones(1, 8, 16)) for d in (one, two)]
+    assert (adapters[0] is None) == (adapters[1] is None)
+    if adapters[0] is not None and adapters[1] is not None:
+        states = [a.state_dict() for a in adapters if a is not None]
+        assert all(torch.equal(states[0][k], states[1][k]) for k in states[0])
+
+
+@pytest.mark.parametrize("name", DEFENSES)
+def test_draws_are_of_the_schedule_and_of_the_shape(make_job: MakeJob, name: str) -> None:
+    defense = make_job(defense=spelled(name)).new_defense()
+    ids = tuple(f"r{i}" for i in range(200))
+    times = defense.sample_timesteps(ids, SCHEDULE, torch.Generator().manual_seed(0))
+    assert times.shape == (200,)
+    assert times.dtype == torch.int64
+    assert 0 <= int(times.min()) < int(times.max()) < SCHEDULE.steps
+    noise = defense.sample_noise(ids, (200, 4, 4, 4), torch.Generator().manual_seed(0))
+    assert noise.shape == (200, 4, 4, 4)
+    assert noise.dtype == torch.float32
+
+
+# Metrics.
+
+
+@pytest.fixture(scope="session")
+def scene(make_job: MakeJob) -> tuple[Estimate, Estimate, ScoringContext]:
+    """A noisy claim, the truth, and a context with the shipped backbones."""
+    job = make_job()
+    truth = job.splits.victim.select(range(5))
+    rng = torch.Generator().manual_seed(1)
+    latents = torch.randn(5, 4, 8, 8, generator=rng)
+    pixels = truth.image_batch().pixels
+    noisy = ImageBatch.clamped(pixels + 0.25 * torch.randn(pixels.shape, generator=rng))
+    gallery = ImageBatch.cat([truth.image_batch(), job.splits.evaluation.image_batch()])
+    shown = ScoringContext(gallery, job.splits.calibration.image_batch(), job.backbones)
+    claim = Estimate(noisy, latents + 0.5 * torch.randn(latents.shape, generator=rng))
+    return claim, Estimate(truth.image_batch(), latents), shown
+
+
+def score(metric: Metric, claim: Estimate, truth: Estimate, shown: ScoringContext) -> Tensor:
+    values = metric.score(claim, truth, shown)
+    assert values is not None
+    assert values.dtype == torch.float64
+    assert values.shape == (len(truth.images),)
+    assert bool(values.isfinite().all())
+    return values
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_an_identical_claim_is_perfect(scene: tuple[Estimate, Estimate, ScoringContext], name: str) -> None:
+    """0 where low is closer, the metric's one best value where high is; and no other claim beats it."""
+    claim, truth, shown = scene
+    metric = load("metrics", name).build({})
+    best = {"psnr": 100.0}.get(name, 1.0) if metric.higher_is_closer else 0.0
+    perfect = score(metric, truth, truth, shown)
+    assert perfect.tolist() == pytest.approx([best] * len(perfect), abs=1e-6)
+    other = score(metric, claim, truth, shown)
+    assert bool((other <= perfect + 1e-6).all() if metric.higher_is_closer else (other >= perfect - 1e-6).all())
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_record_scores_alike_alone_and_in_company(
+    scene: tuple[Estimate, Estimate, ScoringContext], name: str
+) -> None:
+    claim, truth, shown = scene
+    metric = load("metrics", name).build({})
+    together = score(metric, claim, truth, shown)
+    for i in range(len(together)):
+        order = [i, *(j for j in range(len(shown.gallery)) if j != i)]  # the gallery begins with the truth
+        own = dataclasses.replace(shown, gallery=shown.gallery.take(order))
+        alone = metric.score(take(claim, i), take(truth, i), own)
+        if name == "latent_nmse":
+            assert alone is None, "normalised by the spread of the scored set, which one record has not"
+            continue
+        assert alone is not None
+        assert float(alone) == pytest.approx(float(together[i]), abs=1e-5)
+
+
+def take(estimate: Estimate, i: int) -> Estimate:
+    assert estimate.latents is not None
+    return Estimate(estimate.images.take([i]), estimate.latents[i : i + 1])
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_metric_names_its_backbone_or_none(scene: tuple[Estimate, Estimate, ScoringContext], name: str) -> None:
+    metric = load("metrics", name).build({})
+    used = metric.backbone(scene[2])
+    known = {getattr(scene[2].backbones, role).name for role in ("identity", "distribution", "perceptual", "prompt")}
+    assert used is None or used in known
+    assert metric.targets <= set(TARGETS)
+    assert metric.targets

@@ -1,0 +1,101 @@
+"""A stranger's package: installed with pip, found, described and run, without a change here."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLE = Path(__file__).parent / "example"
+NAMES = {
+    "attacks": "toy-linear",
+    "defenses": "toy-noise",
+    "victims": "toy-split",
+    "metrics": "toy-mae",
+    "datasets": "toy-stripes",
+}
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package installed; built from a copy, since pip leaves files beside the source."""
+    root = tmp_path_factory.mktemp("stranger")
+    source = shutil.copytree(EXAMPLE, root / "source", ignore=shutil.ignore_patterns("__pycache__"))
+    options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--quiet"]
+    command = [sys.executable, "-m", "pip", "install", *options, "--target", str(root / "site"), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    assert done.returncode == 0, done.stderr
+    return root / "site"
+
+
+def python(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A fresh Python that has the stranger's package, run outside the repository."""
+    environment = {**os.environ, "PYTHONPATH": str(site), "COLUMNS": "200", "OMP_NUM_THREADS": "2"}
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, cwd=site.parent, env=environment
+    )
+
+
+def bench(site: Path, *arguments: str) -> str:
+    """Standard output of a ``bench`` command that must succeed."""
+    done = python(site, "-m", "bench.cli", *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_every_kind_is_listed_with_its_origin(site: Path) -> None:
+    listed = bench(site, "ls")
+    for kind, name in NAMES.items():
+        section = listed.split(f"{kind}\n")[1].split("\n")
+        (line,) = (line for line in section if line.split()[:1] == [name])
+        assert line.endswith("of leaktoy 0.2.0"), line
+        assert "leaktoy." in line
+    assert "attacks.closed_form:ClosedForm of splitleak" in listed
+
+
+def test_listing_imports_neither_torch_nor_the_plugins(site: Path) -> None:
+    script = (
+        "import sys; from bench.cli import main; main(['ls'], standalone_mode=False); "
+        "print(sorted({m.partition('.')[0] for m in sys.modules} & {'torch', 'leaktoy', 'attacks', 'diffusers'}))"
+    )
+    done = python(site, "-c", script)
+    assert done.returncode == 0, done.stderr
+    assert "toy-linear" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_foreign_attack_is_described_from_its_card(site: Path) -> None:
+    text = bench(site, "describe", "toy-linear")
+    assert "attack toy-linear" in text
+    assert "Ridge regression from a feature map" in text
+    assert "leaktoy.attack:ToyLinear of leaktoy 0.2.0" in text
+    assert "ridge (float, default 0.001)" in text
+
+
+def test_a_whole_run_of_foreign_plugins(site: Path) -> None:
+    results = site.parent / "results"
+    bench(
+        site,
+        *["run", "--victim", "toy-split", "--data", "toy-stripes", "--attack", "toy-linear", "--results", str(results)],
+        *["--defense", "none", "--defense", "toy-noise:sigma=2", "--image-size", "32", "--backbones", "embedded"],
+        *["--records", "12", "--auxiliary", "24", "--calibration", "8", "--evaluation", "2"],
+        *["--epochs", "2", "--batch-size", "4", "--targets", "6", "--utility-steps", "1", "--device", "cpu"],
+    )
+    with (results / "rows.csv").open() as stream:
+        rows = {(row["defense"], row["target"]): row for row in csv.DictReader(stream)}
+    plain, noised = rows["none", "image"], rows["toy-noise:sigma=2.0", "image"]
+    for row in (plain, noised):
+        assert row["status"] == "ok"
+        assert (row["victim"], row["attack"]) == ("toy-split", "toy-linear")
+        assert row["channels_read"] == "toy_features"
+        assert float(row["toy-mae_low"]) <= float(row["toy-mae"]) <= float(row["toy-mae_high"])
+        assert float(row["toy-mae_ceiling"]) <= float(row["toy-mae"])
+    # Least squares on public weights must find the pooled picture, and noise must cost it something.
+    assert float(plain["toy-mae_normalized"]) > 0.5
+    assert float(noised["toy-mae_normalized"]) < float(plain["toy-mae_normalized"]) - 0.2
+    assert rows["none", "condition"]["status"] == "not_claimed"

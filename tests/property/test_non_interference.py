@@ -1,0 +1,197 @@
+"""An attack's claim depends on the view alone: the secrets can be anything."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bench.capture import SECRETS_DIR, Capture, Secrets
+from bench.channels import TIMESTEP, UNET_FEATURES
+from bench.interfaces import Attack, Budget, Claim, Estimate, Victim, generator
+from bench.planning import Job
+from bench.plugin import Card
+from bench.progress import Silent
+from bench.records import Records
+from bench.runner import choose_targets
+from bench.store import CaptureStore
+from bench.transcript import Transcript
+
+
+def trained(job: Job, results: Path) -> Path:
+    """Train the job's victim; the capture's directory."""
+    store = CaptureStore(results)
+    plan = dataclasses.replace(_plan(job))
+    store.get(
+        job.cell.capture,
+        lambda out: job.new_victim().train(
+            job.splits.victim,
+            job.new_defense(),
+            plan,
+            protocol=job.cell.capture.protocol,
+            out=out,
+            progress=Silent(),
+        ),
+        fresh=False,
+        progress=Silent(),
+    )
+    return store.path(job.cell.capture)
+
+
+def _plan(job: Job) -> Any:
+    from bench.interfaces import TrainingPlan
+
+    spec = job.cell.capture
+    return TrainingPlan(
+        epochs=spec.training.epochs,
+        batch_size=spec.training.batch_size,
+        learning_rate=spec.training.learning_rate,
+        seed=spec.seed,
+        device="cpu",
+        dtype="fp32",
+    )
+
+
+def view_of(job: Job, capture: Capture) -> Any:
+    public = job.new_victim().public(
+        job.new_defense(), job.splits.auxiliary, protocol=job.cell.capture.protocol, device="cpu"
+    )
+    return job.cell.threat.project(capture.transcript, public, choose_targets(capture.transcript, job))
+
+
+def claim_of(attack: Attack, job: Job, capture: Capture) -> Claim:
+    return attack.run(
+        view_of(job, capture),
+        rng=generator(0, "attack"),
+        budget=Budget(iterations=3, batch_size=4),
+        progress=Silent(),
+    )
+
+
+def replace_secrets(capture_dir: Path) -> None:
+    """Put other secrets behind the same transcript."""
+    file = capture_dir / SECRETS_DIR / "secrets.safetensors"
+    tensors = load_file(file)
+    rng = torch.Generator().manual_seed(5)
+    for name, tensor in tensors.items():
+        if tensor.dtype == torch.uint8:
+            tensors[name] = torch.randint(0, 256, tensor.shape, generator=rng, dtype=torch.uint8)
+        elif tensor.is_floating_point():
+            tensors[name] = torch.randn(tensor.shape, generator=rng).to(tensor.dtype)
+    tensors["record"] = tensors["record"].flip(0)
+    save_file(tensors, file)
+
+
+def same_claim(first: Claim, second: Claim) -> bool:
+    """Whether two claims agree in every bit."""
+    if first.estimates.keys() != second.estimates.keys() or first.diagnostics != second.diagnostics:
+        return False
+    return all(
+        torch.equal(first.estimates[t].images.pixels, second.estimates[t].images.pixels)
+        and torch.equal(first.estimates[t].latents, second.estimates[t].latents)
+        for t in first.estimates
+    )
+
+
+class Peeking(Attack):
+    """Sabotage: reads the sealed truth by a path smuggled past the view."""
+
+    name = "peeking"
+    card = Card(summary="cheats", source="this project")
+    secrets_dir: Path
+
+    def run(self, view: Any, *, rng: Any, budget: Any, progress: Any) -> Claim:
+        secrets = Secrets.open(self.secrets_dir)
+        _, truth = secrets.truth([view.releases[i] for i in view.targets])
+        return Claim({"image": Estimate(truth["image"].images, truth["image"].latents)})
+
+
+@pytest.mark.parametrize("attack", ["inversion", "closed-form"])
+def test_replacing_the_secrets_changes_no_bit_of_the_claim(attack, make_job: Callable[..., Job], tmp_path):
+    job = make_job(attack=attack, defense="published")
+    path = trained(job, tmp_path)
+    before = claim_of(job.attack, job, Capture.open(path))
+    replace_secrets(path)
+    after = claim_of(job.attack, job, Capture.open(path))
+    assert same_claim(before, after)
+
+
+def test_an_attack_that_peeks_is_caught(make_job, tmp_path):
+    job = make_job()
+    path = trained(job, tmp_path)
+    attack = Peeking()
+    attack.secrets_dir = path / SECRETS_DIR
+    before = claim_of(attack, job, Capture.open(path))
+    replace_secrets(path)
+    after = claim_of(attack, job, Capture.open(path))
+    assert not same_claim(before, after)
+
+
+def reachable(root: object) -> list[object]:
+    """Every object that can be got at from ``root``, short of modules, classes and the interpreter's own."""
+    stop = (types.ModuleType, type, types.FunctionType, types.BuiltinFunctionType, types.FrameType)
+    seen: dict[int, object] = {}
+    queue: list[object] = [root]
+    while queue:
+        item = queue.pop()
+        if id(item) in seen or isinstance(item, stop):
+            continue
+        seen[id(item)] = item
+        queue += gc.get_referents(item)
+    return list(seen.values())
+
+
+def forbidden(view: object, job: Job) -> list[object]:
+    """What is reachable from a view and must not be."""
+    private = {
+        id(job.splits.victim),
+        id(job.splits.victim.images),
+        id(job.splits.calibration),
+        id(job.splits.evaluation),
+    }
+    return [
+        item
+        for item in reachable(view)
+        if isinstance(item, Secrets | Capture | Transcript | Victim | Job) or id(item) in private
+    ]
+
+
+def test_nothing_reachable_from_a_view_leads_to_secrets_victim_or_split(make_job, tmp_path):
+    job = make_job(defense="published")
+    view = view_of(job, Capture.open(trained(job, tmp_path)))
+    assert forbidden(view, job) == []
+    assert any(isinstance(item, Records) for item in reachable(view)), "the walk must reach the auxiliary records"
+
+
+def test_a_view_that_leads_to_the_secrets_is_caught(make_job, tmp_path):
+    job = make_job()
+    capture = Capture.open(trained(job, tmp_path))
+    view = view_of(job, capture)
+    view.public.codec.__dict__["notes"] = {"deep": [capture.secrets]}
+    assert capture.secrets in forbidden(view, job)
+
+
+def test_targets_depend_on_transcript_and_seed_alone(make_job, tmp_path):
+    job = make_job()
+    path = trained(job, tmp_path)
+    before = choose_targets(Capture.open(path).transcript, job)
+    replace_secrets(path)
+    assert choose_targets(Capture.open(path).transcript, job) == before
+    assert {t.epoch for t in before} == {1}
+    other = make_job(seed=1)
+    assert choose_targets(Capture.open(path).transcript, other) != before
+
+
+def test_withheld_channels_are_not_in_the_view(make_job, tmp_path):
+    job = make_job(withhold=("timestep",))
+    view = view_of(job, Capture.open(trained(job, tmp_path)))
+    assert TIMESTEP not in view.channels
+    assert UNET_FEATURES in view.channels
+    assert TIMESTEP in Capture.open(trained(job, tmp_path)).transcript.channels()

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Installs everything into a virtual environment (default: .venv) and runs all checks.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+venv=${1:-.venv}
+[ -x "$venv/bin/python" ] || python3 -m venv "$venv"
+"$venv/bin/python" -m pip install --quiet -c constraints.txt -e '.[dev]'
+"$venv/bin/ruff" check .
+"$venv/bin/ruff" format --check .
+"$venv/bin/mypy"
+HF_HUB_OFFLINE=1 "$venv/bin/python" -m pytest -n "${JOBS:-2}"
