@@ -19,6 +19,7 @@ from bench.files import DiskFullError, disk_errors, read_json, write_text
 from bench.images import ImageBatch
 from bench.interfaces import Budget, Claim, Estimate, ScoringContext, TrainingPlan, UtilityPlan, generator
 from bench.ledger import Ledger
+from bench.metrics.distribution import needed_for_fid
 from bench.picture import Panel, save_picture
 from bench.planning import Job
 from bench.progress import Progress
@@ -205,6 +206,8 @@ class Runner:
                         target, claimed, truth[target], held, job.metrics, context, seed=job.cell.capture.seed
                     )
                     found[target] = flags(scores[target], attempt.claim.diagnostics, capture.costs.losses)
+                    if len(distractors) < needed_for_fid(job.backbones.distribution.dim):
+                        found[target].append("few-for-fid")
                     panels.append(Panel(target, truth[target].images, claimed.images, held))
                     advance(1)
         defense = job.new_defense()

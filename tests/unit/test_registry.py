@@ -109,7 +109,7 @@ def test_a_broken_plugin_is_named_with_its_origin_and_others_still_load(
 def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(RequestError, match=re.escape("unknown defense 'timestap'; did you mean 'timestep'?")):
         defenses().load("timestap")
-    with pytest.raises(RequestError, match="unknown defense 'zzzzzz'; known: .*none"):
+    with pytest.raises(RequestError, match=r"unknown defense 'zzzzzz'; known: .*none"):
         defenses().load("zzzzzz")
     with pytest.raises(RequestError, match="unknown defense 'fog'; none are installed"):
         Registry("defenses", Defense, points=[]).load("fog")
