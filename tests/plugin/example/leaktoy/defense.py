@@ -35,5 +35,5 @@ class ToyNoise(Defense):
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         if channel not in NOISED:
             return tensor
-        noise = torch.randn(tensor.shape, generator=context.rng).to(tensor)
-        return tensor + self.params.sigma * noise
+        sigma: float = self.params.sigma
+        return tensor + sigma * torch.randn(tensor.shape, generator=context.rng).to(tensor)

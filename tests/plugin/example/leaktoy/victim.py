@@ -109,21 +109,28 @@ class ToySplit(Victim):
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
         optimizer = torch.optim.AdamW(head.parameters(), lr=plan.learning_rate)
-        rng, losses, start = generator(plan.seed, "toy client"), [], time.perf_counter()
+        rng, start = generator(plan.seed, "toy client"), time.perf_counter()
+        losses: list[float] = []
         for epoch in range(plan.epochs):
             order = torch.randperm(len(records), generator=rng).tolist()
             for index in (order[i : i + plan.batch_size] for i in range(0, len(order), plan.batch_size)):
                 sent = release(records, index, defense, "training", rng)
                 step = len(losses)
                 wire = writer.send(
-                    sent, step=step, epoch=epoch, direction="up", sender="client", receiver="server", rows=len(index)
+                    {str(c): t for c, t in sent.items()},
+                    step=step,
+                    epoch=epoch,
+                    direction="up",
+                    sender="client",
+                    receiver="server",
+                    rows=len(index),
                 )
                 chosen = records.select(index)
                 latents = [codec.encode(batch) for batch in (chosen.image_batch(), chosen.condition_batch())]
                 secrets.add([Release(epoch, step, row) for row in range(len(index))], index, *latents)
                 loss = nn.functional.mse_loss(head(wire[FEATURES].mean((2, 3))).squeeze(1), wire[LABEL])
                 optimizer.zero_grad()
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 losses.append(float(loss.detach()))
         secrets.close(out / SECRETS_DIR, records)
