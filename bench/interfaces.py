@@ -6,8 +6,9 @@ here is one arrow of that way and sees nothing of what lies behind it.
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 class Dataset(Plugin, ABC):
     """A source of records, deterministic in its parameters."""
-
-    has_own_conditions: ClassVar[bool] = False
 
     @abstractmethod
     def load(self, limit: int, *, image_size: int, condition: str, progress: Progress) -> Records:
@@ -381,6 +380,16 @@ class ScoringContext:
     gallery: ImageBatch
     calibration: ImageBatch
     backbones: BackboneSet
+    _known: dict[tuple[Hashable, ...], Tensor] = field(default_factory=dict, repr=False)
+
+    def once(self, key: tuple[Hashable, ...], compute: Callable[[], Tensor]) -> Tensor:
+        """``compute()``, or what it gave before for this key: metrics share features of the same pictures.
+
+        Put the pictures themselves into the key; batches are told apart by identity.
+        """
+        if key not in self._known:
+            self._known[key] = compute()
+        return self._known[key]
 
 
 class Metric(Plugin, ABC):
@@ -400,7 +409,8 @@ class Metric(Plugin, ABC):
 
 def generator(seed: int, *words: str) -> torch.Generator:
     """A CPU generator of its own for each purpose, so that adding one draw shifts no other stream."""
-    state = np.random.SeedSequence([seed, *(int.from_bytes(w.encode(), "big") % 2**63 for w in words)])
+    digests = (int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big") for word in words)
+    state = np.random.SeedSequence([seed, *digests])
     rng = torch.Generator()
     rng.manual_seed(int(state.generate_state(1, np.uint64)[0] >> np.uint64(1)))
     return rng

@@ -110,6 +110,10 @@ class Planner:
         new_victim: Callable[[], Victim] = lambda: victim_class.build(dict(victim_spec.params))  # noqa: E731
         victim = new_victim()
         protocol = request.protocol or victim.protocols[0]
+        if protocol not in victim.protocols:
+            raise RequestError(
+                f"victim {victim.name!r} has no protocol {protocol!r}; it has {', '.join(victim.protocols)}"
+            )
         sent = victim.channels(protocol)
         new_defense, defense_specs = self._defense(request.defense)
         defense = new_defense()

@@ -73,7 +73,7 @@ def _row(cell: CellSpec, outcome: Outcome, target: str, split_hash: str, created
         "condition": capture.data.condition,
         "image_size": capture.data.image_size,
         "model": capture.model,
-        "scale": "pocket" if capture.model == "pocket" else "user-model",
+        "scale": {"pocket": "pocket", "": "none"}.get(capture.model, "user-model"),
         "seed": capture.seed,
         "target": target,
         "n": outcome.n if scores is not None else 0,

@@ -53,7 +53,7 @@ def divide(records: Records, sizes: SplitSizes) -> Splits:
     names = sorted(groups)
     order = torch.randperm(len(names), generator=generator(0, "splits")).tolist()
     # The smallest part is filled first, so that one large identity cannot starve it.
-    wanted = sorted(((getattr(sizes, part), part) for part in PARTS))
+    wanted = sorted((getattr(sizes, part), part) for part in PARTS)
     dealt: dict[str, list[int]] = {part: [] for part in PARTS}
     queue = [groups[names[i]] for i in order]
     for size, part in wanted:

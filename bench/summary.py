@@ -49,7 +49,9 @@ def summarise(rows: pandas.DataFrame, columns: tuple[str, ...], *, per_attack: b
     keys = _KEYS if per_attack else _KEYS[:3]
     titles = [*keys, *heads, "seeds"]
     table = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
-    table += ["| " + " | ".join([*key, *(line.get(h, "") for h in [*heads, "seeds"])]) + " |" for key, line in lines.items()]
+    table += [
+        "| " + " | ".join([*key, *(line.get(h, "") for h in [*heads, "seeds"])]) + " |" for key, line in lines.items()
+    ]
     return "\n".join(table)
 
 

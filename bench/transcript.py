@@ -10,9 +10,8 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -27,6 +26,7 @@ SCHEMA_VERSION = 1
 HEADER = "transcript.json"
 
 Direction = Literal["up", "down"]
+S = TypeVar("S", bound=str)
 
 
 @dataclass(frozen=True, order=True)
@@ -89,7 +89,7 @@ class TranscriptWriter:
 
     def send(
         self,
-        tensors: Mapping[str, Tensor],
+        tensors: Mapping[S, Tensor],
         *,
         step: int,
         epoch: int,
@@ -151,6 +151,13 @@ class Transcript:
             if Path(message.file).name != message.file or message.file in {"", ".", ".."}:
                 raise DataError(f"{path}: message file {message.file!r} points outside the transcript")
 
+        batches: dict[int, tuple[int, int]] = {}
+        for message in self.header.messages:
+            batch = (message.epoch, message.rows)
+            if message.rows and batches.setdefault(message.step, batch) != batch:
+                raise DataError(f"{path}: the messages of step {message.step} disagree on its epoch or batch size")
+        self._batches = batches
+
     @property
     def messages(self) -> tuple[Message, ...]:
         """All messages, in the order sent."""
@@ -175,6 +182,8 @@ class Transcript:
             raise DataError(f"{file}: not a safetensors file") from error
         if tuple(sorted(tensors)) != message.tensors:
             raise DataError(f"{file}: holds other tensors than the header lists")
+        if message.rows and any(t.ndim == 0 or len(t) != message.rows for t in tensors.values()):
+            raise DataError(f"{file}: does not hold the {message.rows} rows that the header lists")
         return tensors
 
     def verify(self) -> None:
@@ -193,10 +202,6 @@ class Transcript:
     def is_row_channel(self, channel: Channel) -> bool:
         """Whether the channel's tensors are aligned with the records of a batch."""
         return any(channel in m.tensors and m.rows > 0 for m in self.messages)
-
-    @cached_property
-    def _batches(self) -> dict[int, tuple[int, int]]:
-        return {m.step: (m.epoch, m.rows) for m in self.messages if m.rows > 0}
 
     def batch_size(self, release: Release) -> int:
         """How many records shared the release's step."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bench.channels import Channel
 from bench.errors import RequestError
 from bench.interfaces import CompositeDefense, Defense, Guarantee, ProtectContext, ServerAdapter
-from bench.plugin import Card
+from bench.plugin import Card, Params
 from bench.schedule import NoiseSchedule
 
 _EXCLUSIVE = ("sample_timesteps", "sample_noise")
@@ -38,15 +38,15 @@ class Compose(CompositeDefense):
         source="this project",
     )
 
-    def __init__(self, parts: Sequence[Defense] = ()) -> None:
-        super().__init__()
+    def __init__(self, params: Params | None = None, parts: Sequence[Defense] = ()) -> None:
+        super().__init__(params)
         self.parts = tuple(parts)
         self.withheld = frozenset().union(*(p.withheld for p in self.parts))
         self._drawing = {hook: self._owner(hook) for hook in _EXCLUSIVE}
 
     @classmethod
     def of(cls, parts: Sequence[Defense]) -> Compose:
-        return cls(parts)
+        return cls(parts=parts)
 
     def _owner(self, hook: str) -> Defense | None:
         owners = [p for p in self.parts if getattr(type(p), hook) is not getattr(Defense, hook)]

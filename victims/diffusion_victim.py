@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import resource
 import time
@@ -17,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bench.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, Capture, Costs, SecretsWriter
-from bench.errors import RequestError
+from bench.errors import DataError, RequestError
 from bench.interfaces import (
     Defense,
     Emission,
@@ -34,7 +35,6 @@ from bench.metrics.distribution import fid, kid
 from bench.metrics.fidelity import condition_fidelity
 from bench.metrics.ssim import ssim
 from bench.plugin import Params
-from bench.progress import Progress
 from bench.records import Records
 from bench.transcript import TranscriptWriter
 from victims.client import Batch, ClientHalf, ClientRandomness
@@ -217,8 +217,12 @@ class PublicDiffusionClient(PublicClient):
         self._client = client
 
     def with_weights(self, parts: Mapping[str, Tensor]) -> PublicDiffusionClient:
-        self._client.stem.load_state_dict(dict(parts), strict=False)
-        return self
+        stem = copy.deepcopy(self._client.stem)
+        try:
+            stem.load_state_dict(dict(parts))
+        except RuntimeError as error:
+            raise DataError("the client weights on the wire do not fit this client") from error
+        return PublicDiffusionClient(ClientHalf(self._client.model, stem, self._client.defense))
 
     def simulator(self, records: Records) -> Simulator:
         return DiffusionSimulator(self._client, records)

@@ -206,7 +206,9 @@ class _Run:
                 weights, step=step, epoch=epoch, direction="up", sender="client", receiver="server", rows=0
             )
 
-    def _exchange(self, tensors: Mapping[Any, Tensor], step: int, epoch: int, rows: int) -> dict[str, Tensor] | None:
+    def _exchange(
+        self, tensors: Mapping[Channel, Tensor], step: int, epoch: int, rows: int
+    ) -> dict[str, Tensor] | None:
         received = self.writer.send(
             tensors, step=step, epoch=epoch, direction="up", sender="client", receiver="server", rows=rows
         )

@@ -21,6 +21,7 @@ from torch.nn import functional
 from bench.backbones.distort import augment, spoil
 from bench.backbones.towers import FEATURES, Towers, tokens
 from bench.data.portraits import Portraits
+from bench.errors import RequestError
 from bench.interfaces import generator
 from bench.progress import Bars, Progress
 from bench.records import Records
@@ -109,9 +110,14 @@ def train(recipe: Recipe, out: Path, *, minutes: float, progress: Progress) -> P
 
     Returns:
         The weights' file.
+
+    Raises:
+        RequestError: fewer people than a batch needs, or fewer photos than distribution features.
     """
     from safetensors.torch import save_file
 
+    if recipe.identities < recipe.people or recipe.identities * recipe.photos < FEATURES or recipe.photos < 2:
+        raise RequestError(f"backbone: {recipe.identities} people with {recipe.photos} photos each are too few")
     out.mkdir(parents=True, exist_ok=True)
     records = photos(FIRST_IDENTITY, recipe.identities, recipe.photos, progress)
     images = records.image_batch().pixels

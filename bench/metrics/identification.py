@@ -14,7 +14,6 @@ from pydantic import Field
 from torch import Tensor
 
 from bench import plugin
-from bench.backbones.base import ImageBackbone
 from bench.errors import BenchError
 from bench.images import ImageBatch
 from bench.interfaces import Estimate, Metric, ScoringContext
@@ -25,11 +24,15 @@ TIE = 1e-6
 """Cosines closer than this are one: a forward pass repeats itself no better."""
 
 
-def _unit(backbone: ImageBackbone, images: ImageBatch) -> Tensor:
+def _unit(context: ScoringContext, images: ImageBatch) -> Tensor:
     """``(N, D)`` float64 unit-length embeddings; a row that cannot be normalised stays NaN."""
-    embedded = backbone.embed(images).detach().cpu().double()
-    length: Tensor = torch.linalg.vector_norm(embedded, dim=1, keepdim=True)
-    return embedded / length
+
+    def compute() -> Tensor:
+        embedded = context.backbones.identity.embed(images).detach().cpu().double()
+        length: Tensor = torch.linalg.vector_norm(embedded, dim=1, keepdim=True)
+        return embedded / length
+
+    return context.once(("identity", images), compute)
 
 
 def ranks(query: Tensor, gallery: Tensor) -> Tensor:
@@ -89,8 +92,7 @@ class _TopK(Metric):
             raise BenchError(f"{self.name}: the gallery must begin with the true pictures of the scored records")
         if len(context.gallery) <= self.k:
             return None
-        backbone = context.backbones.identity
-        place = ranks(_unit(backbone, claim.images), _unit(backbone, context.gallery))
+        place = ranks(_unit(context, claim.images), _unit(context, context.gallery))
         return (place < self.k).double()
 
     def backbone(self, context: ScoringContext) -> str:
@@ -150,9 +152,8 @@ class Identified(Metric):
             BenchError: claim and truth differ in number or size, or the calibration pictures are unusable.
         """
         check_pairs(self.name, claim, truth)
-        backbone = context.backbones.identity
-        tau = threshold(_unit(backbone, context.calibration), self.params.far)
-        cosine = (_unit(backbone, claim.images) * _unit(backbone, truth.images)).sum(dim=1)
+        tau = threshold(_unit(context, context.calibration), self.params.far)
+        cosine = (_unit(context, claim.images) * _unit(context, truth.images)).sum(dim=1)
         return (cosine > tau + TIE).double()
 
     def backbone(self, context: ScoringContext) -> str:

@@ -15,9 +15,11 @@ from bench.backbones.embedded import NAME, EmbeddedBackbone, embedded_set, load_
 from bench.backbones.external import FILES, WeightFile, fidelity_installed, read_checked
 from bench.backbones.select import load_backbones
 from bench.backbones.towers import Towers, tokens
+from bench.backbones.train_embedded import Recipe, train
 from bench.errors import BenchError, DataError, RequestError
 from bench.images import ImageBatch
 from bench.interfaces import generator
+from bench.progress import Silent
 
 
 @pytest.fixture(scope="module")
@@ -214,6 +216,17 @@ def test_inception_without_its_package_says_what_to_install(tmp_path: Path) -> N
 def test_inception_refuses_tensors_that_do_not_fit() -> None:
     with pytest.raises(DataError, match="do not fit"):
         external.InceptionBackbone({})
+
+
+def test_training_repeats_to_the_last_bit(tmp_path: Path) -> None:
+    recipe = Recipe(steps=2, identities=32, photos=2, people=4)
+    first, second = (
+        train(recipe, tmp_path / name, minutes=10, progress=Silent()).read_bytes() for name in ("one", "two")
+    )
+    assert first == second
+    assert '"complete": true' in (tmp_path / "one" / "losses.jsonl").read_text()
+    with pytest.raises(RequestError, match="too few"):
+        train(Recipe(identities=8), tmp_path / "three", minutes=1, progress=Silent())
 
 
 def test_towers_have_the_promised_size() -> None:

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from bench.backbones.base import BackboneSet
+from bench.data.conditions import extract
 from bench.errors import BenchError, RequestError
 from bench.images import ImageBatch, ImageRangeError
 from bench.interfaces import Estimate, Metric, ScoringContext
 from bench.metrics.distribution import fid, kid, needed_for_fid
 from bench.metrics.edge_f1 import EdgeF1, edge_f1
+from bench.metrics.fidelity import condition_fidelity
 from bench.metrics.identification import Identified, IdTop1, IdTop5, threshold
 from bench.metrics.latent_nmse import LatentNMSE
 from bench.metrics.lpips import LPIPS
@@ -252,6 +254,17 @@ def test_known_values_of_edge_f1() -> None:
     assert float(edge_f1(lines(4), lines())) == 0.0
     white = ImageBatch(torch.ones(1, 3, 16, 16))
     assert float(edge_f1(white, lines(4))) == pytest.approx(2 * 3 / 16 / (1 + 3 / 16))
+
+
+def test_samples_that_follow_their_hints_are_faithful() -> None:
+    samples = pictures(4, size=64)
+    hints = ImageBatch.from_uint8(extract("canny", samples.uint8()))
+    found = condition_fidelity(samples, hints, "canny")
+    assert found == {"condition_edge_f1": 1.0, "condition_ssim": pytest.approx(1.0)}
+    others = condition_fidelity(pictures(4, seed=3, size=64), hints, "canny")
+    assert others["condition_ssim"] < 0.9
+    with pytest.raises(BenchError, match="do not pair"):
+        condition_fidelity(samples, hints.take([0]), "canny")
 
 
 def test_metrics_say_which_targets_and_backbones_they_use() -> None:

@@ -65,6 +65,7 @@ class Run:
         s = self.settings = settings
         torch.manual_seed(s.seed)
         self.vae = autoencoder.build(s.vae_widths, s.image_size).to(s.device)
+        self._scaled = False
         self.corpus: Corpus = build(
             s.out / "corpus", count=s.pictures, size=s.image_size, seed=s.seed, workers=s.workers
         )
@@ -140,7 +141,9 @@ class Run:
     def _restore_vae(self) -> None:
         s = self.settings
         autoencoder.restore(self.vae, s.out / "autoencoder", s.out / "decoder")
-        autoencoder.set_scale(self.vae, self.corpus, s.device)
+        if not self._scaled:
+            autoencoder.set_scale(self.vae, self.corpus, s.device)
+            self._scaled = True
 
     def write(self, out: Path) -> None:
         """Export what the last checkpoints hold, with the averaged UNet."""
