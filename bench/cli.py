@@ -14,6 +14,9 @@ import click
 
 from bench import __version__
 from bench.errors import BenchError, CellFailedError, RequestError
+from bench.spec import SplitSizes, TrainSpec, UtilitySpec
+
+_SIZES, _TRAIN, _UTILITY = SplitSizes(), TrainSpec(), UtilitySpec()
 
 RESULTS = click.option(
     "--results",
@@ -80,19 +83,29 @@ def main() -> None:
 @click.option("--image-size", type=click.IntRange(min=16), default=64, show_default=True)
 @click.option("--threat", default="server", show_default=True, help="Threat model, by the name of a preset.")
 @click.option("--withhold", default="", help="Channels the attacker does not see though they are sent: a,b")
-@click.option("--epochs", type=click.IntRange(min=1), default=6, show_default=True)
-@click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
-@click.option("--learning-rate", type=click.FloatRange(min=0, min_open=True), default=5e-4, show_default=True)
-@click.option("--records", type=click.IntRange(min=2), default=192, show_default=True, help="Private records.")
-@click.option("--auxiliary", type=click.IntRange(min=2), default=384, show_default=True, help="The attacker's records.")
-@click.option("--calibration", type=click.IntRange(min=8), default=64, show_default=True)
-@click.option("--evaluation", type=click.IntRange(min=2), default=64, show_default=True)
+@click.option("--epochs", type=click.IntRange(min=1), default=_TRAIN.epochs, show_default=True)
+@click.option("--batch-size", type=click.IntRange(min=1), default=_TRAIN.batch_size, show_default=True)
+@click.option(
+    "--learning-rate", type=click.FloatRange(min=0, min_open=True), default=_TRAIN.learning_rate, show_default=True
+)
+@click.option(
+    "--records", type=click.IntRange(min=2), default=_SIZES.victim, show_default=True, help="Private records."
+)
+@click.option(
+    "--auxiliary",
+    type=click.IntRange(min=2),
+    default=_SIZES.auxiliary,
+    show_default=True,
+    help="The attacker's records.",
+)
+@click.option("--calibration", type=click.IntRange(min=8), default=_SIZES.calibration, show_default=True)
+@click.option("--evaluation", type=click.IntRange(min=2), default=_SIZES.evaluation, show_default=True)
 @click.option("--iterations", type=click.IntRange(min=0), help="The attack's budget; default: its own.")
 @click.option("--targets", type=click.IntRange(min=2), default=64, show_default=True, help="Releases to reconstruct.")
 @click.option("--epoch", type=int, default=-1, show_default=True, help="Which epoch of the wire is attacked.")
-@click.option("--utility-steps", type=click.IntRange(min=1), default=15, show_default=True)
+@click.option("--utility-steps", type=click.IntRange(min=1), default=_UTILITY.steps, show_default=True)
 @click.option("--device", default="auto", show_default=True)
-@click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+@click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default=_TRAIN.dtype, show_default=True)
 @click.option("--backbones", default="auto", show_default=True, help="auto or embedded.")
 @click.option("--weights", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Your backbone weights.")
 @click.option("--fresh", is_flag=True, help="Train and measure anew even where a capture can be reused.")

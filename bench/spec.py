@@ -55,7 +55,7 @@ class SplitSizes(Frozen):
     victim: int = Field(default=192, ge=2)
     auxiliary: int = Field(default=384, ge=2)
     calibration: int = Field(default=64, ge=8)
-    evaluation: int = Field(default=64, ge=2)
+    evaluation: int = Field(default=72, ge=2)
 
     def total(self) -> int:
         """Records needed for all parts."""

@@ -8,7 +8,6 @@ import torch
 
 from bench.capture import TRANSCRIPT_DIR, Capture, SecretsWriter
 from bench.channels import Channel
-from bench.errors import RequestError
 from bench.interfaces import Defense, ServerAdapter, TrainingPlan
 from bench.plugin import Card
 from bench.progress import Progress
@@ -43,12 +42,7 @@ class Centralised(DiffusionVictim):
     def train(
         self, records: Records, defense: Defense, plan: TrainingPlan, *, protocol: str, out: Path, progress: Progress
     ) -> Capture:
-        self.check_protocol(protocol)
-        if plan.dtype != "fp32":
-            raise RequestError(f"victim {self.name!r} trains in fp32 only")
-        model = self.load(plan.device)
-        model.check_size(records.images.shape[-1])
-        defense.check(model.schedule, frozenset())
+        model = self.prepare(records, defense, plan, protocol, dtypes=("fp32",))
         controlnet = new_controlnet(model, PUBLIC_SEED).train()
         client = self.client_half(model, controlnet, defense, protocol)
         optimizer = torch.optim.AdamW(controlnet.parameters(), lr=plan.learning_rate)

@@ -27,6 +27,7 @@ from bench.interfaces import (
     PublicClient,
     ServerAdapter,
     Simulator,
+    TrainingPlan,
     UtilityPlan,
     Victim,
     generator,
@@ -116,6 +117,22 @@ class DiffusionVictim(Victim):
     def load(self, device: str) -> StableDiffusion:
         """A fresh copy of the public model."""
         return StableDiffusion.load(self.params.model, device)
+
+    def prepare(
+        self, records: Records, defense: Defense, plan: TrainingPlan, protocol: str, *, dtypes: tuple[str, ...]
+    ) -> StableDiffusion:
+        """The model to train from, once everything fits: protocol, computing type, picture size, defence.
+
+        Raises:
+            RequestError: with what does not.
+        """
+        self.check_protocol(protocol)
+        if plan.dtype not in dtypes:
+            raise RequestError(f"victim {self.name!r} trains in {' or '.join(dtypes)} only")
+        model = self.load(plan.device)
+        model.check_size(records.images.shape[-1])
+        defense.check(model.schedule, self.channels(protocol))
+        return model
 
     def client_half(self, model: StableDiffusion, controlnet: Any, defense: Defense, protocol: str) -> ClientHalf:
         """A client with the stem of ``controlnet``."""

@@ -76,12 +76,7 @@ class Federated(DiffusionVictim):
     def train(
         self, records: Records, defense: Defense, plan: TrainingPlan, *, protocol: str, out: Path, progress: Progress
     ) -> Capture:
-        self.check_protocol(protocol)
-        if plan.dtype != "fp32":
-            raise RequestError(f"victim {self.name!r} trains in fp32 only")
-        model = self.load(plan.device)
-        model.check_size(records.images.shape[-1])
-        defense.check(model.schedule, self.channels(protocol))
+        model = self.prepare(records, defense, plan, protocol, dtypes=("fp32",))
         whole = new_controlnet(model, PUBLIC_SEED).train()
         writer = TranscriptWriter(out / TRANSCRIPT_DIR, victim=self.name, protocol=protocol)
         half = self.client_half(model, whole, defense, protocol)

@@ -105,10 +105,7 @@ class SplitControlNet(DiffusionVictim):
     def train(
         self, records: Records, defense: Defense, plan: TrainingPlan, *, protocol: str, out: Path, progress: Progress
     ) -> Capture:
-        self.check_protocol(protocol)
-        model = self.load(plan.device)
-        model.check_size(records.images.shape[-1])
-        defense.check(model.schedule, self.channels(protocol))
+        model = self.prepare(records, defense, plan, protocol, dtypes=("fp32", "bf16"))
         client = self.client_half(model, new_controlnet(model, PUBLIC_SEED), defense, protocol)
         server = self.server_half(defense, protocol, plan)
         run = _Run(client, server, TranscriptWriter(out / TRANSCRIPT_DIR, victim=self.name, protocol=protocol), plan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,8 @@ def write(out: Path, *, vae: Any, unet: Any, text_encoder: Any, tokenizer: Any, 
 
 def _save_half(module: Any, folder: Path) -> None:
     """Save a half-precision copy and drop from its configuration where it was loaded from."""
-    copy = type(module).from_config(module.config) if hasattr(module, "from_config") else type(module)(module.config)
-    copy.load_state_dict(module.state_dict())
-    copy.to(torch.float16).save_pretrained(folder, safe_serialization=True)
+    # Not built anew from the configuration: diffusers would put back defaults that were changed since.
+    deepcopy(module).to(torch.float16).save_pretrained(folder, safe_serialization=True)
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     config.pop("_name_or_path", None)
