@@ -31,8 +31,8 @@ class InversionParams(Params):
     """
 
     inputs: Literal["granted", "features"] = "granted"
-    width: int = Field(default=96, ge=8)
-    depth: int = Field(default=6, ge=1)
+    width: int = Field(default=64, ge=8)
+    depth: int = Field(default=3, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
 
 
@@ -45,7 +45,7 @@ class Inversion(Attack):
     name = "inversion"
     Params = InversionParams
     adapts_to = ("timestep", "activation", "prompt")
-    default_budget = Budget(iterations=400, batch_size=32)
+    default_budget = Budget(iterations=450, batch_size=16)
     card = Card(
         summary="Inverse network from smashed data to image and condition latents, trained on auxiliary records.",
         source="He, Zhang, Lee, ACSAC 2019; adapted to latents and timesteps (this project)",

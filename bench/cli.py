@@ -101,6 +101,7 @@ def main() -> None:
 @click.option("--calibration", type=click.IntRange(min=8), default=_SIZES.calibration, show_default=True)
 @click.option("--evaluation", type=click.IntRange(min=2), default=_SIZES.evaluation, show_default=True)
 @click.option("--iterations", type=click.IntRange(min=0), help="The attack's budget; default: its own.")
+@click.option("--attack-batch-size", type=click.IntRange(min=1), help="Likewise.")
 @click.option("--targets", type=click.IntRange(min=2), default=64, show_default=True, help="Releases to reconstruct.")
 @click.option("--epoch", type=int, default=-1, show_default=True, help="Which epoch of the wire is attacked.")
 @click.option("--utility-steps", type=click.IntRange(min=1), default=_UTILITY.steps, show_default=True)

@@ -48,8 +48,8 @@ def save_picture(path: Path, panels: Sequence[Panel], title: str) -> None:
             axis.set_xticks([])
             axis.set_yticks([])
         axes[row][0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
-    figure.suptitle(title, fontsize=10)
-    figure.tight_layout(pad=0.3)
+    figure.suptitle(title, fontsize=10, y=0.995)
+    figure.tight_layout(pad=0.3, rect=(0, 0, 1, 0.98))
     path.parent.mkdir(parents=True, exist_ok=True)
     # Fixed metadata: the same pictures give the same bytes.
     figure.savefig(path, dpi=110, metadata={"Software": None})

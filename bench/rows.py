@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
+
 from bench.capture import Costs
 from bench.interfaces import Guarantee
 from bench.provenance import commit, versions
@@ -108,6 +110,7 @@ def _plan_fields(cell: CellSpec, outcome: Outcome, split_hash: str) -> dict[str,
         "learning_rate": capture.training.learning_rate,
         "dtype": capture.training.dtype,
         "device": capture.device,
+        "threads": torch.get_num_threads(),
         "records_victim": sizes.victim,
         "records_auxiliary": sizes.auxiliary if cell.threat.auxiliary is None else cell.threat.auxiliary,
         "records_calibration": sizes.calibration,

@@ -81,6 +81,7 @@ def _request(attack: str, defense: str, victim: str, seed: int, options: dict[st
             dtype=options["dtype"],
         ),
         iterations=options["iterations"],
+        attack_batch_size=options["attack_batch_size"],
         targets=options["targets"],
         epoch=options["epoch"],
         utility=UtilitySpec(steps=options["utility_steps"]),

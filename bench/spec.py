@@ -74,7 +74,7 @@ class DataSpec(Frozen):
 class TrainSpec(Frozen):
     """How the victim trains."""
 
-    epochs: int = Field(default=6, ge=1)
+    epochs: int = Field(default=5, ge=1)
     batch_size: int = Field(default=8, ge=1)
     learning_rate: float = Field(default=5e-4, gt=0)
     dtype: Literal["fp32", "bf16"] = "fp32"
@@ -83,7 +83,7 @@ class TrainSpec(Frozen):
 class UtilitySpec(Frozen):
     """How the trained model's quality is measured."""
 
-    steps: int = Field(default=15, ge=1)
+    steps: int = Field(default=12, ge=1)
     guidance: float = Field(default=2.0, ge=1.0)
     seed: int = 0
 

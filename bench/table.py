@@ -52,14 +52,19 @@ def print_result(job: Job, result: CellResult, results: Path) -> None:
 
 
 def _target_table(target: str, scores: list[MetricScore], n: int) -> Table:
-    table = Table(title=f"{target}, {n} records", title_justify="left", title_style="bold", box=SIMPLE_HEAD)
+    table = Table(
+        title=f"{target}, {n} records (↓: lower is closer to the truth)",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+    )
     table.add_column("metric", no_wrap=True)
-    for column in ("mean", "random", "nearest aux", "ATTACK", "95 % interval", "round trip", "normalised"):
+    for column in ("mean", "random", "nearest", "ATTACK", "95 % interval", "round trip", "normalised"):
         table.add_column(column, justify="right", no_wrap=True)
     for score in scores:
         controls = score.controls
         table.add_row(
-            score.metric + ("" if score.higher_is_closer else " (low is closer)"),
+            score.metric + ("" if score.higher_is_closer else " ↓"),
             *(_shown(controls.get(name)) for name in ("mean", "random", NEAREST)),
             f"[bold]{_shown(score.mean)}[/bold]",
             f"{_shown(score.low)} .. {_shown(score.high)}",
