@@ -45,7 +45,7 @@ class Inversion(Attack):
     name = "inversion"
     Params = InversionParams
     adapts_to = ("timestep", "activation", "prompt")
-    default_budget = Budget(iterations=450, batch_size=16)
+    default_budget = Budget(iterations=400, batch_size=16)
     card = Card(
         summary="Inverse network from smashed data to image and condition latents, trained on auxiliary records.",
         source="He, Zhang, Lee, ACSAC 2019; adapted to latents and timesteps (this project)",

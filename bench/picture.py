@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from bench.controls import NEAREST, ORACLE
 from bench.images import ImageBatch
 from bench.interfaces import Estimate
@@ -21,6 +24,13 @@ class Panel:
     truth: ImageBatch
     claim: ImageBatch
     controls: Mapping[str, Estimate]
+
+
+def _strip(images: ImageBatch, columns: int) -> Tensor:
+    """The first pictures side by side with white gaps, ``(H, W', 3)``: one axis draws faster than ten."""
+    gap = torch.ones(3, images.size[0], max(2, images.size[1] // 20))
+    parts = [part for picture in images.pixels[:columns] for part in (picture, gap)]
+    return torch.cat(parts[:-1], 2).permute(1, 2, 0)
 
 
 def save_picture(path: Path, panels: Sequence[Panel], title: str) -> None:
@@ -39,15 +49,14 @@ def save_picture(path: Path, panels: Sequence[Panel], title: str) -> None:
         strips.append(("nearest\nauxiliary", panel.controls[NEAREST].images))
     columns = min(COLUMNS, len(panels[0].truth))
     figure, axes = pyplot.subplots(
-        len(strips), columns, figsize=(columns * 0.9 + 1.2, len(strips) * 0.95 + 0.5), squeeze=False
+        len(strips), 1, figsize=(columns * 0.9 + 1.2, len(strips) * 0.95 + 0.5), squeeze=False
     )
-    for row, (label, images) in enumerate(strips):
-        for column in range(columns):
-            axis = axes[row][column]
-            axis.imshow(images.pixels[column].permute(1, 2, 0).numpy(), interpolation="nearest")
-            axis.set_xticks([])
-            axis.set_yticks([])
-        axes[row][0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
+    for (label, images), axis in zip(strips, axes[:, 0], strict=True):
+        axis.imshow(_strip(images, columns).numpy(), interpolation="nearest")
+        axis.set_xticks([])
+        axis.set_yticks([])
+        axis.set_frame_on(False)
+        axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
     figure.suptitle(title, fontsize=10, y=0.995)
     figure.tight_layout(pad=0.3, rect=(0, 0, 1, 0.98))
     path.parent.mkdir(parents=True, exist_ok=True)

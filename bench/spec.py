@@ -52,7 +52,7 @@ class SplitSizes(Frozen):
         evaluation: held out for the trained model's utility, and distractors of the gallery.
     """
 
-    victim: int = Field(default=192, ge=2)
+    victim: int = Field(default=160, ge=2)
     auxiliary: int = Field(default=384, ge=2)
     calibration: int = Field(default=64, ge=8)
     evaluation: int = Field(default=72, ge=2)

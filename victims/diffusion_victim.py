@@ -41,7 +41,7 @@ from bench.transcript import TranscriptWriter
 from victims.client import Batch, ClientHalf, ClientRandomness
 from victims.control import STEMS, new_controlnet
 from victims.sampling import SamplingPlan, TrainedControl, sample
-from victims.stable_diffusion import StableDiffusion, conv_in_report, fingerprint, locate
+from victims.stable_diffusion import StableDiffusion, check_size, conv_in_report, fingerprint, locate
 
 from diffusers import ControlNetModel  # isort: skip  (after the torchvision guard)
 
@@ -103,7 +103,7 @@ class DiffusionVictim(Victim):
         }
 
     def check(self, image_size: int) -> None:
-        StableDiffusion.load(self.params.model).check_size(image_size)
+        check_size(locate(self.params.model), image_size)
 
     def check_protocol(self, protocol: str) -> None:
         """Refuse a protocol this victim does not speak.
@@ -130,7 +130,7 @@ class DiffusionVictim(Victim):
         if plan.dtype not in dtypes:
             raise RequestError(f"victim {self.name!r} trains in {' or '.join(dtypes)} only")
         model = self.load(plan.device)
-        model.check_size(records.images.shape[-1])
+        self.check(records.images.shape[-1])
         defense.check(model.schedule, self.channels(protocol))
         return model
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from bench.compat import guard_torchvision
 from bench.errors import DataError, RequestError
-from bench.files import sha256_file
+from bench.files import read_json, sha256_file
 from bench.images import ImageBatch
 from bench.interfaces import Codec
 from bench.schedule import NoiseSchedule
@@ -89,6 +89,25 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
+def check_size(path: Path, image_size: int) -> None:
+    """Refuse sizes that a model's networks cannot halve evenly; reads its configuration only.
+
+    Raises:
+        RequestError: with the multiple that fits.
+        DataError: a configuration is missing or malformed.
+    """
+    blocks = []
+    for part in ("vae", "unet"):
+        config = read_json(path / part / "config.json")
+        try:
+            blocks.append(len(config["block_out_channels"]))
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{path / part / 'config.json'}: block_out_channels is missing") from error
+    step = 2 ** (sum(blocks) - 2)
+    if image_size % step:
+        raise RequestError(f"image size {image_size}: this model needs a multiple of {step}")
+
+
 @dataclass(frozen=True, eq=False)
 class StableDiffusion(Codec):
     """The frozen public parts, in float32 on one device."""
@@ -144,16 +163,6 @@ class StableDiffusion(Codec):
     def factor(self) -> int:
         """Pixels per latent cell: 8 in Stable Diffusion."""
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
-
-    def check_size(self, image_size: int) -> None:
-        """Refuse sizes that the networks cannot halve evenly.
-
-        Raises:
-            RequestError: with the multiple that fits.
-        """
-        step = self.factor * 2 ** (len(self.unet.config.block_out_channels) - 1)
-        if image_size % step:
-            raise RequestError(f"image size {image_size}: this model needs a multiple of {step}")
 
     @torch.no_grad()
     def moments(self, images: ImageBatch) -> tuple[Tensor, Tensor]:
