@@ -85,3 +85,22 @@ def _threat(model: ThreatModel) -> str:
 
 def _wrapped(head: str, text: str) -> str:
     return textwrap.fill(text, width=108, initial_indent=head, subsequent_indent=" " * len(head))
+
+
+def plugin_table() -> str:
+    """Markdown tables of every installed plugin, from their cards."""
+    parts = []
+    for kind in KINDS:
+        registry = Registry(kind, _BASES[kind])
+        rows = [f"## {kind}", "", "| name | what it is | source | needs | notes |", "|---|---|---|---|---|"]
+        for name in registry.names():
+            cls = registry.load(name)
+            card = cls.card
+            cells = (f"`{name}`", card.summary, card.source, card.needs, card.notes)
+            rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        parts.append("\n".join(rows))
+    return "\n\n".join(["# Plugins", "Made by `python -m bench.describe` from the plugins' cards.", *parts]) + "\n"
+
+
+if __name__ == "__main__":
+    print(plugin_table(), end="")

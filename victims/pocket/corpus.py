@@ -10,7 +10,6 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,20 +17,12 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from bench.data.shipped_photos import PROMPTS, photograph
+
 FIRST_IDENTITY = 1_000_000
 HELD_OUT_IDENTITY = 2_000_000
 PHOTOS = ("astronaut", "coffee", "rocket", "hubble", "retina", "cells", "motorcycle", "flower")
 HELD_OUT_PHOTOS = ("cat", "temple")
-PHOTO_PROMPTS = {
-    "astronaut": "a photo of an astronaut",
-    "coffee": "a photo of a cup of coffee",
-    "rocket": "a photo of a rocket",
-    "hubble": "a photo of galaxies",
-    "retina": "a photo of a retina",
-    "cells": "a photo of cells",
-    "motorcycle": "a photo of a motorcycle",
-    "flower": "a photo of a flower",
-}
 PHASE_CHUNK = 250
 
 
@@ -72,22 +63,6 @@ def portraits(first: int, count: int, size: int, workers: int) -> tuple[Tensor, 
     return pixels, tuple(text for p in parts for text in p[1])
 
 
-def photograph(name: str) -> NDArray[np.uint8]:
-    """A packaged colour photograph, ``(H, W, 3)`` uint8."""
-    from skimage import data
-
-    if name in ("flower", "temple"):
-        from sklearn.datasets import load_sample_image
-
-        loaded: Any = load_sample_image({"flower": "flower.jpg", "temple": "china.jpg"}[name])
-    elif name == "motorcycle":
-        loaded = data.stereo_motorcycle()[0]
-    else:
-        loader = {"cat": "chelsea", "hubble": "hubble_deep_field", "cells": "immunohistochemistry"}.get(name, name)
-        loaded = getattr(data, loader)()
-    return np.ascontiguousarray(np.asarray(loaded)[..., :3], dtype=np.uint8)
-
-
 def crops(names: tuple[str, ...], count: int, size: int, seed: int) -> tuple[Tensor, tuple[str, ...]]:
     """Random square crops at random scale, ``(count, 3, S, S)`` uint8, and the name of each one's source."""
     from PIL import Image
@@ -121,7 +96,7 @@ def build(out: Path, *, count: int, size: int, seed: int, workers: int) -> Corpu
         drawn, prompts = portraits(FIRST_IDENTITY, count, size, workers)
         photos, names = crops(PHOTOS, max(8, count // 4), size, seed)
         tensors = {"portraits": drawn, "photos": photos, "outlines": extract("canny", drawn[: max(8, count // 8)])}
-        texts = {"prompts": prompts, "photo_prompts": [PHOTO_PROMPTS[n] for n in names]}
+        texts = {"prompts": prompts, "photo_prompts": [PROMPTS[n] for n in names]}
         save_file(tensors, pictures)
         words.write_text(json.dumps(texts), encoding="utf-8")
     return Corpus(

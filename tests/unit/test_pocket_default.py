@@ -1,0 +1,44 @@
+"""The embedded model's default cell, in small: the attacks must find what is there."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.planning import Planner, Request
+from bench.progress import Silent
+from bench.runner import Runner
+from bench.spec import SplitSizes, TrainSpec, UtilitySpec
+
+SMALL = {
+    "splits": SplitSizes(victim=32, auxiliary=128, calibration=16, evaluation=16),
+    "training": TrainSpec(epochs=1),
+    "targets": 32,
+    "utility": UtilitySpec(steps=1, guidance=1.0),
+    "backbones": "embedded",
+}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    results, planner = tmp_path_factory.mktemp("pocket"), Planner(Silent())
+    return lambda **request: Runner(results, Silent()).run(planner.plan(Request(**SMALL, **request)))
+
+
+def test_inversion_beats_every_control_outside_the_intervals(run):
+    result = run(attack="inversion", iterations=150)
+    for row in result.rows:
+        assert row["ssim_low"] > max(row["ssim_mean"], row["ssim_random"], row["ssim_nearest"]), row["target"]
+        assert row["latent_nmse_high"] < row["latent_nmse_nearest"]
+        assert not row["flags"].replace("few-for-fid", "")
+
+
+def test_closed_form_reaches_the_round_trip_against_everything_published(run):
+    for row in run(attack="closed-form", defense="published").rows:
+        assert abs(row["ssim"] - row["ssim_ceiling"]) < 0.02
+        assert row["ssim_normalized"] > 0.98
+
+
+def test_without_the_noise_target_the_image_no_longer_falls(run):
+    image, condition = run(attack="closed-form", defense="published", withhold=("noise_target",)).rows
+    assert image["ssim"] < image["ssim_ceiling"] - 0.2
+    assert abs(condition["ssim"] - condition["ssim_ceiling"]) < 0.02
