@@ -93,6 +93,7 @@ class ThreatModel(BaseModel):
             targets=tuple(position[t] for t in targets),
             batch_sizes=tuple(transcript.batch_size(r) for r in releases),
             public=public,
+            threat=self,
         )
 
 
@@ -101,6 +102,7 @@ class View:
 
     Attributes:
         public: knowledge that did not cross the wire.
+        threat: the assumptions an attack must keep to, such as ``linkable`` and ``queries``.
         channels: what may be read.
         releases: every release in the view.
         targets: positions in ``releases`` of those to be claimed.
@@ -116,8 +118,10 @@ class View:
         targets: tuple[int, ...],
         batch_sizes: tuple[int, ...],
         public: Public,
+        threat: ThreatModel,
     ) -> None:
         self.public = public
+        self.threat = threat
         self.channels = granted
         self.releases = releases
         self.targets = targets

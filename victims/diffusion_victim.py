@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bench.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, Capture, Costs, SecretsWriter
+from bench.channels import CONTROL_FEATURES
 from bench.errors import DataError, RequestError
 from bench.interfaces import (
     Defense,
@@ -193,6 +194,8 @@ class DiffusionVictim(Victim):
         controlnet = ControlNetModel.from_pretrained(
             path / "controlnet", use_safetensors=True, local_files_only=True
         ).to(device)
+        if CONTROL_FEATURES not in self.channels(protocol):
+            defense = Defense()  # the network was trained undivided, on features that nothing protected
         client = self.client_half(model, controlnet, defense, protocol)
         adapter = defense.server_adapter(client.empty_prompt) or ServerAdapter()
         if (path / "adapter.safetensors").exists():

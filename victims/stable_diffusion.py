@@ -32,7 +32,8 @@ transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
 
 POCKET = Path(__file__).parent / "pocket" / "weights"
-PARTS = ("vae", "unet", "text_encoder", "tokenizer", "scheduler")
+WEIGHTED = ("vae", "unet", "text_encoder")
+PARTS = (*WEIGHTED, "tokenizer", "scheduler")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
 
 
@@ -54,6 +55,9 @@ def locate(model: str) -> Path:
     missing = [part for part in PARTS if not (path / part).is_dir()]
     if missing:
         raise DataError(f"{path}: not a diffusers Stable Diffusion directory, {missing[0]}/ is missing")
+    for part in WEIGHTED:
+        if not any((path / part).glob("*.safetensors")):
+            raise DataError(f"{path / part}: no safetensors weights; pickled ones are not read, convert them first")
     return path
 
 

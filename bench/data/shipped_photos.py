@@ -27,7 +27,12 @@ PROMPTS = {
     "temple": "a photo of a temple",
 }
 
-_SKIMAGE = {"cat": "chelsea", "hubble": "hubble_deep_field", "cells": "immunohistochemistry"}
+_SKIMAGE = {
+    "cat": "chelsea",
+    "hubble": "hubble_deep_field",
+    "cells": "immunohistochemistry",
+    "motorcycle": "stereo_motorcycle",
+}
 _SKLEARN = {"flower": "flower.jpg", "temple": "china.jpg"}
 
 
@@ -48,12 +53,12 @@ def photograph(name: str) -> NDArray[np.uint8]:
         from matplotlib import cbook
         from PIL import Image
 
-        with cbook.get_sample_data("grace_hopper.jpg") as stream:
-            loaded = np.asarray(Image.open(stream).convert("RGB"))
+        loaded = np.asarray(Image.open(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))).convert("RGB"))
     else:
         from skimage import data
 
-        loaded = data.stereo_motorcycle()[0] if name == "motorcycle" else getattr(data, _SKIMAGE.get(name, name))()
+        loaded = getattr(data, _SKIMAGE.get(name, name))()
+        loaded = loaded[0] if isinstance(loaded, tuple) else loaded  # a stereo pair with its disparity
     return np.ascontiguousarray(np.asarray(loaded)[..., :3], dtype=np.uint8)
 
 

@@ -112,6 +112,21 @@ def test_reference_victims_train_and_show_no_records(victim, status, make_job, t
     assert (result.rows[0]["bytes_once"] > 0) == (victim == "federated")
 
 
+def test_an_undivided_victim_is_judged_without_a_protection_it_never_saw(make_job, tmp_path):
+    plain, activated = (
+        Runner(tmp_path, Silent()).run(make_job(victim="centralised", defense=d)).utility
+        for d in ("none", "activation")
+    )
+    assert plain == activated
+
+
+@pytest.mark.parametrize("null", ["empty", "learned"])
+def test_other_null_contexts_train_and_are_judged(null, make_job, tmp_path):
+    result = Runner(tmp_path, Silent()).run(make_job(attack="closed-form", defense=f"prompt:null={null}"))
+    assert result.status == "ok"
+    assert result.utility["fid"] > 0
+
+
 class Broken(Attack):
     """Fails in the way its ``how`` says."""
 
