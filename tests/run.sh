@@ -8,4 +8,4 @@ venv=${1:-.venv}
 "$venv/bin/ruff" check .
 "$venv/bin/ruff" format --check .
 "$venv/bin/mypy"
-HF_HUB_OFFLINE=1 "$venv/bin/python" -m pytest -n "${JOBS:-2}"
+HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 "$venv/bin/python" -m pytest -n "${JOBS:-2}"

@@ -125,7 +125,7 @@ def test_empty_folder_and_too_few_pictures(tiny_model, tmp_path):
 def test_a_folder_of_any_sizes_and_modes_runs(tiny_model, tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
-    for i, mode in enumerate(["RGB", "L", "RGBA", "P", "1", "CMYK", "LA", "I"] * 5):
+    for i, mode in enumerate(["RGB", "L", "RGBA", "P", "1", "CMYK", "LA", "I;16"] * 5):
         suffix = "tif" if mode == "CMYK" else "png"
         picture(folder / f"picture-{i}.{suffix}", (40 + i, 80 - i), mode)
     code, output = bench(

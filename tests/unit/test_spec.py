@@ -138,9 +138,11 @@ def test_canonical_json_is_stable_under_order_and_round_trip() -> None:
 
 def test_canonical_form_has_a_known_hash() -> None:
     """A change of the form would orphan every stored capture, so it must be deliberate."""
-    assert UtilitySpec().canonical() == '{"guidance":2.0,"seed":0,"steps":15}'
-    assert SplitSizes().canonical() == '{"auxiliary":384,"calibration":64,"evaluation":64,"victim":192}'
-    assert UtilitySpec().content_hash() == "933cd196a32ada89ed3ec1d8f1aa22f9863a648d6b156da31e4dce8419f17ac2"
+    utility = UtilitySpec(steps=15)
+    assert utility.canonical() == '{"guidance":2.0,"seed":0,"steps":15}'
+    sizes = SplitSizes(victim=192, auxiliary=384, calibration=64, evaluation=64)
+    assert sizes.canonical() == '{"auxiliary":384,"calibration":64,"evaluation":64,"victim":192}'
+    assert utility.content_hash() == "933cd196a32ada89ed3ec1d8f1aa22f9863a648d6b156da31e4dce8419f17ac2"
 
 
 def test_cell_id_is_the_head_of_the_hash() -> None:
