@@ -1,0 +1,55 @@
+"""The table over seeds, on known answers."""
+
+from __future__ import annotations
+
+import pandas
+import pytest
+
+from bench.errors import RequestError
+from bench.summary import summarise
+
+ROWS = pandas.DataFrame(
+    [
+        {
+            "victim": "v",
+            "protocol": "p",
+            "defense": defense,
+            "withheld_from_view": "",
+            "attack": "a",
+            "target": "image",
+            "status": status,
+            "seed": seed,
+            "capture_id": f"{defense}{seed}",
+            "ssim": value,
+            "utility_fid": 10.0 * (seed + 1),
+        }
+        for defense, seed, status, value in [
+            ("none", 0, "ok", 0.25),
+            ("none", 1, "ok", 0.75),
+            ("prompt", 0, "ok", 0.5),
+            ("prompt", 1, "failed", 99.0),
+        ]
+    ]
+)
+
+
+def test_means_and_ranges_over_seeds_without_failed_rows():
+    table = summarise(ROWS, ("ssim",)).splitlines()
+    assert table[0] == "| victim | protocol | defense | withheld_from_view | a image ssim | seeds |"
+    assert table[2] == "| v | p | none |  | 0.500 [0.250, 0.750] | 2 |"
+    assert table[3] == "| v | p | prompt |  | 0.500 [0.500, 0.500] | 1 |"
+
+
+def test_where_filters_and_hides_its_column():
+    table = summarise(ROWS, ("utility_fid",), where={"defense": "none"}, per_attack=False).splitlines()
+    assert table[0] == "| victim | protocol | utility_fid | seeds |"
+    assert table[2] == "| v | p | 15.000 [10.000, 20.000] | 2 |"
+    assert len(table) == 3
+
+
+@pytest.mark.parametrize(
+    ("columns", "where"), [(("simm",), {}), (("ssim",), {"defence": "x"}), (("ssim",), {"defense": "x"})]
+)
+def test_unknown_columns_and_empty_selections_are_refused(columns, where):
+    with pytest.raises(RequestError):
+        summarise(ROWS, columns, where=where)
