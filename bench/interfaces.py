@@ -72,7 +72,8 @@ class Guarantee:
     """A formal privacy statement, computed and not claimed.
 
     Attributes:
-        epsilon: of (epsilon, delta)-differential privacy, over all releases of one unit.
+        epsilon: of (epsilon, delta)-differential privacy, over all releases of one unit; infinite where
+            the accountant finds none.
         delta: likewise.
         unit: what two neighbouring inputs differ in.
         sensitivity: the bound on that difference, with its norm.

@@ -170,6 +170,8 @@ def _guarantee_fields(outcome: Outcome) -> dict[str, Value]:
     void = sorted(set(statement.voided_by) & outcome.sent)
     if void:
         return {"guarantee": f"void: {', '.join(void)} on the wire"}
+    if math.isinf(statement.epsilon):
+        return {"guarantee": "none: no epsilon within the accountant's range"}
     return {
         "guarantee": f"({statement.epsilon:.4g}, {statement.delta:g})-DP for {statement.unit}, "
         f"{statement.sensitivity}, {statement.releases} releases"

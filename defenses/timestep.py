@@ -92,8 +92,12 @@ class TimestepPolicy(Defense):
 
         snr = float(schedule.snr(self.t_min(schedule)))
         mu = self.params.sensitivity * math.sqrt(snr * releases)
+        try:
+            epsilon = float(eps_from_mu(mu=mu, delta=self.params.delta))
+        except ValueError:  # the accountant searches up to 500; beyond, no statement is worth making
+            epsilon = math.inf
         return Guarantee(
-            epsilon=float(eps_from_mu(mu=mu, delta=self.params.delta)),
+            epsilon=epsilon,
             delta=self.params.delta,
             unit="one record's image latent z0",
             sensitivity=f"l2 distance {self.params.sensitivity:g} between latents; nothing is clipped to it",

@@ -57,6 +57,10 @@ def test_guarantee_matches_the_gaussian_mechanism(t, distance, epsilon):
     assert NOISE_TARGET in statement.voided_by
 
 
+def test_a_weak_policy_has_no_epsilon():
+    assert TimestepPolicy.build({"t_min": 5}).guarantee(5, SCHEDULE).epsilon == math.inf
+
+
 def test_guarantee_composes_with_the_root_of_the_releases():
     policy = TimestepPolicy.build({"t_min": 800, "sensitivity": 2.0})
     stronger = TimestepPolicy.build({"t_min": 800, "sensitivity": 4.0})
