@@ -57,9 +57,9 @@ def save_picture(path: Path, panels: Sequence[Panel], title: str) -> None:
         axis.set_yticks([])
         axis.set_frame_on(False)
         axis.set_ylabel(label, rotation=0, ha="right", va="center", fontsize=9)
-    figure.suptitle(title, fontsize=10, y=0.995)
-    figure.tight_layout(pad=0.3, rect=(0, 0, 1, 0.98))
+    figure.suptitle(title, fontsize=10, y=0.98)
+    figure.subplots_adjust(hspace=0.06, top=0.95)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Fixed metadata: the same pictures give the same bytes.
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    figure.savefig(path, dpi=100, bbox_inches="tight", pad_inches=0.05, metadata={"Software": None})
     pyplot.close(figure)
