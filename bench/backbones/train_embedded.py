@@ -161,7 +161,9 @@ def train(recipe: Recipe, out: Path, *, minutes: float, progress: Progress) -> P
     fit_features(towers, images[:FITTED], generator(recipe.seed, "distribution features"))
     target = out / "embedded.safetensors"
     state = {name: tensor.detach().half().contiguous() for name, tensor in towers.state_dict().items()}
-    save_file(state, target, metadata={"recipe": json.dumps(asdict(recipe)), "data": records.content_hash()})
+    # One entry: safetensors writes several in an order that changes from run to run.
+    recipe_and_data = asdict(recipe) | {"data": records.content_hash()}
+    save_file(state, target, metadata={"recipe": json.dumps(recipe_and_data, sort_keys=True)})
     return target
 
 
