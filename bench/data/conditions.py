@@ -1,4 +1,4 @@
-"""Hint images computed from pictures, shared by data sets and by the evaluator of edge fidelity."""
+"""Hint images computed from pictures, shared by data sets and by the evaluator of fidelity."""
 
 from __future__ import annotations
 
@@ -11,47 +11,146 @@ from torch import Tensor
 
 from bench.errors import RequestError
 
+AUTO = "auto"
+"""What a request says for: the data set's own hints where it has them, else :data:`DEFAULT`."""
+DEFAULT = "canny"
 REFERENCE_SIZE = 64
 LUMA = (0.299, 0.587, 0.114)
+_SPARSEST = 1 / 8
+"""A stroke shorter than this share of the side is left out of a scribble."""
+
+Picture = NDArray[np.uint8]
 
 
-def canny(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _edges(grey: NDArray[np.float64], sigma: float, low: float, high: float) -> NDArray[np.bool_]:
+    from skimage.feature import canny as detect
+
+    # Smoothing spreads an edge, so that its gradient falls as sigma rises.
+    found: NDArray[np.bool_] = detect(  # type: ignore[no-untyped-call]
+        grey, sigma=sigma, low_threshold=low / sigma, high_threshold=high / sigma
+    )
+    return found
+
+
+def canny(image: Picture) -> Picture:
     """White one-pixel outlines on black of an ``(H, W, 3)`` picture, ``(H, W)`` in {0, 255}.
 
     The smoothing width grows with the square root of the picture's side, so that a larger picture keeps
     detail but loses grain. The thresholds are absolute (on grey in [0, 1]): a flat picture has no edges.
     """
-    from skimage.feature import canny as detect
-
     grey = image.astype(np.float64) @ np.asarray(LUMA) / 255.0
     sigma = max(0.6, float(np.sqrt(min(grey.shape) / REFERENCE_SIZE)))
-    # Smoothing spreads an edge, so that its gradient falls as sigma rises.
-    edges: NDArray[np.bool_] = detect(  # type: ignore[no-untyped-call]
-        grey, sigma=sigma, low_threshold=0.08 / sigma, high_threshold=0.20 / sigma
-    )
-    return np.where(edges, np.uint8(255), np.uint8(0))
+    return np.where(_edges(grey, sigma, 0.08, 0.20), np.uint8(255), np.uint8(0))
 
 
-EXTRACTORS: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {"canny": canny}
+def scribble(image: Picture) -> Picture:
+    """A few thick soft strokes along the strongest long outlines, ``(H, W)`` uint8.
+
+    Stands in for the soft-edge and scribble hints of ControlNet (arXiv:2302.05543), which need a trained
+    edge detector. Smoothing, length and thickness are shares of the picture's side, so that a larger
+    picture gives the same drawing.
+    """
+    from scipy.ndimage import distance_transform_edt
+    from skimage.morphology import remove_small_objects
+
+    side = min(image.shape[:2])
+    scale = side / REFERENCE_SIZE
+    # Each channel by itself, for an outline between two colours of one brightness counts as well.
+    channels = image.astype(np.float64).transpose(2, 0, 1) / 255.0
+    found = [_edges(channel, 1.8 * scale, 0.14 * scale, 0.36 * scale) for channel in channels]
+    lines = np.logical_or.reduce(found)
+    lines = remove_small_objects(lines, max_size=int(_SPARSEST * side), connectivity=2)
+    if not lines.any():
+        return np.zeros(lines.shape, np.uint8)
+    distance = distance_transform_edt(~lines)
+    # Two to three pixels wide at 64, with a soft rim.
+    strokes: Picture = (np.clip(1.6 - distance / max(scale, 0.5), 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
+    return strokes
 
 
-def extract(name: str, images: Tensor) -> Tensor:
+def blur(image: Picture) -> Picture:
+    """Low-frequency colour, ``(H, W, 3)`` uint8: Gaussian of a sixteenth of the side."""
+    from scipy.ndimage import gaussian_filter
+
+    sigma = min(image.shape[:2]) / 16
+    smooth = gaussian_filter(image.astype(np.float64), (sigma, sigma, 0.0), mode="nearest")
+    rounded: Picture = (smooth + 0.5).astype(np.uint8)
+    return rounded
+
+
+def outline(image: Picture) -> Picture:
+    """White one-pixel outlines between areas of different colour, ``(H, W)`` in {0, 255}.
+
+    Looks along the direction in which the picture's colours differ most: two colours of equal
+    brightness, between which :func:`canny` sees nothing, stand apart there.
+    """
+    colours = image.reshape(-1, 3).astype(np.float64) / 255.0
+    centred = colours - colours.mean(axis=0)
+    axis = np.linalg.eigh(centred.T @ centred)[1][:, -1]
+    values = (centred @ axis).reshape(image.shape[:2])
+    sigma = max(0.6, float(np.sqrt(min(values.shape) / REFERENCE_SIZE)))
+    return np.where(_edges(values, sigma, 0.08, 0.20), np.uint8(255), np.uint8(0))
+
+
+def noise(index: int, size: tuple[int, int], seed: int) -> Picture:
+    """Uniform colour noise, ``(H, W, 3)`` uint8: a hint that says nothing of picture ``index``."""
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 0x4015E, index])))
+    return rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+EXTRACTORS: dict[str, Callable[[Picture], Picture]] = {"blur": blur, "canny": canny, "scribble": scribble}
+RANDOM = "random"
+CHOICES = (*sorted(EXTRACTORS), RANDOM)
+"""Hints that every data set can give."""
+DRAWN = {"outline": "fill", "segmentation": "portraits", "depth": "portraits", "own": "folder"}
+"""Hints that cannot be had from pixels, with the data set that draws or holds them."""
+LINES = frozenset({"canny", "scribble", "outline"})
+"""Hints made of lines, so that scores of edges mean something."""
+
+
+def extract(name: str, images: Tensor, *, seed: int = 0, first: int = 0) -> Tensor:
     """Hint images of ``images``.
 
     Args:
-        name: one of :data:`EXTRACTORS`.
+        name: one of :data:`CHOICES`.
         images: ``(N, 3, H, W)`` uint8.
+        seed: of the hints that do not depend on the pictures.
+        first: number of the first picture in its data set, likewise.
 
     Returns:
         ``(N, 3, H, W)`` uint8, the three channels alike for outlines.
 
     Raises:
-        RequestError: unknown name.
+        RequestError: unknown name, or a hint that no pixels tell.
     """
+    if name == RANDOM:
+        size = (int(images.shape[2]), int(images.shape[3]))
+        return _stack([noise(first + i, size, seed) for i in range(len(images))], images)
     extractor = EXTRACTORS.get(name)
     if extractor is None:
-        raise RequestError(f"unknown condition {name!r}; known: {', '.join(sorted(EXTRACTORS))}")
-    hints = torch.empty_like(images, memory_format=torch.contiguous_format)
-    for row, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
-        hints[row] = torch.from_numpy(extractor(np.ascontiguousarray(image)))
+        if name in DRAWN:
+            raise RequestError(
+                f"condition {name!r} cannot be found from pixels, only the data set {DRAWN[name]!r} has it; "
+                f"use {', '.join(CHOICES)}"
+            )
+        raise RequestError(f"unknown condition {name!r}; known: {', '.join((*CHOICES, *DRAWN))}")
+    return _apply(extractor, images)
+
+
+def find_again(name: str, images: Tensor) -> Tensor | None:
+    """The hints of ``images`` where they can be found from pixels, as :func:`extract`; None where not."""
+    extractor = {**EXTRACTORS, "outline": outline}.get(name)
+    return None if extractor is None else _apply(extractor, images)
+
+
+def _apply(extractor: Callable[[Picture], Picture], images: Tensor) -> Tensor:
+    pixels = images.permute(0, 2, 3, 1).numpy()
+    return _stack([extractor(np.ascontiguousarray(image)) for image in pixels], images)
+
+
+def _stack(drawn: list[Picture], like: Tensor) -> Tensor:
+    """Hints ``(H, W)`` or ``(H, W, 3)`` as ``(N, 3, H, W)`` of the pictures' shape."""
+    hints = torch.empty_like(like, memory_format=torch.contiguous_format)
+    for row, hint in enumerate(drawn):
+        hints[row] = torch.from_numpy(hint if hint.ndim == 2 else np.ascontiguousarray(hint.transpose(2, 0, 1)))
     return hints

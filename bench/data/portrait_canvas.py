@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.portrait_maps import Maps, Part
+
 Array = NDArray[np.floating[Any]]
 
 
@@ -24,12 +26,14 @@ class Patch:
         x, y: frame coordinates of its pixel centres, ``(h, w)``.
         pixels: view into the canvas, ``(3, h, w)``.
         step: size of one canvas pixel in frame units.
+        maps: views into the maps of parts and depth, where they are kept.
     """
 
     x: Array
     y: Array
     pixels: Array
     step: float
+    maps: Maps | None = None
 
     def fill(self, distance: Array, soft: float = 0.0) -> Array:
         """Coverage of the region where ``distance`` is negative; ``soft`` widens the edge."""
@@ -60,6 +64,16 @@ class Patch:
         change *= mask
         np.add(self.pixels, change, out=self.pixels)
 
+    def mark(self, mask: Array, part: Part, depth: Array | float | None = None) -> None:
+        """Note in the maps, where they are kept, what was painted; see :meth:`Maps.mark`."""
+        if self.maps is not None:
+            self.maps.mark(mask, part, depth)
+
+    def lift(self, amount: Array) -> None:
+        """Likewise, that the surface comes nearer by ``amount``."""
+        if self.maps is not None:
+            self.maps.lift(amount)
+
     def shade(self, mask: Array, factor: float) -> None:
         """Multiply brightness by ``factor`` where ``mask`` is 1."""
         np.multiply(self.pixels, 1 + mask * np.float32(factor - 1), out=self.pixels)
@@ -73,10 +87,13 @@ class Frame:
         centre: of the frame, in canvas coordinates.
         scale: canvas units in one frame unit.
         tilt: clockwise turn in radians.
+        maps: parts and depth of the canvas, where they are wanted.
     """
 
-    def __init__(self, pixels: Array, centre: tuple[float, float], scale: float, tilt: float) -> None:
-        self.pixels, self.centre, self.scale, self.tilt = pixels, centre, scale, tilt
+    def __init__(
+        self, pixels: Array, centre: tuple[float, float], scale: float, tilt: float, maps: Maps | None = None
+    ) -> None:
+        self.pixels, self.centre, self.scale, self.tilt, self.maps = pixels, centre, scale, tilt, maps
         n = pixels.shape[1]
         line = ((np.arange(n, dtype=np.float32) + np.float32(0.5)) * np.float32(2.0 / n)) - 1
         dx, dy = (line[None, :] - np.float32(centre[0])), (line[:, None] - np.float32(centre[1]))
@@ -87,7 +104,7 @@ class Frame:
 
     def whole(self) -> Patch:
         """The whole canvas as a patch."""
-        return Patch(self.x, self.y, self.pixels, self.step)
+        return Patch(self.x, self.y, self.pixels, self.step, self.maps)
 
     def window(self, x0: float, x1: float, y0: float, y1: float) -> Patch:
         """The smallest upright window that holds the given box of frame coordinates."""
@@ -98,7 +115,14 @@ class Frame:
         left, right = (int(np.clip(v, 0, n)) for v in ((min(xs) + 1) * n / 2 - 1, (max(xs) + 1) * n / 2 + 2))
         top, bottom = (int(np.clip(v, 0, n)) for v in ((min(ys) + 1) * n / 2 - 1, (max(ys) + 1) * n / 2 + 2))
         rows, columns = slice(top, bottom), slice(left, right)
-        return Patch(self.x[rows, columns], self.y[rows, columns], self.pixels[:, rows, columns], self.step)
+        maps = None if self.maps is None else self.maps.window(rows, columns)
+        return Patch(self.x[rows, columns], self.y[rows, columns], self.pixels[:, rows, columns], self.step, maps)
+
+
+def rounded(k: Array) -> Array:
+    """Height of a half-sphere of radius 1 at distance ``k`` from its middle; 0 outside."""
+    height: Array = np.sqrt(np.clip(1 - k * k, 0, 1))
+    return height
 
 
 def smooth_noise(rng: np.random.Generator, n: int, rows: int, columns: int) -> Array:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from bench.data.portrait_canvas import Frame
+from bench.data.portrait_maps import Part
 from bench.data.portrait_people import Person, Shot, stream
 
 LID = {"smiling": 0.86, "serious": 0.95, "laughing": 0.62, "sad": 0.85, "surprised": 1.28}
@@ -66,6 +67,7 @@ def _eye(frame: Frame, p: Person, s: Shot, sign: int, cx: float, squeeze: float)
     opening = np.abs(y) - np.float32(h) * u
     almond = patch.fill(opening)
     patch.paint(almond, (0.93, 0.92, 0.90))
+    patch.mark(almond, Part.EYE)
     ix, r = cx + s.gaze * 0.3 * w + 0.12 * s.yaw * w, min(0.098, p.eye_h * 0.94)
     iris = patch.ellipse(ix, y0, r * max(squeeze, 0.75), r)
     patch.paint(iris * almond, tuple(0.45 * c for c in p.eye))  # type: ignore[arg-type]
@@ -94,6 +96,7 @@ def _brow(frame: Frame, p: Person, s: Shot, sign: int, cx: float, squeeze: float
     band = np.maximum(np.abs(patch.y - middle) - thick, (np.abs(t) - 1) * np.float32(w))
     tone = 0.75 if p.hair_name in ("blond", "grey", "pink") else 0.9
     base = p.hair if p.hair_name != "pink" else (0.35, 0.22, 0.15)
+    patch.mark(patch.fill(band, 0.02), Part.BROW)
     patch.paint(0.88 * patch.fill(band, 0.02), (base[0] * tone, base[1] * tone, base[2] * tone))
 
 
@@ -102,6 +105,7 @@ def _nose(frame: Frame, p: Person, s: Shot) -> None:
     patch = frame.window(-0.75, 0.75, top - 0.25, tip + 0.25)
     cx, squeeze = place(p, s, 0.0)
     ridge = cx * 1.18
+    patch.lift(0.08 * patch.glow(ridge, tip - 0.03, p.nose_w, 0.12) + 0.04 * patch.glow(ridge, tip - 0.2, 0.07, 0.2))
     side = -1.0 if s.light[0] > 0 else 1.0
     strength = 0.35 + 0.65 * abs(s.light[0])
     flank = patch.glow(ridge + side * 0.085, tip - 0.16, 0.06, 0.24)
@@ -137,6 +141,7 @@ def _mouth(frame: Frame, p: Person, s: Shot) -> None:
     upper, lower = top - cupid, bottom + np.float32(1.25 * p.lip) * root
     whole = patch.fill(np.maximum(upper - patch.y, patch.y - lower)) * inside
     patch.shade(0.7 * patch.glow(cx, p.mouth_y + 0.16 + gap * 0.5, w * 0.6, 0.05), 0.72)
+    patch.mark(whole, Part.MOUTH)
     patch.paint(whole, (float(lips[0] * 0.88), float(lips[1] * 0.88), float(lips[2] * 0.88)))
     shine = 0.35 * patch.glow(cx, p.mouth_y + 0.6 * p.lip + gap * 0.6, w * 0.5, 0.04)
     patch.paint(patch.fill(np.maximum(bottom - patch.y, patch.y - lower)) * inside, (*(float(c) for c in lips),))  # type: ignore[arg-type]
@@ -144,6 +149,7 @@ def _mouth(frame: Frame, p: Person, s: Shot) -> None:
     if gap > 0:
         hole = patch.fill(np.maximum(top - patch.y, patch.y - bottom)) * inside
         patch.paint(hole, (0.22, 0.05, 0.06))
+        patch.mark(hole, Part.MOUTH)
         if s.expression != "surprised":
             teeth = patch.fill(np.maximum(top - patch.y, patch.y - top - np.float32(min(gap, 0.075))))
             patch.paint(teeth * hole * patch.fill((np.abs(u) - 0.86) * np.float32(w)), (0.95, 0.94, 0.90))
@@ -170,14 +176,18 @@ def _glasses(frame: Frame, p: Person, s: Shot) -> None:
         edge = ((u**power + v**power + np.float32(1e-6)) ** (1 / power) - 1) * np.float32(b)
         if s.glasses == "sunglasses":
             patch.paint(0.94 * patch.fill(edge), (0.05, 0.05, 0.07))
+            patch.mark(patch.fill(edge), Part.GLASSES)
             patch.paint(0.30 * patch.glow(cx - 0.06, y0 - 0.08, 0.10, 0.05) * patch.fill(edge), (0.8, 0.85, 0.95))
         else:
             patch.paint(0.07 * patch.fill(edge), (0.9, 0.95, 1.0))
         patch.paint(patch.fill(np.abs(edge) - thick), colour)
+        patch.mark(patch.fill(np.abs(edge) - thick), Part.GLASSES)
         ends.append((cx - sign * a, cx + sign * a))
     bridge = np.maximum(np.abs(patch.y - (y0 - 0.04)) - 0.022, np.maximum(ends[0][0] - patch.x, patch.x - ends[1][0]))
     patch.paint(patch.fill(bridge), colour)
+    patch.mark(patch.fill(bridge), Part.GLASSES)
     for sign, (_, outer) in zip((-1, 1), ends, strict=True):
         reach = np.maximum(sign * (np.float32(outer) - patch.x), np.abs(patch.x) - np.float32(p.width))
         arm = np.maximum(np.abs(patch.y - (y0 - 0.05)) - 0.02, reach)
         patch.paint(patch.fill(arm), colour)
+        patch.mark(patch.fill(arm), Part.GLASSES)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.data.portrait_canvas import Array, Frame, Patch, ripple
+from bench.data.portrait_canvas import Array, Frame, Patch, ripple, rounded
+from bench.data.portrait_maps import Part
 from bench.data.portrait_people import Person, Shot, stream
 
 
@@ -37,6 +38,11 @@ def _skull(patch: Patch, p: Person, cx: float, grow: float) -> Array:
     return (k - 1) * np.float32(a)
 
 
+def _height(distance: Array, radius: float) -> Array:
+    """Nearness of a round surface over the head whose outline lies at signed ``distance``."""
+    return 0.58 + 0.32 * rounded(np.clip(distance / np.float32(radius) + 1, 0, 1))
+
+
 def behind(frame: Frame, p: Person, s: Shot, shift: float) -> None:
     """Hair that falls behind face and neck."""
     if p.style in ("short", "bald"):
@@ -64,6 +70,7 @@ def behind(frame: Frame, p: Person, s: Shot, shift: float) -> None:
         teeth = np.abs((angle * np.float32(11 / np.pi)) % 2 - 1) * np.float32(0.24)
         mask = patch.fill(_skull(patch, p, shift, grow + 0.12) + teeth - 0.1) * patch.fill(patch.y + 0.25)
     patch.paint(mask, _strands(patch, p, shift + 0.3 * p.parting, s.light[0]) * np.float32(0.8))
+    patch.mark(mask, Part.HAIR, 0.50)
 
 
 def front(frame: Frame, p: Person, s: Shot, shift: float) -> None:
@@ -89,6 +96,7 @@ def front(frame: Frame, p: Person, s: Shot, shift: float) -> None:
     mask = patch.fill(cap, 0.03)
     patch.shade(0.5 * patch.fill(cap - 0.05, 0.12) * patch.fill(np.abs(patch.x) - p.width), 0.72)
     patch.paint(mask, _strands(patch, p, shift + 0.3 * p.parting, s.light[0]))
+    patch.mark(mask, Part.HAIR, _height(_skull(patch, p, 0.3 * shift, grow), p.width + grow))
 
 
 def hat(frame: Frame, p: Person, s: Shot, shift: float) -> None:
@@ -106,21 +114,28 @@ def hat(frame: Frame, p: Person, s: Shot, shift: float) -> None:
         dome = np.maximum(_skull(patch, p, 0.4 * shift, grow + 0.05), patch.y - rim - 0.04)
         ribs = 1 + 0.12 * np.sin(x * np.float32(30))
         patch.paint(patch.fill(dome), np.clip(base * tone * ribs, 0.02, 0.98))
+        round_top = _height(_skull(patch, p, 0.4 * shift, grow + 0.05), half + 0.05)
+        patch.mark(patch.fill(dome), Part.HAT, round_top)
         fold = np.maximum(np.abs(x) - (half + 0.03), np.abs(patch.y - rim + 0.10) - 0.14)
         patch.paint(patch.fill(fold, 0.02), np.clip(base * tone * ribs * np.float32(0.78), 0.02, 0.98))
+        patch.mark(patch.fill(fold, 0.02), Part.HAT, round_top + 0.04)
     elif s.hat == "cap":
         dome = np.maximum(_skull(patch, p, 0.4 * shift, grow), patch.y - rim)
         patch.paint(patch.fill(dome), np.clip(base * tone, 0.02, 0.98))
+        patch.mark(patch.fill(dome), Part.HAT, _height(_skull(patch, p, 0.4 * shift, grow), half))
         patch.shade(patch.fill(np.abs(x - 1.2 * shift) - 0.012) * patch.fill(dome), 0.75)
         cx = 0.4 * shift + 1.1 * shift
         patch.shade(0.6 * patch.ellipse(cx, -0.40, half * 0.95, 0.16, 0.08), 0.55)
         patch.paint(patch.ellipse(cx, -0.50, half * 0.98, 0.135), np.clip(base * np.float32(0.72), 0.02, 0.98))
+        patch.mark(patch.ellipse(cx, -0.50, half * 0.98, 0.135), Part.HAT, 0.96)
     else:
         crown = np.maximum(np.abs(x) - (half * 0.92 + 0.1 * (patch.y + 0.6)), np.abs(patch.y + 0.95) - 0.45)
         patch.paint(patch.fill(crown - 0.04, 0.02), np.clip(base * tone, 0.02, 0.98))
+        patch.mark(patch.fill(crown - 0.04, 0.02), Part.HAT, 0.58 + 0.30 * rounded(x / np.float32(half)))
         ribbon = np.maximum(crown - 0.03, np.abs(patch.y + 0.66) - 0.08)
         patch.shade(patch.fill(ribbon), 0.45)
         patch.shade(0.6 * patch.ellipse(0.4 * shift, -0.40, half * 1.2, 0.14, 0.08), 0.6)
         patch.paint(
             patch.ellipse(0.4 * shift, -0.53, half * 1.62, 0.13), np.clip(base * tone * np.float32(0.88), 0.02, 0.98)
         )
+        patch.mark(patch.ellipse(0.4 * shift, -0.53, half * 1.62, 0.13), Part.HAT, 0.94)

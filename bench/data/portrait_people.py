@@ -56,6 +56,8 @@ CLOTHES = ("shirt", "sweater", "jacket", "hoodie", "striped shirt")
 GLASSES = ("none", "round", "square", "sunglasses")
 HATS = ("none", "cap", "beanie", "hat")
 SCENES = ("wall", "brick wall", "sky", "trees", "bookshelf", "curtain", "sea", "studio")
+COLOURED_SCENES = ("wall", "curtain")
+"""Scenes that are told apart by their colour, too."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.data.portrait_people import Person, Shot
+from bench.data.portrait_people import COLOURED_SCENES, Person, Shot
 
 STYLE_WORDS = {
     "short": ("short {c} hair", "short {c} hair", "neat {c} hair"),
@@ -41,7 +41,7 @@ def article(words: str) -> str:
 
 def labels(p: Person, s: Shot) -> dict[str, str]:
     """Attribute labels of a photograph."""
-    scene = f"{s.scene_name} {s.scene}" if s.scene in ("wall", "curtain") else s.scene
+    scene = f"{s.scene_name} {s.scene}" if s.scene in COLOURED_SCENES else s.scene
     return {
         "gender": p.noun,
         "skin": p.skin_name,
@@ -65,9 +65,7 @@ def prompt(p: Person, s: Shot, rng: np.random.Generator) -> str:
     pick = rng.integers
     mood = EXPRESSION_WORDS[s.expression][int(pick(2))]
     clothes = article(f"{s.clothes_name} {s.clothes}")
-    place = (
-        article(f"{s.scene_name} {s.scene}") if s.scene in ("wall", "curtain") else SCENE_WORDS[s.scene][int(pick(2))]
-    )
+    place = article(f"{s.scene_name} {s.scene}") if s.scene in COLOURED_SCENES else SCENE_WORDS[s.scene][int(pick(2))]
     if p.style == "bald":
         who, hair = f"bald {p.noun}", ""
     else:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.data import portrait_hair, portrait_scene
-from bench.data.portrait_canvas import Array, Frame, Patch, smooth_noise
+from bench.data.portrait_canvas import Array, Frame, Patch, rounded, smooth_noise
 from bench.data.portrait_face import features
+from bench.data.portrait_maps import Maps, Part
 from bench.data.portrait_people import Person, Shot, person, shot, stream
 from bench.data.portrait_prompt import labels, prompt
 
@@ -30,14 +31,26 @@ def render(identity: int, photo: int, size: int, seed: int) -> tuple[NDArray[np.
 
 def draw(p: Person, s: Shot, size: int) -> NDArray[np.uint8]:
     """The picture of person ``p`` in shot ``s``, ``(size, size, 3)`` uint8."""
-    n = size * SUPERSAMPLE
     rng = stream(s.texture_seed, "scene")
+    return _develop(_paint(p, s, size, rng, None), s, size, rng)
+
+
+def draw_maps(p: Person, s: Shot, size: int) -> Maps:
+    """Parts and depth of that picture, ``(size, size)``."""
+    maps = Maps.blank(size * SUPERSAMPLE)
+    _paint(p, s, size, stream(s.texture_seed, "scene"), maps)
+    return maps.reduced(SUPERSAMPLE)
+
+
+def _paint(p: Person, s: Shot, size: int, rng: np.random.Generator, maps: Maps | None) -> Array:
+    """The enlarged canvas, ``(3, n, n)``; what lies where is noted in ``maps``."""
+    n = size * SUPERSAMPLE
     canvas = np.zeros((3, n, n), np.float32)
-    room = Frame(canvas, (0.0, 0.0), 1.0, 0.0)
+    room = Frame(canvas, (0.0, 0.0), 1.0, 0.0, maps)
     portrait_scene.background(room, s, rng)
     centre = (s.dx, s.dy - 0.10)
-    head = Frame(canvas, centre, s.scale, s.tilt)
-    upright = Frame(canvas, centre, s.scale, 0.35 * s.tilt)
+    head = Frame(canvas, centre, s.scale, s.tilt, maps)
+    upright = Frame(canvas, centre, s.scale, 0.35 * s.tilt, maps)
     turn = float(np.sin(s.yaw)) * p.width * 0.6
     portrait_hair.behind(head, p, s, -0.15 * turn)
     _neck(upright, p, s)
@@ -48,7 +61,7 @@ def draw(p: Person, s: Shot, size: int) -> NDArray[np.uint8]:
     features(head, p, s)
     portrait_hair.front(head, p, s, turn)
     portrait_hair.hat(head, p, s, turn)
-    return _develop(canvas, s, size, rng)
+    return canvas
 
 
 def _neck(frame: Frame, p: Person, s: Shot) -> None:
@@ -58,6 +71,7 @@ def _neck(frame: Frame, p: Person, s: Shot) -> None:
     tone = 0.80 + 0.16 * s.light[0] * x / np.float32(p.neck) - 0.30 * patch.glow(0.0, 0.95, 0.9, 0.34)
     skin = np.array(p.skin, np.float32)[:, None, None]
     patch.paint(patch.fill(np.abs(x) - width), np.clip(skin * tone, 0, 1))
+    patch.mark(patch.fill(np.abs(x) - width), Part.NECK, 0.42 + 0.16 * rounded(x / width))
 
 
 def _locks(frame: Frame, p: Person, s: Shot) -> None:
@@ -72,6 +86,7 @@ def _locks(frame: Frame, p: Person, s: Shot) -> None:
         edge = np.maximum(np.abs(patch.x - middle) - (0.17 - 0.155 * along**2), patch.y - 1.6)
         tone = 0.88 - 0.16 * along + 0.12 * np.sin((patch.x - middle) * np.float32(26))
         patch.paint(patch.fill(edge, 0.06), np.clip(base[:, None, None] * tone, 0.01, 0.98))
+        patch.mark(patch.fill(edge, 0.06), Part.HAIR, 0.62)
 
 
 def _outline(patch: Patch, p: Person) -> tuple[Array, Array, Array]:
@@ -93,9 +108,11 @@ def _head(frame: Frame, p: Person, s: Shot) -> None:
         patch = frame.window(cx - 0.3, cx + 0.3, -0.4, 0.5)
         ear_tone = 0.86 + 0.12 * s.light[0] * sign
         patch.paint(patch.ellipse(cx, 0.06, 0.12, p.ear), np.clip(skin * np.float32(ear_tone), 0, 1))
+        patch.mark(patch.ellipse(cx, 0.06, 0.12, p.ear), Part.SKIN, 0.60)
         patch.shade(0.5 * patch.ellipse(cx, 0.05, 0.06, p.ear * 0.6, 0.03), 0.7)
         if s.earrings:
             patch.paint(patch.ellipse(cx, 0.09 + p.ear, 0.055, 0.075), (0.93, 0.80, 0.36))
+            patch.mark(patch.ellipse(cx, 0.09 + p.ear, 0.055, 0.075), Part.EARRING, 0.62)
     patch = frame.window(-1.0, 1.0, -1.2, 1.2)
     distance, u, v = _outline(patch, p)
     nz = np.sqrt(np.clip(1 - 0.9 * (u * u + v * v * 0.8), 0.02, 1))
@@ -106,6 +123,7 @@ def _head(frame: Frame, p: Person, s: Shot) -> None:
     colour = skin * tone * (1 + (warm - 1) * (1.3 - tone))
     gloss = 0.10 * patch.glow(0.35 * s.light[0], -0.5, 0.28, 0.2)
     patch.paint(patch.fill(distance), np.clip(colour + gloss, 0, 1))
+    patch.mark(patch.fill(distance), Part.SKIN, 0.60 + 0.28 * rounded(np.sqrt(u * u + v * v)))
     if p.style == "bald" or p.beard != "none":
         _stubble(patch, p, s, distance)
 
@@ -123,9 +141,11 @@ def _stubble(patch: Patch, p: Person, s: Shot, distance: Array) -> None:
         )
         grain = 1 + 0.1 * np.sin(patch.x * np.float32(40)) * np.sin(patch.y * np.float32(31))
         patch.paint(0.88 * patch.fill(jaw, 0.07), np.clip(hair[:, None, None] * grain, 0.01, 1))
+        patch.mark(patch.fill(jaw, 0.07), Part.BEARD, 0.60 + 0.30 * rounded(distance / np.float32(p.width) + 1))
     elif p.beard == "moustache":
         arc = np.abs(patch.y - np.float32(p.mouth_y - 0.10) - np.float32(0.5) * x * x) - np.float32(0.065)
         patch.paint(0.92 * patch.fill(np.maximum(arc, np.abs(x) - p.mouth_w), 0.02), tuple(hair))
+        patch.mark(patch.fill(np.maximum(arc, np.abs(x) - p.mouth_w), 0.02), Part.BEARD)
 
 
 def _develop(canvas: Array, s: Shot, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.data.portrait_canvas import Array, Frame, smooth_noise
+from bench.data.portrait_canvas import Array, Frame, rounded, smooth_noise
+from bench.data.portrait_maps import Part
 from bench.data.portrait_people import Person, Shot
+
+DEPTH = {"sky": 0.0, "sea": 0.03, "trees": 0.10, "studio": 0.15}
+"""Nearness of the scenes behind the person; the others are walls close by."""
 
 
 def _rgb(*values: float) -> Array:
@@ -16,6 +20,7 @@ def background(frame: Frame, s: Shot, rng: np.random.Generator) -> None:
     """Paint the scene behind the person; ``frame`` spans the canvas, [-1, 1] both ways."""
     patch = frame.whole()
     n, x, y = patch.x.shape[0], patch.x, patch.y
+    patch.mark(np.ones_like(x), Part.BACKGROUND, DEPTH.get(s.scene, 0.22))
     base = _rgb(*s.scene_colour)
     cloud = smooth_noise(rng, n, 5, 5)
     if s.scene == "wall":
@@ -126,28 +131,38 @@ def clothes(frame: Frame, p: Person, s: Shot, rng: np.random.Generator) -> None:
     elif s.clothes == "sweater":
         cloth = cloth * (1 + 0.07 * np.sin(x * np.float32(34)))
     patch.paint(body, np.clip(cloth, 0.02, 0.98))
+    depth = 0.42 + 0.16 * rounded(x / np.float32(1.6 * broad)) + 0.03 * np.clip(y - 1.3, 0, 2)
+    patch.mark(body, Part.CLOTHES, depth)
     dark, light = colour * np.float32(0.62), np.clip(colour * np.float32(1.18) + 0.05, 0, 1)
     skin = np.array(p.skin, np.float32)[:, None, None]
     if s.clothes in ("shirt", "striped shirt"):
-        depth = np.abs(x) * np.float32(1.5) - (np.float32(1.78) - y)
-        patch.paint(patch.fill(depth) * body, skin * np.float32(0.86))
-        patch.paint(patch.fill(np.abs(depth - 0.14) - 0.13) * patch.fill(np.abs(x) - 0.62) * body, light * tone)
-        patch.shade(patch.fill(np.abs(depth - 0.28) - 0.02) * patch.fill(np.abs(x) - 0.64) * body, 0.72)
+        collar = np.abs(x) * np.float32(1.5) - (np.float32(1.78) - y)
+        patch.paint(patch.fill(collar) * body, skin * np.float32(0.86))
+        patch.mark(patch.fill(collar) * body, Part.NECK)
+        flaps = patch.fill(np.abs(collar - 0.14) - 0.13) * patch.fill(np.abs(x) - 0.62) * body
+        patch.paint(flaps, light * tone)
+        patch.mark(flaps, Part.CLOTHES)
+        patch.shade(patch.fill(np.abs(collar - 0.28) - 0.02) * patch.fill(np.abs(x) - 0.64) * body, 0.72)
         patch.shade(patch.fill(np.abs(x) - 0.012) * patch.fill(1.8 - y) * body, 0.7)
     elif s.clothes == "sweater":
         ring = np.sqrt((x / np.float32(0.60)) ** 2 + ((y - np.float32(1.2)) / np.float32(0.40)) ** 2) - 1
         patch.paint(patch.fill(ring * 0.4) * body, skin * np.float32(0.84))
+        patch.mark(patch.fill(ring * 0.4) * body, Part.NECK)
         patch.paint(patch.fill(np.abs(ring * 0.4 - 0.05) - 0.05) * body, dark)
+        patch.mark(patch.fill(np.abs(ring * 0.4 - 0.05) - 0.05) * body, Part.CLOTHES)
     elif s.clothes == "jacket":
         opening = np.abs(x) * np.float32(1.15) - (np.float32(2.25) - y) * np.float32(0.62)
         inner = _rgb(0.90, 0.90, 0.88) if max(s.clothes_colour) < 0.8 else _rgb(0.25, 0.27, 0.33)
         patch.paint(patch.fill(opening) * body, inner * tone)
         patch.paint(patch.fill(np.abs(x) * 1.4 - (1.62 - y)) * body, skin * np.float32(0.84))
+        patch.mark(patch.fill(np.abs(x) * 1.4 - (1.62 - y)) * body, Part.NECK)
         lapel = patch.fill(np.abs(opening - 0.10) - 0.10) * patch.fill(np.abs(x) - 0.85) * body
         patch.paint(lapel, np.clip(dark * tone * np.float32(1.15), 0, 1))
+        patch.mark(lapel, Part.CLOTHES)
     else:
         hood = np.sqrt((x / np.float32(0.88)) ** 2 + ((y - np.float32(1.28)) / np.float32(0.36)) ** 2) - 1
         patch.paint(patch.fill(np.abs(hood * 0.4 - 0.0) - 0.12), np.clip(dark * tone * np.float32(1.2), 0, 1))
+        patch.mark(patch.fill(np.abs(hood * 0.4 - 0.0) - 0.12), Part.CLOTHES, depth)
         for sign in (-1, 1):
             cord = np.abs(x - np.float32(sign * 0.2)) - 0.018
             patch.paint(patch.fill(cord) * patch.fill(np.abs(y - 1.9) - 0.28) * body, light)

@@ -6,10 +6,13 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
+from torch import Tensor
 
 from bench.data.conditions import extract
-from bench.data.portrait_render import render
+from bench.data.portrait_people import person, shot
+from bench.data.portrait_render import draw_maps, render
 from bench.errors import RequestError
 from bench.interfaces import Dataset
 from bench.plugin import Card, Params
@@ -17,6 +20,8 @@ from bench.progress import Progress
 from bench.records import Records
 
 SMALLEST = 64
+MAPS = ("segmentation", "depth")
+"""Hints that the drawing code itself gives."""
 
 
 class PortraitParams(Params):
@@ -43,7 +48,8 @@ class Portraits(Dataset):
         cost="about 5 ms a 64x64 picture on one core",
         notes=(
             "Drawn, not photographed: figures on it do not carry over to photographs. The pocket model was "
-            "pre-trained on identities from 1,000,000 up, so keep below that for private records."
+            "pre-trained on identities from 1,000,000 up, so keep below that for private records. Has exact hints "
+            "of its own: segmentation and depth."
         ),
     )
     Params = PortraitParams
@@ -58,22 +64,36 @@ class Portraits(Dataset):
             raise RequestError(f"portraits: image size {image_size} is too small; the smallest is {SMALLEST}")
         p: PortraitParams = self.params
         pixels = np.empty((limit, image_size, image_size, 3), np.uint8)
+        hints = np.empty_like(pixels) if condition in MAPS else None
         prompts, identities, attributes = [], [], []
         with progress.stage("portraits", limit) as advance:
             for i in range(limit):
                 identity, photo = p.start + i // p.photos_per_identity, i % p.photos_per_identity
                 pixels[i], text, labels = render(identity, photo, image_size, p.seed)
+                if hints is not None:
+                    hints[i] = _map(condition, identity, photo, image_size, p.seed)
                 prompts.append(text)
                 identities.append(f"p{identity:05d}")
                 attributes.append(labels)
                 advance(1)
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+        images = _tensor(pixels)
         first = p.start * p.photos_per_identity
         return Records(
             ids=tuple(f"portraits/{first + i:06d}" for i in range(limit)),
             images=images,
-            conditions=extract(condition, images),
+            conditions=extract(condition, images, seed=p.seed, first=first) if hints is None else _tensor(hints),
             prompts=tuple(prompts),
             identities=tuple(identities),
             attributes=tuple(attributes),
         )
+
+
+def _map(condition: str, identity: int, photo: int, size: int, seed: int) -> NDArray[np.uint8]:
+    """One of :data:`MAPS` of a picture, ``(size, size, 3)`` uint8."""
+    maps = draw_maps(person(identity, seed), shot(identity, photo, seed), size)
+    return maps.segmentation() if condition == "segmentation" else np.repeat(maps.shades()[..., None], 3, axis=2)
+
+
+def _tensor(pixels: NDArray[np.uint8]) -> Tensor:
+    """``(N, H, W, 3)`` as ``(N, 3, H, W)``."""
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()

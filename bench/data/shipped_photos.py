@@ -1,4 +1,4 @@
-"""The colour photographs that scikit-image, scikit-learn and matplotlib install with themselves.
+"""The photographs that scikit-image, scikit-learn and matplotlib install with themselves.
 
 ``python -m bench.data.shipped_photos DIR`` writes them as a folder for ``--data folder:DIR``.
 """
@@ -26,6 +26,17 @@ PROMPTS = {
     "rocket": "a photo of a rocket",
     "temple": "a photo of a temple",
 }
+"""The colour photographs."""
+GREY_PROMPTS = {
+    "brick": "a black and white photo of bricks",
+    "camera": "a black and white photo of a man with a camera",
+    "coins": "a black and white photo of coins",
+    "grass": "a black and white photo of grass",
+    "gravel": "a black and white photo of gravel",
+    "moon": "a black and white photo of the moon",
+}
+POCKET_TRAINING = ("astronaut", "coffee", "rocket", "hubble", "retina", "cells", "motorcycle", "flower")
+"""Those that the pocket model was pre-trained on; the order fixes its crops."""
 
 _SKIMAGE = {
     "cat": "chelsea",
@@ -37,13 +48,13 @@ _SKLEARN = {"flower": "flower.jpg", "temple": "china.jpg"}
 
 
 def photograph(name: str) -> NDArray[np.uint8]:
-    """One of ``PROMPTS``, ``(H, W, 3)`` uint8.
+    """One of ``PROMPTS`` or ``GREY_PROMPTS``, ``(H, W, 3)`` uint8.
 
     Raises:
         KeyError: another name.
     """
     loaded: Any
-    if name not in PROMPTS:
+    if name not in PROMPTS | GREY_PROMPTS:
         raise KeyError(name)
     if name in _SKLEARN:
         from sklearn.datasets import load_sample_image
@@ -59,13 +70,16 @@ def photograph(name: str) -> NDArray[np.uint8]:
 
         loaded = getattr(data, _SKIMAGE.get(name, name))()
         loaded = loaded[0] if isinstance(loaded, tuple) else loaded  # a stereo pair with its disparity
-    return np.ascontiguousarray(np.asarray(loaded)[..., :3], dtype=np.uint8)
+    pixels = np.asarray(loaded)
+    if pixels.ndim == 2:
+        pixels = np.repeat(pixels[..., None], 3, axis=2)
+    return np.ascontiguousarray(pixels[..., :3], dtype=np.uint8)
 
 
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 def main(folder: Path) -> None:
-    """Write the photographs and their metadata.jsonl into FOLDER."""
+    """Write the colour photographs and their metadata.jsonl into FOLDER."""
     from PIL import Image
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What the pocket model is trained on: portraits, crops of packaged photographs, outlines.
+"""What the pocket model is trained on: portraits, crops of packaged photographs, filled circles, outlines.
 
 The photographs are those that scikit-image and scikit-learn install with themselves.
 """
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bench.data.shipped_photos import PROMPTS, photograph
+from bench.data.shipped_photos import POCKET_TRAINING, PROMPTS, photograph
 
 FIRST_IDENTITY = 1_000_000
+"""Also the first circle."""
 HELD_OUT_IDENTITY = 2_000_000
-PHOTOS = ("astronaut", "coffee", "rocket", "hubble", "retina", "cells", "motorcycle", "flower")
 HELD_OUT_PHOTOS = ("cat", "temple")
 PHASE_CHUNK = 250
 
@@ -33,6 +33,7 @@ class Corpus:
     Attributes:
         portraits: ``(N, 3, S, S)`` uint8, with one prompt each.
         photos: ``(M, 3, S, S)`` uint8 crops, with one prompt each.
+        circles: ``(L, 3, S, S)`` uint8 pictures of the ``fill`` task, with one prompt each.
         outlines: ``(K, 3, S, S)`` uint8 hint images.
     """
 
@@ -40,7 +41,13 @@ class Corpus:
     prompts: tuple[str, ...]
     photos: Tensor
     photo_prompts: tuple[str, ...]
+    circles: Tensor
+    circle_prompts: tuple[str, ...]
     outlines: Tensor
+
+    def words(self) -> tuple[str, ...]:
+        """Every prompt."""
+        return self.prompts + self.photo_prompts + self.circle_prompts
 
 
 def _portraits(task: tuple[int, int, int]) -> tuple[NDArray[np.uint8], list[str]]:
@@ -83,6 +90,15 @@ def crops(names: tuple[str, ...], count: int, size: int, seed: int) -> tuple[Ten
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), tuple(chosen)
 
 
+def circles(first: int, count: int, size: int) -> tuple[Tensor, tuple[str, ...]]:
+    """Pictures of the ``fill`` task, ``(count, 3, size, size)`` uint8, and their prompts."""
+    from bench.data.fill import draw
+
+    drawn = [draw(first + i, size, 0) for i in range(count)]
+    pixels = torch.from_numpy(np.stack([d.image for d in drawn])).permute(0, 3, 1, 2).contiguous()
+    return pixels, tuple(d.prompt for d in drawn)
+
+
 def build(out: Path, *, count: int, size: int, seed: int, workers: int) -> Corpus:
     """The training corpus; kept under ``out`` so that a restarted recipe need not draw it again."""
     from bench.data.conditions import extract
@@ -94,9 +110,11 @@ def build(out: Path, *, count: int, size: int, seed: int, workers: int) -> Corpu
         texts = json.loads(words.read_text(encoding="utf-8"))
     else:
         drawn, prompts = portraits(FIRST_IDENTITY, count, size, workers)
-        photos, names = crops(PHOTOS, max(8, count // 4), size, seed)
-        tensors = {"portraits": drawn, "photos": photos, "outlines": extract("canny", drawn[: max(8, count // 8)])}
-        texts = {"prompts": prompts, "photo_prompts": [PROMPTS[n] for n in names]}
+        photos, names = crops(POCKET_TRAINING, max(8, count // 4), size, seed)
+        filled, colours = circles(FIRST_IDENTITY, max(8, count // 4), size)
+        outlines = extract("canny", drawn[: max(8, count // 8)])
+        tensors = {"portraits": drawn, "photos": photos, "circles": filled, "outlines": outlines}
+        texts = {"prompts": prompts, "photo_prompts": [PROMPTS[n] for n in names], "circle_prompts": colours}
         save_file(tensors, pictures)
         words.write_text(json.dumps(texts), encoding="utf-8")
     return Corpus(
@@ -104,5 +122,7 @@ def build(out: Path, *, count: int, size: int, seed: int, workers: int) -> Corpu
         prompts=tuple(texts["prompts"]),
         photos=tensors["photos"],
         photo_prompts=tuple(texts["photo_prompts"]),
+        circles=tensors["circles"],
+        circle_prompts=tuple(texts["circle_prompts"]),
         outlines=tensors["outlines"],
     )
