@@ -9,6 +9,9 @@ from torch import Tensor
 
 from bench.images import ImageBatch
 
+ROLES = ("identity", "distribution", "perceptual", "prompt")
+"""What a run needs an extractor for: the fields of ``BackboneSet``."""
+
 
 @runtime_checkable
 class ImageBackbone(Protocol):

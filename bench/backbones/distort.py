@@ -87,13 +87,13 @@ def spoil(pixels: Tensor, rng: Generator) -> Tensor:
     return pixels
 
 
-def augment(pixels: Tensor, rng: Generator) -> Tensor:
-    """Distortions that keep what is shown, each on half of the pictures and mostly mild.
+def augment(pixels: Tensor, rng: Generator, share: float) -> Tensor:
+    """Distortions that keep what is shown, each on this share of the pictures and mostly mild.
 
     Warping is left out: it changes the shape of a face, which is what tells people apart.
     """
     for name in ("crop", "blur", "colour", "noise"):
-        chosen = torch.rand(len(pixels), generator=rng) < 0.5
+        chosen = torch.rand(len(pixels), generator=rng) < share
         strength = torch.rand(len(pixels), generator=rng).square() * chosen
         pixels = DISTORTIONS[name](pixels, strength, rng)
     return pixels

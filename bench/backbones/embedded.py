@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bench.backbones.attributes import CLASSES, WIDTHS
 from bench.backbones.base import BackboneSet
 from bench.backbones.towers import FEATURES, Towers, tokens
 from bench.errors import DataError
 from bench.images import ImageBatch
 
-NAME = "embedded-v1"
+NAME = "embedded-v2"
 WEIGHTS = Path(__file__).parent / "weights" / "embedded.safetensors"
 TRAINING_COMMAND = "python -m bench.backbones.train_embedded --out DIR"
 CHUNK = 64
@@ -29,7 +30,7 @@ class EmbeddedBackbone:
     """Identity, distribution, perceptual and prompt backbone in one; computes in float32 on the CPU.
 
     Attributes:
-        name: ``embedded-v1``; another training gets another name.
+        name: ``embedded-v2``; another training gets another name.
         dim: of the distribution features.
     """
 
@@ -42,7 +43,18 @@ class EmbeddedBackbone:
     @torch.no_grad()
     def embed(self, images: ImageBatch) -> Tensor:
         """``(N, 128)`` unit-length identity embeddings, alike for photos of one person."""
-        return _chunked(lambda pixels: self._towers.image.heads(self._towers.image.maps(pixels)[-1])[0], images)
+        tower = self._towers.image
+        return _chunked(lambda pixels: functional.normalize(tower.person(tower.maps(pixels)[-1]), dim=1), images)
+
+    @torch.no_grad()
+    def attributes(self, images: ImageBatch) -> dict[str, Tensor]:
+        """Probabilities of every attribute's values, ``(N, classes)`` by attribute; the values are ``CLASSES``."""
+        tower = self._towers.image
+        logits = _chunked(lambda pixels: torch.cat(tower.attributes(tower.hidden(tower.maps(pixels)[-1])), 1), images)
+        return {
+            name: part.softmax(dim=1)
+            for name, part in zip(CLASSES, torch.split(logits, list(WIDTHS), dim=1), strict=True)
+        }
 
     @torch.no_grad()
     def features(self, images: ImageBatch) -> Tensor:
@@ -91,7 +103,8 @@ class EmbeddedBackbone:
     @torch.no_grad()
     def prompt_embed(self, images: ImageBatch) -> Tensor:
         """``(N, 128)`` unit-length embeddings in the space of the prompts."""
-        return _chunked(lambda pixels: self._towers.image.heads(self._towers.image.maps(pixels)[-1])[1], images)
+        tower = self._towers.image
+        return _chunked(lambda pixels: tower.pictured(tower.hidden(tower.maps(pixels)[-1])), images)
 
     @torch.no_grad()
     def text_embed(self, prompts: tuple[str, ...]) -> Tensor:

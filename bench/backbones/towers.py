@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.backbones.attributes import WIDTHS as ATTRIBUTE_WIDTHS
+
 SIDE = 64
 """Pixels to which every picture is resized."""
 WIDTHS = (32, 64, 96, 160)
@@ -76,8 +78,10 @@ class ImageTower(nn.Module):
         self.stages = nn.ModuleList(_Block(a, b) for a, b in zip(inputs, WIDTHS, strict=True))
         self.norm = nn.GroupNorm(8, WIDTHS[-1])
         self.mix = nn.Linear(WIDTHS[-1] * 16, 2 * EMBEDDING)
+        self.mix_person = nn.Linear(WIDTHS[-1] * 16, 2 * EMBEDDING)
         self.identity = nn.Linear(2 * EMBEDDING, EMBEDDING)
         self.prompt = nn.Linear(2 * EMBEDDING, EMBEDDING)
+        self.labels = nn.Linear(2 * EMBEDDING, sum(ATTRIBUTE_WIDTHS))
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
         """Feature maps ``(N, WIDTHS[i], 32 / 2**i, 32 / 2**i)`` of pixels in [0, 1]."""
@@ -89,15 +93,23 @@ class ImageTower(nn.Module):
         return found
 
     def hidden(self, last: Tensor) -> Tensor:
-        """What both heads read, ``(N, 256)``, of the last feature map."""
+        """What the prompt and attribute heads read, ``(N, 256)``, of the last feature map."""
         mixed: Tensor = self.mix(functional.silu(self.norm(last)).flatten(1))
         return functional.silu(mixed)
 
-    def heads(self, last: Tensor) -> tuple[Tensor, Tensor]:
-        """Unit-length identity and prompt embeddings, ``(N, 128)`` each, of the last feature map."""
-        hidden = self.hidden(last)
-        identity, prompt = self.identity(hidden).float(), self.prompt(hidden).float()
-        return functional.normalize(identity, dim=1), functional.normalize(prompt, dim=1)
+    def person(self, last: Tensor) -> Tensor:
+        """Identity embedding before it is scaled, ``(N, 128)``, of the last feature map."""
+        mixed: Tensor = self.mix_person(functional.silu(self.norm(last)).flatten(1))
+        embedded: Tensor = self.identity(functional.silu(mixed))
+        return embedded.float()
+
+    def pictured(self, hidden: Tensor) -> Tensor:
+        """Unit-length embedding in the space of the prompts, ``(N, 128)``, of the hidden layer."""
+        return functional.normalize(self.prompt(hidden).float(), dim=1)
+
+    def attributes(self, hidden: Tensor) -> tuple[Tensor, ...]:
+        """Logits of each attribute, ``(N, classes)``, of the hidden layer."""
+        return torch.split(self.labels(hidden).float(), list(ATTRIBUTE_WIDTHS), dim=1)
 
 
 class TextTower(nn.Module):

@@ -1,25 +1,29 @@
 """Trains the embedded backbone: ``python -m bench.backbones.train_embedded --out DIR``.
 
-Two contrastive losses share the image tower. Photos and their prompts attract each other (CLIP, Radford
-et al. 2021, arXiv:2103.00020), and so do photos of one person (supervised contrastive learning, Khosla
-et al. 2020, arXiv:2004.11362). Both see distorted photos, because what attacks recover is distorted.
+Four losses share the image tower. Photos and their prompts attract each other (CLIP, Radford et al. 2021,
+arXiv:2103.00020), and so do photos of one person (supervised contrastive learning, Khosla et al. 2020,
+arXiv:2004.11362). The attribute heads learn the labels, and the identity embedding must tell the person's
+colours and proportions by a linear map that is thrown away afterwards. All see distorted photos, because
+what attacks recover is distorted.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bench.backbones.attributes import labels, traits
 from bench.backbones.distort import augment, spoil
-from bench.backbones.towers import FEATURES, Towers, tokens
+from bench.backbones.towers import EMBEDDING, FEATURES, Towers, tokens
 from bench.data.portraits import Portraits
 from bench.errors import RequestError
 from bench.interfaces import generator
@@ -39,19 +43,25 @@ class Recipe:
 
     Attributes:
         steps: optimiser steps.
-        identities: people in the training set, numbered from 2,000,000.
+        first: number of the first person; the training's people lie between 2,000,000 and 2,499,999.
+        identities: people in the training set.
         photos: of each of them.
         people: in a batch, with two photos each.
         learning_rate: peak, of AdamW; linear warm-up, then cosine decay to zero.
+        distorted: share of the photos that each distortion hits.
         seed: of initial weights, batches and distortions.
+        start: sha256 of the weights that the training goes on from; empty for random ones.
     """
 
-    steps: int = 1000
-    identities: int = 2500
+    steps: int = 2500
+    first: int = FIRST_IDENTITY
+    identities: int = 5000
     photos: int = 4
     people: int = 64
     learning_rate: float = 1.5e-3
+    distorted: float = 0.4
     seed: int = 0
+    start: str = ""
 
 
 def photos(first: int, identities: int, per_identity: int, progress: Progress) -> Records:
@@ -79,6 +89,12 @@ def prompt_loss(pictured: Tensor, written: Tensor, words: Tensor, scale: Tensor)
     return 0.5 * (forth + functional.cross_entropy(logits.T, target))
 
 
+def attribute_loss(logits: tuple[Tensor, ...], labels: Tensor) -> Tensor:
+    """Mean cross entropy over the attributes of ``labels`` ``(N, A)``."""
+    each = [functional.cross_entropy(part, labels[:, i]) for i, part in enumerate(logits)]
+    return torch.stack(each).mean()
+
+
 def fit_features(towers: Towers, images: Tensor, rng: torch.Generator) -> None:
     """Set the projection to the principal components of standardised channel statistics.
 
@@ -101,10 +117,11 @@ def fit_features(towers: Towers, images: Tensor, rng: torch.Generator) -> None:
     towers.feature_basis.copy_((basis / deviation).T)
 
 
-def train(recipe: Recipe, out: Path, *, minutes: float, progress: Progress) -> Path:
+def train(recipe: Recipe, out: Path, *, minutes: float, progress: Progress, start: Path | None = None) -> Path:
     """Train and write ``embedded.safetensors`` (float16) and ``losses.jsonl`` to ``out``.
 
     Args:
+        start: weights of an earlier training to go on from; ``recipe.start`` is made their hash.
         minutes: stop after this many, at whatever step; the log then says so. Time is no part of the
             recipe, so a run that was stopped cannot be repeated.
 
@@ -114,19 +131,27 @@ def train(recipe: Recipe, out: Path, *, minutes: float, progress: Progress) -> P
     Raises:
         RequestError: fewer people than a batch needs, or fewer photos than distribution features.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import load_file, save_file
 
     if recipe.identities < recipe.people or recipe.identities * recipe.photos < FEATURES or recipe.photos < 2:
         raise RequestError(f"backbone: {recipe.identities} people with {recipe.photos} photos each are too few")
     out.mkdir(parents=True, exist_ok=True)
-    records = photos(FIRST_IDENTITY, recipe.identities, recipe.photos, progress)
+    if start is not None:
+        recipe = replace(recipe, start=hashlib.sha256(start.read_bytes()).hexdigest())
+    records = photos(recipe.first, recipe.identities, recipe.photos, progress)
     images = records.image_batch().pixels
     words = tokens(records.prompts)
+    classes = labels(records.attributes)
+    wanted = traits(recipe.first, recipe.identities, 0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         towers = Towers()
+        reader = torch.nn.Linear(EMBEDDING, wanted.shape[1])
+    if start is not None:
+        towers.load_state_dict({name: tensor.float() for name, tensor in load_file(start).items()})
+    weights = [*towers.parameters(), *reader.parameters()]
     rng = generator(recipe.seed, "embedded backbone")
-    optimiser = torch.optim.AdamW(towers.parameters(), lr=recipe.learning_rate, weight_decay=0.05)
+    optimiser = torch.optim.AdamW(weights, lr=recipe.learning_rate, weight_decay=0.05)
     warm_up = min(100, recipe.steps // 10 + 1)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser,
@@ -139,19 +164,25 @@ def train(recipe: Recipe, out: Path, *, minutes: float, progress: Progress) -> P
             people = torch.randperm(recipe.identities, generator=rng)[: recipe.people].repeat_interleave(2)
             shots = torch.rand((recipe.people, recipe.photos), generator=rng).argsort(dim=1)[:, :2].flatten()
             row = people * recipe.photos + shots
-            pixels = augment(images[row], rng)
+            pixels = augment(images[row], rng, recipe.distorted)
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                identity, pictured = towers.image.heads(towers.image.maps(pixels)[-1])
-                written = towers.text(words[row])
-            by_identity = identity_loss(identity, people)
-            by_prompt = prompt_loss(pictured, written, words[row], towers.scale)
+                last = towers.image.maps(pixels)[-1]
+                person, hidden = towers.image.person(last), towers.image.hidden(last)
+                pictured, logits = towers.image.pictured(hidden), towers.image.attributes(hidden)
+            written = towers.text(words[row])  # in single precision: faster than bfloat16 on layers this small
+            losses = {
+                "identity": identity_loss(functional.normalize(person, dim=1), people),
+                "prompt": prompt_loss(pictured, written, words[row], towers.scale),
+                "attributes": attribute_loss(logits, classes[row]),
+                "traits": functional.mse_loss(reader(person), wanted[people]),
+            }
             optimiser.zero_grad(set_to_none=True)
-            torch.autograd.backward(by_identity + by_prompt)
-            torch.nn.utils.clip_grad_norm_(towers.parameters(), 1.0)
+            torch.autograd.backward(torch.stack(list(losses.values())).sum())
+            torch.nn.utils.clip_grad_norm_(weights, 1.0)
             optimiser.step()
             schedule.step()
             if done % 20 == 0 or done == recipe.steps - 1:
-                values = {"step": done, "identity": by_identity.item(), "prompt": by_prompt.item()}
+                values = {"step": done} | {name: value.item() for name, value in losses.items()}
                 log.write(json.dumps(values | {"seconds": round(time.monotonic() - began, 1)}) + "\n")
                 log.flush()
             done += 1
@@ -173,13 +204,26 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for embedded.safetensors and losses.jsonl")
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--identities", type=int, default=Recipe.identities)
+    parser.add_argument("--first", type=int, default=Recipe.first, help="number of the first person")
+    parser.add_argument("--learning-rate", type=float, default=Recipe.learning_rate)
+    parser.add_argument(
+        "--distorted", type=float, default=Recipe.distorted, help="share of photos that each distortion hits"
+    )
     parser.add_argument("--seed", type=int, default=Recipe.seed)
+    parser.add_argument("--start", type=Path, help="weights of an earlier training to go on from")
     parser.add_argument(
         "--minutes", type=float, default=math.inf, help="give up on the remaining steps after this long"
     )
     chosen = parser.parse_args()
-    recipe = Recipe(steps=chosen.steps, identities=chosen.identities, seed=chosen.seed)
-    print(train(recipe, chosen.out, minutes=chosen.minutes, progress=Bars()))
+    recipe = Recipe(
+        steps=chosen.steps,
+        first=chosen.first,
+        identities=chosen.identities,
+        learning_rate=chosen.learning_rate,
+        distorted=chosen.distorted,
+        seed=chosen.seed,
+    )
+    print(train(recipe, chosen.out, minutes=chosen.minutes, progress=Bars(), start=chosen.start))
 
 
 if __name__ == "__main__":

@@ -9,17 +9,24 @@ import pytest
 import torch
 
 from bench.backbones import external
+from bench.backbones.attributes import CLASSES, labels
 from bench.backbones.base import FeatureBackbone, ImageBackbone, PerceptualBackbone, PromptBackbone
 from bench.backbones.distort import DISTORTIONS, augment
 from bench.backbones.embedded import NAME, EmbeddedBackbone, embedded_set, load_embedded, read_embedded
 from bench.backbones.external import FILES, WeightFile, fidelity_installed, read_checked
 from bench.backbones.select import load_backbones
 from bench.backbones.towers import Towers, tokens
-from bench.backbones.train_embedded import Recipe, train
+from bench.backbones.train_embedded import HELD_OUT_IDENTITY, Recipe, photos, train
 from bench.errors import BenchError, DataError, RequestError
 from bench.images import ImageBatch
 from bench.interfaces import generator
+from bench.metrics.identification import ranks
 from bench.progress import Silent
+from bench.records import Records
+
+HARDLY_READ = {"eyes", "earrings"}  # too small at 64 pixels, as the card says
+LEAST_IDENTIFIED = 0.85
+"""Of one gallery, which varies by 0.03; the mean of five is 0.9 (`python -m bench.backbones.figures`)."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +44,7 @@ def images() -> ImageBatch:
 def test_one_object_fills_all_four_roles(backbone: EmbeddedBackbone) -> None:
     for role in (ImageBackbone, FeatureBackbone, PerceptualBackbone, PromptBackbone):
         assert isinstance(backbone, role)
-    assert backbone.name == NAME == "embedded-v1"
+    assert backbone.name == NAME == "embedded-v2"
     assert embedded_set(backbone).identity is backbone
 
 
@@ -91,7 +98,37 @@ def test_distortions_keep_range_shape_and_other_sizes() -> None:
         changed = ImageBatch(distortion(pixels, torch.tensor([0.0, 0.5, 1.0]), generator(1, "test")))
         assert changed.pixels.shape == pixels.shape
         assert torch.allclose(changed.pixels[0], pixels[0], atol=1e-5)
-    assert torch.equal(augment(pixels, generator(2, "test")), augment(pixels, generator(2, "test")))
+    once, again = (augment(pixels, generator(2, "test"), 0.5) for _ in range(2))
+    assert torch.equal(once, again)
+
+
+@pytest.fixture(scope="module")
+def strangers() -> Records:
+    """Two photographs each of a hundred people whom the backbone never saw."""
+    return photos(HELD_OUT_IDENTITY, 100, 2, Silent())
+
+
+def test_a_stranger_is_found_among_a_hundred_from_another_photo(backbone: EmbeddedBackbone, strangers: Records) -> None:
+    embedded = backbone.embed(strangers.image_batch()).double()
+    found = ranks(embedded[1::2], embedded[0::2]) == 0
+    assert float(found.double().mean()) >= LEAST_IDENTIFIED
+
+
+def test_attributes_of_strangers_are_read(backbone: EmbeddedBackbone, strangers: Records) -> None:
+    wanted = labels(strangers.attributes)
+    read = backbone.attributes(strangers.image_batch())
+    assert list(read) == list(CLASSES)
+    for i, (name, probabilities) in enumerate(read.items()):
+        torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(len(wanted)))
+        right = (probabilities.argmax(dim=1) == wanted[:, i]).double().mean()
+        commonest = (wanted[:, i] == wanted[:, i].mode().values).double().mean()
+        if name not in HARDLY_READ:
+            assert right > commonest + 0.05, name
+
+
+def test_labels_refuse_what_no_class_stands_for(strangers: Records) -> None:
+    with pytest.raises(ValueError, match=r"tuple\.index"):
+        labels([{**strangers.attributes[0], "hat": "crown"}])
 
 
 def test_any_size_is_resized(backbone: EmbeddedBackbone, images: ImageBatch) -> None:
@@ -232,4 +269,4 @@ def test_training_repeats_to_the_last_bit(tmp_path: Path) -> None:
 def test_towers_have_the_promised_size() -> None:
     with torch.random.fork_rng(devices=[]):
         count = sum(p.numel() for p in Towers().image.parameters())
-    assert 1.0e6 < count < 1.5e6
+    assert 1.5e6 < count < 2.5e6
