@@ -27,7 +27,9 @@ def new_controlnet(model: StableDiffusion, seed: int) -> Any:
     Its initial weights come from ``seed`` and are public, as those of ``control_sd15_ini`` are.
     """
     channels = _HINT_CHANNELS[: int(math.log2(model.factor)) + 1]
-    with torch.random.fork_rng(devices=[]):
+    # Drawn on the CPU whatever the device, so that every machine gets the same weights.
+    where = "meta" if model.device == "meta" else "cpu"
+    with torch.random.fork_rng(devices=[]), torch.device(where):
         torch.manual_seed(seed)
         net = ControlNetModel.from_unet(model.unet, conditioning_embedding_out_channels=channels)
     return net.requires_grad_(True).to(model.device)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import field_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -37,12 +38,17 @@ from bench.metrics.distribution import fid, kid
 from bench.metrics.fidelity import condition_fidelity
 from bench.metrics.ssim import ssim
 from bench.plugin import Params
+from bench.progress import Progress
 from bench.records import Records
 from bench.transcript import TranscriptWriter
+from victims import hub
+from victims.anatomy import model_parts
 from victims.client import Batch, ClientHalf, ClientRandomness
 from victims.control import STEMS, new_controlnet
+from victims.model_files import check_size, conv_in_report, fingerprint, locate
+from victims.prompts import note_overlong
 from victims.sampling import SamplingPlan, TrainedControl, sample
-from victims.stable_diffusion import StableDiffusion, check_size, conv_in_report, fingerprint, locate
+from victims.stable_diffusion import StableDiffusion, images_at_once
 
 from diffusers import ControlNetModel  # isort: skip  (after the torchvision guard)
 
@@ -51,10 +57,16 @@ PUBLIC_SEED = 0  # of the hint block's initial weights, which everybody knows
 
 class ModelParams(Params):
     """Attributes:
-    model: ``pocket``, a directory in diffusers layout, or a hub id ``owner/name[@revision]``.
+    model: ``pocket``, a directory in diffusers layout, or a hub id ``owner/name@commit``; a known id may go
+        without its commit, and gets it here, so that the row has it.
     """
 
     model: str = "pocket"
+
+    @field_validator("model")
+    @classmethod
+    def _with_commit(cls, model: str) -> str:
+        return hub.pinned(model)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +105,12 @@ class DiffusionVictim(Victim):
         return fingerprint(locate(self.params.model))
 
     def notes(self) -> Mapping[str, str]:
-        report = conv_in_report(self.params.model)
+        report = conv_in_report(locate(self.params.model))
         full = report["rank"] == report["columns"]
+        model = self.load("meta")
+        counts = model_parts(model, new_controlnet(model, PUBLIC_SEED))
         return {
+            "parameters": ", ".join(f"{name} {count:,}" for name, count in counts.items()),
             "conv_in": f"{report['rows']:.0f} x {report['columns']:.0f}, rank {report['rank']:.0f}, "
             f"condition number {report['condition']:.3g}",
             "closed-form": "conv_in has full column rank: x_t can be read off unet_features exactly"
@@ -105,6 +120,9 @@ class DiffusionVictim(Victim):
 
     def check(self, image_size: int) -> None:
         check_size(locate(self.params.model), image_size)
+
+    def check_records(self, records: Records, progress: Progress) -> None:
+        note_overlong(locate(self.params.model), records, progress)
 
     def check_protocol(self, protocol: str) -> None:
         """Refuse a protocol this victim does not speak.
@@ -206,7 +224,8 @@ class DiffusionVictim(Victim):
         self, capture: Capture, held_out: Records, defense: Defense, plan: UtilityPlan, *, protocol: str
     ) -> Mapping[str, float]:
         trained = self.trained(capture.model_dir, defense, protocol, plan.device)
-        sampling = SamplingPlan(steps=plan.steps, guidance=plan.guidance, seed=plan.seed)
+        together = images_at_once(held_out.images.shape[-1], most=64)
+        sampling = SamplingPlan(steps=plan.steps, guidance=plan.guidance, seed=plan.seed, batch_size=together)
         samples = sample(trained, held_out, sampling, plan.progress)
         truth, hints = held_out.image_batch(), held_out.condition_batch()
         backbones = plan.backbones

@@ -29,9 +29,11 @@ from bench.plugin import Card
 from bench.progress import Progress
 from bench.records import Records
 from bench.transcript import Message, Release, Transcript, TranscriptWriter, named
+from victims.anatomy import Division, Wire, payload
 from victims.client import ClientHalf, ClientRandomness
 from victims.control import headless_unet, new_controlnet
 from victims.diffusion_victim import PUBLIC_SEED, Clock, DiffusionVictim, Measured, TrainedParts, epoch_batches
+from victims.model_files import locate, native_size
 from victims.server import ServerHalf
 
 
@@ -84,6 +86,30 @@ class SplitControlNet(DiffusionVictim):
     def channels(self, protocol: str) -> frozenset[Channel]:
         self.check_protocol(protocol)
         return PROTOCOLS[protocol].channels()
+
+    def notes(self) -> Mapping[str, str]:
+        size = native_size(locate(self.params.model))
+        found = dict(super().notes())
+        for protocol in self.protocols:
+            client, server = self.halves(Defense(), protocol, "meta")
+            who, wire = Division.of(client, server), Wire.of(client, server, size)
+            found[f"sides of {protocol}"] = (
+                f"client holds {who.client_frozen:,} parameters frozen and trains {who.client_trained:,}; "
+                f"server holds {who.server_frozen:,} frozen and trains {who.server_trained:,}"
+            )
+            found[f"bytes of {protocol}"] = (
+                f"{payload(wire.up.values(), torch.float32):,} up and {payload(wire.down.values(), torch.float32):,} "
+                f"down a record and step at {size}x{size}, sent in float32; a wire in bfloat16 would take "
+                f"{payload(wire.up.values(), torch.bfloat16):,} and {payload(wire.down.values(), torch.bfloat16):,}"
+            )
+        return found
+
+    def halves(self, defense: Defense, protocol: str, device: str) -> tuple[ClientHalf, ServerHalf]:
+        """Both halves before the first step, as ``train`` makes them."""
+        model = self.load(device)
+        client = self.client_half(model, new_controlnet(model, PUBLIC_SEED), defense, protocol)
+        plan = TrainingPlan(epochs=1, batch_size=1, learning_rate=1.0, seed=0, device=device, dtype="fp32")
+        return client, self.server_half(defense, protocol, plan)
 
     def server_half(self, defense: Defense, protocol: str, plan: TrainingPlan) -> ServerHalf:
         """A server as everybody can build it before the first step: public weights only."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,103 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from bench.compat import guard_torchvision
-from bench.errors import DataError, RequestError
-from bench.files import read_json, sha256_file
+from bench.errors import DataError
 from bench.images import ImageBatch
 from bench.interfaces import Codec
 from bench.schedule import NoiseSchedule
+from victims.model_files import locate
 
 guard_torchvision()
 
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel  # noqa: E402
 from diffusers.utils import logging as diffusers_logging  # noqa: E402
-from transformers import CLIPTextModel, CLIPTokenizer  # noqa: E402
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer  # noqa: E402
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
 # The libraries' own bars and notices would tear the progress display.
 diffusers_logging.set_verbosity_error()
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
-
-POCKET = Path(__file__).parent / "pocket" / "weights"
-WEIGHTED = ("vae", "unet", "text_encoder")
-PARTS = (*WEIGHTED, "tokenizer", "scheduler")
-_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+(@[\w.-]+)?")
-
-
-def locate(model: str) -> Path:
-    """The directory of a model: ``pocket``, a path, or a hub id ``owner/name[@revision]``.
-
-    A hub id is the only thing that may reach the network; only safetensors, JSON and vocabulary files
-    are fetched.
-
-    Raises:
-        RequestError: nothing there, or the hub cannot be reached.
-        DataError: the directory is not a complete diffusers Stable Diffusion.
-    """
-    path = POCKET if model == "pocket" else Path(model).expanduser()
-    if not path.is_dir():
-        if model == "pocket" or not _HUB_ID.fullmatch(model) or model.startswith((".", "/", "~")):
-            raise RequestError(f"model {model!r}: no such directory, and not a hub id such as owner/name")
-        path = _download(model)
-    missing = [part for part in PARTS if not (path / part).is_dir()]
-    if missing:
-        raise DataError(f"{path}: not a diffusers Stable Diffusion directory, {missing[0]}/ is missing")
-    for part in WEIGHTED:
-        if not any((path / part).glob("*.safetensors")):
-            raise DataError(f"{path / part}: no safetensors weights; pickled ones are not read, convert them first")
-    return path
-
-
-def _download(model: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    repo, _, revision = model.partition("@")
-    patterns = [f"{part}/*{end}" for part in PARTS for end in (".json", ".safetensors", ".txt")]
-    try:
-        return Path(
-            snapshot_download(
-                repo,
-                revision=revision or None,
-                allow_patterns=["model_index.json", *patterns],
-                ignore_patterns=["*.fp16.*", "*non_ema*"],
-                etag_timeout=5,
-            )
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise RequestError(
-            f"model {model!r}: not a local directory, and the hub cannot be reached or refused it "
-            f"({type(error).__name__}); give a directory in diffusers layout"
-        ) from error
-
-
-def fingerprint(path: Path) -> str:
-    """sha256 over every weight, configuration and vocabulary file of a model directory."""
-    digest = hashlib.sha256()
-    for part in PARTS:
-        for file in sorted((path / part).iterdir()):
-            if file.suffix in (".safetensors", ".json", ".txt"):
-                digest.update(f"{part}/{file.name} {sha256_file(file)}\n".encode())
-    return digest.hexdigest()
-
-
-def check_size(path: Path, image_size: int) -> None:
-    """Refuse sizes that a model's networks cannot halve evenly; reads its configuration only.
-
-    Raises:
-        RequestError: with the multiple that fits.
-        DataError: a configuration is missing or malformed.
-    """
-    blocks = []
-    for part in ("vae", "unet"):
-        config = read_json(path / part / "config.json")
-        try:
-            blocks.append(len(config["block_out_channels"]))
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{path / part / 'config.json'}: block_out_channels is missing") from error
-    step = 2 ** (sum(blocks) - 2)
-    if image_size % step:
-        raise RequestError(f"image size {image_size}: this model needs a multiple of {step}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,31 +46,31 @@ class StableDiffusion(Codec):
     def load(cls, model: str, device: str = "cpu") -> StableDiffusion:
         """Load a model; safetensors only, from local files only.
 
+        On the device ``meta`` the networks have shapes and no weights: a model of any size is there in a
+        second, and everything that asks for shapes and counts only runs on it as on a real one.
+
         Raises:
             RequestError, DataError: as ``locate``; also for a damaged part or one that does not fit.
         """
         path = locate(model)
-        options = {"local_files_only": True}
         try:
-            vae = AutoencoderKL.from_pretrained(
-                path / "vae", use_safetensors=True, torch_dtype=torch.float32, **options
-            )
-            unet = UNet2DConditionModel.from_pretrained(
-                path / "unet", use_safetensors=True, torch_dtype=torch.float32, **options
-            )
-            text = CLIPTextModel.from_pretrained(
-                path / "text_encoder", use_safetensors=True, dtype=torch.float32, **options
-            )
-            tokenizer = CLIPTokenizer.from_pretrained(path / "tokenizer", **options)
-            scheduler = DDIMScheduler.from_pretrained(path / "scheduler", **options)
+            tokenizer = CLIPTokenizer.from_pretrained(path / "tokenizer", local_files_only=True)
+            vocabulary = CLIPTextConfig.from_pretrained(path / "text_encoder", local_files_only=True).vocab_size
+            scheduler = DDIMScheduler.from_pretrained(path / "scheduler", local_files_only=True)
         except Exception as error:
-            line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise DataError(f"{path}: a part of the model cannot be read as safetensors: {line}") from error
+            raise _unreadable(path, error) from error
         # transformers answers an unreadable vocabulary with a tokenizer of two tokens and no error.
-        if len(tokenizer) != text.config.vocab_size:
+        if len(tokenizer) != vocabulary:
             raise DataError(
-                f"{path / 'tokenizer'}: {len(tokenizer)} tokens, but the text encoder has {text.config.vocab_size}"
+                f"{path / 'tokenizer'}: {len(tokenizer)} tokens, but the text encoder has {vocabulary}; "
+                "its vocabulary files are missing or of another model"
             )
+        try:
+            vae, unet, text = _shapes(path) if device == "meta" else _networks(path)
+        except DataError:
+            raise
+        except Exception as error:
+            raise _unreadable(path, error) from error
         if vae.config.latent_channels != unet.config.in_channels:
             raise DataError(
                 f"{path}: the autoencoder has {vae.config.latent_channels} latent channels, "
@@ -172,8 +90,8 @@ class StableDiffusion(Codec):
     def moments(self, images: ImageBatch) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the scaled latent posterior, each ``(N, 4, h, w)``."""
         means, stds = [], []
-        for start in range(0, len(images), 16):
-            posterior = self.vae.encode(images.pixels[start : start + 16].to(self.device) * 2 - 1).latent_dist
+        for part in torch.split(images.pixels, images_at_once(images.pixels.shape[-1], most=16)):
+            posterior = self.vae.encode(part.to(self.device) * 2 - 1).latent_dist
             means.append(posterior.mean)
             stds.append(posterior.std)
         scale, shift = self.vae.config.scaling_factor, self.vae.config.shift_factor or 0.0
@@ -191,8 +109,8 @@ class StableDiffusion(Codec):
     def decode(self, latents: Tensor) -> ImageBatch:
         scale, shift = self.vae.config.scaling_factor, self.vae.config.shift_factor or 0.0
         parts = [
-            self.vae.decode(latents[i : i + 16].to(self.device) / scale + shift).sample.cpu()
-            for i in range(0, len(latents), 16)
+            self.vae.decode(part.to(self.device) / scale + shift).sample.cpu()
+            for part in torch.split(latents, images_at_once(latents.shape[-1] * self.factor, most=16))
         ]
         return ImageBatch.from_signed(torch.cat(parts))
 
@@ -213,23 +131,42 @@ class StableDiffusion(Codec):
         return copy.deepcopy(self.unet.conv_in)
 
 
-def conv_in_report(model: str) -> dict[str, float]:
-    """Rank and condition number of ``conv_in`` as a linear map from a 3x3 patch to its features.
+def images_at_once(side: int, *, most: int) -> int:
+    """How many pictures to put through a network together: ``most`` up to 128x128, fewer above, 1 at the least."""
+    return max(1, min(most, most * 128**2 // side**2))
 
-    Full column rank means that the noisy latent can be read off ``unet_features`` exactly.
-    """
-    from safetensors import safe_open
 
-    path = locate(model)
-    for file in sorted((path / "unet").glob("*.safetensors")):
-        with safe_open(file, framework="pt") as tensors:
-            if "conv_in.weight" in tensors.keys():  # noqa: SIM118
-                matrix = tensors.get_tensor("conv_in.weight").double().flatten(1)
-                values = torch.linalg.svdvals(matrix)
-                return {
-                    "rows": matrix.shape[0],
-                    "columns": matrix.shape[1],
-                    "rank": int(torch.linalg.matrix_rank(matrix)),
-                    "condition": float(values[0] / values[-1]),
-                }
-    raise DataError(f"{path / 'unet'}: no conv_in.weight in any safetensors file")
+def _networks(path: Path) -> tuple[Any, Any, Any]:
+    """Autoencoder, UNet and text encoder in float32."""
+    return (
+        _read(AutoencoderKL, path / "vae", torch_dtype=torch.float32),
+        _read(UNet2DConditionModel, path / "unet", torch_dtype=torch.float32),
+        _read(CLIPTextModel, path / "text_encoder", dtype=torch.float32),
+    )
+
+
+def _read(cls: Any, part: Path, **dtype: torch.dtype) -> Any:
+    """A network with all its weights: the libraries only warn of one that is missing, and fill it at random."""
+    network, found = cls.from_pretrained(
+        part, use_safetensors=True, local_files_only=True, output_loading_info=True, **dtype
+    )
+    lacking = sorted(found["missing_keys"]) or sorted(str(key) for key in found["mismatched_keys"])
+    if lacking:
+        raise DataError(f"{part}: the weights lack {lacking[0]} and {len(lacking) - 1} more, or have another shape")
+    return network
+
+
+def _shapes(path: Path) -> tuple[Any, Any, Any]:
+    """The same without weights, from the configurations alone."""
+    options = {"local_files_only": True}
+    with torch.device("meta"):
+        return (
+            AutoencoderKL.from_config(AutoencoderKL.load_config(path / "vae", **options)),
+            UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(path / "unet", **options)),
+            CLIPTextModel(CLIPTextConfig.from_pretrained(path / "text_encoder", **options)),
+        )
+
+
+def _unreadable(path: Path, error: Exception) -> DataError:
+    line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return DataError(f"{path}: a part of the model cannot be read as safetensors: {line}")

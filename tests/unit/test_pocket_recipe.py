@@ -22,7 +22,6 @@ def tiny(out: Path) -> Settings:
         unet_widths=(32, 32),
         text_layers=1,
         steps_vae=4,
-        steps_decoder=2,
         steps_unet=4,
         batch_vae=4,
         batch_unet=4,
@@ -47,7 +46,7 @@ def test_the_recipe_runs_through_and_its_result_is_a_pipeline(tmp_path: Path) ->
     round_trip(pipe.vae, pictures)
     assert stem_rank(pipe.unet)[1] == 36
     assert not [p for p in weights.rglob("*") if p.suffix in (".bin", ".pt", ".pkl")]
-    for stage, steps in (("autoencoder", 4), ("decoder", 2), ("denoiser", 4)):
+    for stage, steps in (("autoencoder", 4), ("denoiser", 4)):
         state = json.loads((tmp_path / "run" / stage / "state.json").read_text(encoding="utf-8"))
         assert state["done"]
         assert state["step"] == steps

@@ -6,13 +6,13 @@ import torch
 
 from bench.compat import guard_torchvision
 from victims.pocket import tokenizer as tokens
-from victims.pocket.corpus import HELD_OUT_IDENTITY, portraits
-from victims.pocket.figures import WEIGHTS, noise_losses, round_trip, stem_rank
+from victims.pocket.corpus import HELD_OUT_IDENTITY, HELD_OUT_PHOTOS, crops, portraits
+from victims.pocket.figures import WEIGHTS, noise_losses, retrieval, round_trip, sample, stem_rank
 
 guard_torchvision()
 
 LARGEST_FILE = 16 * 2**20
-LEAST_SSIM, LEAST_PSNR = 0.85, 25.0
+LEAST_SSIM, LEAST_PSNR, LEAST_SSIM_OF_PHOTOS = 0.91, 28.0, 0.80
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +67,18 @@ def test_round_trip_keeps_held_out_portraits(pipe) -> None:  # type: ignore[no-u
     similarity, ratio = round_trip(pipe.vae, portraits(HELD_OUT_IDENTITY, 16, 64, 1)[0])
     assert similarity > LEAST_SSIM
     assert ratio > LEAST_PSNR
+
+
+def test_round_trip_keeps_photographs_it_never_saw(pipe) -> None:  # type: ignore[no-untyped-def]
+    similarity, _ = round_trip(pipe.vae, crops(HELD_OUT_PHOTOS, 16, 64, 7)[0])
+    assert similarity > LEAST_SSIM_OF_PHOTOS
+
+
+def test_samples_show_what_their_prompts_say(pipe) -> None:  # type: ignore[no-untyped-def]
+    prompts = portraits(HELD_OUT_IDENTITY, 16, 64, 1)[1]
+    share, cosine = retrieval(sample(pipe, prompts, 0, steps=10), prompts)
+    assert share > 3 / 16  # chance is one in sixteen
+    assert cosine > retrieval(sample(pipe, prompts, 0, steps=10).roll(1, 0), prompts)[1] + 0.1
 
 
 def test_latents_have_about_unit_spread(pipe) -> None:  # type: ignore[no-untyped-def]

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from bench.compat import guard_torchvision
 from victims.pocket.tokenizer import MAX_TOKENS
-from victims.pocket.training import Plan, fit, load
+from victims.pocket.training import Compute, Plan, fit, load
 
 TRAIN_STEPS = 1000
 PROMPT_DROPOUT = 0.1
@@ -112,10 +112,8 @@ def train(
     latents: Latents,
     plan: Plan,
     folder: Path,
+    compute: Compute,
     *,
-    batch_size: int,
-    device: str,
-    bf16: bool,
     on_save: Any = None,
     stop_at: int | None = None,
 ) -> None:
@@ -125,6 +123,7 @@ def train(
     the noise levels that decide what is shown, while the small ones, which attacks look at, are still learned.
     """
     shares = signal(build_scheduler())
+    batch_size, device = compute.batch_size, compute.device
     count = len(latents.means)
 
     def loss(step: int, rng: torch.Generator) -> Mapping[str, Tensor]:
@@ -139,7 +138,7 @@ def train(
         share = shares[t]
         snr = share / (1 - share)
         weight = (SNR_LIMIT / snr).clamp(LEAST_WEIGHT, 1.0).to(device)
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16):
+        with compute.autocast():
             states = text(tokens.to(device)).last_hidden_state
             out = unet(noised(z0, eps, share).to(device), t.to(device), encoder_hidden_states=states).sample.float()
         each = F.mse_loss(out, eps.to(device), reduction="none").mean(dim=(1, 2, 3))

@@ -15,13 +15,15 @@ import torch
 from torch import Tensor
 
 from bench.compat import guard_torchvision
+from bench.images import ImageBatch
 from victims.pocket import tokenizer as tokens
-from victims.pocket.corpus import HELD_OUT_IDENTITY, HELD_OUT_PHOTOS, crops, portraits
+from victims.pocket.corpus import HELD_OUT_IDENTITY, HELD_OUT_PHOTOS, circles, crops, portraits
 from victims.pocket.denoiser import noised, signal
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 TIMESTEPS = (1, 100, 250, 500, 750, 999)
-GUIDANCE, SAMPLER_STEPS = 3.0, 25
+GUIDANCE, SAMPLER_STEPS = 5.0, 25
+RETRIEVED = 64
 
 
 def load(folder: Path = WEIGHTS) -> Any:
@@ -78,7 +80,7 @@ def stem_rank(unet: Any) -> tuple[int, int, float]:
 
 
 @torch.no_grad()
-def sample(pipe: Any, prompts: Sequence[str], seed: int) -> Tensor:
+def sample(pipe: Any, prompts: Sequence[str], seed: int, steps: int = SAMPLER_STEPS) -> Tensor:
     """One picture a prompt, ``(N, 3, S, S)`` uint8."""
     rng = torch.Generator().manual_seed(seed)
     size = int(pipe.vae.config.sample_size)
@@ -86,12 +88,26 @@ def sample(pipe: Any, prompts: Sequence[str], seed: int) -> Tensor:
         list(prompts),
         height=size,
         width=size,
-        num_inference_steps=SAMPLER_STEPS,
+        num_inference_steps=steps,
         guidance_scale=GUIDANCE,
         generator=rng,
         output_type="np",
     ).images
     return torch.from_numpy((np.asarray(pixels) * 255 + 0.5).astype(np.uint8)).permute(0, 3, 1, 2).contiguous()
+
+
+def retrieval(pictures: Tensor, prompts: Sequence[str]) -> tuple[float, float]:
+    """Share of prompts whose own picture the judge ranks first among all, and its mean cosine.
+
+    The judge is the embedded backbone: trained apart from this model, on other people, with a text tower of its own.
+    """
+    from bench.backbones.embedded import load_embedded
+    from bench.metrics.identification import ranks
+
+    judge = load_embedded()
+    seen = judge.prompt_embed(ImageBatch.from_uint8(pictures)).double()
+    read = judge.text_embed(tuple(prompts)).double()
+    return float((ranks(read, seen) == 0).double().mean()), float((read * seen).sum(dim=1).mean())
 
 
 def picture(rows: Sequence[Tensor], path: Path, enlarge: int = 2) -> None:
@@ -123,6 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sets = {
         "held-out portraits": images,
         "held-out photograph crops": crops(HELD_OUT_PHOTOS, a.count, size, 7)[0],
+        "held-out filled circles": circles(HELD_OUT_IDENTITY, a.count, size)[0],
         "outlines of held-out portraits": extract("canny", images),
     }
     for name, pictures in sets.items():
@@ -132,9 +149,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"noise prediction, t={t}: {right:.4f} with its prompt, {wrong:.4f} with another's")
     rank, columns, condition = stem_rank(pipe.unet)
     print(f"conv_in: rank {rank} of {columns}, condition number {condition:.1f}")
+    drawn = sample(pipe, prompts[:RETRIEVED], a.seed)
+    for name, pictures in (("samples", drawn), ("true pictures", images[:RETRIEVED])):
+        share, cosine = retrieval(pictures, prompts[:RETRIEVED])
+        print(
+            f"prompt to image among {len(pictures)}, {name}: {100 * share:.1f} % first "
+            f"(chance {100 / len(pictures):.1f} %), judge's cosine {cosine:.3f}"
+        )
     if a.grid is not None:
-        drawn = sample(pipe, prompts[:16], a.seed)
-        picture([drawn[:8], images[:8], drawn[8:], images[8:16]], a.grid)
+        picture([drawn[:8], images[:8], drawn[8:16], images[8:16]], a.grid)
         for text in prompts[:16]:
             print(f"  {text}")
 

@@ -1,10 +1,8 @@
 """Makes the pocket Stable Diffusion from nothing: ``python -m victims.pocket.recipe --out DIR``.
 
-Stages: corpus, tokenizer, autoencoder, decoder (on its own under the frozen encoder), denoiser (UNet and
-text encoder), export. Each keeps its state under DIR, so that the same command continues an interrupted
-run; losses are in ``DIR/*/losses.jsonl``. The denoiser needs only the encoder, so that ``--only decoder``
-and ``--only denoiser`` may run side by side.
-The finished pipeline is ``DIR/weights``.
+Stages: corpus, tokenizer, autoencoder, denoiser (UNet and text encoder), export. Each keeps its state under
+DIR, so that the same command continues an interrupted run; losses are in ``DIR/*/losses.jsonl``. The
+finished pipeline is ``DIR/weights``.
 """
 
 from __future__ import annotations
@@ -21,11 +19,11 @@ from safetensors.torch import load_file, save_file
 from victims.pocket import autoencoder, denoiser, export
 from victims.pocket import tokenizer as tokens
 from victims.pocket.corpus import Corpus, build
-from victims.pocket.training import Plan, finished
+from victims.pocket.training import Compute, Plan, finished, load
 
 VAE_WIDTHS = (16, 48, 96)
 UNET_WIDTHS = (64, 128)
-STAGES = ("corpus", "tokenizer", "autoencoder", "decoder", "denoiser", "export")
+STAGES = ("corpus", "tokenizer", "autoencoder", "denoiser", "export")
 
 
 @dataclass(frozen=True)
@@ -44,16 +42,13 @@ class Settings:
     text_layers: int = 3
     steps_vae: int = 12_000
     minutes_vae: float = 600.0
-    steps_decoder: int = 6000
-    minutes_decoder: float = 600.0
-    steps_unet: int = 12_000
+    steps_unet: int = 4800
     minutes_unet: float = 600.0
-    batch_vae: int = 4
-    batch_unet: int = 8
+    batch_vae: int = 8
+    batch_unet: int = 16
     bf16: bool = True
     rate_vae: float = 1.5e-3
-    rate_decoder: float = 8e-4
-    rate_unet: float = 6e-4
+    rate_unet: float = 8e-4
     until: str = "export"
     only: str | None = None
 
@@ -77,14 +72,14 @@ class Run:
     def _tokenizer(self) -> Any:
         folder = self.settings.out / "tokenizer"
         if not (folder / "tokenizer.json").exists():
-            tokens.save(tokens.build([*self.corpus.prompts, *self.corpus.photo_prompts]), folder)
+            tokens.save(tokens.build(self.corpus.words()), folder)
         return tokens.load(folder)
 
     def go(self, *, stop_at: int | None = None) -> None:
         """Run or continue the wanted stages; ``stop_at`` pauses each at that step."""
         s = self.settings
         wanted = (s.only,) if s.only else STAGES[: STAGES.index(s.until) + 1]
-        for stage in ("autoencoder", "decoder", "denoiser"):
+        for stage in ("autoencoder", "denoiser"):
             if stage in wanted and not finished(s.out / stage):
                 getattr(self, f"_{stage}")(s.out / stage, stop_at)
                 if not finished(s.out / stage):
@@ -95,52 +90,24 @@ class Run:
     def _autoencoder(self, folder: Path, stop_at: int | None) -> None:
         s = self.settings
         plan = Plan(s.steps_vae, s.minutes_vae, s.rate_vae, seed=s.seed)
-        autoencoder.train(
-            self.vae,
-            self.corpus,
-            plan,
-            folder,
-            batch_size=s.batch_vae,
-            device=s.device,
-            bf16=s.bf16,
-            stop_at=stop_at,
-        )
+        autoencoder.train(self.vae, self.corpus, plan, folder, self._compute(s.batch_vae), stop_at=stop_at)
 
-    def _decoder(self, folder: Path, stop_at: int | None) -> None:
-        s = self.settings
-        self._restore_vae()
-        plan = Plan(s.steps_decoder, s.minutes_decoder, s.rate_decoder, seed=s.seed + 2)
-        autoencoder.train_decoder(
-            self.vae,
-            self.corpus,
-            plan,
-            folder,
-            batch_size=s.batch_vae,
-            device=s.device,
-            bf16=s.bf16,
-            stop_at=stop_at,
-        )
+    def _compute(self, batch_size: int) -> Compute:
+        return Compute(batch_size, self.settings.device, self.settings.bf16)
 
     def _denoiser(self, folder: Path, stop_at: int | None) -> None:
         s = self.settings
         self._restore_vae()
         plan = Plan(s.steps_unet, s.minutes_unet, s.rate_unet, ema=0.999, seed=s.seed + 1)
+        # In single precision on a CPU: bfloat16 is no faster there on layers this small.
+        compute = Compute(s.batch_unet, s.device, s.bf16 and s.device != "cpu")
         denoiser.train(
-            self.unet,
-            self.text,
-            self._latents(),
-            plan,
-            folder,
-            batch_size=s.batch_unet,
-            device=s.device,
-            bf16=s.bf16 and s.device != "cpu",  # no faster there on layers this small
-            on_save=self._preview,
-            stop_at=stop_at,
+            self.unet, self.text, self._latents(), plan, folder, compute, on_save=self._preview, stop_at=stop_at
         )
 
     def _restore_vae(self) -> None:
         s = self.settings
-        autoencoder.restore(self.vae, s.out / "autoencoder", s.out / "decoder")
+        load(s.out / "autoencoder", self.vae)
         if not self._scaled:
             autoencoder.set_scale(self.vae, self.corpus, s.device)
             self._scaled = True
@@ -170,16 +137,16 @@ class Run:
     def _latents(self) -> denoiser.Latents:
         c, s = self.corpus, self.settings
         scale = float(self.vae.config.scaling_factor)
-        photos = c.photos[: len(c.portraits) // 10]
+        photos, filled = c.photos[: len(c.portraits) // 10], c.circles[: len(c.portraits) // 5]
         stored = s.out / "denoiser" / "latents.safetensors"
         if stored.exists():
             tensors = load_file(stored)
         else:
-            means, stds = autoencoder.encode(self.vae, torch.cat([c.portraits, photos]), s.device)
+            means, stds = autoencoder.encode(self.vae, torch.cat([c.portraits, photos, filled]), s.device)
             tensors = {"means": means * scale, "stds": stds * scale}
             stored.parent.mkdir(parents=True, exist_ok=True)
             save_file(tensors, stored)
-        words = [*c.prompts, *c.photo_prompts[: len(photos)]]
+        words = [*c.prompts, *c.photo_prompts[: len(photos)], *c.circle_prompts[: len(filled)]]
         ids = tokens.encode(self.tokenizer, words)
         empty = tokens.encode(self.tokenizer, [""])[0]
         return denoiser.Latents(means=tensors["means"], stds=tensors["stds"], tokens=ids, empty=empty)
@@ -197,8 +164,6 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
     p.add_argument("--workers", type=int, default=d.workers, help="processes that draw portraits")
     p.add_argument("--steps-vae", type=int, default=d.steps_vae)
     p.add_argument("--minutes-vae", type=float, default=d.minutes_vae)
-    p.add_argument("--steps-decoder", type=int, default=d.steps_decoder)
-    p.add_argument("--minutes-decoder", type=float, default=d.minutes_decoder)
     p.add_argument("--steps-unet", type=int, default=d.steps_unet)
     p.add_argument("--minutes-unet", type=float, default=d.minutes_unet)
     p.add_argument("--batch-vae", type=int, default=d.batch_vae)

@@ -50,6 +50,19 @@ class Plan:
         return self.learning_rate * rise * (0.5 + 0.5 * math.cos(math.pi * self.fraction(step, elapsed)))
 
 
+@dataclass(frozen=True)
+class Compute:
+    """Where and in what portions a stage is computed; ``bf16`` is bfloat16 autocast."""
+
+    batch_size: int
+    device: str
+    bf16: bool
+
+    def autocast(self) -> torch.autocast:
+        """The context of a forward pass."""
+        return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.bf16)
+
+
 class Average:
     """An exponential moving average of a module's parameters."""
 

@@ -1,0 +1,16 @@
+from pathlib import Path
+
+from PIL import Image
+
+from bench.progress import Silent
+from victims.pocket.follow import SHOWN, Settings, run, show
+
+
+def test_a_control_network_is_trained_and_compared_with_none(tmp_path: Path) -> None:
+    outcome = run(Settings(records=16, held_out=SHOWN, steps=3, sampler_steps=2), Silent())
+    assert len(outcome.losses) == 4  # whole epochs
+    assert not outcome.samples[0.0].pixels.equal(outcome.samples[1.0].pixels)
+    assert outcome.fidelity[0.0].keys() == outcome.fidelity[1.0].keys() >= {"condition_edge_f1"}
+    show(outcome, tmp_path / "grid.png")
+    with Image.open(tmp_path / "grid.png") as grid:
+        assert grid.size == (2 * 64 * SHOWN, 2 * 64 * 4)
