@@ -11,12 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from bench import __version__
-from bench.errors import BenchError, CellFailedError, RequestError
+from bench.errors import BenchError, CheckFailedError, RequestError
 from bench.spec import SplitSizes, TrainSpec, UtilitySpec
 
 _SIZES, _TRAIN, _UTILITY = SplitSizes(), TrainSpec(), UtilitySpec()
+_AXES = {
+    "attacks": "attack",
+    "defenses": "defense",
+    "victims": "victim",
+    "protocols": "protocol",
+    "threats": "threat",
+    "withhold": "withhold",
+    "seeds": "seed",
+}
+_RUNNING = (
+    *("results", "engine", "jobs", "threads", "address", "time_limit", "memory_limit"),
+    *("fresh", "retry_failed", "dry_run"),
+)
 
 RESULTS = click.option(
     "--results",
@@ -62,6 +76,7 @@ def main() -> None:
 
     \b
     bench run --attack inversion --defense timestep     one cell, end to end
+    bench run standard                                  a suite: a grid from a file
     bench ls                                            what is installed
     bench describe closed-form                          what a plugin is, and its parameters
     """
@@ -70,19 +85,29 @@ def main() -> None:
 
 
 @main.command()
+@click.argument("suite", required=False)
 @click.option(
     "--attack", "attacks", multiple=True, default=("inversion",), show_default=True, help="name[:key=value,…]"
 )
 @click.option("--defense", "defenses", multiple=True, default=("none",), show_default=True, help="Stack with +.")
 @click.option("--victim", "victims", multiple=True, default=("split-controlnet",), show_default=True)
 @click.option("--seed", "seeds", multiple=True, type=click.IntRange(min=0), default=(0,), show_default=True)
-@click.option("--protocol", help="no-gradient, gradient or u-shaped; default: the victim's first.")
-@click.option("--model", help="pocket, a directory in diffusers layout, or a hub id owner/name[@revision].")
-@click.option("--data", default="portraits", show_default=True, help="portraits, or folder:PATH.")
-@click.option("--condition", default="canny", show_default=True, help="Extractor of the hint images.")
+@click.option(
+    "--protocol", "protocols", multiple=True, help="no-gradient, gradient or u-shaped; default: the victim's first."
+)
+@click.option("--model", help="pocket, a directory in diffusers layout, or a hub id owner/name@COMMIT.")
+@click.option("--data", default="portraits", show_default=True, help="portraits, fill, photos, or folder:PATH.")
+@click.option(
+    "--condition",
+    default="auto",
+    show_default=True,
+    help="Hint images: canny, scribble, blur, random, or hints of the data set's own; auto is its own, else canny.",
+)
 @click.option("--image-size", type=click.IntRange(min=16), default=64, show_default=True)
-@click.option("--threat", default="server", show_default=True, help="Threat model, by the name of a preset.")
-@click.option("--withhold", default="", help="Channels the attacker does not see though they are sent: a,b")
+@click.option(
+    "--threat", "threats", multiple=True, default=("server",), show_default=True, help="Threat model, by its name."
+)
+@click.option("--withhold", multiple=True, help="Channels the attacker does not see though they are sent: a,b")
 @click.option("--epochs", type=click.IntRange(min=1), default=_TRAIN.epochs, show_default=True)
 @click.option("--batch-size", type=click.IntRange(min=1), default=_TRAIN.batch_size, show_default=True)
 @click.option(
@@ -107,47 +132,76 @@ def main() -> None:
 @click.option("--utility-steps", type=click.IntRange(min=1), default=_UTILITY.steps, show_default=True)
 @click.option("--device", default="auto", show_default=True)
 @click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default=_TRAIN.dtype, show_default=True)
-@click.option("--backbones", default="auto", show_default=True, help="auto or embedded.")
-@click.option("--weights", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Your backbone weights.")
-@click.option("--fresh", is_flag=True, help="Train and measure anew even where a capture can be reused.")
+@click.option(
+    "--backbones",
+    default="auto",
+    show_default=True,
+    help="auto, embedded, or names: alex, vgg, inception-v3, clip-vit-base-patch32, clip-vit-large-patch14, "
+    "clip:DIR; role=name for one of identity, distribution, perceptual, prompt. Separate by commas.",
+)
+@click.option(
+    "--weights",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where your backbone weights are; default: the caches of PyTorch and Hugging Face.",
+)
+@click.option("--fresh", is_flag=True, help="Train and measure anew even what is in the ledger.")
+@click.option("--retry-failed", is_flag=True, help="Run cells again that failed or ran out of time.")
+@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Workers side by side; default: a suite takes all cores.")
+@click.option(
+    "--engine",
+    type=click.Choice(["serial", "processes", "ray"]),
+    help="Default: processes for a suite or several jobs, else serial.",
+)
+@click.option("--address", help="Of a Ray cluster; without it, --engine ray starts a local Ray.")
+@click.option("--threads", type=click.IntRange(min=1), help="Of each worker; default: 1 in a suite.")
+@click.option("--time-limit", type=click.FloatRange(min=0, min_open=True), help="Seconds a cell; default: the suite's.")
+@click.option("--memory-limit", type=click.IntRange(min=1), help="MiB a cell's process; default: the suite's.")
 @RESULTS
-def run(
-    attacks: tuple[str, ...],
-    defenses: tuple[str, ...],
-    victims: tuple[str, ...],
-    seeds: tuple[int, ...],
-    results: Path,
-    fresh: bool,
-    **options: Any,
-) -> None:
-    """Train a victim under a defence, attack what it sent, score the claim, and store the row.
+@click.pass_context
+def run(ctx: click.Context, /, suite: str | None, weights: Path | None, **options: Any) -> None:
+    """Train victims under defences, attack what they sent, score the claims, and store the rows.
 
-    --attack, --defense, --victim and --seed may be repeated; every combination is a cell.
+    SUITE is a suite's name (bench ls suites) or a .yaml file; options of the training then count before the
+    file's. Without it --attack, --defense, --victim, --protocol, --threat, --withhold and --seed may be repeated;
+    every combination is a cell. What is in the ledger already is not run again.
 
     \b
     bench run --attack inversion --defense timestep
     bench run --attack closed-form --defense none --defense published --withhold noise_target
+    bench run standard --jobs 2
     bench run --data folder:my/pictures --model my/stable-diffusion
     """
     with one_sentence():
-        from bench.run_command import run_grid
+        from bench.run_command import Running, run_file, run_options
 
-        failed = run_grid(attacks, defenses, victims, seeds, results=results, fresh=fresh, options=options)
-        if failed:
-            raise CellFailedError(f"{failed} of the cells failed; their rows in {results / 'rows.csv'} say why")
+        axes = {name: options.pop(name) for name in _AXES}
+        running = Running(**{name: options.pop(name) for name in _RUNNING})
+        if suite is None:
+            run_options(axes, options, weights, running)
+            return
+        given = {name for name in (*axes, *options) if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+        if clash := sorted(given & axes.keys()):
+            raise RequestError(f"--{_AXES[clash[0]]} is an axis of the grid: give a suite or options, not both")
+        run_file(suite, {name: value for name, value in options.items() if name in given}, weights, running)
 
 
 @main.command("ls")
 @click.argument("kind", required=False)
 @RESULTS
 def list_plugins(kind: str | None, results: Path) -> None:
-    """List what is installed: attacks, defenses, victims, metrics, datasets."""
+    """List what is installed: attacks, defenses, victims, metrics, datasets, suites."""
     with one_sentence():
         from bench.registry import KINDS, listing, suggestion
+        from bench.suite import shipped
 
-        if kind is not None and kind not in KINDS:
-            raise RequestError(f"unknown kind {kind!r}{suggestion(kind, KINDS)}")
-        for one in (kind,) if kind else KINDS:
+        kinds = (*KINDS, "suites")
+        if kind is not None and kind not in kinds:
+            raise RequestError(f"unknown kind {kind!r}{suggestion(kind, kinds)}")
+        for one in (kind,) if kind else kinds:
+            if one == "suites":
+                click.echo("\n".join(["suites", *(f"  {name:<18} {said}" for name, said in shipped().items())]))
+                continue
             registry = listing(one)
             click.echo(one)
             for name in registry.names():
@@ -159,11 +213,93 @@ def list_plugins(kind: str | None, results: Path) -> None:
 @click.option("--model", help="Also say what a model's conv_in means for closed-form.")
 @RESULTS
 def describe(name: str, model: str | None, results: Path) -> None:
-    """Say what a plugin, a threat model or a channel is, and what parameters it takes."""
+    """Say what a plugin, a threat model or a channel is and what parameters it takes, or what a suite would run."""
     with one_sentence():
+        from bench.suite import SHIPPED
+
+        if name.endswith((".yaml", ".yml")) or (SHIPPED / f"{name}.yaml").exists():
+            from bench.run_command import describe_suite
+
+            click.echo(describe_suite(name))
+            return
         from bench.describe import describe_text
 
         click.echo(describe_text(name, model=model))
+
+
+@main.command()
+@click.option("--metric", default="ssim", show_default=True, help="What ranks, where rows have it.")
+@click.option("--against", default="none", show_default=True, help="The defence that others are compared with.")
+@RESULTS
+def leaderboard(metric: str, against: str, results: Path) -> None:
+    """Rank the defences by their worst attack: leaderboard.csv and leaderboard.md under --results."""
+    with one_sentence():
+        from bench.leaderboard_table import write_leaderboard
+
+        entries = write_leaderboard(results, measure=metric, reference=against)
+        partial = sum(entry.rank is None for entry in entries)
+        click.echo(f"{results / 'leaderboard.md'}: {len(entries)} rows, {partial} of them partial and not ranked")
+
+
+@main.command()
+@click.argument("others", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=Path("results"), show_default=True)
+@click.option("--keep-conflicts", is_flag=True, help="Keep the first of two cells that disagree, with a flag.")
+def merge(others: tuple[Path, ...], into: Path, keep_conflicts: bool) -> None:
+    """Take the cells of OTHERS (results directories, ledger.sqlite or rows.csv) into one ledger."""
+    with one_sentence():
+        from bench.merge import merge as merge_ledgers
+
+        done = merge_ledgers(others, into, keep_conflicts=keep_conflicts)
+        for conflict in done.conflicts:
+            click.echo(f"conflict: {conflict}; the first was kept, with a flag")
+        click.echo(f"{into}: {done.added} cells added, {done.known} known, {len(done.conflicts)} in conflict")
+
+
+@main.command()
+@click.option("--baseline", type=click.Path(dir_okay=False, path_type=Path), help="Default: RESULTS/baseline.csv.")
+@click.option("--update", is_flag=True, help="Make what is there now the baseline.")
+@click.option("--reason", help="Why; kept in the history beside the baseline. Needed by --update.")
+@click.option("--metric", default="ssim", show_default=True, help="Of a new baseline, where rows have it.")
+@click.option("--tolerance", type=click.FloatRange(min=0), default=0.01, show_default=True, help="Attacks, normalised.")
+@click.option("--utility-tolerance", type=click.FloatRange(min=0), default=0.05, show_default=True, help="Relative.")
+@click.option("--allow-new", is_flag=True, help="Rows that the baseline lacks are no finding.")
+@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Also write JUnit XML.")
+@click.option("--github-summary", is_flag=True, help="Also add a table to GitHub's step summary.")
+@RESULTS
+def check(results: Path, **options: Any) -> None:
+    """Compare the ledger with a baseline; exit code 1 and one line a finding where something got worse."""
+    with one_sentence():
+        from bench.check_command import run_check
+
+        run_check(results, **options)
+
+
+@main.command()
+@click.argument("row")
+@click.option("--rows", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="A CSV; default: the ledger.")
+@click.option("--weights", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Your backbone weights.")
+@click.option(
+    "--tolerance", type=click.FloatRange(min=0), default=1e-6, show_default=True, help="Relative, of numbers."
+)
+@RESULTS
+def reproduce(row: str, csv_file: Path | None, weights: Path | None, tolerance: float, results: Path) -> None:
+    """Make ROW again from its own spec and compare every field but the timings.
+
+    ROW is a cell's id, or the beginning of one. Nothing that was kept is used. Exit code 1 where they differ.
+    """
+    with one_sentence():
+        from bench.planning import Planner
+        from bench.progress import Bars
+        from bench.reproduce import find_rows, report
+        from bench.reproduce import reproduce as make_again
+
+        progress = Bars()
+        found = find_rows(row, results, csv_file)
+        again = make_again(found, Planner(progress), progress, weights_dir=weights, tolerance=tolerance)
+        click.echo("\n".join(report(again, tolerance)))
+        if again.mismatches:
+            raise CheckFailedError(f"cell {again.cell_id}: {len(again.mismatches)} of {again.compared} fields differ")
 
 
 if __name__ == "__main__":

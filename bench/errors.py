@@ -27,6 +27,12 @@ class NotApplicableError(BenchError):
     """An attack and a victim do not fit; the cell is recorded as ``not_applicable``."""
 
 
+class CheckFailedError(BenchError):
+    """A comparison came out wrong: a regression, or a row that cannot be made again."""
+
+    exit_code = 1
+
+
 class CellFailedError(BenchError):
     """One or more cells failed; their rows say why."""
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.channels import Channel
+from bench.data.conditions import AUTO, DEFAULT
 from bench.images import ImageBatch
 from bench.plugin import Plugin
 from bench.progress import Progress
@@ -37,13 +38,24 @@ class Dataset(Plugin, ABC):
     def load(self, limit: int, *, image_size: int, condition: str, progress: Progress) -> Records:
         """Up to ``limit`` records as ``image_size`` x ``image_size`` pixels.
 
+        A record depends on its number and the parameters, not on ``limit``.
+
         Args:
-            condition: the extractor (``bench.data.conditions``) that makes hint images where the data
-                set has none of its own.
+            condition: what hint images to give: an extractor (``bench.data.conditions``), or a name of
+                hints that the data set has itself.
 
         Raises:
             DataError: the source is missing or malformed; the message names the file and line.
+            RequestError: the data set cannot give such hints, or pictures of this size.
         """
+
+    def resolve(self, condition: str) -> str:
+        """What ``load`` is to be given for ``condition``; a data set with hints of its own says which is ``auto``.
+
+        Raises:
+            DataError: as ``load``.
+        """
+        return DEFAULT if condition == AUTO else condition
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,7 +198,7 @@ class UtilityPlan:
         steps: sampling steps.
         guidance: classifier-free guidance scale; 1 is none.
         seed: of the sampling noise.
-        condition: extractor by which the hint is found again in the samples.
+        condition: kind of the hints, by which they are found again in the samples where that can be.
     """
 
     steps: int
@@ -311,6 +323,9 @@ class Victim(Plugin, ABC):
         Raises:
             RequestError: with the reason.
         """
+
+    def check_records(self, records: Records, progress: Progress) -> None:
+        """Say which records the model cannot take in whole; called before anything is trained."""
 
     def notes(self) -> Mapping[str, str]:
         """Facts about the victim's model for ``bench describe``."""

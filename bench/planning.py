@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from bench.backbones.base import BackboneSet
 from bench.channels import Channel
+from bench.data.conditions import AUTO
 from bench.errors import RequestError
 from bench.interfaces import Attack, CompositeDefense, Dataset, Defense, Metric, Victim
 from bench.plugin import Plugin
@@ -24,11 +26,12 @@ from bench.spec import (
     SplitSizes,
     TrainSpec,
     UtilitySpec,
+    parse_dataset,
     parse_plugin,
     parse_stack,
 )
-from bench.splits import Splits, divide
-from bench.threat import preset
+from bench.splits import PARTS, Splits, load_splits
+from bench.threat import ThreatModel, preset
 
 P = TypeVar("P", bound=Plugin)
 
@@ -50,7 +53,7 @@ class Request:
     threat: str = "server"
     withhold: tuple[str, ...] = ()
     data: str = "portraits"
-    condition: str = "canny"
+    condition: str = AUTO
     image_size: int = 64
     splits: SplitSizes = field(default_factory=SplitSizes)
     training: TrainSpec = field(default_factory=TrainSpec)
@@ -72,6 +75,7 @@ class Job:
     Attributes:
         new_victim, new_defense: make objects that share no state, so that an attacker's copy of either
             holds nothing of the victim's own.
+        obstacle: why these parts cannot be put together; empty where they can.
     """
 
     cell: CellSpec
@@ -81,6 +85,42 @@ class Job:
     backbones: BackboneSet
     new_victim: Callable[[], Victim]
     new_defense: Callable[[], Defense]
+    obstacle: str = ""
+
+
+@dataclass(frozen=True)
+class Part(Generic[P]):
+    """A plugin class with its resolved parameters."""
+
+    cls: type[P]
+    spec: PluginSpec
+
+    def build(self) -> P:
+        """A new instance."""
+        return self.cls.build(dict(self.spec.params))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """A cell's parts, found and checked one by one but not yet put together."""
+
+    victim: Part[Victim]
+    protocol: str | None
+    defenses: tuple[Part[Defense], ...]
+    attack: Part[Attack]
+    iterations: int | None
+    attack_batch_size: int | None
+    targets: int
+    epoch: int
+    threat: ThreatModel
+    data: DataSpec
+    splits: Splits
+    training: TrainSpec
+    utility: UtilitySpec
+    backbones: BackboneSet
+    metrics: tuple[Part[Metric], ...]
+    seed: int
+    device: str
 
 
 class Planner:
@@ -95,6 +135,7 @@ class Planner:
         self.metrics: Registry[Metric] = Registry("metrics", Metric)  # type: ignore[type-abstract]
         self.datasets: Registry[Dataset] = Registry("datasets", Dataset)  # type: ignore[type-abstract]
         self._splits: dict[str, Splits] = {}
+        self._checked: set[tuple[str, str]] = set()
         self._backbones: dict[tuple[str, Path | None], BackboneSet] = {}
         self._model_hashes: dict[str, str] = {}
 
@@ -105,70 +146,158 @@ class Planner:
             RequestError: an unknown name, a bad parameter or an impossible combination.
             DataError: the data or the model cannot be used.
         """
-        victim_class, victim_spec = self._resolve(self.victims, request.victim, self._victim_extra(request))
-        attack_class, attack_spec = self._resolve(self.attacks, request.attack)
-        new_victim: Callable[[], Victim] = lambda: victim_class.build(dict(victim_spec.params))  # noqa: E731
-        victim = new_victim()
-        protocol = request.protocol or victim.protocols[0]
-        if protocol not in victim.protocols:
-            raise RequestError(
-                f"victim {victim.name!r} has no protocol {protocol!r}; it has {', '.join(victim.protocols)}"
-            )
-        sent = victim.channels(protocol)
-        new_defense, defense_specs = self._defense(request.defense)
-        defense = new_defense()
-        sent -= defense.withheld
+        job = self.draft(request)
+        if job.obstacle:
+            raise RequestError(job.obstacle)
+        return job
+
+    def draft(self, request: Request) -> Job:
+        """Likewise; an impossible combination of possible parts is no error but the job's ``obstacle``."""
         threat = preset(request.threat)
         if request.withhold:
             threat = threat.model_copy(update={"withhold": tuple(sorted({*threat.withhold, *request.withhold}))})
-        threat.granted(frozenset(Channel(c) for c in sent))
-        victim.check(request.image_size)
-        data_spec, splits = self._data(request)
-        backbones = self._load_backbones(request.backbones, request.weights_dir)
-        metrics = [self._resolve(self.metrics, name) for name in self.metrics.names()]
-        fallback = attack_class.default_budget
+        victim = self._resolve(self.victims, request.victim, self._victim_extra(request))
+        attack = self._resolve(self.attacks, request.attack)
+        defenses = self._stack(request.defense)
+        data, splits = self._data(self._data_spec(request))
+        return self._assemble(
+            _Parts(
+                victim=victim,
+                protocol=request.protocol,
+                defenses=defenses,
+                attack=attack,
+                iterations=request.iterations,
+                attack_batch_size=request.attack_batch_size,
+                targets=request.targets,
+                epoch=request.epoch,
+                threat=threat,
+                data=data,
+                splits=splits,
+                training=request.training,
+                utility=request.utility,
+                backbones=self._load_backbones(request.backbones, request.weights_dir),
+                metrics=tuple(self._resolve(self.metrics, name) for name in self.metrics.names()),
+                seed=request.seed,
+                device=request.device,
+            )
+        )
+
+    def rebuild(self, cell: CellSpec, *, weights_dir: Path | None = None) -> Job:
+        """The job of a cell as it was written down, with the plugins, data and model that are here now.
+
+        Its cell differs from ``cell`` where those have changed since.
+
+        Args:
+            weights_dir: where the user's backbone weights are, as in a request.
+
+        Raises:
+            RequestError: a plugin, a parameter or a backbone of the cell is not here.
+            DataError: the data or the model cannot be used.
+        """
+        capture, attack = cell.capture, cell.attack
+        data, splits = self._data(capture.data)
+        return self._assemble(
+            _Parts(
+                victim=self._again(self.victims, capture.victim),
+                protocol=capture.protocol,
+                defenses=tuple(self._again(self.defenses, spec) for spec in capture.defense),
+                attack=self._again(self.attacks, attack.attack),
+                iterations=attack.iterations,
+                attack_batch_size=attack.batch_size,
+                targets=attack.targets,
+                epoch=attack.epoch,
+                threat=cell.threat,
+                data=data,
+                splits=splits,
+                training=capture.training,
+                utility=cell.utility,
+                backbones=self._named_backbones(cell.backbones, weights_dir),
+                metrics=tuple(self._again(self.metrics, spec) for spec in cell.metrics),
+                seed=capture.seed,
+                device=capture.device,
+            )
+        )
+
+    def check(self, axis: str, value: str) -> None:
+        """Check one value of a grid by itself, before anything is loaded for it.
+
+        Args:
+            axis: ``victim``, ``defense``, ``attack`` or ``threat``; others cannot be told by themselves.
+
+        Raises:
+            RequestError: an unknown name or a bad parameter.
+        """
+        if axis == "victim":
+            self._resolve(self.victims, value)
+        elif axis == "defense":
+            self._stack(value)
+        elif axis == "attack":
+            self._resolve(self.attacks, value)
+        elif axis == "threat":
+            preset(value)
+
+    def _assemble(self, parts: _Parts) -> Job:
+        """Put a cell together; what does not fit becomes its obstacle."""
+        victim = parts.victim.build()
+        protocol = parts.protocol or victim.protocols[0]
+        new_defense = self._defense_maker(parts.defenses)
+        obstacle = ""
+        if protocol not in victim.protocols:
+            obstacle = f"victim {victim.name!r} has no protocol {protocol!r}; it has {', '.join(victim.protocols)}"
+        else:
+            sent = victim.channels(protocol) - new_defense().withheld
+            try:
+                parts.threat.granted(frozenset(Channel(c) for c in sent))
+            except RequestError as error:
+                obstacle = str(error)
+        victim.check(parts.data.image_size)
+        self._check_records(victim, parts.victim.spec, parts.splits)
+        fallback = parts.attack.cls.default_budget
         cell = CellSpec(
             capture=CaptureSpec(
-                victim=victim_spec,
+                victim=parts.victim.spec,
                 protocol=protocol,
-                model=str(victim_spec.params.get("model", "")),
-                model_hash=self._model_hash(victim_spec, victim),
-                defense=defense_specs,
-                data=data_spec,
-                data_hash=splits.content_hash(),
-                training=request.training,
-                seed=request.seed,
-                device=resolve_device(request.device),
+                model=str(parts.victim.spec.params.get("model", "")),
+                model_hash=self._model_hash(parts.victim.spec, victim),
+                defense=tuple(part.spec for part in parts.defenses),
+                data=parts.data,
+                data_hash=parts.splits.content_hash(),
+                training=parts.training,
+                seed=parts.seed,
+                device=resolve_device(parts.device),
                 versions=versions(),
             ),
             attack=AttackSpec(
-                attack=attack_spec,
-                iterations=fallback.iterations if request.iterations is None else request.iterations,
-                batch_size=request.attack_batch_size or fallback.batch_size,
-                targets=request.targets,
-                epoch=request.epoch,
+                attack=parts.attack.spec,
+                iterations=fallback.iterations if parts.iterations is None else parts.iterations,
+                batch_size=parts.attack_batch_size or fallback.batch_size,
+                targets=parts.targets,
+                epoch=parts.epoch,
             ),
-            threat=threat,
-            utility=request.utility,
-            backbones=backbone_names(backbones),
-            metrics=tuple(spec for _, spec in metrics),
+            threat=parts.threat,
+            utility=parts.utility,
+            backbones=backbone_names(parts.backbones),
+            metrics=tuple(part.spec for part in parts.metrics),
         )
         return Job(
             cell=cell,
-            splits=splits,
-            attack=attack_class.build(dict(attack_spec.params)),
-            metrics=tuple(cls.build(dict(spec.params)) for cls, spec in metrics),
-            backbones=backbones,
-            new_victim=new_victim,
+            splits=parts.splits,
+            attack=parts.attack.build(),
+            metrics=tuple(part.build() for part in parts.metrics),
+            backbones=parts.backbones,
+            new_victim=parts.victim.build,
             new_defense=new_defense,
+            obstacle=obstacle,
         )
 
-    def _resolve(
-        self, registry: Registry[P], text: str, extra: dict[str, Any] | None = None
-    ) -> tuple[type[P], PluginSpec]:
+    def _resolve(self, registry: Registry[P], text: str, extra: dict[str, Any] | None = None) -> Part[P]:
         name, values = parse_plugin(text)
         cls = registry.load(name)
-        return cls, plugin_spec(cls, {**values, **(extra or {})})
+        return Part(cls, plugin_spec(cls, {**values, **(extra or {})}))
+
+    def _again(self, registry: Registry[P], spec: PluginSpec) -> Part[P]:
+        cls = registry.load(spec.name)
+        return Part(cls, plugin_spec(cls, dict(spec.params)))
 
     def _victim_extra(self, request: Request) -> dict[str, Any]:
         if request.model is None:
@@ -178,8 +307,8 @@ class Planner:
             raise RequestError(f"victim {cls.name!r} takes no --model")
         return {"model": request.model}
 
-    def _defense(self, text: str) -> tuple[Callable[[], Defense], tuple[PluginSpec, ...]]:
-        """A maker of the whole stack, and its parts; names that stand for a stack are replaced by it."""
+    def _stack(self, text: str) -> tuple[Part[Defense], ...]:
+        """The parts of a stack; names that stand for a stack are replaced by it."""
         pairs = []
         for name, values in parse_stack(text):
             cls = self.defenses.load(name)
@@ -197,37 +326,67 @@ class Planner:
             raise RequestError(f"{text!r}: 'none' does not stack with a defence")
         if "compose" in names:
             raise RequestError("'compose' is not used by itself; write the defences with + between them")
-        specs = tuple(plugin_spec(cls, values) for cls, values in pairs)
+        return tuple(Part(cls, plugin_spec(cls, values)) for cls, values in pairs)
 
+    def _defense_maker(self, parts: Sequence[Part[Defense]]) -> Callable[[], Defense]:
         def make() -> Defense:
-            parts = [cls.build(dict(spec.params)) for (cls, _), spec in zip(pairs, specs, strict=True)]
-            if len(parts) == 1:
-                return parts[0]  # type: ignore[no-any-return]
+            single = [part.build() for part in parts]
+            if len(single) == 1:
+                return single[0]
             composite = self.defenses.load("compose")
             if not issubclass(composite, CompositeDefense):
                 raise RequestError("the defence registered as 'compose' cannot stack others")
-            return composite.of(parts)
+            return composite.of(single)
 
-        return make, specs
+        return make
 
-    def _data(self, request: Request) -> tuple[DataSpec, Splits]:
-        name, _, location = request.data.partition(":")
-        if name == "folder" and location and "=" not in location:
-            cls = self.datasets.load(name)
-            spec = plugin_spec(cls, {"path": location})
-        else:
-            cls, spec = self._resolve(self.datasets, request.data)
-        data = DataSpec(dataset=spec, condition=request.condition, image_size=request.image_size, splits=request.splits)
+    def _data_spec(self, request: Request) -> DataSpec:
+        name, values = parse_dataset(request.data)
+        dataset = Part(self.datasets.load(name), plugin_spec(self.datasets.load(name), values))
+        return DataSpec(
+            dataset=dataset.spec,
+            condition=dataset.build().resolve(request.condition),
+            image_size=request.image_size,
+            splits=request.splits,
+        )
+
+    def _data(self, spec: DataSpec) -> tuple[DataSpec, Splits]:
+        """The records of a data spec, loaded once and divided."""
+        dataset = self._again(self.datasets, spec.dataset)
+        data = spec.model_copy(update={"dataset": dataset.spec})
         key = data.content_hash()
         if key not in self._splits:
-            records = cls.build(dict(spec.params)).load(
-                request.splits.total(),
-                image_size=request.image_size,
-                condition=request.condition,
-                progress=self._progress,
+            load = partial(
+                dataset.build().load, image_size=data.image_size, condition=data.condition, progress=self._progress
             )
-            self._splits[key] = divide(records, request.splits)
+            self._splits[key] = load_splits(load, data.splits)
         return data, self._splits[key]
+
+    def _check_records(self, victim: Victim, spec: PluginSpec, splits: Splits) -> None:
+        key = (spec.content_hash(), splits.content_hash())
+        if key not in self._checked:
+            self._checked.add(key)
+            for part in PARTS:
+                victim.check_records(getattr(splits, part), self._progress)
+
+    def _named_backbones(self, names: Sequence[str], weights_dir: Path | None) -> BackboneSet:
+        """The extractors of a cell's ``role=name`` list.
+
+        Raises:
+            RequestError: they are not here.
+        """
+        from bench.backbones.select import FITS
+
+        asked = []
+        for role, _, name in (entry.partition("=") for entry in names):
+            known = next((file for file in FITS if file in name), "embedded")
+            asked.append(f"{role}={known}")
+        found = self._load_backbones(",".join(asked), weights_dir)
+        if backbone_names(found) != tuple(names):
+            raise RequestError(
+                f"the cell was scored with {', '.join(names)}; here is {', '.join(backbone_names(found))}"
+            )
+        return found
 
     def _load_backbones(self, choice: str, weights_dir: Path | None) -> BackboneSet:
         from bench.backbones.select import load_backbones

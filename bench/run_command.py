@@ -1,92 +1,209 @@
-"""``bench run``: a grid of cells, one after the other, and their tables on the screen."""
+"""``bench run``: a suite or a grid of options, planned as a whole, run on an engine, shown as it goes."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.errors import RequestError
-from bench.planning import Planner, Request
-from bench.progress import Bars
-from bench.runner import CellResult, Runner
-from bench.spec import SplitSizes, TrainSpec, UtilitySpec
+import click
+from pydantic import ValidationError
+
+from bench.engines.base import Engine, Limits, Setup
+from bench.errors import CellFailedError, RequestError
+from bench.ledger import Ledger
+from bench.planning import Job, Planner
+from bench.progress import Bars, Progress
+from bench.result import CellResult
+from bench.suite import Block, Settings, Suite, SuiteFile, find_suite
+from bench.suite_plan import SuitePlan, describe_plan, plan_suite
+from bench.suite_run import run_suite
 from bench.table import print_result
 
+ENGINES = ("serial", "processes", "ray")
 
-def run_grid(
-    attacks: Sequence[str],
-    defenses: Sequence[str],
-    victims: Sequence[str],
-    seeds: Sequence[int],
-    *,
-    results: Path,
-    fresh: bool,
-    options: dict[str, Any],
-) -> int:
-    """Run every combination; how many cells failed.
 
-    Every request is planned before the first one runs, so that a wrong word costs no training.
+@dataclass(frozen=True)
+class Running:
+    """How cells are run; None is the default of the suite, or of the machine.
+
+    Attributes:
+        jobs: workers side by side.
+        threads: of each worker.
+        address: of a Ray cluster.
+        time_limit: seconds a cell.
+        memory_limit: MiB a cell.
+    """
+
+    results: Path
+    engine: str | None = None
+    jobs: int | None = None
+    threads: int | None = None
+    address: str | None = None
+    time_limit: float | None = None
+    memory_limit: int | None = None
+    fresh: bool = False
+    retry_failed: bool = False
+    dry_run: bool = False
+
+
+def suite_of_options(axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any]) -> Suite:
+    """One block with every combination of the repeated options.
+
+    Raises:
+        RequestError: a setting is impossible.
+    """
+    try:
+        given = {axis: tuple(values) for axis, values in axes.items() if values}
+        block = Block.model_validate({**given, "settings": dict(settings)})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RequestError(f"{first['loc'][-1]}: {first['msg'].lower()}") from error
+    return Suite("options", SuiteFile(blocks={"options": block}))
+
+
+def run_options(
+    axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any], weights_dir: Path | None, running: Running
+) -> None:
+    """Run every combination of options, with a table for each.
+
+    Without ``--jobs`` they run one after the other in this process, with the threads that torch takes by itself.
+
+    Raises:
+        BenchError: the request is wrong, or some cells failed.
     """
     progress = Bars()
     planner = Planner(progress)
-    jobs = [
-        planner.plan(_request(attack, defense, victim, seed, options))
-        for victim, defense, seed, attack in itertools.product(victims, defenses, seeds, attacks)
-    ]
-    seen: dict[str, int] = {}
-    for number, job in enumerate(jobs):
-        if job.cell.cell_id in seen:
-            raise RequestError(f"cells {seen[job.cell.cell_id] + 1} and {number + 1} of the grid are the same")
-        seen[job.cell.cell_id] = number
-    runner = Runner(results, progress)
-    failed = 0
-    done: set[str] = set()
-    for number, job in enumerate(jobs):
-        if len(jobs) > 1:
-            progress.note(f"cell {number + 1} of {len(jobs)}")
-        # Cells of one grid share a capture; --fresh trains it once, not once a cell.
-        capture = job.cell.capture.content_hash()
-        result: CellResult = runner.run(job, fresh=fresh and capture not in done)
-        done.add(capture)
-        print_result(job, result, results)
-        failed += result.status == "failed"
-    return failed
+    plan = plan_suite(suite_of_options(axes, settings), planner, weights_dir=weights_dir)
+    alone = running.jobs in (None, 1) and running.engine in (None, "serial") and running.memory_limit is None
+    _run(plan, planner, weights_dir, running, progress, in_process=alone, tables=True)
 
 
-def _request(attack: str, defense: str, victim: str, seed: int, options: dict[str, Any]) -> Request:
-    withhold = tuple(filter(None, (part.strip() for part in options["withhold"].split(","))))
-    return Request(
-        victim=victim,
-        protocol=options["protocol"],
-        model=options["model"],
-        defense=defense,
-        attack=attack,
-        threat=options["threat"],
-        withhold=withhold,
-        data=options["data"],
-        condition=options["condition"],
-        image_size=options["image_size"],
-        splits=SplitSizes(
-            victim=options["records"],
-            auxiliary=options["auxiliary"],
-            calibration=options["calibration"],
-            evaluation=options["evaluation"],
-        ),
-        training=TrainSpec(
-            epochs=options["epochs"],
-            batch_size=options["batch_size"],
-            learning_rate=options["learning_rate"],
-            dtype=options["dtype"],
-        ),
-        iterations=options["iterations"],
-        attack_batch_size=options["attack_batch_size"],
-        targets=options["targets"],
-        epoch=options["epoch"],
-        utility=UtilitySpec(steps=options["utility_steps"]),
-        seed=seed,
-        device=options["device"],
-        backbones=options["backbones"],
-        weights_dir=options["weights"],
+def run_file(name: str, overrides: Mapping[str, Any], weights_dir: Path | None, running: Running) -> None:
+    """Run a suite, with a line for each cell.
+
+    Without ``--jobs`` it takes all cores, in worker processes of one thread each.
+
+    Args:
+        overrides: settings that count before the suite's own.
+
+    Raises:
+        BenchError: the request is wrong, or some cells failed.
+    """
+    progress = Bars()
+    planner = Planner(progress)
+    plan = plan_suite(find_suite(name), planner, overrides=Settings(**overrides), weights_dir=weights_dir)
+    _run(plan, planner, weights_dir, running, progress, in_process=running.engine == "serial", tables=False)
+
+
+def describe_suite(name: str) -> str:
+    """What a suite would run, on an empty ledger."""
+    plan = plan_suite(find_suite(name), Planner(Bars()))
+    return "\n".join(describe_plan(plan, {}, fresh=False, retry_failed=False, jobs=_cores()))
+
+
+def _run(
+    plan: SuitePlan,
+    planner: Planner,
+    weights_dir: Path | None,
+    running: Running,
+    progress: Progress,
+    *,
+    in_process: bool,
+    tables: bool,
+) -> None:
+    import torch
+
+    results, content = running.results, plan.suite.content
+    jobs = 1 if in_process else running.jobs or _default_jobs(plan, running.threads or 1)
+    threads = running.threads or (torch.get_num_threads() if tables and in_process else 1)
+    torch.set_num_threads(threads)  # of this process too: rows say how many there were
+    if running.dry_run or not tables:
+        known = Ledger(results, progress).entries() if (results / "ledger.sqlite").exists() else {}
+        again = {"fresh": running.fresh, "retry_failed": running.retry_failed}
+        click.echo("\n".join(describe_plan(plan, known, **again, jobs=jobs)))
+    if running.dry_run:
+        return
+    if plan.merged and tables:
+        progress.note(f"{plan.merged} of the cells are the same as others; merged")
+    ledger = Ledger(results, progress)
+    limits = Limits(running.time_limit or content.time_limit, running.memory_limit or content.memory_limit)
+    setup = Setup(results, weights_dir, threads, limits)
+    engine = _engine("serial" if in_process else running.engine or "processes", setup, jobs, running, planner, progress)
+
+    def show(job: Job, result: CellResult, number: int, total: int) -> None:
+        if tables:
+            print_result(job, result, results)
+        else:
+            click.echo(_line(job, result, number, total))
+
+    if tables:
+        _show_known(plan, ledger, running, show)
+    summary = run_suite(
+        plan, engine, results, ledger, fresh=running.fresh, retry_failed=running.retry_failed, show=show
     )
+    if not tables:
+        counted = ", ".join(f"{n} {status}" for status, n in summary.statuses.items())
+        click.echo(f"{summary.ran} cells run; {counted}; rows in {results / 'rows.csv'}")
+    if summary.unfinished:
+        raise CellFailedError(
+            f"{summary.unfinished} of the cells failed; their rows in {results / 'rows.csv'} say why, "
+            "--retry-failed runs them again"
+        )
+
+
+def _engine(name: str, setup: Setup, jobs: int, running: Running, planner: Planner, progress: Progress) -> Engine:
+    if running.address is not None and name != "ray":
+        raise RequestError(f"--address is of a Ray cluster; the engine is {name!r}, use --engine ray")
+    if name == "serial":
+        from bench.engines.serial import SerialEngine
+
+        if running.jobs not in (None, 1):
+            raise RequestError("the serial engine has one job; use --engine processes for more")
+        return SerialEngine(setup, planner, progress)
+    if name == "processes":
+        from bench.engines.processes import ProcessEngine
+
+        return ProcessEngine(setup, jobs, progress)
+    from bench.engines.ray_cluster import RayEngine
+
+    return RayEngine(setup, jobs, running.address)
+
+
+def _show_known(plan: SuitePlan, ledger: Ledger, running: Running, show: Any) -> None:
+    """Show the cells that are in the ledger already and stay as they are."""
+    known = ledger.entries()
+    todo = {job.cell.cell_id for job in plan.remaining(known, fresh=running.fresh, retry_failed=running.retry_failed)}
+    done = [job for job in plan.jobs if job.cell.cell_id not in todo]
+    if not done:
+        return
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in ledger.rows():
+        rows.setdefault(str(row["cell_id"]), []).append(row)
+    for number, job in enumerate(done):
+        click.echo(f"\ncell {job.cell.cell_id} is in the ledger already (--fresh runs it anew)")
+        show(job, CellResult(rows=rows[job.cell.cell_id]), number + 1, len(done))
+
+
+def _line(job: Job, result: CellResult, number: int, total: int) -> str:
+    cell = job.cell
+    defense = "+".join(d.label for d in cell.capture.defense)
+    withheld = f" without {','.join(cell.threat.withhold)}" if cell.threat.withhold else ""
+    said = f"{cell.attack.attack.label} on {cell.capture.victim.label} ({cell.capture.protocol}), {defense}, "
+    said += f"{cell.threat.name}{withheld}, seed {cell.capture.seed}"
+    first = result.rows[0]
+    found = [f"{row['target']} ssim {row['ssim']:.3f}" for row in result.rows if isinstance(row.get("ssim"), float)]
+    told = ", ".join(found) if result.status == "ok" else str(first["reason"])
+    return f"[{number}/{total}] {result.status} {said}: {told} ({result.seconds:.0f} s)"
+
+
+def _default_jobs(plan: SuitePlan, threads: int) -> int:
+    """All cores; one job where the work is on a GPU."""
+    on_cpu = all(job.cell.capture.device == "cpu" for job in plan.jobs)
+    return max(1, _cores() // threads) if on_cpu else 1
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

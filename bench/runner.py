@@ -19,13 +19,17 @@ from bench.files import DiskFullError, disk_errors, read_json, write_text
 from bench.images import ImageBatch
 from bench.interfaces import Budget, Claim, Estimate, ScoringContext, TrainingPlan, UtilityPlan, generator
 from bench.ledger import Ledger
+from bench.locks import locked
 from bench.metrics.distribution import needed_for_fid
 from bench.picture import Panel, save_picture
 from bench.planning import Job
 from bench.progress import Progress
 from bench.records import Records
+from bench.result import CellResult
 from bench.rows import Outcome, Value, make_rows
+from bench.score_files import RecordScore
 from bench.scoring import MetricScore, flags, score_target
+from bench.spec import CellSpec
 from bench.store import CaptureStore
 from bench.threat import View
 from bench.transcript import Release, Transcript
@@ -33,43 +37,30 @@ from bench.transcript import Release, Transcript
 TARGETS = ("image", "condition")
 
 
-@dataclass(frozen=True, eq=False)
-class CellResult:
-    """What a user gets back.
-
-    Attributes:
-        reused: whether the capture was there already.
-        picture: the file, where there is something to show.
-    """
-
-    rows: list[dict[str, Value]]
-    scores: Mapping[str, list[MetricScore]]
-    utility: Mapping[str, float]
-    reused: bool
-    picture: Path | None
-
-    @property
-    def status(self) -> str:
-        """The cell's status: that of its rows, ``ok`` if any is."""
-        states = [str(row["status"]) for row in self.rows]
-        return "ok" if "ok" in states else states[0]
-
-
 class Runner:
-    """Runs jobs and writes what comes of them under one results directory."""
+    """Runs jobs under one results directory."""
 
     def __init__(self, results: Path, progress: Progress) -> None:
         self.results = results
         self._progress = progress
         self._store = CaptureStore(results)
-        self._ledger = Ledger(results, progress)
 
     def run(self, job: Job, *, fresh: bool = False) -> CellResult:
-        """Run one cell.
+        """Run one cell and store its rows; raises as ``compute``."""
+        ledger = Ledger(self.results, self._progress)
+        result = self.compute(job, fresh=fresh)
+        store(ledger, job.cell, result)
+        return result
+
+    def compute(self, job: Job, *, fresh: bool = False) -> CellResult:
+        """Run one cell; the ledger is not touched.
 
         An attack that does not apply or raises still gives rows, with the status and the reason. Wrong
         requests, unusable data and a full disk are raised before or instead of that.
         """
+        if job.obstacle:
+            return without_scores(job.cell, "not_applicable", job.obstacle, split_hash=job.splits.manifest_hash())
+        start = time.perf_counter()
         capture, reused = self._store.get(
             job.cell.capture, lambda out: self._train(job, out), fresh=fresh, progress=self._progress
         )
@@ -81,22 +72,20 @@ class Runner:
         except BenchError as error:  # the claim cannot be scored: its shape, or a value that is not finite
             attempt = replace(attempt, claim=None, status="failed", reason=str(error))
             outcome, panels = self._score(job, capture, targets, attempt, utility)
-        rows = make_rows(
-            job.cell,
-            outcome,
-            split_hash=job.splits.manifest_hash(),
-            targets=TARGETS,
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        records = [name.partition(":")[2] for name in capture.secrets.truth(targets)[0].ids]
+        return CellResult(
+            rows=_rows(job.cell, outcome, job.splits.manifest_hash()),
+            scores=tuple(
+                RecordScore(target, score.metric, record, float(value))
+                for target, scores in outcome.scores.items()
+                for score in scores
+                for record, value in zip(records, score.values, strict=True)
+            ),
+            utility=utility,
+            reused=reused,
+            picture=self._picture(job, panels),
+            seconds=time.perf_counter() - start,
         )
-        values = (
-            (target, score.metric, i, float(v))
-            for target, scores in outcome.scores.items()
-            for score in scores
-            for i, v in enumerate(score.values)
-        )
-        self._ledger.write(job.cell.cell_id, job.cell.capture.content_hash()[:16], job.cell.canonical(), rows, values)
-        picture = self._picture(job, panels)
-        return CellResult(rows, {t: list(s) for t, s in outcome.scores.items()}, utility, reused, picture)
 
     def _train(self, job: Job, out: Path) -> Capture:
         spec = job.cell.capture
@@ -117,6 +106,11 @@ class Runner:
         cell = job.cell
         key = f"{cell.capture.content_hash()[:16]}-{cell.utility.content_hash()[:8]}"
         file = self.results / "utility" / f"{key}.json"
+        with locked(self.results / "locks" / f"utility-{key}"):
+            return self._stored_utility(job, capture, file, fresh)
+
+    def _stored_utility(self, job: Job, capture: Capture, file: Path, fresh: bool) -> Mapping[str, float]:
+        cell = job.cell
         expected = {"backbones": list(cell.backbones)}
         if file.exists() and not fresh:
             try:
@@ -250,6 +244,32 @@ class _Attempt:
     status: str
     reason: str
     seconds: float
+
+
+def store(ledger: Ledger, cell: CellSpec, result: CellResult) -> None:
+    """Write a result into the ledger."""
+    ledger.write(
+        cell.cell_id,
+        cell.capture.content_hash()[:16],
+        cell.canonical(),
+        result.rows,
+        result.scores,
+        seconds=result.seconds,
+        trained=not result.reused,
+    )
+
+
+def without_scores(
+    cell: CellSpec, status: str, reason: str, *, split_hash: str, seconds: float = 0.0, refused: bool = False
+) -> CellResult:
+    """What is kept of a cell that was not attacked, or not to the end."""
+    rows = _rows(cell, Outcome(status=status, reason=reason), split_hash)
+    return CellResult(rows=rows, reused=True, seconds=seconds, refused=refused)
+
+
+def _rows(cell: CellSpec, outcome: Outcome, split_hash: str) -> list[dict[str, Value]]:
+    created = datetime.now(UTC).isoformat(timespec="seconds")
+    return make_rows(cell, outcome, split_hash=split_hash, targets=TARGETS, created=created)
 
 
 def choose_targets(transcript: Transcript, job: Job) -> list[Release]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,9 @@ from torch import Tensor
 from bench.controls import BLIND, NEAREST, ORACLE
 from bench.interfaces import Estimate, Metric, ScoringContext
 from bench.stats import mean_interval, normalised
+
+CLOSE = 0.1
+"""SSIM between floor and ceiling below which a normalised score is mostly noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,11 +91,14 @@ def flags(scores: Sequence[MetricScore], diagnostics: Mapping[str, float], losse
     """Reasons to doubt a row (DESIGN 5.5), found by machine.
 
     ``floor-overlap``: on SSIM the interval reaches the floor. ``below-nearest``: it does not beat a look-up in
-    public data. ``attack-loss-rose``, ``victim-loss-rose``: training did not help.
+    public data. ``controls-close``: floor and ceiling are so near each other that the normalised score says
+    little. ``attack-loss-rose``, ``victim-loss-rose``, ``victim-loss-not-finite``: training did not help.
     """
     found = []
     for score in scores:
         if score.metric == "ssim":
+            if abs(score.ceiling - score.floor) < CLOSE:
+                found.append("controls-close")
             if score.low <= score.floor:
                 found.append("floor-overlap")
             elif score.low <= score.controls.get(NEAREST, float("-inf")):
@@ -99,6 +106,8 @@ def flags(scores: Sequence[MetricScore], diagnostics: Mapping[str, float], losse
     if diagnostics.get("attack_loss_last", 0.0) > diagnostics.get("attack_loss_first", float("inf")):
         found.append("attack-loss-rose")
     tenth = len(losses) // 10
-    if tenth and sum(losses[-tenth:]) > sum(losses[:tenth]):
+    if not all(map(math.isfinite, losses)):
+        found.append("victim-loss-not-finite")
+    elif tenth and sum(losses[-tenth:]) > sum(losses[:tenth]):
         found.append("victim-loss-rose")
     return found

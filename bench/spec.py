@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -157,6 +158,18 @@ def parse_plugin(text: str) -> tuple[str, dict[str, Any]]:
         except json.JSONDecodeError:
             values[key.strip()] = value.strip()
     return name, values
+
+
+def parse_dataset(text: str) -> tuple[str, dict[str, Any]]:
+    """As :func:`parse_plugin`, but ``folder:PATH`` is short for ``folder:path=PATH``.
+
+    Raises:
+        RequestError: as ``parse_plugin``.
+    """
+    name, _, location = text.strip().partition(":")
+    if name == "folder" and location and ("=" not in location or Path(location).expanduser().is_dir()):
+        return name, {"path": location}
+    return parse_plugin(text)
 
 
 def parse_stack(text: str) -> list[tuple[str, dict[str, Any]]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,8 @@ from bench.records import Records
 from bench.spec import SplitSizes
 
 PARTS = ("victim", "auxiliary", "calibration", "evaluation")
+MOST_SPARE = 4
+"""At most this many times the records of all parts are asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +41,24 @@ class Splits:
         return hashlib.sha256("".join(getattr(self, p).content_hash() for p in PARTS).encode()).hexdigest()
 
 
+def load_splits(load: Callable[[int], Records], sizes: SplitSizes) -> Splits:
+    """Ask for as many records as all parts need, and for more where whole identities leave one short.
+
+    Args:
+        load: gives the first so many records, or all that there are.
+
+    Raises:
+        DataError: as :func:`divide`.
+    """
+    limit = sizes.total()
+    while True:
+        records = load(limit)
+        enough = limit >= MOST_SPARE * sizes.total() or len(records) < limit
+        if enough or _deal(records.identities, sizes) is not None:
+            return divide(records, sizes)
+        limit *= 2
+
+
 def divide(records: Records, sizes: SplitSizes) -> Splits:
     """Deal whole identities out to the parts until each has its size.
 
@@ -47,9 +68,30 @@ def divide(records: Records, sizes: SplitSizes) -> Splits:
     Raises:
         DataError: too few records or identities; says how many there are and what would fit.
     """
+    dealt = _deal(records.identities, sizes)
+    if dealt is None:
+        count = len(_groups(records.identities))
+        raise DataError(
+            f"the data set has {len(records)} records in {count} identities, too few for disjoint parts of "
+            + ", ".join(f"{getattr(sizes, p)} {p}" for p in PARTS)
+            + ", which share no identity; ask for fewer with --records, --auxiliary, --calibration or --evaluation"
+        )
+    splits = Splits(**{part: records.select(dealt[part]) for part in PARTS})
+    check_disjoint(splits)
+    return splits
+
+
+def _groups(identities: Sequence[str | None]) -> dict[str, list[int]]:
+    """Records by identity."""
     groups: dict[str, list[int]] = {}
-    for i, identity in enumerate(records.identities):
+    for i, identity in enumerate(identities):
         groups.setdefault(f"record {i}" if identity is None else f"identity {identity}", []).append(i)
+    return groups
+
+
+def _deal(identities: Sequence[str | None], sizes: SplitSizes) -> dict[str, list[int]] | None:
+    """The records of each part, or None where there are too few."""
+    groups = _groups(identities)
     names = sorted(groups)
     order = torch.randperm(len(names), generator=generator(0, "splits")).tolist()
     # The smallest part is filled first, so that one large identity cannot starve it.
@@ -60,16 +102,9 @@ def divide(records: Records, sizes: SplitSizes) -> Splits:
         while queue and len(dealt[part]) < size:
             dealt[part] += queue.pop()
         if len(dealt[part]) < size:
-            have = sum(len(g) for g in groups.values())
-            raise DataError(
-                f"the data set has {have} records in {len(groups)} identities, too few for disjoint parts of "
-                + ", ".join(f"{getattr(sizes, p)} {p}" for p in PARTS)
-                + "; ask for fewer with --records, --auxiliary, --calibration or --evaluation"
-            )
+            return None
         dealt[part] = sorted(dealt[part])[:size]
-    splits = Splits(**{part: records.select(dealt[part]) for part in PARTS})
-    check_disjoint(splits)
-    return splits
+    return dealt
 
 
 def check_disjoint(splits: Splits) -> None:

@@ -1,6 +1,6 @@
-"""Intervals, paired differences and normalisation.
+"""Means with honest intervals, paired differences, one-sided tests and normalisation.
 
-Records of one victim share its training run, so they are not independent: intervals resample whole
+Records of one victim share its training run, so they are not independent: intervals are taken over whole
 clusters (the victim's seed) where there are several. Miller 2024, arXiv:2411.00640, gives the reasons.
 """
 
@@ -15,6 +15,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from bench.errors import BenchError
 
+FEW = 40
+"""Below so many independent units the percentile bootstrap is too narrow and Student's t takes its place."""
+
 
 class StatsError(BenchError, ValueError):
     """Values from which no statistic can be taken, such as a missing score."""
@@ -22,7 +25,7 @@ class StatsError(BenchError, ValueError):
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its bootstrap interval; ``low`` and ``high`` are NaN for a single value."""
+    """A mean with its interval; ``low`` and ``high`` are NaN for a single value."""
 
     mean: float
     low: float
@@ -37,12 +40,7 @@ def mean_interval(
     resamples: int = 2000,
     level: float = 0.95,
 ) -> Interval:
-    """Mean and percentile-bootstrap interval (Efron, Annals of Statistics 1979).
-
-    With two or more clusters, whole clusters are drawn with replacement and all their records used.
-    With one cluster or none named, records are drawn: the interval then covers the variation between
-    records only and says nothing about another training run. With a handful of clusters it is too narrow
-    (three clusters of a normal variable: it holds the truth about 73 % of the time instead of 95 %).
+    """Mean and two-sided interval, with ``(1 - level) / 2`` outside each end. See ``mean_bounds``.
 
     Args:
         values: ``(N,)`` one score a record, all finite.
@@ -57,21 +55,86 @@ def mean_interval(
     Raises:
         StatsError: no values, a value that is not finite, or lengths that differ.
     """
+    tail = (1.0 - level) / 2.0
+    return mean_bounds(values, clusters=clusters, seed=seed, resamples=resamples, tails=(tail, tail))
+
+
+def mean_bounds(
+    values: ArrayLike,
+    *,
+    clusters: Sequence[Hashable] | None = None,
+    seed: int,
+    tails: tuple[float, float],
+    resamples: int = 2000,
+) -> Interval:
+    """Mean with a lower and an upper bound that miss the truth with probability ``tails``.
+
+    Units are clusters if two or more are named, else records; with one cluster the bounds cover the
+    variation between records only and say nothing about another training run.
+
+    * ``FEW`` units or more: percentile bootstrap of whole units (Efron, Annals of Statistics 1979).
+    * Fewer: Student's t over the units' means with k - 1 degrees of freedom, which stays valid when the
+      units' variances differ (Ibragimov and Mueller, JBES 2010, after Bakirov and Szekely 2005; for tests
+      at 8 % and below). The bootstrap of three clusters covers about 73 % instead of 95 %, and the wild
+      cluster bootstrap has only 2^3 sign patterns there (Cameron, Gelbach, Miller, REStat 2008).
+
+    Raises:
+        StatsError: as ``mean_interval``.
+    """
     scores = _vector(values)
     if clusters is not None and len(clusters) != len(scores):
         raise StatsError(f"statistics: {len(scores)} values but {len(clusters)} cluster names")
-    if not 0.0 < level < 1.0 or resamples < 1:
-        raise StatsError(f"statistics: level {level} and {resamples} resamples make no interval")
+    if not all(0.0 < tail < 0.5 for tail in tails) or resamples < 1:
+        level = 1.0 - sum(tails)
+        raise StatsError(f"statistics: level {level:g} and {resamples} resamples make no interval")
     mean = float(scores.mean())
     if len(scores) == 1:
         return Interval(mean, math.nan, math.nan)
     sums, counts = _groups(scores, clusters)
+    if len(sums) < FEW:
+        from scipy.special import stdtrit
+
+        error, degrees = _standard_error(sums, counts), len(sums) - 1
+        low, high = (mean - float(stdtrit(degrees, 1.0 - tail)) * error for tail in (tails[0], 1.0 - tails[1]))
+        return Interval(mean, low, high)
     k = len(sums)
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(k, np.full(k, 1.0 / k), size=resamples).astype(np.float64)
     means = (draws @ sums) / (draws @ counts)
-    low, high = np.quantile(means, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    low, high = np.quantile(means, [tails[0], 1.0 - tails[1]])
     return Interval(mean, float(low), float(high))
+
+
+def p_above_zero(values: ArrayLike, *, clusters: Sequence[Hashable] | None = None) -> float:
+    """One-sided p-value of "the mean is not above zero": Student's t over units, as in ``mean_bounds``.
+
+    Returns:
+        1 for a single unit, from which nothing can be concluded. Where all units agree exactly: 0 if the
+        mean is above zero, else 1.
+
+    Raises:
+        StatsError: as ``mean_interval``.
+    """
+    scores = _vector(values)
+    sums, counts = _groups(scores, clusters)
+    if len(sums) == 1:
+        return 1.0
+    mean, error = float(scores.mean()), _standard_error(sums, counts)
+    if error == 0.0:
+        return 0.0 if mean > 0.0 else 1.0
+    from scipy.special import stdtr
+
+    return float(stdtr(len(sums) - 1, -mean / error))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values that hold the chance of any false finding in the family (Holm 1979), in the same order."""
+    adjusted = [1.0] * len(p_values)
+    highest = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = highest
+    return adjusted
 
 
 def paired_difference(
@@ -128,10 +191,17 @@ def _vector(values: ArrayLike) -> NDArray[np.float64]:
 def _groups(
     scores: NDArray[np.float64], clusters: Sequence[Hashable] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sum and size of every resampling unit, ``(K,)`` each: clusters if two or more, else records."""
+    """Sum and size of every unit, ``(K,)`` each: clusters if two or more, else records."""
     places: dict[Hashable, int] = {}
     labels = [places.setdefault(name, len(places)) for name in clusters or ()]
     if len(places) < 2:
         return scores, np.ones_like(scores)
     sums = np.bincount(labels, weights=scores).astype(np.float64)
     return sums, np.bincount(labels).astype(np.float64)
+
+
+def _standard_error(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> float:
+    """Of the ratio ``sum(sums) / sum(counts)``, from the units' residuals; with equal counts, of a mean of means."""
+    k = len(sums)
+    residuals = (sums - counts * sums.sum() / counts.sum()) / counts.mean()
+    return float(np.sqrt((residuals**2).sum() / (k - 1) / k))

@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.capture import Capture
 from bench.errors import DataError
 from bench.files import disk_errors, process_alive, read_json, remove_tree, tree_manifest, write_text
+from bench.locks import lock_if_free, locked
 from bench.progress import Progress
 from bench.spec import CaptureSpec
 
@@ -21,11 +22,13 @@ class CaptureStore:
     """Captures under ``results/captures``, each in a folder named by its spec's hash.
 
     A capture appears whole or not at all: it is made in a folder of its own and renamed when complete.
-    Folders that killed runs left behind are removed by the next run.
+    Whoever asks for a capture that another process is training waits for it. Folders that killed runs
+    left behind are removed by the next run.
     """
 
     def __init__(self, results: Path) -> None:
         self.root = results / "captures"
+        self._locks = results / "locks"
 
     def path(self, spec: CaptureSpec) -> Path:
         """Where the capture of ``spec`` is, or would be."""
@@ -41,18 +44,24 @@ class CaptureStore:
             fresh: train anew even where a capture exists; the old one is kept until the new one is complete.
         """
         path = self.path(spec)
-        if not fresh and path.exists():
-            try:
-                return self.open(path), True
-            except DataError as error:
-                aside = _aside(path)
-                with disk_errors(self.root):
-                    path.rename(aside)
-                progress.note(f"damaged capture ({error}); moved to {aside.name}, training anew")
+        with locked(self._lock(path.name)):
+            if not fresh and path.exists():
+                try:
+                    return self.open(path), True
+                except DataError as error:
+                    aside = _aside(path)
+                    with disk_errors(self.root):
+                        path.rename(aside)
+                    progress.note(f"damaged capture ({error}); moved to {aside.name}, training anew")
+            self._train(path, spec, train)
+            return Capture.open(path), False
+
+    def _train(self, path: Path, spec: CaptureSpec, train: Callable[[Path], Capture]) -> None:
+        """Make the capture; its lock is held."""
         partial = self.root / f"{_PARTIAL}{path.name}-{os.getpid()}"
         with disk_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-            self._sweep()
+            self._sweep(path.name)
             try:
                 partial.mkdir()
                 train(partial)
@@ -65,7 +74,9 @@ class CaptureStore:
                 partial.rename(path)
             finally:
                 remove_tree(partial)
-        return Capture.open(path), False
+
+    def _lock(self, name: str) -> Path:
+        return self._locks / f"capture-{name}"
 
     def open(self, path: Path) -> Capture:
         """Open a stored capture, every file checked.
@@ -85,12 +96,19 @@ class CaptureStore:
                 raise DataError(f"{path / name}: {state}")
         return Capture.open(path)
 
-    def _sweep(self) -> None:
-        """Remove what killed processes left."""
+    def _sweep(self, held: str) -> None:
+        """Remove what killed processes left: all of the capture ``held`` by our lock, and of others what nobody holds.
+
+        A process id alone does not tell: it may be used again, or be of another machine.
+        """
         for partial in self.root.glob(f"{_PARTIAL}*"):
-            pid = partial.name.rpartition("-")[2]
-            if pid.isdigit() and not process_alive(int(pid)):
+            name, _, pid = partial.name.removeprefix(_PARTIAL).removeprefix("old-").rpartition("-")
+            if name == held:
                 remove_tree(partial)
+            elif pid.isdigit() and not process_alive(int(pid)):
+                with lock_if_free(self._lock(name)) as free:
+                    if free:
+                        remove_tree(partial)
 
 
 def _aside(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,10 @@ from rich.table import Table
 from bench.controls import NEAREST
 
 if TYPE_CHECKING:
+    from bench.interfaces import Metric
     from bench.planning import Job
-    from bench.runner import CellResult
-    from bench.scoring import MetricScore
+    from bench.result import CellResult
+    from bench.rows import Value
 
 
 def print_result(job: Job, result: CellResult, results: Path) -> None:
@@ -32,7 +34,7 @@ def print_result(job: Job, result: CellResult, results: Path) -> None:
         if row["status"] != "ok":
             console.print(f"{target}: {row['status']}: {row['reason']}")
             continue
-        console.print(_target_table(target, result.scores[target], int(row["n"] or 0)))
+        console.print(_target_table(target, row, job.metrics))
         if row["flags"]:
             console.print(f"  flags: {row['flags']}")
     first = result.rows[0]
@@ -51,9 +53,9 @@ def print_result(job: Job, result: CellResult, results: Path) -> None:
         console.print(f"picture  {result.picture}")
 
 
-def _target_table(target: str, scores: list[MetricScore], n: int) -> Table:
+def _target_table(target: str, row: Mapping[str, Value], metrics: Sequence[Metric]) -> Table:
     table = Table(
-        title=f"{target}, {n} records (↓: lower is closer to the truth)",
+        title=f"{target}, {row['n']} records (↓: lower is closer to the truth)",
         title_justify="left",
         title_style="bold",
         box=SIMPLE_HEAD,
@@ -61,18 +63,20 @@ def _target_table(target: str, scores: list[MetricScore], n: int) -> Table:
     table.add_column("metric", no_wrap=True)
     for column in ("mean", "random", "nearest", "ATTACK", "95 % interval", "round trip", "normalised"):
         table.add_column(column, justify="right", no_wrap=True)
-    for score in scores:
-        controls = score.controls
+    for metric in metrics:
+        name = metric.name
+        if name not in row:
+            continue
         table.add_row(
-            score.metric + ("" if score.higher_is_closer else " ↓"),
-            *(_shown(controls.get(name)) for name in ("mean", "random", NEAREST)),
-            f"[bold]{_shown(score.mean)}[/bold]",
-            f"{_shown(score.low)} .. {_shown(score.high)}",
-            _shown(score.ceiling),
-            _shown(score.normalised),
+            name + ("" if metric.higher_is_closer else " ↓"),
+            *(_shown(row.get(f"{name}_{control}")) for control in ("mean", "random", NEAREST)),
+            f"[bold]{_shown(row[name])}[/bold]",
+            f"{_shown(row[f'{name}_low'])} .. {_shown(row[f'{name}_high'])}",
+            _shown(row[f"{name}_ceiling"]),
+            _shown(row[f"{name}_normalized"]),
         )
     return table
 
 
-def _shown(value: float | None) -> str:
-    return "-" if value is None or value != value else f"{value:.3f}"
+def _shown(value: Value) -> str:
+    return f"{value:.3f}" if isinstance(value, int | float) else "-"

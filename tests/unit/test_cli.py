@@ -148,11 +148,18 @@ def test_a_grid_runs_every_combination_and_prints_the_tables(tiny_model, tmp_pat
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 9
 
 
-def test_the_same_cell_twice_in_a_grid_is_refused(tiny_model, tmp_path):
-    args = ["run", *SMALL, "--model", str(tiny_model), "--results", str(tmp_path)]
+def test_the_same_cell_twice_in_a_grid_is_run_once_and_shown_again_later(tiny_model, tmp_path):
+    args = ["run", *SMALL, "--model", str(tiny_model), "--results", str(tmp_path), "--attack", "closed-form"]
     code, output = bench(*args, "--defense", "published", "--defense", "timestep+activation+prompt")
-    assert code == 2
-    assert "are the same" in one_sentence(output)
+    assert code == 0, output
+    assert "1 of the cells are the same as others; merged" in output
+    assert output.count("condition, 4 records") == 1
+    rows = (tmp_path / "rows.csv").read_text()
+    code, output = bench(*args, "--defense", "published")
+    assert code == 0, output
+    assert "is in the ledger already (--fresh runs it anew)" in output
+    assert output.count("condition, 4 records") == 1
+    assert (tmp_path / "rows.csv").read_text() == rows
 
 
 @pytest.mark.parametrize("name", ["inversion", "closed-form", "timestep", "split-controlnet", "server", "noise_target"])

@@ -34,7 +34,14 @@ def test_clusters_of_unequal_size_weigh_by_their_records() -> None:
     values = np.array([1.0] * 9 + [0.0])
     interval = mean_interval(values, clusters=["a"] * 9 + ["b"], seed=0)
     assert interval.mean == pytest.approx(0.9)
-    assert (interval.low, interval.high) == (0.0, 1.0)
+    # Residuals of the two runs are 0.9 / 5 and -0.9 / 5; Student's t of one degree of freedom is 12.7062.
+    assert interval.high - interval.mean == pytest.approx(12.7062 * 0.18, rel=1e-4)
+
+
+def test_three_runs_agree_with_a_t_interval_over_their_means() -> None:
+    values = np.concatenate([np.full(5, 1.0), np.full(5, 2.0), np.full(5, 4.0)])
+    interval = mean_interval(values, clusters=np.repeat(range(3), 5).tolist(), seed=0)
+    assert (interval.low, interval.high) == pytest.approx((-1.4612497, 6.1279164), rel=1e-6)  # scipy.stats.t.interval
 
 
 def test_one_cluster_falls_back_to_records() -> None:
@@ -43,7 +50,7 @@ def test_one_cluster_falls_back_to_records() -> None:
 
 
 def test_the_seed_decides_the_interval_and_the_order_of_names_does_not() -> None:
-    values = np.random.default_rng(0).normal(size=30)
+    values = np.random.default_rng(0).normal(size=50)
     assert mean_interval(values, seed=1) == mean_interval(values, seed=1)
     assert mean_interval(values, seed=1) != mean_interval(values, seed=2)
 

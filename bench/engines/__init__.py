@@ -1,0 +1,1 @@
+"""Where cells run: one after the other here, in worker processes, or on a Ray cluster."""

@@ -1,0 +1,24 @@
+"""Worker processes on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.engines.base import Report, Setup, Task
+from bench.engines.pool import run_pool
+from bench.engines.worker_process import WorkerProcess
+from bench.progress import Progress
+
+
+class ProcessEngine:
+    """``jobs`` workers side by side, each in a process of its own.
+
+    A worker that dies, hangs or takes too much memory costs the cell that it runs; another takes its place.
+    """
+
+    def __init__(self, setup: Setup, jobs: int, progress: Progress) -> None:
+        self._setup, self._jobs, self._progress = setup, jobs, progress
+
+    def run(self, tasks: Sequence[Task], report: Report) -> None:
+        workers = [WorkerProcess(self._setup, self._progress.note) for _ in range(min(self._jobs, len(tasks)))]
+        run_pool(workers, tasks, report)

@@ -1,0 +1,179 @@
+"""A process that runs one cell at a time and may die of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+import psutil
+
+from bench.engines.base import Setup, Task
+from bench.files import DiskFullError
+from bench.result import CellResult
+
+_LOOK = 0.2  # seconds between looks at clock and memory
+_START = 600.0  # seconds a worker may take to import its libraries
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+class WorkerProcess:
+    """Starts a worker when it has something to do, kills it at its limits, and starts another for the next task."""
+
+    def __init__(self, setup: Setup, note: Callable[[str], None]) -> None:
+        self._setup, self._note = setup, note
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 lives as long as this object
+        self._stopped = threading.Event()
+        self._unread = b""
+        self._passed: tuple[str, str] | None = None
+
+    def execute(self, task: Task) -> CellResult:
+        """Run a task; death, limits and mistakes of the worker are in the result.
+
+        Raises:
+            DiskFullError: the worker could not store its files.
+        """
+        begin = time.monotonic()
+        if self._process is None:
+            self._start()
+            if self._answer("ready", _START) is None:
+                return self._lost(task, begin)
+        begin = time.monotonic()
+        process = self._process
+        if process is not None and process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # its end shows in the answer
+                process.stdin.write(task.encode().encode() + b"\n")
+                process.stdin.flush()
+        answer = self._answer("result", self._setup.limits.seconds)
+        return self._lost(task, begin) if answer is None else CellResult.decode(answer)
+
+    def stop(self) -> None:
+        """Kill the worker; ``execute``, in whatever thread, returns soon, and no other is started."""
+        self._stopped.set()
+        if self._process is not None:
+            _kill_group(self._process)
+
+    def _start(self) -> None:
+        weights = self._setup.weights_dir
+        command = [sys.executable, "-m", "bench.engines.worker", str(self._setup.results), str(self._setup.threads)]
+        self._unread = b""
+        self._errors.truncate(0)
+        self._errors.seek(0)
+        self._process = subprocess.Popen(
+            [*command, "" if weights is None else str(weights)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env=_environment(os.environ, self._setup.threads),
+            start_new_session=True,  # Ctrl-C reaches the parent alone, and a kill all that the worker started
+        )
+        if self._stopped.is_set():
+            _kill_group(self._process)
+
+    def _answer(self, wanted: str, limit: float | None) -> str | None:
+        """The text of the next answer of a kind; None when a limit is passed or the worker is not there any more."""
+        begin = time.monotonic()
+        self._passed = None
+        while True:
+            line = self._line()
+            if line is None:
+                return None
+            if line:
+                kind, text = json.loads(line)
+                if kind == wanted:
+                    return str(text)
+                if kind == "full":
+                    raise DiskFullError(str(text))
+                self._note(str(text))
+            elif limit is not None and time.monotonic() - begin > limit:
+                self._passed = ("timeout", f"not finished after {limit:g} s (time limit)")
+                return None
+            elif self._too_big():
+                memory = self._setup.limits.memory_mib
+                self._passed = ("failed", f"used more than {memory} MiB of memory (memory limit)")
+                return None
+
+    def _line(self) -> bytes | None:
+        """A whole line, nothing for now, or None at the end."""
+        if b"\n" not in self._unread:
+            process = self._process
+            if process is None or process.stdout is None:
+                return None
+            with selectors.DefaultSelector() as selector:
+                selector.register(process.stdout, selectors.EVENT_READ)
+                if not selector.select(_LOOK):
+                    return None if process.poll() is not None else b""
+            block = os.read(process.stdout.fileno(), 1 << 20)
+            if not block:
+                return None
+            self._unread += block
+        line, newline, rest = self._unread.partition(b"\n")
+        if not newline:
+            return b""
+        self._unread = rest
+        return line
+
+    def _too_big(self) -> bool:
+        limit = self._setup.limits.memory_mib
+        return limit is not None and self._process is not None and _resident(self._process.pid) > limit * 2**20
+
+    def _lost(self, task: Task, begin: float) -> CellResult:
+        """The result of a task whose worker gave none; the worker is gone afterwards."""
+        status, reason = self._passed or ("failed", self._death())
+        process, self._process = self._process, None
+        if process is not None:
+            _kill_group(process)
+            for stream in (process.stdin, process.stdout):
+                if stream is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        stream.close()
+        return task.failed(reason, status=status, seconds=time.monotonic() - begin)
+
+    def _death(self) -> str:
+        """How the worker ended."""
+        if self._process is None or self._stopped.is_set():
+            return "the worker was stopped"
+        try:
+            code = self._process.wait(timeout=5)  # its output may end a moment before it does
+        except subprocess.TimeoutExpired:
+            return "the worker closed its output"
+        if code < 0:
+            name = signal.Signals(-code).name
+            return f"the worker was killed by {name}" + ("; out of memory?" if name == "SIGKILL" else "")
+        self._errors.seek(0)
+        said = self._errors.read().decode(errors="replace").strip().splitlines()
+        return f"the worker ended with exit code {code}" + (f": {said[-1]}" if said else "")
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a worker and all that it started."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _environment(base: Mapping[str, str], threads: int) -> dict[str, str]:
+    """The worker's environment: torch jobs beside each other must not each take all cores."""
+    return {**base, **dict.fromkeys(_THREAD_VARIABLES, str(threads)), "PYTHONUNBUFFERED": "1"}
+
+
+def _resident(pid: int) -> int:
+    """Bytes that a process and its children hold."""
+    total = 0
+    try:
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            total += one.memory_info().rss
+    except psutil.NoSuchProcess:
+        pass
+    return total
