@@ -16,7 +16,7 @@ from victims.pocket.training import Compute, Plan, fit
 
 SSIM_WEIGHT = 1.0
 KL_WEIGHT = 1e-6
-SHARES = {"outlines": 0.08, "circles": 0.07, "photos": 0.2, "portraits": 0.65}
+SHARES = {"outlines": 0.08, "circles": 0.07, "photos": 0.15, "portraits": 0.7}
 MEASURED = 1024
 
 
