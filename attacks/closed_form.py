@@ -7,6 +7,7 @@ from torch import Tensor
 
 from attacks.activation_inverse import inverse_activation
 from attacks.linear import invert_convolution
+from bench.certificate import Certificate
 from bench.channels import (
     CONTROL_FEATURES,
     LOSS_GRADIENT,
@@ -38,6 +39,9 @@ class ClosedForm(Attack):
     requires = frozenset({UNET_FEATURES})
     adapts_to = ("timestep", "activation", "prompt")
     default_budget = Budget(iterations=0, batch_size=64)
+    certificates = tuple(
+        Certificate("split-controlnet", "no-gradient", target, "ssim", 0.98) for target in ("image", "condition")
+    )
     card = Card(
         summary="Solves for the latents behind the wire exactly; no training, no optimisation.",
         source="this project; algebra of the wire of arXiv:2409.08503",

@@ -50,6 +50,7 @@ def _plugin(kind: str, cls: type[Plugin], origin: str, model: str | None) -> str
         budget = cls.default_budget
         fields["requires"] = ", ".join(sorted(cls.requires)) or "any of its inputs, see needs"
         fields["adapts to"] = ", ".join(cls.adapts_to)
+        fields["certificate"] = "; ".join(f"{c} on undefended {c.victim}, {c.protocol}" for c in cls.certificates)
         fields["budget"] = f"{budget.iterations} iterations of {budget.batch_size} records"
     if issubclass(cls, Defense) and cls.stands_for:
         fields["stands for"] = cls.stands_for

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.certificate import Certificate
 from bench.channels import Channel
 from bench.data.conditions import AUTO, DEFAULT
 from bench.images import ImageBatch
@@ -373,6 +374,7 @@ class Attack(Plugin, ABC):
     adapts_to: ClassVar[tuple[str, ...]] = ()
     uses_history: ClassVar[bool] = False  # wants the releases of every epoch in its view
     default_budget: ClassVar[Budget] = Budget(iterations=0, batch_size=32)
+    certificates: ClassVar[tuple[Certificate, ...]] = ()
 
     @abstractmethod
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:

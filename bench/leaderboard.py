@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from bench.certificate import MISSED
 from bench.comparable import (
     NOT_A_FAILURE,
     UNDEFENDED,
@@ -25,9 +26,6 @@ from bench.paired import SEEDS, SeedScores, p_worst_below, worst_case
 from bench.stats import Interval, holm
 
 MEASURE = "ssim"
-
-MISSED = "certificate-missed"
-"""Flag of rows whose attack failed where it must work; it cannot be used to praise a defence."""
 
 _NOTHING = Interval(math.nan, math.nan, math.nan)
 _PER_CAPTURE = ("utility_", "bytes_")
@@ -96,7 +94,9 @@ def leaderboard(
         reference: the defence that others are compared with.
     """
     settings: dict[Setting, list[Trial]] = {}
-    for trial in trials(rows):
+    newest = trials(rows)
+    missed = {_vouched(t) for t in newest if MISSED in text(t.row.get("flags")).split()}
+    for trial in newest:
         settings.setdefault(trial.setting, []).append(trial)
     entries: list[Standing] = []
     worst: dict[tuple[Setting, str], Mapping[AttackBudget, SeedScores]] = {}
@@ -104,13 +104,20 @@ def leaderboard(
         chosen = choose_measure((t.row for t in group if t.status == "ok"), measure)
         if chosen is None and all(t.status in NOT_A_FAILURE for t in group):
             continue  # no attack applies to this victim and target at all
-        candidates = _candidates(group, chosen or measure, read)
+        candidates = _candidates(group, chosen or measure, read, missed)
         entries += _entries(setting, candidates, chosen or measure, reference)
         worst |= {(setting, defense): candidate.normal for defense, candidate in candidates.items()}
     return _flag_views(entries, worst)
 
 
-def _candidates(group: Sequence[Trial], measure: str, read: ScoreReader) -> dict[str, _Candidate]:
+def _vouched(trial: Trial) -> tuple[str, str, str, AttackBudget]:
+    """What a certificate vouches for: this attack at this budget, against this target on this victim's model."""
+    return trial.setting["victim"], trial.setting["model_hash"], trial.setting["target"], trial.attack
+
+
+def _candidates(
+    group: Sequence[Trial], measure: str, read: ScoreReader, missed: Collection[tuple[str, str, str, AttackBudget]]
+) -> dict[str, _Candidate]:
     family = {t.attack for t in group if t.status not in NOT_A_FAILURE}
     found: dict[str, _Candidate] = {}
     for defense in dict.fromkeys(t.defense for t in group):
@@ -129,7 +136,7 @@ def _candidates(group: Sequence[Trial], measure: str, read: ScoreReader) -> dict
                 continue
             scores, left_out = seed_scores(applicable, measure, read, normalise=True)
             partial += [f"{attack.label} {why}" for why in left_out]
-            if any(MISSED in text(t.row.get("flags")).split() for t in applicable):
+            if any(_vouched(t) in missed for t in applicable):
                 partial.append(f"{attack.label} missed its certificate")
             if scores.by_seed:
                 normal[attack] = scores

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import torch
 
 from bench.capture import Costs
+from bench.certificate import Certificate
 from bench.interfaces import Guarantee
 from bench.provenance import commit, versions
 from bench.scoring import MetricScore
@@ -28,6 +29,7 @@ class Outcome:
     Attributes:
         status: ``ok``, ``not_applicable``, ``failed``; a target may also be ``not_claimed``.
         reason: why it is not ``ok``.
+        certificates: by target, what this cell must reach to vouch for its attack.
     """
 
     status: str
@@ -37,6 +39,7 @@ class Outcome:
     read: frozenset[str] = frozenset()
     scores: Mapping[str, Sequence[MetricScore]] = field(default_factory=dict)
     flags: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    certificates: Mapping[str, Certificate] = field(default_factory=dict)
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     utility: Mapping[str, float] = field(default_factory=dict)
     costs: Costs | None = None
@@ -92,6 +95,7 @@ def _row(cell: CellSpec, outcome: Outcome, target: str, split_hash: str, created
     row |= {name: _number(value) for name, value in outcome.diagnostics.items()}
     row |= _cost_fields(outcome)
     row |= _guarantee_fields(outcome)
+    row["certificate"] = str(outcome.certificates.get(target, ""))
     row["flags"] = " ".join(outcome.flags.get(target, ()))
     row["versions"] = json.dumps(versions(), sort_keys=True)
     row["commit"] = commit()

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from bench.capture import Capture
+from bench.certificate import Certificate, due
 from bench.controls import controls
 from bench.errors import BenchError, NotApplicableError, RequestError
 from bench.files import DiskFullError, disk_errors, read_json, write_text
@@ -28,7 +29,7 @@ from bench.records import Records
 from bench.result import CellResult
 from bench.rows import Outcome, Value, make_rows
 from bench.score_files import RecordScore
-from bench.scoring import MetricScore, flags, score_target
+from bench.scoring import MetricScore, flags, missed, score_target
 from bench.spec import CellSpec
 from bench.store import CaptureStore
 from bench.threat import View
@@ -176,6 +177,7 @@ class Runner:
         """Unseal the truth and compare; the attack is over by now."""
         scores: dict[str, list[MetricScore]] = {}
         found: dict[str, list[str]] = {}
+        certificates: dict[str, Certificate] = {}
         panels: list[Panel] = []
         gallery = 0
         if attempt.claim is not None:
@@ -200,6 +202,9 @@ class Runner:
                         target, claimed, truth[target], held, job.metrics, context, seed=job.cell.capture.seed
                     )
                     found[target] = flags(scores[target], attempt.claim.diagnostics, capture.costs.losses)
+                    if (must := due(job.cell, type(job.attack), target)) is not None:
+                        certificates[target] = must
+                        found[target] += missed(must, scores[target])
                     if len(distractors) < needed_for_fid(job.backbones.distribution.dim):
                         found[target].append("few-for-fid")
                     panels.append(Panel(target, truth[target].images, claimed.images, held))
@@ -214,6 +219,7 @@ class Runner:
             read=frozenset(attempt.view.channels_read),
             scores=scores,
             flags=found,
+            certificates=certificates,
             diagnostics={} if attempt.claim is None else attempt.claim.diagnostics,
             utility=utility,
             costs=capture.costs,

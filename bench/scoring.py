@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from bench.certificate import MISSED, Certificate
 from bench.controls import BLIND, NEAREST, ORACLE
 from bench.interfaces import Estimate, Metric, ScoringContext
 from bench.stats import mean_interval, normalised
@@ -85,6 +86,12 @@ def score_target(
             )
         )
     return scores
+
+
+def missed(certificate: Certificate, scores: Sequence[MetricScore]) -> list[str]:
+    """The flag of a run that does not reach its certificate; a score that is missing or NaN does not."""
+    reached = any(s.metric == certificate.metric and s.normalised >= certificate.at_least for s in scores)
+    return [] if reached else [MISSED]
 
 
 def flags(scores: Sequence[MetricScore], diagnostics: Mapping[str, float], losses: Sequence[float]) -> list[str]:

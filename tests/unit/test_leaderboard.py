@@ -76,7 +76,6 @@ def test_where_lower_is_closer_the_lowest_score_is_the_worst_case():
         ({"status": "failed"}, "inversion failed at seed 2"),
         ({"status": "timeout"}, "inversion timeout at seed 2"),
         ({"seed": 1}, "inversion 2 seeds"),
-        ({"flags": "certificate-missed"}, "inversion missed its certificate"),
         ({"ssim_ceiling": None}, "inversion no ssim between controls at seed 2"),
     ],
 )
@@ -91,6 +90,13 @@ def test_a_partial_defence_is_shown_and_not_ranked(made, change, words):
     assert words in found["other"].partial
     assert found["other"].p_below != found["other"].p_below
     assert found["strong"].rank == 1
+
+
+def test_an_attack_that_missed_its_certificate_praises_no_defence(made):
+    made.add("none", "inversion", seed=0, level=0.3, flags="certificate-missed")
+    found = standings(made)
+    assert {name: entry.rank for name, entry in found.items()} == dict.fromkeys(found)
+    assert all("inversion missed its certificate" in entry.partial for entry in found.values())
 
 
 def test_an_attack_that_was_not_run_leaves_a_defence_unranked(made):

@@ -167,7 +167,12 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
     p.add_argument("--minutes-unet", type=float, default=d.minutes_unet)
     p.add_argument("--batch-vae", type=int, default=d.batch_vae)
     p.add_argument("--batch-unet", type=int, default=d.batch_unet)
-    p.add_argument("--bf16", action=argparse.BooleanOptionalAction, default=d.bf16, help="compute in bfloat16: faster on a GPU, many times slower on a CPU without its instructions")
+    p.add_argument(
+        "--bf16",
+        action=argparse.BooleanOptionalAction,
+        default=d.bf16,
+        help="compute in bfloat16, for a GPU",
+    )
     p.add_argument("--until", choices=STAGES, default=d.until, help="last stage to run")
     p.add_argument("--only", choices=STAGES, help="the one stage to run, on what earlier stages left in DIR")
     return Settings(**vars(p.parse_args(arguments)))

@@ -1,0 +1,53 @@
+"""Proof that an attack works where it must: a score that its run on a known-invertible victim has to reach."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bench.threat import ThreatModel
+
+if TYPE_CHECKING:
+    from bench.interfaces import Attack
+    from bench.spec import CellSpec
+
+MISSED = "certificate-missed"
+"""Flag of rows whose attack failed where it must work; it cannot be used to praise a defence."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What an attack must reach on an undefended victim, with everything on the wire in view.
+
+    Attributes:
+        victim, protocol: where; always without a defence, and with at least the attack's own budget.
+        target: what is claimed.
+        metric: the measure, put between its controls (0 floor, 1 ceiling).
+        at_least: what the mean has to reach.
+    """
+
+    victim: str
+    protocol: str
+    target: str
+    metric: str
+    at_least: float
+
+    def covers(self, cell: CellSpec, attack: type[Attack]) -> bool:
+        """Whether ``cell`` is a run that the certificate speaks of."""
+        capture, spent, own = cell.capture, cell.attack, attack.default_budget
+        return (
+            (capture.victim.name, capture.protocol) == (self.victim, self.protocol)
+            and [part.name for part in capture.defense] == ["none"]
+            and cell.threat == ThreatModel()
+            and spent.iterations >= own.iterations
+            and spent.batch_size >= min(own.batch_size, spent.targets)
+        )
+
+    def __str__(self) -> str:
+        return f"{self.target} {self.metric} normalised >= {self.at_least:g}"
+
+
+def due(cell: CellSpec, attack: type[Attack], target: str) -> Certificate | None:
+    """The certificate that this cell's row for ``target`` is held to, if any."""
+    held = (c for c in attack.certificates if c.target == target and c.covers(cell, attack))
+    return next(held, None)
