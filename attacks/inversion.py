@@ -69,7 +69,7 @@ class Inversion(Attack):
         if len(view.public.auxiliary) < 2:
             raise NotApplicableError("needs at least 2 auxiliary records to learn from")
         if view.has(CLIENT_WEIGHTS):
-            client = client.with_weights(view.parts(CLIENT_WEIGHTS)[-1])
+            client = client.with_weights(view.parts(CLIENT_WEIGHTS)[-1].tensors)
         wanted = [c for c in _MAPS if view.has(c) and (self.params.inputs == "granted" or c != NOISE_TARGET)]
         knows_time = view.has(TIMESTEP)
         simulator = client.simulator(view.public.auxiliary)

@@ -29,6 +29,7 @@ class Outcome:
     Attributes:
         status: ``ok``, ``not_applicable``, ``failed``; a target may also be ``not_claimed``.
         reason: why it is not ``ok``.
+        update_records: how many records the attacked updates were computed on; 0 where each has its own row.
         certificates: by target, what this cell must reach to vouch for its attack.
     """
 
@@ -48,6 +49,7 @@ class Outcome:
     n: int = 0
     gallery: int = 0
     target_epoch: int | None = None
+    update_records: int = 0
 
 
 def make_rows(
@@ -109,6 +111,7 @@ def _plan_fields(cell: CellSpec, outcome: Outcome, split_hash: str) -> dict[str,
     sizes = capture.data.splits
     return {
         "target_epoch": outcome.target_epoch,
+        "update_records": outcome.update_records,
         "epochs": capture.training.epochs,
         "batch_size": capture.training.batch_size,
         "learning_rate": capture.training.learning_rate,

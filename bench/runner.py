@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from bench.images import ImageBatch
 from bench.interfaces import Budget, Claim, Estimate, ScoringContext, TrainingPlan, UtilityPlan, generator
 from bench.ledger import Ledger
 from bench.locks import locked
+from bench.matching import matched
 from bench.metrics.distribution import needed_for_fid
 from bench.picture import Panel, save_picture
 from bench.planning import Job
@@ -182,6 +183,7 @@ class Runner:
         gallery = 0
         if attempt.claim is not None:
             _, truth = capture.secrets.truth(targets)
+            groups = _groups(capture.transcript, targets)
             distractors = job.splits.evaluation.image_batch()
             gallery = len(targets) + len(distractors)
             context = ScoringContext(
@@ -198,6 +200,9 @@ class Runner:
                         attempt.view.public.codec,
                         seed=job.cell.capture.seed,
                     )
+                    if groups:
+                        claimed = matched(claimed, truth[target].images, groups)
+                        held = {name: matched(c, truth[target].images, groups) for name, c in held.items()}
                     scores[target] = score_target(
                         target, claimed, truth[target], held, job.metrics, context, seed=job.cell.capture.seed
                     )
@@ -227,6 +232,7 @@ class Runner:
             guarantee=defense.guarantee(epochs, attempt.view.public.schedule),
             n=len(targets),
             gallery=gallery,
+            update_records=max((len(g) for g in _groups(capture.transcript, targets)), default=0),
             target_epoch=targets[0].epoch if targets else None,
         )
         return outcome, panels
@@ -281,7 +287,8 @@ def _rows(cell: CellSpec, outcome: Outcome, split_hash: str) -> list[dict[str, V
 def choose_targets(transcript: Transcript, job: Job) -> list[Release]:
     """The releases to be claimed: a draw from one epoch, where each record appears once.
 
-    Chosen from the transcript and the seed alone, never from the secrets.
+    Chosen from the transcript and the seed alone, never from the secrets. Updates that several records went
+    into are taken whole, one more until there are enough records.
 
     Raises:
         RequestError: the transcript has no such epoch.
@@ -294,9 +301,24 @@ def choose_targets(transcript: Transcript, job: Job) -> list[Release]:
         epoch = epochs[spec.epoch]
     except IndexError as error:
         raise RequestError(f"epoch {spec.epoch}: the transcript has epochs 0 to {epochs[-1]}") from error
-    releases = transcript.releases(epoch)
-    order = torch.randperm(len(releases), generator=generator(job.cell.capture.seed, "targets")).tolist()
-    return sorted(releases[i] for i in order[: spec.targets])
+    bundles: dict[object, list[Release]] = {}
+    for release in transcript.releases(epoch):
+        bundles.setdefault(release.step if transcript.is_update(release) else release, []).append(release)
+    chosen: list[Release] = []
+    for i in torch.randperm(len(bundles), generator=generator(job.cell.capture.seed, "targets")).tolist():
+        if len(chosen) >= spec.targets:
+            break
+        chosen += list(bundles.values())[i]
+    return sorted(chosen)
+
+
+def _groups(transcript: Transcript, targets: Sequence[Release]) -> list[list[int]]:
+    """Positions of the targets that share an update; empty where every target has a row of its own."""
+    groups: dict[int, list[int]] = {}
+    for i, target in enumerate(targets):
+        if transcript.is_update(target):
+            groups.setdefault(target.step, []).append(i)
+    return list(groups.values())
 
 
 def _auxiliary(job: Job) -> Records:

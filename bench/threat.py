@@ -22,6 +22,7 @@ from bench.channels import (
 )
 from bench.errors import NotGrantedError, RequestError
 from bench.registry import suggestion
+from bench.transcript import Parts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -83,7 +84,8 @@ class ThreatModel(BaseModel):
         granted = self.granted(transcript.channels())
         releases = tuple(transcript.releases()) if history else tuple(targets)
         rows = {c: transcript.rows(c, releases) for c in sorted(granted) if transcript.is_row_channel(c)}
-        parts = {c: transcript.parts(c) for c in sorted(granted) if not transcript.is_row_channel(c)}
+        steps = frozenset(release.step for release in releases)
+        parts = {c: transcript.parts(c, steps) for c in sorted(granted) if not transcript.is_row_channel(c)}
         position = {release: i for i, release in enumerate(releases)}
         return View(
             granted=granted,
@@ -113,7 +115,7 @@ class View:
         *,
         granted: frozenset[Channel],
         rows: Mapping[Channel, Tensor],
-        parts: Mapping[Channel, Sequence[Mapping[str, Tensor]]],
+        parts: Mapping[Channel, Sequence[Parts]],
         releases: tuple[Release, ...],
         targets: tuple[int, ...],
         batch_sizes: tuple[int, ...],
@@ -151,8 +153,10 @@ class View:
         rows = self._rows[channel]
         return rows.clone() if every else rows[list(self.targets)]
 
-    def parts(self, channel: Channel) -> list[dict[str, Tensor]]:
+    def parts(self, channel: Channel) -> list[Parts]:
         """The messages of a channel that carries named tensors, such as weights, in order.
+
+        Of updates, those that the releases in view went into: their ``step`` is the releases' own.
 
         Raises:
             NotGrantedError: likewise.
@@ -160,7 +164,10 @@ class View:
         self._note(channel)
         if channel not in self._parts:
             raise NotGrantedError(f"channel {channel!r} is sent record by record; read it with read()")
-        return [{name: tensor.clone() for name, tensor in message.items()} for message in self._parts[channel]]
+        return [
+            Parts(message.step, {name: tensor.clone() for name, tensor in message.tensors.items()})
+            for message in self._parts[channel]
+        ]
 
     def batch_sizes(self) -> list[int]:
         """How many records shared the step of each target release."""

@@ -31,7 +31,10 @@ S = TypeVar("S", bound=str)
 
 @dataclass(frozen=True, order=True)
 class Release:
-    """One record's place on the wire: which step sent it, and in which row of the batch."""
+    """One record's place on the wire: which step sent it, and in which row of the batch.
+
+    Where a step sends an update that many records went into, the row only counts them.
+    """
 
     epoch: int
     step: int
@@ -44,6 +47,7 @@ class Message(BaseModel):
     Attributes:
         file: name within the transcript's directory.
         rows: how many records the batch held; 0 where tensors are not aligned with records.
+        records: how many records went into an update whose tensors are not aligned with them; 0 for other messages.
         tensors: names in the file: a channel, or ``channel/part`` for weights.
         bytes: size of the serialised message.
     """
@@ -57,6 +61,7 @@ class Message(BaseModel):
     sender: str
     receiver: str
     rows: int
+    records: int = 0
     tensors: tuple[str, ...]
     bytes: int
     sha256: str
@@ -64,6 +69,14 @@ class Message(BaseModel):
     def channels(self) -> frozenset[Channel]:
         """What the message carries."""
         return frozenset(Channel(name.partition("/")[0]) for name in self.tensors)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The named tensors that one message carries on one channel, and the step that sent it."""
+
+    step: int
+    tensors: Mapping[str, Tensor]
 
 
 class Header(BaseModel):
@@ -97,6 +110,7 @@ class TranscriptWriter:
         sender: str,
         receiver: str,
         rows: int,
+        records: int = 0,
     ) -> dict[str, Tensor]:
         """Serialise a message, keep it, and return what the other side reads from those bytes."""
         blob = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
@@ -111,6 +125,7 @@ class TranscriptWriter:
                 sender=sender,
                 receiver=receiver,
                 rows=rows,
+                records=records,
                 tensors=tuple(sorted(tensors)),
                 bytes=len(blob),
                 sha256=hashlib.sha256(blob).hexdigest(),
@@ -153,10 +168,11 @@ class Transcript:
 
         batches: dict[int, tuple[int, int]] = {}
         for message in self.header.messages:
-            batch = (message.epoch, message.rows)
-            if message.rows and batches.setdefault(message.step, batch) != batch:
+            batch = (message.epoch, message.rows or message.records)
+            if batch[1] and batches.setdefault(message.step, batch) != batch:
                 raise DataError(f"{path}: the messages of step {message.step} disagree on its epoch or batch size")
         self._batches = batches
+        self._updates = frozenset(m.step for m in self.header.messages if m.records)
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -207,6 +223,10 @@ class Transcript:
         """How many records shared the release's step."""
         return self._batches[release.step][1]
 
+    def is_update(self, release: Release) -> bool:
+        """Whether the release went into an update together with the others of its step."""
+        return release.step in self._updates
+
     def releases(self, epoch: int | None = None) -> list[Release]:
         """Every record's every appearance, in order; of one epoch, or of all."""
         return [
@@ -235,13 +255,17 @@ class Transcript:
             raise DataError(f"{self.path}: channel {channel!r} is missing for {len(releases) - len(found)} releases")
         return torch.stack([found[i] for i in range(len(releases))]) if releases else torch.empty(0)
 
-    def parts(self, channel: Channel) -> list[dict[str, Tensor]]:
-        """The named tensors of each message of a channel such as ``client_weights``."""
+    def parts(self, channel: Channel, steps: frozenset[int] | None = None) -> list[Parts]:
+        """Each message of a channel such as ``client_weights``, in order.
+
+        Args:
+            steps: of messages that belong to an update, only those of these steps; None is all.
+        """
         prefix = f"{channel}/"
         return [
-            {name.removeprefix(prefix): t for name, t in self.read(m).items() if name.startswith(prefix)}
+            Parts(m.step, {n.removeprefix(prefix): t for n, t in self.read(m).items() if n.startswith(prefix)})
             for m in self.messages
-            if channel in m.channels()
+            if channel in m.channels() and (steps is None or m.step in steps or m.step not in self._updates)
         ]
 
     def bytes(self, direction: Direction, *, rows_only: bool = False) -> int:

@@ -16,7 +16,7 @@ from bench.transcript import TranscriptWriter
 from victims.client import ClientRandomness
 from victims.control import new_controlnet
 from victims.diffusion_victim import PUBLIC_SEED, Clock, DiffusionVictim, Measured, TrainedParts, epoch_batches
-from victims.undivided import undivided_loss
+from victims.undivided import draw, undivided_loss
 
 
 class Centralised(DiffusionVictim):
@@ -52,7 +52,7 @@ class Centralised(DiffusionVictim):
         clock = Clock(plan.device)
         with progress.stage("training the victim", len(batches)) as advance, clock.running():
             for index in batches:
-                loss = undivided_loss(client, controlnet, records, index, rng)
+                loss = undivided_loss(client, controlnet, draw(client, records, index, rng))
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()

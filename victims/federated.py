@@ -19,7 +19,7 @@ from bench.interfaces import Defense, ServerAdapter, TrainingPlan, generator
 from bench.plugin import Card
 from bench.progress import Advance, Progress
 from bench.records import Records
-from bench.transcript import TranscriptWriter, named
+from bench.transcript import Direction, Release, TranscriptWriter, named
 from victims.client import ClientHalf, ClientRandomness
 from victims.control import new_controlnet
 from victims.diffusion_victim import (
@@ -31,7 +31,7 @@ from victims.diffusion_victim import (
     TrainedParts,
     epoch_batches,
 )
-from victims.undivided import undivided_loss
+from victims.undivided import draw, undivided_loss
 
 
 class FederatedParams(ModelParams):
@@ -92,7 +92,7 @@ class Federated(DiffusionVictim):
             server_seconds=rounds.server_clock.seconds,
             device=plan.device,
         )
-        return self.seal(out, records, writer, SecretsWriter(), TrainedParts(whole, ServerAdapter()), measured)
+        return self.seal(out, records, writer, rounds.secrets, TrainedParts(whole, ServerAdapter()), measured)
 
     def _clients(self, count: int, seed: int) -> list[_Client]:
         total = self.params.clients
@@ -118,15 +118,16 @@ class _Rounds:
         self.clients = clients
         self.client_clock, self.server_clock = Clock(plan.device), Clock(plan.device)
         self.losses: list[float] = []
+        self.secrets = SecretsWriter()
 
     def run(self, number: int, advance: Advance) -> None:
         """Send the global model out, train everywhere, average what comes back."""
         start = {name: p.detach().clone() for name, p in self.whole.named_parameters()}
         for client in self.clients:
-            received = self._send(named(GLOBAL_MODEL, start.items()), number, "down", f"client-{client.number}")
+            received = self._send(named(GLOBAL_MODEL, start.items()), number, "down", client)
             with self.client_clock.running():
                 update = self._local_update(client, received, number, advance)
-            sent = self._send(named(CLIENT_UPDATE, update.items()), number, "up", f"client-{client.number}")
+            sent = self._send(named(CLIENT_UPDATE, update.items()), number, "up", client)
             with self.server_clock.running(), torch.no_grad():
                 weight = len(client.share) / len(self.records)
                 for name, parameter in self.whole.named_parameters():
@@ -141,9 +142,14 @@ class _Rounds:
             for name, parameter in local.named_parameters():
                 parameter.copy_(received[f"{GLOBAL_MODEL}/{name}"])
         optimizer = torch.optim.AdamW(local.parameters(), lr=self.plan.learning_rate)
+        step, rows = self._step(client, number), 0
         for batch in epoch_batches(len(client.share), self.plan.batch_size, number, self.plan.seed + client.number):
             index = [client.share[i] for i in batch]
-            loss = undivided_loss(self.half, local, self.records, index, client.rng)
+            draws = draw(self.half, self.records, index, client.rng)
+            loss = undivided_loss(self.half, local, draws)
+            first, latents = rows, (draws.batch.image_latents, draws.batch.condition_latents)
+            rows += len(index)
+            self.secrets.add([Release(number, step, row) for row in range(first, rows)], index, *latents)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -157,8 +163,21 @@ class _Rounds:
             for name, parameter in local.named_parameters()
         }
 
-    def _send(self, tensors: Mapping[str, Tensor], number: int, direction: Any, client: str) -> dict[str, Tensor]:
-        ends = ("server", client) if direction == "down" else (client, "server")
+    def _step(self, client: _Client, number: int) -> int:
+        """A number of its own for every client's part in every round."""
+        return number * len(self.clients) + client.number
+
+    def _send(
+        self, tensors: Mapping[str, Tensor], number: int, direction: Direction, client: _Client
+    ) -> dict[str, Tensor]:
+        ends = ("server", f"client-{client.number}")
         return self.writer.send(
-            tensors, step=number, epoch=number, direction=direction, sender=ends[0], receiver=ends[1], rows=0
+            tensors,
+            step=self._step(client, number),
+            epoch=number,
+            direction=direction,
+            sender=ends[direction == "up"],
+            receiver=ends[direction == "down"],
+            rows=0,
+            records=len(client.share),
         )

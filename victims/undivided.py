@@ -3,29 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bench.records import Records
-from victims.client import ClientHalf, ClientRandomness
+from victims.client import Batch, ClientHalf, ClientRandomness
 from victims.control import predict_undivided
 
 
-def undivided_loss(
-    client: ClientHalf, controlnet: Any, records: Records, index: Sequence[int], rng: ClientRandomness
-) -> torch.Tensor:
-    """The denoising loss of one batch, draws in the same order as the split client makes them.
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """Everything that one step's loss is computed on, besides the weights.
 
-    Args:
-        client: supplies frozen parts, defence and encoding; its stem is not used.
-        controlnet: the whole trainable network.
+    Attributes:
+        batch: the records as latents and states.
+        timesteps: t, ``(B,)``.
+        noise: eps, ``(B, 4, h, w)``.
     """
-    model, schedule = client.model, client.model.schedule
+
+    batch: Batch
+    timesteps: Tensor
+    noise: Tensor
+
+
+def draw(client: ClientHalf, records: Records, index: Sequence[int], rng: ClientRandomness) -> Draws:
+    """One batch with its randomness, drawn in the same order as the split client draws it."""
+    model = client.model
     batch = client.encode(records, index, rng)
-    t = client.defense.sample_timesteps(batch.record_ids, schedule, rng.timesteps).to(model.device)
+    t = client.defense.sample_timesteps(batch.record_ids, model.schedule, rng.timesteps).to(model.device)
     shape = tuple(batch.image_latents.shape)
     noise = client.defense.sample_noise(batch.record_ids, shape, rng.noise).to(model.device)
-    noisy = schedule.add_noise(batch.image_latents, noise, t)
-    output = predict_undivided(model, controlnet, noisy, t, batch.text, batch.condition)
-    return torch.nn.functional.mse_loss(output, schedule.target(batch.image_latents, noise, t))
+    return Draws(batch, t, noise)
+
+
+def undivided_loss(client: ClientHalf, controlnet: Any, draws: Draws) -> Tensor:
+    """The denoising loss of one batch.
+
+    Args:
+        client: supplies the frozen parts; its stem is not used.
+        controlnet: the whole trainable network.
+    """
+    model, batch = client.model, draws.batch
+    noisy = model.schedule.add_noise(batch.image_latents, draws.noise, draws.timesteps)
+    output = predict_undivided(model, controlnet, noisy, draws.timesteps, batch.text, batch.condition)
+    target = model.schedule.target(batch.image_latents, draws.noise, draws.timesteps)
+    return torch.nn.functional.mse_loss(output, target)

@@ -252,7 +252,7 @@ def test_a_defended_victim_trains_and_repeats_itself(captured, make_job: MakeJob
 def test_a_defended_client_that_trains_still_learns(make_job: MakeJob, tmp_path: Path, name: str) -> None:
     """``protect`` must let the gradient through to the client's weights."""
     job = make_job(protocol="gradient", defense=spelled(name))
-    (last,) = train(job, tmp_path / "c", epochs=2).transcript.parts(CLIENT_WEIGHTS)
+    last = train(job, tmp_path / "c", epochs=2).transcript.parts(CLIENT_WEIGHTS)[0].tensors
     initial = initial_stem(job)
     moved = max(float((last[part] - weights).abs().max()) for part, weights in initial.items() if part in last)
     # Weight decay alone, with no gradient, moves a weight by about 1e-5 of itself a step; AdamW by the rate, 1e-3.

@@ -19,7 +19,7 @@ from victims.client import ClientRandomness
 from victims.control import new_controlnet, predict
 from victims.diffusion_victim import PUBLIC_SEED, ModelParams, epoch_batches
 from victims.split_controlnet import PROTOCOLS, SplitControlNet
-from victims.undivided import undivided_loss
+from victims.undivided import draw, undivided_loss
 
 
 def victim(model: Path) -> SplitControlNet:
@@ -43,9 +43,12 @@ def reference_weights(
     for epoch in range(plan.epochs):
         for index in epoch_batches(len(records), plan.batch_size, epoch, plan.seed):
             if hint:
-                loss = undivided_loss(client, controlnet, records, index, rng)
+                loss = undivided_loss(client, controlnet, draw(client, records, index, rng))
             else:
+                seen: list[torch.Tensor] = []
+                hook = model.unet.conv_in.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0]))
                 released = client.release(client.encode(records, index, rng), rng)
+                hook.remove()
                 server_net = client.stem.server_part(controlnet)
                 # The undivided network, its hint block silenced, on the very same input.
                 whole = controlnet
@@ -57,7 +60,7 @@ def reference_weights(
                 output = predict(
                     model.unet,
                     whole,
-                    _noisy(model, released),
+                    seen[0],  # x_t, bit for bit
                     released["control_features"].float(),
                     released["timestep"],
                     text,
@@ -70,13 +73,6 @@ def reference_weights(
             optimizer.step()
             losses.append(float(loss.detach()))
     return controlnet.state_dict(), losses
-
-
-def _noisy(model, released):
-    """x_t, for the uncut UNet, worked back from its stem's output."""
-    from attacks.linear import invert_convolution
-
-    return invert_convolution(model.unet.conv_in, released["unet_features"])
 
 
 def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor], tolerance: float) -> None:

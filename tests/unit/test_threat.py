@@ -151,9 +151,9 @@ def test_what_an_attack_scribbles_on_is_its_own_copy(transcript: Transcript, pub
     made = view(transcript, public)
     made.read(TIMESTEP).zero_()
     made.read(TIMESTEP, every=True).zero_()
-    made.parts(CLIENT_WEIGHTS)[0]["bias"].zero_()
+    made.parts(CLIENT_WEIGHTS)[0].tensors["bias"].zero_()
     assert made.read(TIMESTEP).tolist() == [31, 20]
-    assert made.parts(CLIENT_WEIGHTS)[0]["bias"].tolist() == [1.0, 1.0]
+    assert made.parts(CLIENT_WEIGHTS)[0].tensors["bias"].tolist() == [1.0, 1.0]
 
 
 def test_an_attacker_without_weights_has_neither_client_nor_stem(public: Public) -> None:

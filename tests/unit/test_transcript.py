@@ -118,7 +118,7 @@ def test_rows_missing_from_a_channel_are_an_error_and_not_a_shorter_answer(trans
 
 
 def test_parts_come_by_message_and_name(transcript: Transcript) -> None:
-    first, second = transcript.parts(CLIENT_WEIGHTS)
+    first, second = (parts.tensors for parts in transcript.parts(CLIENT_WEIGHTS))
     assert first.keys() == second.keys() == {"a.weight", "bias"}
     assert first["a.weight"].tolist() == [0.0, 0.0]
     assert second["a.weight"].tolist() == [1.0, 1.0]

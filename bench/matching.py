@@ -1,0 +1,31 @@
+"""Who is who within an update: records that went into one message together have no order to be claimed in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from scipy.optimize import linear_sum_assignment
+
+from bench.images import ImageBatch
+from bench.interfaces import Estimate
+
+
+def matched(claim: Estimate, truth: ImageBatch, groups: Sequence[Sequence[int]]) -> Estimate:
+    """The claim with the records of each group in the order that fits the truth best (least squared error).
+
+    The controls of a claim are to be put in order likewise, since the choice among orders is knowledge. A
+    single-record group stays as it is.
+
+    Args:
+        groups: positions of the records that share an update; every position once.
+    """
+    order = list(range(len(truth)))
+    for group in groups:
+        rows = list(group)
+        cost = torch.cdist(truth.pixels[rows].flatten(1), claim.images.pixels[rows].flatten(1)).square()
+        for i, j in zip(*linear_sum_assignment(cost.cpu().numpy()), strict=True):
+            order[rows[i]] = rows[j]
+    if order == list(range(len(truth))):
+        return claim
+    return Estimate(claim.images.take(order), None if claim.latents is None else claim.latents[order])
