@@ -23,6 +23,7 @@ from bench.data.conditions import AUTO, DEFAULT
 from bench.images import ImageBatch
 from bench.plugin import Plugin
 from bench.progress import Progress
+from bench.public_trainer import PublicTrainer
 from bench.records import Records
 from bench.schedule import NoiseSchedule
 
@@ -273,6 +274,7 @@ class Public:
         protocol: what kind of exchange this is.
         auxiliary: records of the attacker's own.
         device: where to compute.
+        trainer: the client's local training, where updates cross the wire.
     """
 
     client: PublicClient | None
@@ -283,10 +285,11 @@ class Public:
     protocol: str
     auxiliary: Records
     device: str
+    trainer: PublicTrainer | None = None
 
     def without_weights(self) -> Public:
         """The same for an attacker who does not know the client's public weights."""
-        return replace(self, client=None, stem=None)
+        return replace(self, client=None, stem=None, trainer=None)
 
 
 class Victim(Plugin, ABC):
