@@ -32,9 +32,12 @@ class RayEngine:
         except ImportError as error:
             raise RequestError("the ray engine needs Ray: pip install 'splitleak[ray]'") from error
         jobs = min(self._jobs, len(tasks))
-        options: dict[str, Any] = {"include_dashboard": False} if self._address is None else {}
+        options: dict[str, Any] = {}
         if self._address is None:
-            options["num_cpus"] = max(1, jobs * self._setup.threads)
+            # Ray starts workers at niceness 15, where another process of the user's starves them.
+            quick = {"worker_niceness": 0}
+            cores = max(1, jobs * self._setup.threads)
+            options = {"include_dashboard": False, "num_cpus": cores, "_system_config": quick}
         try:
             self._connect(ray, options)
             gpus = 0.0
