@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs everything into a virtual environment (default: .venv) and runs all checks.
+# Installs everything into a virtual environment (default: .venv) and runs all checks: style, types, tests, and the
+# smoke suite against the committed baseline of privacy metrics.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:-.venv}
@@ -8,4 +9,9 @@ venv=${1:-.venv}
 "$venv/bin/ruff" check .
 "$venv/bin/ruff" format --check .
 "$venv/bin/mypy"
-HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 "$venv/bin/python" -m pytest -n "${JOBS:-2}"
+export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
+"$venv/bin/python" -m pytest -n "${JOBS:-2}"
+results=$(mktemp -d)
+trap 'rm -rf "$results"' EXIT
+"$venv/bin/bench" run smoke --jobs "${JOBS:-2}" --threads 1 --results "$results" || [ $? -eq 3 ] # failed cells: the check names them
+"$venv/bin/bench" check --results "$results" --baseline results/baseline.csv
