@@ -12,7 +12,10 @@ from bench.check_utility import models, utility_findings
 from bench.check_verdict import Finding, Tolerances, Verdict
 from bench.comparable import SETTING, UNDEFENDED, AttackBudget, Setting
 from bench.paired import SeedScores, stands_out
-from bench.stats import holm, normalised, p_above_zero
+from bench.stats import holm, normalised, p_shift_above_zero
+
+ROUNDING = 1e-5
+"""Normalised scores nearer than this are the same: a baseline keeps seven digits of them."""
 
 _Name = tuple[Setting, str, AttackBudget]
 
@@ -49,13 +52,18 @@ class _Change:
     def mean(self) -> float:
         return self.stronger.mean()
 
+    @property
+    def is_rounding(self) -> bool:
+        """Whether every record has the score it had, to the digits that a baseline keeps."""
+        return all(abs(value) <= ROUNDING for value in self.stronger.values())
+
     def p_value(self, sign: float) -> float:
-        """That ``sign`` times the change is not above zero, on these seeds: t over records, the seeds fixed.
+        """That ``sign`` times the change is not above zero, on these seeds: over records, the seeds fixed.
 
         A single mean has no statistics: 0, so that the tolerance decides alone.
         """
         values = [sign * value for value in self.stronger.values()]
-        return 0.0 if len(values) == 1 else p_above_zero(values)
+        return 0.0 if len(values) == 1 else p_shift_above_zero(values)
 
     def stands_out(self, sign: float, alpha: float) -> bool:
         """Whether it exceeds what another training run changes."""
@@ -73,15 +81,15 @@ def check(
     """Compare two sets of points.
 
     An attack that got stronger on a defence counts if the change exceeds the tolerance, its p-value over
-    records (Holm over all attacks compared here) is below alpha, and, from three seeds on, it exceeds what
-    another training run changes. Likewise one that got weaker where it must work. Utility has no scores by
+    records (Holm over all attacks whose scores changed at all) is below alpha, and, from three seeds on, it
+    exceeds what another training run changes. Likewise one that got weaker where it must work. Utility has no scores by
     record: there the tolerance and the seeds decide.
     """
     limits = tolerances or Tolerances()
     units = _units(baseline, current)
     findings = [finding for unit in units for finding in _states(unit, units, allow_new)]
     changes = [change for unit in units if (change := _change(unit)) is not None]
-    findings += _strengths(changes, limits)
+    findings += _strengths([change for change in changes if not change.is_rounding], limits)
     trained = models(baseline, current)
     findings += [finding for model in trained for finding in utility_findings(model, limits)]
     subjects = [unit.subject for unit in units] + [model.subject for model in trained]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.stats import mean_interval, normalised, paired_difference
+from bench.stats import mean_interval, normalised, p_above_zero, p_shift_above_zero, paired_difference
 
 
 def test_the_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
@@ -94,3 +94,19 @@ def test_normalised_puts_floor_at_zero_and_ceiling_at_one() -> None:
     assert normalised(0.1, 0.2, 0.8) < 0.0
     assert math.isnan(normalised(0.5, 0.3, 0.3))
     assert math.isnan(normalised(math.nan, 0.0, 1.0))
+
+
+def test_a_shift_of_every_record_is_seen_through_heavy_tails():
+    """All of 16 fall, a few by far: the t-test alone is unsure."""
+    drops = [0.002, 0.02, 0.021, 0.03, 0.031, 0.04, 0.05, 0.051, 0.052, 0.09, 0.17, 0.33, 0.36, 0.8, 0.84, 1.07]
+    assert p_above_zero(drops) > 0.005
+    assert p_shift_above_zero(drops) == pytest.approx(2 / 2**16)
+    assert p_shift_above_zero([-value for value in drops]) == 1.0
+    assert p_shift_above_zero([0.0] * 16) == 1.0
+
+
+def test_the_shift_test_keeps_its_level():
+    rng = np.random.default_rng(0)
+    for draw in (rng.standard_normal, rng.standard_cauchy):
+        hits = sum(p_shift_above_zero(draw(16)) < 0.05 for _ in range(400))
+        assert hits <= 400 * 0.05 + 3 * math.sqrt(400 * 0.05 * 0.95)
