@@ -117,9 +117,9 @@ def missed(certificate: Certificate, scores: Sequence[MetricScore]) -> list[str]
 def flags(scores: Sequence[MetricScore], diagnostics: Mapping[str, float], losses: Sequence[float]) -> list[str]:
     """Reasons to doubt a row (DESIGN 5.5), found by machine.
 
-    ``floor-overlap``: on the target's headline measure the interval reaches the floor. ``below-nearest``: it does not beat a look-up in
-    public data. ``controls-close``: floor and ceiling are so near each other that the normalised score says
-    little. ``attack-loss-rose``, ``victim-loss-rose``, ``victim-loss-not-finite``: training did not help.
+    ``floor-overlap``: on the target's headline measure the interval reaches the floor. ``below-nearest``: it does
+    not beat a look-up in public data. ``controls-close``: floor and ceiling are so near each other that the
+    normalised score says little. ``attack-loss-rose``, ``victim-loss-rose``, ``victim-loss-not-finite``: training did not help.
     """
     found = []
     for score in scores:

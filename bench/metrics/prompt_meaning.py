@@ -67,8 +67,8 @@ class PromptTop1(TextMetric):
         source="rank-1 identification rate, ISO/IEC 19795-1, on CLIP text similarity, arXiv:2103.00020",
         needs="a prompt backbone with a text tower",
         cost="one pass of the text tower over claims and gallery",
-        notes="The gallery: prompts of the scored and of the evaluation records, each text once. Ties count against the "
-        "attacker.",
+        notes="The gallery: prompts of the scored and of the evaluation records, each text once. Ties count against "
+        "the attacker.",
     )
 
     def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor | None:

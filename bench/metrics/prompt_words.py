@@ -20,7 +20,8 @@ class RougeL(TextMetric):
     card = Card(
         summary="F-measure of the longest common subsequence of words between claim and prompt.",
         source="Lin, Text Summarization Branches Out, ACL 2004, section 3",
-        notes="Prompts of one data set share turns of phrase, so its floor is far above 0; read it between its controls.",
+        notes="Prompts of one data set share turns of phrase, so its floor is far above 0: read it between its "
+        "controls.",
     )
 
     def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor:
