@@ -119,7 +119,8 @@ def flags(scores: Sequence[MetricScore], diagnostics: Mapping[str, float], losse
 
     ``floor-overlap``: on the target's headline measure the interval reaches the floor. ``below-nearest``: it does
     not beat a look-up in public data. ``controls-close``: floor and ceiling are so near each other that the
-    normalised score says little. ``attack-loss-rose``, ``victim-loss-rose``, ``victim-loss-not-finite``: training did not help.
+    normalised score says little. ``attack-loss-rose``, ``victim-loss-rose``,
+    ``victim-loss-not-finite``: training did not help.
     """
     found = []
     for score in scores:
