@@ -40,7 +40,8 @@ def lcs_lengths(first: Sequence[Sequence[str]], second: Sequence[Sequence[str]])
         for j, other in enumerate(b):
             row[j + 1] = np.where(word == other, above[j] + 1, np.maximum(above[j + 1], row[j]))
         above = row
-    return above[-1]
+    last: NDArray[np.int32] = above[-1]
+    return last
 
 
 def _table(rows: Sequence[Sequence[str]], numbers: dict[str, int], padding: int) -> NDArray[np.int32]:
