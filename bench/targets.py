@@ -8,5 +8,9 @@ from types import MappingProxyType
 PROMPT = "prompt"
 TARGETS = ("image", "condition", PROMPT)
 
-HEADLINE: Mapping[str, str] = MappingProxyType({"image": "ssim", "condition": "ssim", PROMPT: "token_accuracy"})
-"""By target, the measure that flags are raised on and that ranks where no other is asked for."""
+HEADLINE: Mapping[str, str] = MappingProxyType({"image": "ssim", "condition": "ssim", PROMPT: "rouge_l"})
+"""By target, the measure that flags are raised on and that ranks where no other is asked for.
+
+Of prompts not ``token_accuracy``: a paraphrase of every word moved by one place scores nothing there, so it would
+call a prompt safe that the picture gives away.
+"""

@@ -13,6 +13,7 @@ from attacks.prompt_from_image import PromptFromImage
 from attacks.prompt_nearest import PromptNearest
 from attacks.prompt_optimise import PromptOptimise
 from bench.channels import NOISE_TARGET, PROMPT_EMBEDDING, TIMESTEP, UNET_FEATURES
+from bench.data.portraits import Portraits
 from bench.errors import NotApplicableError
 from bench.interfaces import Budget, Public
 from bench.progress import Silent
@@ -80,7 +81,7 @@ def test_the_pocket_model_gives_real_prompts_away(make_job):
     """Real weights, real prompts; words that no auxiliary prompt has are found all the same."""
     pocket = StableDiffusion.load("pocket")
     records = make_job().splits.auxiliary
-    truth = (*records.prompts[:2], "zebra in front of a quiet harbour")
+    truth = (*records.prompts[:2], "zebra by a quiet harbour")
     states = pocket.embed(list(truth))
     text = pocket.text()
     likely = LikelyTokens(text, records.prompts[2:])
@@ -166,31 +167,29 @@ def test_no_encoder_no_channel_no_attack(model, attack):
         run(attack(), view(model, {PROMPT_EMBEDDING: torch.ones(2, 5, 16)}))
 
 
-def test_the_picture_tells_of_a_retained_prompt(make_job):
-    """Exact pictures through the pocket model's wire: more than a random prompt says, and no prompt channel read."""
+def test_the_picture_tells_of_a_retained_prompt():
+    """Exact pictures through the pocket model's wire: captions fit their own prompt, and no prompt channel is read."""
     pocket = StableDiffusion.load("pocket")
-    splits = make_job().splits
-    records = splits.victim.select(range(4))
-    t = torch.tensor([500, 700, 900, 990])
-    noise = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    known = Portraits().load(72, image_size=64, condition="canny", progress=Silent())
+    records, auxiliary = known.select(range(8)), known.select(range(8, 72))
+    rng = torch.Generator().manual_seed(1)
+    t = torch.randint(0, 1000, (8,), generator=rng)
     clean = pocket.encode(records.image_batch())
-    noise = (
-        noise if clean.shape == noise.shape else torch.randn(clean.shape, generator=torch.Generator().manual_seed(1))
-    )
-    noisy_latents = pocket.schedule.add_noise(clean, noise, t)
+    noise = torch.randn(clean.shape, generator=rng)
     rows = {
-        UNET_FEATURES: pocket.unet.conv_in(noisy_latents).detach(),
+        UNET_FEATURES: pocket.unet.conv_in(pocket.schedule.add_noise(clean, noise, t)).detach(),
         TIMESTEP: t,
         NOISE_TARGET: noise,
-        PROMPT_EMBEDDING: torch.zeros(4, 32, 128),
+        PROMPT_EMBEDDING: torch.zeros(8, 32, 128),
     }
-    seen = view(pocket, rows, splits.auxiliary)
+    seen = view(pocket, rows, auxiliary)
     seen.public = dataclasses.replace(seen.public, schedule=pocket.schedule)
     claim = run(PromptFromImage(), seen)
     assert set(claim.estimates) == {"prompt"}
     assert PROMPT_EMBEDDING not in seen.channels_read
-    told = rouge_l(claim.estimates["prompt"].texts, records.prompts).mean()
-    shifted = rouge_l(claim.estimates["prompt"].texts, (*records.prompts[1:], records.prompts[0])).mean()
-    assert told > shifted, "captions fit their own picture's prompt better than another's"
+    texts = claim.estimates["prompt"].texts
+    own = rouge_l(texts, records.prompts).mean()
+    others = rouge_l(texts, (*records.prompts[1:], records.prompts[0])).mean()
+    assert own > others + 0.1
     with pytest.raises(NotApplicableError, match="auxiliary"):
-        run(PromptFromImage(), view(pocket, rows, splits.auxiliary.select([])))
+        run(PromptFromImage(), view(pocket, rows, auxiliary.select([])))

@@ -21,8 +21,8 @@ from tests.made_rows import MadeLedger
 def prompt_row(made: MadeLedger, defense: str, attack: str, seed: int, level: float) -> None:
     """A row of texts: two measures, of which ``exact_match`` comes first by the alphabet."""
     fields = {f"exact_match{end}": x for end, x in (("", level), ("_floor", 0.0), ("_ceiling", 1.0))}
-    fields |= {f"token_accuracy{end}": x for end, x in (("", level), ("_floor", 0.1), ("_ceiling", 1.0))}
-    fields |= {"exact_match_normalized": level, "token_accuracy_normalized": (level - 0.1) / 0.9}
+    fields |= {f"rouge_l{end}": x for end, x in (("", level), ("_floor", 0.1), ("_ceiling", 1.0))}
+    fields |= {"exact_match_normalized": level, "rouge_l_normalized": (level - 0.1) / 0.9}
     row = made.add(defense, attack, seed, level, target="prompt", **fields)
     for name in [name for name in row if name.startswith("ssim")]:
         row.pop(name)
