@@ -76,7 +76,7 @@ def test_a_claim_of_the_wrong_kind_is_refused(estimates, words):
 def test_a_cell_of_texts_goes_all_the_way(make_job, tmp_path, capsys):
     from bench.table import print_result
 
-    job = make_job(attack="prompt-decode", protocol="gradient")
+    job = make_job(attack="prompt-decode", protocol="gradient", attack_batch_size=64)
     result = Runner(tmp_path, Silent()).run(job)
     rows = {str(row["target"]): row for row in result.rows}
     assert tuple(rows) == TARGETS
