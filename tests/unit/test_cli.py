@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bench.cli import main
+from bench.targets import TARGETS
 
 SMALL = [
     *("--records", "8", "--auxiliary", "12", "--calibration", "8", "--evaluation", "8", "--epochs", "1"),
@@ -145,7 +146,7 @@ def test_a_grid_runs_every_combination_and_prints_the_tables(tiny_model, tmp_pat
     assert output.count("condition, 4 records") == 4
     assert "timestep+activation+prompt" in output
     assert output.count("reused") == 2
-    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 9
+    assert len((tmp_path / "rows.csv").read_text().splitlines()) == 1 + 4 * len(TARGETS)
 
 
 def test_the_same_cell_twice_in_a_grid_is_run_once_and_shown_again_later(tiny_model, tmp_path):

@@ -1,0 +1,16 @@
+"""What can be claimed of a record, and the measure that stands for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+PROMPT = "prompt"
+TARGETS = ("image", "condition", PROMPT)
+
+HEADLINE: Mapping[str, str] = MappingProxyType({"image": "ssim", "condition": "ssim", PROMPT: "rouge_l"})
+"""By target, the measure that flags are raised on and that ranks where no other is asked for.
+
+Of prompts not ``token_accuracy``: a paraphrase of every word moved by one place scores nothing there, so it would
+call a prompt safe that the picture gives away.
+"""
