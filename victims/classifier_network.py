@@ -17,7 +17,7 @@ Network = Literal["lenet", "linear", "mlp"]
 Activation = Literal["sigmoid", "relu", "tanh"]
 
 HEAD = "head.weight"
-WIDTH, KERNEL, STRIDES = 12, 5, (2, 2, 1, 1)
+WIDTH, KERNEL, STRIDES = 12, 5, (2, 1, 1, 1)
 _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
     "relu": torch.relu,
@@ -30,10 +30,10 @@ class Classifier:
     """A network from pictures to classes.
 
     Attributes:
-        network: ``lenet``: four convolutions 5x5 of 12 channels, strides 2, 2, 1, 1, then a linear head
-            (arXiv:1906.08935, section 4; the strides are this project's, so that the head stays small).
+        network: ``lenet``: four convolutions 5x5 of 12 channels, then a linear head (arXiv:1906.08935, section 4, which
+            takes all strides out; here the first stays 2, so that as many numbers enter the head as a picture has).
             ``mlp``: one hidden layer on the pixels, then the head. ``linear``: the head on the pixels.
-        size: height and width of the pictures, a multiple of 4.
+        size: height and width of the pictures, even.
         hidden: width of the ``mlp``'s hidden layer.
     """
 
@@ -46,7 +46,7 @@ class Classifier:
     @property
     def features(self) -> int:
         """How many numbers enter the head."""
-        by_network = {"lenet": WIDTH * (self.size // 4) ** 2, "mlp": self.hidden, "linear": 3 * self.size**2}
+        by_network = {"lenet": WIDTH * (self.size // 2) ** 2, "mlp": self.hidden, "linear": 3 * self.size**2}
         return by_network[self.network]
 
     def initial_weights(self, seed: int) -> dict[str, Tensor]:

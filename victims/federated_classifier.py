@@ -57,7 +57,7 @@ class FederatedClassifierParams(Params):
     records_per_update: int = Field(default=1, ge=1)
     batch_size: int | None = Field(default=None, ge=1)
     clients: int = Field(default=8, ge=1)
-    size: int = Field(default=32, ge=8, multiple_of=4)
+    size: int = Field(default=16, ge=8, multiple_of=2)
     network: Network = "lenet"
     activation: Activation | None = None
     label: str = "hair_colour"
