@@ -62,7 +62,7 @@ class FederatedClassifierParams(Params):
     activation: Activation | None = None
     label: str = "hair_colour"
     classes: int = Field(default=10, ge=2)
-    hidden: int = Field(default=256, ge=1)
+    hidden: int = Field(default=64, ge=1)
     learning_rate: float = Field(default=0.1, gt=0)
 
 
