@@ -28,7 +28,7 @@ class DLGParams(Params):
     unroll: simulate local steps one after the other.
     """
 
-    restarts: int = Field(default=2, ge=1)
+    restarts: int = Field(default=1, ge=1)
     memory: int = Field(default=50, ge=1)
     start: Literal["normal", "uniform"] = "uniform"
     unroll: bool = True

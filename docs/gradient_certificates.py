@@ -3,7 +3,7 @@
 Records that share an update are matched to the truth before they are scored, as in a row. A record counts as
 reconstructed at a squared error below 1e-4 (40 dB). Labels are held against the truth here, which attacks cannot.
 
-Usage: ``python docs/gradient_certificates.py [--attacks dlg,inverting-gradients] [--records 1,2,4,8] [--targets 8]``
+Usage: ``python docs/gradient_certificates.py [--attacks dlg inverting-gradients:tv=0] [--records 1,2,4] [--targets 8]``
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from bench.matching import matched
 from bench.progress import Silent
 from bench.records import Records
 from bench.registry import Registry
+from bench.spec import parse_plugin
 from bench.threat import ThreatModel, View
 from bench.transcript import Release
 from defenses.none import NoDefense
@@ -35,11 +36,10 @@ HEAD = "| attack | records an update | records | MSE, median | below 1e-4 | labe
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--attacks", default="dlg,inverting-gradients")
+    parser.add_argument("--attacks", nargs="+", default=["dlg", "inverting-gradients"], metavar="NAME[:KEY=VALUE,...]")
     parser.add_argument("--records", default="1,2,4,8")
     parser.add_argument("--targets", type=int, default=8, help="records attacked, a multiple of the records an update")
     parser.add_argument("--iterations", type=int, help="instead of the attack's own")
-    parser.add_argument("--restarts", type=int, default=1)
     asked = parser.parse_args()
     torch.set_num_threads(1)
     private = Portraits(Portraits.parse({"photos_per_identity": 1})).load(
@@ -49,8 +49,9 @@ def main() -> None:
     for count in map(int, asked.records.split(",")):
         with tempfile.TemporaryDirectory() as folder:
             view, truth, groups = seen(private, count, Path(folder))
-            for name in asked.attacks.split(","):
-                attack = Registry("attacks", Attack).load(name).build({"restarts": asked.restarts})  # type: ignore[type-abstract]
+            for label in asked.attacks:
+                name, params = parse_plugin(label)
+                attack = Registry("attacks", Attack).load(name).build(params)  # type: ignore[type-abstract]
                 iterations = asked.iterations or attack.default_budget.iterations
                 start = time.perf_counter()
                 claim = attack.run(
@@ -61,7 +62,7 @@ def main() -> None:
                 error = (fitted.images.pixels - truth["image"].images.pixels).square().mean((1, 2, 3))
                 read = label_accuracy(view, private, truth["index"])
                 print(
-                    f"| {name} | {count} | {len(error)} | {float(error.median()):.1e} | "
+                    f"| {label} | {count} | {len(error)} | {float(error.median()):.1e} | "
                     f"{int((error < 1e-4).sum())} of {len(error)} | {read:.2f} | "
                     f"{iterations} | {took:.0f} |",
                     flush=True,

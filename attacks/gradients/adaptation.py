@@ -41,7 +41,7 @@ class Adaptation:
 
     def simulated(self, gradient: Mapping[str, Tensor], observed: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A simulated gradient as the defence would have left it, differentiable."""
-        shown = dict(gradient)
+        shown = {name: gradient[name] for name in observed}
         if self.clip is not None:
             norm = torch.stack([tensor.square().sum() for tensor in shown.values()]).sum().sqrt()
             scale = (self.clip / (norm + 1e-12)).clamp(max=1.0)

@@ -63,6 +63,7 @@ def _predicted(
     inputs = {}
     for name, unknown in trainer.unknowns().items():
         low, high = (0.0 if unknown.low is None else unknown.low), (1.0 if unknown.high is None else unknown.high)
-        inputs[name] = low + (high - low) * torch.rand((PROBES, *unknown.shape), generator=rng)
+        drawn = low + (high - low) * torch.rand((PROBES, *unknown.shape), generator=rng)
+        inputs[name] = drawn.round().long() if unknown.integer else drawn
     inputs[label] = torch.full((PROBES, classes), 1 / classes)
     return trainer.gradient(update.weights, inputs)[head].detach() + 1 / classes

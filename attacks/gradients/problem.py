@@ -81,7 +81,9 @@ class Problem:
         self._sizes = [math.prod(shape) for shape in self._shapes.values()]
         if not self._free:
             raise NotApplicableError("everything that the update was computed on is known; nothing is left to invert")
-        self._fixed = {n: tensor.to(**self._place).unsqueeze(1) for n, tensor in known.items()}
+        self._fixed = {
+            n: (t.to(**self._place) if t.is_floating_point() else t.to(device)).unsqueeze(1) for n, t in known.items()
+        }
         self._fixed = {n: t.expand(-1, restarts, *t.shape[2:]) for n, t in self._fixed.items()}
         for name, unknown in unknowns.items():
             if unknown.integer and name not in known:

@@ -64,6 +64,6 @@ def updates_in(view: View, trainer: PublicTrainer) -> list[Update]:
         if step not in weights or step not in sent:
             raise NotApplicableError(f"step {step} has no update with the weights that it started from")
         gradient = {name: tensor.float() / -trainer.local.learning_rate for name, tensor in sent[step].items()}
-        start = {name: weights[step][name].float() for name in gradient}
+        start = {name: tensor.float() for name, tensor in weights[step].items()}
         found.append(Update(tuple(rows), sizes[rows[0]], start, gradient))
     return found
