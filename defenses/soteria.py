@@ -24,7 +24,7 @@ class Soteria(Defense):
     """Of the head's weight gradient, the columns of the features with the largest ||dr_i/dx|| / |r_i| become zero.
 
     The perturbation of the representation r that moves the reconstruction most while it changes r least keeps those
-    features out (Sun et al., section 4). Only the head's update is changed, as in the paper's prototype; over several
+    features out (Sun et al.). Only the head's update is changed, as in the paper's prototype; over several
     records the ratio is averaged.
     """
 

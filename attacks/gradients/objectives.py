@@ -20,7 +20,7 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class SquaredL2:
-    """Sum of squared differences (DLG, arXiv:1906.08935, equation 4), over the observed gradient's squared norm.
+    """Sum of squared differences (DLG, arXiv:1906.08935, algorithm 1), over the observed gradient's squared norm.
 
     The norm only sets the scale, so that thresholds and line searches mean the same on every network.
     """
@@ -32,7 +32,7 @@ class SquaredL2:
 
 @dataclass(frozen=True)
 class L1:
-    """Sum of absolute differences, over the observed gradient's l1 norm (TAG, arXiv:2103.08251, mixes both)."""
+    """Sum of absolute differences, over the observed gradient's l1 norm (TAG, arXiv:2103.06819, mixes both)."""
 
     def __call__(self, simulated: Mapping[str, Tensor], observed: Mapping[str, Tensor]) -> Tensor:
         difference = torch.stack([(simulated[n] - o).abs().sum() for n, o in observed.items()]).sum()
