@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -61,7 +63,7 @@ class Analytic(Attack):
                     raise NotApplicableError(
                         "several local steps are summed in one update; rows of one step are needed"
                     )
-                rows, sizes = ratios(update.gradient, width=unknown_size(unknown.shape), classes=classes)
+                rows, sizes = ratios(update.gradient, width=math.prod(unknown.shape), classes=classes)
                 pictures, isolated = separate(rows, sizes, update.records, low=unknown.low, high=unknown.high)
                 told += isolated
                 found.append(pictures.unflatten(1, unknown.shape))
@@ -73,23 +75,19 @@ class Analytic(Attack):
         return claim_of(trainer, updates, inputs, {"records_isolated": told / sum(u.records for u in updates)})
 
 
-def unknown_size(shape: tuple[int, ...]) -> int:
-    """How many numbers an input of this shape has."""
-    return int(torch.Size(shape).numel())
-
-
 def _flat_input(trainer: PublicTrainer, update: Update) -> str:
-    """The map that a linear layer of the update takes flat."""
-    maps = [(n, unknown_size(u.shape)) for n, u in trainer.unknowns().items() if len(u.shape) == 3]
-    for name, size in maps:
-        if any(t.ndim == 2 and t.shape[1] == size for t in update.gradient.values()) and _alone(update, size):
+    """The map that a linear layer of the update takes flat, with nothing before it.
+
+    Raises:
+        NotApplicableError: there is none.
+    """
+    # A trained convolution comes first wherever there is one, and a linear layer behind it takes no record.
+    behind = any(t.ndim == 4 for t in update.gradient.values())
+    widths = {t.shape[1] for t in update.gradient.values() if t.ndim == 2 and not behind}
+    for name, unknown in trainer.unknowns().items():
+        if len(unknown.shape) == 3 and math.prod(unknown.shape) in widths:
             return name
     raise NotApplicableError(
         "no layer of the client is linear on the whole record and has a bias; behind convolutions only what enters the "
         "linear layer could be read, which is no picture"
     )
-
-
-def _alone(update: Update, size: int) -> bool:
-    """Whether the update's first layer may be that linear one: no convolution is trained before it."""
-    return not any(t.ndim == 4 for t in update.gradient.values())
