@@ -4,25 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from attacks.gradients.adaptation import Adaptation
-from attacks.gradients.first_order import Adam, Advance, Found
+from attacks.gradients.first_order import Adam
 from attacks.gradients.objectives import Objective
+from attacks.gradients.optimiser import Optimiser
 from attacks.gradients.priors import Prior
 from attacks.gradients.problem import Problem, Start, Terms
 from attacks.gradients.updates import Update
 from bench.progress import Progress
 from bench.public_trainer import PublicTrainer
-
-
-class Optimiser(Protocol):
-    """Minimises a batch of problems from given points."""
-
-    def minimise(self, problem: Problem, start: Tensor, iterations: int, advance: Advance) -> Found: ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from attacks.gradients.optimiser import Advance, Found
 from attacks.gradients.problem import Problem
 from attacks.gradients.schedules import Schedule, factor
-
-Advance = Callable[[int], None]
-
-
-@dataclass(frozen=True, eq=False)
-class Found:
-    """What an optimiser came to.
-
-    Attributes:
-        point: the best of each problem, ``(T, R, D)``.
-        match: its objective without priors, ``(T, R)``.
-        first: the same at the start.
-    """
-
-    point: Tensor
-    match: Tensor
-    first: Tensor
 
 
 @dataclass(frozen=True)

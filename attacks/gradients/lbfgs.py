@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.gradients.first_order import Advance, Found
+from attacks.gradients.optimiser import Advance, Found
 from attacks.gradients.problem import Problem, Value
 
 SUFFICIENT = 1e-4  # share of the promised decrease that a step must keep (Armijo)
