@@ -62,8 +62,8 @@ class Federated(DiffusionVictim):
         source="McMahan et al., arXiv:1602.05629, Algorithm 1",
         needs="the same models as split-controlnet",
         cost="bytes: the whole ControlNet, down and up, a client and round",
-        notes="Rounds are the training plan's epochs. A defence changes timesteps and noise; its protect() is asked "
-        "for each tensor of an update.",
+        notes="Rounds are the training plan's epochs. A defence changes timesteps and noise; its "
+        "protect_update() is given each update whole.",
     )
 
     def stem_name(self, protocol: str) -> str:
@@ -156,12 +156,11 @@ class _Rounds:
             self.losses.append(float(loss.detach()))
             advance(1)
         context = self.half.context("training", torch.zeros(0, dtype=torch.long), (), client.rng.protection)
-        return {
-            name: self.half.defense.protect(
-                CLIENT_UPDATE, parameter.detach() - received[f"{GLOBAL_MODEL}/{name}"].to(parameter), context
-            )
+        update = {
+            name: parameter.detach() - received[f"{GLOBAL_MODEL}/{name}"].to(parameter)
             for name, parameter in local.named_parameters()
         }
+        return self.half.defense.protect_update(update, context)
 
     def _step(self, client: _Client, number: int) -> int:
         """A number of its own for every client's part in every round."""
