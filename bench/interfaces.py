@@ -20,12 +20,15 @@ from torch import Tensor, nn
 from bench.certificate import Certificate
 from bench.channels import Channel
 from bench.data.conditions import AUTO, DEFAULT
+from bench.errors import BenchError
 from bench.images import ImageBatch
 from bench.plugin import Plugin
 from bench.progress import Progress
+from bench.public_text import PublicText
 from bench.public_trainer import PublicTrainer
 from bench.records import Records
 from bench.schedule import NoiseSchedule
+from bench.wording import Wording
 
 if TYPE_CHECKING:
     from bench.backbones.base import BackboneSet
@@ -286,6 +289,7 @@ class Public:
         auxiliary: records of the attacker's own.
         device: where to compute.
         trainer: the client's local training, where updates cross the wire.
+        text: the text encoder with its tokenizer, where prompts are used at all.
     """
 
     client: PublicClient | None
@@ -297,10 +301,11 @@ class Public:
     auxiliary: Records
     device: str
     trainer: PublicTrainer | None = None
+    text: PublicText | None = None
 
     def without_weights(self) -> Public:
         """The same for an attacker who does not know the client's public weights."""
-        return replace(self, client=None, stem=None, trainer=None)
+        return replace(self, client=None, stem=None, trainer=None, text=None)
 
 
 class Victim(Plugin, ABC):
@@ -373,11 +378,12 @@ class Claim:
     """What an attack says the secrets behind the view's target releases are, in their order.
 
     Attributes:
-        estimates: by target: ``"image"``, ``"condition"``. A target left out is not claimed.
+        estimates: by target: pictures of ``"image"`` and ``"condition"``, texts of ``"prompt"``. A target left out is
+            not claimed.
         diagnostics: numbers the attack wants in its row, such as its final loss.
     """
 
-    estimates: Mapping[str, Estimate]
+    estimates: Mapping[str, Estimate | Wording]
     diagnostics: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -407,11 +413,15 @@ class ScoringContext:
         gallery: true pictures of the scored records, then distractors.
         calibration: pictures of yet other records, for thresholds.
         backbones: feature extractors, each with a name for the row.
+        prompts: true prompts of the scored records, then those of the distractors.
+        text: the victim's text encoder with its tokenizer, where it has one.
     """
 
     gallery: ImageBatch
     calibration: ImageBatch
     backbones: BackboneSet
+    prompts: tuple[str, ...] = ()
+    text: PublicText | None = None
     _known: dict[tuple[Hashable, ...], Tensor] = field(default_factory=dict, repr=False)
 
     def once(self, key: tuple[Hashable, ...], compute: Callable[[], Tensor]) -> Tensor:
@@ -437,6 +447,19 @@ class Metric(Plugin, ABC):
     def backbone(self, context: ScoringContext) -> str | None:
         """Name of the feature extractor used, for the row."""
         return None
+
+
+class TextMetric(Metric):
+    """Compares claimed texts with true ones; never sees a picture."""
+
+    targets: ClassVar[frozenset[str]] = frozenset({"prompt"})
+
+    @abstractmethod
+    def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor | None:
+        """``(N,)`` float64, one value a record, or None where this claim cannot be scored so."""
+
+    def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor | None:
+        raise BenchError(f"{self.name} compares texts, not pictures")
 
 
 def generator(seed: int, *words: str) -> torch.Generator:

@@ -171,6 +171,7 @@ class DiffusionVictim(Victim):
             protocol=protocol,
             auxiliary=auxiliary,
             device=device,
+            text=model.text(),
         )
 
     def save(self, path: Path, controlnet: Any, adapter: ServerAdapter, protocol: str) -> None:

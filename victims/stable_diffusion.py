@@ -15,6 +15,7 @@ from bench.errors import DataError
 from bench.images import ImageBatch
 from bench.interfaces import Codec
 from bench.schedule import NoiseSchedule
+from victims.clip_text import ClipText
 from victims.model_files import locate
 
 guard_torchvision()
@@ -125,6 +126,10 @@ class StableDiffusion(Codec):
             return_tensors="pt",
         )
         return self.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state
+
+    def text(self) -> ClipText:
+        """The text encoder with its tokenizer, for public use."""
+        return ClipText(self.text_encoder, self.tokenizer, self.device)
 
     def stem(self) -> nn.Module:
         """A copy of the UNet's ``conv_in``."""
