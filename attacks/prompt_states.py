@@ -33,7 +33,9 @@ def private_states(view: View) -> tuple[PublicText, Tensor]:
     if not bool(states.any()):
         raise NotApplicableError("the prompt is retained: prompt_embedding is zero for every record")
     if bool((relative_distance(states, empty) < SAME).all()):
-        raise NotApplicableError("the prompt is retained: prompt_embedding is that of the empty prompt for every record")
+        raise NotApplicableError(
+            "the prompt is retained: prompt_embedding is that of the empty prompt for every record"
+        )
     return text, states
 
 

@@ -51,7 +51,10 @@ class TokenMeans:
     def read(self, states: Tensor) -> Tensor:
         """The most likely token at every position but the first, ``(N, L - 1)``, of states ``(N, L, D)``."""
         return torch.stack(
-            [((states[:, i + 1] - centre) @ self.weights + self.bias).argmax(1) for i, centre in enumerate(self.centre)],
+            [
+                ((states[:, i + 1] - centre) @ self.weights + self.bias).argmax(1)
+                for i, centre in enumerate(self.centre)
+            ],
             1,
         )
 
