@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ class LikelyTokens:
         for content in text.tokens(prompts):
             row = [text.start, *content, text.end]
             self._single.update(row[1:])
-            for before, after in zip(row[:-1], row[1:], strict=True):
+            for before, after in pairwise(row):
                 self._successors[before][after] += 1
 
     def after(self, tokens: Sequence[int], count: int) -> Tensor:

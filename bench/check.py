@@ -105,7 +105,7 @@ def _states(unit: _Unit, units: Iterable[_Unit], allow_new: bool) -> list[Findin
         if new is None:
             found.setdefault(("missing", f"is missing{_nearly(unit, units)}"), []).append(seed)
         elif old is None:
-            if not allow_new:
+            if not allow_new and new.status != "not_claimed":  # a baseline may be older than a target
                 found.setdefault(("new", f"is not in the baseline ({new.status})"), []).append(seed)
         elif old.status != new.status:
             why = f": {new.reason}" if new.reason else ""

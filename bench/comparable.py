@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.errors import DataError
 from bench.paired import SeedScores
 from bench.stats import normalised
+from bench.targets import HEADLINE
 
 if TYPE_CHECKING:
     from bench.ledger import Ledger
@@ -174,9 +175,12 @@ def measures(row: Row) -> list[str]:
 
 
 def choose_measure(rows: Iterable[Row], preferred: str) -> str | None:
-    """The measure that rows of one setting are compared by: the preferred one, else the first they have."""
-    found = {name for row in rows for name in measures(row)}
-    return preferred if preferred in found else min(found, default=None)
+    """The measure that rows of one setting are compared by: the preferred one, else their target's headline measure,
+    else the first they have."""
+    listed = list(rows)
+    found = {name for row in listed for name in measures(row)}
+    headlines = [name for row in listed if (name := HEADLINE.get(str(row.get("target")))) in found]
+    return next((name for name in (preferred, *headlines) if name in found), min(found, default=None))
 
 
 def seed_scores(

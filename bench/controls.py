@@ -11,7 +11,8 @@ from bench.images import ImageBatch
 from bench.interfaces import Codec, Estimate, generator
 from bench.records import Records
 
-BLIND = ("mean", "random")  # see nothing of the record: the better of the two is the floor
+TYPICAL = "typical"  # of prompts, the one most like the others
+BLIND = ("mean", TYPICAL, "random")  # see nothing of the record: the best of them is the floor
 NEAREST = "nearest"  # the auxiliary record closest to the truth: public luck, a stricter reference
 ORACLE = "oracle"  # the truth through the public autoencoder: the ceiling
 

@@ -9,6 +9,8 @@ from scipy.optimize import linear_sum_assignment
 
 from bench.images import ImageBatch
 from bench.interfaces import Estimate
+from bench.rouge import rouge_table
+from bench.wording import Wording
 
 
 def matched(claim: Estimate, truth: ImageBatch, groups: Sequence[Sequence[int]]) -> Estimate:
@@ -29,3 +31,14 @@ def matched(claim: Estimate, truth: ImageBatch, groups: Sequence[Sequence[int]])
     if order == list(range(len(truth))):
         return claim
     return Estimate(claim.images.take(order), None if claim.latents is None else claim.latents[order])
+
+
+def matched_texts(claim: Wording, truth: Wording, groups: Sequence[Sequence[int]]) -> Wording:
+    """Likewise for texts, by ROUGE-L."""
+    order = list(range(len(truth)))
+    for group in groups:
+        rows = list(group)
+        fit = rouge_table(truth.take(rows).texts, claim.take(rows).texts)
+        for i, j in zip(*linear_sum_assignment(fit, maximize=True), strict=True):
+            order[rows[i]] = rows[j]
+    return claim.take(order)

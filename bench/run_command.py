@@ -21,6 +21,7 @@ from bench.suite import Block, Settings, Suite, SuiteFile, find_suite
 from bench.suite_plan import SuitePlan, describe_plan, plan_suite
 from bench.suite_run import run_suite
 from bench.table import print_result
+from bench.targets import HEADLINE
 
 ENGINES = ("serial", "processes", "ray")
 
@@ -194,7 +195,8 @@ def _line(job: Job, result: CellResult, number: int, total: int) -> str:
     said = f"{cell.attack.attack.label} on {cell.capture.victim.label} ({cell.capture.protocol}), {defense}, "
     said += f"{cell.threat.name}{withheld}, seed {cell.capture.seed}"
     first = result.rows[0]
-    found = [f"{row['target']} ssim {row['ssim']:.3f}" for row in result.rows if isinstance(row.get("ssim"), float)]
+    headlines = [(str(row["target"]), HEADLINE[str(row["target"])], row) for row in result.rows]
+    found = [f"{t} {name} {row[name]:.3f}" for t, name, row in headlines if isinstance(row.get(name), float)]
     told = ", ".join(found) if result.status == "ok" else str(first["reason"])
     return f"[{number}/{total}] {result.status} {said}: {told} ({result.seconds:.0f} s)"
 

@@ -21,11 +21,13 @@ from bench.images import ImageBatch
 from bench.interfaces import Budget, Claim, Estimate, ScoringContext, TrainingPlan, UtilityPlan, generator
 from bench.ledger import Ledger
 from bench.locks import locked
-from bench.matching import matched
+from bench.matching import matched, matched_texts
 from bench.metrics.distribution import needed_for_fid
 from bench.picture import Panel, save_picture
 from bench.planning import Job
 from bench.progress import Progress
+from bench.prompt_controls import prompt_controls
+from bench.public_text import PublicText
 from bench.records import Records
 from bench.result import CellResult
 from bench.rows import Outcome, Value, make_rows
@@ -33,10 +35,10 @@ from bench.score_files import RecordScore
 from bench.scoring import MetricScore, flags, missed, score_target
 from bench.spec import CellSpec
 from bench.store import CaptureStore
+from bench.targets import PROMPT, TARGETS
 from bench.threat import View
 from bench.transcript import Release, Transcript
-
-TARGETS = ("image", "condition")
+from bench.wording import Wording
 
 
 class Runner:
@@ -146,6 +148,7 @@ class Runner:
             protocol=cell.capture.protocol,
             device=cell.capture.device,
         )
+        text = public.text
         if not cell.threat.weights_known:
             public = public.without_weights()
         view = cell.threat.project(capture.transcript, public, targets, history=attack.uses_history)
@@ -164,13 +167,13 @@ class Runner:
             )
             _check_claim(claim, len(targets))
         except NotApplicableError as error:
-            return _Attempt(view, None, "not_applicable", str(error), 0.0)
+            return _Attempt(view, text, None, "not_applicable", str(error), 0.0)
         except (DiskFullError, KeyboardInterrupt):
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            return _Attempt(view, None, "failed", reason, time.perf_counter() - start)
-        return _Attempt(view, claim, "ok", "", time.perf_counter() - start)
+            return _Attempt(view, text, None, "failed", reason, time.perf_counter() - start)
+        return _Attempt(view, text, claim, "ok", "", time.perf_counter() - start)
 
     def _score(
         self, job: Job, capture: Capture, targets: list[Release], attempt: _Attempt, utility: Mapping[str, float]
@@ -182,7 +185,7 @@ class Runner:
         panels: list[Panel] = []
         gallery = 0
         if attempt.claim is not None:
-            _, truth = capture.secrets.truth(targets)
+            records, truth = capture.secrets.truth(targets)
             groups = _groups(capture.transcript, targets)
             distractors = job.splits.evaluation.image_batch()
             gallery = len(targets) + len(distractors)
@@ -190,29 +193,36 @@ class Runner:
                 gallery=ImageBatch.cat([truth["image"].images, distractors]),
                 calibration=job.splits.calibration.image_batch(),
                 backbones=job.backbones,
+                prompts=(*records.prompts, *job.splits.evaluation.prompts),
+                text=attempt.text,
             )
             with self._progress.stage("scoring", len(attempt.claim.estimates)) as advance:
                 for target, claimed in attempt.claim.estimates.items():
-                    held = controls(
-                        target,
-                        truth[target],
-                        job.splits.auxiliary,
-                        attempt.view.public.codec,
-                        seed=job.cell.capture.seed,
-                    )
-                    if groups:
-                        claimed = matched(claimed, truth[target].images, groups)
-                        held = {name: matched(c, truth[target].images, groups) for name, c in held.items()}
-                    scores[target] = score_target(
-                        target, claimed, truth[target], held, job.metrics, context, seed=job.cell.capture.seed
-                    )
+                    seed = job.cell.capture.seed
+                    told: Estimate | Wording
+                    held: Mapping[str, Estimate] | Mapping[str, Wording]
+                    if isinstance(claimed, Wording):
+                        told = Wording(records.prompts)
+                        texts = prompt_controls(records, job.splits.auxiliary, attempt.text, seed=seed)
+                        if groups:
+                            claimed = matched_texts(claimed, told, groups)
+                            texts = {name: matched_texts(c, told, groups) for name, c in texts.items()}
+                        held = texts
+                    else:
+                        told = truth[target]
+                        shown = controls(target, told, job.splits.auxiliary, attempt.view.public.codec, seed=seed)
+                        if groups:
+                            claimed = matched(claimed, told.images, groups)
+                            shown = {name: matched(c, told.images, groups) for name, c in shown.items()}
+                        panels.append(Panel(target, told.images, claimed.images, shown))
+                        held = shown
+                    scores[target] = score_target(target, claimed, told, held, job.metrics, context, seed=seed)
                     found[target] = flags(scores[target], attempt.claim.diagnostics, capture.costs.losses)
                     if (must := due(job.cell, type(job.attack), target)) is not None:
                         certificates[target] = must
                         found[target] += missed(must, scores[target])
-                    if len(distractors) < needed_for_fid(job.backbones.distribution.dim):
+                    if target != PROMPT and len(distractors) < needed_for_fid(job.backbones.distribution.dim):
                         found[target].append("few-for-fid")
-                    panels.append(Panel(target, truth[target].images, claimed.images, held))
                     advance(1)
         defense = job.new_defense()
         epochs = job.cell.capture.training.epochs
@@ -249,9 +259,14 @@ class Runner:
 
 @dataclass(frozen=True, eq=False)
 class _Attempt:
-    """What the attack left: the view it had, and a claim or a reason."""
+    """What the attack left: the view it had, and a claim or a reason.
+
+    Attributes:
+        text: the victim's text encoder, for scoring; the view may be without it.
+    """
 
     view: View
+    text: PublicText | None
     claim: Claim | None
     status: str
     reason: str
@@ -332,5 +347,8 @@ def _check_claim(claim: Claim, count: int) -> None:
     for target, estimate in claim.estimates.items():
         if target not in TARGETS:
             raise BenchError(f"claims an unknown target {target!r}; known: {', '.join(TARGETS)}")
-        if not isinstance(estimate, Estimate) or len(estimate.images) != count:
-            raise BenchError(f"claims {len(estimate.images)} {target}s for {count} releases")
+        if not isinstance(estimate, Wording if target == PROMPT else Estimate):
+            raise BenchError(f"claims a {type(estimate).__name__} as the {target}")
+        claimed = len(estimate) if isinstance(estimate, Wording) else len(estimate.images)
+        if claimed != count:
+            raise BenchError(f"claims {claimed} {target}s for {count} releases")

@@ -10,11 +10,14 @@ from torch import Tensor
 
 from bench.certificate import MISSED, Certificate
 from bench.controls import BLIND, NEAREST, ORACLE
-from bench.interfaces import Estimate, Metric, ScoringContext
+from bench.errors import BenchError
+from bench.interfaces import Estimate, Metric, ScoringContext, TextMetric
 from bench.stats import mean_interval, normalised
+from bench.targets import HEADLINE
+from bench.wording import Wording
 
 CLOSE = 0.1
-"""SSIM between floor and ceiling below which a normalised score is mostly noise."""
+"""Of the headline measure, between floor and ceiling, below which a normalised score is mostly noise."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,9 +47,9 @@ class MetricScore:
 
 def score_target(
     target: str,
-    claim: Estimate,
-    truth: Estimate,
-    controls: Mapping[str, Estimate],
+    claim: Estimate | Wording,
+    truth: Estimate | Wording,
+    controls: Mapping[str, Estimate] | Mapping[str, Wording],
     metrics: Sequence[Metric],
     context: ScoringContext,
     *,
@@ -57,13 +60,13 @@ def score_target(
     for metric in metrics:
         if target not in metric.targets:
             continue
-        values = metric.score(claim, truth, context)
+        values = _values(metric, claim, truth, context)
         if values is None:
             continue
         means = {
             name: float(found.mean())
             for name, estimate in controls.items()
-            if (found := metric.score(estimate, truth, context)) is not None
+            if (found := _values(metric, estimate, truth, context)) is not None
         }
         best = max if metric.higher_is_closer else min
         blind = [means[name] for name in BLIND if name in means]
@@ -88,6 +91,23 @@ def score_target(
     return scores
 
 
+def _values(
+    metric: Metric, claim: Estimate | Wording, truth: Estimate | Wording, context: ScoringContext
+) -> Tensor | None:
+    """The metric's values; texts go to metrics of texts only, pictures to the others.
+
+    Raises:
+        BenchError: the metric declares a target whose claims it cannot compare.
+    """
+    if isinstance(claim, Wording) and isinstance(truth, Wording):
+        if not isinstance(metric, TextMetric):
+            raise BenchError(f"metric {metric.name!r} compares no texts, but declares a target that is one")
+        return metric.compare(claim, truth, context)
+    if isinstance(claim, Wording) or isinstance(truth, Wording):
+        raise BenchError(f"{metric.name}: a text cannot be compared with a picture")
+    return metric.score(claim, truth, context)
+
+
 def missed(certificate: Certificate, scores: Sequence[MetricScore]) -> list[str]:
     """The flag of a run that does not reach its certificate; a score that is missing or NaN does not."""
     reached = any(s.metric == certificate.metric and s.normalised >= certificate.at_least for s in scores)
@@ -97,13 +117,14 @@ def missed(certificate: Certificate, scores: Sequence[MetricScore]) -> list[str]
 def flags(scores: Sequence[MetricScore], diagnostics: Mapping[str, float], losses: Sequence[float]) -> list[str]:
     """Reasons to doubt a row (DESIGN 5.5), found by machine.
 
-    ``floor-overlap``: on SSIM the interval reaches the floor. ``below-nearest``: it does not beat a look-up in
-    public data. ``controls-close``: floor and ceiling are so near each other that the normalised score says
-    little. ``attack-loss-rose``, ``victim-loss-rose``, ``victim-loss-not-finite``: training did not help.
+    ``floor-overlap``: on the target's headline measure the interval reaches the floor. ``below-nearest``: it does
+    not beat a look-up in public data. ``controls-close``: floor and ceiling are so near each other that the
+    normalised score says little. ``attack-loss-rose``, ``victim-loss-rose``,
+    ``victim-loss-not-finite``: training did not help.
     """
     found = []
     for score in scores:
-        if score.metric == "ssim":
+        if score.metric in HEADLINE.values():
             if abs(score.ceiling - score.floor) < CLOSE:
                 found.append("controls-close")
             if score.low <= score.floor:

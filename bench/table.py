@@ -10,7 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from bench.controls import NEAREST
+from bench.controls import NEAREST, TYPICAL
+from bench.targets import PROMPT
 
 if TYPE_CHECKING:
     from bench.interfaces import Metric
@@ -61,7 +62,10 @@ def _target_table(target: str, row: Mapping[str, Value], metrics: Sequence[Metri
         box=SIMPLE_HEAD,
     )
     table.add_column("metric", no_wrap=True)
-    for column in ("mean", "random", "nearest", "ATTACK", "95 % interval", "round trip", "normalised"):
+    # Prompts: caption is of the true picture, and the ceiling is the true prompt as the text encoder takes it.
+    controls = (TYPICAL, "random", NEAREST, "caption") if target == PROMPT else ("mean", "random", NEAREST)
+    ceiling = "cut truth" if target == PROMPT else "round trip"
+    for column in (*controls, "ATTACK", "95 % interval", ceiling, "normalised"):
         table.add_column(column, justify="right", no_wrap=True)
     for metric in metrics:
         name = metric.name
@@ -69,7 +73,7 @@ def _target_table(target: str, row: Mapping[str, Value], metrics: Sequence[Metri
             continue
         table.add_row(
             name + ("" if metric.higher_is_closer else " ↓"),
-            *(_shown(row.get(f"{name}_{control}")) for control in ("mean", "random", NEAREST)),
+            *(_shown(row.get(f"{name}_{control}")) for control in controls),
             f"[bold]{_shown(row[name])}[/bold]",
             f"{_shown(row[f'{name}_low'])} .. {_shown(row[f'{name}_high'])}",
             _shown(row[f"{name}_ceiling"]),

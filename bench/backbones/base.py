@@ -54,6 +54,16 @@ class PromptBackbone(Protocol):
         """``(N,)`` cosine between image and its prompt, in [-1, 1]."""
 
 
+@runtime_checkable
+class TextBackbone(Protocol):
+    """A text tower; a prompt backbone may be one."""
+
+    name: str
+
+    def text_embed(self, prompts: tuple[str, ...]) -> Tensor:
+        """``(N, D)`` embeddings of prompts."""
+
+
 @dataclass(frozen=True, eq=False)
 class BackboneSet:
     """The extractors of one run; which is which stands in every row."""

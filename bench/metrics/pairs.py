@@ -6,6 +6,7 @@ from torch import Tensor
 
 from bench.errors import BenchError
 from bench.interfaces import Estimate
+from bench.wording import Wording
 
 
 def check_pairs(metric: str, claim: Estimate, truth: Estimate) -> None:
@@ -27,3 +28,13 @@ def pixel_pairs(metric: str, claim: Estimate, truth: Estimate) -> tuple[Tensor, 
     """
     check_pairs(metric, claim, truth)
     return claim.images.pixels.detach().cpu().double(), truth.images.pixels.detach().cpu().double()
+
+
+def check_texts(metric: str, claim: Wording, truth: Wording) -> None:
+    """Refuse a claim of another number of texts than there are true ones.
+
+    Raises:
+        BenchError: the number of records differs.
+    """
+    if len(claim) != len(truth):
+        raise BenchError(f"{metric}: the claim has {len(claim)} texts, the truth {len(truth)}")

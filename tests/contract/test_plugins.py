@@ -23,7 +23,7 @@ from bench.channels import (
     UNET_FEATURES,
     Channel,
 )
-from bench.errors import NotApplicableError, RequestError
+from bench.errors import BenchError, NotApplicableError, RequestError
 from bench.images import ImageBatch
 from bench.interfaces import (
     Attack,
@@ -36,6 +36,7 @@ from bench.interfaces import (
     Metric,
     ProtectContext,
     ScoringContext,
+    TextMetric,
     TrainingPlan,
     Victim,
 )
@@ -46,6 +47,7 @@ from bench.registry import KINDS, Registry, listing
 from bench.runner import TARGETS, choose_targets
 from bench.schedule import NoiseSchedule
 from bench.threat import PRESETS, View
+from bench.wording import Wording
 
 MakeJob = Callable[..., Job]
 
@@ -64,6 +66,10 @@ TINY = Budget(iterations=2, batch_size=4)
 
 def load(kind: str, name: str) -> type[Plugin]:
     return Registry(kind, BASES[kind]).load(name)
+
+
+TEXT_METRICS = [name for name in METRICS if issubclass(load("metrics", name), TextMetric)]
+PICTURE_METRICS = [name for name in METRICS if name not in TEXT_METRICS]
 
 
 def required(cls: type[Plugin]) -> list[str]:
@@ -162,7 +168,11 @@ def check(claim: Claim | None, view: View, job: Job) -> None:
     assert claim.estimates, "an attack with nothing to claim must raise NotApplicableError"
     assert set(claim.estimates) <= set(TARGETS)
     size = job.cell.capture.data.image_size
-    for estimate in claim.estimates.values():
+    for target, estimate in claim.estimates.items():
+        assert isinstance(estimate, Wording) == (target == "prompt")
+        if isinstance(estimate, Wording):
+            assert len(estimate) == len(view.targets)
+            continue
         assert tuple(estimate.images.pixels.shape) == (len(view.targets), 3, size, size)
         if estimate.latents is not None:
             assert len(estimate.latents) == len(view.targets)
@@ -221,9 +231,13 @@ def test_an_attack_is_deterministic_in_its_generator(captured, name: str) -> Non
     assert (first is None) == (second is None)
     if first is not None and second is not None:
         assert first.estimates.keys() == second.estimates.keys()
-        assert all(
-            torch.equal(first.estimates[t].images.pixels, second.estimates[t].images.pixels) for t in first.estimates
-        )
+        assert all(same(first.estimates[t], second.estimates[t]) for t in first.estimates)
+
+
+def same(first: Estimate | Wording, second: Estimate | Wording) -> bool:
+    if isinstance(first, Wording) or isinstance(second, Wording):
+        return first == second
+    return torch.equal(first.images.pixels, second.images.pixels)
 
 
 # Defences: on the published protocol.
@@ -376,7 +390,7 @@ def score(metric: Metric, claim: Estimate, truth: Estimate, shown: ScoringContex
     return values
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", PICTURE_METRICS)
 def test_an_identical_claim_is_perfect(scene: tuple[Estimate, Estimate, ScoringContext], name: str) -> None:
     """0 where low is closer, the metric's one best value where high is; and no other claim beats it."""
     claim, truth, shown = scene
@@ -388,7 +402,7 @@ def test_an_identical_claim_is_perfect(scene: tuple[Estimate, Estimate, ScoringC
     assert bool((other <= perfect + 1e-6).all() if metric.higher_is_closer else (other >= perfect - 1e-6).all())
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", PICTURE_METRICS)
 def test_a_record_scores_alike_alone_and_in_company(
     scene: tuple[Estimate, Estimate, ScoringContext], name: str
 ) -> None:
@@ -419,3 +433,46 @@ def test_a_metric_names_its_backbone_or_none(scene: tuple[Estimate, Estimate, Sc
     assert used is None or used in known
     assert metric.targets <= set(TARGETS)
     assert metric.targets
+    assert all((target == "prompt") == issubclass(type(metric), TextMetric) for target in metric.targets)
+
+
+@pytest.fixture(scope="session")
+def texts(make_job: MakeJob) -> tuple[Wording, Wording, ScoringContext]:
+    """Somebody else's prompts as a claim, the truth, and a context with the shipped backbones."""
+    job = make_job()
+    truth = job.splits.victim.select(range(5))
+    public = job.new_victim().public(None, job.splits.auxiliary, protocol="no-gradient", device="cpu")
+    shown = ScoringContext(
+        truth.image_batch(),
+        job.splits.calibration.image_batch(),
+        job.backbones,
+        prompts=(*truth.prompts, *job.splits.evaluation.prompts),
+        text=public.text,
+    )
+    return Wording(job.splits.auxiliary.prompts[:5]), Wording(truth.prompts), shown
+
+
+@pytest.mark.parametrize("name", TEXT_METRICS)
+def test_the_true_texts_are_a_perfect_claim(texts: tuple[Wording, Wording, ScoringContext], name: str) -> None:
+    claim, truth, shown = texts
+    metric = load("metrics", name).build({})
+    perfect, other = metric.compare(truth, truth, shown), metric.compare(claim, truth, shown)
+    assert perfect.dtype == other.dtype == torch.float64
+    assert perfect.tolist() == pytest.approx([1.0] * 5, abs=1e-6)
+    assert bool((other <= perfect + 1e-6).all())
+    assert float(other.mean()) < 0.999
+
+
+@pytest.mark.parametrize("name", TEXT_METRICS)
+def test_a_text_scores_alike_alone_and_in_company(texts: tuple[Wording, Wording, ScoringContext], name: str) -> None:
+    claim, truth, shown = texts
+    metric = load("metrics", name).build({})
+    together = metric.compare(claim, truth, shown)
+    alone = [metric.compare(claim.take([i]), truth.take([i]), shown) for i in range(5)]
+    assert torch.cat(alone).tolist() == pytest.approx(together.tolist(), abs=1e-5)
+
+
+@pytest.mark.parametrize("name", TEXT_METRICS)
+def test_a_text_metric_refuses_pictures(scene: tuple[Estimate, Estimate, ScoringContext], name: str) -> None:
+    with pytest.raises(BenchError, match="texts, not pictures"):
+        load("metrics", name).build({}).score(*scene)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import json
 import types
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from bench.records import Records
 from bench.runner import choose_targets
 from bench.store import CaptureStore
 from bench.transcript import Transcript
+from bench.wording import Wording
 
 
 def trained(job: Job, results: Path) -> Path:
@@ -87,17 +89,23 @@ def replace_secrets(capture_dir: Path) -> None:
             tensors[name] = torch.randn(tensor.shape, generator=rng).to(tensor.dtype)
     tensors["record"] = tensors["record"].flip(0)
     save_file(tensors, file)
+    words = capture_dir / SECRETS_DIR / "secrets.json"
+    content = json.loads(words.read_text())
+    content["prompts"] = [f"nothing like it {i}" for i in range(len(content["prompts"]))]
+    words.write_text(json.dumps(content))
 
 
 def same_claim(first: Claim, second: Claim) -> bool:
     """Whether two claims agree in every bit."""
     if first.estimates.keys() != second.estimates.keys() or first.diagnostics != second.diagnostics:
         return False
-    return all(
-        torch.equal(first.estimates[t].images.pixels, second.estimates[t].images.pixels)
-        and torch.equal(first.estimates[t].latents, second.estimates[t].latents)
-        for t in first.estimates
-    )
+    return all(same_estimate(first.estimates[t], second.estimates[t]) for t in first.estimates)
+
+
+def same_estimate(first: Estimate | Wording, second: Estimate | Wording) -> bool:
+    if isinstance(first, Wording) or isinstance(second, Wording):
+        return first == second
+    return torch.equal(first.images.pixels, second.images.pixels) and torch.equal(first.latents, second.latents)
 
 
 class Peeking(Attack):
@@ -106,16 +114,25 @@ class Peeking(Attack):
     name = "peeking"
     card = Card(summary="cheats", source="this project")
     secrets_dir: Path
+    target = "image"
 
     def run(self, view: Any, *, rng: Any, budget: Any, progress: Any) -> Claim:
         secrets = Secrets.open(self.secrets_dir)
-        _, truth = secrets.truth([view.releases[i] for i in view.targets])
+        records, truth = secrets.truth([view.releases[i] for i in view.targets])
+        if self.target == "prompt":
+            return Claim({"prompt": Wording(records.prompts)})
         return Claim({"image": Estimate(truth["image"].images, truth["image"].latents)})
 
 
-@pytest.mark.parametrize("attack", ["inversion", "closed-form"])
-def test_replacing_the_secrets_changes_no_bit_of_the_claim(attack, make_job: Callable[..., Job], tmp_path):
-    job = make_job(attack=attack, defense="published")
+@pytest.mark.parametrize(
+    ("attack", "defense"),
+    [
+        *(("inversion", "published"), ("closed-form", "published"), ("prompt-from-image", "published")),
+        *(("prompt-decode", "timestep"), ("prompt-nearest", "timestep"), ("prompt-optimise", "timestep")),
+    ],
+)
+def test_replacing_the_secrets_changes_no_bit_of_the_claim(attack, defense, make_job: Callable[..., Job], tmp_path):
+    job = make_job(attack=attack, defense=defense)
     path = trained(job, tmp_path)
     before = claim_of(job.attack, job, Capture.open(path))
     replace_secrets(path)
@@ -123,10 +140,12 @@ def test_replacing_the_secrets_changes_no_bit_of_the_claim(attack, make_job: Cal
     assert same_claim(before, after)
 
 
-def test_an_attack_that_peeks_is_caught(make_job, tmp_path):
+@pytest.mark.parametrize("target", ["image", "prompt"])
+def test_an_attack_that_peeks_is_caught(target, make_job, tmp_path):
     job = make_job()
     path = trained(job, tmp_path)
     attack = Peeking()
+    attack.target = target
     attack.secrets_dir = path / SECRETS_DIR
     before = claim_of(attack, job, Capture.open(path))
     replace_secrets(path)

@@ -101,7 +101,7 @@ def test_an_attack_that_does_not_apply_says_why(make_job, tmp_path):
 
 def test_a_target_that_is_not_claimed_is_marked(make_job, tmp_path):
     result = Runner(tmp_path, Silent()).run(make_job(attack="closed-form", protocol="gradient"))
-    assert [row["status"] for row in result.rows] == ["ok", "not_claimed"]
+    assert [row["status"] for row in result.rows] == ["ok", "not_claimed", "not_claimed"]
 
 
 @pytest.mark.parametrize(("victim", "status"), [("centralised", "not_applicable"), ("federated", "not_applicable")])
@@ -207,7 +207,7 @@ def test_a_damaged_ledger_is_kept_aside(first, make_job, tmp_path):
     assert "damaged ledger" in notes.lines[0]
     assert (tmp_path / "ledger.sqlite.damaged-1").exists()
     assert (tmp_path / "rows.csv.damaged-1").exists()
-    assert len(Ledger(tmp_path).rows()) == 2
+    assert len(Ledger(tmp_path).rows()) == 3
 
 
 def test_a_ledger_of_another_schema_is_left_alone(tmp_path):

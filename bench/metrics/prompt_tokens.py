@@ -1,0 +1,67 @@
+"""How much of a prompt is recovered to the letter."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bench.interfaces import ScoringContext, TextMetric
+from bench.metrics.pairs import check_texts
+from bench.plugin import Card
+from bench.wording import Wording, words_and_marks
+
+
+class TokenAccuracy(TextMetric):
+    """The share of the true tokens that stand at their place in the claim."""
+
+    name = "token_accuracy"
+    higher_is_closer = True
+    card = Card(
+        summary="Share of the true prompt's tokens that the claim has at the same position.",
+        source="standard definition; as reported in arXiv:2510.15511",
+        needs="the victim's tokenizer",
+        notes="Start, end and padding do not count, nor does what the text encoder cuts off. One word too many shifts "
+        "all that follow: it measures exact attacks, not paraphrases.",
+    )
+
+    def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor | None:
+        """``(N,)`` float64 in [0, 1], or None for a victim without a text encoder. An empty prompt is met by an empty
+        claim only.
+
+        Raises:
+            BenchError: claim and truth differ in number.
+        """
+        check_texts(self.name, claim, truth)
+        if context.text is None:
+            return None
+        claimed = claim.tokens if claim.tokens is not None else context.text.tokens(claim.texts)
+        wanted = truth.tokens if truth.tokens is not None else context.text.tokens(truth.texts)
+        return torch.tensor([_share(a, b) for a, b in zip(claimed, wanted, strict=True)], dtype=torch.float64)
+
+
+class ExactMatch(TextMetric):
+    """Whether the claim is the prompt, word for word and mark for mark."""
+
+    name = "exact_match"
+    higher_is_closer = True
+    card = Card(
+        summary="1 where the claim is the prompt itself, but for case and blanks.",
+        source="standard definition",
+        notes="A prompt longer than the text encoder takes cannot be matched: its end never reached the wire.",
+    )
+
+    def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor:
+        """``(N,)`` float64, 0 or 1.
+
+        Raises:
+            BenchError: claim and truth differ in number.
+        """
+        check_texts(self.name, claim, truth)
+        pairs = zip(claim.texts, truth.texts, strict=True)
+        return torch.tensor([float(words_and_marks(a) == words_and_marks(b)) for a, b in pairs], dtype=torch.float64)
+
+
+def _share(claimed: tuple[int, ...], wanted: tuple[int, ...]) -> float:
+    if not wanted:
+        return float(not claimed)
+    return sum(a == b for a, b in zip(claimed, wanted, strict=False)) / len(wanted)

@@ -1,0 +1,34 @@
+"""How much of a prompt's words, in their order, is recovered."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from bench.interfaces import ScoringContext, TextMetric
+from bench.metrics.pairs import check_texts
+from bench.plugin import Card
+from bench.rouge import rouge_l
+from bench.wording import Wording
+
+
+class RougeL(TextMetric):
+    """ROUGE-L, F-measure with equal weights, over lower-cased words without stemming."""
+
+    name = "rouge_l"
+    higher_is_closer = True
+    card = Card(
+        summary="F-measure of the longest common subsequence of words between claim and prompt.",
+        source="Lin, Text Summarization Branches Out, ACL 2004, section 3",
+        notes="Prompts of one data set share turns of phrase, so its floor is far above 0: read it between its "
+        "controls.",
+    )
+
+    def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor:
+        """``(N,)`` float64 in [0, 1].
+
+        Raises:
+            BenchError: claim and truth differ in number.
+        """
+        check_texts(self.name, claim, truth)
+        return torch.from_numpy(rouge_l(claim.texts, truth.texts))
