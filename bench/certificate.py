@@ -24,6 +24,7 @@ class Certificate:
         target: what is claimed.
         metric: the measure, put between its controls (0 floor, 1 ceiling).
         at_least: what the mean has to reach.
+        given: parameters of the victim that it is proven for, by name; others may have any value.
     """
 
     victim: str
@@ -31,12 +32,14 @@ class Certificate:
     target: str
     metric: str
     at_least: float
+    given: tuple[tuple[str, object], ...] = ()
 
     def covers(self, cell: CellSpec, attack: type[Attack]) -> bool:
         """Whether ``cell`` is a run that the certificate speaks of."""
         capture, spent, own = cell.capture, cell.attack, attack.default_budget
         return (
             (capture.victim.name, capture.protocol) == (self.victim, self.protocol)
+            and all(capture.victim.params.get(name) == value for name, value in self.given)
             and [part.name for part in capture.defense] == ["none"]
             and cell.threat == ThreatModel()
             and spent.iterations >= own.iterations
@@ -44,7 +47,8 @@ class Certificate:
         )
 
     def __str__(self) -> str:
-        return f"{self.target} {self.metric} normalised >= {self.at_least:g}"
+        given = "".join(f", {name}={value}" for name, value in self.given)
+        return f"{self.target} {self.metric} normalised >= {self.at_least:g}{given}"
 
 
 def due(cell: CellSpec, attack: type[Attack], target: str) -> Certificate | None:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.certificate import Certificate
-from bench.channels import Channel
+from bench.channels import CLIENT_UPDATE, Channel
 from bench.data.conditions import AUTO, DEFAULT
 from bench.errors import BenchError
 from bench.images import ImageBatch
@@ -64,6 +64,20 @@ class Dataset(Plugin, ABC):
 
 
 @dataclass(frozen=True, eq=False)
+class Representation:
+    """What enters a client's linear head, for defences that protect an update by it.
+
+    Attributes:
+        head: name of the head's weight ``(K, D)`` in the update.
+        measure: gives the features ``(B, D)`` of the records behind the update and the l2 norm ``(B, D)`` of each
+            one's gradient with respect to its record; called only where a defence asks, since it is costly.
+    """
+
+    head: str
+    measure: Callable[[], tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, eq=False)
 class ProtectContext:
     """What a defence may use on the client when a tensor is about to leave it.
 
@@ -74,6 +88,7 @@ class ProtectContext:
         empty_prompt: text-encoder states of the empty prompt, ``(1, L, D)``, a public constant.
         record_ids: the client's own names of the records; never sent.
         rng: the client's private randomness.
+        representation: of the records behind an update, where the client's model ends in a linear head.
     """
 
     phase: str
@@ -82,6 +97,7 @@ class ProtectContext:
     empty_prompt: Tensor
     record_ids: Sequence[str]
     rng: torch.Generator
+    representation: Representation | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +161,10 @@ class Defense(Plugin):
         for count, gradient in enumerate(records, 1):
             mean = {name: mean[name] + (g - mean[name]) / count if mean else g for name, g in gradient.items()}
         return mean
+
+    def protect_update(self, update: Mapping[str, Tensor], context: ProtectContext) -> dict[str, Tensor]:
+        """A whole update as it leaves the client, by the names of its tensors: each through ``protect``."""
+        return {name: self.protect(CLIENT_UPDATE, tensor, context) for name, tensor in update.items()}
 
     def client_loss(self, private: Mapping[str, Tensor], sent: Mapping[Channel, Tensor]) -> Tensor | None:
         """An extra loss for clients that train, or None."""

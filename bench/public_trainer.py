@@ -21,12 +21,14 @@ class Unknown:
         shape: of one record, such as ``(4, h, w)``.
         low, high: its range, or None where it has none.
         integer: it takes whole numbers only (timesteps, labels); ``high`` is then the largest.
+        simplex: its numbers are probabilities that add up to 1, such as a soft label; a true one is one-hot.
     """
 
     shape: tuple[int, ...]
     low: float | None = None
     high: float | None = None
     integer: bool = False
+    simplex: bool = False
 
 
 @dataclass(frozen=True)

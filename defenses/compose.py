@@ -77,6 +77,11 @@ class Compose(CompositeDefense):
         owner = self._drawing["local_gradient"] or super()
         return owner.local_gradient(records, rng)
 
+    def protect_update(self, update: Mapping[str, Tensor], context: ProtectContext) -> dict[str, Tensor]:
+        for part in self.parts:
+            update = part.protect_update(update, context)
+        return dict(update)
+
     def client_loss(self, private: Mapping[str, Tensor], sent: Mapping[Channel, Tensor]) -> Tensor | None:
         losses = [loss for part in self.parts if (loss := part.client_loss(private, sent)) is not None]
         return torch.stack(losses).sum() if losses else None

@@ -57,7 +57,7 @@ class Federated(DiffusionVictim):
         needs="the same models as split-controlnet",
         cost="bytes: the whole ControlNet, down and up, a client and round",
         notes="A round is one pass over a client's share, or over records_per_update of its records. A defence changes "
-        "timesteps, noise and local gradients; its protect() is asked for each tensor of an update. Under "
+        "timesteps, noise and local gradients; its protect_update() is given each client's update whole. Under "
         "secure-aggregation the transcript has the clients' mean update only; the masks are not simulated.",
     )
 

@@ -199,4 +199,4 @@ class Rounds:
             row += len(index)
             advance(1)
         context = self.half.context("training", torch.zeros(0, dtype=torch.long), (), rng.protection)
-        return {n: self.half.defense.protect(CLIENT_UPDATE, u, context) for n, u in run.update().items()}
+        return self.half.defense.protect_update(run.update(), context)

@@ -1,0 +1,53 @@
+"""How an attacker who knows the defence (Kerckhoffs) compares gradients with what it left of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.interfaces import Defense
+
+ADAPTS_TO = ("gradient-pruning", "soteria", "sign", "clip-noise")
+_MASKING = ("gradient-pruning", "soteria")
+SOFT = 0.1
+"""Softness of the sign: gradients below this share of the tensor's mean are told apart by size."""
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """Attributes:
+    masks: zeros in the observed gradient were put there by the defence and say nothing.
+    signs: only signs were left.
+    clip: largest l2 norm that a gradient can have been sent with, or None.
+    """
+
+    masks: bool = False
+    signs: bool = False
+    clip: float | None = None
+
+    @classmethod
+    def to(cls, defense: Defense | None, learning_rate: float) -> Adaptation:
+        """What is known of ``defense``; nothing where it is None."""
+        parts = {} if defense is None else {part.name: part for part in defense.flat()}
+        clip = parts["clip-noise"].params.clip / learning_rate if "clip-noise" in parts else None
+        return cls(masks=any(name in parts for name in _MASKING), signs="sign" in parts, clip=clip)
+
+    def observed(self, gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What there is to compare with."""
+        return {name: tensor.sign() if self.signs else tensor for name, tensor in gradient.items()}
+
+    def simulated(self, gradient: Mapping[str, Tensor], observed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A simulated gradient as the defence would have left it, differentiable."""
+        shown = {name: gradient[name] for name in observed}
+        if self.clip is not None:
+            norm = torch.stack([tensor.square().sum() for tensor in shown.values()]).sum().sqrt()
+            scale = (self.clip / (norm + 1e-12)).clamp(max=1.0)
+            shown = {name: tensor * scale for name, tensor in shown.items()}
+        if self.signs:
+            shown = {name: t / (t.abs() + SOFT * t.abs().mean() + 1e-12) for name, t in shown.items()}
+        if self.masks:
+            shown = {name: torch.where(observed[name] == 0, 0.0, tensor) for name, tensor in shown.items()}
+        return shown

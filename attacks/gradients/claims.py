@@ -1,0 +1,65 @@
+"""From a view to a claim by an engine: what every gradient-inversion attack does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from attacks.gradients.adaptation import Adaptation
+from attacks.gradients.engine import Engine
+from attacks.gradients.labels import label_name, recover_labels
+from attacks.gradients.updates import Update, trainer_of, updates_in
+from bench.interfaces import Budget, Claim
+from bench.progress import Progress
+from bench.public_trainer import PublicTrainer
+from bench.threat import View
+
+
+def claim_by_inversion(
+    view: View, engine: Engine, *, read_labels: bool, rng: torch.Generator, budget: Budget, progress: Progress
+) -> Claim:
+    """Invert the updates behind the view's targets.
+
+    Args:
+        read_labels: labels, where there are any, are read off the update first instead of being optimised.
+
+    Raises:
+        NotApplicableError: updates, weights or public training are missing, or cannot be inverted.
+    """
+    trainer = trainer_of(view)
+    updates = updates_in(view, trainer)
+    name = label_name(trainer)
+    known = None
+    if read_labels and name is not None:
+        known = [{name: recover_labels(trainer, update, rng)} for update in updates]
+    solution = engine.invert(
+        trainer,
+        updates,
+        known=known,
+        adaptation=Adaptation.to(view.public.defense, trainer.local.learning_rate),
+        iterations=budget.iterations,
+        at_once=budget.batch_size,
+        rng=rng,
+        device=view.public.device,
+        progress=progress,
+    )
+    diagnostics = {"attack_loss_first": float(solution.first.mean()), "attack_loss_last": float(solution.match.mean())}
+    return claim_of(trainer, updates, solution.inputs, diagnostics)
+
+
+def claim_of(
+    trainer: PublicTrainer,
+    updates: Sequence[Update],
+    inputs: Mapping[str, Sequence[Tensor]],
+    diagnostics: Mapping[str, float],
+) -> Claim:
+    """The claim of inputs that were recovered update by update, ``(B, *shape)`` each."""
+    place = [position for update in updates for position in update.positions]
+    order = torch.tensor(place).argsort()
+    ordered = {
+        name: torch.cat([t[: len(u.positions)] for u, t in zip(updates, tensors, strict=True)])[order]
+        for name, tensors in inputs.items()
+    }
+    return Claim(trainer.estimates(ordered), diagnostics)

@@ -1,0 +1,58 @@
+"""Improved deep leakage from gradients (Zhao et al., arXiv:2001.02610)."""
+
+from __future__ import annotations
+
+import torch
+
+from attacks.dlg import DLGParams
+from attacks.gradients.adaptation import ADAPTS_TO
+from attacks.gradients.claims import claim_by_inversion
+from attacks.gradients.engine import Engine
+from attacks.gradients.labels import label_name
+from attacks.gradients.lbfgs import LBFGS
+from attacks.gradients.objectives import SquaredL2
+from attacks.gradients.updates import trainer_of
+from bench.certificate import Certificate
+from bench.channels import CLIENT_UPDATE, GLOBAL_MODEL
+from bench.errors import NotApplicableError
+from bench.interfaces import Attack, Budget, Claim
+from bench.plugin import Card
+from bench.progress import Progress
+from bench.threat import View
+
+
+class IDLG(Attack):
+    """The label by the sign of the head's gradient, exactly; then the picture as DLG does."""
+
+    name = "idlg"
+    Params = DLGParams
+    requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
+    adapts_to = ADAPTS_TO
+    default_budget = Budget(iterations=300, batch_size=32)
+    certificates = (
+        Certificate(
+            "federated-classifier",
+            "fedsgd",
+            "image",
+            "ssim",
+            0.9,
+            given=(("network", "lenet"), ("activation", None), ("records_per_update", 1)),
+        ),
+    )
+    card = Card(
+        summary="Reads the label off the head's gradient, then optimises the picture alone.",
+        source="Zhao et al., arXiv:2001.02610; METHODS 4",
+        needs="client_update and global_model of SGD clients that train a classifier on one record an update",
+        cost="as dlg",
+        notes="Updates of several records are not applicable: the sign names a label for one record only.",
+    )
+
+    def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
+        trainer = trainer_of(view)
+        if label_name(trainer) is None:
+            raise NotApplicableError("the client's training has no class label to read off")
+        if max(view.batch_sizes()) > 1:
+            raise NotApplicableError("several records went into one update; the label is told for a single one only")
+        p: DLGParams = self.params
+        engine = Engine(SquaredL2(), LBFGS(p.memory), restarts=p.restarts, start=p.start, unroll=p.unroll)
+        return claim_by_inversion(view, engine, read_labels=True, rng=rng, budget=budget, progress=progress)

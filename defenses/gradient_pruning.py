@@ -1,0 +1,42 @@
+"""Pruning of updates: the smallest numbers are not sent."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.channels import CLIENT_UPDATE, Channel
+from bench.interfaces import Defense, ProtectContext
+from bench.plugin import Card, Params
+
+
+class GradientPruningParams(Params):
+    """Attributes:
+    share: of each tensor's numbers that become zero, the smallest ones.
+    """
+
+    share: float = Field(default=0.9, ge=0, lt=1)
+
+
+class GradientPruning(Defense):
+    """Keeps the largest numbers of each tensor of an update, by absolute value, and at least one."""
+
+    name = "gradient-pruning"
+    Params = GradientPruningParams
+    card = Card(
+        summary="Sends the largest numbers of each tensor of an update and zeros for the rest (default 90 % zeros).",
+        source="Zhu et al., arXiv:1906.08935, section 5.2 (gradient compression); METHODS 7.11",
+        cost="none; zeros are sent as they are, so bytes do not shrink",
+        notes="Acts on client_update alone; nothing changes where no update crosses the wire. What is kept is exact.",
+    )
+
+    def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
+        if channel != CLIENT_UPDATE:
+            return tensor
+        kept = max(1, tensor.numel() - int(self.params.share * tensor.numel()))
+        flat = tensor.flatten()
+        pruned = torch.zeros_like(flat)
+        index = flat.abs().topk(kept).indices
+        pruned[index] = flat[index]
+        return pruned.view_as(tensor)

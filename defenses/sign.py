@@ -1,0 +1,24 @@
+"""Sign compression of updates."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from bench.channels import CLIENT_UPDATE, Channel
+from bench.interfaces import Defense, ProtectContext
+from bench.plugin import Card
+
+
+class Sign(Defense):
+    """Each number of an update becomes the tensor's mean absolute value with its own sign; zero stays zero."""
+
+    name = "sign"
+    card = Card(
+        summary="Sends of each number of an update the sign alone, and one size a tensor.",
+        source="signSGD, Bernstein et al., arXiv:1802.04434; scaled as in Karimireddy et al., arXiv:1901.09847",
+        cost="none; signs are sent as floats, so bytes do not shrink",
+        notes="Acts on client_update alone; it changes nothing where no update crosses the wire. No error feedback.",
+    )
+
+    def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
+        return tensor.sign() * tensor.abs().mean() if channel == CLIENT_UPDATE else tensor

@@ -1,0 +1,199 @@
+"""FedSGD over a small classifier (McMahan et al., arXiv:1602.05629): the victim of the gradient literature."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.func import jacrev, vmap
+from torch.nn import functional
+
+from bench.capture import Capture
+from bench.channels import CLIENT_UPDATE, GLOBAL_MODEL, Channel
+from bench.errors import RequestError
+from bench.interfaces import (
+    Defense,
+    ProtectContext,
+    Public,
+    Representation,
+    TrainingPlan,
+    UtilityPlan,
+    Victim,
+)
+from bench.plugin import Card, Params
+from bench.progress import Progress
+from bench.public_trainer import LocalTraining
+from bench.records import Records
+from bench.schedule import NoiseSchedule
+from victims.classifier_network import HEAD, Activation, Classifier, Network
+from victims.classifier_records import PooledCodec, labels, pooled
+from victims.classifier_rounds import Rounds
+from victims.classifier_trainer import LABEL, PIXELS, ClassifierTrainer
+
+PUBLIC_SEED = 0
+
+
+class FederatedClassifierParams(Params):
+    """Attributes:
+    records_per_update: records that one update is computed on.
+    batch_size: records a local step; None is all of the update in one step, which is FedSGD.
+    clients: how many share the records, evenly; each sends one update a turn.
+    size: height and width of the pictures trained on; larger ones are pooled to it.
+    network: ``lenet``, ``mlp`` or ``linear`` (``victims.classifier_network``).
+    activation: None is the sigmoid of DLG for ``lenet`` and ReLU for ``mlp``.
+    label: name of the attribute that is the label, or ``identity``.
+    classes: the label's values are folded into so many.
+    hidden: width of the ``mlp``.
+    learning_rate: of SGD, on clients; the training plan's own rate is for AdamW and not used.
+    """
+
+    records_per_update: int = Field(default=1, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
+    clients: int = Field(default=8, ge=1)
+    size: int = Field(default=16, ge=8, multiple_of=2)
+    network: Network = "lenet"
+    activation: Activation | None = None
+    label: str = "hair_colour"
+    classes: int = Field(default=10, ge=2)
+    hidden: int = Field(default=64, ge=1)
+    learning_rate: float = Field(default=0.1, gt=0)
+
+
+class FederatedClassifier(Victim):
+    """In each turn every client sends what SGD on its next few records makes of the global model; the server adds
+    the mean. A last group that is too small for an update waits for the next epoch's shuffle."""
+
+    name = "federated-classifier"
+    protocols: tuple[Literal["fedsgd"], ...] = ("fedsgd",)
+    Params = FederatedClassifierParams
+    card = Card(
+        summary="FedSGD over DLG's small sigmoid network, or a linear or two-layer one; labels from an attribute.",
+        source="FedSGD: McMahan et al., arXiv:1602.05629; network: Zhu et al., arXiv:1906.08935, section 4",
+        needs="records with the attribute that is the label (or label=identity)",
+        cost="seconds; an update holds about 20,000 numbers",
+        notes="No diffusion: it is where gradient attacks are proven. The record claimed is the pooled picture. "
+        "Held-out people share no identity with the private ones, so with label=identity accuracy is chance.",
+    )
+
+    def channels(self, protocol: str) -> frozenset[Channel]:
+        return frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
+
+    def check(self, image_size: int) -> None:
+        if image_size % self.params.size:
+            raise RequestError(
+                f"victim {self.name!r}: image size {image_size} is no multiple of size={self.params.size}"
+            )
+
+    def check_records(self, records: Records, progress: Progress) -> None:
+        labels(records, self.params.label, self.params.classes)
+
+    def classifier(self) -> Classifier:
+        """The network that the parameters ask for."""
+        p: FederatedClassifierParams = self.params
+        activation = p.activation or ("sigmoid" if p.network == "lenet" else "relu")
+        return Classifier(p.network, activation, p.size, p.classes, p.hidden)
+
+    def trainer(self, image_size: int) -> ClassifierTrainer:
+        """The clients' local training, by public knowledge."""
+        p: FederatedClassifierParams = self.params
+        local = LocalTraining("sgd", p.learning_rate, p.records_per_update, p.batch_size or p.records_per_update)
+        return ClassifierTrainer(self.classifier(), local, image_size)
+
+    def train(
+        self, records: Records, defense: Defense, plan: TrainingPlan, *, protocol: str, out: Path, progress: Progress
+    ) -> Capture:
+        p: FederatedClassifierParams = self.params
+        if plan.dtype != "fp32":
+            raise RequestError(f"victim {self.name!r} trains in fp32 only")
+        if len(records) < p.clients * p.records_per_update:
+            raise RequestError(
+                f"victim {self.name!r}: {p.clients} clients with {p.records_per_update} records an update need "
+                f"{p.clients * p.records_per_update} records; there are {len(records)}"
+            )
+        schedule = NoiseSchedule.stable_diffusion()
+        defense.check(schedule, self.channels(protocol))
+        rounds = Rounds(
+            trainer=self.trainer(records.images.shape[-1]),
+            loss=self.classifier().loss,
+            weights=self.classifier().initial_weights(PUBLIC_SEED),
+            records=records,
+            inputs=self.inputs(records),
+            protect=partial(self._protect, defense, schedule),
+            clients=p.clients,
+            plan=plan,
+        )
+        return rounds.run(out, victim=self.name, protocol=protocol, progress=progress)
+
+    def inputs(self, records: Records) -> dict[str, Tensor]:
+        """What the clients train on, by the names of the trainer's unknowns, ``(N, ...)``."""
+        p: FederatedClassifierParams = self.params
+        one_hot = functional.one_hot(labels(records, p.label, p.classes), p.classes).float()
+        return {PIXELS: pooled(records.images, p.size), LABEL: one_hot}
+
+    def _protect(
+        self,
+        defense: Defense,
+        schedule: NoiseSchedule,
+        update: Mapping[str, Tensor],
+        weights: Mapping[str, Tensor],
+        pixels: Tensor,
+        ids: Sequence[str],
+        rng: torch.Generator,
+    ) -> dict[str, Tensor]:
+        context = ProtectContext(
+            phase="training",
+            timesteps=torch.zeros(len(ids), dtype=torch.long),
+            schedule=schedule,
+            empty_prompt=torch.zeros(1, 1, 1),
+            record_ids=ids,
+            rng=rng,
+            representation=Representation(HEAD, partial(self._measure, weights, pixels)),
+        )
+        return defense.protect_update(update, context)
+
+    def _measure(self, weights: Mapping[str, Tensor], pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """The head's inputs and their sensitivity to the picture, each ``(B, features)``."""
+        network = self.classifier()
+
+        def alone(picture: Tensor) -> Tensor:
+            return network.represent(weights, picture.unsqueeze(0)).squeeze(0)
+
+        jacobian = vmap(jacrev(alone, chunk_size=64))(pixels)
+        return network.represent(weights, pixels), jacobian.flatten(2).norm(dim=2)
+
+    def public(self, defense: Defense | None, auxiliary: Records, *, protocol: str, device: str) -> Public:
+        image_size = auxiliary.images.shape[-1]
+        return Public(
+            client=None,
+            codec=PooledCodec(self.params.size, image_size),
+            schedule=NoiseSchedule.stable_diffusion(),
+            stem=None,
+            defense=defense,
+            protocol=protocol,
+            auxiliary=auxiliary,
+            device=device,
+            trainer=self.trainer(image_size),
+        )
+
+    def utility(
+        self, capture: Capture, held_out: Records, defense: Defense, plan: UtilityPlan, *, protocol: str
+    ) -> Mapping[str, float]:
+        """Share of held-out records whose class is found, and the share of the commonest class (blind guessing)."""
+        weights = load_file(capture.model_dir / "classifier.safetensors")
+        truth = labels(held_out, self.params.label, self.params.classes)
+        guess = self.classifier().logits(weights, pooled(held_out.images, self.params.size)).argmax(1)
+        commonest = truth.bincount().max() / len(truth)
+        return {"accuracy": float((guess == truth).float().mean()), "accuracy_blind": float(commonest)}
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(repr(self.classifier()).encode())
+        for name, tensor in sorted(self.classifier().initial_weights(PUBLIC_SEED).items()):
+            digest.update(name.encode() + tensor.numpy().tobytes())
+        return digest.hexdigest()
