@@ -48,7 +48,7 @@ class DpSgd(Defense):
     card = Card(
         summary="Clips every record's gradient and adds Gaussian noise to their sum within the client's local step.",
         source="Abadi et al., arXiv:1607.00133, Algorithm 1; accounting: Gaussian DP, arXiv:1905.02383",
-        needs="clients that compute the gradient (federated, centralised)",
+        needs="clients that compute the gradient themselves (the federated victims, centralised)",
         cost="one backward pass a record instead of one a batch",
         notes="The noise is added on the client before anything leaves it, so the statement holds against whoever gets "
         "the update as well as against holders of the released model. It is void where anything else of a record "

@@ -27,7 +27,8 @@ def gradients(count: int = 4) -> list[dict[str, Tensor]]:
 
 
 def train(make_job, out: Path, victim: str, defense: str) -> Capture:  # type: ignore[no-untyped-def]
-    job = make_job(victim=victim, attack="inversion", defense=defense)
+    own = {"model": None} if victim.startswith("federated-classifier") else {}
+    job = make_job(victim=victim, attack="inversion", defense=defense, **own)
     plan = TrainingPlan(epochs=1, batch_size=4, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
     protocol = job.cell.capture.protocol
     return job.new_victim().train(
@@ -35,7 +36,14 @@ def train(make_job, out: Path, victim: str, defense: str) -> Capture:  # type: i
     )
 
 
-@pytest.mark.parametrize("victim", ["federated:records_per_update=2,optimizer=sgd", "centralised"])
+@pytest.mark.parametrize(
+    "victim",
+    [
+        "federated:records_per_update=2,optimizer=sgd",
+        "centralised",
+        "federated-classifier:clients=2,records_per_update=2",
+    ],
+)
 def test_without_noise_and_with_a_huge_clip_it_is_plain_training(make_job, tmp_path, victim: str) -> None:  # type: ignore[no-untyped-def]
     plain = train(make_job, tmp_path / "plain", victim, "none")
     private = train(make_job, tmp_path / "private", victim, "dp-sgd:clip=1e9,noise=0")
