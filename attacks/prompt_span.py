@@ -46,12 +46,12 @@ class PromptSpan(Attack):
     requires = frozenset({CLIENT_UPDATE})
     default_budget = Budget(iterations=0, batch_size=1)
     certificates = (
-        Certificate("federated-sgd", "fedavg", "prompt", "token_accuracy", 0.95, given=(("records_per_update", 1),)),
+        Certificate("federated-sgd", "fedavg", "prompt", "token_accuracy", 0.9, given=(("records_per_update", 1),)),
     )
     card = Card(
         summary="Reads prompts off the row space of the cross-attention's gradient, token by token; no optimisation.",
         source="Petrov et al. (DAGER), arXiv:2405.15586; adapted to cross-attention over text states (this project)",
-        needs="client_update of SGD steps (federated-sgd); the public text encoder; more text dimensions than states an update",
+        needs="client_update of SGD steps (federated-sgd); the public text encoder; fewer states an update than dimensions",
         cost="(records + spare) x tokens x vocabulary single-token steps of the text encoder an update",
         notes="Nothing to read in the first round, while zero convolutions are zero. AdamW's first step keeps little "
         "more than signs, whose row space is full.",

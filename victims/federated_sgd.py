@@ -27,6 +27,6 @@ class FederatedSgd(Federated):
         source="FedSGD: McMahan et al., arXiv:1602.05629, section 2",
         needs="the same models as split-controlnet",
         cost="bytes: the whole ControlNet, down and up, an update",
-        notes="What attacks on gradients are proven on; records_per_update gives larger batches. In the first round all "
-        "gradients but those of zero convolutions vanish.",
+        notes="What attacks on gradients are proven on; records_per_update gives larger batches. In the first round "
+        "all gradients but those of zero convolutions vanish.",
     )

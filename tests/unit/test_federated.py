@@ -141,6 +141,11 @@ def test_no_trainer_where_the_plan_alone_knows_the_local_training(trained) -> No
     assert public(job, "secure-aggregation").trainer.local.records == 8
 
 
+def test_fedsgd_by_name_sends_gradients_of_one_record(make_job) -> None:  # type: ignore[no-untyped-def]
+    trainer = public(make_job(victim="federated-sgd", attack="inversion")).trainer
+    assert trainer.local == LocalTraining("sgd", 0.1, 1, 1)
+
+
 def test_only_the_sum_of_the_updates_crosses_under_secure_aggregation(trained) -> None:  # type: ignore[no-untyped-def]
     params = f"clients=2,records_per_update=2,optimizer=sgd,learning_rate={RATE},shared_draws=true"
     _, summed = trained(params, "secure-aggregation")
