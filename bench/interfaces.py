@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -126,6 +126,7 @@ class Defense(Plugin):
     """A change to what the client does or sends; every hook's default is the undefended behaviour."""
 
     withheld: frozenset[Channel] = frozenset()  # channels it takes off the wire
+    record_gradients: bool = False  # a client that trains must ask local_gradient for the gradient of each step
     stands_for: ClassVar[str] = ""  # a stack of others that this name is short for
 
     def flat(self) -> tuple[Defense, ...]:
@@ -150,6 +151,16 @@ class Defense(Plugin):
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         """The tensor as it leaves the client; must be differentiable where the client trains."""
         return tensor
+
+    def local_gradient(self, records: Iterable[Mapping[str, Tensor]], rng: torch.Generator) -> Mapping[str, Tensor]:
+        """The gradient of one local step, by parameter, from those of its records, which come one at a time.
+
+        Asked only where ``record_gradients`` is set. Undefended: their mean.
+        """
+        mean: dict[str, Tensor] = {}
+        for count, gradient in enumerate(records, 1):
+            mean = {name: mean[name] + (g - mean[name]) / count if mean else g for name, g in gradient.items()}
+        return mean
 
     def protect_update(self, update: Mapping[str, Tensor], context: ProtectContext) -> dict[str, Tensor]:
         """A whole update as it leaves the client, by the names of its tensors: each through ``protect``."""

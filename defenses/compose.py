@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from bench.interfaces import CompositeDefense, Defense, Guarantee, ProtectContex
 from bench.plugin import Card, Params
 from bench.schedule import NoiseSchedule
 
-_EXCLUSIVE = ("sample_timesteps", "sample_noise")
+_EXCLUSIVE = ("sample_timesteps", "sample_noise", "local_gradient")
 
 
 class AdapterChain(ServerAdapter):
@@ -42,6 +42,7 @@ class Compose(CompositeDefense):
         super().__init__(params)
         self.parts = tuple(parts)
         self.withheld = frozenset().union(*(p.withheld for p in self.parts))
+        self.record_gradients = any(p.record_gradients for p in self.parts)
         self._drawing = {hook: self._owner(hook) for hook in _EXCLUSIVE}
 
     @classmethod
@@ -71,6 +72,10 @@ class Compose(CompositeDefense):
         for part in self.parts:
             tensor = part.protect(channel, tensor, context)
         return tensor
+
+    def local_gradient(self, records: Iterable[Mapping[str, Tensor]], rng: torch.Generator) -> Mapping[str, Tensor]:
+        owner = self._drawing["local_gradient"] or super()
+        return owner.local_gradient(records, rng)
 
     def protect_update(self, update: Mapping[str, Tensor], context: ProtectContext) -> dict[str, Tensor]:
         for part in self.parts:

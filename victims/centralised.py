@@ -16,7 +16,8 @@ from bench.transcript import TranscriptWriter
 from victims.client import ClientRandomness
 from victims.control import new_controlnet
 from victims.diffusion_victim import PUBLIC_SEED, Clock, DiffusionVictim, Measured, TrainedParts, epoch_batches
-from victims.undivided import draw, undivided_loss
+from victims.local_step import backward
+from victims.undivided import draw
 
 
 class Centralised(DiffusionVictim):
@@ -29,7 +30,8 @@ class Centralised(DiffusionVictim):
         source="Zhang et al., arXiv:2302.05543; step as in diffusers' ControlNet training",
         needs="the same models as split-controlnet",
         cost="one forward and backward pass a step",
-        notes="The utility reference. A defence can change its timesteps and noise; there is nothing to protect.",
+        notes="The utility reference. A defence can change its timesteps, noise and local gradients; "
+        "there is no wire to protect.",
     )
 
     def stem_name(self, protocol: str) -> str:
@@ -52,11 +54,8 @@ class Centralised(DiffusionVictim):
         clock = Clock(plan.device)
         with progress.stage("training the victim", len(batches)) as advance, clock.running():
             for index in batches:
-                loss = undivided_loss(client, controlnet, draw(client, records, index, rng))
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
+                losses.append(backward(client, controlnet, draw(client, records, index, rng), rng.protection))
                 optimizer.step()
-                losses.append(float(loss.detach()))
                 advance(1)
         writer = TranscriptWriter(out / TRANSCRIPT_DIR, victim=self.name, protocol=protocol)
         measured = Measured(plan.epochs * len(records), losses, clock.seconds, 0.0, plan.device)

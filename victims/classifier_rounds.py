@@ -24,6 +24,7 @@ Loss = Callable[[Mapping[str, Tensor], Tensor, Tensor], Tensor]
 Protect = Callable[
     [Mapping[str, Tensor], Mapping[str, Tensor], Tensor, Sequence[str], torch.Generator], dict[str, Tensor]
 ]
+Slope = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], torch.Generator], Mapping[str, Tensor]]
 
 
 class Rounds:
@@ -37,12 +38,13 @@ class Rounds:
         weights: dict[str, Tensor],
         records: Records,
         inputs: Mapping[str, Tensor],
+        slope: Slope,
         protect: Protect,
         clients: int,
         plan: TrainingPlan,
     ) -> None:
         self.trainer, self.loss, self.weights = trainer, loss, weights
-        self.records, self.inputs, self.protect = records, inputs, protect
+        self.records, self.inputs, self.slope, self.protect = records, inputs, slope, protect
         self.clients, self.plan = clients, plan
         order = torch.randperm(len(records), generator=generator(plan.seed, "shares")).tolist()
         self.shares = [order[k::clients] for k in range(clients)]
@@ -99,7 +101,7 @@ class Rounds:
         received = send(named(GLOBAL_MODEL, self.weights.items()), "down")
         weights = {name: received[f"{GLOBAL_MODEL}/{name}"] for name in self.weights}
         with self._clocks["client"].running():
-            update = self._local(weights, index)
+            update = self._local(weights, index, self.private[client])
             pixels, ids = self.inputs[PIXELS][index], [self.records.ids[i] for i in index]
             update = self.protect(update, weights, pixels, ids, self.private[client])
         small = ImageBatch(enlarged(self.inputs[PIXELS][index], self.records.images.shape[-1]))
@@ -109,14 +111,14 @@ class Rounds:
         )
         return send(named(CLIENT_UPDATE, update.items()), "up")
 
-    def _local(self, weights: Mapping[str, Tensor], index: list[int]) -> dict[str, Tensor]:
+    def _local(self, weights: Mapping[str, Tensor], index: list[int], rng: torch.Generator) -> dict[str, Tensor]:
         """SGD over the records in order; the sum of its steps, which loses no digits to the weights' size."""
         local = self.trainer.local
         moved = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
         for start in range(0, len(index), local.batch_size):
             batch = {name: tensor[index[start : start + local.batch_size]] for name, tensor in self.inputs.items()}
             here = {name: tensor + moved[name] for name, tensor in weights.items()}
-            slope = self.trainer.gradient(here, batch)
+            slope = self.slope(here, batch, rng)
             moved = {name: moved[name] - local.learning_rate * slope[name] for name in moved}
             self.losses.append(float(self.loss(here, *batch.values())))
         return moved

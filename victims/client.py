@@ -53,6 +53,17 @@ class Batch:
     text: Tensor
     record_ids: tuple[str, ...]
 
+    def only(self, i: int) -> Batch:
+        """The ``i``-th record, as a batch of one."""
+        row = slice(i, i + 1)
+        return Batch(
+            self.image_latents[row],
+            self.condition_latents[row],
+            self.condition[row],
+            self.text[row],
+            self.record_ids[row],
+        )
+
 
 class ClientHalf(nn.Module):
     """Frozen public parts and a stem; the stem trains only in protocols that send gradients back."""

@@ -2,68 +2,63 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from bench.capture import TRANSCRIPT_DIR, Capture, SecretsWriter
-from bench.channels import CLIENT_UPDATE, GLOBAL_MODEL, Channel
+from bench.capture import TRANSCRIPT_DIR, Capture
+from bench.channels import CLIENT_UPDATE, GLOBAL_MODEL, NOISE_TARGET, TIMESTEP, Channel
 from bench.errors import RequestError
-from bench.interfaces import Defense, ServerAdapter, TrainingPlan, generator
+from bench.interfaces import Defense, Public, ServerAdapter, TrainingPlan
 from bench.plugin import Card
-from bench.progress import Advance, Progress
+from bench.progress import Progress
+from bench.public_trainer import LocalTraining
 from bench.records import Records
-from bench.transcript import Direction, Release, TranscriptWriter, named
-from victims.client import ClientHalf, ClientRandomness
+from bench.transcript import TranscriptWriter
 from victims.control import new_controlnet
-from victims.diffusion_victim import (
-    PUBLIC_SEED,
-    Clock,
-    DiffusionVictim,
-    Measured,
-    ModelParams,
-    TrainedParts,
-    epoch_batches,
-)
-from victims.undivided import draw, undivided_loss
+from victims.diffusion_victim import PUBLIC_SEED, DiffusionVictim, Measured, ModelParams, TrainedParts
+from victims.federated_rounds import Exchange, Rounds, shares
+from victims.federated_trainer import ControlNetTrainer
+from victims.local_step import LocalPlan
+
+SGD_RATE = 0.1
 
 
 class FederatedParams(ModelParams):
     """Attributes:
     clients: how many share the records, evenly.
+    records_per_update: how many records a client trains on in one round; 0 is its whole share. An epoch is one
+        pass over all records in any case, in as many rounds as that takes.
+        An update is one local step on them, or steps of the plan's batch size where it is the whole share.
+    optimizer: of the local steps. ``sgd`` has no momentum, so that the update of one step is -lr times its gradient.
+    learning_rate: of the local steps; None is the plan's for ``adamw``, and for ``sgd``, whose steps are not of the
+        same kind, 0.1.
+    shared_draws: the server draws t and eps and sends them, as one that fixes the randomness of training would.
     """
 
     clients: int = Field(default=2, ge=1)
-
-
-@dataclass(frozen=True, eq=False)
-class _Client:
-    """One participant: its share of the records and its own randomness."""
-
-    number: int
-    share: list[int]
-    rng: ClientRandomness
+    records_per_update: int = Field(default=0, ge=0)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float | None = Field(default=None, gt=0)
+    shared_draws: bool = False
 
 
 class Federated(DiffusionVictim):
-    """Every client trains a whole ControlNet for one pass over its records a round; the server averages."""
+    """Every client trains a whole ControlNet on some of its records a round; the server averages."""
 
     name = "federated"
-    protocols = ("fedavg",)
+    protocols = ("fedavg", "secure-aggregation")
     Params = FederatedParams
     card = Card(
-        summary="FedAvg over the whole ControlNet; each client's weight delta crosses the wire every round.",
-        source="McMahan et al., arXiv:1602.05629, Algorithm 1",
+        summary="FedAvg over the whole ControlNet; weight deltas cross the wire every round, or their sum alone.",
+        source="McMahan et al., arXiv:1602.05629, Algorithm 1; sum: Bonawitz et al., CCS 2017",
         needs="the same models as split-controlnet",
         cost="bytes: the whole ControlNet, down and up, a client and round",
-        notes="Rounds are the training plan's epochs. A defence changes timesteps and noise; its "
-        "protect_update() is given each update whole.",
+        notes="A round is one pass over a client's share, or over records_per_update of its records. A defence changes "
+        "timesteps, noise and local gradients; its protect_update() is given each client's update whole. Under "
+        "secure-aggregation the transcript has the clients' mean update only; the masks are not simulated.",
     )
 
     def stem_name(self, protocol: str) -> str:
@@ -71,20 +66,50 @@ class Federated(DiffusionVictim):
 
     def channels(self, protocol: str) -> frozenset[Channel]:
         self.check_protocol(protocol)
-        return frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
+        drawn = {TIMESTEP, NOISE_TARGET} if self.params.shared_draws else set()
+        return frozenset({CLIENT_UPDATE, GLOBAL_MODEL} | drawn)
+
+    @property
+    def _rate(self) -> float | None:
+        """The local learning rate, or None where only the training plan has it."""
+        return self.params.learning_rate or (SGD_RATE if self.params.optimizer == "sgd" else None)
+
+    def public(self, defense: Defense | None, auxiliary: Records, *, protocol: str, device: str) -> Public:
+        """With a trainer where the parameters say all of a client's local training: how much, how, at what rate."""
+        known = super().public(defense, auxiliary, protocol=protocol, device=device)
+        per_update, rate = self.params.records_per_update, self._rate
+        if not per_update or rate is None:
+            return known
+        if protocol == "secure-aggregation":
+            per_update *= self.params.clients  # the mean of one-step updates is one step on all their records
+        model = self.load(device)
+        controlnet = new_controlnet(model, PUBLIC_SEED)
+        client = self.client_half(model, controlnet, defense or Defense(), protocol)
+        local = LocalTraining(self.params.optimizer, rate, per_update, per_update)
+        return replace(known, trainer=ControlNetTrainer(client, controlnet, local, auxiliary.images.shape[-1]))
 
     def train(
         self, records: Records, defense: Defense, plan: TrainingPlan, *, protocol: str, out: Path, progress: Progress
     ) -> Capture:
+        p = self.params
         model = self.prepare(records, defense, plan, protocol, dtypes=("fp32",))
+        if len(records) < p.clients:
+            raise RequestError(f"victim {self.name!r}: {p.clients} clients but {len(records)} records")
+        if p.shared_draws and model.schedule.prediction != "epsilon":
+            raise RequestError(f"victim {self.name!r}: shared_draws needs a model that predicts the noise itself")
         whole = new_controlnet(model, PUBLIC_SEED).train()
-        writer = TranscriptWriter(out / TRANSCRIPT_DIR, victim=self.name, protocol=protocol)
-        half = self.client_half(model, whole, defense, protocol)
-        rounds = _Rounds(half, whole, records, plan, writer, self._clients(len(records), plan.seed))
-        steps = plan.epochs * sum(-(-len(c.share) // plan.batch_size) for c in rounds.clients)
-        with progress.stage("training the victim", steps) as advance:
-            for number in range(plan.epochs):
-                rounds.run(number, advance)
+        rounds = Rounds(
+            self.client_half(model, whole, defense, protocol),
+            whole,
+            records,
+            plan,
+            LocalPlan(p.optimizer, self._rate or plan.learning_rate, p.records_per_update or plan.batch_size),
+            writer := TranscriptWriter(out / TRANSCRIPT_DIR, victim=self.name, protocol=protocol),
+            shares(len(records), p.clients, plan.seed),
+            Exchange(p.records_per_update, protocol == "secure-aggregation", p.shared_draws),
+        )
+        with progress.stage("training the victim", rounds.steps) as advance:
+            rounds.run(advance)
         measured = Measured(
             releases=plan.epochs * len(records),
             losses=rounds.losses,
@@ -93,90 +118,3 @@ class Federated(DiffusionVictim):
             device=plan.device,
         )
         return self.seal(out, records, writer, rounds.secrets, TrainedParts(whole, ServerAdapter()), measured)
-
-    def _clients(self, count: int, seed: int) -> list[_Client]:
-        total = self.params.clients
-        if count < total:
-            raise RequestError(f"victim {self.name!r}: {total} clients but {count} records")
-        order = torch.randperm(count, generator=generator(seed, "shares")).tolist()
-        return [_Client(k, order[k::total], ClientRandomness.seeded(seed + 1_000_003 * k)) for k in range(total)]
-
-
-class _Rounds:
-    """The server's rounds, with each client's local pass."""
-
-    def __init__(
-        self,
-        half: ClientHalf,
-        whole: Any,
-        records: Records,
-        plan: TrainingPlan,
-        writer: TranscriptWriter,
-        clients: list[_Client],
-    ) -> None:
-        self.half, self.whole, self.records, self.plan, self.writer = half, whole, records, plan, writer
-        self.clients = clients
-        self.client_clock, self.server_clock = Clock(plan.device), Clock(plan.device)
-        self.losses: list[float] = []
-        self.secrets = SecretsWriter()
-
-    def run(self, number: int, advance: Advance) -> None:
-        """Send the global model out, train everywhere, average what comes back."""
-        start = {name: p.detach().clone() for name, p in self.whole.named_parameters()}
-        for client in self.clients:
-            received = self._send(named(GLOBAL_MODEL, start.items()), number, "down", client)
-            with self.client_clock.running():
-                update = self._local_update(client, received, number, advance)
-            sent = self._send(named(CLIENT_UPDATE, update.items()), number, "up", client)
-            with self.server_clock.running(), torch.no_grad():
-                weight = len(client.share) / len(self.records)
-                for name, parameter in self.whole.named_parameters():
-                    parameter += weight * sent[f"{CLIENT_UPDATE}/{name}"].to(parameter)
-
-    def _local_update(
-        self, client: _Client, received: Mapping[str, Tensor], number: int, advance: Advance
-    ) -> dict[str, Tensor]:
-        """One pass over the client's records from the received weights; what changed, protected."""
-        local = copy.deepcopy(self.whole)
-        with torch.no_grad():
-            for name, parameter in local.named_parameters():
-                parameter.copy_(received[f"{GLOBAL_MODEL}/{name}"])
-        optimizer = torch.optim.AdamW(local.parameters(), lr=self.plan.learning_rate)
-        step, rows = self._step(client, number), 0
-        for batch in epoch_batches(len(client.share), self.plan.batch_size, number, self.plan.seed + client.number):
-            index = [client.share[i] for i in batch]
-            draws = draw(self.half, self.records, index, client.rng)
-            loss = undivided_loss(self.half, local, draws)
-            first, latents = rows, (draws.batch.image_latents, draws.batch.condition_latents)
-            rows += len(index)
-            self.secrets.add([Release(number, step, row) for row in range(first, rows)], index, *latents)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            self.losses.append(float(loss.detach()))
-            advance(1)
-        context = self.half.context("training", torch.zeros(0, dtype=torch.long), (), client.rng.protection)
-        update = {
-            name: parameter.detach() - received[f"{GLOBAL_MODEL}/{name}"].to(parameter)
-            for name, parameter in local.named_parameters()
-        }
-        return self.half.defense.protect_update(update, context)
-
-    def _step(self, client: _Client, number: int) -> int:
-        """A number of its own for every client's part in every round."""
-        return number * len(self.clients) + client.number
-
-    def _send(
-        self, tensors: Mapping[str, Tensor], number: int, direction: Direction, client: _Client
-    ) -> dict[str, Tensor]:
-        ends = ("server", f"client-{client.number}")
-        return self.writer.send(
-            tensors,
-            step=self._step(client, number),
-            epoch=number,
-            direction=direction,
-            sender=ends[direction == "up"],
-            receiver=ends[direction == "down"],
-            rows=0,
-            records=len(client.share),
-        )

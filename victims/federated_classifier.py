@@ -125,6 +125,7 @@ class FederatedClassifier(Victim):
             weights=self.classifier().initial_weights(PUBLIC_SEED),
             records=records,
             inputs=self.inputs(records),
+            slope=partial(self._slope, defense, self.trainer(records.images.shape[-1])),
             protect=partial(self._protect, defense, schedule),
             clients=p.clients,
             plan=plan,
@@ -136,6 +137,21 @@ class FederatedClassifier(Victim):
         p: FederatedClassifierParams = self.params
         one_hot = functional.one_hot(labels(records, p.label, p.classes), p.classes).float()
         return {PIXELS: pooled(records.images, p.size), LABEL: one_hot}
+
+    def _slope(
+        self,
+        defense: Defense,
+        trainer: ClassifierTrainer,
+        weights: Mapping[str, Tensor],
+        batch: Mapping[str, Tensor],
+        rng: torch.Generator,
+    ) -> Mapping[str, Tensor]:
+        """The gradient of one step; where the defence wants it, made of each record's own."""
+        if not defense.record_gradients:
+            return trainer.gradient(weights, batch)
+        rows = range(len(batch[LABEL]))
+        alone = ({name: tensor[i : i + 1] for name, tensor in batch.items()} for i in rows)
+        return defense.local_gradient((trainer.gradient(weights, one) for one in alone), rng)
 
     def _protect(
         self,

@@ -28,11 +28,27 @@ class Draws:
     timesteps: Tensor
     noise: Tensor
 
+    def only(self, i: int) -> Draws:
+        """The ``i``-th record's part, as a batch of one."""
+        return Draws(self.batch.only(i), self.timesteps[i : i + 1], self.noise[i : i + 1])
 
-def draw(client: ClientHalf, records: Records, index: Sequence[int], rng: ClientRandomness) -> Draws:
-    """One batch with its randomness, drawn in the same order as the split client draws it."""
+
+def draw(
+    client: ClientHalf,
+    records: Records,
+    index: Sequence[int],
+    rng: ClientRandomness,
+    shared: tuple[Tensor, Tensor] | None = None,
+) -> Draws:
+    """One batch with its randomness, drawn in the same order as the split client draws it.
+
+    Args:
+        shared: t and eps that the client was given, instead of its own.
+    """
     model = client.model
     batch = client.encode(records, index, rng)
+    if shared is not None:
+        return Draws(batch, shared[0].to(model.device), shared[1].to(model.device))
     t = client.defense.sample_timesteps(batch.record_ids, model.schedule, rng.timesteps).to(model.device)
     shape = tuple(batch.image_latents.shape)
     noise = client.defense.sample_noise(batch.record_ids, shape, rng.noise).to(model.device)
