@@ -42,8 +42,8 @@ class PromptOptimise(Attack):
         source="arXiv:2302.03668, Algorithm 1 (PEZ)",
         needs="prompt_embedding; the public text encoder",
         cost="one forward and backward pass of the text encoder over the records an iteration",
-        notes="Finds next to no tokens of long prompts on the pocket model: a negative result of the search, which says "
-        "nothing for a defence.",
+        notes="Finds next to no tokens of long prompts on the pocket model: a negative result of the search, which "
+        "says nothing for a defence.",
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:

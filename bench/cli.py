@@ -200,12 +200,12 @@ def list_plugins(kind: str | None, results: Path) -> None:
             raise RequestError(f"unknown kind {kind!r}{suggestion(kind, kinds)}")
         for one in (kind,) if kind else kinds:
             if one == "suites":
-                click.echo("\n".join(["suites", *(f"  {name:<18} {said}" for name, said in shipped().items())]))
+                click.echo("\n".join(["suites", *(f"  {name:<20} {said}" for name, said in shipped().items())]))
                 continue
             registry = listing(one)
             click.echo(one)
             for name in registry.names():
-                click.echo(f"  {name:<18} {registry.origin(name)}")
+                click.echo(f"  {name:<20} {registry.origin(name)}")
 
 
 @main.command()
