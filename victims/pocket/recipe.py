@@ -42,7 +42,7 @@ class Settings:
     text_layers: int = 3
     steps_vae: int = 10_000
     minutes_vae: float = 600.0
-    steps_unet: int = 3000
+    steps_unet: int = 2400
     minutes_unet: float = 600.0
     batch_vae: int = 8
     batch_unet: int = 16
