@@ -51,7 +51,7 @@ class PromptSpan(Attack):
     card = Card(
         summary="Reads prompts off the row space of the cross-attention's gradient, token by token; no optimisation.",
         source="Petrov et al. (DAGER), arXiv:2405.15586; adapted to cross-attention over text states (this project)",
-        needs="client_update of SGD steps (federated-sgd); the public text encoder; fewer states than dimensions",
+        needs="client_update of SGD steps; the public text encoder; fewer states an update than their dimensions",
         cost="(records + spare) x tokens x vocabulary single-token steps of the text encoder an update",
         notes="Nothing to read in the first round, while zero convolutions are zero. AdamW's first step keeps little "
         "more than signs, whose row space is full.",
