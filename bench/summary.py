@@ -14,7 +14,7 @@ from bench.cli import one_sentence
 from bench.errors import DataError, RequestError
 from bench.registry import suggestion
 
-_KEYS = ("victim", "protocol", "defense", "withheld_from_view")
+_KEYS = ("victim", "protocol", "defense", "threat_model", "withheld_from_view")
 
 
 def summarise(

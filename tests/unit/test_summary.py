@@ -14,6 +14,7 @@ ROWS = pandas.DataFrame(
             "victim": "v",
             "protocol": "p",
             "defense": defense,
+            "threat_model": "server",
             "withheld_from_view": "",
             "attack": "a",
             "target": "image",
@@ -35,9 +36,18 @@ ROWS = pandas.DataFrame(
 
 def test_means_and_ranges_over_seeds_without_failed_rows():
     table = summarise(ROWS, ("ssim",)).splitlines()
-    assert table[0] == "| victim | protocol | defense | withheld_from_view | a image ssim | seeds |"
-    assert table[2] == "| v | p | none |  | 0.500 [0.250, 0.750] | 2 |"
-    assert table[3] == "| v | p | prompt |  | 0.500 [0.500, 0.500] | 1 |"
+    assert table[0] == "| victim | protocol | defense | threat_model | withheld_from_view | a image ssim | seeds |"
+    assert table[2] == "| v | p | none | server |  | 0.500 [0.250, 0.750] | 2 |"
+    assert table[3] == "| v | p | prompt | server |  | 0.500 [0.500, 0.500] | 1 |"
+
+
+def test_attackers_who_see_different_things_are_not_averaged():
+    other = ROWS.assign(threat_model="features_only", ssim=0.0)
+    table = summarise(pandas.concat([ROWS, other]), ("ssim",), where={"defense": "none"}).splitlines()
+    assert table[2:] == [
+        "| v | p | server |  | 0.500 [0.250, 0.750] | 2 |",
+        "| v | p | features_only |  | 0.000 [0.000, 0.000] | 2 |",
+    ]
 
 
 def test_where_filters_and_hides_its_column():
