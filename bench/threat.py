@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
@@ -22,13 +23,12 @@ from bench.channels import (
 )
 from bench.errors import NotGrantedError, RequestError
 from bench.registry import suggestion
-from bench.transcript import Parts
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.interfaces import Public
-    from bench.transcript import Release, Transcript
+    from bench.transcript import Parts, Release, Transcript
 
 
 class ThreatModel(BaseModel):
@@ -165,7 +165,7 @@ class View:
         if channel not in self._parts:
             raise NotGrantedError(f"channel {channel!r} is sent record by record; read it with read()")
         return [
-            Parts(message.step, {name: tensor.clone() for name, tensor in message.tensors.items()})
+            replace(message, tensors={name: tensor.clone() for name, tensor in message.tensors.items()})
             for message in self._parts[channel]
         ]
 
