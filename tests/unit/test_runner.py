@@ -46,8 +46,9 @@ def first(make_job, tmp_path_factory):
 
 def test_a_cell_gives_a_row_per_target_between_floor_and_ceiling(first):
     results, result = first
-    assert [row["target"] for row in result.rows] == ["image", "condition"]
-    for row in result.rows:
+    assert [row["target"] for row in result.rows] == ["image", "condition", "prompt"]
+    assert result.rows[2]["status"] == "not_claimed"
+    for row in result.rows[:2]:
         assert row["status"] == "ok"
         assert row["defense"] == "timestep:t_min=900"
         for suffix in ("", "_low", "_high", "_floor", "_ceiling", "_normalized", "_nearest"):
