@@ -236,6 +236,14 @@ class Planner:
         elif axis == "threat":
             preset(value)
 
+    def takes_model(self, victim: str) -> bool:
+        """Whether a victim is built on a model that the user may choose.
+
+        Raises:
+            RequestError: an unknown name.
+        """
+        return "model" in self.victims.load(parse_plugin(victim)[0]).Params.model_fields
+
     def _assemble(self, parts: _Parts) -> Job:
         """Put a cell together; what does not fit becomes its obstacle."""
         victim = parts.victim.build()
@@ -302,9 +310,8 @@ class Planner:
     def _victim_extra(self, request: Request) -> dict[str, Any]:
         if request.model is None:
             return {}
-        cls = self.victims.load(parse_plugin(request.victim)[0])
-        if "model" not in cls.Params.model_fields:
-            raise RequestError(f"victim {cls.name!r} takes no --model")
+        if not self.takes_model(request.victim):
+            raise RequestError(f"victim {parse_plugin(request.victim)[0]!r} takes no --model")
         return {"model": request.model}
 
     def _stack(self, text: str) -> tuple[Part[Defense], ...]:

@@ -55,7 +55,8 @@ def plan_suite(
     """Plan every cell of a suite.
 
     Args:
-        overrides: settings from the command line, which count before the suite's own.
+        overrides: settings from the command line, which count before the suite's own. A model is for the victims
+            that take one.
 
     Raises:
         RequestError: a name, a parameter or a setting is wrong, or a value of an axis fits no cell at all.
@@ -65,10 +66,11 @@ def plan_suite(
     counts: dict[str, int] = {}
     for name, block in suite.content.blocks.items():
         _check_names(suite, name, block, planner)
-        settings = suite.content.settings.under(block.settings).under(overrides or Settings())
+        own = suite.content.settings.under(block.settings)
         planned: list[tuple[Point, Job]] = []
         for point in block.points():
             try:
+                settings = own.under(_fitting(overrides or Settings(), point.victim, planner))
                 planned.append((point, planner.draft(request_of(point, settings, weights_dir))))
             except (RequestError, DataError) as error:
                 raise type(error)(f"{suite.where('blocks', name)}{error}") from error
@@ -77,6 +79,11 @@ def plan_suite(
         for _, job in planned:
             jobs.setdefault(job.cell.cell_id, job)
     return SuitePlan(suite, _by_capture(list(jobs.values())), counts)
+
+
+def _fitting(overrides: Settings, victim: str, planner: Planner) -> Settings:
+    """The overrides that a victim can take: a suite may hold some with a model of their own making."""
+    return overrides if planner.takes_model(victim) else overrides.model_copy(update={"model": None})
 
 
 def request_of(point: Point, settings: Settings, weights_dir: Path | None) -> Request:
