@@ -48,6 +48,23 @@ def kill(run: subprocess.Popen[bytes], rng: random.Random) -> str:
     return "the run"
 
 
+def verify(killed: Path, calm: Path) -> None:
+    """A run that came to its end has every row and score of the calm one, once, and nothing half done.
+
+    Raises:
+        AssertionError: with what differs.
+    """
+    assert stable_rows(killed) == stable_rows(calm), "rows differ from those of a calm run"
+    with (killed / "rows.csv").open() as stream:
+        assert len(list(csv.DictReader(stream))) == len(stable_rows(calm))
+    ledgers = Ledger(killed), Ledger(calm)
+    assert not ledgers[0].damaged
+    for cell_id in ledgers[1].entries():
+        assert ledgers[0].score_table(cell_id).equals(ledgers[1].score_table(cell_id))
+    left = [path.name for path in (killed / "captures").glob(".partial-*")]
+    assert not left, f"left behind: {left}"
+
+
 def main(kills: int = 20, seed: int = 0) -> None:
     """Do it; raises where something was lost, doubled or changed."""
     rng = random.Random(seed)
@@ -67,7 +84,8 @@ def main(kills: int = 20, seed: int = 0) -> None:
             run = start(suite, root / "killed")
             try:
                 run.wait(timeout=rng.uniform(0.2, 0.6) * whole)
-                print("finished before it was killed; starting afresh", flush=True)
+                verify(root / "killed", root / "calm")
+                print("finished before it was killed, with the rows of the calm run; starting afresh", flush=True)
                 (root / "killed").rename(root / f"finished-{struck}-{time.monotonic_ns()}")
                 continue
             except subprocess.TimeoutExpired:
@@ -80,15 +98,7 @@ def main(kills: int = 20, seed: int = 0) -> None:
             assert len(keys) == len(set(keys)), "a row is doubled"
         last = start(suite, root / "killed")
         assert last.wait() == 0, last.communicate()[1].decode()
-        assert stable_rows(root / "killed") == stable_rows(root / "calm"), "rows differ from those of a calm run"
-        with (root / "killed" / "rows.csv").open() as stream:
-            assert len(list(csv.DictReader(stream))) == len(stable_rows(root / "calm"))
-        ledgers = Ledger(root / "killed"), Ledger(root / "calm")
-        assert not ledgers[0].damaged
-        for cell_id in ledgers[1].entries():
-            assert ledgers[0].score_table(cell_id).equals(ledgers[1].score_table(cell_id))
-        left = [path.name for path in (root / "killed" / "captures").glob(".partial-*")]
-        assert not left, f"left behind: {left}"
+        verify(root / "killed", root / "calm")
         print(f"{struck} kills, nothing lost or doubled, rows as in the calm run")
 
 
