@@ -34,6 +34,21 @@ class DLGParams(Params):
     unroll: bool = True
 
 
+SINGLE_RECORDS = Certificate(
+    "federated-classifier",
+    "fedsgd",
+    "image",
+    "ssim",
+    0.9,
+    given=(("network", "lenet"), ("activation", None), ("records_per_update", 1)),
+)
+
+
+def engine_of(params: DLGParams) -> Engine:
+    """The paper's objective and optimiser."""
+    return Engine(SquaredL2(), LBFGS(params.memory), restarts=params.restarts, start=params.start, unroll=params.unroll)
+
+
 class DLG(Attack):
     """Pictures and soft labels together, by L-BFGS on the squared distance of gradients (algorithm 1)."""
 
@@ -42,16 +57,7 @@ class DLG(Attack):
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
     adapts_to = ADAPTS_TO
     default_budget = Budget(iterations=300, batch_size=32)
-    certificates = (
-        Certificate(
-            "federated-classifier",
-            "fedsgd",
-            "image",
-            "ssim",
-            0.9,
-            given=(("network", "lenet"), ("activation", None), ("records_per_update", 1)),
-        ),
-    )
+    certificates = (SINGLE_RECORDS,)
     card = Card(
         summary="Optimises pictures and labels together until their gradient is the one that was sent.",
         source="Zhu et al., arXiv:1906.08935, algorithm 1; METHODS 4",
@@ -62,6 +68,6 @@ class DLG(Attack):
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
-        p: DLGParams = self.params
-        engine = Engine(SquaredL2(), LBFGS(p.memory), restarts=p.restarts, start=p.start, unroll=p.unroll)
-        return claim_by_inversion(view, engine, read_labels=False, rng=rng, budget=budget, progress=progress)
+        return claim_by_inversion(
+            view, engine_of(self.params), read_labels=False, rng=rng, budget=budget, progress=progress
+        )

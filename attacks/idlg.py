@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import torch
 
-from attacks.dlg import DLGParams
+from attacks.dlg import SINGLE_RECORDS, DLGParams, engine_of
 from attacks.gradients.adaptation import ADAPTS_TO
 from attacks.gradients.claims import claim_by_inversion
-from attacks.gradients.engine import Engine
 from attacks.gradients.labels import label_name
-from attacks.gradients.lbfgs import LBFGS
-from attacks.gradients.objectives import SquaredL2
 from attacks.gradients.updates import trainer_of
-from bench.certificate import Certificate
 from bench.channels import CLIENT_UPDATE, GLOBAL_MODEL
 from bench.errors import NotApplicableError
 from bench.interfaces import Attack, Budget, Claim
@@ -29,16 +25,7 @@ class IDLG(Attack):
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
     adapts_to = ADAPTS_TO
     default_budget = Budget(iterations=300, batch_size=32)
-    certificates = (
-        Certificate(
-            "federated-classifier",
-            "fedsgd",
-            "image",
-            "ssim",
-            0.9,
-            given=(("network", "lenet"), ("activation", None), ("records_per_update", 1)),
-        ),
-    )
+    certificates = (SINGLE_RECORDS,)
     card = Card(
         summary="Reads the label off the head's gradient, then optimises the picture alone.",
         source="Zhao et al., arXiv:2001.02610; METHODS 4",
@@ -53,6 +40,6 @@ class IDLG(Attack):
             raise NotApplicableError("the client's training has no class label to read off")
         if max(view.batch_sizes()) > 1:
             raise NotApplicableError("several records went into one update; the label is told for a single one only")
-        p: DLGParams = self.params
-        engine = Engine(SquaredL2(), LBFGS(p.memory), restarts=p.restarts, start=p.start, unroll=p.unroll)
-        return claim_by_inversion(view, engine, read_labels=True, rng=rng, budget=budget, progress=progress)
+        return claim_by_inversion(
+            view, engine_of(self.params), read_labels=True, rng=rng, budget=budget, progress=progress
+        )

@@ -21,6 +21,7 @@ from bench.channels import (
 from bench.interfaces import Defense, Guarantee, ProtectContext
 from bench.plugin import Card, Params
 from bench.schedule import NoiseSchedule
+from defenses.gaussian_dp import epsilon_of
 
 
 class ClipNoiseParams(Params):
@@ -64,17 +65,11 @@ class ClipNoise(Defense):
 
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
         """For ``releases`` updates that one record is in."""
-        from opacus.accountants.analysis.gdp import eps_from_mu
-
         if self.params.multiplier == 0:
             return None
         mu = 2 / self.params.multiplier * math.sqrt(releases)
-        try:
-            epsilon = float(eps_from_mu(mu=mu, delta=self.params.delta))
-        except ValueError:  # the accountant searches up to 500; beyond, no statement is worth making
-            epsilon = math.inf
         return Guarantee(
-            epsilon=epsilon,
+            epsilon=epsilon_of(mu, self.params.delta),
             delta=self.params.delta,
             unit="one record, replaced by any other",
             sensitivity=f"l2 distance {2 * self.params.clip:g} between updates clipped to {self.params.clip:g}",

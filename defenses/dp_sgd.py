@@ -20,6 +20,7 @@ from bench.channels import (
 from bench.interfaces import Defense, Guarantee
 from bench.plugin import Card, Params
 from bench.schedule import NoiseSchedule
+from defenses.gaussian_dp import epsilon_of
 
 
 class DpSgdParams(Params):
@@ -73,15 +74,9 @@ class DpSgd(Defense):
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
         if not self.params.noise:
             return None
-        from opacus.accountants.analysis.gdp import eps_from_mu
-
         mu = 2 * math.sqrt(releases) / self.params.noise
-        try:
-            epsilon = float(eps_from_mu(mu=mu, delta=self.params.delta))
-        except ValueError:  # beyond what the accountant searches, no statement is worth making
-            epsilon = math.inf
         return Guarantee(
-            epsilon=epsilon,
+            epsilon=epsilon_of(mu, self.params.delta),
             delta=self.params.delta,
             unit="one record (replaced by another)",
             sensitivity=f"l2 distance {2 * self.params.clip:g} of clipped gradients",

@@ -14,6 +14,7 @@ from bench.errors import RequestError
 from bench.interfaces import Defense, Guarantee
 from bench.plugin import Card, Params
 from bench.schedule import NoiseSchedule
+from defenses.gaussian_dp import epsilon_of
 
 
 class TimestepParams(Params):
@@ -88,16 +89,10 @@ class TimestepPolicy(Defense):
 
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
         """The statement at the worst timestep, composed over ``releases`` (mu grows with their square root)."""
-        from opacus.accountants.analysis.gdp import eps_from_mu
-
         snr = float(schedule.snr(self.t_min(schedule)))
         mu = self.params.sensitivity * math.sqrt(snr * releases)
-        try:
-            epsilon = float(eps_from_mu(mu=mu, delta=self.params.delta))
-        except ValueError:  # the accountant searches up to 500; beyond, no statement is worth making
-            epsilon = math.inf
         return Guarantee(
-            epsilon=epsilon,
+            epsilon=epsilon_of(mu, self.params.delta),
             delta=self.params.delta,
             unit="one record's image latent z0",
             sensitivity=f"l2 distance {self.params.sensitivity:g} between latents; nothing is clipped to it",
