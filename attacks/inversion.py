@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from bench.certificate import Certificate
 from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, NOISE_TARGET, TIMESTEP, UNET_FEATURES, Channel
 from bench.errors import NotApplicableError
-from bench.interfaces import Attack, Budget, Claim, Estimate, Simulator
+from bench.interfaces import Attack, Budget, Claim, Estimate
 from bench.plugin import Card, Params
 from bench.progress import Progress
+from bench.public import Simulator
 from bench.threat import View
 
 _MAPS = (CONTROL_FEATURES, UNET_FEATURES, NOISE_TARGET)  # what the network can take: maps of the latent's size

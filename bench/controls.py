@@ -8,7 +8,8 @@ import torch
 
 from bench.errors import BenchError
 from bench.images import ImageBatch
-from bench.interfaces import Codec, Estimate, generator
+from bench.interfaces import Estimate, generator
+from bench.public import Codec
 from bench.records import Records
 
 TYPICAL = "typical"  # of prompts, the one most like the others

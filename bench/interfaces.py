@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -20,12 +20,13 @@ from torch import Tensor, nn
 from bench.certificate import Certificate
 from bench.channels import CLIENT_UPDATE, Channel
 from bench.data.conditions import AUTO, DEFAULT
+from bench.effort import Effort
 from bench.errors import BenchError
 from bench.images import ImageBatch
 from bench.plugin import Plugin
 from bench.progress import Progress
+from bench.public import Public
 from bench.public_text import PublicText
-from bench.public_trainer import PublicTrainer
 from bench.records import Records
 from bench.schedule import NoiseSchedule
 from bench.wording import Wording
@@ -246,88 +247,6 @@ class UtilityPlan:
     progress: Progress
 
 
-class PublicClient(ABC):
-    """The client half as an attacker can rebuild it: public weights, known defence, own randomness."""
-
-    @abstractmethod
-    def with_weights(self, parts: Mapping[str, Tensor]) -> PublicClient:
-        """The same with trained weights that crossed the wire."""
-
-    @abstractmethod
-    def simulator(self, records: Records) -> Simulator:
-        """Runs the client on the attacker's own records."""
-
-
-class Simulator(ABC):
-    """Makes releases of known records, for an attack to learn from."""
-
-    @abstractmethod
-    def emit(self, index: Sequence[int], rng: torch.Generator) -> Emission:
-        """What the client would send for the records at ``index``, with fresh randomness."""
-
-
-@dataclass(frozen=True, eq=False)
-class Emission:
-    """A simulated release together with the truth behind it (the attacker's own records).
-
-    Attributes:
-        sent: tensors by channel, rows aligned with the records.
-        image_latents: z0, ``(B, 4, h, w)``.
-        condition_latents: z_c, ``(B, 4, h, w)``: the autoencoder's latent of the condition image.
-    """
-
-    sent: Mapping[Channel, Tensor]
-    image_latents: Tensor
-    condition_latents: Tensor
-
-
-class Codec(ABC):
-    """The public autoencoder between images and latents."""
-
-    @abstractmethod
-    def encode(self, images: ImageBatch) -> Tensor:
-        """Mean latents, scaled, ``(N, 4, h, w)``."""
-
-    @abstractmethod
-    def decode(self, latents: Tensor) -> ImageBatch:
-        """Images of scaled latents."""
-
-
-@dataclass(frozen=True, eq=False)
-class Public:
-    """Everything an attacker knows apart from the wire.
-
-    Nothing in it may lead to the secrets, to the victim object or to its private records.
-
-    Attributes:
-        client: the public client half under the known defence, or None where the threat model denies it.
-        codec: the public autoencoder.
-        schedule: the public noising process.
-        stem: the frozen first convolution of the UNet (``nn.Conv2d``), or None.
-        defense: the defence object, or None where the threat model denies knowledge of it.
-        protocol: what kind of exchange this is.
-        auxiliary: records of the attacker's own.
-        device: where to compute.
-        trainer: the client's local training, where updates cross the wire.
-        text: the text encoder with its tokenizer, where prompts are used at all.
-    """
-
-    client: PublicClient | None
-    codec: Codec
-    schedule: NoiseSchedule
-    stem: nn.Module | None
-    defense: Defense | None
-    protocol: str
-    auxiliary: Records
-    device: str
-    trainer: PublicTrainer | None = None
-    text: PublicText | None = None
-
-    def without_weights(self) -> Public:
-        """The same for an attacker who does not know the client's public weights."""
-        return replace(self, client=None, stem=None, trainer=None, text=None)
-
-
 class Victim(Plugin, ABC):
     """A distributed training pipeline that is attacked."""
 
@@ -415,6 +334,7 @@ class Attack(Plugin, ABC):
     uses_history: ClassVar[bool] = False  # wants the releases of every epoch in its view
     default_budget: ClassVar[Budget] = Budget(iterations=0, batch_size=32)
     certificates: ClassVar[tuple[Certificate, ...]] = ()
+    effort: ClassVar[Effort | None] = None  # what a curve of its success runs over
 
     @abstractmethod
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:

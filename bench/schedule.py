@@ -70,6 +70,12 @@ class NoiseSchedule:
             return (noisy - self.noise(t) * target) / self.signal(t)
         return self.signal(t) * noisy - self.noise(t) * target
 
+    def noise_in(self, noisy: Tensor, target: Tensor, t: Tensor) -> Tensor:
+        """eps from x_t and the target, exactly: the target itself, or b x_t + a v."""
+        if self.prediction == "epsilon":
+            return target
+        return self.noise(t) * noisy + self.signal(t) * target
+
     def first_at_or_below_snr(self, snr: float) -> int:
         """The smallest t with SNR_t <= ``snr``.
 

@@ -27,7 +27,7 @@ from bench.registry import suggestion
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.interfaces import Public
+    from bench.public import Public
     from bench.transcript import Parts, Release, Transcript
 
 

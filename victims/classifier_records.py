@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from bench.errors import RequestError
 from bench.images import ImageBatch
-from bench.interfaces import Codec
+from bench.public import Codec
 from bench.records import Records
 
 IDENTITY = "identity"

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.channels import CONTROL_FEATURES, NOISE_TARGET, PROMPT_EMBEDDING, TIMESTEP, UNET_FEATURES, Channel
-from bench.images import ImageBatch
 from bench.interfaces import Defense, ProtectContext, generator
 from bench.records import Records
 from victims.control import HintStem, LatentStem
+from victims.encoded import Batch, EncodedRecords
 from victims.stable_diffusion import StableDiffusion
 
 
@@ -36,35 +36,6 @@ class ClientRandomness:
         return cls(rng, rng, rng, rng)
 
 
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """One batch within the client, never sent as such.
-
-    Attributes:
-        image_latents: z0, ``(B, 4, h, w)``; condition_latents: z_c, likewise.
-        condition: pixels in [0, 1], ``(B, 3, H, W)``.
-        text: prompt states, ``(B, L, D)``.
-        record_ids: the client's names of the records.
-    """
-
-    image_latents: Tensor
-    condition_latents: Tensor
-    condition: Tensor
-    text: Tensor
-    record_ids: tuple[str, ...]
-
-    def only(self, i: int) -> Batch:
-        """The ``i``-th record, as a batch of one."""
-        row = slice(i, i + 1)
-        return Batch(
-            self.image_latents[row],
-            self.condition_latents[row],
-            self.condition[row],
-            self.text[row],
-            self.record_ids[row],
-        )
-
-
 class ClientHalf(nn.Module):
     """Frozen public parts and a stem; the stem trains only in protocols that send gradients back."""
 
@@ -74,6 +45,7 @@ class ClientHalf(nn.Module):
         self._model = (model,)  # a tuple keeps the frozen parts out of this module's parameters
         self.defense = defense
         self._empty = model.embed([""])
+        self._encoded: EncodedRecords | None = None
 
     @property
     def model(self) -> StableDiffusion:
@@ -86,17 +58,10 @@ class ClientHalf(nn.Module):
         return self._empty
 
     def encode(self, records: Records, index: Sequence[int], rng: ClientRandomness) -> Batch:
-        """Private records as latents and states. z0 and z_c are drawn from the posterior, as published."""
-        rows = list(index)
-        images = ImageBatch.from_uint8(records.images[rows])
-        conditions = ImageBatch.from_uint8(records.conditions[rows])
-        return Batch(
-            image_latents=self.model.sample_latents(images, rng.latents),
-            condition_latents=self.model.sample_latents(conditions, rng.latents),
-            condition=conditions.pixels.to(self.model.device),
-            text=self.model.embed([records.prompts[i] for i in rows]),
-            record_ids=tuple(records.ids[i] for i in rows),
-        )
+        """Private records as latents and states; those of the last ``records`` are encoded once."""
+        if self._encoded is None or self._encoded.records is not records:
+            self._encoded = EncodedRecords(self.model, records)
+        return self._encoded.batch(index, rng.latents)
 
     def release(self, batch: Batch, rng: ClientRandomness) -> dict[Channel, Tensor]:
         """Every channel that the published wire carries upwards, protected, still attached to the stem.

@@ -21,30 +21,20 @@ from torch import Tensor
 from bench.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, Capture, Costs, SecretsWriter
 from bench.channels import CONTROL_FEATURES
 from bench.errors import DataError, RequestError
-from bench.interfaces import (
-    Defense,
-    Emission,
-    Estimate,
-    Public,
-    PublicClient,
-    ServerAdapter,
-    Simulator,
-    TrainingPlan,
-    UtilityPlan,
-    Victim,
-    generator,
-)
+from bench.interfaces import Defense, Estimate, ServerAdapter, TrainingPlan, UtilityPlan, Victim, generator
 from bench.metrics.distribution import fid, kid
 from bench.metrics.fidelity import condition_fidelity
 from bench.metrics.ssim import ssim
 from bench.plugin import Params
 from bench.progress import Progress
+from bench.public import Emission, Public, PublicClient, Simulator
 from bench.records import Records
 from bench.transcript import TranscriptWriter
 from victims import hub
 from victims.anatomy import model_parts
-from victims.client import Batch, ClientHalf, ClientRandomness
+from victims.client import ClientHalf, ClientRandomness
 from victims.control import STEMS, new_controlnet
+from victims.denoising import UNetDenoiser
 from victims.model_files import check_size, conv_in_report, fingerprint, locate
 from victims.prompts import note_overlong
 from victims.sampling import SamplingPlan, TrainedControl, sample
@@ -172,6 +162,7 @@ class DiffusionVictim(Victim):
             auxiliary=auxiliary,
             device=device,
             text=model.text(),
+            denoiser=UNetDenoiser(model),
         )
 
     def save(self, path: Path, controlnet: Any, adapter: ServerAdapter, protocol: str) -> None:
@@ -269,30 +260,17 @@ class PublicDiffusionClient(PublicClient):
 
 
 class DiffusionSimulator(Simulator):
-    """Releases of the attacker's own records; encodes each record once and redraws from its posterior."""
+    """Releases of the attacker's own records."""
 
     def __init__(self, client: ClientHalf, records: Records) -> None:
         self._client = client
         self._records = records
-        self._image = client.model.moments(records.image_batch())
-        self._condition = client.model.moments(records.condition_batch())
-        self._text = client.model.embed(list(records.prompts))
 
     @torch.no_grad()
     def emit(self, index: Sequence[int], rng: torch.Generator) -> Emission:
-        rows = list(index)
-        draw = [
-            mean[rows] + std[rows] * torch.randn(mean[rows].shape, generator=rng).to(mean.device)
-            for mean, std in (self._image, self._condition)
-        ]
-        batch = Batch(
-            image_latents=draw[0],
-            condition_latents=draw[1],
-            condition=self._records.conditions[rows].float().to(draw[0].device) / 255,
-            text=self._text[rows],
-            record_ids=tuple(self._records.ids[i] for i in rows),
-        )
-        return Emission(self._client.release(batch, ClientRandomness.single(rng)), draw[0], draw[1])
+        single = ClientRandomness.single(rng)
+        batch = self._client.encode(self._records, index, single)
+        return Emission(self._client.release(batch, single), batch.image_latents, batch.condition_latents)
 
 
 class Clock:

@@ -11,9 +11,10 @@ from pydantic import Field
 from bench.capture import TRANSCRIPT_DIR, Capture
 from bench.channels import CLIENT_UPDATE, GLOBAL_MODEL, NOISE_TARGET, TIMESTEP, Channel
 from bench.errors import RequestError
-from bench.interfaces import Defense, Public, ServerAdapter, TrainingPlan
+from bench.interfaces import Defense, ServerAdapter, TrainingPlan
 from bench.plugin import Card
 from bench.progress import Progress
+from bench.public import Public
 from bench.public_trainer import LocalTraining
 from bench.records import Records
 from bench.transcript import TranscriptWriter

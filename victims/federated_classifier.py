@@ -18,17 +18,10 @@ from torch.nn import functional
 from bench.capture import Capture
 from bench.channels import CLIENT_UPDATE, GLOBAL_MODEL, Channel
 from bench.errors import RequestError
-from bench.interfaces import (
-    Defense,
-    ProtectContext,
-    Public,
-    Representation,
-    TrainingPlan,
-    UtilityPlan,
-    Victim,
-)
+from bench.interfaces import Defense, ProtectContext, Representation, TrainingPlan, UtilityPlan, Victim
 from bench.plugin import Card, Params
 from bench.progress import Progress
+from bench.public import Public
 from bench.public_trainer import LocalTraining
 from bench.records import Records
 from bench.schedule import NoiseSchedule

@@ -13,7 +13,8 @@ from bench.compat import guard_torchvision
 from bench.images import ImageBatch
 from bench.interfaces import Estimate
 from bench.public_trainer import LocalTraining, PublicTrainer, Unknown
-from victims.client import Batch, ClientHalf
+from victims.client import ClientHalf
+from victims.encoded import Batch
 from victims.undivided import Draws, undivided_loss
 
 guard_torchvision()

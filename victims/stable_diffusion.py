@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from bench.compat import guard_torchvision
 from bench.errors import DataError
 from bench.images import ImageBatch
-from bench.interfaces import Codec
+from bench.public import Codec
 from bench.schedule import NoiseSchedule
 from victims.clip_text import ClipText
 from victims.model_files import locate

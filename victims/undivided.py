@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from bench.records import Records
-from victims.client import Batch, ClientHalf, ClientRandomness
+from victims.client import ClientHalf, ClientRandomness
 from victims.control import predict_undivided
+from victims.encoded import Batch
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,9 @@ from attacks.prompt_optimise import PromptOptimise
 from bench.channels import NOISE_TARGET, PROMPT_EMBEDDING, TIMESTEP, UNET_FEATURES
 from bench.data.portraits import Portraits
 from bench.errors import NotApplicableError
-from bench.interfaces import Budget, Public
+from bench.interfaces import Budget
 from bench.progress import Silent
+from bench.public import Public
 from bench.rouge import rouge_l
 from bench.schedule import NoiseSchedule
 from bench.threat import ThreatModel, View

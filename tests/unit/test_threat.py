@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from bench.channels import CLIENT_WEIGHTS, DESCRIPTIONS, NOISE_TARGET, TIMESTEP, UNET_FEATURES, Channel
 from bench.errors import NotGrantedError, RequestError
-from bench.interfaces import Public
+from bench.public import Public
 from bench.records import Records
 from bench.schedule import NoiseSchedule
 from bench.threat import PRESETS, ThreatModel, View, preset

@@ -14,21 +14,10 @@ from torch import Tensor, nn
 from bench.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, TRANSCRIPT_DIR, Capture, Costs, SecretsWriter
 from bench.channels import Channel
 from bench.images import ImageBatch
-from bench.interfaces import (
-    Codec,
-    Defense,
-    Emission,
-    ProtectContext,
-    Public,
-    PublicClient,
-    Simulator,
-    TrainingPlan,
-    UtilityPlan,
-    Victim,
-    generator,
-)
+from bench.interfaces import Defense, ProtectContext, TrainingPlan, UtilityPlan, Victim, generator
 from bench.plugin import Card
 from bench.progress import Progress
+from bench.public import Codec, Emission, Public, PublicClient, Simulator
 from bench.records import Records
 from bench.schedule import NoiseSchedule
 from bench.transcript import Release, TranscriptWriter
