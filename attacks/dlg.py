@@ -14,6 +14,7 @@ from attacks.gradients.lbfgs import LBFGS
 from attacks.gradients.objectives import SquaredL2
 from bench.certificate import Certificate
 from bench.channels import CLIENT_UPDATE, GLOBAL_MODEL
+from bench.effort import Effort
 from bench.interfaces import Attack, Budget, Claim
 from bench.plugin import Card, Params
 from bench.progress import Progress
@@ -57,6 +58,7 @@ class DLG(Attack):
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
     adapts_to = ADAPTS_TO
     default_budget = Budget(iterations=300, batch_size=32)
+    effort = Effort("iterations", (25, 50, 100, 200, 300))
     certificates = (SINGLE_RECORDS,)
     card = Card(
         summary="Optimises pictures and labels together until their gradient is the one that was sent.",

@@ -10,6 +10,7 @@ from attacks.gradients.claims import claim_by_inversion
 from attacks.gradients.labels import label_name
 from attacks.gradients.updates import trainer_of
 from bench.channels import CLIENT_UPDATE, GLOBAL_MODEL
+from bench.effort import Effort
 from bench.errors import NotApplicableError
 from bench.interfaces import Attack, Budget, Claim
 from bench.plugin import Card
@@ -25,6 +26,7 @@ class IDLG(Attack):
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
     adapts_to = ADAPTS_TO
     default_budget = Budget(iterations=300, batch_size=32)
+    effort = Effort("iterations", (25, 50, 100, 200, 300))
     certificates = (SINGLE_RECORDS,)
     card = Card(
         summary="Reads the label off the head's gradient, then optimises the picture alone.",

@@ -16,6 +16,7 @@ from attacks.gradients.priors import TotalVariation
 from attacks.gradients.schedules import Schedule
 from bench.certificate import Certificate
 from bench.channels import CLIENT_UPDATE, GLOBAL_MODEL
+from bench.effort import Effort
 from bench.interfaces import Attack, Budget, Claim
 from bench.plugin import Card, Params
 from bench.progress import Progress
@@ -58,6 +59,7 @@ class InvertingGradients(Attack):
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
     adapts_to = ADAPTS_TO
     default_budget = Budget(iterations=1000, batch_size=32)
+    effort = Effort("iterations", (60, 125, 250, 500, 1000))
     # With 300 iterations it reaches 0.96 (a squared error of 2e-3 where the mean picture has 0.04).
     certificates = (
         Certificate(

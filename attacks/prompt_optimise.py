@@ -8,6 +8,7 @@ from torch import Tensor
 
 from attacks.prompt_states import private_states
 from bench.channels import PROMPT_EMBEDDING
+from bench.effort import Effort
 from bench.interfaces import Attack, Budget, Claim
 from bench.plugin import Card, Params
 from bench.progress import Advance, Progress
@@ -37,6 +38,7 @@ class PromptOptimise(Attack):
     requires = frozenset({PROMPT_EMBEDDING})
     adapts_to = ("timestep", "activation")
     default_budget = Budget(iterations=150, batch_size=64)
+    effort = Effort("iterations", (25, 50, 100, 150))
     card = Card(
         summary="Gradient search over projected token embeddings until their states match those sent.",
         source="arXiv:2302.03668, Algorithm 1 (PEZ)",

@@ -144,6 +144,7 @@ def main() -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Where your backbone weights are; default: the caches of PyTorch and Hugging Face.",
 )
+@click.option("--curve", is_flag=True, help="Run each attack at every value of its budget, and draw success over it.")
 @click.option("--fresh", is_flag=True, help="Train and measure anew even what is in the ledger.")
 @click.option("--retry-failed", is_flag=True, help="Run cells again that failed or ran out of time.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
@@ -159,7 +160,7 @@ def main() -> None:
 @click.option("--memory-limit", type=click.IntRange(min=1), help="MiB a cell's process; default: the suite's.")
 @RESULTS
 @click.pass_context
-def run(ctx: click.Context, /, suite: str | None, weights: Path | None, **options: Any) -> None:
+def run(ctx: click.Context, /, suite: str | None, weights: Path | None, curve: bool, **options: Any) -> None:
     """Train victims under defences, attack what they sent, score the claims, and store the rows.
 
     SUITE is a suite's name (bench ls suites) or a .yaml file; options of the training then count before the
@@ -173,13 +174,15 @@ def run(ctx: click.Context, /, suite: str | None, weights: Path | None, **option
     bench run --data folder:my/pictures --model my/stable-diffusion
     """
     with one_sentence():
-        from bench.run_command import Running, run_file, run_options
+        from bench.run_command import Running, run_curve, run_file, run_options
 
         axes = {name: options.pop(name) for name in _AXES}
         running = Running(**{name: options.pop(name) for name in _RUNNING})
         if suite is None:
-            run_options(axes, options, weights, running)
+            (run_curve if curve else run_options)(axes, options, weights, running)
             return
+        if curve:
+            raise RequestError("--curve is for options; a suite says itself what its attacks spend")
         given = {name for name in (*axes, *options) if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
         if clash := sorted(given & axes.keys()):
             raise RequestError(f"--{_AXES[clash[0]]} is an axis of the grid: give a suite or options, not both")

@@ -11,8 +11,10 @@ from typing import Any
 import click
 from pydantic import ValidationError
 
+from bench.curve import curve_points, curve_suite, curve_table, draw_curves
 from bench.engines.base import Engine, Limits, Setup
 from bench.errors import CellFailedError, RequestError
+from bench.files import write_text
 from bench.ledger import Ledger
 from bench.planning import Job, Planner
 from bench.progress import Bars, Progress
@@ -80,6 +82,36 @@ def run_options(
     plan = plan_suite(suite_of_options(axes, settings), planner, weights_dir=weights_dir)
     alone = running.jobs in (None, 1) and running.engine in (None, "serial") and running.memory_limit is None
     _run(plan, planner, weights_dir, running, progress, in_process=alone, tables=True)
+
+
+def run_curve(
+    axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any], weights_dir: Path | None, running: Running
+) -> None:
+    """Run each attack at every value of its effort; write ``curve.csv`` and ``curve.png`` beside the ledger.
+
+    Raises:
+        BenchError: the request is wrong, an attack has no effort to vary, or some cells failed.
+    """
+    progress = Bars()
+    planner = Planner(progress)
+    plan = plan_suite(curve_suite(axes, settings), planner, weights_dir=weights_dir)
+    alone = running.jobs in (None, 1) and running.engine in (None, "serial") and running.memory_limit is None
+    _run(plan, planner, weights_dir, running, progress, in_process=alone, tables=False)
+    if running.dry_run:
+        return
+    wanted = {job.cell.cell_id for job in plan.jobs}
+    rows = [row for row in Ledger(running.results, progress).rows() if row["cell_id"] in wanted]
+    points = curve_points(rows)
+    if not points:
+        raise RequestError("no cell of the curve has a score; their rows say why")
+    table = curve_table(points)
+    write_text(running.results / "curve.csv", table.to_csv(index=False))
+    draw_curves(points, running.results / "curve.png")
+    shown = table[
+        ["attack", "defense", "view", "target", "metric", "knob", "value", "normalised", "low", "high", "seeds"]
+    ]
+    click.echo(shown.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    click.echo(f"drawn in {running.results / 'curve.png'}")
 
 
 def run_file(name: str, overrides: Mapping[str, Any], weights_dir: Path | None, running: Running) -> None:

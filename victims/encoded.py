@@ -51,6 +51,7 @@ class EncodedRecords:
     def __init__(self, model: StableDiffusion, records: Records) -> None:
         self.records = records
         self._model = model
+        self._kept = "meta" if model.device == "meta" else "cpu"  # shapes without data cannot be moved
         self._known: dict[int, tuple[Tensor, ...]] = {}
 
     def batch(self, index: Sequence[int], rng: torch.Generator) -> Batch:
@@ -81,4 +82,4 @@ class EncodedRecords:
         )
         text = self._model.embed([self.records.prompts[i] for i in rows])
         for row, *parts in zip(rows, *images, *conditions, text, strict=True):
-            self._known[row] = tuple(part.cpu() for part in parts)
+            self._known[row] = tuple(part.to(self._kept) for part in parts)
