@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bench.threat import ThreatModel
@@ -17,7 +17,7 @@ MISSED = "certificate-missed"
 
 @dataclass(frozen=True)
 class Certificate:
-    """What an attack must reach on an undefended victim, with everything on the wire in view.
+    """What an attack must reach on an undefended victim.
 
     Attributes:
         victim, protocol: where; always without a defence, and with at least the attack's own budget.
@@ -25,6 +25,7 @@ class Certificate:
         metric: the measure, put between its controls (0 floor, 1 ceiling).
         at_least: what the mean has to reach.
         given: parameters of the victim that it is proven for, by name; others may have any value.
+        threat: who attacks; unless told, the honest server, with everything on the wire in view.
     """
 
     victim: str
@@ -33,6 +34,7 @@ class Certificate:
     metric: str
     at_least: float
     given: tuple[tuple[str, object], ...] = ()
+    threat: ThreatModel = field(default_factory=ThreatModel)
 
     def covers(self, cell: CellSpec, attack: type[Attack]) -> bool:
         """Whether ``cell`` is a run that the certificate speaks of."""
@@ -41,7 +43,7 @@ class Certificate:
             (capture.victim.name, capture.protocol) == (self.victim, self.protocol)
             and all(capture.victim.params.get(name) == value for name, value in self.given)
             and [part.name for part in capture.defense] == ["none"]
-            and cell.threat == ThreatModel()
+            and cell.threat == self.threat
             and spent.iterations >= own.iterations
             and spent.batch_size >= min(own.batch_size, spent.targets)
         )

@@ -52,6 +52,10 @@ def _plugin(kind: str, cls: type[Plugin], origin: str, model: str | None) -> str
         fields["adapts to"] = ", ".join(cls.adapts_to)
         fields["certificate"] = "; ".join(f"{c} on undefended {c.victim}, {c.protocol}" for c in cls.certificates)
         fields["budget"] = f"{budget.iterations} iterations of {budget.batch_size} records"
+        if cls.effort is not None:
+            fields["curve"] = f"bench run --curve runs over {cls.effort.knob} {', '.join(map(str, cls.effort.values))}"
+        fields["sees"] = f"releases of {'every epoch' if cls.uses_history else 'the attacked epoch'}"
+        fields["threats"] = ", ".join(model.name for model in PRESETS.values() if _allows(model, cls))
     if issubclass(cls, Defense) and cls.stands_for:
         fields["stands for"] = cls.stands_for
     if issubclass(cls, Victim):
@@ -67,6 +71,11 @@ def _plugin(kind: str, cls: type[Plugin], origin: str, model: str | None) -> str
         kind_name = getattr(info.annotation, "__name__", None) or str(info.annotation).replace("typing.", "")
         lines.append(f"  parameter    {name} ({kind_name}, {default})")
     return "\n".join(lines)
+
+
+def _allows(model: ThreatModel, attack: type[Attack]) -> bool:
+    """Whether the threat model grants all that the attack cannot do without."""
+    return model.grants is None or attack.requires <= set(model.grants)
 
 
 def _threat(model: ThreatModel) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bench.adversary import ServerAdversary
 from bench.certificate import Certificate
 from bench.channels import CLIENT_UPDATE, Channel
 from bench.data.conditions import AUTO, DEFAULT
@@ -217,6 +218,7 @@ class TrainingPlan:
         seed: of every random choice in training.
         device: torch device name.
         dtype: ``fp32`` or ``bf16`` (autocast of the server half).
+        adversary: who answers in the server's place, or None.
     """
 
     epochs: int
@@ -225,6 +227,7 @@ class TrainingPlan:
     seed: int
     device: str
     dtype: str
+    adversary: ServerAdversary | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -251,6 +254,7 @@ class Victim(Plugin, ABC):
     """A distributed training pipeline that is attacked."""
 
     protocols: ClassVar[tuple[str, ...]]
+    hijackable: ClassVar[frozenset[str]] = frozenset()  # protocols in which the client trains with what comes down
 
     @abstractmethod
     def channels(self, protocol: str) -> frozenset[Channel]:
@@ -335,6 +339,7 @@ class Attack(Plugin, ABC):
     default_budget: ClassVar[Budget] = Budget(iterations=0, batch_size=32)
     certificates: ClassVar[tuple[Certificate, ...]] = ()
     effort: ClassVar[Effort | None] = None  # what a curve of its success runs over
+    malicious: ClassVar[bool] = False  # needs a server that misbehaves; take_over makes it
 
     @abstractmethod
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
@@ -343,6 +348,14 @@ class Attack(Plugin, ABC):
         Raises:
             NotApplicableError: the view cannot support this attack; the message says why.
         """
+
+    def take_over(self, public: Public, *, rng: torch.Generator, progress: Progress) -> ServerAdversary:
+        """The server of a malicious attack, before the victim trains; ``run`` sees the transcript that results.
+
+        Raises:
+            BenchError: this attack is a passive one.
+        """
+        raise BenchError(f"attack {self.name!r} is passive; it takes no server over")
 
 
 @dataclass(frozen=True, eq=False)

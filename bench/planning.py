@@ -258,6 +258,7 @@ class Planner:
                 parts.threat.granted(frozenset(Channel(c) for c in sent))
             except RequestError as error:
                 obstacle = str(error)
+            obstacle = obstacle or _passive(parts.attack.cls, victim, protocol, parts.threat)
         victim.check(parts.data.image_size)
         self._check_records(victim, parts.victim.spec, parts.splits)
         fallback = parts.attack.cls.default_budget
@@ -274,6 +275,7 @@ class Planner:
                 seed=parts.seed,
                 device=resolve_device(parts.device),
                 versions=versions(),
+                adversary=parts.attack.spec if parts.attack.cls.malicious else None,
             ),
             attack=AttackSpec(
                 attack=parts.attack.spec,
@@ -408,6 +410,17 @@ class Planner:
         if key not in self._model_hashes:
             self._model_hashes[key] = victim.fingerprint()
         return self._model_hashes[key]
+
+
+def _passive(attack: type[Attack], victim: Victim, protocol: str, threat: ThreatModel) -> str:
+    """Why a malicious attack finds no server to take over; empty where it does, or is none."""
+    if not attack.malicious:
+        return ""
+    if threat.behaviour != "malicious":
+        return f"{attack.name} needs a malicious server; threat model {threat.name!r} has an honest one"
+    if protocol not in victim.hijackable:
+        return f"the client of {victim.name}, {protocol} trains nothing with what a server sends back: no hold for it"
+    return ""
 
 
 def plugin_spec(cls: type[Plugin], values: dict[str, Any]) -> PluginSpec:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from bench.adversary import ServerAdversary
 from bench.capture import Capture
 from bench.certificate import Certificate, due
 from bench.controls import controls
@@ -27,6 +28,7 @@ from bench.picture import Panel, save_picture
 from bench.planning import Job
 from bench.progress import Progress
 from bench.prompt_controls import prompt_controls
+from bench.public import Public
 from bench.public_text import PublicText
 from bench.records import Records
 from bench.result import CellResult
@@ -100,9 +102,27 @@ class Runner:
             seed=spec.seed,
             device=spec.device,
             dtype=spec.training.dtype,
+            adversary=self._adversary(job),
         )
         return job.new_victim().train(
             job.splits.victim, job.new_defense(), plan, protocol=spec.protocol, out=out, progress=self._progress
+        )
+
+    def _adversary(self, job: Job) -> ServerAdversary | None:
+        """The server that a malicious attack puts up, with public knowledge and records of its own."""
+        if job.cell.capture.adversary is None:
+            return None
+        rng = generator(job.cell.capture.seed, "adversary", job.attack.name)
+        return job.attack.take_over(self._public(job), rng=rng, progress=self._progress)
+
+    def _public(self, job: Job) -> Public:
+        """What the attacker knows besides the wire, under the cell's threat model."""
+        cell = job.cell
+        return job.new_victim().public(
+            job.new_defense() if cell.threat.defense_known else None,
+            _auxiliary(job),
+            protocol=cell.capture.protocol,
+            device=cell.capture.device,
         )
 
     def _utility(self, job: Job, capture: Capture, fresh: bool) -> Mapping[str, float]:
@@ -142,12 +162,7 @@ class Runner:
     def _attack(self, job: Job, capture: Capture, targets: list[Release]) -> _Attempt:
         """Project the view, and let the attack at it."""
         cell, attack = job.cell, job.attack
-        public = job.new_victim().public(
-            job.new_defense() if cell.threat.defense_known else None,
-            _auxiliary(job),
-            protocol=cell.capture.protocol,
-            device=cell.capture.device,
-        )
+        public = self._public(job)
         text = public.text
         if not cell.threat.weights_known:
             public = public.without_weights()

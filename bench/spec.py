@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from bench.errors import RequestError
 from bench.threat import ThreatModel
@@ -105,7 +105,11 @@ class AttackSpec(Frozen):
 
 
 class CaptureSpec(Frozen):
-    """Everything that shapes a capture: transcript, secrets and trained model."""
+    """Everything that shapes a capture: transcript, secrets and trained model.
+
+    Attributes:
+        adversary: the attack whose server misbehaved during the training, or None.
+    """
 
     schema_version: int = SCHEMA_VERSION
     victim: PluginSpec
@@ -119,6 +123,13 @@ class CaptureSpec(Frozen):
     seed: int
     device: str
     versions: dict[str, str]
+    adversary: PluginSpec | None = None
+
+    @model_serializer(mode="wrap")
+    def _without_nobody(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """An honest server is not mentioned, so that captures made before there were others keep their hashes."""
+        found: dict[str, Any] = handler(self)
+        return found if self.adversary is not None else {k: v for k, v in found.items() if k != "adversary"}
 
 
 class CellSpec(Frozen):

@@ -189,6 +189,7 @@ PRESETS: Mapping[str, ThreatModel] = MappingProxyType(
         model.name: model
         for model in (
             ThreatModel(),
+            ThreatModel(name="malicious_server", behaviour="malicious"),
             ThreatModel(name="eavesdropper", role="eavesdropper"),
             ThreatModel(name="plato_baseline", grants=(*_PUBLISHED, GRADIENT_DOWN, CLIENT_WEIGHTS)),
             ThreatModel(name="plato_pp", grants=(*_FEATURES, TIMESTEP, NOISE_TARGET)),

@@ -70,6 +70,7 @@ class SplitControlNet(DiffusionVictim):
 
     name = "split-controlnet"
     protocols = tuple(PROTOCOLS)
+    hijackable = frozenset(name for name, kind in PROTOCOLS.items() if kind.returns_gradient)
     card = Card(
         summary="ControlNet training split between a client with private records and a server.",
         source="arXiv:2409.08503 (WACV 2025); wire as in its public code: TL-System/plato, controlnet_split_learning",
@@ -239,6 +240,9 @@ class _Run:
             answer = self.server.receive(received)
         if answer is None:
             return None
+        if self.plan.adversary is not None:
+            with self.server_clock.running():
+                answer = dict(self.plan.adversary.answer({Channel(c): t for c, t in received.items()}, answer))
         return self.writer.send(
             answer, step=step, epoch=epoch, direction="down", sender="server", receiver="client", rows=rows
         )

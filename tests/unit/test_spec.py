@@ -43,6 +43,7 @@ def capture() -> CaptureSpec:
         seed=0,
         device="cpu",
         versions={"torch": "2"},
+        adversary=plugin("hijack", width=8),
     )
 
 

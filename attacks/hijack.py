@@ -1,0 +1,80 @@
+"""Feature-space hijacking: a malicious server trains the client to send what its own decoder reads."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+
+from attacks.hijack_server import Autoencoder, HijackPlan, HijackServer, train_autoencoder
+from bench.adversary import ServerAdversary
+from bench.channels import CONTROL_FEATURES
+from bench.errors import NotApplicableError
+from bench.images import ImageBatch
+from bench.interfaces import Attack, Budget, Claim, Estimate
+from bench.plugin import Card, Params
+from bench.progress import Progress
+from bench.public import Public
+from bench.threat import View
+
+
+class HijackParams(Params):
+    """Attributes:
+    width: channels of the server's networks.
+    pilot_steps: of pilot and inverse on public pictures; batch_size: of a step.
+    pilot_rate: their learning rate.
+    critic_rate: the critic's; critic_steps: its steps for each exchange with the client.
+    penalty: weight of the critic's gradient penalty.
+    seed: of pilot and inverse, the server's own.
+    """
+
+    width: int = Field(default=64, ge=4)
+    pilot_steps: int = Field(default=400, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    pilot_rate: float = Field(default=1e-3, gt=0)
+    critic_rate: float = Field(default=1e-3, gt=0)
+    critic_steps: int = Field(default=3, ge=1)
+    penalty: float = Field(default=10.0, ge=0)
+    seed: int = Field(default=0, ge=0)
+
+
+class Hijack(Attack):
+    """Reads conditions off the features of a client that was trained with the critic's gradient."""
+
+    name = "hijack"
+    Params = HijackParams
+    requires = frozenset({CONTROL_FEATURES})
+    malicious = True
+    default_budget = Budget(iterations=0, batch_size=64)
+    card = Card(
+        summary="A malicious server trains the client's half towards features that its own decoder inverts.",
+        source="Pasquini, Ateniese, Bernaschi, arXiv:2012.02670, section 3",
+        needs="threat model malicious_server; a protocol whose client trains with gradients from the server; "
+        "auxiliary records",
+        cost="the critic's steps in every exchange of the training; the victim's model is spoilt by it",
+        notes="Its success grows with the length of the client's training (--epochs), not with a budget of its own. "
+        "Under no-gradient the client accepts nothing to train with, so there is nothing to hijack.",
+    )
+
+    def take_over(self, public: Public, *, rng: torch.Generator, progress: Progress) -> ServerAdversary:
+        if public.client is None:
+            raise NotApplicableError("the form of the client's features is not known under this threat model")
+        sent = public.client.simulator(public.auxiliary).emit([0], torch.Generator().manual_seed(0)).sent
+        pictures = public.auxiliary.condition_batch().pixels
+        networks = self._networks(public, tuple(sent[CONTROL_FEATURES].shape[1:]), progress)
+        return HijackServer(networks, pictures, self._plan(), rng)
+
+    def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
+        features = view.read(CONTROL_FEATURES).float()
+        networks = self._networks(view.public, tuple(features.shape[1:]), progress)
+        with torch.no_grad():
+            parts = [networks.inverse(part.to(view.public.device)) for part in features.split(budget.batch_size)]
+        pictures = ImageBatch.clamped(torch.cat(parts).cpu())
+        return Claim({"condition": Estimate(pictures, view.public.codec.encode(pictures).cpu())})
+
+    def _networks(self, public: Public, shape: tuple[int, ...], progress: Progress) -> Autoencoder:
+        pictures = public.auxiliary.condition_batch().pixels
+        rng = torch.Generator().manual_seed(self.params.seed)
+        return train_autoencoder(pictures, shape, self._plan(), rng, public.device, progress)
+
+    def _plan(self) -> HijackPlan:
+        return HijackPlan(**self.params.model_dump(exclude={"seed"}))

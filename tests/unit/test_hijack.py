@@ -1,0 +1,95 @@
+"""A server that misbehaves: where it can be put up, what it changes, and that hijacking pulls features its way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from attacks.hijack_server import HijackPlan, HijackServer, train_autoencoder
+from bench.adversary import ServerAdversary
+from bench.channels import CONTROL_FEATURES, GRADIENT_DOWN, Channel
+from bench.errors import RequestError
+from bench.interfaces import Defense, TrainingPlan
+from bench.planning import Job
+from bench.progress import Silent
+from bench.records import Records
+from bench.runner import Runner
+from bench.spec import CaptureSpec
+from victims.split_controlnet import SplitControlNet
+
+PLAN = HijackPlan(
+    width=8, pilot_steps=60, batch_size=8, pilot_rate=3e-3, critic_rate=3e-3, critic_steps=3, penalty=10.0
+)
+
+
+class Silence(ServerAdversary):
+    """Sends no gradient at all."""
+
+    def answer(self, sent: Mapping[Channel, Tensor], honest: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        assert CONTROL_FEATURES in sent
+        return {name: torch.zeros_like(tensor) for name, tensor in honest.items()}
+
+
+@pytest.mark.parametrize(
+    ("protocol", "threat", "reason"),
+    [
+        ("no-gradient", "malicious_server", "trains nothing with what a server sends back"),
+        ("gradient", "server", "needs a malicious server"),
+    ],
+)
+def test_where_there_is_nothing_to_hijack(make_job: Callable[..., Job], protocol: str, threat: str, reason: str):
+    with pytest.raises(RequestError, match=reason):
+        make_job(attack="hijack", protocol=protocol, threat=threat)
+
+
+def test_the_adversary_shapes_the_capture_and_an_honest_server_is_not_mentioned(make_job: Callable[..., Job]):
+    honest = make_job(attack="closed-form", protocol="gradient").cell.capture
+    taken = make_job(attack="hijack", protocol="gradient", threat="malicious_server").cell.capture
+    assert "adversary" not in honest.canonical()
+    assert taken.content_hash() != honest.content_hash()
+    assert taken.model_copy(update={"adversary": None}) == honest
+    for spec in (honest, taken):
+        assert CaptureSpec.model_validate_json(spec.canonical()) == spec
+
+
+def test_its_answers_are_what_the_client_trains_with(tiny_model: Path, records: Records, tmp_path: Path):
+    plan = TrainingPlan(1, 4, 1e-3, 0, "cpu", "fp32", adversary=Silence())
+    victim = SplitControlNet.build({"model": str(tiny_model)})
+    capture = victim.train(records, Defense(), plan, protocol="gradient", out=tmp_path / "c", progress=Silent())
+    down = [m for m in capture.transcript.messages if m.direction == "down"]
+    assert down
+    assert all(bool((capture.transcript.read(m)[GRADIENT_DOWN] == 0).all()) for m in down)
+
+
+def test_features_that_follow_its_gradient_come_to_be_read():
+    """A client of free features, as flexible as can be: they end among the pilot's."""
+    rng = torch.Generator().manual_seed(0)
+    tones = torch.rand(24, 3, 1, 1, generator=rng).expand(-1, -1, 16, 16).contiguous()
+    networks = train_autoencoder(tones, (4, 8, 8), PLAN, torch.Generator().manual_seed(1), "cpu", Silent())
+    again = train_autoencoder(tones, (4, 8, 8), PLAN, torch.Generator().manual_seed(1), "cpu", Silent())
+    assert torch.equal(networks.pilot(tones), again.pilot(tones))
+    server = HijackServer(networks, tones, PLAN, torch.Generator().manual_seed(2))
+    pilot = networks.pilot(tones)
+    features = torch.randn(12, 4, 8, 8, generator=rng) + 3
+
+    def distance() -> float:
+        return float((features.mean(0) - pilot.mean(0)).square().mean())
+
+    start = distance()
+    for _ in range(60):
+        sent = {CONTROL_FEATURES: features}
+        gradient = server.answer(sent, {GRADIENT_DOWN: torch.zeros_like(features)})[GRADIENT_DOWN]
+        features = features - 0.3 * gradient / gradient.flatten(1).norm(dim=1).mean() * 16
+    assert distance() < 0.5 * start
+
+
+def test_a_hijacked_run_claims_conditions(make_job: Callable[..., Job], tmp_path: Path):
+    job = make_job(attack="hijack:pilot_steps=3", protocol="gradient", threat="malicious_server")
+    rows = {row["target"]: row for row in Runner(tmp_path, Silent()).compute(job).rows}
+    assert rows["condition"]["status"] == "ok"
+    assert rows["image"]["status"] == "not_claimed"
+    assert rows["condition"]["channels_read"] == CONTROL_FEATURES
