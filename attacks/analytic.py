@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor
 
 from attacks.gradients.claims import claim_of
 from attacks.gradients.labels import label_name
@@ -30,6 +29,7 @@ class Analytic(Attack):
 
     name = "analytic"
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
+    adapts_to = ("precode",)
     default_budget = Budget(iterations=0, batch_size=64)
     certificates = (
         Certificate("federated-mlp", "fedsgd", "image", "ssim", 0.98, given=(("records_per_update", 1),)),
@@ -47,7 +47,8 @@ class Analytic(Attack):
         source="Geiping et al., arXiv:2003.14053, proposition 3.1; the idea of R-GAP, arXiv:2010.07733",
         needs="client_update of SGD clients whose first layer is linear on the record, with a bias",
         cost="none: one division an update",
-        notes="One local step only. For several records a ReLU layer gives back those that some neuron saw alone.",
+        notes="One local step only. For several records a ReLU layer gives back those that some neuron saw alone. "
+        "What lies behind the first layer changes nothing, precode's bottleneck included.",
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
@@ -63,16 +64,13 @@ class Analytic(Attack):
                     raise NotApplicableError(
                         "several local steps are summed in one update; rows of one step are needed"
                     )
-                rows, sizes = ratios(update.gradient, width=math.prod(unknown.shape), classes=classes)
+                clear = {n: t for n, t in update.gradient.items() if n not in trainer.behind_noise}
+                rows, sizes = ratios(clear, width=math.prod(unknown.shape), classes=classes)
                 pictures, isolated = separate(rows, sizes, update.records, low=unknown.low, high=unknown.high)
                 told += isolated
                 found.append(pictures.unflatten(1, unknown.shape))
                 advance(1)
-        inputs: dict[str, list[Tensor]] = {
-            n: [torch.zeros(u.records, *known.shape) for u in updates] for n, known in trainer.unknowns().items()
-        }
-        inputs[name] = found
-        return claim_of(trainer, updates, inputs, {"records_isolated": told / sum(u.records for u in updates)})
+        return claim_of(trainer, updates, {name: found}, {"records_isolated": told / sum(u.records for u in updates)})
 
 
 def _flat_input(trainer: PublicTrainer, update: Update) -> str:

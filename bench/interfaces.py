@@ -22,8 +22,9 @@ from bench.certificate import Certificate
 from bench.channels import CLIENT_UPDATE, Channel
 from bench.data.conditions import AUTO, DEFAULT
 from bench.effort import Effort
-from bench.errors import BenchError
+from bench.errors import BenchError, RequestError
 from bench.images import ImageBatch
+from bench.insertion import Insertion
 from bench.plugin import Plugin
 from bench.progress import Progress
 from bench.public import Public
@@ -176,6 +177,10 @@ class Defense(Plugin):
         """A module that the server applies to what it receives, and trains, or None."""
         return None
 
+    def insertion(self) -> Insertion | None:
+        """Layers that go into the network a client trains, before its output layer, or None."""
+        return None
+
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
         """The formal statement for ``releases`` releases of one record, or None."""
         return None
@@ -255,6 +260,20 @@ class Victim(Plugin, ABC):
 
     protocols: ClassVar[tuple[str, ...]]
     hijackable: ClassVar[frozenset[str]] = frozenset()  # protocols in which the client trains with what comes down
+    takes_insertion: ClassVar[bool] = False  # has a network of its clients that a defence may put layers into
+
+    def check_defense(self, defense: Defense) -> None:
+        """Refuse a defence that the victim has no place for.
+
+        Raises:
+            RequestError: with the reason.
+        """
+        if defense.insertion() is not None and not self.takes_insertion:
+            names = "+".join(part.name for part in defense.flat() if part.insertion() is not None)
+            raise RequestError(
+                f"defence {names!r} puts layers before the output of a network that a client trains; victim "
+                f"{self.name!r} has no place for them"
+            )
 
     @abstractmethod
     def channels(self, protocol: str) -> frozenset[Channel]:
@@ -290,6 +309,10 @@ class Victim(Plugin, ABC):
     def check_records(self, records: Records, progress: Progress) -> None:
         """Say which records the model cannot take in whole; called before anything is trained."""
 
+    def labels(self, records: Records) -> Tensor | None:
+        """The class that clients train each record to be, ``(N,)`` int64, or None where they learn no classes."""
+        return None
+
     def notes(self) -> Mapping[str, str]:
         """Facts about the victim's model for ``bench describe``."""
         return {}
@@ -324,10 +347,12 @@ class Claim:
         estimates: by target: pictures of ``"image"`` and ``"condition"``, texts of ``"prompt"``. A target left out is
             not claimed.
         diagnostics: numbers the attack wants in its row, such as its final loss.
+        labels: where clients learn classes, how much speaks for each class, ``(N, K)``; a plain answer is one-hot.
     """
 
     estimates: Mapping[str, Estimate | Wording]
     diagnostics: Mapping[str, float] = field(default_factory=dict)
+    labels: Tensor | None = None
 
 
 class Attack(Plugin, ABC):

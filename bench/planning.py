@@ -255,6 +255,7 @@ class Planner:
         else:
             sent = victim.channels(protocol) - new_defense().withheld
             try:
+                victim.check_defense(new_defense())
                 parts.threat.granted(frozenset(Channel(c) for c in sent))
             except RequestError as error:
                 obstacle = str(error)

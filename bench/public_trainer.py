@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Literal
 
 from torch import Tensor
 
+from bench.channels import Channel
+from bench.errors import NotApplicableError
+
 if TYPE_CHECKING:
     from bench.interfaces import Estimate
+    from bench.records import Records
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,8 @@ class Unknown:
         low, high: its range, or None where it has none.
         integer: it takes whole numbers only (timesteps, labels); ``high`` is then the largest.
         simplex: its numbers are probabilities that add up to 1, such as a soft label; a true one is one-hot.
+        latent: it is what the public autoencoder makes of the record's picture, so the public denoiser is its prior.
+        channel: what carries it where it crosses the wire; then nobody has to guess.
     """
 
     shape: tuple[int, ...]
@@ -29,6 +35,8 @@ class Unknown:
     high: float | None = None
     integer: bool = False
     simplex: bool = False
+    latent: bool = False
+    channel: Channel | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,15 @@ class PublicTrainer(ABC):
     """
 
     local: LocalTraining
+    behind_noise: frozenset[str] = frozenset()  # weights of layers that see the record through the client's own noise
+
+    def inputs(self, records: Records) -> Mapping[str, Tensor]:
+        """What a step on known records is computed on, by the names of ``unknowns``, ``(N, *shape)``; no noise.
+
+        Raises:
+            NotApplicableError: this training does not say.
+        """
+        raise NotApplicableError("this client's training does not say what it makes of known records")
 
     @abstractmethod
     def unknowns(self) -> Mapping[str, Unknown]:

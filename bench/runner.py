@@ -20,6 +20,7 @@ from bench.errors import BenchError, NotApplicableError, RequestError
 from bench.files import DiskFullError, disk_errors, read_json, write_text
 from bench.images import ImageBatch
 from bench.interfaces import Budget, Claim, Estimate, ScoringContext, TrainingPlan, UtilityPlan, generator
+from bench.label_scores import label_scores
 from bench.ledger import Ledger
 from bench.locks import locked
 from bench.matching import matched, matched_texts
@@ -199,9 +200,11 @@ class Runner:
         certificates: dict[str, Certificate] = {}
         panels: list[Panel] = []
         gallery = 0
+        diagnostics: dict[str, float] = {}
         if attempt.claim is not None:
             records, truth = capture.secrets.truth(targets)
             groups = _groups(capture.transcript, targets)
+            diagnostics = {**attempt.claim.diagnostics, **_label_fields(job, attempt.claim, records, groups)}
             distractors = job.splits.evaluation.image_batch()
             gallery = len(targets) + len(distractors)
             context = ScoringContext(
@@ -250,7 +253,7 @@ class Runner:
             scores=scores,
             flags=found,
             certificates=certificates,
-            diagnostics={} if attempt.claim is None else attempt.claim.diagnostics,
+            diagnostics=diagnostics,
             utility=utility,
             costs=capture.costs,
             attack_seconds=attempt.seconds,
@@ -351,6 +354,21 @@ def _groups(transcript: Transcript, targets: Sequence[Release]) -> list[list[int
     return list(groups.values())
 
 
+def _label_fields(job: Job, claim: Claim, records: Records, groups: Sequence[Sequence[int]]) -> dict[str, float]:
+    """What the claimed labels are worth, where there are any.
+
+    Raises:
+        BenchError: the victim's clients learn no classes.
+    """
+    if claim.labels is None:
+        return {}
+    victim = job.new_victim()
+    truth, auxiliary = victim.labels(records), victim.labels(_auxiliary(job))
+    if truth is None or auxiliary is None:
+        raise BenchError(f"claims labels, but the clients of {victim.name!r} learn no classes")
+    return label_scores(claim.labels, truth, auxiliary, groups)
+
+
 def _auxiliary(job: Job) -> Records:
     limit = job.cell.threat.auxiliary
     records = job.splits.auxiliary
@@ -367,3 +385,5 @@ def _check_claim(claim: Claim, count: int) -> None:
         claimed = len(estimate) if isinstance(estimate, Wording) else len(estimate.images)
         if claimed != count:
             raise BenchError(f"claims {claimed} {target}s for {count} releases")
+    if claim.labels is not None and (claim.labels.ndim != 2 or len(claim.labels) != count):
+        raise BenchError(f"claims labels of shape {tuple(claim.labels.shape)} for {count} releases")

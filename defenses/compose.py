@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from bench.channels import Channel
 from bench.errors import RequestError
+from bench.insertion import Insertion
 from bench.interfaces import CompositeDefense, Defense, Guarantee, ProtectContext, ServerAdapter
 from bench.plugin import Card, Params
 from bench.schedule import NoiseSchedule
 
-_EXCLUSIVE = ("sample_timesteps", "sample_noise", "local_gradient")
+_EXCLUSIVE = ("sample_timesteps", "sample_noise", "local_gradient", "insertion")
 
 
 class AdapterChain(ServerAdapter):
@@ -89,6 +90,10 @@ class Compose(CompositeDefense):
     def server_adapter(self, empty_prompt: Tensor) -> ServerAdapter | None:
         adapters = [a for part in self.parts if (a := part.server_adapter(empty_prompt)) is not None]
         return AdapterChain(adapters) if adapters else None
+
+    def insertion(self) -> Insertion | None:
+        owner = self._drawing["insertion"]
+        return owner.insertion() if owner else None
 
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
         """The first part's that has one; post-processing by the others cannot weaken it."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from bench.insertion import Insertion
 from bench.interfaces import generator
 
 Network = Literal["lenet", "linear", "mlp"]
@@ -35,6 +36,7 @@ class Classifier:
             ``mlp``: one hidden layer on the pixels, then the head. ``linear``: the head on the pixels.
         size: height and width of the pictures, even.
         hidden: width of the ``mlp``'s hidden layer.
+        insertion: a defence's layers before the head, or None.
     """
 
     network: Network
@@ -42,6 +44,7 @@ class Classifier:
     size: int
     classes: int
     hidden: int
+    insertion: Insertion | None = field(default=None, repr=False)
 
     @property
     def features(self) -> int:
@@ -66,10 +69,12 @@ class Classifier:
             inputs = math.prod(shapes[name.replace("bias", "weight")][1:])
             bound = 0.5 if self.network == "lenet" else 1 / math.sqrt(inputs)
             weights[name] = (2 * torch.rand(shape, generator=rng) - 1) * bound
+        if self.insertion is not None:
+            weights |= self.insertion.initial_weights(self.features)
         return weights
 
     def represent(self, weights: Mapping[str, Tensor], pixels: Tensor) -> Tensor:
-        """What enters the head, ``(B, features)``, of pictures ``(B, 3, size, size)`` in [0, 1]."""
+        """The features ``(B, features)`` of pictures ``(B, 3, size, size)`` in [0, 1], before any inserted layers."""
         activation = _ACTIVATIONS[self.activation]
         if self.network == "lenet":
             for i, stride in enumerate(STRIDES):
@@ -80,10 +85,28 @@ class Classifier:
             flat = activation(functional.linear(flat, weights["hidden.weight"], weights["hidden.bias"]))
         return flat
 
-    def logits(self, weights: Mapping[str, Tensor], pixels: Tensor) -> Tensor:
-        """``(B, classes)``."""
-        return functional.linear(self.represent(weights, pixels), weights[HEAD], weights["head.bias"])
+    def into_head(
+        self, weights: Mapping[str, Tensor], pixels: Tensor, noise: Tensor | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """What enters the head, ``(B, features)``, and what inserted layers add to the loss.
 
-    def loss(self, weights: Mapping[str, Tensor], pixels: Tensor, label: Tensor) -> Tensor:
-        """Mean cross-entropy with soft labels ``(B, classes)``."""
-        return -(label * functional.log_softmax(self.logits(weights, pixels), 1)).sum(1).mean()
+        Args:
+            noise: of inserted layers, ``(B, noise)``; None is their mean.
+        """
+        features = self.represent(weights, pixels)
+        if self.insertion is None:
+            return features, None
+        if noise is None:
+            noise = features.new_zeros(len(features), self.insertion.noise)
+        return self.insertion.apply(weights, features, noise)
+
+    def logits(self, weights: Mapping[str, Tensor], pixels: Tensor) -> Tensor:
+        """``(B, classes)``, without noise."""
+        return functional.linear(self.into_head(weights, pixels)[0], weights[HEAD], weights["head.bias"])
+
+    def loss(self, weights: Mapping[str, Tensor], pixels: Tensor, label: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Mean cross-entropy with soft labels ``(B, classes)``, and the loss of inserted layers."""
+        entering, extra = self.into_head(weights, pixels, noise)
+        logits = functional.linear(entering, weights[HEAD], weights["head.bias"])
+        loss = -(label * functional.log_softmax(logits, 1)).sum(1).mean()
+        return loss if extra is None else loss + extra

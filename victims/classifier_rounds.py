@@ -20,7 +20,6 @@ from victims.classifier_records import PooledCodec, as_trained, enlarged
 from victims.classifier_trainer import PIXELS, ClassifierTrainer
 from victims.diffusion_victim import Clock, peak_memory_mib
 
-Loss = Callable[[Mapping[str, Tensor], Tensor, Tensor], Tensor]
 Protect = Callable[
     [Mapping[str, Tensor], Mapping[str, Tensor], Tensor, Sequence[str], torch.Generator], dict[str, Tensor]
 ]
@@ -34,7 +33,6 @@ class Rounds:
         self,
         *,
         trainer: ClassifierTrainer,
-        loss: Loss,
         weights: dict[str, Tensor],
         records: Records,
         inputs: Mapping[str, Tensor],
@@ -43,7 +41,7 @@ class Rounds:
         clients: int,
         plan: TrainingPlan,
     ) -> None:
-        self.trainer, self.loss, self.weights = trainer, loss, weights
+        self.trainer, self.weights = trainer, weights
         self.records, self.inputs, self.slope, self.protect = records, inputs, slope, protect
         self.clients, self.plan = clients, plan
         order = torch.randperm(len(records), generator=generator(plan.seed, "shares")).tolist()
@@ -117,10 +115,11 @@ class Rounds:
         moved = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
         for start in range(0, len(index), local.batch_size):
             batch = {name: tensor[index[start : start + local.batch_size]] for name, tensor in self.inputs.items()}
+            batch |= self.trainer.draw(len(batch[PIXELS]), rng)
             here = {name: tensor + moved[name] for name, tensor in weights.items()}
             slope = self.slope(here, batch, rng)
             moved = {name: moved[name] - local.learning_rate * slope[name] for name in moved}
-            self.losses.append(float(self.loss(here, *batch.values())))
+            self.losses.append(float(self.trainer.loss(here, batch)))
         return moved
 
     def _seal(self, out: Path, writer: TranscriptWriter) -> Capture:

@@ -140,6 +140,7 @@ class DiffusionVictim(Victim):
             raise RequestError(f"victim {self.name!r} trains in {' or '.join(dtypes)} only")
         model = self.load(plan.device)
         self.check(records.images.shape[-1])
+        self.check_defense(defense)
         defense.check(model.schedule, self.channels(protocol))
         return model
 

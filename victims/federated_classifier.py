@@ -13,7 +13,6 @@ from pydantic import Field
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.func import jacrev, vmap
-from torch.nn import functional
 
 from bench.capture import Capture
 from bench.channels import CLIENT_UPDATE, GLOBAL_MODEL, Channel
@@ -28,7 +27,7 @@ from bench.schedule import NoiseSchedule
 from victims.classifier_network import HEAD, Activation, Classifier, Network
 from victims.classifier_records import PooledCodec, labels, pooled
 from victims.classifier_rounds import Rounds
-from victims.classifier_trainer import LABEL, PIXELS, ClassifierTrainer
+from victims.classifier_trainer import LABEL, ClassifierTrainer
 
 PUBLIC_SEED = 0
 
@@ -65,6 +64,7 @@ class FederatedClassifier(Victim):
 
     name = "federated-classifier"
     protocols: tuple[Literal["fedsgd"], ...] = ("fedsgd",)
+    takes_insertion = True
     Params = FederatedClassifierParams
     card = Card(
         summary="FedSGD over DLG's small sigmoid network, or a linear or two-layer one; labels from an attribute.",
@@ -87,17 +87,18 @@ class FederatedClassifier(Victim):
     def check_records(self, records: Records, progress: Progress) -> None:
         labels(records, self.params.label, self.params.classes)
 
-    def classifier(self) -> Classifier:
-        """The network that the parameters ask for."""
+    def classifier(self, defense: Defense | None = None) -> Classifier:
+        """The network that the parameters ask for, with what the defence puts into it."""
         p: FederatedClassifierParams = self.params
         activation = p.activation or ("sigmoid" if p.network == "lenet" else "relu")
-        return Classifier(p.network, activation, p.size, p.classes, p.hidden)
+        insertion = None if defense is None else defense.insertion()
+        return Classifier(p.network, activation, p.size, p.classes, p.hidden, insertion)
 
-    def trainer(self, image_size: int) -> ClassifierTrainer:
+    def trainer(self, image_size: int, defense: Defense | None = None) -> ClassifierTrainer:
         """The clients' local training, by public knowledge."""
         p: FederatedClassifierParams = self.params
         local = LocalTraining("sgd", p.learning_rate, p.records_per_update, p.batch_size or p.records_per_update)
-        return ClassifierTrainer(self.classifier(), local, image_size)
+        return ClassifierTrainer(self.classifier(defense), local, image_size, p.label)
 
     def train(
         self, records: Records, defense: Defense, plan: TrainingPlan, *, protocol: str, out: Path, progress: Progress
@@ -112,24 +113,21 @@ class FederatedClassifier(Victim):
             )
         schedule = NoiseSchedule.stable_diffusion()
         defense.check(schedule, self.channels(protocol))
+        trainer = self.trainer(records.images.shape[-1], defense)
         rounds = Rounds(
-            trainer=self.trainer(records.images.shape[-1]),
-            loss=self.classifier().loss,
-            weights=self.classifier().initial_weights(PUBLIC_SEED),
+            trainer=trainer,
+            weights=self.classifier(defense).initial_weights(PUBLIC_SEED),
             records=records,
-            inputs=self.inputs(records),
-            slope=partial(self._slope, defense, self.trainer(records.images.shape[-1])),
+            inputs=trainer.inputs(records),
+            slope=partial(self._slope, defense, trainer),
             protect=partial(self._protect, defense, schedule),
             clients=p.clients,
             plan=plan,
         )
         return rounds.run(out, victim=self.name, protocol=protocol, progress=progress)
 
-    def inputs(self, records: Records) -> dict[str, Tensor]:
-        """What the clients train on, by the names of the trainer's unknowns, ``(N, ...)``."""
-        p: FederatedClassifierParams = self.params
-        one_hot = functional.one_hot(labels(records, p.label, p.classes), p.classes).float()
-        return {PIXELS: pooled(records.images, p.size), LABEL: one_hot}
+    def labels(self, records: Records) -> Tensor:
+        return labels(records, self.params.label, self.params.classes)
 
     def _slope(
         self,
@@ -163,19 +161,18 @@ class FederatedClassifier(Victim):
             empty_prompt=torch.zeros(1, 1, 1),
             record_ids=ids,
             rng=rng,
-            representation=Representation(HEAD, partial(self._measure, weights, pixels)),
+            representation=Representation(HEAD, partial(self._measure, self.classifier(defense), weights, pixels)),
         )
         return defense.protect_update(update, context)
 
-    def _measure(self, weights: Mapping[str, Tensor], pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """The head's inputs and their sensitivity to the picture, each ``(B, features)``."""
-        network = self.classifier()
+    def _measure(self, network: Classifier, weights: Mapping[str, Tensor], pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """The head's inputs, without noise, and their sensitivity to the picture, each ``(B, features)``."""
 
         def alone(picture: Tensor) -> Tensor:
-            return network.represent(weights, picture.unsqueeze(0)).squeeze(0)
+            return network.into_head(weights, picture.unsqueeze(0))[0].squeeze(0)
 
         jacobian = vmap(jacrev(alone, chunk_size=64))(pixels)
-        return network.represent(weights, pixels), jacobian.flatten(2).norm(dim=2)
+        return network.into_head(weights, pixels)[0], jacobian.flatten(2).norm(dim=2)
 
     def public(self, defense: Defense | None, auxiliary: Records, *, protocol: str, device: str) -> Public:
         image_size = auxiliary.images.shape[-1]
@@ -188,7 +185,7 @@ class FederatedClassifier(Victim):
             protocol=protocol,
             auxiliary=auxiliary,
             device=device,
-            trainer=self.trainer(image_size),
+            trainer=self.trainer(image_size, defense),
         )
 
     def utility(
@@ -197,7 +194,7 @@ class FederatedClassifier(Victim):
         """Share of held-out records whose class is found, and the share of the commonest class (blind guessing)."""
         weights = load_file(capture.model_dir / "classifier.safetensors")
         truth = labels(held_out, self.params.label, self.params.classes)
-        guess = self.classifier().logits(weights, pooled(held_out.images, self.params.size)).argmax(1)
+        guess = self.classifier(defense).logits(weights, pooled(held_out.images, self.params.size)).argmax(1)
         commonest = truth.bincount().max() / len(truth)
         return {"accuracy": float((guess == truth).float().mean()), "accuracy_blind": float(commonest)}
 

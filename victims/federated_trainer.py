@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad
 
+from bench.channels import NOISE_TARGET, PROMPT_EMBEDDING, TIMESTEP
 from bench.compat import guard_torchvision
 from bench.images import ImageBatch
 from bench.interfaces import Estimate
@@ -46,13 +47,13 @@ class ControlNetTrainer(PublicTrainer):
     def unknowns(self) -> Mapping[str, Unknown]:
         model = self._client.model
         side = self._size // model.factor
-        latent = Unknown((model.unet.config.in_channels, side, side))
+        shape = (model.unet.config.in_channels, side, side)
         return {
-            IMAGE: latent,
+            IMAGE: Unknown(shape, latent=True),
             CONDITION: Unknown((3, self._size, self._size), low=0.0, high=1.0),
-            TEXT: Unknown(tuple(self._client.empty_prompt.shape[1:])),
-            NOISE: latent,
-            TIME: Unknown((), low=0.0, high=float(model.schedule.steps - 1), integer=True),
+            TEXT: Unknown(tuple(self._client.empty_prompt.shape[1:]), channel=PROMPT_EMBEDDING),
+            NOISE: Unknown(shape, channel=NOISE_TARGET),
+            TIME: Unknown((), low=0.0, high=float(model.schedule.steps - 1), integer=True, channel=TIMESTEP),
         }
 
     def loss(self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:

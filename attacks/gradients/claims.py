@@ -38,7 +38,7 @@ def claim_by_inversion(
         trainer,
         updates,
         known=known,
-        adaptation=Adaptation.to(view.public.defense, trainer.local.learning_rate),
+        adaptation=Adaptation.to(view.public.defense, trainer.local.learning_rate, trainer.behind_noise),
         iterations=budget.iterations,
         at_once=budget.batch_size,
         rng=rng,
@@ -56,10 +56,11 @@ def claim_of(
     diagnostics: Mapping[str, float],
 ) -> Claim:
     """The claim of inputs that were recovered update by update, ``(B, *shape)`` each."""
-    place = [position for update in updates for position in update.positions]
-    order = torch.tensor(place).argsort()
-    ordered = {
-        name: torch.cat([t[: len(u.positions)] for u, t in zip(updates, tensors, strict=True)])[order]
-        for name, tensors in inputs.items()
-    }
-    return Claim(trainer.estimates(ordered), diagnostics)
+    ordered = {name: in_order(updates, tensors) for name, tensors in inputs.items()}
+    return Claim(trainer.estimates(ordered), diagnostics, labels=ordered.get(label_name(trainer) or ""))
+
+
+def in_order(updates: Sequence[Update], rows: Sequence[Tensor]) -> Tensor:
+    """Rows ``(B, ...)`` of each update as rows of the view's targets, ``(N, ...)``."""
+    order = torch.tensor([position for update in updates for position in update.positions]).argsort()
+    return torch.cat([t[: len(u.positions)] for u, t in zip(updates, rows, strict=True)])[order]

@@ -48,6 +48,28 @@ def recover_labels(trainer: PublicTrainer, update: Update, rng: torch.Generator)
     return torch.nn.functional.one_hot(torch.tensor(sorted(labels)), classes).float()
 
 
+def distinct_labels(trainer: PublicTrainer, update: Update) -> Tensor:
+    """One-hot labels ``(B, K)``, taken to differ from each other, in no order.
+
+    A record of class k is all that makes row k of the head's weight gradient negative where features are positive, so
+    the B rows with the lowest entry are named (Yin et al., arXiv:2104.07586, label restoration).
+
+    Raises:
+        NotApplicableError: there are more records than classes, or no linear head.
+    """
+    name = label_name(trainer)
+    if name is None:
+        raise NotApplicableError("the client's training has no class label")
+    classes = trainer.unknowns()[name].shape[0]
+    if update.records > classes:
+        raise NotApplicableError(f"{update.records} records cannot have distinct labels of {classes} classes")
+    weight = _head_bias(update.gradient, classes).removesuffix("bias") + "weight"
+    if weight not in update.gradient or update.gradient[weight].ndim != 2:
+        raise NotApplicableError("the head's bias has no weight matrix beside it")
+    lowest = update.gradient[weight].min(1).values.argsort()[: update.records]
+    return torch.nn.functional.one_hot(lowest.sort().values, classes).float()
+
+
 def _head_bias(gradient: Mapping[str, Tensor], classes: int) -> str:
     """The tensor of one number a class whose numbers cancel out, as those of a softmax do."""
     fitting = [n for n, t in gradient.items() if t.shape == (classes,) and float(t.abs().sum()) > 0]
@@ -62,8 +84,10 @@ def _predicted(
     """Mean predicted probabilities ``(K,)`` on random inputs: the head's bias gradient for known labels, plus those."""
     inputs = {}
     for name, unknown in trainer.unknowns().items():
-        low, high = (0.0 if unknown.low is None else unknown.low), (1.0 if unknown.high is None else unknown.high)
-        drawn = low + (high - low) * torch.rand((PROBES, *unknown.shape), generator=rng)
+        if unknown.low is None or unknown.high is None:
+            inputs[name] = torch.randn((PROBES, *unknown.shape), generator=rng)
+            continue
+        drawn = unknown.low + (unknown.high - unknown.low) * torch.rand((PROBES, *unknown.shape), generator=rng)
         inputs[name] = drawn.round().long() if unknown.integer else drawn
     inputs[label] = torch.full((PROBES, classes), 1 / classes)
     return trainer.gradient(update.weights, inputs)[head].detach() + 1 / classes

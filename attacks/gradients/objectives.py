@@ -54,5 +54,5 @@ class Cosine:
         ours = torch.stack([simulated[n].square().sum() for n in observed])
         theirs = torch.stack([o.square().sum() for o in observed.values()])
         if self.layerwise:
-            return (1 - dots * ((ours + TINY) * (theirs + TINY)).rsqrt()).mean()
-        return 1 - dots.sum() * ((ours.sum() + TINY) * (theirs.sum() + TINY)).rsqrt()
+            return (1 - dots * (ours + TINY).rsqrt() * (theirs + TINY).rsqrt()).mean()
+        return 1 - dots.sum() * (ours.sum() + TINY).rsqrt() * (theirs.sum() + TINY).rsqrt()

@@ -102,7 +102,7 @@ def test_the_victim_measures_its_representation(network: str) -> None:
     victim = FederatedClassifier.build({"network": network, "size": 8})
     weights = victim.classifier().initial_weights(0)
     pixels = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    features, slopes = victim._measure(weights, pixels)
+    features, slopes = victim._measure(victim.classifier(), weights, pixels)
     if network == "linear":
         assert torch.equal(features, pixels.flatten(1))
         torch.testing.assert_close(slopes, torch.ones(2, 192))

@@ -1,0 +1,76 @@
+"""PRECODE: a variational bottleneck in the client's network, whose noise blurs what gradients say of a record."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from bench.insertion import Insertion
+from bench.interfaces import Defense, generator
+from bench.plugin import Card, Params
+
+ENCODER, DECODER = "bottleneck.encoder", "bottleneck.decoder"
+
+
+class PrecodeParams(Params):
+    """Attributes:
+    width: K, numbers in the bottleneck.
+    beta: weight of its divergence from a standard normal in the client's loss.
+    """
+
+    width: int = Field(default=256, ge=1)
+    beta: float = Field(default=1e-3, ge=0)
+
+
+class Bottleneck(Insertion):
+    """Features z to mean and log-variance of b, a draw of b by reparameterisation, and from b features again.
+
+    b = mu + exp(log-variance / 2) * noise; loss beta * KL(N(mu, variance) || N(0, 1)), the sum over b's numbers and
+    the mean over records (Scheliga et al., arXiv:2108.04725, section 3; Kingma and Welling, arXiv:1312.6114).
+    """
+
+    behind_noise = frozenset({f"{DECODER}.weight", f"{DECODER}.bias"})
+
+    def __init__(self, width: int, beta: float) -> None:
+        self.noise, self._beta = width, beta
+
+    def initial_weights(self, features: int) -> dict[str, Tensor]:
+        rng = generator(0, "precode")
+        shapes = {ENCODER: (2 * self.noise, features), DECODER: (features, self.noise)}
+        weights = {}
+        for name, (outputs, inputs) in shapes.items():
+            bound = 1 / math.sqrt(inputs)
+            weights[f"{name}.weight"] = (2 * torch.rand((outputs, inputs), generator=rng) - 1) * bound
+            weights[f"{name}.bias"] = (2 * torch.rand((outputs,), generator=rng) - 1) * bound
+        return weights
+
+    def apply(self, weights: Mapping[str, Tensor], features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        encoded = functional.linear(features, weights[f"{ENCODER}.weight"], weights[f"{ENCODER}.bias"])
+        mean, log_variance = encoded.chunk(2, 1)
+        drawn = mean + (log_variance / 2).exp() * noise
+        divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()
+        rebuilt = functional.linear(drawn, weights[f"{DECODER}.weight"], weights[f"{DECODER}.bias"])
+        return rebuilt, self._beta * divergence
+
+
+class Precode(Defense):
+    """The client trains its network with a variational bottleneck before the output layer."""
+
+    name = "precode"
+    Params = PrecodeParams
+    card = Card(
+        summary="Puts a variational bottleneck before the output layer of the network that a client trains.",
+        source="Scheliga et al., arXiv:2108.04725; METHODS 7.11",
+        needs="a client with a classifier of its own, such as federated-classifier",
+        cost="3 K D more weights for D features, trained and sent with the others",
+        notes="What is measured after training is the bottleneck's mean, without noise. Layers before it are sent as "
+        "they are: a first layer that is linear gives a record away as before.",
+    )
+
+    def insertion(self) -> Insertion:
+        return Bottleneck(self.params.width, self.params.beta)
