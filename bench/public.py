@@ -34,8 +34,11 @@ class PublicClient(ABC):
     def simulator(self, records: Records) -> Simulator:
         """Runs the client on the attacker's own records."""
 
-    def forward(self) -> PublicForward:
+    def forward(self, image_size: int) -> PublicForward:
         """The client as a differentiable function of guessed inputs, with weights of its own.
+
+        Args:
+            image_size: height and width of the records' pictures.
 
         Raises:
             NotApplicableError: this client has none.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import resource
 import time
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,27 +16,28 @@ from typing import Any
 import torch
 from pydantic import field_validator
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from bench.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, Capture, Costs, SecretsWriter
 from bench.channels import CONTROL_FEATURES
-from bench.errors import RequestError
+from bench.errors import DataError, RequestError
 from bench.interfaces import Defense, Estimate, ServerAdapter, TrainingPlan, UtilityPlan, Victim, generator
 from bench.metrics.distribution import fid, kid
 from bench.metrics.fidelity import condition_fidelity
 from bench.metrics.ssim import ssim
 from bench.plugin import Params
 from bench.progress import Progress
-from bench.public import Public
+from bench.public import Emission, Public, PublicClient, Simulator
 from bench.records import Records
 from bench.transcript import TranscriptWriter
 from victims import hub
 from victims.anatomy import model_parts
-from victims.client import ClientHalf
+from victims.client import ClientHalf, ClientRandomness
 from victims.control import STEMS, new_controlnet
 from victims.denoising import UNetDenoiser
+from victims.diffusion_forward import DiffusionForward
 from victims.model_files import check_size, conv_in_report, fingerprint, locate
 from victims.prompts import note_overlong
-from victims.public_client import PublicDiffusionClient
 from victims.sampling import SamplingPlan, TrainedControl, sample
 from victims.stable_diffusion import StableDiffusion, images_at_once
 
@@ -152,7 +154,7 @@ class DiffusionVictim(Victim):
         controlnet = new_controlnet(model, PUBLIC_SEED)
         client = self.client_half(model, controlnet, defense or Defense(), protocol)
         return Public(
-            client=PublicDiffusionClient(client, auxiliary.images.shape[-1]),
+            client=PublicDiffusionClient(client),
             codec=model,
             schedule=model.schedule,
             stem=model.stem(),
@@ -238,6 +240,41 @@ class DiffusionVictim(Victim):
             **fidelity,
             "prompt_score": float(backbones.prompt.prompt_score(samples, held_out.prompts).mean()),
         }
+
+
+class PublicDiffusionClient(PublicClient):
+    """The client half rebuilt from public weights and the known defence."""
+
+    def __init__(self, client: ClientHalf) -> None:
+        self._client = client
+
+    def with_weights(self, parts: Mapping[str, Tensor]) -> PublicDiffusionClient:
+        stem = copy.deepcopy(self._client.stem)
+        try:
+            stem.load_state_dict(dict(parts))
+        except RuntimeError as error:
+            raise DataError("the client weights on the wire do not fit this client") from error
+        return PublicDiffusionClient(ClientHalf(self._client.model, stem, self._client.defense))
+
+    def simulator(self, records: Records) -> Simulator:
+        return DiffusionSimulator(self._client, records)
+
+    def forward(self, image_size: int) -> DiffusionForward:
+        return DiffusionForward(self._client, copy.deepcopy(self._client.stem), image_size)
+
+
+class DiffusionSimulator(Simulator):
+    """Releases of the attacker's own records."""
+
+    def __init__(self, client: ClientHalf, records: Records) -> None:
+        self._client = client
+        self._records = records
+
+    @torch.no_grad()
+    def emit(self, index: Sequence[int], rng: torch.Generator) -> Emission:
+        single = ClientRandomness.single(rng)
+        batch = self._client.encode(self._records, index, single)
+        return Emission(self._client.release(batch, single), batch.image_latents, batch.condition_latents)
 
 
 class Clock:

@@ -51,7 +51,7 @@ def test_it_sends_what_the_client_sends(tiny_model, records, protocol, name):
     client.encode(records, [0, 2, 5], again)
     t = client.defense.sample_timesteps(batch.record_ids, client.model.schedule, again.timesteps)
     noise = client.defense.sample_noise(batch.record_ids, tuple(batch.image_latents.shape), again.noise)
-    forward = public.forward()
+    forward = public.forward(32)
     everything = {
         NOISY: client.model.schedule.add_noise(batch.image_latents, noise, t),
         TIMESTEPS: t,
@@ -70,7 +70,7 @@ def test_it_sends_what_the_client_sends(tiny_model, records, protocol, name):
 
 def test_it_is_differentiable_in_inputs_and_weights_and_shares_neither(tiny_model, records, protocol):
     _, public = halves(tiny_model, records, protocol, Activation())
-    forward = public.forward()
+    forward = public.forward(32)
     rng = generator(2)
     inputs = {
         name: torch.rand(2, *unknown.shape, generator=rng).requires_grad_()
@@ -83,18 +83,18 @@ def test_it_is_differentiable_in_inputs_and_weights_and_shares_neither(tiny_mode
     trained = [p for p in forward.stem.parameters() if p.requires_grad]
     assert all(p.grad is not None for p in trained)
     assert bool(trained) == (protocol == "gradient")
-    other = copy.deepcopy(public.forward().stem.state_dict())
+    other = copy.deepcopy(public.forward(32).stem.state_dict())
     with torch.no_grad():
         for weight in trained:
             weight.add_(1.0)
-    assert all(torch.equal(other[n], w) for n, w in public.forward().stem.state_dict().items())
+    assert all(torch.equal(other[n], w) for n, w in public.forward(32).stem.state_dict().items())
     if trained:
         assert not torch.equal(forward.send(inputs, rng)[CONTROL_FEATURES], before)
 
 
 def test_found_inputs_claim_the_condition(tiny_model, records, protocol):
     _, public = halves(tiny_model, records, protocol, Defense())
-    forward = public.forward()
+    forward = public.forward(32)
     name = forward.stem.takes
     guess = torch.rand(2, *forward.inputs()[name].shape, generator=generator(1))
     estimate = forward.estimates({name: guess})["condition"]
@@ -123,4 +123,4 @@ def test_a_client_that_cannot_be_differentiated_says_so():
             raise NotImplementedError
 
     with pytest.raises(NotApplicableError, match="cannot be differentiated"):
-        Plain().forward()
+        Plain().forward(32)

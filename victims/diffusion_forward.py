@@ -1,73 +1,34 @@
-"""The client half as everybody can rebuild it, from public weights and the known defence."""
+"""The public client half as a differentiable function of guessed inputs."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from bench.channels import CONTROL_FEATURES, UNET_FEATURES, Channel
-from bench.errors import DataError
 from bench.images import ImageBatch
 from bench.interfaces import Estimate
-from bench.public import Emission, PublicClient, Simulator
 from bench.public_forward import CONDITION, CONDITION_LATENTS, NOISY, TIMESTEPS, PublicForward
 from bench.public_trainer import Unknown
-from bench.records import Records
-from victims.client import ClientHalf, ClientRandomness
-
-
-class PublicDiffusionClient(PublicClient):
-    """A client of its own with public weights.
-
-    Args:
-        image_size: height and width of the pictures.
-    """
-
-    def __init__(self, client: ClientHalf, image_size: int) -> None:
-        self._client = client
-        self._image_size = image_size
-
-    def with_weights(self, parts: Mapping[str, Tensor]) -> PublicDiffusionClient:
-        stem = copy.deepcopy(self._client.stem)
-        try:
-            stem.load_state_dict(dict(parts))
-        except RuntimeError as error:
-            raise DataError("the client weights on the wire do not fit this client") from error
-        return PublicDiffusionClient(ClientHalf(self._client.model, stem, self._client.defense), self._image_size)
-
-    def simulator(self, records: Records) -> Simulator:
-        return DiffusionSimulator(self._client, records)
-
-    def forward(self) -> DiffusionForward:
-        client = ClientHalf(self._client.model, copy.deepcopy(self._client.stem), self._client.defense)
-        return DiffusionForward(client, self._image_size)
-
-
-class DiffusionSimulator(Simulator):
-    """Releases of the attacker's own records."""
-
-    def __init__(self, client: ClientHalf, records: Records) -> None:
-        self._client = client
-        self._records = records
-
-    @torch.no_grad()
-    def emit(self, index: Sequence[int], rng: torch.Generator) -> Emission:
-        single = ClientRandomness.single(rng)
-        batch = self._client.encode(self._records, index, single)
-        return Emission(self._client.release(batch, single), batch.image_latents, batch.condition_latents)
+from victims.client import ClientHalf
+from victims.control import HintStem, LatentStem
 
 
 class DiffusionForward(PublicForward):
     """h_sd and h_ctrl of x_t, t, and the condition: as pixels or as z_c, whichever this client's stem takes.
 
     z0 and eps enter by x_t = a_t z0 + b_t eps alone, which is for the attack to take apart.
+
+    Args:
+        client: whose frozen parts and defence are used.
+        stem: of nobody else.
+        image_size: height and width of the pictures.
     """
 
-    def __init__(self, client: ClientHalf, image_size: int) -> None:
-        self.stem = client.stem
+    def __init__(self, client: ClientHalf, stem: HintStem | LatentStem, image_size: int) -> None:
+        self.stem = stem
         self._client = client
         self._size = image_size
 
@@ -78,7 +39,7 @@ class DiffusionForward(PublicForward):
         return {
             NOISY: latent,
             TIMESTEPS: Unknown((), low=0, high=self._client.model.schedule.steps - 1, integer=True),
-            self._client.stem.takes: picture if self._client.stem.takes == CONDITION else latent,
+            self.stem.takes: picture if self.stem.takes == CONDITION else latent,
         }
 
     def send(self, inputs: Mapping[str, Tensor], rng: torch.Generator) -> dict[Channel, Tensor]:
@@ -89,8 +50,8 @@ class DiffusionForward(PublicForward):
         t = inputs.get(TIMESTEPS, torch.zeros(count, dtype=torch.long, device=noisy.device))
         context = client.context("training", t, [""] * count, rng)
         # A stem uses one of the two and ignores the other.
-        condition = inputs.get(client.stem.takes)
-        sent = {} if condition is None else {CONTROL_FEATURES: client.stem(noisy, condition, condition)}
+        condition = inputs.get(self.stem.takes)
+        sent = {} if condition is None else {CONTROL_FEATURES: self.stem(noisy, condition, condition)}
         sent[UNET_FEATURES] = client.model.unet.conv_in(noisy)
         return {
             channel: client.defense.surrogate(channel, tensor, context)
