@@ -21,17 +21,19 @@ LOSS_GRADIENT = Channel("loss_gradient")
 CLIENT_WEIGHTS = Channel("client_weights")
 CLIENT_UPDATE = Channel("client_update")
 GLOBAL_MODEL = Channel("global_model")
+LABEL = Channel("label")
 
 DESCRIPTIONS: dict[Channel, str] = {
-    CONTROL_FEATURES: "h_ctrl, what enters the control network: (B, C, h, w)",
+    CONTROL_FEATURES: "h_ctrl, what enters the control network, or a classifier's server half: (B, C, h, w)",
     UNET_FEATURES: "h_sd = conv_in(x_t) of the frozen UNet: (B, C, h, w)",
     TIMESTEP: "t of each sample: (B,) int64",
     NOISE_TARGET: "eps, the label of the denoising loss: (B, 4, h, w)",
     PROMPT_EMBEDDING: "cond_txt, text-encoder states: (B, L, D)",
     GRADIENT_DOWN: "dL/dh_ctrl, sent back to a client that trains: (B, C, h, w)",
-    PREDICTION_DOWN: "eps_hat, sent to a client that keeps the loss: (B, 4, h, w)",
+    PREDICTION_DOWN: "eps_hat, sent to a client that keeps the loss: (B, 4, h, w); of a classifier, logits: (B, K)",
     LOSS_GRADIENT: "dL/deps_hat, returned by a client that keeps the loss: (B, 4, h, w)",
     CLIENT_WEIGHTS: "the client's trained weights, sent after the last step",
     CLIENT_UPDATE: "one client's weight delta of a federated round",
     GLOBAL_MODEL: "weights that a federated server sends to a client",
+    LABEL: "class of each sample: (B,) int64",
 }

@@ -155,6 +155,14 @@ class Defense(Plugin):
         """The tensor as it leaves the client; must be differentiable where the client trains."""
         return tensor
 
+    def surrogate(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
+        """What an attacker who knows the defence puts in place of ``protect`` when it searches for inputs.
+
+        Where ``protect`` rounds, a useful slope; where it draws, what to expect, if that is better than draws of one's
+        own. ``context.record_ids`` mean nothing here. By default ``protect`` itself.
+        """
+        return self.protect(channel, tensor, context)
+
     def local_gradient(self, records: Iterable[Mapping[str, Tensor]], rng: torch.Generator) -> Mapping[str, Tensor]:
         """The gradient of one local step, by parameter, from those of its records, which come one at a time.
 

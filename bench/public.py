@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.channels import Channel
+from bench.errors import NotApplicableError
 from bench.images import ImageBatch
+from bench.public_forward import PublicForward
 from bench.public_text import PublicText
 from bench.public_trainer import PublicTrainer
 from bench.records import Records
@@ -31,6 +33,17 @@ class PublicClient(ABC):
     @abstractmethod
     def simulator(self, records: Records) -> Simulator:
         """Runs the client on the attacker's own records."""
+
+    def forward(self, image_size: int) -> PublicForward:
+        """The client as a differentiable function of guessed inputs, with weights of its own.
+
+        Args:
+            image_size: height and width of the records' pictures.
+
+        Raises:
+            NotApplicableError: this client has none.
+        """
+        raise NotApplicableError("the client half of this victim cannot be differentiated")
 
 
 class Simulator(ABC):
@@ -66,6 +79,14 @@ class Codec(ABC):
     @abstractmethod
     def decode(self, latents: Tensor) -> ImageBatch:
         """Images of scaled latents."""
+
+    def render(self, latents: Tensor) -> Tensor:
+        """The same as pixels ``(N, 3, H, W)``, differentiable and not clamped to [0, 1].
+
+        Raises:
+            NotApplicableError: this codec cannot be differentiated.
+        """
+        raise NotApplicableError("the autoencoder of this victim cannot be differentiated")
 
 
 class Denoiser(ABC):

@@ -74,6 +74,11 @@ class Compose(CompositeDefense):
             tensor = part.protect(channel, tensor, context)
         return tensor
 
+    def surrogate(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
+        for part in self.parts:
+            tensor = part.surrogate(channel, tensor, context)
+        return tensor
+
     def local_gradient(self, records: Iterable[Mapping[str, Tensor]], rng: torch.Generator) -> Mapping[str, Tensor]:
         owner = self._drawing["local_gradient"] or super()
         return owner.local_gradient(records, rng)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bench.public_forward import CONDITION, CONDITION_LATENTS
 from victims.stable_diffusion import StableDiffusion
 
 from diffusers import ControlNetModel  # isort: skip  (after the torchvision guard)
@@ -48,6 +49,8 @@ class HintStem(nn.Module):
     Trainable. The condition enters as pixels in [0, 1].
     """
 
+    takes = CONDITION
+
     def __init__(self, controlnet: Any) -> None:
         super().__init__()
         self.conv_in = copy.deepcopy(controlnet.conv_in)
@@ -77,6 +80,8 @@ class LatentStem(nn.Module):
 
     Nothing to train; the condition passes through the frozen autoencoder.
     """
+
+    takes = CONDITION_LATENTS
 
     def __init__(self, controlnet: Any) -> None:
         super().__init__()

@@ -35,6 +35,7 @@ from victims.anatomy import model_parts
 from victims.client import ClientHalf, ClientRandomness
 from victims.control import STEMS, new_controlnet
 from victims.denoising import UNetDenoiser
+from victims.diffusion_forward import DiffusionForward
 from victims.model_files import check_size, conv_in_report, fingerprint, locate
 from victims.prompts import note_overlong
 from victims.sampling import SamplingPlan, TrainedControl, sample
@@ -258,6 +259,9 @@ class PublicDiffusionClient(PublicClient):
 
     def simulator(self, records: Records) -> Simulator:
         return DiffusionSimulator(self._client, records)
+
+    def forward(self, image_size: int) -> DiffusionForward:
+        return DiffusionForward(self._client, copy.deepcopy(self._client.stem), image_size)
 
 
 class DiffusionSimulator(Simulator):

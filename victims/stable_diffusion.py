@@ -108,12 +108,17 @@ class StableDiffusion(Codec):
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> ImageBatch:
+        parts = torch.split(latents, images_at_once(latents.shape[-1] * self.factor, most=16))
+        return ImageBatch.from_signed(torch.cat([self._decoded(part).cpu() for part in parts]))
+
+    def render(self, latents: Tensor) -> Tensor:
+        return (self._decoded(latents) + 1) / 2
+
+    def _decoded(self, latents: Tensor) -> Tensor:
+        """Pixels ``(N, 3, H, W)`` in about [-1, 1]."""
         scale, shift = self.vae.config.scaling_factor, self.vae.config.shift_factor or 0.0
-        parts = [
-            self.vae.decode(part.to(self.device) / scale + shift).sample.cpu()
-            for part in torch.split(latents, images_at_once(latents.shape[-1] * self.factor, most=16))
-        ]
-        return ImageBatch.from_signed(torch.cat(parts))
+        pixels: Tensor = self.vae.decode(latents.to(self.device) / scale + shift).sample
+        return pixels
 
     @torch.no_grad()
     def embed(self, prompts: list[str]) -> Tensor:
