@@ -91,6 +91,7 @@ class ProtectContext:
         empty_prompt: text-encoder states of the empty prompt, ``(1, L, D)``, a public constant.
         record_ids: the client's own names of the records; never sent.
         rng: the client's private randomness.
+        secret: a number that the client keeps from training to deployment; an attacker's simulation has another.
         representation: of the records behind an update, where the client's model ends in a linear head.
     """
 
@@ -101,6 +102,7 @@ class ProtectContext:
     record_ids: Sequence[str]
     rng: torch.Generator
     representation: Representation | None = None
+    secret: int = 0
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ class Defense(Plugin):
 
     withheld: frozenset[Channel] = frozenset()  # channels it takes off the wire
     record_gradients: bool = False  # a client that trains must ask local_gradient for the gradient of each step
+    sends_latent: bool = False  # x_t itself crosses as unet_features, and the server applies conv_in
     stands_for: ClassVar[str] = ""  # a stack of others that this name is short for
 
     def flat(self) -> tuple[Defense, ...]:
@@ -143,6 +146,19 @@ class Defense(Plugin):
             RequestError: with the reason.
         """
 
+    def wire(self, channels: frozenset[Channel]) -> frozenset[Channel]:
+        """What crosses the wire where ``channels`` would without this defence."""
+        return channels - self.withheld
+
+    def prepare(self, private: Mapping[str, Tensor], rng: torch.Generator) -> Mapping[str, Tensor]:
+        """A batch as it enters the client's half, before any noise.
+
+        Args:
+            private: ``image_latents`` z0 and ``condition_latents`` z_c ``(B, 4, h, w)``, ``condition`` ``(B, 3, H, W)``
+                in [0, 1], ``text`` ``(B, L, D)``; all are returned, in the same shapes.
+        """
+        return private
+
     def sample_timesteps(self, record_ids: Sequence[str], schedule: NoiseSchedule, rng: torch.Generator) -> Tensor:
         """t of each record of a batch, ``(B,)`` int64 in [0, T). Undefended: uniform."""
         return torch.randint(0, schedule.steps, (len(record_ids),), generator=rng)
@@ -150,6 +166,25 @@ class Defense(Plugin):
     def sample_noise(self, record_ids: Sequence[str], shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
         """eps of a batch, float32. Undefended: standard normal, fresh for every release."""
         return torch.randn(shape, generator=rng)
+
+    def first_timestep(self, schedule: NoiseSchedule) -> int:
+        """The smallest t that ``sample_timesteps`` may draw."""
+        return 0
+
+    def control_from(self, schedule: NoiseSchedule, first: int) -> int:
+        """The smallest t at which the control network takes part in sampling; below, the frozen UNet works alone.
+
+        Args:
+            first: the smallest t that the network was trained at.
+        """
+        return 0
+
+    def control_input(self, noisy: Tensor, context: ProtectContext) -> Tensor:
+        """What the client's stem adds the condition to, ``(B, 4, h, w)``, in training and in sampling.
+
+        Undefended: x_t, which the frozen UNet gets too.
+        """
+        return noisy
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         """The tensor as it leaves the client; must be differentiable where the client trains."""

@@ -253,7 +253,7 @@ class Planner:
         if protocol not in victim.protocols:
             obstacle = f"victim {victim.name!r} has no protocol {protocol!r}; it has {', '.join(victim.protocols)}"
         else:
-            sent = victim.channels(protocol) - new_defense().withheld
+            sent = new_defense().wire(victim.channels(protocol))
             try:
                 victim.check_defense(new_defense())
                 parts.threat.granted(frozenset(Channel(c) for c in sent))

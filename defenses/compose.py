@@ -44,6 +44,7 @@ class Compose(CompositeDefense):
         self.parts = tuple(parts)
         self.withheld = frozenset().union(*(p.withheld for p in self.parts))
         self.record_gradients = any(p.record_gradients for p in self.parts)
+        self.sends_latent = any(p.sends_latent for p in self.parts)
         self._drawing = {hook: self._owner(hook) for hook in _EXCLUSIVE}
 
     @classmethod
@@ -60,6 +61,27 @@ class Compose(CompositeDefense):
     def check(self, schedule: NoiseSchedule, channels: frozenset[Channel]) -> None:
         for part in self.parts:
             part.check(schedule, channels)
+
+    def wire(self, channels: frozenset[Channel]) -> frozenset[Channel]:
+        for part in self.parts:
+            channels = part.wire(channels)
+        return channels
+
+    def prepare(self, private: Mapping[str, Tensor], rng: torch.Generator) -> Mapping[str, Tensor]:
+        for part in self.parts:
+            private = part.prepare(private, rng)
+        return private
+
+    def first_timestep(self, schedule: NoiseSchedule) -> int:
+        return max(part.first_timestep(schedule) for part in self.parts) if self.parts else 0
+
+    def control_from(self, schedule: NoiseSchedule, first: int) -> int:
+        return max(part.control_from(schedule, first) for part in self.parts) if self.parts else 0
+
+    def control_input(self, noisy: Tensor, context: ProtectContext) -> Tensor:
+        for part in self.parts:
+            noisy = part.control_input(noisy, context)
+        return noisy
 
     def sample_timesteps(self, record_ids: Sequence[str], schedule: NoiseSchedule, rng: torch.Generator) -> Tensor:
         owner = self._drawing["sample_timesteps"] or super()

@@ -81,6 +81,9 @@ class TimestepPolicy(Defense):
             raise RequestError(f"timestep: t_min {t_min} is beyond the schedule's {schedule.steps} steps")
         return int(t_min)
 
+    def first_timestep(self, schedule: NoiseSchedule) -> int:
+        return self.t_min(schedule)
+
     def check(self, schedule: NoiseSchedule, channels: frozenset[Channel]) -> None:
         self.t_min(schedule)
 

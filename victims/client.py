@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -36,14 +36,24 @@ class ClientRandomness:
         return cls(rng, rng, rng, rng)
 
 
-class ClientHalf(nn.Module):
-    """Frozen public parts and a stem; the stem trains only in protocols that send gradients back."""
+def client_secret(seed: int) -> int:
+    """The number that the client of a training with ``seed`` keeps to itself."""
+    return int(torch.randint(1, 2**62, (1,), generator=generator(seed, "client", "secret")))
 
-    def __init__(self, model: StableDiffusion, stem: HintStem | LatentStem, defense: Defense) -> None:
+
+class ClientHalf(nn.Module):
+    """Frozen public parts and a stem; the stem trains only in protocols that send gradients back.
+
+    Args:
+        secret: of ``ProtectContext``; 0 is an attacker's, who does not know the client's.
+    """
+
+    def __init__(self, model: StableDiffusion, stem: HintStem | LatentStem, defense: Defense, secret: int = 0) -> None:
         super().__init__()
         self.stem = stem
         self._model = (model,)  # a tuple keeps the frozen parts out of this module's parameters
         self.defense = defense
+        self.secret = secret
         self._empty = model.embed([""])
         self._encoded: EncodedRecords | None = None
 
@@ -64,11 +74,17 @@ class ClientHalf(nn.Module):
         return self._encoded.batch(index, rng.latents)
 
     def release(self, batch: Batch, rng: ClientRandomness) -> dict[Channel, Tensor]:
-        """Every channel that the published wire carries upwards, protected, still attached to the stem.
+        """Every channel that the published wire carries upwards and no defence withholds, as ``compute``."""
+        withheld = self.defense.withheld
+        return {channel: tensor for channel, tensor in self.compute(batch, rng).items() if channel not in withheld}
+
+    def compute(self, batch: Batch, rng: ClientRandomness) -> dict[Channel, Tensor]:
+        """Every channel of the published wire, protected, still attached to the stem, withheld ones included.
 
         ``unet_features`` and ``control_features`` as of METHODS 1.1.2 and 1.1.3; ``noise_target`` is what
-        the network must predict.
+        the network must predict, which a client that keeps the loss needs itself.
         """
+        batch = self._prepared(batch, rng.protection)
         schedule, device = self.model.schedule, self.model.device
         t = self.defense.sample_timesteps(batch.record_ids, schedule, rng.timesteps).to(device)
         shape = tuple(batch.image_latents.shape)
@@ -76,18 +92,25 @@ class ClientHalf(nn.Module):
         noisy = schedule.add_noise(batch.image_latents, noise, t)
         context = self.context("training", t, batch.record_ids, rng.protection)
         sent: Mapping[Channel, Tensor] = {
-            CONTROL_FEATURES: self.stem(noisy, batch.condition, batch.condition_latents),
-            UNET_FEATURES: self.model.unet.conv_in(noisy),
+            CONTROL_FEATURES: self.stem(
+                self.defense.control_input(noisy, context), batch.condition, batch.condition_latents
+            ),
+            UNET_FEATURES: noisy if self.defense.sends_latent else self.model.unet.conv_in(noisy),
             TIMESTEP: t,
             NOISE_TARGET: schedule.target(batch.image_latents, noise, t),
             PROMPT_EMBEDDING: batch.text,
         }
-        return {
-            channel: self.defense.protect(channel, tensor, context)
-            for channel, tensor in sent.items()
-            if channel not in self.defense.withheld
+        return {channel: self.defense.protect(channel, tensor, context) for channel, tensor in sent.items()}
+
+    def _prepared(self, batch: Batch, rng: torch.Generator) -> Batch:
+        private = {
+            "image_latents": batch.image_latents,
+            "condition_latents": batch.condition_latents,
+            "condition": batch.condition,
+            "text": batch.text,
         }
+        return replace(batch, **self.defense.prepare(private, rng))
 
     def context(self, phase: str, t: Tensor, record_ids: Sequence[str], rng: torch.Generator) -> ProtectContext:
         """What the defence is told."""
-        return ProtectContext(phase, t, self.model.schedule, self._empty, record_ids, rng)
+        return ProtectContext(phase, t, self.model.schedule, self._empty, record_ids, rng, secret=self.secret)

@@ -118,6 +118,18 @@ def headless_unet(model: StableDiffusion) -> Any:
         model.unet.conv_in = stem
 
 
+def unchanged(channels: int) -> nn.Conv2d:
+    """A convolution that changes nothing: what x_t passes on its way to a wire that carries it as it is."""
+    conv = nn.Conv2d(channels, channels, 1, bias=False).requires_grad_(False)
+    nn.init.dirac_(conv.weight)
+    return conv
+
+
+def server_unet(model: StableDiffusion, whole: bool) -> Any:
+    """The frozen UNet as the server of a training holds it: ``whole`` where x_t itself crosses the wire."""
+    return copy.deepcopy(model.unet) if whole else headless_unet(model)
+
+
 def predict(
     unet: Any, controlnet: Any, unet_input: Tensor, control_input: Tensor, t: Tensor, text: Tensor, control_text: Tensor
 ) -> Tensor:

@@ -33,7 +33,7 @@ from bench.transcript import TranscriptWriter
 from victims import hub
 from victims.anatomy import model_parts
 from victims.client import ClientHalf, ClientRandomness
-from victims.control import STEMS, new_controlnet
+from victims.control import STEMS, new_controlnet, unchanged
 from victims.denoising import UNetDenoiser
 from victims.diffusion_forward import DiffusionForward
 from victims.model_files import check_size, conv_in_report, fingerprint, locate
@@ -62,10 +62,11 @@ class ModelParams(Params):
 
 @dataclass(frozen=True, eq=False)
 class TrainedParts:
-    """The whole trained ControlNet, and a defence's counterpart on the server."""
+    """The whole trained ControlNet, a defence's counterpart on the server, and the client's secret."""
 
     controlnet: Any
     adapter: ServerAdapter
+    secret: int = 0
 
 
 @dataclass(frozen=True)
@@ -145,10 +146,12 @@ class DiffusionVictim(Victim):
         defense.check(model.schedule, self.channels(protocol))
         return model
 
-    def client_half(self, model: StableDiffusion, controlnet: Any, defense: Defense, protocol: str) -> ClientHalf:
+    def client_half(
+        self, model: StableDiffusion, controlnet: Any, defense: Defense, protocol: str, secret: int = 0
+    ) -> ClientHalf:
         """A client with the stem of ``controlnet``."""
         stem = STEMS[self.stem_name(protocol)](controlnet).to(model.device)
-        return ClientHalf(model, stem, defense)
+        return ClientHalf(model, stem, defense, secret)
 
     def public(self, defense: Defense | None, auxiliary: Records, *, protocol: str, device: str) -> Public:
         model = self.load(device)
@@ -158,7 +161,7 @@ class DiffusionVictim(Victim):
             client=PublicDiffusionClient(client),
             codec=model,
             schedule=model.schedule,
-            stem=model.stem(),
+            stem=unchanged(model.unet.config.in_channels) if client.defense.sends_latent else model.stem(),
             defense=defense,
             protocol=protocol,
             auxiliary=auxiliary,
@@ -167,10 +170,12 @@ class DiffusionVictim(Victim):
             denoiser=UNetDenoiser(model),
         )
 
-    def save(self, path: Path, controlnet: Any, adapter: ServerAdapter, protocol: str) -> None:
+    def save(self, path: Path, trained: TrainedParts, protocol: str) -> None:
         """Keep the trained ControlNet in diffusers layout, with what surrounds it."""
-        controlnet.save_pretrained(path / "controlnet", safe_serialization=True)
-        (path / "trained.json").write_text(json.dumps({"victim": self.name, "protocol": protocol}))
+        adapter = trained.adapter
+        trained.controlnet.save_pretrained(path / "controlnet", safe_serialization=True)
+        words = {"victim": self.name, "protocol": protocol, "client_secret": trained.secret}
+        (path / "trained.json").write_text(json.dumps(words))
         if any(True for _ in adapter.parameters()):
             save_file({k: v.cpu() for k, v in adapter.state_dict().items()}, path / "adapter.safetensors")
 
@@ -186,7 +191,7 @@ class DiffusionVictim(Victim):
         """Write everything a capture holds, and open it."""
         secrets.close(out / SECRETS_DIR, records)
         transcript = writer.close()
-        self.save(out / MODEL_DIR, trained.controlnet, trained.adapter, transcript.header.protocol)
+        self.save(out / MODEL_DIR, trained, transcript.header.protocol)
         costs = Costs(
             bytes_up=transcript.bytes("up", rows_only=True) / measured.releases,
             bytes_down=transcript.bytes("down", rows_only=True) / measured.releases,
@@ -208,7 +213,8 @@ class DiffusionVictim(Victim):
         ).to(device)
         if CONTROL_FEATURES not in self.channels(protocol):
             defense = Defense()  # the network was trained undivided, on features that nothing protected
-        client = self.client_half(model, controlnet, defense, protocol)
+        secret = int(json.loads((path / "trained.json").read_text()).get("client_secret", 0))
+        client = self.client_half(model, controlnet, defense, protocol, secret)
         adapter = defense.server_adapter(client.empty_prompt) or ServerAdapter()
         if (path / "adapter.safetensors").exists():
             adapter.load_state_dict(load_file(path / "adapter.safetensors"))
@@ -255,7 +261,8 @@ class PublicDiffusionClient(PublicClient):
             stem.load_state_dict(dict(parts))
         except RuntimeError as error:
             raise DataError("the client weights on the wire do not fit this client") from error
-        return PublicDiffusionClient(ClientHalf(self._client.model, stem, self._client.defense))
+        client = self._client
+        return PublicDiffusionClient(ClientHalf(client.model, stem, client.defense, client.secret))
 
     def simulator(self, records: Records) -> Simulator:
         return DiffusionSimulator(self._client, records)
@@ -265,7 +272,7 @@ class PublicDiffusionClient(PublicClient):
 
 
 class DiffusionSimulator(Simulator):
-    """Releases of the attacker's own records."""
+    """Releases of the attacker's own records; what a defence remembers of a record starts anew with each."""
 
     def __init__(self, client: ClientHalf, records: Records) -> None:
         self._client = client
@@ -275,7 +282,12 @@ class DiffusionSimulator(Simulator):
     def emit(self, index: Sequence[int], rng: torch.Generator) -> Emission:
         single = ClientRandomness.single(rng)
         batch = self._client.encode(self._records, index, single)
-        return Emission(self._client.release(batch, single), batch.image_latents, batch.condition_latents)
+        untouched = self._client.defense
+        self._client.defense = copy.deepcopy(untouched)
+        try:
+            return Emission(self._client.release(batch, single), batch.image_latents, batch.condition_latents)
+        finally:
+            self._client.defense = untouched
 
 
 class Clock:

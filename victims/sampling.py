@@ -60,6 +60,12 @@ def sample(
     return ImageBatch.cat(pictures)
 
 
+def _control_from(client: ClientHalf) -> int:
+    """The smallest t at which the control network is applied."""
+    schedule = client.model.schedule
+    return client.defense.control_from(schedule, client.defense.first_timestep(schedule))
+
+
 def _sample_batch(
     trained: TrainedControl,
     records: Records,
@@ -82,13 +88,23 @@ def _sample_batch(
     guided = plan.guidance > 1.0
     contexts = torch.cat([text, client.empty_prompt.expand_as(text)]) if guided else text
     latents = torch.randn(hint_latents.shape, generator=rng).to(model.device)
+    first = _control_from(client)
     for step in scheduler.timesteps:
         t = torch.full((len(index),), int(step), device=model.device)
         context = client.context("inference", t, ids, rng)
-        control = client.defense.protect(CONTROL_FEATURES, client.stem(latents, hint, hint_latents), context).float()
+        features = client.stem(client.defense.control_input(latents, context), hint, hint_latents)
+        control = client.defense.protect(CONTROL_FEATURES, features, context).float()
         control_text = client.defense.protect(PROMPT_EMBEDDING, contexts, context).float()
         output = _guided_output(
-            trained, unet, model.unet.conv_in(latents), control, t, contexts, control_text, plan.guidance, scale
+            trained,
+            unet,
+            model.unet.conv_in(latents),
+            control,
+            t,
+            contexts,
+            control_text,
+            plan.guidance,
+            scale if int(step) >= first else 0.0,
         )
         latents = scheduler.step(output, step, latents, return_dict=False)[0]
         advance(1)

@@ -30,8 +30,8 @@ from bench.progress import Progress
 from bench.records import Records
 from bench.transcript import Message, Release, Transcript, TranscriptWriter, named
 from victims.anatomy import Division, Wire, payload
-from victims.client import ClientHalf, ClientRandomness
-from victims.control import headless_unet, new_controlnet
+from victims.client import ClientHalf, ClientRandomness, client_secret
+from victims.control import new_controlnet, server_unet
 from victims.diffusion_victim import PUBLIC_SEED, Clock, DiffusionVictim, Measured, TrainedParts, epoch_batches
 from victims.model_files import locate, native_size
 from victims.server import ServerHalf
@@ -76,7 +76,8 @@ class SplitControlNet(DiffusionVictim):
         source="arXiv:2409.08503 (WACV 2025); wire as in its public code: TL-System/plato, controlnet_split_learning",
         needs="a Stable Diffusion 1.x or 2.x in diffusers layout, or the embedded pocket model",
         cost="bytes: h_sd dominates; seconds: the server's forward and backward pass",
-        notes="no-gradient: the client holds frozen public parts only. gradient: hint block and conv_in copy train on "
+        notes="A defence that withholds the noise target makes any protocol keep the loss on the client. "
+        "no-gradient: the client holds frozen public parts only. gradient: hint block and conv_in copy train on "
         "the client. u-shaped: as gradient, with the loss on the client. The client's final weights are sent where "
         "the client trains; where it does not, they are public anyway.",
     )
@@ -119,11 +120,11 @@ class SplitControlNet(DiffusionVictim):
         controlnet = new_controlnet(model, PUBLIC_SEED)
         client = self.client_half(model, controlnet, defense, protocol)
         return ServerHalf(
-            headless_unet(model),
+            server_unet(model, whole=defense.sends_latent),
             client.stem.server_part(controlnet),
             defense.server_adapter(client.empty_prompt),
             returns_gradient=kind.returns_gradient,
-            keeps_loss=kind.keeps_loss,
+            keeps_loss=kind.keeps_loss and NOISE_TARGET not in defense.withheld,
             learning_rate=plan.learning_rate,
             device=plan.device,
             autocast=torch.bfloat16 if plan.dtype == "bf16" else None,
@@ -133,7 +134,8 @@ class SplitControlNet(DiffusionVictim):
         self, records: Records, defense: Defense, plan: TrainingPlan, *, protocol: str, out: Path, progress: Progress
     ) -> Capture:
         model = self.prepare(records, defense, plan, protocol, dtypes=("fp32", "bf16"))
-        client = self.client_half(model, new_controlnet(model, PUBLIC_SEED), defense, protocol)
+        secret = client_secret(plan.seed)
+        client = self.client_half(model, new_controlnet(model, PUBLIC_SEED), defense, protocol, secret)
         server = self.server_half(defense, protocol, plan)
         run = _Run(client, server, TranscriptWriter(out / TRANSCRIPT_DIR, victim=self.name, protocol=protocol), plan)
         batches = [
@@ -151,7 +153,7 @@ class SplitControlNet(DiffusionVictim):
             server_seconds=run.server_clock.seconds,
             device=plan.device,
         )
-        parts = TrainedParts(client.stem.join(server.controlnet), server.adapter)
+        parts = TrainedParts(client.stem.join(server.controlnet), server.adapter, secret)
         return self.seal(out, records, run.writer, run.secrets, parts, measured)
 
     def retrain_server(self, transcript: Transcript, defense: Defense, plan: TrainingPlan, protocol: str) -> ServerHalf:
@@ -203,18 +205,21 @@ class _Run:
         with self.client_clock.running():
             batch = self.client.encode(records, index, self._rng)
             with torch.set_grad_enabled(self._optimizer is not None):
-                released = self.client.release(batch, self._rng)
+                released = self.client.compute(batch, self._rng)
         self.secrets.add(
             [Release(epoch, step, row) for row in range(len(index))],
             index,
             batch.image_latents,
             batch.condition_latents,
         )
-        features = {c: t for c, t in released.items() if self.server.keeps_loss or c != NOISE_TARGET}
+        kept = self.client.defense.withheld | (frozenset() if self.server.keeps_loss else {NOISE_TARGET})
+        features = {c: t for c, t in released.items() if c not in kept}
         answer = self._exchange(features, step, epoch, len(index))
         if answer is not None and PREDICTION_DOWN in answer:
             with self.client_clock.running():
                 gradient = self._loss_gradient(answer[PREDICTION_DOWN], released[NOISE_TARGET])
+                context = self.client.context("training", released[TIMESTEP], batch.record_ids, self._rng.protection)
+                gradient = self.client.defense.protect(LOSS_GRADIENT, gradient, context)
             answer = self._exchange({LOSS_GRADIENT: gradient}, step, epoch, len(index))
         else:
             self.losses.append(self.server.losses[-1])

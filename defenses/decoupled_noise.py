@@ -1,0 +1,46 @@
+"""Decoupled noise: the control branch is masked by noise of its own, not by x_t."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.interfaces import Defense, ProtectContext
+from bench.plugin import Card, Params
+from defenses.memory import per_record_noise
+
+
+class DecoupledNoiseParams(Params):
+    """Attributes:
+    b: standard deviation of the control branch's noise; the condition's latent has about unit variance.
+    memoised: the same noise for a record at every release, so that averaging over epochs gains nothing.
+    """
+
+    b: float = Field(default=1.0, gt=0)
+    memoised: bool = False
+
+
+class DecoupledNoise(Defense):
+    """h_ctrl = stem(b e', c) with e' ~ N(0, I) of its own, in place of stem(x_t, c) (METHODS 7.19).
+
+    In ``no-gradient`` that is z_c + b e': the server can no longer subtract the x_t that it reads off h_sd, and is
+    left with SNR 1 / b^2 of the condition's latent a release, k / b^2 over k releases unless memoised.
+    """
+
+    name = "decoupled-noise"
+    Params = DecoupledNoiseParams
+    card = Card(
+        summary="Gives the control branch noise of its own in place of x_t, so that h_sd does not unmask it.",
+        source="this project; METHODS 7.19",
+        cost="none in bytes; the control network works without x_t, in training and at inference",
+        notes="The attacker knows b. Adaptive attack: shrinkage or the diffusion prior at SNR 1 / b^2, averaging over "
+        "epochs unless memoised. A memoised noise is the same at inference. No guarantee: the latent is not clipped.",
+    )
+
+    def control_input(self, noisy: Tensor, context: ProtectContext) -> Tensor:
+        if self.params.memoised:
+            fresh = per_record_noise(context.secret, self.name, context.record_ids, tuple(noisy.shape[1:]))
+        else:
+            fresh = torch.randn(noisy.shape, generator=context.rng)
+        return self.params.b * fresh.to(noisy)
