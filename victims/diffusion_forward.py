@@ -51,8 +51,9 @@ class DiffusionForward(PublicForward):
         context = client.context("training", t, [""] * count, rng)
         # A stem uses one of the two and ignores the other.
         condition = inputs.get(self.stem.takes)
-        sent = {} if condition is None else {CONTROL_FEATURES: self.stem(noisy, condition, condition)}
-        sent[UNET_FEATURES] = client.model.unet.conv_in(noisy)
+        control = client.defense.control_input(noisy, context)
+        sent = {} if condition is None else {CONTROL_FEATURES: self.stem(control, condition, condition)}
+        sent[UNET_FEATURES] = noisy if client.defense.sends_latent else client.model.unet.conv_in(noisy)
         return {
             channel: client.defense.surrogate(channel, tensor, context)
             for channel, tensor in sent.items()
