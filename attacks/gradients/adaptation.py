@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.errors import NotApplicableError
 from bench.interfaces import Defense
 
 ADAPTS_TO = ("gradient-pruning", "soteria", "sign", "clip-noise", "precode")
@@ -51,15 +52,23 @@ class Adaptation:
         )
 
     def observed(self, gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What there is to compare with."""
+        """What there is to compare with: tensors that are not all zero.
+
+        Raises:
+            NotApplicableError: there is none.
+        """
         kept = {name: tensor for name, tensor in gradient.items() if name not in self.dropped} or gradient
+        # Before a zero convolution has moved, nothing behind it has a gradient, nor anything to say.
+        kept = {name: tensor for name, tensor in kept.items() if bool(tensor.any())}
+        if not kept:
+            raise NotApplicableError("the update is zero in every tensor; no gradient is left to compare with")
         return {name: tensor.sign() if self.signs else tensor for name, tensor in kept.items()}
 
     def simulated(self, gradient: Mapping[str, Tensor], observed: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """A simulated gradient as the defence would have left it, differentiable."""
         shown = {name: gradient[name] for name in observed}
         if self.clip is not None:
-            norm = torch.stack([tensor.square().sum() for tensor in shown.values()]).sum().sqrt()
+            norm = torch.stack([tensor.square().sum() for tensor in gradient.values()]).sum().sqrt()
             scale = (self.clip / (norm + 1e-12)).clamp(max=1.0)
             shown = {name: tensor * scale for name, tensor in shown.items()}
         if self.signs:

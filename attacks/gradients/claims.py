@@ -31,9 +31,9 @@ def claim_by_inversion(
     trainer = trainer_of(view)
     updates = updates_in(view, trainer)
     name = label_name(trainer)
-    known = None
+    known = on_the_wire(view, trainer, updates)
     if read_labels and name is not None:
-        known = [{name: recover_labels(trainer, update, rng)} for update in updates]
+        known = [{**one, name: recover_labels(trainer, u, rng)} for one, u in zip(known, updates, strict=True)]
     solution = engine.invert(
         trainer,
         updates,
@@ -58,6 +58,14 @@ def claim_of(
     """The claim of inputs that were recovered update by update, ``(B, *shape)`` each."""
     ordered = {name: in_order(updates, tensors) for name, tensors in inputs.items()}
     return Claim(trainer.estimates(ordered), diagnostics, labels=ordered.get(label_name(trainer) or ""))
+
+
+def on_the_wire(view: View, trainer: PublicTrainer, updates: Sequence[Update]) -> list[dict[str, Tensor]]:
+    """For each update, the inputs ``(B, *shape)`` that crossed the wire and are in view, such as t and eps."""
+    sent = {n: u.channel for n, u in trainer.unknowns().items() if u.channel is not None and view.has(u.channel)}
+    whole = all(len(update.positions) == update.records for update in updates)
+    rows = {name: view.read(channel) for name, channel in sent.items()} if whole else {}
+    return [{name: tensor[list(update.positions)] for name, tensor in rows.items()} for update in updates]
 
 
 def in_order(updates: Sequence[Update], rows: Sequence[Tensor]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -58,6 +58,7 @@ class Engine:
         updates: Sequence[Update],
         *,
         known: Sequence[Mapping[str, Tensor]] | None = None,
+        begin: Sequence[Mapping[str, Tensor]] | None = None,
         adaptation: Adaptation | None = None,
         iterations: int,
         at_once: int,
@@ -69,6 +70,7 @@ class Engine:
 
         Args:
             known: for each update, inputs that the attacker has, ``(B, *shape)``; the same names for all.
+            begin: for each update, inputs that every restart begins with instead of ``start``.
             at_once: updates that are optimised together.
 
         Raises:
@@ -78,7 +80,8 @@ class Engine:
         known = [{} for _ in updates] if known is None else known
         inputs: dict[str, list[Tensor]] = {name: [torch.empty(0)] * len(updates) for name in trainer.unknowns()}
         match, first = torch.zeros(len(updates)), torch.zeros(len(updates))
-        chunks = _chunks([update.records for update in updates], at_once)
+        kinds = [(u.records, *sorted(terms.adaptation.observed(u.gradient))) for u in updates]
+        chunks = _chunks(kinds, at_once)
         with progress.stage("inverting updates", iterations * len(chunks)) as advance:
             for rows in chunks:
                 problem = Problem(
@@ -91,7 +94,8 @@ class Engine:
                     dtype=self.dtype,
                     device=device,
                 )
-                found = self.optimiser.minimise(problem, problem.start(self.start, rng), iterations, advance)
+                first_guess = problem.start(self.start, rng) if begin is None else problem.at([begin[i] for i in rows])
+                found = self.optimiser.minimise(problem, first_guess, iterations, advance)
                 best = found.match.nan_to_num(nan=torch.inf).argmin(1).cpu()
                 place = torch.arange(len(rows))
                 match[rows], first[rows] = (
@@ -104,9 +108,13 @@ class Engine:
         return Solution(inputs, match, first)
 
 
-def _chunks(records: Sequence[int], at_once: int) -> list[list[int]]:
-    """Positions of updates of equally many records, at most ``at_once`` together."""
-    by_count: dict[int, list[int]] = {}
-    for position, count in enumerate(records):
-        by_count.setdefault(count, []).append(position)
-    return [rows[i : i + at_once] for rows in by_count.values() for i in range(0, len(rows), max(1, at_once))]
+def _chunks(kinds: Sequence[Hashable], at_once: int) -> list[list[int]]:
+    """Positions of updates of one kind, at most ``at_once`` together.
+
+    Args:
+        kinds: how many records each is of, and the tensors that it has something to compare in.
+    """
+    by_kind: dict[Hashable, list[int]] = {}
+    for position, kind in enumerate(kinds):
+        by_kind.setdefault(kind, []).append(position)
+    return [rows[i : i + at_once] for rows in by_kind.values() for i in range(0, len(rows), max(1, at_once))]

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from attacks.gradients.adaptation import Adaptation
-from attacks.gradients.objectives import Objective
+from attacks.gradients.objectives import TINY, Objective
 from attacks.gradients.priors import Prior
 from attacks.gradients.simulate import summed_gradient
 from attacks.gradients.updates import Update
@@ -114,6 +114,14 @@ class Problem:
             else:
                 pieces.append(torch.randn(shape, generator=rng))
         return torch.cat(pieces, 2).to(**self._place)  # type: ignore[call-overload]
+
+    def at(self, inputs: Sequence[Mapping[str, Tensor]]) -> Tensor:
+        """The guesses ``(T, R, D)`` that stand for these inputs of each update, ``(B, *shape)``, in every restart."""
+        rows = []
+        for one in inputs:
+            pieces = [one[n].clamp_min(TINY).log() if u.simplex else one[n] for n, u in self._free.items()]
+            rows.append(torch.cat([piece.flatten() for piece in pieces]))
+        return torch.stack(rows).unsqueeze(1).repeat(1, self._restarts, 1).to(**self._place)  # type: ignore[call-overload]
 
     def clamp(self, point: Tensor) -> Tensor:
         """Guesses ``(..., D)`` moved into the range of each input (the box prior)."""
