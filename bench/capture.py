@@ -31,10 +31,10 @@ class Costs(BaseModel):
         bytes_down: likewise, down.
         bytes_once: bytes outside the steps (weights, updates), both ways, in all.
         peak_memory_mib: of the process, or of the GPU where one is used.
-        losses: denoising loss of every step; NaN-free.
+        losses: of every step; infinite or NaN where the training broke down, which a row's flags say.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     bytes_up: float
     bytes_down: float

@@ -71,11 +71,16 @@ def distinct_labels(trainer: PublicTrainer, update: Update) -> Tensor:
 
 
 def _head_bias(gradient: Mapping[str, Tensor], classes: int) -> str:
-    """The tensor of one number a class whose numbers cancel out, as those of a softmax do."""
-    fitting = [n for n, t in gradient.items() if t.shape == (classes,) and float(t.abs().sum()) > 0]
+    """The tensor of one number a class whose numbers cancel out, as those of a softmax do.
+
+    A network that is certain of its records leaves it exactly zero; such an update names no label, but is no reason
+    to give up the others of the view.
+    """
+    fitting = [n for n, t in gradient.items() if t.shape == (classes,)]
     if not fitting:
         raise NotApplicableError(f"no tensor of {classes} numbers, one a class, that could be the head's bias")
-    return min(fitting, key=lambda n: float(gradient[n].sum().abs() / gradient[n].abs().sum()))
+    said = [n for n in fitting if bool(gradient[n].any())] or fitting
+    return min(said, key=lambda n: float(gradient[n].sum().abs() / gradient[n].abs().sum().clamp_min(1e-30)))
 
 
 def _predicted(

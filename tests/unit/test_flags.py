@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
 import torch
 
+from bench.capture import Costs
 from bench.scoring import MetricScore, flags
 
 
@@ -36,3 +38,19 @@ def test_losses_raise_flags():
     assert flags([], {}, [1.0] * 10 + [2.0] * 10) == ["victim-loss-rose"]
     assert flags([], {}, [1.0] * 10 + [math.nan] * 10) == ["victim-loss-not-finite"]
     assert flags([], {"attack_loss_first": 1.0, "attack_loss_last": 2.0}, []) == ["attack-loss-rose"]
+
+
+def test_losses_that_broke_down_survive_the_file() -> None:
+    costs = Costs(
+        bytes_up=1.0,
+        bytes_down=0.0,
+        bytes_once=0,
+        client_seconds=0.1,
+        server_seconds=0.1,
+        peak_memory_mib=1.0,
+        steps=3,
+        losses=(0.5, float("inf"), float("nan")),
+    )
+    read = Costs.model_validate(json.loads(costs.model_dump_json()))
+    assert read.losses[:2] == (0.5, float("inf"))
+    assert math.isnan(read.losses[2])
