@@ -39,6 +39,9 @@ def print_result(job: Job, result: CellResult, results: Path) -> None:
         if row["flags"]:
             console.print(f"  flags: {row['flags']}")
     first = result.rows[0]
+    labels = {k: v for k, v in first.items() if k.startswith("label_") and isinstance(v, float)}
+    if labels:
+        console.print("labels   " + "  ".join(f"{k} {v:.3f}" for k, v in labels.items()), soft_wrap=True)
     if result.utility:
         console.print("utility  " + "  ".join(f"{k} {v:.3f}" for k, v in result.utility.items()), soft_wrap=True)
     if first.get("bytes_up") is not None:

@@ -30,10 +30,13 @@ class Ddim:
     steps: int
 
     def __call__(self, latent: Tensor) -> Tensor:
-        """z0 ``(B, 4, h, w)`` of x_T of the same shape, standard normal."""
+        """z0 ``(B, 4, h, w)`` of x_T of the same shape, which is first given the length of standard normal ones.
+
+        Off that sphere the denoiser has seen nothing, and the first step would multiply what is wrong by 1 / a_T.
+        """
         last = self.schedule.steps - 1
         times = [round(last * (1 - i / self.steps)) for i in range(self.steps)]
-        here = latent
+        here = latent * latent.square().mean((1, 2, 3), keepdim=True).add(1e-12).rsqrt()
         for i, time in enumerate(times):
             t = torch.full((len(latent),), time, device=latent.device)
             with sdpa_kernel(SDPBackend.MATH):  # the fused kernel has no batching rule, and is slower under vmap
