@@ -34,6 +34,7 @@ from bench.wording import Wording
 if TYPE_CHECKING:
     from bench.backbones.base import BackboneSet
     from bench.capture import Capture
+    from bench.links import Links
     from bench.threat import View
 
 
@@ -320,10 +321,12 @@ class Claim:
         estimates: by target: pictures of ``"image"`` and ``"condition"``, texts of ``"prompt"``. A target left out is
             not claimed.
         diagnostics: numbers the attack wants in its row, such as its final loss.
+        links: which releases of the view, all of them, are of one record; None is not claimed.
     """
 
     estimates: Mapping[str, Estimate | Wording]
     diagnostics: Mapping[str, float] = field(default_factory=dict)
+    links: Links | None = None
 
 
 class Attack(Plugin, ABC):

@@ -165,7 +165,7 @@ def check(claim: Claim | None, view: View, job: Job) -> None:
     assert view.channels_read <= view.channels
     if claim is None:
         return
-    assert claim.estimates, "an attack with nothing to claim must raise NotApplicableError"
+    assert claim.estimates or claim.links, "an attack with nothing to claim must raise NotApplicableError"
     assert set(claim.estimates) <= set(TARGETS)
     size = job.cell.capture.data.image_size
     for target, estimate in claim.estimates.items():
