@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,6 +143,10 @@ class Secrets:
             image_latents=tensors.get("image_latents", torch.empty(0)),
             condition_latents=tensors.get("condition_latents", torch.empty(0)),
         )
+
+    def records_behind(self, releases: Sequence[Release]) -> list[int]:
+        """Which record each release is of, by number."""
+        return [int(self.record_index[self.position[release]]) for release in releases]
 
     def truth(self, releases: list[Release]) -> tuple[Records, dict[str, Estimate]]:
         """Records and, by target, true pictures with latents behind ``releases``."""

@@ -36,6 +36,7 @@ from bench.wording import Wording
 if TYPE_CHECKING:
     from bench.backbones.base import BackboneSet
     from bench.capture import Capture
+    from bench.links import Links
     from bench.threat import View
 
 
@@ -391,11 +392,13 @@ class Claim:
             not claimed.
         diagnostics: numbers the attack wants in its row, such as its final loss.
         labels: where clients learn classes, how much speaks for each class, ``(N, K)``; a plain answer is one-hot.
+        links: which releases of the view, all of them, are of one record; None is not claimed.
     """
 
     estimates: Mapping[str, Estimate | Wording]
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     labels: Tensor | None = None
+    links: Links | None = None
 
 
 class Attack(Plugin, ABC):

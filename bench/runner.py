@@ -22,6 +22,7 @@ from bench.images import ImageBatch
 from bench.interfaces import Budget, Claim, Estimate, ScoringContext, TrainingPlan, UtilityPlan, generator
 from bench.label_scores import label_scores
 from bench.ledger import Ledger
+from bench.links import link_scores
 from bench.locks import locked
 from bench.matching import matched, matched_texts
 from bench.metrics.distribution import needed_for_fid
@@ -38,7 +39,7 @@ from bench.score_files import RecordScore
 from bench.scoring import MetricScore, flags, missed, score_target
 from bench.spec import CellSpec
 from bench.store import CaptureStore
-from bench.targets import PROMPT, TARGETS
+from bench.targets import LINK, PROMPT, TARGETS
 from bench.threat import View
 from bench.transcript import Release, Transcript
 from bench.wording import Wording
@@ -182,6 +183,8 @@ class Runner:
                 progress=self._progress,
             )
             _check_claim(claim, len(targets))
+            if claim.links is not None and len(claim.links.labels) != len(view.releases):
+                raise BenchError(f"claims {len(claim.links.labels)} link labels for {len(view.releases)} releases")
         except NotApplicableError as error:
             return _Attempt(view, text, None, "not_applicable", str(error), 0.0)
         except (DiskFullError, KeyboardInterrupt):
@@ -242,6 +245,12 @@ class Runner:
                     if target != PROMPT and len(distractors) < needed_for_fid(job.backbones.distribution.dim):
                         found[target].append("few-for-fid")
                     advance(1)
+            if attempt.claim.links is not None:
+                scores[LINK] = _link_scores(job, capture, attempt)
+                found[LINK] = flags(scores[LINK], attempt.claim.diagnostics, capture.costs.losses)
+                if (must := due(job.cell, type(job.attack), LINK)) is not None:
+                    certificates[LINK] = must
+                    found[LINK] += missed(must, scores[LINK])
         defense = job.new_defense()
         epochs = job.cell.capture.training.epochs
         outcome = Outcome(
@@ -314,7 +323,21 @@ def without_scores(
 
 def _rows(cell: CellSpec, outcome: Outcome, split_hash: str) -> list[dict[str, Value]]:
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    return make_rows(cell, outcome, split_hash=split_hash, targets=TARGETS, created=created)
+    targets = (*TARGETS, LINK) if LINK in outcome.scores else TARGETS
+    return make_rows(cell, outcome, split_hash=split_hash, targets=targets, created=created)
+
+
+def _link_scores(job: Job, capture: Capture, attempt: _Attempt) -> list[MetricScore]:
+    view, claim = attempt.view, attempt.claim
+    assert claim is not None
+    assert claim.links is not None
+    return link_scores(
+        claim.links.labels,
+        capture.secrets.records_behind(view.releases),
+        [release.epoch for release in view.releases],
+        view.targets,
+        seed=job.cell.capture.seed,
+    )
 
 
 def choose_targets(transcript: Transcript, job: Job) -> list[Release]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.controls import NEAREST, TYPICAL
-from bench.targets import PROMPT
+from bench.targets import LINK, PROMPT
 
 if TYPE_CHECKING:
     from bench.interfaces import Metric
@@ -70,12 +70,14 @@ def _target_table(target: str, row: Mapping[str, Value], metrics: Sequence[Metri
     ceiling = "cut truth" if target == PROMPT else "round trip"
     for column in (*controls, "ATTACK", "95 % interval", ceiling, "normalised"):
         table.add_column(column, justify="right", no_wrap=True)
-    for metric in metrics:
-        name = metric.name
+    shown = [(metric.name, metric.higher_is_closer) for metric in metrics]
+    if target == LINK:
+        shown = [(name.removesuffix("_normalized"), True) for name in row if name.endswith("_normalized")]
+    for name, higher_is_closer in shown:
         if name not in row:
             continue
         table.add_row(
-            name + ("" if metric.higher_is_closer else " ↓"),
+            name + ("" if higher_is_closer else " ↓"),
             *(_shown(row.get(f"{name}_{control}")) for control in controls),
             f"[bold]{_shown(row[name])}[/bold]",
             f"{_shown(row[f'{name}_low'])} .. {_shown(row[f'{name}_high'])}",

@@ -7,8 +7,12 @@ from types import MappingProxyType
 
 PROMPT = "prompt"
 TARGETS = ("image", "condition", PROMPT)
+LINK = "link"
+"""Which releases are of one record. Only attacks that claim it get a row for it (``bench.links``)."""
 
-HEADLINE: Mapping[str, str] = MappingProxyType({"image": "ssim", "condition": "ssim", PROMPT: "rouge_l"})
+HEADLINE: Mapping[str, str] = MappingProxyType(
+    {"image": "ssim", "condition": "ssim", PROMPT: "rouge_l", LINK: "link_f1"}
+)
 """By target, the measure that flags are raised on and that ranks where no other is asked for.
 
 Of prompts not ``token_accuracy``: a paraphrase of every word moved by one place scores nothing there, so it would

@@ -169,9 +169,9 @@ class View:
             for message in self._parts[channel]
         ]
 
-    def batch_sizes(self) -> list[int]:
-        """How many records shared the step of each target release."""
-        return [self._batch_sizes[i] for i in self.targets]
+    def batch_sizes(self, *, every: bool = False) -> list[int]:
+        """How many records shared the step of each target release, or of every release in the view."""
+        return list(self._batch_sizes) if every else [self._batch_sizes[i] for i in self.targets]
 
     def _note(self, channel: Channel) -> None:
         if channel not in self.channels:

@@ -165,7 +165,8 @@ def check(claim: Claim | None, view: View, job: Job) -> None:
     assert view.channels_read <= view.channels
     if claim is None:
         return
-    assert claim.estimates or claim.labels is not None, "an attack with nothing to claim must raise NotApplicableError"
+    said = (claim.estimates or None, claim.labels, claim.links)
+    assert any(part is not None for part in said), "an attack with nothing to claim must raise NotApplicableError"
     assert set(claim.estimates) <= set(TARGETS)
     size = job.cell.capture.data.image_size
     for target, estimate in claim.estimates.items():

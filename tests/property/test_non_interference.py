@@ -65,7 +65,8 @@ def view_of(job: Job, capture: Capture) -> Any:
     public = job.new_victim().public(
         job.new_defense(), job.splits.auxiliary, protocol=job.cell.capture.protocol, device="cpu"
     )
-    return job.cell.threat.project(capture.transcript, public, choose_targets(capture.transcript, job))
+    targets = choose_targets(capture.transcript, job)
+    return job.cell.threat.project(capture.transcript, public, targets, history=job.attack.uses_history)
 
 
 def claim_of(attack: Attack, job: Job, capture: Capture) -> Claim:
@@ -99,6 +100,8 @@ def same_claim(first: Claim, second: Claim) -> bool:
     """Whether two claims agree in every bit."""
     if first.estimates.keys() != second.estimates.keys() or first.diagnostics != second.diagnostics:
         return False
+    if first.links != second.links:
+        return False
     return all(same_estimate(first.estimates[t], second.estimates[t]) for t in first.estimates)
 
 
@@ -128,6 +131,7 @@ class Peeking(Attack):
     ("attack", "defense"),
     [
         *(("inversion", "published"), ("closed-form", "published"), ("prompt-from-image", "published")),
+        *(("linkage", "published"), ("posterior", "published")),
         *(("prompt-decode", "timestep"), ("prompt-nearest", "timestep"), ("prompt-optimise", "timestep")),
     ],
 )

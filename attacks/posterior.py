@@ -1,0 +1,212 @@
+"""The diffusion-prior attack: what a record most likely was, given all its noisy releases (METHODS 3.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from attacks.evidence import Evidence, equivalent_timestep
+from attacks.hidden_time import likeliest_timesteps
+from attacks.linking import link_view
+from attacks.spectrum import Spectrum
+from attacks.target_noise import target_variance
+from attacks.wire import noise_target, noisy_latents, prompt_states
+from bench.certificate import Certificate
+from bench.channels import TIMESTEP, UNET_FEATURES
+from bench.effort import Effort
+from bench.errors import NotApplicableError
+from bench.interfaces import Attack, Budget, Claim, Estimate
+from bench.plugin import Card, Params
+from bench.progress import Progress
+from bench.public import Denoiser
+from bench.schedule import NoiseSchedule
+from bench.threat import View
+
+
+class PosteriorParams(Params):
+    """Attributes:
+    mode: ``tweedie`` is the UNet's posterior mean, one call a record; ``ddim`` walks down to t = 0 by the deterministic
+        sampler (arXiv:2010.02502); ``samples`` is the mean of several random walks of the same; ``wiener`` uses no UNet
+        but the spectrum of auxiliary latents.
+    releases: at most so many of a record's releases are put together, its own first, then those nearest in time.
+    steps: of a walk.
+    samples: walks, for ``samples``.
+    """
+
+    mode: Literal["tweedie", "ddim", "samples", "wiener"] = "tweedie"
+    releases: int = Field(default=64, ge=1)
+    steps: int = Field(default=20, ge=1)
+    samples: int = Field(default=8, ge=1)
+
+
+class Posterior(Attack):
+    """Denoises x_t with the public diffusion model, after averaging over all releases that are of the record.
+
+    1. x_t by least squares, t read or estimated, releases linked (``attacks.linking``).
+    2. z_ML = sum(a_i / b_i^2 x_i) / S with S = sum of SNR_i, whose error has variance 1 / S; noise targets in view,
+       with noise of their own or without, are one more measurement each (``attacks.evidence``).
+    3. From a_eq z_ML at the t_eq of SNR S, the posterior mean of z0 under the model, or a walk to t = 0.
+    """
+
+    name = "posterior"
+    Params = PosteriorParams
+    requires = frozenset({UNET_FEATURES})
+    adapts_to = ("timestep", "activation", "prompt", "noisy-target", "memoised-noise", "snr-budget", "quantise")
+    uses_history = True
+    default_budget = Budget(iterations=0, batch_size=64)
+    effort = Effort("releases", (1, 2, 4, 8, 64))
+    certificates = (Certificate("split-controlnet", "no-gradient", "image", "ssim", 0.95),)
+    card = Card(
+        summary="Denoises the image with the public UNet as a prior, after averaging all releases of the record.",
+        source="this project (METHODS 3.3 and 7.17); Tweedie's formula; DDIM, arXiv:2010.02502",
+        needs="unet_features; the public UNet; two auxiliary records where the timestep is hidden",
+        cost="one UNet call a record; ddim: one a step; one linear solve a release of every epoch",
+        notes="Made for hidden noise targets; with an exact target it is closed-form. Tweedie's estimate has the least "
+        "squared error and is smooth; ddim is sharper and further off. Claims the image only.",
+    )
+
+    def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
+        public = view.public
+        denoiser = public.denoiser
+        if denoiser is None and self.params.mode != "wiener":
+            raise NotApplicableError("the public diffusion model is not known under this threat model")
+        with progress.stage("collecting evidence", 3) as advance:
+            solved = noisy_latents(view, every=True)
+            advance(1)
+            prior = Spectrum.of(public) if self.params.mode == "wiener" or not view.has(TIMESTEP) else None
+            evidence = _evidence(view, solved.inputs, solved.input_variance, prior, rng)
+            advance(1)
+            groups = self._groups(view, solved.inputs)
+            latents, precision = evidence.fused(groups)
+            advance(1)
+        if self.params.mode == "wiener":
+            if prior is None:
+                raise NotApplicableError("needs at least 2 auxiliary records for the spectrum")
+            clean = prior.wiener(latents, precision)
+        else:
+            assert denoiser is not None
+            states = prompt_states(view)
+            clean = self._denoise(denoiser, public.schedule, latents, precision, states, rng, budget, progress)
+        return Claim(
+            {"image": Estimate(public.codec.decode(clean), clean)},
+            diagnostics={
+                "releases_fused": sum(map(len, groups)) / len(groups),
+                "snr_total": float(precision.clamp_max(1e4).mean()),
+                "latent_noise": float(solved.input_variance.mean().sqrt()),
+            },
+        )
+
+    def _groups(self, view: View, noisy: Tensor) -> list[list[int]]:
+        """The releases of every target's record, its own first; the target alone where nothing links."""
+        own = list(view.targets)
+        labels = link_view(view, noisy=noisy)[0] if self.params.releases > 1 and len(view.releases) > len(own) else None
+        if labels is None:
+            return [[i] for i in own]
+        of_label: dict[int, list[int]] = {}
+        for i, label in enumerate(labels):
+            of_label.setdefault(label, []).append(i)
+        found = []
+        for i in own:
+            at = view.releases[i].epoch
+            near = sorted(of_label[labels[i]], key=lambda j: (j != i, abs(view.releases[j].epoch - at), j))
+            found.append(near[: self.params.releases])
+        return found
+
+    def _denoise(
+        self,
+        denoiser: Denoiser,
+        schedule: NoiseSchedule,
+        latents: Tensor,
+        precision: Tensor,
+        states: Tensor | None,
+        rng: torch.Generator,
+        budget: Budget,
+        progress: Progress,
+    ) -> Tensor:
+        """z0 from z_ML, ``(N, 4, h, w)``. What is more exact than the schedule's first step stays as it is."""
+        times = equivalent_timestep(precision, schedule)
+        clean = latents.clone()
+        walks = self.params.samples if self.params.mode == "samples" else 1
+        with progress.stage("denoising", len(latents)) as advance:
+            for rows in _batches(precision <= schedule.snr(0), budget.batch_size):
+                walker = _Walker(denoiser, schedule, None if states is None else states[rows])
+                noisy = schedule.signal(times[rows]) * latents[rows]
+                if self.params.mode == "tweedie":
+                    clean[rows] = walker.clean(noisy, times[rows])
+                else:
+                    drawn = rng if self.params.mode == "samples" else None
+                    paths = [walker.walk(noisy, times[rows], self.params.steps, drawn) for _ in range(walks)]
+                    clean[rows] = torch.stack(paths).mean(0)
+                advance(len(rows))
+        return clean
+
+
+def _evidence(
+    view: View, noisy: Tensor, noisy_variance: Tensor, prior: Spectrum | None, rng: torch.Generator
+) -> Evidence:
+    schedule = view.public.schedule
+    target = noise_target(view, every=True)
+    eta = 0.0 if target is None else target_variance(target, view.public.defense, schedule)
+    if view.has(TIMESTEP):
+        times = view.read(TIMESTEP, every=True).cpu()
+    elif prior is None:
+        raise NotApplicableError("the timestep is hidden, and 2 auxiliary records are needed to estimate it")
+    else:
+        times = likeliest_timesteps(noisy, schedule, prior, target=target, target_variance=eta)
+    return Evidence(noisy, times, schedule, noisy_variance, target, eta, _draw_variance(view, rng))
+
+
+def _draw_variance(view: View, rng: torch.Generator) -> float:
+    """Mean squared difference between two draws of one picture's latent, seen on the attacker's own records.
+
+    0 where these cannot be had: it only keeps a sum over very many releases from looking more exact than it is.
+    """
+    count = min(16, len(view.public.auxiliary))
+    if view.public.client is None or count == 0:
+        return 0.0
+    simulator = view.public.client.simulator(view.public.auxiliary.select(range(count)))
+    first, second = (simulator.emit(range(count), rng).image_latents for _ in range(2))
+    return float((first - second).square().mean())
+
+
+class _Walker:
+    """The public model on one batch."""
+
+    def __init__(self, denoiser: Denoiser, schedule: NoiseSchedule, states: Tensor | None) -> None:
+        self._denoiser, self._schedule, self._states = denoiser, schedule, states
+
+    @torch.no_grad()
+    def predict(self, noisy: Tensor, times: Tensor) -> Tensor:
+        return self._denoiser.predict(noisy, times, self._states).float().cpu()
+
+    def clean(self, noisy: Tensor, times: Tensor) -> Tensor:
+        """E[z0 | x_t], by Tweedie's formula."""
+        return self._schedule.clean(noisy, self.predict(noisy, times), times)
+
+    def walk(self, noisy: Tensor, times: Tensor, steps: int, rng: torch.Generator | None) -> Tensor:
+        """z0 after ``steps`` steps of equal length in t (arXiv:2010.02502, equation 12), random ones with ``rng``."""
+        schedule = self._schedule
+        for step in range(steps):
+            now = (times * (steps - step)) // steps
+            after = (times * (steps - step - 1)) // steps
+            output = self.predict(noisy, now)
+            clean, noise = schedule.clean(noisy, output, now), schedule.noise_in(noisy, output, now)
+            if step == steps - 1:
+                return clean
+            kept = schedule.noise(after)
+            fresh = torch.zeros_like(noisy)
+            if rng is not None:
+                share = (1 - (schedule.signal(now) / schedule.signal(after)).square()).clamp_min(0).sqrt()
+                fresh = kept / schedule.noise(now) * share * torch.randn(noisy.shape, generator=rng)
+                kept = kept * (1 - (share / schedule.noise(now)).square()).clamp_min(0).sqrt()
+            noisy = schedule.signal(after) * clean + kept * noise + fresh
+        raise AssertionError("unreachable: a walk has at least one step")
+
+
+def _batches(mask: Tensor, size: int) -> Iterator[Tensor]:
+    """Positions where ``mask`` holds, a batch at a time."""
+    yield from (part for part in torch.nonzero(mask).flatten().split(size) if len(part))
