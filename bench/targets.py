@@ -6,9 +6,21 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 PROMPT = "prompt"
-TARGETS = ("image", "condition", PROMPT)
+PICTURED = ("image", "condition")
+TARGETS = (*PICTURED, PROMPT)
+"""What an attack speaks of if it does not say otherwise: its cells have a row for each."""
+ATTRIBUTE, IDENTITY = "attribute", "identity"
+EVERY = (*TARGETS, ATTRIBUTE, IDENTITY)
 
-HEADLINE: Mapping[str, str] = MappingProxyType({"image": "ssim", "condition": "ssim", PROMPT: "rouge_l"})
+HEADLINE: Mapping[str, str] = MappingProxyType(
+    {
+        "image": "ssim",
+        "condition": "ssim",
+        PROMPT: "rouge_l",
+        ATTRIBUTE: "attribute_accuracy",
+        IDENTITY: "identity_top1",
+    }
+)
 """By target, the measure that flags are raised on and that ranks where no other is asked for.
 
 Of prompts not ``token_accuracy``: a paraphrase of every word moved by one place scores nothing there, so it would
