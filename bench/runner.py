@@ -30,6 +30,7 @@ from bench.picture import Panel, save_picture
 from bench.planning import Job
 from bench.progress import Progress
 from bench.prompt_controls import prompt_controls
+from bench.public import Public
 from bench.public_text import PublicText
 from bench.records import Records
 from bench.registry import Registry
@@ -44,7 +45,7 @@ from bench.threat import View
 from bench.transcript import Release, Transcript
 from bench.wording import Wording
 
-KINDS: Mapping[str, type] = {PROMPT: Wording, ATTRIBUTE: Labels, IDENTITY: Lineup}
+CLAIMED: Mapping[str, type] = {PROMPT: Wording, ATTRIBUTE: Labels, IDENTITY: Lineup}
 """What is claimed of each target that is not a picture."""
 
 
@@ -156,8 +157,7 @@ class Runner:
             device=cell.capture.device,
         )
         text = public.text
-        gallery = job.new_gallery(attack.candidates) if attack.candidates else None
-        public = replace(public, gallery=None if gallery is None else gallery.images)
+        public, gallery = with_gallery(public, attack, job)
         if not cell.threat.weights_known:
             public = public.without_weights()
         view = cell.threat.project(capture.transcript, public, targets, history=attack.uses_history)
@@ -355,6 +355,12 @@ def choose_targets(transcript: Transcript, job: Job) -> list[Release]:
     return sorted(chosen)
 
 
+def with_gallery(public: Public, attack: Attack, job: Job) -> tuple[Public, Gallery | None]:
+    """What an attack that looks for people is given besides; and the gallery with its names, for scoring."""
+    gallery = job.new_gallery(attack.candidates) if attack.candidates else None
+    return replace(public, gallery=None if gallery is None else gallery.images), gallery
+
+
 def _groups(transcript: Transcript, targets: Sequence[Release]) -> list[list[int]]:
     """Positions of the targets that share an update; empty where every target has a row of its own."""
     groups: dict[int, list[int]] = {}
@@ -375,7 +381,7 @@ def _check_claim(claim: Claim, count: int) -> None:
     for target, estimate in claim.estimates.items():
         if target not in EVERY:
             raise BenchError(f"claims an unknown target {target!r}; known: {', '.join(EVERY)}")
-        if not isinstance(estimate, KINDS.get(target, Estimate)):
+        if not isinstance(estimate, CLAIMED.get(target, Estimate)):
             raise BenchError(f"claims a {type(estimate).__name__} as the {target}")
         claimed = len(estimate.images) if isinstance(estimate, Estimate) else len(estimate)
         if claimed != count:
