@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from attacks.release_reader import ReaderParams, train_reader, with_mirrored
+from attacks.mirrored import with_mirrored
+from attacks.release_reader import ReaderParams, train_reader
 from attacks.smashed import lessons
 from attacks.through import attack_named, picture
 from bench.attribute_reader import AttributeReader, told_apart

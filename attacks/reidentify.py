@@ -7,7 +7,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from attacks.release_reader import ReaderParams, train_reader, with_mirrored
+from attacks.mirrored import by_identity, with_mirrored
+from attacks.release_reader import ReaderParams, train_reader
 from attacks.smashed import lessons
 from attacks.through import attack_named, picture
 from bench.backbones.embedded import load_embedded
@@ -83,7 +84,7 @@ class Reidentify(Attack):
         records = with_mirrored(view.public.auxiliary) if self.params.mirror else view.public.auxiliary
         known, device = lessons(view, records, "granted"), view.public.device
         pictured = load_embedded().embed(records.image_batch()).to(device)
-        people = _people(records).to(device)
+        people = _people(records, len(view.public.auxiliary)).to(device)
 
         def loss(facts: Tensor, index: Tensor) -> Tensor:
             return meeting_loss(functional.normalize(facts, dim=1), pictured, people, index.to(device))
@@ -128,9 +129,10 @@ def meeting_loss(query: Tensor, pictured: Tensor, people: Tensor, index: Tensor)
     return (1 - own) + (torch.logsumexp(cosine / TEMPERATURE, 1) - picked).mean()
 
 
-def _people(records: Records) -> Tensor:
-    """A number for each identity, ``(R,)``; mirrored records without one are told by their picture's half."""
-    half = len(records) // 2
-    names = [name if name is not None else f"record {i % half}" for i, name in enumerate(records.identities)]
-    known = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    return torch.tensor([known[name] for name in names])
+def _people(records: Records, count: int) -> Tensor:
+    """A number for each identity, ``(R,)``, of records whose first ``count`` may be followed by mirrored ones."""
+    first = records.select(range(count))
+    people = torch.empty(len(records), dtype=torch.long)
+    for number, places in enumerate(by_identity(first, len(records) // count)):
+        people[places] = number
+    return people

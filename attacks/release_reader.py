@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from pydantic import Field
@@ -14,7 +13,6 @@ from attacks.smashed import Inputs, Lessons
 from bench.interfaces import Budget
 from bench.plugin import Params
 from bench.progress import Progress
-from bench.records import Records
 
 INVERSION_WEIGHT = 0.5
 """Of the l1 distance of the latents, once facts are learned too: the trunk is not to live by few labels alone."""
@@ -137,16 +135,3 @@ def train_reader(
     tenth = max(1, len(losses) // 10)
     first, last = sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
     return network.eval(), {"attack_loss_first": first, "attack_loss_last": last}
-
-
-def with_mirrored(records: Records) -> Records:
-    """The records, then each with left and right exchanged; who is shown and what they are like stays."""
-    return replace(
-        records,
-        ids=(*records.ids, *(f"{name}, mirrored" for name in records.ids)),
-        images=torch.cat([records.images, records.images.flip(-1)]),
-        conditions=torch.cat([records.conditions, records.conditions.flip(-1)]),
-        prompts=records.prompts * 2,
-        identities=records.identities * 2,
-        attributes=records.attributes * 2,
-    )
