@@ -15,6 +15,7 @@ from bench.interfaces import Attack, Budget, Claim
 from bench.links import Links
 from bench.plugin import Card, Params
 from bench.progress import Progress
+from bench.targets import LINK
 from bench.threat import View
 
 
@@ -31,6 +32,7 @@ class Linkage(Attack):
     """Links releases by marks that stay with a record: z0, z_c, the hint block's answer, the prompt's states."""
 
     name = "linkage"
+    speaks_of = (LINK,)
     Params = LinkageParams
     adapts_to = ("timestep", "activation", "prompt")
     uses_history = True

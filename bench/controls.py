@@ -13,7 +13,9 @@ from bench.public import Codec
 from bench.records import Records
 
 TYPICAL = "typical"  # of prompts, the one most like the others
-BLIND = ("mean", TYPICAL, "random")  # see nothing of the record: the best of them is the floor
+MAJORITY = "majority"  # of attributes, how often each value is met in public
+SHUFFLED = "shuffled"  # of attributes and identities, the very claim, dealt out to the wrong records
+BLIND = ("mean", TYPICAL, MAJORITY, "random", SHUFFLED)  # see nothing of the record: the best of them is the floor
 NEAREST = "nearest"  # the auxiliary record closest to the truth: public luck, a stricter reference
 ORACLE = "oracle"  # the truth through the public autoencoder: the ceiling
 

@@ -23,6 +23,7 @@ from bench.channels import CLIENT_UPDATE, Channel
 from bench.data.conditions import AUTO, DEFAULT
 from bench.effort import Effort
 from bench.errors import BenchError, RequestError
+from bench.facts import Fact, Labels, Lineup
 from bench.images import ImageBatch
 from bench.insertion import Insertion
 from bench.plugin import Plugin
@@ -31,11 +32,13 @@ from bench.public import Public
 from bench.public_text import PublicText
 from bench.records import Records
 from bench.schedule import NoiseSchedule
+from bench.targets import ATTRIBUTE, IDENTITY, TARGETS
 from bench.wording import Wording
 
 if TYPE_CHECKING:
     from bench.backbones.base import BackboneSet
     from bench.capture import Capture
+    from bench.gallery import Gallery
     from bench.links import Links
     from bench.threat import View
 
@@ -65,6 +68,13 @@ class Dataset(Plugin, ABC):
             DataError: as ``load``.
         """
         return DEFAULT if condition == AUTO else condition
+
+    def gallery(self, identities: Sequence[str], strangers: int, *, image_size: int) -> Gallery | None:
+        """Another photograph of each identity, then of so many people that no record shows; none of them is a record.
+
+        None where the data set has no such photographs.
+        """
+        return None
 
 
 @dataclass(frozen=True, eq=False)
@@ -388,14 +398,14 @@ class Claim:
     """What an attack says the secrets behind the view's target releases are, in their order.
 
     Attributes:
-        estimates: by target: pictures of ``"image"`` and ``"condition"``, texts of ``"prompt"``. A target left out is
-            not claimed.
+        estimates: by target: pictures of ``"image"`` and ``"condition"``, texts of ``"prompt"``, ``Labels`` of
+            ``"attribute"``, a ``Lineup`` of ``"identity"``. A target left out is not claimed.
         diagnostics: numbers the attack wants in its row, such as its final loss.
         labels: where clients learn classes, how much speaks for each class, ``(N, K)``; a plain answer is one-hot.
         links: which releases of the view, all of them, are of one record; None is not claimed.
     """
 
-    estimates: Mapping[str, Estimate | Wording]
+    estimates: Mapping[str, Estimate | Wording | Fact]
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     labels: Tensor | None = None
     links: Links | None = None
@@ -411,6 +421,12 @@ class Attack(Plugin, ABC):
     certificates: ClassVar[tuple[Certificate, ...]] = ()
     effort: ClassVar[Effort | None] = None  # what a curve of its success runs over
     malicious: ClassVar[bool] = False  # needs a server that misbehaves; take_over makes it
+    speaks_of: ClassVar[tuple[str, ...]] = TARGETS  # its cells have a row for each of these targets
+
+    @property
+    def candidates(self) -> int:
+        """How many photographs its gallery has at least; 0 is no gallery."""
+        return 0
 
     @abstractmethod
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
@@ -484,6 +500,32 @@ class TextMetric(Metric):
 
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor | None:
         raise BenchError(f"{self.name} compares texts, not pictures")
+
+
+class LabelMetric(Metric):
+    """Compares claimed attributes with true ones."""
+
+    targets: ClassVar[frozenset[str]] = frozenset({ATTRIBUTE})
+
+    @abstractmethod
+    def compare(self, claim: Labels, truth: Labels, context: ScoringContext) -> Tensor | None:
+        """``(N,)`` float64, one value a record, or None where this claim cannot be scored so."""
+
+    def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor | None:
+        raise BenchError(f"{self.name} compares attributes, not pictures")
+
+
+class LineupMetric(Metric):
+    """Compares who is claimed to be shown with who is."""
+
+    targets: ClassVar[frozenset[str]] = frozenset({IDENTITY})
+
+    @abstractmethod
+    def compare(self, claim: Lineup, truth: Lineup, context: ScoringContext) -> Tensor | None:
+        """``(N,)`` float64, one value a record, or None where this claim cannot be scored so."""
+
+    def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor | None:
+        raise BenchError(f"{self.name} compares identities, not pictures")
 
 
 def generator(seed: int, *words: str) -> torch.Generator:

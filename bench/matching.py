@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from scipy.optimize import linear_sum_assignment
 
+from bench.facts import Fact, agreement
 from bench.images import ImageBatch
 from bench.interfaces import Estimate
 from bench.rouge import rouge_table
@@ -40,5 +41,16 @@ def matched_texts(claim: Wording, truth: Wording, groups: Sequence[Sequence[int]
         rows = list(group)
         fit = rouge_table(truth.take(rows).texts, claim.take(rows).texts)
         for i, j in zip(*linear_sum_assignment(fit, maximize=True), strict=True):
+            order[rows[i]] = rows[j]
+    return claim.take(order)
+
+
+def matched_facts(claim: Fact, truth: Fact, groups: Sequence[Sequence[int]]) -> Fact:
+    """Likewise for attributes and identities, by how well they agree."""
+    order = list(range(len(truth)))
+    for group in groups:
+        rows = list(group)
+        fit = agreement(claim.take(rows), truth.take(rows))
+        for i, j in zip(*linear_sum_assignment(fit.numpy(), maximize=True), strict=True):
             order[rows[i]] = rows[j]
     return claim.take(order)

@@ -12,6 +12,7 @@ from bench.backbones.base import BackboneSet
 from bench.channels import Channel
 from bench.data.conditions import AUTO
 from bench.errors import RequestError
+from bench.gallery import Gallery
 from bench.interfaces import Attack, CompositeDefense, Dataset, Defense, Metric, Victim
 from bench.plugin import Plugin
 from bench.progress import Progress
@@ -75,6 +76,7 @@ class Job:
     Attributes:
         new_victim, new_defense: make objects that share no state, so that an attacker's copy of either
             holds nothing of the victim's own.
+        new_gallery: of at least so many people, the private ones among them; None where the data set has none.
         obstacle: why these parts cannot be put together; empty where they can.
     """
 
@@ -85,6 +87,7 @@ class Job:
     backbones: BackboneSet
     new_victim: Callable[[], Victim]
     new_defense: Callable[[], Defense]
+    new_gallery: Callable[[int], Gallery | None]
     obstacle: str = ""
 
 
@@ -298,6 +301,7 @@ class Planner:
             backbones=parts.backbones,
             new_victim=parts.victim.build,
             new_defense=new_defense,
+            new_gallery=partial(self._gallery, parts.data, parts.splits, parts.seed),
             obstacle=obstacle,
         )
 
@@ -371,6 +375,15 @@ class Planner:
             )
             self._splits[key] = load_splits(load, data.splits)
         return data, self._splits[key]
+
+    def _gallery(self, data: DataSpec, splits: Splits, seed: int, size: int) -> Gallery | None:
+        """The private people and as many strangers as make ``size``, in an order of the seed."""
+        people = sorted({name for name in splits.victim.identities if name is not None})
+        if not people or None in splits.victim.identities:
+            return None
+        dataset = self._again(self.datasets, data.dataset).build()
+        gallery = dataset.gallery(people, max(0, size - len(people)), image_size=data.image_size)
+        return None if gallery is None else gallery.shuffled(seed)
 
     def _check_records(self, victim: Victim, spec: PluginSpec, splits: Splits) -> None:
         key = (spec.content_hash(), splits.content_hash())

@@ -124,6 +124,7 @@ class Public:
         trainer: the client's local training, where updates cross the wire.
         text: the text encoder with its tokenizer, where prompts are used at all.
         denoiser: the public diffusion model, where there is one.
+        gallery: photographs of people among whom the private ones are, for attacks that ask for ``candidates``.
     """
 
     client: PublicClient | None
@@ -137,6 +138,7 @@ class Public:
     trainer: PublicTrainer | None = None
     text: PublicText | None = None
     denoiser: Denoiser | None = None
+    gallery: ImageBatch | None = None
 
     def without_weights(self) -> Public:
         """The same for an attacker who does not know the client's public weights."""

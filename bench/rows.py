@@ -15,6 +15,7 @@ from bench.interfaces import Guarantee
 from bench.provenance import commit, versions
 from bench.scoring import MetricScore
 from bench.spec import SCHEMA_VERSION, CellSpec
+from bench.targets import IDENTITY
 
 Value = str | int | float | None
 
@@ -29,6 +30,8 @@ class Outcome:
     Attributes:
         status: ``ok``, ``not_applicable``, ``failed``; a target may also be ``not_claimed``.
         reason: why it is not ``ok``.
+        gallery: how many pictures the metrics of identification choose among.
+        candidates: how many photographs an attack that claims identities chose among.
         update_records: how many records the attacked updates were computed on; 0 where each has its own row.
         certificates: by target, what this cell must reach to vouch for its attack.
     """
@@ -48,6 +51,7 @@ class Outcome:
     guarantee: Guarantee | None = None
     n: int = 0
     gallery: int = 0
+    candidates: int = 0
     target_epoch: int | None = None
     update_records: int = 0
 
@@ -86,6 +90,8 @@ def _row(cell: CellSpec, outcome: Outcome, target: str, split_hash: str, created
         "n": outcome.n if scores is not None else 0,
     }
     row |= _plan_fields(cell, outcome, split_hash)
+    if target == IDENTITY:
+        row["gallery"] = outcome.candidates
     row |= {
         "channels_sent": " ".join(sorted(outcome.sent)),
         "channels_granted": " ".join(sorted(outcome.granted)),

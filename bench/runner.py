@@ -17,14 +17,17 @@ from bench.capture import Capture
 from bench.certificate import Certificate, due
 from bench.controls import controls
 from bench.errors import BenchError, NotApplicableError, RequestError
+from bench.fact_controls import fact_controls
+from bench.facts import Fact, Labels, Lineup
 from bench.files import DiskFullError, disk_errors, read_json, write_text
+from bench.gallery import Gallery
 from bench.images import ImageBatch
-from bench.interfaces import Budget, Claim, Estimate, ScoringContext, TrainingPlan, UtilityPlan, generator
+from bench.interfaces import Attack, Budget, Claim, Estimate, ScoringContext, TrainingPlan, UtilityPlan, generator
 from bench.label_scores import label_scores
 from bench.ledger import Ledger
 from bench.links import link_scores
 from bench.locks import locked
-from bench.matching import matched, matched_texts
+from bench.matching import matched, matched_facts, matched_texts
 from bench.metrics.distribution import needed_for_fid
 from bench.picture import Panel, save_picture
 from bench.planning import Job
@@ -33,16 +36,20 @@ from bench.prompt_controls import prompt_controls
 from bench.public import Public
 from bench.public_text import PublicText
 from bench.records import Records
+from bench.registry import Registry
 from bench.result import CellResult
 from bench.rows import Outcome, Value, make_rows
 from bench.score_files import RecordScore
 from bench.scoring import MetricScore, flags, missed, score_target
 from bench.spec import CellSpec
 from bench.store import CaptureStore
-from bench.targets import LINK, PROMPT, TARGETS
+from bench.targets import ATTRIBUTE, EVERY, IDENTITY, LINK, PICTURED, PROMPT, TARGETS
 from bench.threat import View
 from bench.transcript import Release, Transcript
 from bench.wording import Wording
+
+CLAIMED: Mapping[str, type] = {PROMPT: Wording, ATTRIBUTE: Labels, IDENTITY: Lineup}
+"""What is claimed of each target that is not a picture."""
 
 
 class Runner:
@@ -166,6 +173,7 @@ class Runner:
         cell, attack = job.cell, job.attack
         public = self._public(job)
         text = public.text
+        public, gallery = with_gallery(public, attack, job)
         if not cell.threat.weights_known:
             public = public.without_weights()
         view = cell.threat.project(capture.transcript, public, targets, history=attack.uses_history)
@@ -186,13 +194,13 @@ class Runner:
             if claim.links is not None and len(claim.links.labels) != len(view.releases):
                 raise BenchError(f"claims {len(claim.links.labels)} link labels for {len(view.releases)} releases")
         except NotApplicableError as error:
-            return _Attempt(view, text, None, "not_applicable", str(error), 0.0)
+            return _Attempt(view, text, gallery, None, "not_applicable", str(error), 0.0)
         except (DiskFullError, KeyboardInterrupt):
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            return _Attempt(view, text, None, "failed", reason, time.perf_counter() - start)
-        return _Attempt(view, text, claim, "ok", "", time.perf_counter() - start)
+            return _Attempt(view, text, gallery, None, "failed", reason, time.perf_counter() - start)
+        return _Attempt(view, text, gallery, claim, "ok", "", time.perf_counter() - start)
 
     def _score(
         self, job: Job, capture: Capture, targets: list[Release], attempt: _Attempt, utility: Mapping[str, float]
@@ -220,8 +228,8 @@ class Runner:
             with self._progress.stage("scoring", len(attempt.claim.estimates)) as advance:
                 for target, claimed in attempt.claim.estimates.items():
                     seed = job.cell.capture.seed
-                    told: Estimate | Wording
-                    held: Mapping[str, Estimate] | Mapping[str, Wording]
+                    told: Estimate | Wording | Fact
+                    held: Mapping[str, Estimate] | Mapping[str, Wording] | Mapping[str, Fact]
                     if isinstance(claimed, Wording):
                         told = Wording(records.prompts)
                         texts = prompt_controls(records, job.splits.auxiliary, attempt.text, seed=seed)
@@ -229,6 +237,11 @@ class Runner:
                             claimed = matched_texts(claimed, told, groups)
                             texts = {name: matched_texts(c, told, groups) for name, c in texts.items()}
                         held = texts
+                    elif isinstance(claimed, Labels | Lineup):
+                        told, held = fact_controls(claimed, records, job.splits.auxiliary, attempt.gallery, seed=seed)
+                        if groups:
+                            claimed = matched_facts(claimed, told, groups)
+                            held = {name: matched_facts(c, told, groups) for name, c in held.items()}
                     else:
                         told = truth[target]
                         shown = controls(target, told, job.splits.auxiliary, attempt.view.public.codec, seed=seed)
@@ -242,7 +255,7 @@ class Runner:
                     if (must := due(job.cell, type(job.attack), target)) is not None:
                         certificates[target] = must
                         found[target] += missed(must, scores[target])
-                    if target != PROMPT and len(distractors) < needed_for_fid(job.backbones.distribution.dim):
+                    if target in PICTURED and len(distractors) < needed_for_fid(job.backbones.distribution.dim):
                         found[target].append("few-for-fid")
                     advance(1)
             if attempt.claim.links is not None:
@@ -269,6 +282,7 @@ class Runner:
             guarantee=defense.guarantee(epochs, attempt.view.public.schedule),
             n=len(targets),
             gallery=gallery,
+            candidates=0 if attempt.gallery is None else len(attempt.gallery.names),
             update_records=max((len(g) for g in _groups(capture.transcript, targets)), default=0),
             target_epoch=targets[0].epoch if targets else None,
         )
@@ -290,10 +304,12 @@ class _Attempt:
 
     Attributes:
         text: the victim's text encoder, for scoring; the view may be without it.
+        gallery: who the attack was to find, with names.
     """
 
     view: View
     text: PublicText | None
+    gallery: Gallery | None
     claim: Claim | None
     status: str
     reason: str
@@ -323,8 +339,18 @@ def without_scores(
 
 def _rows(cell: CellSpec, outcome: Outcome, split_hash: str) -> list[dict[str, Value]]:
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    targets = (*TARGETS, LINK) if LINK in outcome.scores else TARGETS
-    return make_rows(cell, outcome, split_hash=split_hash, targets=targets, created=created)
+    spoken_of = speaks_of(cell)
+    claimed = tuple(target for target in outcome.scores if target not in spoken_of)
+    return make_rows(cell, outcome, split_hash=split_hash, targets=(*spoken_of, *claimed), created=created)
+
+
+def speaks_of(cell: CellSpec) -> tuple[str, ...]:
+    """The targets that a cell has rows for, whatever comes of it."""
+    attacks: Registry[Attack] = Registry("attacks", Attack)  # type: ignore[type-abstract]
+    try:
+        return attacks.load(cell.attack.attack.name).speaks_of
+    except RequestError:  # its package is not here any more
+        return TARGETS
 
 
 def _link_scores(job: Job, capture: Capture, attempt: _Attempt) -> list[MetricScore]:
@@ -368,6 +394,12 @@ def choose_targets(transcript: Transcript, job: Job) -> list[Release]:
     return sorted(chosen)
 
 
+def with_gallery(public: Public, attack: Attack, job: Job) -> tuple[Public, Gallery | None]:
+    """What an attack that looks for people is given besides; and the gallery with its names, for scoring."""
+    gallery = job.new_gallery(attack.candidates) if attack.candidates else None
+    return replace(public, gallery=None if gallery is None else gallery.images), gallery
+
+
 def _groups(transcript: Transcript, targets: Sequence[Release]) -> list[list[int]]:
     """Positions of the targets that share an update; empty where every target has a row of its own."""
     groups: dict[int, list[int]] = {}
@@ -401,11 +433,11 @@ def _auxiliary(job: Job) -> Records:
 def _check_claim(claim: Claim, count: int) -> None:
     """Refuse a claim that does not fit its targets; a plugin's mistake becomes the cell's reason."""
     for target, estimate in claim.estimates.items():
-        if target not in TARGETS:
-            raise BenchError(f"claims an unknown target {target!r}; known: {', '.join(TARGETS)}")
-        if not isinstance(estimate, Wording if target == PROMPT else Estimate):
+        if target not in EVERY:
+            raise BenchError(f"claims an unknown target {target!r}; known: {', '.join(EVERY)}")
+        if not isinstance(estimate, CLAIMED.get(target, Estimate)):
             raise BenchError(f"claims a {type(estimate).__name__} as the {target}")
-        claimed = len(estimate) if isinstance(estimate, Wording) else len(estimate.images)
+        claimed = len(estimate.images) if isinstance(estimate, Estimate) else len(estimate)
         if claimed != count:
             raise BenchError(f"claims {claimed} {target}s for {count} releases")
     if claim.labels is not None and (claim.labels.ndim != 2 or len(claim.labels) != count):

@@ -11,7 +11,8 @@ from torch import Tensor
 from bench.certificate import MISSED, Certificate
 from bench.controls import BLIND, NEAREST, ORACLE
 from bench.errors import BenchError
-from bench.interfaces import Estimate, Metric, ScoringContext, TextMetric
+from bench.facts import Fact, Labels, Lineup
+from bench.interfaces import Estimate, LabelMetric, LineupMetric, Metric, ScoringContext, TextMetric
 from bench.stats import mean_interval, normalised
 from bench.targets import HEADLINE
 from bench.wording import Wording
@@ -47,9 +48,9 @@ class MetricScore:
 
 def score_target(
     target: str,
-    claim: Estimate | Wording,
-    truth: Estimate | Wording,
-    controls: Mapping[str, Estimate] | Mapping[str, Wording],
+    claim: Estimate | Wording | Fact,
+    truth: Estimate | Wording | Fact,
+    controls: Mapping[str, Estimate] | Mapping[str, Wording] | Mapping[str, Fact],
     metrics: Sequence[Metric],
     context: ScoringContext,
     *,
@@ -92,9 +93,9 @@ def score_target(
 
 
 def _values(
-    metric: Metric, claim: Estimate | Wording, truth: Estimate | Wording, context: ScoringContext
+    metric: Metric, claim: Estimate | Wording | Fact, truth: Estimate | Wording | Fact, context: ScoringContext
 ) -> Tensor | None:
-    """The metric's values; texts go to metrics of texts only, pictures to the others.
+    """The metric's values; texts go to metrics of texts only, facts to those of such facts, pictures to the others.
 
     Raises:
         BenchError: the metric declares a target whose claims it cannot compare.
@@ -103,8 +104,13 @@ def _values(
         if not isinstance(metric, TextMetric):
             raise BenchError(f"metric {metric.name!r} compares no texts, but declares a target that is one")
         return metric.compare(claim, truth, context)
-    if isinstance(claim, Wording) or isinstance(truth, Wording):
-        raise BenchError(f"{metric.name}: a text cannot be compared with a picture")
+    if isinstance(claim, Labels) and isinstance(truth, Labels) and isinstance(metric, LabelMetric):
+        return metric.compare(claim, truth, context)
+    if isinstance(claim, Lineup) and isinstance(truth, Lineup) and isinstance(metric, LineupMetric):
+        return metric.compare(claim, truth, context)
+    if not (isinstance(claim, Estimate) and isinstance(truth, Estimate)):
+        kinds = f"a {type(claim).__name__} with a {type(truth).__name__}"
+        raise BenchError(f"metric {metric.name!r} cannot compare {kinds}")
     return metric.score(claim, truth, context)
 
 

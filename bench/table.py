@@ -10,14 +10,22 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from bench.controls import NEAREST, TYPICAL
-from bench.targets import LINK, PROMPT
+from bench.controls import MAJORITY, NEAREST, SHUFFLED, TYPICAL
+from bench.targets import ATTRIBUTE, IDENTITY, LINK, PROMPT
 
 if TYPE_CHECKING:
     from bench.interfaces import Metric
     from bench.planning import Job
     from bench.result import CellResult
     from bench.rows import Value
+
+COLUMNS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    # Caption is of the true picture, and the ceiling is the true prompt as the text encoder takes it.
+    PROMPT: ((TYPICAL, "random", NEAREST, "caption"), "cut truth"),
+    ATTRIBUTE: ((MAJORITY, "random", NEAREST, SHUFFLED), "true picture"),
+    IDENTITY: (("random", SHUFFLED), "true picture"),
+}
+"""Controls and the name of the ceiling, of targets that are not pictures."""
 
 
 def print_result(job: Job, result: CellResult, results: Path) -> None:
@@ -65,9 +73,7 @@ def _target_table(target: str, row: Mapping[str, Value], metrics: Sequence[Metri
         box=SIMPLE_HEAD,
     )
     table.add_column("metric", no_wrap=True)
-    # Prompts: caption is of the true picture, and the ceiling is the true prompt as the text encoder takes it.
-    controls = (TYPICAL, "random", NEAREST, "caption") if target == PROMPT else ("mean", "random", NEAREST)
-    ceiling = "cut truth" if target == PROMPT else "round trip"
+    controls, ceiling = COLUMNS.get(target, (("mean", "random", NEAREST), "round trip"))
     for column in (*controls, "ATTACK", "95 % interval", ceiling, "normalised"):
         table.add_column(column, justify="right", no_wrap=True)
     shown = [(metric.name, metric.higher_is_closer) for metric in metrics]

@@ -6,12 +6,24 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 PROMPT = "prompt"
-TARGETS = ("image", "condition", PROMPT)
+PICTURED = ("image", "condition")
+TARGETS = (*PICTURED, PROMPT)
+"""What an attack speaks of if it does not say otherwise: its cells have a row for each."""
+ATTRIBUTE, IDENTITY = "attribute", "identity"
+EVERY = (*TARGETS, ATTRIBUTE, IDENTITY)
+"""What a claim may hold of each record."""
 LINK = "link"
-"""Which releases are of one record. Only attacks that claim it get a row for it (``bench.links``)."""
+"""Which releases are of one record (``bench.links``)."""
 
 HEADLINE: Mapping[str, str] = MappingProxyType(
-    {"image": "ssim", "condition": "ssim", PROMPT: "rouge_l", LINK: "link_f1"}
+    {
+        "image": "ssim",
+        "condition": "ssim",
+        PROMPT: "rouge_l",
+        ATTRIBUTE: "attribute_accuracy",
+        IDENTITY: "identity_top1",
+        LINK: "link_f1",
+    }
 )
 """By target, the measure that flags are raised on and that ranks where no other is asked for.
 

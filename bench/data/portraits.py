@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -14,12 +15,16 @@ from bench.data.conditions import extract
 from bench.data.portrait_people import person, shot
 from bench.data.portrait_render import draw_maps, render
 from bench.errors import RequestError
+from bench.gallery import Gallery
+from bench.images import ImageBatch
 from bench.interfaces import Dataset
 from bench.plugin import Card, Params
 from bench.progress import Progress
 from bench.records import Records
 
 SMALLEST = 64
+STRANGERS = 4_000_000
+"""Number of the first person who is in no record: nobody the pocket model or the embedded backbone learned from."""
 MAPS = ("segmentation", "depth")
 """Hints that the drawing code itself gives."""
 
@@ -86,6 +91,14 @@ class Portraits(Dataset):
             identities=tuple(identities),
             attributes=tuple(attributes),
         )
+
+    def gallery(self, identities: Sequence[str], strangers: int, *, image_size: int) -> Gallery:
+        """The photograph of each person that follows those of the records."""
+        p: PortraitParams = self.params
+        numbers = [int(name.removeprefix("p")) for name in identities] + [STRANGERS + i for i in range(strangers)]
+        pixels = [render(number, p.photos_per_identity, image_size, p.seed)[0] for number in numbers]
+        names = tuple(f"p{number:05d}" for number in numbers)
+        return Gallery(names, ImageBatch.from_uint8(_tensor(np.stack(pixels))))
 
 
 def _map(condition: str, identity: int, photo: int, size: int, seed: int) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from bench.backbones.embedded import NAME as EMBEDDED
 from bench.capture import Capture
 from bench.channels import (
     CLIENT_UPDATE,
@@ -24,6 +25,7 @@ from bench.channels import (
     Channel,
 )
 from bench.errors import BenchError, NotApplicableError, RequestError
+from bench.facts import Fact, Labels, Lineup
 from bench.images import ImageBatch
 from bench.interfaces import (
     Attack,
@@ -33,6 +35,8 @@ from bench.interfaces import (
     Dataset,
     Defense,
     Estimate,
+    LabelMetric,
+    LineupMetric,
     Metric,
     ProtectContext,
     ScoringContext,
@@ -44,8 +48,9 @@ from bench.planning import Job
 from bench.plugin import Card, Plugin
 from bench.progress import Silent
 from bench.registry import KINDS, Registry, listing
-from bench.runner import TARGETS, choose_targets
+from bench.runner import CLAIMED, choose_targets, with_gallery
 from bench.schedule import NoiseSchedule
+from bench.targets import EVERY as TARGETS
 from bench.threat import PRESETS, View
 from bench.wording import Wording
 
@@ -69,7 +74,8 @@ def load(kind: str, name: str) -> type[Plugin]:
 
 
 TEXT_METRICS = [name for name in METRICS if issubclass(load("metrics", name), TextMetric)]
-PICTURE_METRICS = [name for name in METRICS if name not in TEXT_METRICS]
+FACT_METRICS = [n for n in METRICS if issubclass(load("metrics", n), LabelMetric | LineupMetric)]
+PICTURE_METRICS = [name for name in METRICS if name not in (*TEXT_METRICS, *FACT_METRICS)]
 
 
 def required(cls: type[Plugin]) -> list[str]:
@@ -152,7 +158,7 @@ def attempt(attack: Attack, job: Job, capture: Capture, threat: str) -> tuple[Vi
         protocol=job.cell.capture.protocol,
         device="cpu",
     )
-    view = model.project(capture.transcript, public, targets, history=attack.uses_history)
+    view = model.project(capture.transcript, with_gallery(public, attack, job)[0], targets, history=attack.uses_history)
     if not targets or attack.requires - view.channels:
         return view, None
     try:
@@ -170,8 +176,8 @@ def check(claim: Claim | None, view: View, job: Job) -> None:
     assert set(claim.estimates) <= set(TARGETS)
     size = job.cell.capture.data.image_size
     for target, estimate in claim.estimates.items():
-        assert isinstance(estimate, Wording) == (target == "prompt")
-        if isinstance(estimate, Wording):
+        assert isinstance(estimate, CLAIMED.get(target, Estimate))
+        if not isinstance(estimate, Estimate):
             assert len(estimate) == len(view.targets)
             continue
         assert tuple(estimate.images.pixels.shape) == (len(view.targets), 3, size, size)
@@ -213,7 +219,8 @@ def test_an_attack_without_public_weights_still_ends_well(captured, name: str) -
     attack = load("attacks", name).build({})
     public = job.new_victim().public(None, job.splits.auxiliary, protocol="no-gradient", device="cpu")
     targets = choose_targets(capture.transcript, job)
-    view = PRESETS["server"].project(capture.transcript, public.without_weights(), targets, history=attack.uses_history)
+    public, _ = with_gallery(public.without_weights(), attack, job)
+    view = PRESETS["server"].project(capture.transcript, public, targets, history=attack.uses_history)
     try:
         claim = attack.run(view, rng=torch.Generator().manual_seed(0), budget=TINY, progress=Silent())
     except NotApplicableError:
@@ -235,9 +242,15 @@ def test_an_attack_is_deterministic_in_its_generator(captured, name: str) -> Non
         assert all(same(first.estimates[t], second.estimates[t]) for t in first.estimates)
 
 
-def same(first: Estimate | Wording, second: Estimate | Wording) -> bool:
+def same(first: Estimate | Wording | Fact, second: Estimate | Wording | Fact) -> bool:
     if isinstance(first, Wording) or isinstance(second, Wording):
         return first == second
+    if isinstance(first, Labels) and isinstance(second, Labels):
+        return all(torch.equal(odds, second.odds[name]) for name, odds in first.odds.items())
+    if isinstance(first, Lineup) and isinstance(second, Lineup):
+        return torch.equal(first.likeness, second.likeness)
+    assert isinstance(first, Estimate)
+    assert isinstance(second, Estimate)
     return torch.equal(first.images.pixels, second.images.pixels)
 
 
@@ -447,10 +460,13 @@ def test_a_metric_names_its_backbone_or_none(scene: tuple[Estimate, Estimate, Sc
     metric = load("metrics", name).build({})
     used = metric.backbone(scene[2])
     known = {getattr(scene[2].backbones, role).name for role in ("identity", "distribution", "perceptual", "prompt")}
-    assert used is None or used in known
+    assert used is None or used in {*known, EMBEDDED}
     assert metric.targets <= set(TARGETS)
     assert metric.targets
-    assert all((target == "prompt") == issubclass(type(metric), TextMetric) for target in metric.targets)
+    kinds = {"prompt": TextMetric, "attribute": LabelMetric, "identity": LineupMetric}
+    special = (TextMetric, LabelMetric, LineupMetric)
+    for target in metric.targets:
+        assert isinstance(metric, kinds[target]) if target in kinds else not isinstance(metric, special)
 
 
 @pytest.fixture(scope="session")

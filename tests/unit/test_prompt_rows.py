@@ -65,7 +65,8 @@ def test_a_target_that_nobody_claims_is_no_news_to_an_older_baseline():
         ({"prompt": Wording(("a",))}, "1 prompts for 2"),
         ({"prompt": Estimate(make_records(2).image_batch())}, "an? Estimate as the prompt"),
         ({"image": Wording(("a", "b"))}, "a Wording as the image"),
-        ({"identity": Wording(("a", "b"))}, "unknown target"),
+        ({"mood": Wording(("a", "b"))}, "unknown target"),
+        ({"identity": Wording(("a", "b"))}, "a Wording as the identity"),
     ],
 )
 def test_a_claim_of_the_wrong_kind_is_refused(estimates, words):

@@ -1,0 +1,48 @@
+"""Successive halving: many settings are tried briefly, the better half goes on, one is trained to the end.
+
+After Jamieson and Talwalkar (arXiv:1502.07943), with survivors keeping what they learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+
+class Trainee(Protocol):
+    """Something that can be trained in portions."""
+
+    def train(self, iterations: int) -> None: ...
+
+
+T = TypeVar("T", bound=Trainee)
+
+
+def rungs(candidates: int, budget: int, share: float) -> tuple[int, int]:
+    """How long each survivor trains a rung, and how long the winner trains in all.
+
+    Whatever is spent on losers, the total is ``budget``.
+
+    Args:
+        share: of the budget that losers may take.
+    """
+    losers, left = 0, candidates
+    rung = 0
+    while left > 1:  # a candidate that leaves after rung k has trained k rungs
+        rung += 1
+        losers += rung * (left - left // 2)
+        left //= 2
+    if not losers:
+        return 0, budget
+    portion = int(budget * share) // losers
+    return portion, budget - portion * losers
+
+
+def halve(trainees: Sequence[T], portion: int, loss: Callable[[T], float]) -> T:
+    """The one that is left when after every portion the worse half (the first of equals stays) has gone."""
+    left = list(trainees)
+    while len(left) > 1:
+        for trainee in left:
+            trainee.train(portion)
+        left = sorted(left, key=loss)[: len(left) // 2]
+    return left[0]

@@ -1,0 +1,65 @@
+"""Whether the right person is picked out of a gallery of other photographs."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from bench.backbones.embedded import NAME
+from bench.facts import Lineup
+from bench.interfaces import LineupMetric, ScoringContext
+from bench.plugin import Card
+
+_SOURCE = "closed-set identification, ISO/IEC 19795-1; METHODS 6.3"
+_NOTES = (
+    "The gallery's size stands in the row's field gallery. Its photographs are others than the records. Ties count "
+    "against the attacker. The ceiling is the embedded identity backbone on the true picture."
+)
+
+
+class _Picked(LineupMetric):
+    """Whether fewer than k others look as much like the record as its own candidate."""
+
+    higher_is_closer: ClassVar[bool] = True
+    k: ClassVar[int]
+
+    def compare(self, claim: Lineup, truth: Lineup, context: ScoringContext) -> Tensor:
+        return (claim.ranks(truth) < self.k).double()
+
+    def backbone(self, context: ScoringContext) -> str:
+        """What the ceiling is made with."""
+        return NAME
+
+
+class IdentityTop1(_Picked):
+    """1 where the record's own person is the likeliest candidate."""
+
+    name = "identity_top1"
+    k = 1
+    card = Card(summary="1 where the right person of the gallery is picked first.", source=_SOURCE, notes=_NOTES)
+
+
+class IdentityTop5(_Picked):
+    """1 where the record's own person is among the five likeliest candidates."""
+
+    name = "identity_top5"
+    k = 5
+    card = Card(summary="1 where the right person is among the first five picked.", source=_SOURCE, notes=_NOTES)
+
+
+class IdentityRank(LineupMetric):
+    """Place of the right person, 1 is first."""
+
+    name = "identity_rank"
+    higher_is_closer = False
+    card = Card(
+        summary="The place of the right person among the candidates, 1 being the first.", source=_SOURCE, notes=_NOTES
+    )
+
+    def compare(self, claim: Lineup, truth: Lineup, context: ScoringContext) -> Tensor:
+        return (claim.ranks(truth) + 1).double()
+
+    def backbone(self, context: ScoringContext) -> str:
+        """What the ceiling is made with."""
+        return NAME
