@@ -106,10 +106,10 @@ class Inversion(Attack):
             inputs = _Inputs.of(sent, release.sent[TIMESTEP] if knows_time else None)
             return inputs, (release.image_latents, release.condition_latents)
 
-        first, _ = draw()
+        first, (latents, _) = draw()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
-            network = InverseNetwork(first, self.params.width, self.params.depth)
+            network = InverseNetwork(first, self.params.width, self.params.depth, tuple(latents.shape[2:]))
         network = network.to(view.public.device).train()
         iterations = max(1, budget.iterations)
         optimizer = torch.optim.AdamW(network.parameters(), lr=self.params.learning_rate, fused=True)
@@ -151,15 +151,17 @@ class _Inputs:
 class InverseNetwork(nn.Module):
     """Residual convolutions at the latent's size, modulated by the timestep; two heads.
 
-    Inputs are whitened by channel with statistics of a first batch, so that channels of any scale serve.
+    Inputs are whitened by channel with statistics of a first batch, so that channels of any scale serve. Maps of
+    another size than the latents' are resized.
     """
 
     mean: Tensor
     std: Tensor
     frequencies: Tensor
 
-    def __init__(self, example: _Inputs, width: int, depth: int) -> None:
+    def __init__(self, example: _Inputs, width: int, depth: int, size: tuple[int, ...]) -> None:
         super().__init__()
+        self.size = size
         maps = example.maps
         self.register_buffer("mean", maps.mean((0, 2, 3), keepdim=True))
         self.register_buffer("std", maps.std((0, 2, 3), keepdim=True).clamp_min(1e-4))
@@ -170,8 +172,10 @@ class InverseNetwork(nn.Module):
         self.heads = nn.ModuleList(nn.Conv2d(width, 4, 3, padding=1) for _ in range(2))
 
     def forward(self, inputs: _Inputs) -> tuple[Tensor, Tensor]:
-        """z0 and z_c, each ``(B, 4, h, w)``."""
+        """z0 and z_c, each ``(B, 4, *size)``."""
         x = self.enter((inputs.maps - self.mean) / self.std)
+        if tuple(x.shape[2:]) != self.size:
+            x = nn.functional.interpolate(x, size=self.size, mode="bilinear")
         time = torch.zeros(len(x), device=x.device) if inputs.time is None else inputs.time.float()
         angle = time.unsqueeze(1) * self.frequencies
         context = self.time(torch.cat([angle.sin(), angle.cos()], 1))
