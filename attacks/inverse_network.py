@@ -13,16 +13,21 @@ from attacks.smashed import Inputs
 class InverseNetwork(nn.Module):
     """Residual convolutions at the latent's size, modulated by the timestep; two heads.
 
-    Inputs are whitened by channel with statistics of a first batch, so that channels of any scale serve.
+    Inputs are whitened by channel with statistics of a first batch, so that channels of any scale serve. Maps of
+    another size than the latents' are resized.
+
+    Args:
+        size: the latents', ``(h, w)``; None is that of the maps.
     """
 
     mean: Tensor
     std: Tensor
     frequencies: Tensor
 
-    def __init__(self, example: Inputs, width: int, depth: int) -> None:
+    def __init__(self, example: Inputs, width: int, depth: int, size: tuple[int, ...] | None = None) -> None:
         super().__init__()
         maps = example.maps
+        self.size = size or tuple(maps.shape[2:])
         self.register_buffer("mean", maps.mean((0, 2, 3), keepdim=True))
         self.register_buffer("std", maps.std((0, 2, 3), keepdim=True).clamp_min(1e-4))
         self.register_buffer("frequencies", torch.exp(torch.linspace(0, -math.log(10_000), 32)))
@@ -34,6 +39,8 @@ class InverseNetwork(nn.Module):
     def hidden(self, inputs: Inputs) -> Tensor:
         """What the heads read, ``(B, width, h, w)``."""
         x: Tensor = self.enter((inputs.maps - self.mean) / self.std)
+        if tuple(x.shape[2:]) != self.size:
+            x = nn.functional.interpolate(x, size=self.size, mode="bilinear")
         time = torch.zeros(len(x), device=x.device) if inputs.time is None else inputs.time.float()
         angle = time.unsqueeze(1) * self.frequencies
         context = self.time(torch.cat([angle.sin(), angle.cos()], 1))

@@ -58,10 +58,10 @@ class Apprentice:
     ) -> None:
         self.setting, self.indices, self.losses = setting, list(indices), list[float]()
         self._lessons, self._total, self._batch, self._rng, self._advance = lessons, total, batch_size, rng, advance
-        example, _ = draw(lessons, self.indices, batch_size, rng)
+        example, (latents, _) = draw(lessons, self.indices, batch_size, rng)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
-            network = InverseNetwork(example, setting.width, setting.depth)
+            network = InverseNetwork(example, setting.width, setting.depth, tuple(latents.shape[2:]))
         self.network = network.to(device).train()
         self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=setting.learning_rate, fused=True)
 

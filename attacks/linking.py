@@ -113,9 +113,12 @@ def hint_energy(noisy: Tensor, features: Tensor, steps: Sequence[int]) -> Tensor
 
     The map, the client's copy of ``conv_in`` as it stands at that step, is found by least squares over the step's
     patches, so no weights are needed. The length stays comparable while the hint block's last layer, which starts
-    at zero, turns and grows; what is found in the first steps means little. Args: noisy: x_t, ``(R, 4, h, w)``;
-    features: h_ctrl, ``(R, C, h, w)``. steps: of each release; the releases of one step were made with one set of
-    weights.
+    at zero, turns and grows; what is found in the first steps means little.
+
+    Args:
+        noisy: x_t, ``(R, 4, h, w)``.
+        features: h_ctrl, ``(R, C, h, w)``.
+        steps: of each release; the releases of one step were made with one set of weights.
     """
     step = torch.tensor(list(steps))
     found = torch.empty(len(noisy), noisy[0, 0].numel(), dtype=torch.float64)

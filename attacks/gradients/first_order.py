@@ -20,6 +20,7 @@ class Adam:
         rate: first step size, in the units of the inputs.
         signed: uses the slope's sign alone, as arXiv:2003.14053 does.
         boxed: inputs are kept within their range.
+        amsgrad: step sizes never grow again (Reddi et al., arXiv:1904.09237).
     """
 
     rate: float = 0.1
@@ -27,12 +28,13 @@ class Adam:
     schedule: Schedule = "constant"
     boxed: bool = True
     decay: tuple[float, float] = (0.9, 0.999)
+    amsgrad: bool = False
 
     def minimise(self, problem: Problem, start: Tensor, iterations: int, advance: Advance) -> Found:
         """From ``start`` ``(T, R, D)``; the point of least objective on the way is kept."""
         point = problem.clamp(start) if self.boxed else start
         best, lowest, match, first = point, None, None, None
-        mean, spread = torch.zeros_like(point), torch.zeros_like(point)
+        mean, spread, widest = (torch.zeros_like(point) for _ in range(3))
         for i in range(iterations + 1):
             value = problem.evaluate(point)
             total = value.total.nan_to_num(nan=torch.inf)
@@ -47,7 +49,8 @@ class Adam:
             a, b = self.decay
             mean = a * mean + (1 - a) * slope
             spread = b * spread + (1 - b) * slope.square()
-            step = (mean / (1 - a ** (i + 1))) / ((spread / (1 - b ** (i + 1))).sqrt() + 1e-8)
+            widest = torch.maximum(widest, spread) if self.amsgrad else spread
+            step = (mean / (1 - a ** (i + 1))) / ((widest / (1 - b ** (i + 1))).sqrt() + 1e-8)
             point = point - self.rate * factor(self.schedule, i, iterations) * step
             point = problem.clamp(point) if self.boxed else point
             advance(1)

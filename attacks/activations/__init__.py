@@ -1,0 +1,1 @@
+"""Parts of the attacks that search for the inputs behind a client's features."""

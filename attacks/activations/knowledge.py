@@ -1,0 +1,103 @@
+"""What a view holds for a search: the client as a function, the features to match, and inputs known already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from attacks.activations.nuisance import affine_in_noisy, shadow
+from attacks.activations.objectives import Distance, Match
+from attacks.linear import invert_convolution
+from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, TIMESTEP, UNET_FEATURES, Channel
+from bench.errors import NotApplicableError
+from bench.public import PublicClient
+from bench.public_forward import NOISY, TIMESTEPS, PublicForward
+from bench.public_trainer import Unknown
+from bench.threat import View
+
+
+@dataclass(frozen=True, eq=False)
+class Knowledge:
+    """Attributes:
+    forward: the client, with its trained weights where they are in view.
+    observed: by channel, features of the targets, ``(T, ...)`` float32.
+    known: by name, inputs that need no search, ``(T, *shape)``.
+    free: by name, inputs that do.
+    nuisance: by channel, bases of what is to be left out of a comparison (``attacks.activations.nuisance``).
+    """
+
+    forward: PublicForward
+    observed: Mapping[Channel, Tensor]
+    known: Mapping[str, Tensor]
+    free: Mapping[str, Unknown]
+    nuisance: Mapping[Channel, Tensor]
+
+    def match(self, distance: Distance, rows: Tensor) -> Match:
+        """What the features of the targets ``rows`` are compared by."""
+        observed, nuisance = ({c: t[rows] for c, t in held.items()} for held in (self.observed, self.nuisance))
+        return Match(observed, distance, nuisance=nuisance)
+
+
+def knowledge_of(view: View, client: PublicClient) -> Knowledge:
+    """Read the view; x_t is solved for where h_sd and ``conv_in`` allow it (METHODS 3.0), which leaves the condition.
+
+    Raises:
+        NotApplicableError: there is nothing to match, or nothing to search for.
+    """
+    if view.has(CLIENT_WEIGHTS):
+        client = client.with_weights(view.parts(CLIENT_WEIGHTS)[-1].tensors)
+    forward = client.forward(view.public.auxiliary.images.shape[-1])
+    inputs = forward.inputs()
+    known: dict[str, Tensor] = {}
+    if TIMESTEPS in inputs and view.has(TIMESTEP):
+        known[TIMESTEPS] = view.read(TIMESTEP)
+    if NOISY in inputs and view.has(UNET_FEATURES) and view.public.stem is not None:
+        known[NOISY] = invert_convolution(view.public.stem, view.read(UNET_FEATURES))
+    shapes = sent_shapes(forward)
+    wanted = [c for c in shapes if view.has(c) and not (c == UNET_FEATURES and NOISY in known)]
+    if CONTROL_FEATURES not in wanted:
+        raise NotApplicableError("needs control_features in view; the rest of the wire is linear, see closed-form")
+    observed = {channel: view.read(channel).float() for channel in wanted}
+    for channel, tensor in observed.items():
+        if tuple(tensor.shape[1:]) != shapes[channel]:
+            raise NotApplicableError(
+                f"{channel} is {tuple(tensor.shape[1:])} a record on the wire, but {shapes[channel]} "
+                "by what is known of the client"
+            )
+    free = {name: unknown for name, unknown in inputs.items() if name not in known and not unknown.integer}
+    if not free:
+        raise NotApplicableError("every input of the client is known exactly; nothing is left to search for")
+    return Knowledge(forward, observed, known, free, _nuisance(view.public.stem, forward, known))
+
+
+def _nuisance(conv: nn.Module | None, forward: PublicForward, known: Mapping[str, Tensor]) -> dict[Channel, Tensor]:
+    """Of a client that trains: its features were sent under weights between those that are known."""
+    trains = any(weight.requires_grad for weight in forward.stem.parameters())
+    if NOISY not in known or not trains or not isinstance(conv, nn.Conv2d):
+        return {}
+    if not affine_in_noisy(forward, made_up(forward)):
+        return {}
+    basis = shadow(conv, known[NOISY])
+    return {} if basis is None else {CONTROL_FEATURES: basis}
+
+
+def made_up(forward: PublicForward) -> dict[str, Tensor]:
+    """Inputs of one made-up record: draws from a fixed generator, and 0 for whole numbers."""
+    device = next(iter(forward.stem.parameters()), torch.empty(0)).device
+    rng = torch.Generator().manual_seed(0)
+    return {
+        name: torch.zeros(1, *unknown.shape, dtype=torch.long, device=device)
+        if unknown.integer
+        else torch.rand(1, *unknown.shape, generator=rng).to(device)
+        for name, unknown in forward.inputs().items()
+    }
+
+
+@torch.no_grad()
+def sent_shapes(forward: PublicForward) -> dict[Channel, tuple[int, ...]]:
+    """By channel, what the client sends of one record, ``(...)``."""
+    sent = forward.send(made_up(forward), torch.Generator().manual_seed(0))
+    return {channel: tuple(tensor.shape[1:]) for channel, tensor in sent.items()}

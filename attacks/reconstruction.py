@@ -1,0 +1,139 @@
+"""Regularised maximum likelihood estimation of the inputs behind features (He et al., ACSAC 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from attacks.activations.image import image_estimate
+from attacks.activations.knowledge import Knowledge, knowledge_of
+from attacks.activations.objectives import Distance
+from attacks.activations.problem import FeatureProblem
+from attacks.activations.spaces import Decoded, Direct, Space
+from attacks.gradients.first_order import Adam
+from attacks.gradients.priors import Prior, TotalVariation
+from attacks.gradients.schedules import Schedule
+from bench.channels import CONTROL_FEATURES
+from bench.effort import Effort
+from bench.errors import NotApplicableError
+from bench.images import ImageBatch
+from bench.interfaces import Attack, Budget, Claim
+from bench.plugin import Card, Params
+from bench.progress import Progress
+from bench.public import Codec
+from bench.public_trainer import Unknown
+from bench.threat import View
+
+
+class ReconstructionParams(Params):
+    """Attributes:
+    space: search for pictures by their own numbers, or as what the public autoencoder makes of latents.
+    distance: mean squared difference of features, or 1 - cosine.
+    tv: weight of squared total variation beside a distance that is 1 at the first guess.
+    rate: first step size of Adam.
+    schedule: how it falls.
+    amsgrad: step sizes never grow again, as in the paper.
+    restarts: first guesses a record, the first from the middle or the linear solution, the others drawn; the one
+        whose features fit best is claimed.
+    """
+
+    space: Literal["input", "latent"] = "input"
+    distance: Distance = "l2"
+    tv: float = Field(default=0.0, ge=0)
+    rate: float = Field(default=0.02, gt=0)
+    schedule: Schedule = "cosine"
+    amsgrad: bool = True
+    restarts: int = Field(default=1, ge=1)
+
+
+class Reconstruction(Attack):
+    """min over inputs of the distance of their features to those seen, plus priors, by Adam in the box.
+
+    What is linear is solved, not searched for: x_t by least squares, z0 from it. Left are the picture of a split
+    classifier, and the condition: through the hint block, or through the defence on z_c + x_t.
+    """
+
+    name = "reconstruction"
+    Params = ReconstructionParams
+    requires = frozenset({CONTROL_FEATURES})
+    adapts_to = ("timestep", "activation", "prompt")
+    default_budget = Budget(iterations=500, batch_size=32)
+    effort = Effort("iterations", (10, 30, 100, 300, 1000))
+    card = Card(
+        summary="Optimises the private input until the client's features of it are those that were seen.",
+        source="He, Zhang, Lee, ACSAC 2019 (rMLE); METHODS 3.2; latents as unknowns: this project",
+        needs="control_features; public client weights, or client_weights",
+        cost="iterations x restarts forward and backward passes of the client half a record",
+    )
+
+    def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
+        client = view.public.client
+        if client is None:
+            raise NotApplicableError("the client half cannot be rebuilt under this threat model")
+        seen = knowledge_of(view, client)
+        spaces = spaces_of(seen.free, self.params.space, view.public.codec)
+        found, losses = self._search(seen, spaces, rng, budget, progress, view.public.device)
+        estimates = dict(seen.forward.estimates(found))
+        image = image_estimate(view)
+        if image is not None:
+            estimates["image"] = image
+        return Claim(estimates, losses)
+
+    def _search(
+        self,
+        seen: Knowledge,
+        spaces: Mapping[str, Space],
+        rng: torch.Generator,
+        budget: Budget,
+        progress: Progress,
+        device: str,
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        p: ReconstructionParams = self.params
+        priors: tuple[Prior, ...] = (TotalVariation(p.tv, 2),) if p.tv else ()
+        adam = Adam(rate=p.rate, schedule=p.schedule, amsgrad=p.amsgrad)
+        count = len(seen.observed[CONTROL_FEATURES])
+        parts = torch.arange(count).split(max(1, budget.batch_size))
+        found: dict[str, list[Tensor]] = {name: [] for name in spaces}
+        first, last = [], []
+        with progress.stage("matching features", budget.iterations * len(parts)) as advance:
+            for rows in parts:
+                problem = FeatureProblem(
+                    seen.forward,
+                    seen.match(p.distance, rows),
+                    known={n: t[rows] for n, t in seen.known.items()},
+                    spaces=spaces,
+                    priors=priors,
+                    restarts=p.restarts,
+                    warm={},
+                    rng=rng,
+                    device=device,
+                )
+                result = adam.minimise(problem, problem.first, budget.iterations, advance)
+                best = result.match.nan_to_num(nan=torch.inf).argmin(1)
+                for name, tensor in problem.inputs(result.point, best).items():
+                    found[name].append(tensor)
+                place = torch.arange(len(rows))
+                first.append(result.first[place, best.cpu()].cpu())
+                last.append(result.match[place, best.cpu()].cpu())
+        losses = {
+            "attack_loss_first": float(torch.cat(first).mean()),
+            "attack_loss_last": float(torch.cat(last).mean()),
+        }
+        return {name: torch.cat(tensors) for name, tensors in found.items()}, losses
+
+
+def spaces_of(free: Mapping[str, Unknown], kind: str, codec: Codec) -> dict[str, Space]:
+    """Coordinates for each free input; pictures may live in latents."""
+    spaces: dict[str, Space] = {}
+    for name, unknown in free.items():
+        picture = unknown.shape[0] == 3 and unknown.low == 0
+        if kind == "latent" and picture:
+            latents = codec.encode(ImageBatch(torch.full((1, *unknown.shape), 0.5)))
+            spaces[name] = Decoded(codec, tuple(latents.shape[1:]), unknown)
+        else:
+            spaces[name] = Direct(unknown)
+    return spaces
