@@ -30,6 +30,7 @@ class Outcome:
         status: ``ok``, ``not_applicable``, ``failed``; a target may also be ``not_claimed``.
         reason: why it is not ``ok``.
         update_records: how many records the attacked updates were computed on; 0 where each has its own row.
+        leakage: what the wire leaks whatever the attack, under names ``leak_*``.
         certificates: by target, what this cell must reach to vouch for its attack.
     """
 
@@ -43,6 +44,7 @@ class Outcome:
     certificates: Mapping[str, Certificate] = field(default_factory=dict)
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     utility: Mapping[str, float] = field(default_factory=dict)
+    leakage: Mapping[str, float] = field(default_factory=dict)
     costs: Costs | None = None
     attack_seconds: float | None = None
     guarantee: Guarantee | None = None
@@ -94,6 +96,7 @@ def _row(cell: CellSpec, outcome: Outcome, target: str, split_hash: str, created
     for score in scores or ():
         row |= _metric_fields(score)
     row |= {f"utility_{name}": _number(value) for name, value in outcome.utility.items()}
+    row |= {name: _number(value) for name, value in outcome.leakage.items()}
     row |= {name: _number(value) for name, value in outcome.diagnostics.items()}
     row |= _cost_fields(outcome)
     row |= _guarantee_fields(outcome)

@@ -19,6 +19,7 @@ from bench.errors import BenchError, NotApplicableError, RequestError
 from bench.files import DiskFullError, disk_errors, read_json, write_text
 from bench.images import ImageBatch
 from bench.interfaces import Budget, Claim, Estimate, ScoringContext, TrainingPlan, UtilityPlan, generator
+from bench.leakage import Known, stored_leakage
 from bench.ledger import Ledger
 from bench.locks import locked
 from bench.matching import matched, matched_texts
@@ -72,10 +73,10 @@ class Runner:
         targets = choose_targets(capture.transcript, job)
         attempt = self._attack(job, capture, targets)
         try:
-            outcome, panels = self._score(job, capture, targets, attempt, utility)
+            outcome, panels = self._score(job, capture, targets, attempt, utility, fresh)
         except BenchError as error:  # the claim cannot be scored: its shape, or a value that is not finite
             attempt = replace(attempt, claim=None, status="failed", reason=str(error))
-            outcome, panels = self._score(job, capture, targets, attempt, utility)
+            outcome, panels = self._score(job, capture, targets, attempt, utility, fresh)
         records = [name.partition(":")[2] for name in capture.secrets.truth(targets)[0].ids]
         return CellResult(
             rows=_rows(job.cell, outcome, job.splits.manifest_hash()),
@@ -148,7 +149,7 @@ class Runner:
             protocol=cell.capture.protocol,
             device=cell.capture.device,
         )
-        text = public.text
+        text, known = public.text, Known(public.schedule, public.stem, job.new_defense())
         if not cell.threat.weights_known:
             public = public.without_weights()
         view = cell.threat.project(capture.transcript, public, targets, history=attack.uses_history)
@@ -167,16 +168,22 @@ class Runner:
             )
             _check_claim(claim, len(targets))
         except NotApplicableError as error:
-            return _Attempt(view, text, None, "not_applicable", str(error), 0.0)
+            return _Attempt(view, text, known, None, "not_applicable", str(error), 0.0)
         except (DiskFullError, KeyboardInterrupt):
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            return _Attempt(view, text, None, "failed", reason, time.perf_counter() - start)
-        return _Attempt(view, text, claim, "ok", "", time.perf_counter() - start)
+            return _Attempt(view, text, known, None, "failed", reason, time.perf_counter() - start)
+        return _Attempt(view, text, known, claim, "ok", "", time.perf_counter() - start)
 
     def _score(
-        self, job: Job, capture: Capture, targets: list[Release], attempt: _Attempt, utility: Mapping[str, float]
+        self,
+        job: Job,
+        capture: Capture,
+        targets: list[Release],
+        attempt: _Attempt,
+        utility: Mapping[str, float],
+        fresh: bool,
     ) -> tuple[Outcome, list[Panel]]:
         """Unseal the truth and compare; the attack is over by now."""
         scores: dict[str, list[MetricScore]] = {}
@@ -237,6 +244,7 @@ class Runner:
             certificates=certificates,
             diagnostics={} if attempt.claim is None else attempt.claim.diagnostics,
             utility=utility,
+            leakage=self._leakage(job, capture, attempt.known, fresh),
             costs=capture.costs,
             attack_seconds=attempt.seconds,
             guarantee=defense.guarantee(epochs, attempt.view.public.schedule),
@@ -246,6 +254,10 @@ class Runner:
             target_epoch=targets[0].epoch if targets else None,
         )
         return outcome, panels
+
+    def _leakage(self, job: Job, capture: Capture, known: Known, fresh: bool) -> Mapping[str, float]:
+        file = self.results / "leakage" / f"{job.cell.capture.content_hash()[:16]}.json"
+        return stored_leakage(file, capture, known, fresh=fresh)
 
     def _picture(self, job: Job, panels: list[Panel]) -> Path | None:
         if not panels:
@@ -263,10 +275,12 @@ class _Attempt:
 
     Attributes:
         text: the victim's text encoder, for scoring; the view may be without it.
+        known: what is public of the wire, for measuring its leakage; likewise.
     """
 
     view: View
     text: PublicText | None
+    known: Known
     claim: Claim | None
     status: str
     reason: str
