@@ -128,6 +128,8 @@ class Guarantee:
         sensitivity: the bound on that difference, with its norm.
         releases: how many releases of one unit are composed.
         voided_by: channels that, when they cross the wire too, void the statement.
+        mu: of the Gaussian mechanism behind it, all releases together, where it is one (arXiv:1905.02383).
+        once: the releases are all the same, so that they count as one.
     """
 
     epsilon: float
@@ -136,6 +138,8 @@ class Guarantee:
     sensitivity: str
     releases: int
     voided_by: tuple[Channel, ...] = ()
+    mu: float | None = None
+    once: bool = False
 
 
 class Defense(Plugin):
@@ -238,6 +242,18 @@ class Defense(Plugin):
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
         """The formal statement for ``releases`` releases of one record, or None."""
         return None
+
+    def qualify(self, statement: Guarantee, schedule: NoiseSchedule) -> Guarantee:
+        """The statement of another defence, as it stands beside this one."""
+        return statement
+
+    def added_noise(self, channel: Channel, size: int) -> float:
+        """Standard deviation of the Gaussian noise that ``protect`` adds to every number of a channel.
+
+        Args:
+            size: how many numbers a record has there.
+        """
+        return 0.0
 
 
 class CompositeDefense(Defense):

@@ -33,6 +33,7 @@ class Outcome:
         gallery: how many pictures the metrics of identification choose among.
         candidates: how many photographs an attack that claims identities chose among.
         update_records: how many records the attacked updates were computed on; 0 where each has its own row.
+        leakage: what the wire leaks whatever the attack, under names ``leak_*``.
         certificates: by target, what this cell must reach to vouch for its attack.
     """
 
@@ -46,6 +47,7 @@ class Outcome:
     certificates: Mapping[str, Certificate] = field(default_factory=dict)
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     utility: Mapping[str, float] = field(default_factory=dict)
+    leakage: Mapping[str, float] = field(default_factory=dict)
     costs: Costs | None = None
     attack_seconds: float | None = None
     guarantee: Guarantee | None = None
@@ -100,6 +102,7 @@ def _row(cell: CellSpec, outcome: Outcome, target: str, split_hash: str, created
     for score in scores or ():
         row |= _metric_fields(score)
     row |= {f"utility_{name}": _number(value) for name, value in outcome.utility.items()}
+    row |= {name: _number(value) for name, value in outcome.leakage.items()}
     row |= {name: _number(value) for name, value in outcome.diagnostics.items()}
     row |= _cost_fields(outcome)
     row |= _guarantee_fields(outcome)

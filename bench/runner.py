@@ -24,6 +24,7 @@ from bench.gallery import Gallery
 from bench.images import ImageBatch
 from bench.interfaces import Attack, Budget, Claim, Estimate, ScoringContext, TrainingPlan, UtilityPlan, generator
 from bench.label_scores import label_scores
+from bench.leakage import Known, stored_leakage
 from bench.ledger import Ledger
 from bench.links import link_scores
 from bench.locks import locked
@@ -83,10 +84,10 @@ class Runner:
         targets = choose_targets(capture.transcript, job)
         attempt = self._attack(job, capture, targets)
         try:
-            outcome, panels = self._score(job, capture, targets, attempt, utility)
+            outcome, panels = self._score(job, capture, targets, attempt, utility, fresh)
         except BenchError as error:  # the claim cannot be scored: its shape, or a value that is not finite
             attempt = replace(attempt, claim=None, status="failed", reason=str(error))
-            outcome, panels = self._score(job, capture, targets, attempt, utility)
+            outcome, panels = self._score(job, capture, targets, attempt, utility, fresh)
         records = [name.partition(":")[2] for name in capture.secrets.truth(targets)[0].ids]
         return CellResult(
             rows=_rows(job.cell, outcome, job.splits.manifest_hash()),
@@ -172,7 +173,7 @@ class Runner:
         """Project the view, and let the attack at it."""
         cell, attack = job.cell, job.attack
         public = self._public(job)
-        text = public.text
+        text, known = public.text, Known(public.schedule, public.stem, job.new_defense())
         public, gallery = with_gallery(public, attack, job)
         if not cell.threat.weights_known:
             public = public.without_weights()
@@ -194,16 +195,22 @@ class Runner:
             if claim.links is not None and len(claim.links.labels) != len(view.releases):
                 raise BenchError(f"claims {len(claim.links.labels)} link labels for {len(view.releases)} releases")
         except NotApplicableError as error:
-            return _Attempt(view, text, gallery, None, "not_applicable", str(error), 0.0)
+            return _Attempt(view, text, gallery, known, None, "not_applicable", str(error), 0.0)
         except (DiskFullError, KeyboardInterrupt):
             raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            return _Attempt(view, text, gallery, None, "failed", reason, time.perf_counter() - start)
-        return _Attempt(view, text, gallery, claim, "ok", "", time.perf_counter() - start)
+            return _Attempt(view, text, gallery, known, None, "failed", reason, time.perf_counter() - start)
+        return _Attempt(view, text, gallery, known, claim, "ok", "", time.perf_counter() - start)
 
     def _score(
-        self, job: Job, capture: Capture, targets: list[Release], attempt: _Attempt, utility: Mapping[str, float]
+        self,
+        job: Job,
+        capture: Capture,
+        targets: list[Release],
+        attempt: _Attempt,
+        utility: Mapping[str, float],
+        fresh: bool,
     ) -> tuple[Outcome, list[Panel]]:
         """Unseal the truth and compare; the attack is over by now."""
         scores: dict[str, list[MetricScore]] = {}
@@ -277,6 +284,7 @@ class Runner:
             certificates=certificates,
             diagnostics=diagnostics,
             utility=utility,
+            leakage=self._leakage(job, capture, attempt.known, fresh),
             costs=capture.costs,
             attack_seconds=attempt.seconds,
             guarantee=defense.guarantee(epochs, attempt.view.public.schedule),
@@ -287,6 +295,10 @@ class Runner:
             target_epoch=targets[0].epoch if targets else None,
         )
         return outcome, panels
+
+    def _leakage(self, job: Job, capture: Capture, known: Known, fresh: bool) -> Mapping[str, float]:
+        file = self.results / "leakage" / f"{job.cell.capture.content_hash()[:16]}.json"
+        return stored_leakage(file, capture, known, fresh=fresh)
 
     def _picture(self, job: Job, panels: list[Panel]) -> Path | None:
         if not panels:
@@ -305,11 +317,13 @@ class _Attempt:
     Attributes:
         text: the victim's text encoder, for scoring; the view may be without it.
         gallery: who the attack was to find, with names.
+        known: what is public of the wire, for measuring its leakage; likewise.
     """
 
     view: View
     text: PublicText | None
     gallery: Gallery | None
+    known: Known
     claim: Claim | None
     status: str
     reason: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
@@ -123,8 +124,19 @@ class Compose(CompositeDefense):
         return owner.insertion() if owner else None
 
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
-        """The first part's that has one; post-processing by the others cannot weaken it."""
+        """The first part's that has one, as the others leave it; post-processing cannot weaken it.
+
+        None where a part mixes records: one is then behind more releases than are counted.
+        """
+        if any(type(single).prepare is not Defense.prepare for single in self.flat()):
+            return None
+        found = (statement for part in self.parts if (statement := part.guarantee(releases, schedule)) is not None)
+        return next((self.qualify(statement, schedule) for statement in found), None)
+
+    def qualify(self, statement: Guarantee, schedule: NoiseSchedule) -> Guarantee:
         for part in self.parts:
-            if (statement := part.guarantee(releases, schedule)) is not None:
-                return statement
-        return None
+            statement = part.qualify(statement, schedule)
+        return statement
+
+    def added_noise(self, channel: Channel, size: int) -> float:
+        return math.hypot(*(part.added_noise(channel, size) for part in self.parts))

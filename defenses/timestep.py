@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -14,7 +15,7 @@ from bench.errors import RequestError
 from bench.interfaces import Defense, Guarantee
 from bench.plugin import Card, Params
 from bench.schedule import NoiseSchedule
-from defenses.gaussian_dp import epsilon_of
+from defenses.gaussian_dp import epsilon_of, gaussian_mu
 
 
 class TimestepParams(Params):
@@ -26,6 +27,10 @@ class TimestepParams(Params):
         epsilon: of an (epsilon, delta) statement for one release of one latent.
         delta: likewise.
         sensitivity: D, the largest l2 distance between two latents that the statement covers.
+        beta0, k: a linear schedule beta_t = beta0 + k t, by which snr or epsilon is turned into t_min in place of the
+            model's own; the noise added, and the statement, stay those of the model.
+        distribution: of t above t_min: ``uniform``, or ``logit-normal``, t / T = sigmoid(N(mean, std^2)) cut at t_min.
+        mean, std: of the logit-normal.
     """
 
     t_min: int | None = Field(default=None, ge=0)
@@ -33,12 +38,21 @@ class TimestepParams(Params):
     epsilon: float | None = Field(default=None, gt=0)
     delta: float = Field(default=1e-5, gt=0, lt=1)
     sensitivity: float = Field(default=8.0, gt=0)
+    beta0: float | None = Field(default=None, gt=0, lt=1)
+    k: float | None = Field(default=None, ge=0, lt=1)
+    distribution: Literal["uniform", "logit-normal"] = "uniform"
+    mean: float = 0.0
+    std: float = Field(default=1.0, gt=0)
 
     @model_validator(mode="after")
     def _one_way(self) -> TimestepParams:
         given = [n for n in ("t_min", "snr", "epsilon") if getattr(self, n) is not None]
         if len(given) > 1:
             raise ValueError(f"choose t_min by one of t_min, snr or epsilon, not by {' and '.join(given)}")
+        if (self.beta0 is None) != (self.k is None):
+            raise ValueError("beta0 and k make a linear schedule together; give both or neither")
+        if self.k is not None and self.snr is None and self.epsilon is None:
+            raise ValueError("beta0 and k turn snr or epsilon into t_min; give one of those")
         return self
 
 
@@ -46,12 +60,12 @@ DEFAULT_T_MIN = 500
 
 
 class TimestepPolicy(Defense):
-    """t ~ U{t_min, …, T-1}.
+    """t ~ U{t_min, …, T-1}, or a logit-normal (Esser et al., arXiv:2403.03206, section 3.1) cut at t_min.
 
     With x_t = a_t z0 + b_t eps this is a Gaussian mechanism of noise-to-signal 1 / SNR_t: two latents at
     distance D are told apart no better than two unit Gaussians at mu = D sqrt(SNR_t) (mu-GDP, Dong et
     al., arXiv:1905.02383), which gives epsilon at a delta. The paper's own t_eps(k, beta_0) is not
-    public; the (epsilon, delta, D) form here is this project's reading (METHODS 7.1).
+    public; the (epsilon, delta, D) form and beta_t = beta0 + k t are this project's reading (METHODS 7.1, 1.1.4).
     """
 
     name = "timestep"
@@ -72,14 +86,29 @@ class TimestepPolicy(Defense):
         """
         p = self.params
         if p.snr is not None:
-            return schedule.first_at_or_below_snr(p.snr)
+            return self._reading(schedule).first_at_or_below_snr(p.snr)
         if p.epsilon is not None:
             mu = gaussian_mu(p.epsilon, p.delta)
-            return schedule.first_at_or_below_snr((mu / p.sensitivity) ** 2)
+            return self._reading(schedule).first_at_or_below_snr((mu / p.sensitivity) ** 2)
         t_min = DEFAULT_T_MIN if p.t_min is None else p.t_min
         if t_min >= schedule.steps:
             raise RequestError(f"timestep: t_min {t_min} is beyond the schedule's {schedule.steps} steps")
         return int(t_min)
+
+    def _reading(self, schedule: NoiseSchedule) -> NoiseSchedule:
+        """The schedule by which a signal-to-noise ratio becomes a timestep.
+
+        Raises:
+            RequestError: beta0 + k t leaves (0, 1) within the schedule's steps.
+        """
+        if self.params.k is None:
+            return schedule
+        betas = self.params.beta0 + self.params.k * torch.arange(schedule.steps, dtype=torch.float64)
+        if float(betas[-1]) >= 1:
+            raise RequestError(
+                f"timestep: beta0 + k t reaches {float(betas[-1]):.3g} at the last of {schedule.steps} steps"
+            )
+        return NoiseSchedule(torch.cumprod(1 - betas, 0))
 
     def first_timestep(self, schedule: NoiseSchedule) -> int:
         return self.t_min(schedule)
@@ -88,7 +117,15 @@ class TimestepPolicy(Defense):
         self.t_min(schedule)
 
     def sample_timesteps(self, record_ids: Sequence[str], schedule: NoiseSchedule, rng: torch.Generator) -> Tensor:
-        return torch.randint(self.t_min(schedule), schedule.steps, (len(record_ids),), generator=rng)
+        first, count = self.t_min(schedule), len(record_ids)
+        if self.params.distribution == "uniform":
+            return torch.randint(first, schedule.steps, (count,), generator=rng)
+        low = torch.logit(torch.tensor(first / schedule.steps, dtype=torch.float64))
+        below = torch.special.ndtr((low - self.params.mean) / self.params.std)
+        uniform = below + (1 - below) * torch.rand(count, generator=rng, dtype=torch.float64)
+        normal = torch.special.ndtri(uniform.clamp(1e-12, 1 - 1e-12))
+        drawn = schedule.steps * torch.sigmoid(self.params.mean + self.params.std * normal)
+        return drawn.long().clamp(first, schedule.steps - 1)
 
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
         """The statement at the worst timestep, composed over ``releases`` (mu grows with their square root)."""
@@ -97,16 +134,9 @@ class TimestepPolicy(Defense):
         return Guarantee(
             epsilon=epsilon_of(mu, self.params.delta),
             delta=self.params.delta,
-            unit="one record's image latent z0",
+            unit="one record's image latent z0, its condition held fixed",
             sensitivity=f"l2 distance {self.params.sensitivity:g} between latents; nothing is clipped to it",
             releases=releases,
             voided_by=(NOISE_TARGET, PREDICTION_DOWN),
+            mu=mu,
         )
-
-
-def gaussian_mu(epsilon: float, delta: float) -> float:
-    """The largest mu of a Gaussian mechanism that is (epsilon, delta)-differentially private."""
-    from opacus.accountants.analysis.gdp import delta_eps_mu
-    from scipy.optimize import brentq
-
-    return float(brentq(lambda mu: delta_eps_mu(eps=epsilon, mu=mu) - delta, 1e-6, 1e3))

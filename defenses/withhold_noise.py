@@ -10,8 +10,10 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.channels import LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN, Channel
-from bench.interfaces import Defense, ProtectContext
+from bench.interfaces import Defense, Guarantee, ProtectContext
 from bench.plugin import Card, Params
+from bench.schedule import NoiseSchedule
+from defenses.gaussian_dp import with_noisy_target
 
 
 class WithholdNoiseParams(Params):
@@ -63,6 +65,11 @@ class WithholdNoise(Defense):
         if NOISE_TARGET not in channels:
             return channels
         return (channels - {NOISE_TARGET}) | {PREDICTION_DOWN, LOSS_GRADIENT}
+
+    def qualify(self, statement: Guarantee, schedule: NoiseSchedule) -> Guarantee:
+        if self.params.feedback != "noise" or not self.params.noise:
+            return statement
+        return with_noisy_target(statement, self.params.noise, schedule, memoised=False)
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         if channel != LOSS_GRADIENT or self.params.feedback == "plain":

@@ -1,0 +1,52 @@
+"""Noise on smashed data as it is: no clipping, hence no guarantee."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.channels import Channel
+from bench.interfaces import Defense, ProtectContext
+from bench.plugin import Card
+from defenses.smashed import SmashedParams
+
+
+class AdditiveNoiseParams(SmashedParams):
+    """Attributes:
+    noise: standard deviation on every number.
+    kind: ``gaussian`` or ``laplace``.
+    """
+
+    noise: float = Field(default=0.5, ge=0)
+    kind: Literal["gaussian", "laplace"] = "gaussian"
+
+
+class AdditiveNoise(Defense):
+    """h + noise, whatever h is."""
+
+    name = "additive-noise"
+    Params = AdditiveNoiseParams
+    card = Card(
+        summary="Adds noise to the smashed data without clipping; no guarantee, whatever the noise.",
+        source="Titcombe et al., arXiv:2104.05743 (Laplace); the comparisons of arXiv:2409.08503; METHODS 7.4",
+        cost="none in bytes",
+        notes="Nothing bounds what a record contributes, so no epsilon follows. Adaptive attack: as for "
+        "gaussian-noise. Noise on x_t costs the attacker more than the same noise on h_sd: stack it on send-latent.",
+    )
+
+    def added_noise(self, channel: Channel, size: int) -> float:
+        gaussian = self.params.kind == "gaussian" and channel in self.params.channels
+        return float(self.params.noise) if gaussian else 0.0
+
+    def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
+        if channel not in self.params.channels:
+            return tensor
+        if self.params.kind == "gaussian":
+            noise = torch.randn(tensor.shape, generator=context.rng)
+        else:
+            sign = 2.0 * torch.randint(0, 2, tensor.shape, generator=context.rng) - 1
+            noise = sign * torch.empty(tensor.shape).exponential_(generator=context.rng) / 2**0.5
+        return tensor + self.params.noise * noise.to(tensor)

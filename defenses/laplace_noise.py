@@ -1,0 +1,59 @@
+"""Laplace noise on numbers clipped to a range: local differential privacy of single numbers."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.channels import CLIENT_WEIGHTS, Channel
+from bench.interfaces import Defense, Guarantee, ProtectContext
+from bench.plugin import Card
+from bench.schedule import NoiseSchedule
+from defenses.smashed import SmashedParams
+
+
+class LaplaceNoiseParams(SmashedParams):
+    """Attributes:
+    clip: C; every number is clipped to [-C, C].
+    epsilon: of one number and release; the noise's scale is 2C / epsilon.
+    """
+
+    clip: float = Field(default=3.0, gt=0)
+    epsilon: float = Field(default=10.0, gt=0)
+
+
+class LaplaceNoise(Defense):
+    """clamp(h, -C, C) + Laplace(0, 2C / epsilon), number by number.
+
+    A whole record of n numbers has l1 sensitivity 2Cn, so its own epsilon is n times as large.
+    """
+
+    name = "laplace-noise"
+    Params = LaplaceNoiseParams
+    card = Card(
+        summary="Clips every number of the smashed data and adds Laplace noise to it.",
+        source="Dwork & Roth 2014, definition 3.3; METHODS 7.4",
+        cost="none in bytes",
+        notes="Unit: one number of the smashed data, a far weaker thing than a record; the epsilons of a record's "
+        "numbers add up. Adaptive attack: as for gaussian-noise.",
+    )
+
+    def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
+        if channel not in self.params.channels:
+            return tensor
+        p = self.params
+        sign = 2.0 * torch.randint(0, 2, tensor.shape, generator=context.rng) - 1
+        size = torch.empty(tensor.shape).exponential_(generator=context.rng)
+        return tensor.clamp(-p.clip, p.clip) + 2 * p.clip / p.epsilon * (sign * size).to(tensor)
+
+    def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
+        p = self.params
+        return Guarantee(
+            epsilon=p.epsilon * releases,
+            delta=0.0,
+            unit="one number of the smashed data",
+            sensitivity=f"numbers clipped to [-{p.clip:g}, {p.clip:g}]; a record's epsilon is their sum",
+            releases=releases,
+            voided_by=(*p.spared, CLIENT_WEIGHTS),
+        )

@@ -1,0 +1,87 @@
+"""Memoised noise: every release of a record shows the same noisy latent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.channels import NOISE_TARGET, PREDICTION_DOWN, Channel
+from bench.errors import RequestError
+from bench.interfaces import Defense, Guarantee, generator
+from bench.plugin import Card, Params
+from bench.schedule import NoiseSchedule
+from defenses.gaussian_dp import epsilon_of
+from defenses.memory import per_record_noise
+
+
+class MemoisedNoiseParams(Params):
+    """Attributes:
+    t_min: the smallest timestep; a timestep policy cannot be stacked, since both draw t.
+    delta: of the (epsilon, delta) statement.
+    sensitivity: D, the largest l2 distance between two latents that the statement covers.
+    """
+
+    t_min: int = Field(default=0, ge=0)
+    delta: float = Field(default=1e-5, gt=0, lt=1)
+    sensitivity: float = Field(default=8.0, gt=0)
+
+
+class MemoisedNoise(Defense):
+    """One (t, eps) for each record for good, drawn with a secret of the client (RAPPOR, arXiv:1407.6981, section 3.2).
+
+    k releases tell no more of a latent than one does: mu stays D sqrt(SNR_t).
+    """
+
+    name = "memoised-noise"
+    Params = MemoisedNoiseParams
+    card = Card(
+        summary="Gives each record one timestep and one noise for good, so that more epochs show nothing new.",
+        source="this project; METHODS 7.1; memoisation as in RAPPOR, arXiv:1407.6981",
+        cost="none in bytes; the network sees each record at one noise level only",
+        notes="The autoencoder's posterior is still drawn afresh, so releases of a record differ a little and can be "
+        "told to be of one record. Void where the noise target crosses the wire. Adaptive attack: that on one release.",
+    )
+
+    def __init__(self, params: Params | None = None) -> None:
+        super().__init__(params)
+        self._secrets: dict[str, int] = {}
+
+    def check(self, schedule: NoiseSchedule, channels: frozenset[Channel]) -> None:
+        if self.params.t_min >= schedule.steps:
+            raise RequestError(
+                f"{self.name}: t_min {self.params.t_min} is beyond the schedule's {schedule.steps} steps"
+            )
+
+    def first_timestep(self, schedule: NoiseSchedule) -> int:
+        return int(self.params.t_min)
+
+    def sample_timesteps(self, record_ids: Sequence[str], schedule: NoiseSchedule, rng: torch.Generator) -> Tensor:
+        secret = self._secret("timesteps", rng)
+        low, high = self.params.t_min, schedule.steps
+        drawn = [torch.randint(low, high, (1,), generator=generator(secret, self.name, name)) for name in record_ids]
+        return torch.cat(drawn)
+
+    def sample_noise(self, record_ids: Sequence[str], shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
+        return per_record_noise(self._secret("noise", rng), self.name, record_ids, tuple(shape[1:]))
+
+    def _secret(self, purpose: str, rng: torch.Generator) -> int:
+        if purpose not in self._secrets:
+            self._secrets[purpose] = int(torch.randint(2**62, (1,), generator=rng))
+        return self._secrets[purpose]
+
+    def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
+        mu = self.params.sensitivity * math.sqrt(float(schedule.snr(self.params.t_min)))
+        return Guarantee(
+            epsilon=epsilon_of(mu, self.params.delta),
+            delta=self.params.delta,
+            unit="one record's mean image latent, its condition held fixed",
+            sensitivity=f"l2 distance {self.params.sensitivity:g} between latents; nothing is clipped to it",
+            releases=releases,
+            voided_by=(NOISE_TARGET, PREDICTION_DOWN),
+            mu=mu,
+            once=True,
+        )

@@ -1,0 +1,58 @@
+"""Mixup: what is trained on is a weighted mean of two records of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.interfaces import Defense
+from bench.plugin import Card, Params
+
+
+class MixupParams(Params):
+    """Attributes:
+    alpha: of Beta(alpha, alpha), from which a row's weight is drawn; its own record gets the larger share.
+    """
+
+    alpha: float = Field(default=1.0, gt=0)
+
+
+class Mixup(Defense):
+    """Latents, condition and prompt states become w own + (1 - w) partner, before fresh noise is added.
+
+    Noise is added after mixing, so x_t has the level that t says, and the noise target is the noise itself: the
+    task stays denoising, of mixed pictures under mixed conditions. The partner is another record of the batch; the
+    truth behind a row is its own record, whose share w is at least a half.
+    """
+
+    name = "mixup"
+    Params = MixupParams
+    card = Card(
+        summary="Trains on weighted means of two records of a batch: latents, conditions and prompt states alike.",
+        source="Zhang et al., arXiv:1710.09412; a comparison of arXiv:2409.08503; METHODS 7.13",
+        needs="batches of two or more; a record that is alone in its batch is sent as it is",
+        cost="none in bytes",
+        notes="Acts on the split client alone. A record is in two rows of a step, which doubles its releases, so a "
+        "stack with mixup states no guarantee. Adaptive attack: the closed form gives the mixed latents exactly; "
+        "then unmixing across the rows and epochs that share a record, or with a prior (Carlini et al., "
+        "arXiv:2011.05315, on InstaHide).",
+    )
+
+    def prepare(self, private: Mapping[str, Tensor], rng: torch.Generator) -> Mapping[str, Tensor]:
+        count = len(private["image_latents"])
+        if count < 2:
+            return private
+        shift = int(torch.randint(1, count, (1,), generator=rng))
+        seed = int(torch.randint(2**31, (1,), generator=rng))
+        drawn = torch.from_numpy(np.random.default_rng(seed).beta(self.params.alpha, self.params.alpha, count))
+        own = torch.maximum(drawn, 1 - drawn).float()
+        return {name: _mix(tensor, own.to(tensor), shift) for name, tensor in private.items()}
+
+
+def _mix(tensor: Tensor, own: Tensor, shift: int) -> Tensor:
+    weight = own.view(-1, *[1] * (tensor.ndim - 1))
+    return weight * tensor + (1 - weight) * tensor.roll(shift, 0)

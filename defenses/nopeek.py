@@ -1,0 +1,42 @@
+"""NoPeek: a client that trains keeps its features from following its pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pydantic import Field
+from torch import Tensor
+
+from bench.channels import CONTROL_FEATURES, Channel
+from bench.interfaces import Defense
+from bench.metrics.distance_correlation import distance_correlation
+from bench.plugin import Card, Params
+
+
+class NoPeekParams(Params):
+    """Attributes:
+    weight: of the distance correlation in the client's loss.
+    """
+
+    weight: float = Field(default=1.0, ge=0)
+
+
+class NoPeek(Defense):
+    """Adds weight x dCor(condition, h_ctrl) over the batch to the loss of a client that trains its stem."""
+
+    name = "nopeek"
+    Params = NoPeekParams
+    card = Card(
+        summary="Trains the client's stem to lower the distance correlation between conditions and h_ctrl.",
+        source="Vepakomma et al., arXiv:2008.09161, section 3; METHODS 7.6",
+        needs="a protocol whose client trains (gradient, u-shaped); elsewhere it changes nothing",
+        cost="one distance matrix a batch on the client, and the backward pass through it",
+        notes="h_sd is frozen, so the picture's way out stays open. No guarantee: an injective stem can be inverted "
+        "however low the correlation. Adaptive attack: a decoder taught on the defended stem, whose weights are sent.",
+    )
+
+    def client_loss(self, private: Mapping[str, Tensor], sent: Mapping[Channel, Tensor]) -> Tensor | None:
+        features = sent[CONTROL_FEATURES]
+        if len(features) < 2 or not features.requires_grad:
+            return None
+        return self.params.weight * distance_correlation(private["condition"], features.float())

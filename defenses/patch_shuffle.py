@@ -1,0 +1,61 @@
+"""Shuffled patches: every map of a release is cut into squares, which change places."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.channels import CONTROL_FEATURES, NOISE_TARGET, UNET_FEATURES, Channel
+from bench.interfaces import Defense, ProtectContext
+from bench.plugin import Card, Params
+
+
+class PatchShuffleParams(Params):
+    """Attributes:
+    patch: side of the squares in latent cells; where it does not divide a map, the largest common divisor is used.
+    target: whether the noise target is shuffled alike; if not, the server is asked for noise where there is none.
+    """
+
+    patch: int = Field(default=4, ge=1)
+    target: bool = True
+
+
+class PatchShuffle(Defense):
+    """One random order of squares for each record and release, the same for h_ctrl, h_sd and the noise target."""
+
+    name = "patch-shuffle"
+    Params = PatchShuffleParams
+    card = Card(
+        summary="Shuffles squares of h_ctrl, h_sd and the noise target, in one order for each record and release.",
+        source="Yao et al., ICDM 2022 (Patch Shuffling); METHODS 7.9; a comparison of arXiv:2409.08503 ('PS')",
+        cost="none in bytes; a convolutional server loses what lies across squares",
+        notes="Meant for transformers. In sampling nothing is shuffled, since the frozen UNet's input is not. Every "
+        "square is sent as it is, so a jigsaw remains. No guarantee. Adaptive attack: the closed form, then the order "
+        "of the squares by their borders; many releases of a record.",
+    )
+
+    def __init__(self, params: Params | None = None) -> None:
+        super().__init__(params)
+        self._release: tuple[ProtectContext, int, Tensor] | None = None
+
+    def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
+        shuffled = (CONTROL_FEATURES, UNET_FEATURES, *((NOISE_TARGET,) if self.params.target else ()))
+        if channel not in shuffled or context.phase != "training":
+            return tensor
+        height, width = tensor.shape[-2:]
+        side = math.gcd(math.gcd(height, width), self.params.patch)
+        count = (height // side) * (width // side)
+        squares = torch.nn.functional.unfold(tensor.float(), side, stride=side)  # (B, C side side, count)
+        order = self._order(context, count).to(tensor.device).unsqueeze(1).expand_as(squares)
+        moved = torch.nn.functional.fold(squares.gather(2, order), (height, width), side, stride=side)
+        return moved.to(tensor.dtype)
+
+    def _order(self, context: ProtectContext, count: int) -> Tensor:
+        """``(B, count)``: where each square comes from, drawn once a release."""
+        if self._release is None or self._release[0] is not context or self._release[1] != count:
+            orders = [torch.randperm(count, generator=context.rng) for _ in context.record_ids]
+            self._release = (context, count, torch.stack(orders))
+        return self._release[2]

@@ -1,0 +1,46 @@
+"""Quantised smashed data."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from torch import Tensor
+
+from bench.channels import Channel
+from bench.interfaces import Defense, ProtectContext
+from bench.plugin import Card
+from defenses.smashed import SmashedParams, per_record, straight_through
+
+
+class QuantiseParams(SmashedParams):
+    """Attributes:
+    bits: a number; 1 sends signs at the record's mean absolute value.
+    """
+
+    bits: int = Field(default=4, ge=1, le=16)
+
+
+class Quantise(Defense):
+    """Numbers rounded to 2^bits - 1 evenly spaced values between plus and minus the record's largest."""
+
+    name = "quantise"
+    Params = QuantiseParams
+    card = Card(
+        summary="Rounds each record's smashed data to a few bits a number (default 4; 1 sends signs).",
+        source="this project; METHODS 7.2 and 7.10; signs as in arXiv:1901.09847",
+        cost="none; levels are sent as floats, so bytes do not shrink",
+        notes="Behind activation its steps are coarse near zero, where f is flat. Rounding is no noise: no guarantee. "
+        "Adaptive attack: least squares through conv_in, which averages rounding away; decoders taught through it.",
+    )
+
+    def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
+        if channel not in self.params.channels:
+            return tensor
+        values = tensor.detach().float()
+        if self.params.bits == 1:
+            sent = values.sign() * per_record(values.abs().flatten(1).mean(1), values)
+        else:
+            step = per_record(values.abs().flatten(1).amax(1), values).clamp_min(1e-30) / (
+                2 ** (self.params.bits - 1) - 1
+            )
+            sent = (values / step).round() * step
+        return straight_through(tensor, sent.to(tensor.dtype))

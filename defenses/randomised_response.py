@@ -1,0 +1,69 @@
+"""Randomised response on the quantised numbers of smashed data."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from bench.channels import CLIENT_WEIGHTS, Channel
+from bench.interfaces import Defense, Guarantee, ProtectContext
+from bench.plugin import Card
+from bench.schedule import NoiseSchedule
+from defenses.smashed import SmashedParams, straight_through
+
+
+class RandomisedResponseParams(SmashedParams):
+    """Attributes:
+    levels: k, how many values a number may have; 2 is its sign.
+    clip: C; levels are the centres of k equal parts of [-C, C].
+    epsilon: of one number and release.
+    """
+
+    levels: int = Field(default=2, ge=2)
+    clip: float = Field(default=2.0, gt=0)
+    epsilon: float = Field(default=2.0, gt=0)
+
+
+class RandomisedResponse(Defense):
+    """Each number's level with probability e^eps / (e^eps + k - 1), else any other one (Warner 1965; k-ary:
+    Kairouz et al., arXiv:1407.1338). No rescaling: the server learns the shrunken scale."""
+
+    name = "randomised-response"
+    Params = RandomisedResponseParams
+    card = Card(
+        summary="Quantises every number of the smashed data to k levels and lies about the level now and then.",
+        source="Warner 1965; k-ary: Kairouz et al., arXiv:1407.1338; a comparison of arXiv:2409.08503 ('LDP rr')",
+        cost="none; levels are sent as floats, so bytes do not shrink",
+        notes="Makes sense for discrete values only: hence signs, or levels. Unit: one number of the smashed data. "
+        "Adaptive attack: the posterior of each number's level, least squares through conv_in, averaging over epochs.",
+    )
+
+    @property
+    def truth(self) -> float:
+        """The probability that a level is sent as it is."""
+        return 1 / (1 + (self.params.levels - 1) * math.exp(-self.params.epsilon))
+
+    def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
+        if channel not in self.params.channels:
+            return tensor
+        p = self.params
+        width = 2 * p.clip / p.levels
+        level = ((tensor.detach() + p.clip) / width).floor().clamp(0, p.levels - 1)
+        honest = torch.rand(tensor.shape, generator=context.rng) < self.truth
+        other = torch.randint(1, p.levels, tensor.shape, generator=context.rng).to(tensor)
+        told = torch.where(honest.to(tensor.device), level, (level + other) % p.levels)
+        return straight_through(tensor, -p.clip + (told + 0.5) * width)
+
+    def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
+        p = self.params
+        return Guarantee(
+            epsilon=p.epsilon * releases,
+            delta=0.0,
+            unit="one number of the smashed data",
+            sensitivity=f"any of {p.levels} levels; a record's epsilon is their sum",
+            releases=releases,
+            voided_by=(*p.spared, CLIENT_WEIGHTS),
+        )
