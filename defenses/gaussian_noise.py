@@ -8,7 +8,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from bench.channels import CLIENT_WEIGHTS, LOSS_GRADIENT, NOISE_TARGET, Channel
+from bench.channels import CLIENT_UPDATE, CLIENT_WEIGHTS, LOSS_GRADIENT, NOISE_TARGET, Channel
 from bench.interfaces import Defense, Guarantee, ProtectContext
 from bench.plugin import Card
 from bench.schedule import NoiseSchedule
@@ -89,5 +89,10 @@ class GaussianNoise(Defense):
             unit="picture and condition of one record, replaced by any other",
             sensitivity=f"l2 distance 2C with C = {p.clip:g} sqrt(n) for each of {len(p.channels)} clipped tensors",
             releases=releases,
-            voided_by=(*p.spared, CLIENT_WEIGHTS, *((NOISE_TARGET, LOSS_GRADIENT) if data_in_target else ())),
+            voided_by=(
+                *p.spared,
+                CLIENT_WEIGHTS,
+                CLIENT_UPDATE,
+                *((NOISE_TARGET, LOSS_GRADIENT) if data_in_target else ()),
+            ),
         )

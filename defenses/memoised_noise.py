@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.channels import NOISE_TARGET, PREDICTION_DOWN, Channel
+from bench.channels import CLIENT_UPDATE, NOISE_TARGET, PREDICTION_DOWN, Channel
 from bench.errors import RequestError
 from bench.interfaces import Defense, Guarantee, generator
 from bench.plugin import Card, Params
@@ -81,7 +81,7 @@ class MemoisedNoise(Defense):
             unit="one record's mean image latent, its condition held fixed",
             sensitivity=f"l2 distance {self.params.sensitivity:g} between latents; nothing is clipped to it",
             releases=releases,
-            voided_by=(NOISE_TARGET, PREDICTION_DOWN),
+            voided_by=(NOISE_TARGET, PREDICTION_DOWN, CLIENT_UPDATE),
             mu=mu,
             once=True,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 
 import torch
 from pydantic import Field
@@ -39,7 +40,7 @@ class PatchShuffle(Defense):
 
     def __init__(self, params: Params | None = None) -> None:
         super().__init__(params)
-        self._release: tuple[ProtectContext, int, Tensor] | None = None
+        self._release: tuple[weakref.ref[ProtectContext], int, Tensor] | None = None
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         shuffled = (CONTROL_FEATURES, UNET_FEATURES, *((NOISE_TARGET,) if self.params.target else ()))
@@ -55,7 +56,7 @@ class PatchShuffle(Defense):
 
     def _order(self, context: ProtectContext, count: int) -> Tensor:
         """``(B, count)``: where each square comes from, drawn once a release."""
-        if self._release is None or self._release[0] is not context or self._release[1] != count:
+        if self._release is None or self._release[0]() is not context or self._release[1] != count:
             orders = [torch.randperm(count, generator=context.rng) for _ in context.record_ids]
-            self._release = (context, count, torch.stack(orders))
+            self._release = (weakref.ref(context), count, torch.stack(orders))
         return self._release[2]

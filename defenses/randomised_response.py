@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.channels import CLIENT_WEIGHTS, Channel
+from bench.channels import CLIENT_UPDATE, CLIENT_WEIGHTS, Channel
 from bench.interfaces import Defense, Guarantee, ProtectContext
 from bench.plugin import Card
 from bench.schedule import NoiseSchedule
@@ -65,5 +65,5 @@ class RandomisedResponse(Defense):
             unit="one number of the smashed data",
             sensitivity=f"any of {p.levels} levels; a record's epsilon is their sum",
             releases=releases,
-            voided_by=(*p.spared, CLIENT_WEIGHTS),
+            voided_by=(*p.spared, CLIENT_WEIGHTS, CLIENT_UPDATE),
         )

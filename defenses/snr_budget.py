@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.channels import NOISE_TARGET, PREDICTION_DOWN
+from bench.channels import CLIENT_UPDATE, NOISE_TARGET, PREDICTION_DOWN
 from bench.interfaces import Defense, Guarantee
 from bench.plugin import Card, Params
 from bench.schedule import NoiseSchedule
@@ -79,6 +79,6 @@ class SnrBudget(Defense):
             unit="one record's image latent z0, its condition held fixed",
             sensitivity=f"l2 distance {self.params.sensitivity:g} between latents; nothing is clipped to it",
             releases=releases,
-            voided_by=(NOISE_TARGET, PREDICTION_DOWN),
+            voided_by=(NOISE_TARGET, PREDICTION_DOWN, CLIENT_UPDATE),
             mu=mu,
         )

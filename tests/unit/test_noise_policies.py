@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from bench.channels import LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN
+from bench.channels import CLIENT_UPDATE, LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN
 from bench.errors import RequestError
 from bench.interfaces import ProtectContext, generator
 from bench.schedule import NoiseSchedule
@@ -144,7 +144,7 @@ def test_a_noisy_target_gives_a_timestep_policy_its_statement_back_at_a_price():
     stack = Compose.of([policy, NoisyTarget.build({"sigma": 1.0})])
     statement = stack.guarantee(4, SCHEDULE)
     assert NOISE_TARGET in alone.voided_by
-    assert statement.voided_by == ()
+    assert statement.voided_by == (CLIENT_UPDATE,)
     assert statement.mu == pytest.approx(alone.mu * math.sqrt(2))
     assert statement.epsilon > alone.epsilon
     feedback = Compose.of([policy, WithholdNoise.build({"feedback": "noise", "noise": 1.0})])

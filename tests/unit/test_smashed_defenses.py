@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, NOISE_TARGET, UNET_FEATURES
+from bench.channels import CLIENT_UPDATE, CLIENT_WEIGHTS, CONTROL_FEATURES, NOISE_TARGET, UNET_FEATURES
 from bench.errors import RequestError
 from bench.interfaces import ProtectContext, generator
 from bench.schedule import NoiseSchedule
@@ -77,7 +77,7 @@ def test_gaussian_noise_by_epsilon_is_that_mechanism():
     one = GaussianNoise.build({"epsilon": 2.0, "where": "unet"})
     statement = one.guarantee(1, SCHEDULE)
     assert statement.epsilon == pytest.approx(2.0, rel=0.01)
-    assert set(statement.voided_by) == {CONTROL_FEATURES, CLIENT_WEIGHTS}
+    assert set(statement.voided_by) == {CONTROL_FEATURES, CLIENT_WEIGHTS, CLIENT_UPDATE}
     both = GaussianNoise.build({"multiplier": 2.0}).guarantee(4, SCHEDULE)
     single = GaussianNoise.build({"multiplier": 2.0 / math.sqrt(8), "where": "unet"}).guarantee(1, SCHEDULE)
     assert both.epsilon == pytest.approx(single.epsilon, rel=1e-6), "two tensors, four releases: sqrt(8) mu"
