@@ -13,19 +13,16 @@ from attacks.activations.image import image_estimate
 from attacks.activations.knowledge import Knowledge, knowledge_of
 from attacks.activations.objectives import Distance
 from attacks.activations.problem import FeatureProblem
-from attacks.activations.spaces import Decoded, Direct, Space
+from attacks.activations.spaces import Space, spaces_of, typical
 from attacks.gradients.first_order import Adam
 from attacks.gradients.priors import Prior, TotalVariation
 from attacks.gradients.schedules import Schedule
 from bench.channels import CONTROL_FEATURES
 from bench.effort import Effort
 from bench.errors import NotApplicableError
-from bench.images import ImageBatch
 from bench.interfaces import Attack, Budget, Claim
 from bench.plugin import Card, Params
 from bench.progress import Progress
-from bench.public import Codec
-from bench.public_trainer import Unknown
 from bench.threat import View
 
 
@@ -75,8 +72,10 @@ class Reconstruction(Attack):
         if client is None:
             raise NotApplicableError("the client half cannot be rebuilt under this threat model")
         seen = knowledge_of(view, client)
-        spaces = spaces_of(seen.free, self.params.space, view.public.codec)
-        found, losses = self._search(seen, spaces, rng, budget, progress, view.public.device)
+        auxiliary = view.public.auxiliary
+        spaces = spaces_of(seen.free, self.params.space, view.public.codec, auxiliary)
+        warm = {**typical(spaces, auxiliary, len(view.targets)), **seen.warm}
+        found, losses = self._search(seen, spaces, warm, rng, budget, progress, view.public.device)
         estimates = dict(seen.forward.estimates(found))
         image = image_estimate(view)
         if image is not None:
@@ -87,6 +86,7 @@ class Reconstruction(Attack):
         self,
         seen: Knowledge,
         spaces: Mapping[str, Space],
+        warm: Mapping[str, Tensor],
         rng: torch.Generator,
         budget: Budget,
         progress: Progress,
@@ -108,10 +108,15 @@ class Reconstruction(Attack):
                     spaces=spaces,
                     priors=priors,
                     restarts=p.restarts,
-                    warm={},
+                    warm={n: t[rows] for n, t in warm.items()},
                     rng=rng,
                     device=device,
                 )
+                if not bool(problem.evaluate(problem.first).slope.any()):
+                    raise NotApplicableError(
+                        "under the client weights in view the features do not depend on the input: the hint block's "
+                        "last convolution starts at zero, and client_weights with the trained one are not in view"
+                    )
                 result = adam.minimise(problem, problem.first, budget.iterations, advance)
                 best = result.match.nan_to_num(nan=torch.inf).argmin(1)
                 for name, tensor in problem.inputs(result.point, best).items():
@@ -124,16 +129,3 @@ class Reconstruction(Attack):
             "attack_loss_last": float(torch.cat(last).mean()),
         }
         return {name: torch.cat(tensors) for name, tensors in found.items()}, losses
-
-
-def spaces_of(free: Mapping[str, Unknown], kind: str, codec: Codec) -> dict[str, Space]:
-    """Coordinates for each free input; pictures may live in latents."""
-    spaces: dict[str, Space] = {}
-    for name, unknown in free.items():
-        picture = unknown.shape[0] == 3 and unknown.low == 0
-        if kind == "latent" and picture:
-            latents = codec.encode(ImageBatch(torch.full((1, *unknown.shape), 0.5)))
-            spaces[name] = Decoded(codec, tuple(latents.shape[1:]), unknown)
-        else:
-            spaces[name] = Direct(unknown)
-    return spaces

@@ -73,18 +73,19 @@ class CnnSimulator(Simulator):
     """Releases of the attacker's own records."""
 
     def __init__(self, client: CnnClient, records: Records, size: int) -> None:
-        self._client, self._records = client, records
+        self._client = client
         self._pixels = pooled(records.images, size)
-        self._codec = PooledCodec(size, records.images.shape[-1])
+        image_size = records.images.shape[-1]
+        codec = PooledCodec(size, image_size)
+        self._latents = codec.encode(ImageBatch(enlarged(self._pixels, image_size)))
+        self._condition_latents = codec.encode(records.condition_batch())
 
     @torch.no_grad()
     def emit(self, index: Sequence[int], rng: torch.Generator) -> Emission:
-        pixels, device = self._pixels[list(index)], self._client.device
-        sent = self._client.release(pixels, [""] * len(pixels), "training", rng)
-        latents = 2 * pixels - 1
-        conditions = self._codec.encode(self._records.select(index).condition_batch())
-        images = torch.cat([latents, latents.mean(1, keepdim=True)], 1)
-        return Emission({CONTROL_FEATURES: sent}, images.to(device), conditions.to(device))
+        rows, device = list(index), self._client.device
+        sent = self._client.release(self._pixels[rows], [""] * len(rows), "training", rng)
+        latents, condition_latents = self._latents[rows], self._condition_latents[rows]
+        return Emission({CONTROL_FEATURES: sent}, latents.to(device), condition_latents.to(device))
 
 
 class CnnForward(PublicForward):

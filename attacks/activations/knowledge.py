@@ -14,7 +14,7 @@ from attacks.linear import invert_convolution
 from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, TIMESTEP, UNET_FEATURES, Channel
 from bench.errors import NotApplicableError
 from bench.public import PublicClient
-from bench.public_forward import NOISY, TIMESTEPS, PublicForward
+from bench.public_forward import CONDITION_LATENTS, NOISY, TIMESTEPS, PublicForward
 from bench.public_trainer import Unknown
 from bench.threat import View
 
@@ -26,6 +26,7 @@ class Knowledge:
     observed: by channel, features of the targets, ``(T, ...)`` float32.
     known: by name, inputs that need no search, ``(T, *shape)``.
     free: by name, inputs that do.
+    warm: by name, first guesses from where the client is nearly linear, ``(T, *shape)``.
     nuisance: by channel, bases of what is to be left out of a comparison (``attacks.activations.nuisance``).
     """
 
@@ -33,6 +34,7 @@ class Knowledge:
     observed: Mapping[Channel, Tensor]
     known: Mapping[str, Tensor]
     free: Mapping[str, Unknown]
+    warm: Mapping[str, Tensor]
     nuisance: Mapping[Channel, Tensor]
 
     def match(self, distance: Distance, rows: Tensor) -> Match:
@@ -70,7 +72,10 @@ def knowledge_of(view: View, client: PublicClient) -> Knowledge:
     free = {name: unknown for name, unknown in inputs.items() if name not in known and not unknown.integer}
     if not free:
         raise NotApplicableError("every input of the client is known exactly; nothing is left to search for")
-    return Knowledge(forward, observed, known, free, _nuisance(view.public.stem, forward, known))
+    warm = {}
+    if NOISY in known and CONDITION_LATENTS in free and observed[CONTROL_FEATURES].shape == known[NOISY].shape:
+        warm[CONDITION_LATENTS] = observed[CONTROL_FEATURES] - known[NOISY]  # exact where nothing protects h_ctrl
+    return Knowledge(forward, observed, known, free, warm, _nuisance(view.public.stem, forward, known))
 
 
 def _nuisance(conv: nn.Module | None, forward: PublicForward, known: Mapping[str, Tensor]) -> dict[Channel, Tensor]:

@@ -1,15 +1,19 @@
-"""Where a guess lives: in the client's input itself, or in the latents of the public autoencoder."""
+"""Where a guess lives: in the client's input itself, in one channel of it, or in latents of the public autoencoder."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from bench.images import ImageBatch
 from bench.public import Codec
+from bench.public_forward import CONDITION
 from bench.public_trainer import Unknown
+from bench.records import Records
 
 
 class Space(Protocol):
@@ -53,6 +57,14 @@ class Direct:
         return point
 
 
+@dataclass(frozen=True)
+class Grey(Direct):
+    """A picture whose three channels are one; ``unknown`` is of that one, ``(1, H, W)``."""
+
+    def input(self, point: Tensor) -> Tensor:
+        return point.expand(-1, 3, -1, -1)
+
+
 @dataclass(frozen=True, eq=False)
 class Decoded:
     """Latents whose decoded picture is the input: the autoencoder as a prior (GLASS does so with a generator)."""
@@ -70,3 +82,40 @@ class Decoded:
 
     def input(self, point: Tensor) -> Tensor:
         return self.codec.render(point).clamp(self.unknown.low, self.unknown.high)
+
+
+def spaces_of(free: Mapping[str, Unknown], kind: str, codec: Codec, auxiliary: Records) -> dict[str, Space]:
+    """Coordinates for each free input.
+
+    Args:
+        kind: ``latent`` puts pictures into the autoencoder's latents, ``input`` leaves them as they are. Conditions are
+            taken to be grey where all of the attacker's own are.
+
+    Raises:
+        NotApplicableError: the autoencoder cannot be differentiated.
+    """
+    spaces: dict[str, Space] = {}
+    for name, unknown in free.items():
+        picture = unknown.shape[0] == 3 and unknown.low == 0
+        if kind == "latent" and picture:
+            latents = codec.encode(ImageBatch(torch.full((1, *unknown.shape), 0.5)))
+            codec.render(latents)  # refuses here rather than in the middle of a search
+            spaces[name] = Decoded(codec, tuple(latents.shape[1:]), unknown)
+        elif name == CONDITION and _grey(auxiliary.conditions):
+            spaces[name] = Grey(replace(unknown, shape=(1, *unknown.shape[1:])))
+        else:
+            spaces[name] = Direct(unknown)
+    return spaces
+
+
+def typical(spaces: Mapping[str, Space], auxiliary: Records, count: int) -> dict[str, Tensor]:
+    """First guesses that are better than the middle of the range: the mean of the attacker's own conditions."""
+    space = spaces.get(CONDITION)
+    if not isinstance(space, Direct) or not len(auxiliary):
+        return {}
+    mean = auxiliary.conditions.float().mean(0) / 255
+    return {CONDITION: mean[: space.shape[0]].expand(count, -1, -1, -1)}
+
+
+def _grey(pictures: Tensor) -> bool:
+    return len(pictures) > 0 and bool((pictures == pictures[:, :1]).all())

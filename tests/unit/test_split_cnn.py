@@ -93,7 +93,7 @@ def test_deployed_features_are_those_of_the_weights_on_the_wire(tmp_path: Path) 
     sent.float().sum().backward()
     assert pixels.grad is not None
     assert float(pixels.grad.abs().max()) > 0
-    simulated = public.simulator(RECORDS).emit([0, 1], generator(0)).sent[CONTROL_FEATURES]
+    simulated = public.simulator(RECORDS).emit([1, 0, 1], generator(0)).sent[CONTROL_FEATURES]
     assert simulated.shape[1:] == sent.shape[1:]
 
 

@@ -1,0 +1,232 @@
+"""Searching for the inputs behind features: its parts on known answers, the attacks on small clients."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from attacks.activations.nuisance import affine_in_noisy, outside, shadow
+from attacks.activations.objectives import Match
+from attacks.activations.problem import FeatureProblem
+from attacks.activations.spaces import Direct
+from attacks.gradients.first_order import Adam
+from attacks.gradients.priors import TotalVariation
+from attacks.reconstruction import Reconstruction
+from bench.capture import Capture
+from bench.channels import CONTROL_FEATURES, TIMESTEP
+from bench.errors import NotApplicableError
+from bench.images import ImageBatch
+from bench.interfaces import Budget, TrainingPlan, generator
+from bench.progress import Silent
+from bench.public_forward import NOISY, PIXELS, PublicForward
+from bench.public_trainer import Unknown
+from bench.threat import ThreatModel
+from defenses.activation import Activation
+from defenses.none import NoDefense
+from tests.conftest import make_records
+from victims.split_cnn import SplitCnn
+from victims.split_controlnet import SplitControlNet
+
+RECORDS = make_records(6)
+
+
+class Blur(PublicForward):
+    """A linear client: a convolution of the pixels."""
+
+    def __init__(self) -> None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            self.stem = nn.Conv2d(3, 12, 3, padding=1)
+
+    def inputs(self):
+        return {PIXELS: Unknown((3, 6, 6), low=0.0, high=1.0)}
+
+    def send(self, inputs, rng):
+        return {CONTROL_FEATURES: self.stem(inputs[PIXELS])}
+
+    def estimates(self, inputs):
+        return {}
+
+
+def problem(pixels: torch.Tensor, restarts: int = 1, priors=(), warm=None) -> FeatureProblem:
+    client = Blur()
+    observed = client.send({PIXELS: pixels}, generator(0))
+    return FeatureProblem(
+        client,
+        Match({c: t.detach() for c, t in observed.items()}),
+        known={},
+        spaces={PIXELS: Direct(client.inputs()[PIXELS])},
+        priors=priors,
+        restarts=restarts,
+        warm=warm or {},
+        rng=generator(1),
+        device="cpu",
+    )
+
+
+def test_the_search_finds_pixels_behind_a_convolution():
+    pixels = torch.rand(3, 3, 6, 6, generator=generator(2))
+    search = problem(pixels, restarts=2)
+    found = Adam(rate=0.05, schedule="cosine", amsgrad=True).minimise(search, search.first, 300, lambda _: None)
+    assert found.first.tolist() == pytest.approx([1.0] * 6) if found.first.ndim == 1 else bool((found.first == 1).all())
+    assert float(found.match.max()) < 1e-4
+    for restart in (0, 1):
+        guess = search.inputs(found.point, torch.full((3,), restart))[PIXELS]
+        torch.testing.assert_close(guess, pixels, atol=0.02, rtol=0)
+
+
+def test_records_and_restarts_do_not_touch_each_other():
+    """Slopes of a batch are those of its records one by one, with priors, and for some rows alone."""
+    pixels = torch.rand(3, 3, 6, 6, generator=generator(3))
+    priors = (TotalVariation(0.3, 2),)
+    together = problem(pixels, restarts=2, priors=priors)
+    point = torch.rand(3, 2, 108, generator=generator(4))
+    whole = together.evaluate(point)
+    some = together.evaluate(point[[2, 0]], rows=torch.tensor([2, 0]))
+    torch.testing.assert_close(some.slope, whole.slope[[2, 0]])
+    torch.testing.assert_close(some.total, whole.total[[2, 0]])
+    moved = point.clone()
+    moved[1] = 0.0
+    again = together.evaluate(moved)
+    torch.testing.assert_close(again.slope[[0, 2]], whole.slope[[0, 2]])
+    numeric = point.clone()
+    numeric[0, 1, 5] += 1e-3
+    rise = (together.evaluate(numeric).total - whole.total)[0, 1] / 1e-3
+    assert float(rise) == pytest.approx(float(whole.slope[0, 1, 5]), rel=0.1, abs=1e-3)
+    assert bool((whole.total > whole.match).all())
+
+
+def test_a_warm_start_is_the_first_restart_only():
+    pixels = torch.rand(2, 3, 6, 6, generator=generator(5))
+    search = problem(pixels, restarts=2, warm={PIXELS: pixels})
+    torch.testing.assert_close(search.first[:, 0], pixels.flatten(1))
+    assert not torch.allclose(search.first[:, 1], pixels.flatten(1))
+
+
+def test_features_of_any_convolution_of_x_t_are_in_its_shadow():
+    public, own = (nn.Conv2d(4, 8, 3, padding=1) for _ in range(2))
+    noisy = torch.randn(2, 4, 10, 10, generator=generator(6))
+    basis = shadow(public, noisy)
+    assert basis.shape == (2, 100, 37)
+    assert float(outside(own(noisy), basis).abs().max().detach()) < 1e-5
+    assert float(outside(torch.rand(2, 8, 10, 10, generator=generator(7)), basis).abs().max()) > 0.1
+    assert shadow(public, noisy[..., :4, :4]) is None
+
+
+def test_only_features_that_x_t_enters_affinely_have_a_shadow(tiny_model):
+    victim = SplitControlNet.build({"model": str(tiny_model)})
+    for defense, expected in ((NoDefense(), True), (Activation(), False)):
+        forward = victim.public(defense, RECORDS, protocol="gradient", device="cpu").client.forward(32)
+        rng = generator(8)
+        inputs = {
+            name: torch.zeros(1, dtype=torch.long) if u.integer else torch.rand(1, *u.shape, generator=rng)
+            for name, u in forward.inputs().items()
+        }
+        assert NOISY in inputs
+        assert affine_in_noisy(forward, inputs) == expected
+
+
+def attacked(victim, protocol, defense, out, attack, iterations=200, withhold=(), initial=None):
+    """The claim of an attack on a fresh training, and the truth."""
+    plan = TrainingPlan(epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
+    victim.train(RECORDS, defense, plan, protocol=protocol, out=out, progress=Silent())
+    capture = Capture.open(out)
+    releases = capture.transcript.releases()[:3]
+    public = victim.public(defense, RECORDS, protocol=protocol, device="cpu")
+    view = ThreatModel(withhold=tuple(withhold)).project(capture.transcript, public, releases)
+    claim = attack.run(view, rng=generator(0), budget=Budget(iterations, 32), progress=Silent())
+    return claim, capture.secrets.truth(releases)[1]
+
+
+def error(claim, truth, target: str) -> float:
+    return float((claim.estimates[target].images.pixels - truth[target].images.pixels).square().mean())
+
+
+CNN = {"size": 16, "width": 8, "label": "identity"}
+
+
+@pytest.mark.parametrize("defense", [NoDefense, Activation])
+def test_the_first_convolution_gives_the_picture_away(tmp_path, defense):
+    victim = SplitCnn.build({**CNN, "cut": "conv11"})
+    claim, truth = attacked(victim, "inference", defense(), tmp_path / "c", Reconstruction.build({}))
+    blind = float((truth["image"].images.pixels - 0.5).square().mean())
+    assert error(claim, truth, "image") < 0.02 * blind
+    assert set(claim.estimates) == {"image"}
+    assert claim.diagnostics["attack_loss_last"] < 0.01 * claim.diagnostics["attack_loss_first"]
+
+
+def test_deeper_layers_tell_less(tmp_path):
+    errors = []
+    for cut in ("conv11", "relu22", "pool3"):
+        victim = SplitCnn.build({**CNN, "cut": cut})
+        claim, truth = attacked(victim, "inference", NoDefense(), tmp_path / cut, Reconstruction.build({}), 100)
+        errors.append(error(claim, truth, "image"))
+    assert errors[0] < 0.5 * errors[1] < 0.5 * errors[2]
+
+
+@pytest.mark.parametrize("defense", [NoDefense, Activation])
+def test_the_condition_latents_are_found_through_the_activation(tiny_model, tmp_path, defense):
+    victim = SplitControlNet.build({"model": str(tiny_model)})
+    claim, truth = attacked(victim, "no-gradient", defense(), tmp_path / "c", Reconstruction.build({}))
+    for target in ("image", "condition"):
+        exact = truth[target].latents
+        off = (claim.estimates[target].latents - exact).square().mean() / exact.var()
+        assert float(off) < 0.01
+
+
+def test_an_untrained_hint_block_tells_nothing(tiny_model, tmp_path):
+    """Its last convolution starts at zero: without the trained weights there is no slope to follow (METHODS 10.3 e)."""
+    victim = SplitControlNet.build({"model": str(tiny_model)})
+    with pytest.raises(NotApplicableError, match="zero"):
+        attacked(
+            victim, "gradient", NoDefense(), tmp_path / "c", Reconstruction.build({}), 5, withhold=("client_weights",)
+        )
+
+
+def test_the_condition_is_searched_for_through_the_hint_block(tiny_model):
+    """With weights that let the hint through, and a copy of conv_in that nobody told the attacker of."""
+    victim = SplitControlNet.build({"model": str(tiny_model)})
+    client, _ = victim.halves(NoDefense(), "gradient", "cpu")
+    nn.init.normal_(client.stem.hint.conv_out.weight, std=0.3, generator=generator(1))
+    told = {name: tensor.clone() for name, tensor in client.stem.state_dict().items()}
+    nn.init.normal_(client.stem.conv_in.weight, std=0.3, generator=generator(2))
+    view = view_of_release(victim, client, told)
+    attack = Reconstruction.build({"rate": 0.05})
+    claim = attack.run(view, rng=generator(0), budget=Budget(150, 32), progress=Silent())
+    truth = RECORDS.select(range(3)).condition_batch().pixels
+    guess = claim.estimates["condition"].images.pixels
+    assert float((guess - truth).square().mean()) < 0.5 * float((truth - 0.5).square().mean())
+    assert claim.diagnostics["attack_loss_last"] < 0.05
+
+
+def view_of_release(victim, client, told):
+    """A view of one release of three records, with the weights that the attacker is told."""
+    from types import SimpleNamespace
+
+    from bench.channels import CLIENT_WEIGHTS
+    from bench.transcript import Parts
+    from victims.client import ClientRandomness
+
+    rng = ClientRandomness.seeded(1)
+    with torch.no_grad():
+        sent = client.release(client.encode(RECORDS, [0, 1, 2], rng), rng)
+    public = victim.public(NoDefense(), RECORDS, protocol="gradient", device="cpu")
+    return SimpleNamespace(
+        public=public,
+        has=lambda channel: channel in {*sent, CLIENT_WEIGHTS},
+        read=lambda channel, every=False: sent[channel],
+        parts=lambda channel: [Parts(0, told)],
+        targets=(0, 1, 2),
+        batch_sizes=lambda: [3, 3, 3],
+    )
+
+
+def test_a_view_without_timestep_still_gives_the_condition(tiny_model, tmp_path):
+    victim = SplitControlNet.build({"model": str(tiny_model)})
+    claim, truth = attacked(
+        victim, "no-gradient", NoDefense(), tmp_path / "c", Reconstruction.build({}), 100, withhold=(TIMESTEP,)
+    )
+    assert isinstance(claim.estimates["condition"].images, ImageBatch)
+    exact = truth["condition"].latents
+    assert float((claim.estimates["condition"].latents - exact).square().mean() / exact.var()) < 0.05
