@@ -35,7 +35,16 @@ class ClosedForm(Attack):
 
     name = "closed-form"
     requires = frozenset({UNET_FEATURES})
-    adapts_to = ("timestep", "activation", "prompt", "noisy-target", "quantise")
+    adapts_to = (
+        "timestep",
+        "activation",
+        "prompt",
+        "noisy-target",
+        "withhold-noise",
+        "decoupled-noise",
+        "quantise",
+        "send-latent",
+    )
     default_budget = Budget(iterations=0, batch_size=64)
     certificates = tuple(
         Certificate("split-controlnet", "no-gradient", target, "ssim", 0.98) for target in ("image", "condition")
