@@ -69,7 +69,7 @@ class ClosedForm(Attack):
                 "latent_noise": float(solved.input_variance.mean().sqrt()),
             }
             estimates = {}
-            if (found := _image_latents(view, solved)) is not None:
+            if (found := _image_latents(view, solved, rng)) is not None:
                 latents, precision = found
                 shrunk = (precision / (1 + precision)).float().view(-1, 1, 1, 1) * latents
                 estimates["image"] = Estimate(public.codec.decode(shrunk), shrunk)
@@ -83,7 +83,7 @@ class ClosedForm(Attack):
         return Claim(estimates, diagnostics)
 
 
-def _image_latents(view: View, solved: LeastSquares) -> tuple[Tensor, Tensor] | None:
+def _image_latents(view: View, solved: LeastSquares, rng: torch.Generator) -> tuple[Tensor, Tensor] | None:
     """The likeliest z0 and its precision; None where neither a timestep nor a noise target is in view."""
     schedule, noisy = view.public.schedule, solved.inputs
     target = noise_target(view)
@@ -92,7 +92,7 @@ def _image_latents(view: View, solved: LeastSquares) -> tuple[Tensor, Tensor] | 
         times = view.read(TIMESTEP).cpu()
     elif target is None:
         return None
-    elif (prior := Spectrum.of(view.public)) is not None:
+    elif (prior := Spectrum.of(view.public, rng)) is not None:
         times = likeliest_timesteps(noisy, schedule, prior, target=target, target_variance=noise)
     elif schedule.prediction == "epsilon":
         times = projected_timesteps(noisy, target, schedule)

@@ -85,7 +85,7 @@ class Posterior(Attack):
         with progress.stage("collecting evidence", 3) as advance:
             solved = noisy_latents(view, every=True)
             advance(1)
-            prior = Spectrum.of(public) if self.params.mode == "wiener" or not view.has(TIMESTEP) else None
+            prior = Spectrum.of(public, rng) if self.params.mode == "wiener" or not view.has(TIMESTEP) else None
             evidence = _evidence(view, solved.inputs, solved.input_variance, prior, rng)
             advance(1)
             groups = self._groups(view, solved.inputs)

@@ -39,12 +39,19 @@ class Spectrum:
         return cls(mean, rings[:, ring].view_as(power).clamp_min(1e-8))
 
     @classmethod
-    def of(cls, public: Public) -> Spectrum | None:
-        """From the attacker's records; None where there are fewer than 2."""
+    def of(cls, public: Public, rng: torch.Generator) -> Spectrum | None:
+        """From the attacker's records; None where there are fewer than 2.
+
+        Of draws as a client makes them, where the client can be simulated: they have more power at high frequencies
+        than the autoencoder's means.
+        """
         count = min(_ENOUGH, len(public.auxiliary))
         if count < 2:
             return None
-        return cls.fit(public.codec.encode(public.auxiliary.select(range(count)).image_batch()).float().cpu())
+        records = public.auxiliary.select(range(count))
+        if public.client is not None:
+            return cls.fit(public.client.simulator(records).emit(range(count), rng).image_latents.float().cpu())
+        return cls.fit(public.codec.encode(records.image_batch()).float().cpu())
 
     def wiener(self, latents: Tensor, precision: Tensor) -> Tensor:
         """The posterior mean of z0 given z0 plus white noise of variance 1 / ``precision``, ``(N, 4, h, w)``.
