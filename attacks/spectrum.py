@@ -22,10 +22,13 @@ class Spectrum:
     Attributes:
         mean: ``(4, h, w)``.
         variance: of each coefficient, ``(4, h, w)``; equal within rings of one spatial frequency.
+        spread: standard deviation among records of the logarithm of a record's power over the expected: some pictures have
+            more contrast than others at all frequencies.
     """
 
     mean: Tensor
     variance: Tensor
+    spread: float = 0.05
 
     @classmethod
     def fit(cls, latents: Tensor) -> Spectrum:
@@ -36,7 +39,9 @@ class Spectrum:
         ring = (rows.view(-1, 1).square() + columns.square()).sqrt().round().long().flatten()
         counts = torch.bincount(ring).clamp_min(1)
         rings = torch.zeros(len(power), len(counts)).index_add_(1, ring, power.flatten(1)) / counts
-        return cls(mean, rings[:, ring].view_as(power).clamp_min(1e-8))
+        variance = rings[:, ring].view_as(power).clamp_min(1e-8)
+        relative = (dct(latents - mean).square() / variance).mean((1, 2, 3)).clamp_min(1e-8)
+        return cls(mean, variance, max(0.05, float(relative.log().std())))
 
     @classmethod
     def of(cls, public: Public, rng: torch.Generator) -> Spectrum | None:
