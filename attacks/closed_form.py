@@ -35,7 +35,16 @@ class ClosedForm(Attack):
 
     name = "closed-form"
     requires = frozenset({UNET_FEATURES})
-    adapts_to = ("timestep", "activation", "prompt", "noisy-target", "quantise")
+    adapts_to = (
+        "timestep",
+        "activation",
+        "prompt",
+        "noisy-target",
+        "withhold-noise",
+        "decoupled-noise",
+        "quantise",
+        "send-latent",
+    )
     default_budget = Budget(iterations=0, batch_size=64)
     certificates = tuple(
         Certificate("split-controlnet", "no-gradient", target, "ssim", 0.98) for target in ("image", "condition")
@@ -60,7 +69,7 @@ class ClosedForm(Attack):
                 "latent_noise": float(solved.input_variance.mean().sqrt()),
             }
             estimates = {}
-            if (found := _image_latents(view, solved)) is not None:
+            if (found := _image_latents(view, solved, rng)) is not None:
                 latents, precision = found
                 shrunk = (precision / (1 + precision)).float().view(-1, 1, 1, 1) * latents
                 estimates["image"] = Estimate(public.codec.decode(shrunk), shrunk)
@@ -74,7 +83,7 @@ class ClosedForm(Attack):
         return Claim(estimates, diagnostics)
 
 
-def _image_latents(view: View, solved: LeastSquares) -> tuple[Tensor, Tensor] | None:
+def _image_latents(view: View, solved: LeastSquares, rng: torch.Generator) -> tuple[Tensor, Tensor] | None:
     """The likeliest z0 and its precision; None where neither a timestep nor a noise target is in view."""
     schedule, noisy = view.public.schedule, solved.inputs
     target = noise_target(view)
@@ -83,7 +92,7 @@ def _image_latents(view: View, solved: LeastSquares) -> tuple[Tensor, Tensor] | 
         times = view.read(TIMESTEP).cpu()
     elif target is None:
         return None
-    elif (prior := Spectrum.of(view.public)) is not None:
+    elif (prior := Spectrum.of(view.public, rng)) is not None:
         times = likeliest_timesteps(noisy, schedule, prior, target=target, target_variance=noise)
     elif schedule.prediction == "epsilon":
         times = projected_timesteps(noisy, target, schedule)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -35,7 +37,9 @@ def likeliest_timesteps(
         a, b = abar**0.5, (1 - abar) ** 0.5
         if y is not None and schedule.prediction == "v_prediction":
             clean, noise = a * x - b * y, b * x + a * y  # a rotation, so of unit volume
-            score = _log_density(clean - mean, variance) + _log_density(noise, torch.ones_like(variance))
+            score = _log_density_of_latent(clean - mean, prior) + _log_density(noise, torch.ones_like(variance))
+        elif y is not None and target_variance == 0:
+            score = _log_density_of_latent((x - b * y) / a - mean, prior) - mean.numel() * math.log(a)
         else:
             known = 0.0 if y is None else b / (1 + target_variance) * y
             left = 1.0 if y is None else target_variance / (1 + target_variance)
@@ -50,6 +54,13 @@ def projected_timesteps(noisy: Tensor, noise: Tensor, schedule: NoiseSchedule) -
     share = (noisy * noise).flatten(1).sum(1) / noise.square().flatten(1).sum(1)
     levels = (1 - schedule.alphas_cumprod).sqrt().float()
     return (share.unsqueeze(1) - levels.unsqueeze(0)).abs().argmin(1)
+
+
+def _log_density_of_latent(values: Tensor, prior: Spectrum) -> Tensor:
+    """Under the prior with the record's own contrast, at its likeliest: else a dull picture would pass for a late t."""
+    size = values[0].numel()
+    contrast = (values.square() / prior.variance).flatten(1).mean(1).clamp_min(1e-300).log()
+    return -0.5 * size * contrast - 0.5 * (contrast / prior.spread).square()
 
 
 def _log_density(values: Tensor, variance: Tensor) -> Tensor:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
 
+from attacks.activations.knowledge import sent_shapes
 from attacks.hijack_server import Autoencoder, HijackPlan, HijackServer, train_autoencoder
 from bench.adversary import ServerAdversary
 from bench.channels import CONTROL_FEATURES
 from bench.errors import NotApplicableError
-from bench.images import ImageBatch
-from bench.interfaces import Attack, Budget, Claim, Estimate
+from bench.interfaces import Attack, Budget, Claim
 from bench.plugin import Card, Params
 from bench.progress import Progress
 from bench.public import Public
+from bench.public_forward import CONDITION, PIXELS, PublicForward
 from bench.threat import View
 
 
@@ -38,7 +43,7 @@ class HijackParams(Params):
 
 
 class Hijack(Attack):
-    """Reads conditions off the features of a client that was trained with the critic's gradient."""
+    """Reads pictures off the features of a client that was trained with the critic's gradient."""
 
     name = "hijack"
     Params = HijackParams
@@ -56,25 +61,49 @@ class Hijack(Attack):
     )
 
     def take_over(self, public: Public, *, rng: torch.Generator, progress: Progress) -> ServerAdversary:
-        if public.client is None:
-            raise NotApplicableError("the form of the client's features is not known under this threat model")
-        sent = public.client.simulator(public.auxiliary).emit([0], torch.Generator().manual_seed(0)).sent
-        pictures = public.auxiliary.condition_batch().pixels
-        networks = self._networks(public, tuple(sent[CONTROL_FEATURES].shape[1:]), progress)
-        return HijackServer(networks, pictures, self._plan(), rng)
+        known = _Goal.of(public)
+        return HijackServer(self._networks(known, public, progress), known.pictures, self._plan(), rng)
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         features = view.read(CONTROL_FEATURES).float()
-        networks = self._networks(view.public, tuple(features.shape[1:]), progress)
+        known, device = _Goal.of(view.public), view.public.device
+        networks = self._networks(known, view.public, progress)
         with torch.no_grad():
-            parts = [networks.inverse(part.to(view.public.device)) for part in features.split(budget.batch_size)]
-        pictures = ImageBatch.clamped(torch.cat(parts).cpu())
-        return Claim({"condition": Estimate(pictures, view.public.codec.encode(pictures).cpu())})
+            found = torch.cat([networks.inverse(part.to(device)).cpu() for part in features.split(budget.batch_size)])
+        return Claim(known.forward.estimates({known.name: found}))
 
-    def _networks(self, public: Public, shape: tuple[int, ...], progress: Progress) -> Autoencoder:
-        pictures = public.auxiliary.condition_batch().pixels
+    def _networks(self, known: _Goal, public: Public, progress: Progress) -> Autoencoder:
         rng = torch.Generator().manual_seed(self.params.seed)
-        return train_autoencoder(pictures, shape, self._plan(), rng, public.device, progress)
+        return train_autoencoder(known.pictures, known.shape, self._plan(), rng, public.device, progress)
 
     def _plan(self) -> HijackPlan:
         return HijackPlan(**self.params.model_dump(exclude={"seed"}))
+
+
+@dataclass(frozen=True, eq=False)
+class _Goal:
+    """What the client's features are to be turned into.
+
+    Attributes:
+        name: of the client's input; pictures: the attacker's own, ``(M, 3, H, W)`` in [0, 1].
+        shape: of the client's features, ``(C, h, w)``.
+    """
+
+    forward: PublicForward
+    name: str
+    pictures: Tensor
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, public: Public) -> _Goal:
+        if public.client is None:
+            raise NotApplicableError("the form of the client's features is not known under this threat model")
+        records = public.auxiliary
+        forward = public.client.forward(records.images.shape[-1])
+        wanted = forward.inputs()
+        name = next((name for name in (CONDITION, PIXELS) if name in wanted), None)
+        if name is None:
+            raise NotApplicableError("no picture enters the client's trained part")
+        pictures = (records.condition_batch() if name == CONDITION else records.image_batch()).pixels
+        pictures = functional.avg_pool2d(pictures, pictures.shape[-1] // wanted[name].shape[-1])
+        return cls(forward, name, pictures, sent_shapes(forward)[CONTROL_FEATURES])

@@ -49,7 +49,8 @@ def least_squares(conv: nn.Module, features: Tensor, iterations: int = 200, tole
     features outnumber the inputs, and averages noise over all patches that a number is in.
 
     Args:
-        conv: a ``Conv2d`` with zero padding, of any stride, dilation and grouping.
+        conv: a ``Conv2d`` with zero padding, of any stride, dilation and grouping; or ``Identity``, for a client that
+            sends x_t itself.
         features: ``(N, C, h, w)``.
         iterations: at most, of conjugate gradients in float64.
         tolerance: of the squared residual of the normal equations, relative to the start.
@@ -57,6 +58,8 @@ def least_squares(conv: nn.Module, features: Tensor, iterations: int = 200, tole
     Raises:
         NotApplicableError: not such a convolution, or fewer numbers come out than go in.
     """
+    if isinstance(conv, nn.Identity):
+        return LeastSquares(features.detach().float().cpu(), torch.zeros(len(features), dtype=torch.float64), 1.0)
     layer = _Map.of(conv, features)
     x = layer.solve(features, iterations, tolerance)
     left = (layer.forward(x) - layer.centred(features)).square().flatten(1).sum(1)

@@ -112,12 +112,11 @@ def hint_energy(noisy: Tensor, features: Tensor, steps: Sequence[int]) -> Tensor
     """At every place, the length of what h_ctrl holds besides a 3x3 map of x_t, ``(R, h w)`` float64 of mean 1.
 
     The map, the client's copy of ``conv_in`` as it stands at that step, is found by least squares over the step's
-    patches, so no weights are needed. The length stays comparable while the hint block's last layer, which starts
-    at zero, turns and grows; what is found in the first steps means little.
+    patches, so no weights are needed. The length stays comparable while the hint block's last layer, which starts at
+    zero, turns and grows; what is found in the first steps means little.
 
     Args:
-        noisy: x_t, ``(R, 4, h, w)``.
-        features: h_ctrl, ``(R, C, h, w)``.
+        noisy: x_t, ``(R, 4, h, w)``; features: h_ctrl, ``(R, C, h, w)``.
         steps: of each release; the releases of one step were made with one set of weights.
     """
     step = torch.tensor(list(steps))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from attacks.evidence import Evidence, equivalent_timestep
+from attacks.denoising import Prior, Way, denoise
+from attacks.evidence import Evidence
 from attacks.hidden_time import likeliest_timesteps
 from attacks.linking import link_view
 from attacks.spectrum import Spectrum
@@ -22,8 +22,6 @@ from bench.errors import NotApplicableError
 from bench.interfaces import Attack, Budget, Claim, Estimate
 from bench.plugin import Card, Params
 from bench.progress import Progress
-from bench.public import Denoiser
-from bench.schedule import NoiseSchedule
 from bench.threat import View
 
 
@@ -55,7 +53,17 @@ class Posterior(Attack):
     name = "posterior"
     Params = PosteriorParams
     requires = frozenset({UNET_FEATURES})
-    adapts_to = ("timestep", "activation", "prompt", "noisy-target", "memoised-noise", "snr-budget", "quantise")
+    adapts_to = (
+        "timestep",
+        "activation",
+        "prompt",
+        "noisy-target",
+        "withhold-noise",
+        "memoised-noise",
+        "snr-budget",
+        "quantise",
+        "send-latent",
+    )
     uses_history = True
     default_budget = Budget(iterations=0, batch_size=64)
     effort = Effort("releases", (1, 2, 4, 8, 64))
@@ -77,7 +85,7 @@ class Posterior(Attack):
         with progress.stage("collecting evidence", 3) as advance:
             solved = noisy_latents(view, every=True)
             advance(1)
-            prior = Spectrum.of(public) if self.params.mode == "wiener" or not view.has(TIMESTEP) else None
+            prior = Spectrum.of(public, rng) if self.params.mode == "wiener" or not view.has(TIMESTEP) else None
             evidence = _evidence(view, solved.inputs, solved.input_variance, prior, rng)
             advance(1)
             groups = self._groups(view, solved.inputs)
@@ -89,8 +97,17 @@ class Posterior(Attack):
             clean = prior.wiener(latents, precision)
         else:
             assert denoiser is not None
-            states = prompt_states(view)
-            clean = self._denoise(denoiser, public.schedule, latents, precision, states, rng, budget, progress)
+            way = Way(self.params.mode, self.params.steps, self.params.samples)
+            with progress.stage("denoising", len(latents)) as advance:
+                clean = denoise(
+                    Prior(denoiser, public.schedule, prompt_states(view)),
+                    latents,
+                    precision,
+                    way,
+                    rng=rng,
+                    batch_size=budget.batch_size,
+                    advance=advance,
+                )
         return Claim(
             {"image": Estimate(public.codec.decode(clean), clean)},
             diagnostics={
@@ -115,34 +132,6 @@ class Posterior(Attack):
             near = sorted(of_label[labels[i]], key=lambda j: (j != i, abs(view.releases[j].epoch - at), j))
             found.append(near[: self.params.releases])
         return found
-
-    def _denoise(
-        self,
-        denoiser: Denoiser,
-        schedule: NoiseSchedule,
-        latents: Tensor,
-        precision: Tensor,
-        states: Tensor | None,
-        rng: torch.Generator,
-        budget: Budget,
-        progress: Progress,
-    ) -> Tensor:
-        """z0 from z_ML, ``(N, 4, h, w)``. What is more exact than the schedule's first step stays as it is."""
-        times = equivalent_timestep(precision, schedule)
-        clean = latents.clone()
-        walks = self.params.samples if self.params.mode == "samples" else 1
-        with progress.stage("denoising", len(latents)) as advance:
-            for rows in _batches(precision <= schedule.snr(0), budget.batch_size):
-                walker = _Walker(denoiser, schedule, None if states is None else states[rows])
-                noisy = schedule.signal(times[rows]) * latents[rows]
-                if self.params.mode == "tweedie":
-                    clean[rows] = walker.clean(noisy, times[rows])
-                else:
-                    drawn = rng if self.params.mode == "samples" else None
-                    paths = [walker.walk(noisy, times[rows], self.params.steps, drawn) for _ in range(walks)]
-                    clean[rows] = torch.stack(paths).mean(0)
-                advance(len(rows))
-        return clean
 
 
 def _evidence(
@@ -171,42 +160,3 @@ def _draw_variance(view: View, rng: torch.Generator) -> float:
     simulator = view.public.client.simulator(view.public.auxiliary.select(range(count)))
     first, second = (simulator.emit(range(count), rng).image_latents for _ in range(2))
     return float((first - second).square().mean())
-
-
-class _Walker:
-    """The public model on one batch."""
-
-    def __init__(self, denoiser: Denoiser, schedule: NoiseSchedule, states: Tensor | None) -> None:
-        self._denoiser, self._schedule, self._states = denoiser, schedule, states
-
-    @torch.no_grad()
-    def predict(self, noisy: Tensor, times: Tensor) -> Tensor:
-        return self._denoiser.predict(noisy, times, self._states).float().cpu()
-
-    def clean(self, noisy: Tensor, times: Tensor) -> Tensor:
-        """E[z0 | x_t], by Tweedie's formula."""
-        return self._schedule.clean(noisy, self.predict(noisy, times), times)
-
-    def walk(self, noisy: Tensor, times: Tensor, steps: int, rng: torch.Generator | None) -> Tensor:
-        """z0 after ``steps`` steps of equal length in t (arXiv:2010.02502, equation 12), random ones with ``rng``."""
-        schedule = self._schedule
-        for step in range(steps):
-            now = (times * (steps - step)) // steps
-            after = (times * (steps - step - 1)) // steps
-            output = self.predict(noisy, now)
-            clean, noise = schedule.clean(noisy, output, now), schedule.noise_in(noisy, output, now)
-            if step == steps - 1:
-                return clean
-            kept = schedule.noise(after)
-            fresh = torch.zeros_like(noisy)
-            if rng is not None:
-                share = (1 - (schedule.signal(now) / schedule.signal(after)).square()).clamp_min(0).sqrt()
-                fresh = kept / schedule.noise(now) * share * torch.randn(noisy.shape, generator=rng)
-                kept = kept * (1 - (share / schedule.noise(now)).square()).clamp_min(0).sqrt()
-            noisy = schedule.signal(after) * clean + kept * noise + fresh
-        raise AssertionError("unreachable: a walk has at least one step")
-
-
-def _batches(mask: Tensor, size: int) -> Iterator[Tensor]:
-    """Positions where ``mask`` holds, a batch at a time."""
-    yield from (part for part in torch.nonzero(mask).flatten().split(size) if len(part))

@@ -22,10 +22,13 @@ class Spectrum:
     Attributes:
         mean: ``(4, h, w)``.
         variance: of each coefficient, ``(4, h, w)``; equal within rings of one spatial frequency.
+        spread: standard deviation among records of the logarithm of a record's power over the expected: some pictures
+            have more contrast than others at all frequencies.
     """
 
     mean: Tensor
     variance: Tensor
+    spread: float = 0.05
 
     @classmethod
     def fit(cls, latents: Tensor) -> Spectrum:
@@ -36,15 +39,24 @@ class Spectrum:
         ring = (rows.view(-1, 1).square() + columns.square()).sqrt().round().long().flatten()
         counts = torch.bincount(ring).clamp_min(1)
         rings = torch.zeros(len(power), len(counts)).index_add_(1, ring, power.flatten(1)) / counts
-        return cls(mean, rings[:, ring].view_as(power).clamp_min(1e-8))
+        variance = rings[:, ring].view_as(power).clamp_min(1e-8)
+        relative = (dct(latents - mean).square() / variance).mean((1, 2, 3)).clamp_min(1e-8)
+        return cls(mean, variance, max(0.05, float(relative.log().std())))
 
     @classmethod
-    def of(cls, public: Public) -> Spectrum | None:
-        """From the attacker's records; None where there are fewer than 2."""
+    def of(cls, public: Public, rng: torch.Generator) -> Spectrum | None:
+        """From the attacker's records; None where there are fewer than 2.
+
+        Of draws as a client makes them, where the client can be simulated: they have more power at high frequencies
+        than the autoencoder's means.
+        """
         count = min(_ENOUGH, len(public.auxiliary))
         if count < 2:
             return None
-        return cls.fit(public.codec.encode(public.auxiliary.select(range(count)).image_batch()).float().cpu())
+        records = public.auxiliary.select(range(count))
+        if public.client is not None:
+            return cls.fit(public.client.simulator(records).emit(range(count), rng).image_latents.float().cpu())
+        return cls.fit(public.codec.encode(records.image_batch()).float().cpu())
 
     def wiener(self, latents: Tensor, precision: Tensor) -> Tensor:
         """The posterior mean of z0 given z0 plus white noise of variance 1 / ``precision``, ``(N, 4, h, w)``.

@@ -22,9 +22,16 @@ def target_variance(target: Tensor, defense: Defense | None, schedule: NoiseSche
         target: of many releases, ``(R, 4, h, w)``.
     """
     if defense is not None:
-        parts = [part for part in defense.flat() if part.name == "noisy-target"]
-        return float(sum(part.params.sigma**2 for part in parts))
+        return float(sum(_added(part) for part in defense.flat()))
     if schedule.prediction != "epsilon":
         return 0.0
     excess = float(target.double().square().mean()) - 1
     return excess if excess > _DOUBT * math.sqrt(2 / target.numel()) else 0.0
+
+
+def _added(part: Defense) -> float:
+    if part.name == "noisy-target":
+        return float(part.params.sigma**2)
+    if part.name == "withhold-noise" and part.params.feedback == "noise":
+        return float(part.params.noise**2)
+    return 0.0

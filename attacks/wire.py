@@ -38,6 +38,8 @@ def noisy_latents(view: View, *, every: bool = False) -> LeastSquares:
 def noise_target(view: View, *, every: bool = False) -> Tensor | None:
     """What the network must predict, ``(R, 4, h, w)``: as sent, or worked out from the feedback of a client that keeps
     the loss, eps_hat - (n / 2) dL/deps_hat for the mean squared error over n numbers. None where neither is in view."""
+    if not _feedback_is_linear(view.public.defense):
+        return None
     if view.has(NOISE_TARGET):
         return view.read(NOISE_TARGET, every=every).float()
     feedback: tuple[Channel, ...] = (PREDICTION_DOWN, LOSS_GRADIENT)
@@ -49,10 +51,21 @@ def noise_target(view: View, *, every: bool = False) -> Tensor | None:
 
 
 def condition_latents(view: View, noisy: Tensor, *, every: bool = False) -> Tensor | None:
-    """z_c = f^-1(h_ctrl) - x_t under ``no-gradient``, ``(R, 4, h, w)``; None where it cannot be read so."""
+    """z_c = f^-1(h_ctrl) - x_t under ``no-gradient``, ``(R, 4, h, w)``; None where it cannot be read so.
+
+    Where the control branch has noise of its own, of deviation b, in place of x_t, the best linear estimate under a
+    unit-variance latent, f^-1(h_ctrl) / (1 + b^2).
+    """
     if not view.has(CONTROL_FEATURES) or view.public.protocol != "no-gradient":
         return None
-    return before_activation(view.read(CONTROL_FEATURES, every=every), view.public.defense) - noisy
+    defense = view.public.defense
+    features = before_activation(view.read(CONTROL_FEATURES, every=every), defense)
+    if features.shape[1:] != noisy.shape[1:]:
+        return None
+    for part in () if defense is None else defense.flat():
+        if part.name == "decoupled-noise":
+            return features / (1 + part.params.b**2)
+    return features - noisy
 
 
 def before_activation(features: Tensor, defense: Defense | None) -> Tensor:
@@ -70,3 +83,9 @@ def prompt_states(view: View, *, every: bool = False) -> Tensor | None:
     if bool((states == states[:1]).all()):
         return None
     return states if every else states[list(view.targets)]
+
+
+def _feedback_is_linear(defense: Defense | None) -> bool:
+    """Whether the gradient that a client returns still gives eps by itself, with Gaussian noise or without."""
+    parts = () if defense is None else defense.flat()
+    return all(part.params.feedback in ("plain", "noise") for part in parts if part.name == "withhold-noise")

@@ -105,6 +105,8 @@ class CnnRun:
             gradient = stem.grad
         assert gradient is not None
         if place is not None:
+            if self.plan.adversary is not None:
+                gradient = self.plan.adversary.answer(message, {GRADIENT_DOWN: gradient})[GRADIENT_DOWN]
             gradient = self._send({GRADIENT_DOWN: gradient}, place, "down", len(index))[GRADIENT_DOWN]
         with self._clocks["client"].running():
             self._client_step(index, sent, gradient)

@@ -56,6 +56,7 @@ class SplitCnn(Victim):
 
     name = "split-cnn"
     protocols = ("inference", "gradient")
+    hijackable = frozenset({"gradient"})
     Params = SplitCnnParams
     card = Card(
         summary="Six-convolution classifier of small pictures, cut after a layer of choice.",
