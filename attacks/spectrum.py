@@ -22,8 +22,8 @@ class Spectrum:
     Attributes:
         mean: ``(4, h, w)``.
         variance: of each coefficient, ``(4, h, w)``; equal within rings of one spatial frequency.
-        spread: standard deviation among records of the logarithm of a record's power over the expected: some pictures have
-            more contrast than others at all frequencies.
+        spread: standard deviation among records of the logarithm of a record's power over the expected: some pictures
+            have more contrast than others at all frequencies.
     """
 
     mean: Tensor
