@@ -9,7 +9,6 @@ import torch
 from attacks.linking import SOURCES, by_order, link_view
 from bench.certificate import Certificate
 from bench.channels import CONTROL_FEATURES, NOISE_TARGET, PROMPT_EMBEDDING, UNET_FEATURES
-from bench.effort import Effort
 from bench.errors import NotApplicableError
 from bench.interfaces import Attack, Budget, Claim
 from bench.links import Links
@@ -37,7 +36,6 @@ class Linkage(Attack):
     adapts_to = ("timestep", "activation", "prompt")
     uses_history = True
     default_budget = Budget(iterations=0, batch_size=64)
-    effort: Effort | None = None
     card = Card(
         summary="Tells which releases of different epochs are of one record; claims links, no pictures.",
         source="this project; linkage as in METHODS 6.3 of the wire of arXiv:2409.08503",
