@@ -13,6 +13,7 @@ from attacks.activations.problem import FeatureProblem
 from attacks.activations.spaces import spaces_of, typical
 from attacks.gradients.first_order import Adam
 from attacks.gradients.priors import Prior, TotalVariation
+from bench.certificate import Certificate
 from bench.channels import CONTROL_FEATURES
 from bench.effort import Effort
 from bench.errors import NotApplicableError
@@ -51,6 +52,8 @@ class UnSplit(Attack):
     requires = frozenset({CONTROL_FEATURES})
     adapts_to = ("timestep", "activation", "prompt")
     default_budget = Budget(iterations=500, batch_size=32)
+    # It reaches 0.97 there with 100 iterations, and 0.96 without client_weights.
+    certificates = (Certificate("split-cnn", "gradient", "image", "ssim", 0.85, given=(("cut", "conv11"),)),)
     effort = Effort("iterations", (10, 30, 100, 300, 1000))
     card = Card(
         summary="Optimises the private inputs and a clone of the client in turns, until their features are those seen.",
