@@ -81,8 +81,7 @@ class FeatureProblem:
         if rows is not None:
             index = (rows.unsqueeze(1) * self._restarts + torch.arange(self._restarts)).flatten().to(self._device)
         inputs = self._inputs(flat)
-        known = self._known if index is None else {n: t[index] for n, t in self._known.items()}
-        match = self.match(self._forward.send({**known, **inputs}, self._rng), index)
+        match = self._distance(inputs, index)
         total = match
         for prior in self._priors:
             total = total + vmap(lambda one, prior=prior: prior({n: t.unsqueeze(0) for n, t in one.items()}))(inputs)
@@ -90,10 +89,18 @@ class FeatureProblem:
         shape = point.shape[:2]
         return Value(total.detach().view(shape), match.detach().view(shape), slope)
 
+    def distance(self, point: Tensor) -> Tensor:
+        """Distance ``(T, R)`` at ``(T, R, D)``, differentiable in the client's weights."""
+        return self._distance(self._inputs(point.detach()), None).view(point.shape[:2])
+
     @torch.no_grad()
     def inputs(self, point: Tensor, restart: Tensor) -> dict[str, Tensor]:
         """The free inputs ``(T, *shape)`` that one restart of each target ``(T,)`` has come to."""
         return self._inputs(point[torch.arange(len(point)), restart].unsqueeze(1))
+
+    def _distance(self, inputs: Mapping[str, Tensor], index: Tensor | None) -> Tensor:
+        known = self._known if index is None else {n: t[index] for n, t in self._known.items()}
+        return self.match(self._forward.send({**known, **inputs}, self._rng), index)
 
     @torch.no_grad()
     def _sent(self, point: Tensor) -> Mapping[Channel, Tensor]:

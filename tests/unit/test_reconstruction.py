@@ -13,6 +13,7 @@ from attacks.activations.spaces import Direct
 from attacks.gradients.first_order import Adam
 from attacks.gradients.priors import TotalVariation
 from attacks.reconstruction import Reconstruction
+from attacks.unsplit import UnSplit
 from bench.capture import Capture
 from bench.channels import CONTROL_FEATURES, TIMESTEP
 from bench.errors import NotApplicableError
@@ -192,7 +193,7 @@ def test_the_condition_is_searched_for_through_the_hint_block(tiny_model):
     told = {name: tensor.clone() for name, tensor in client.stem.state_dict().items()}
     nn.init.normal_(client.stem.conv_in.weight, std=0.3, generator=generator(2))
     view = view_of_release(victim, client, told)
-    attack = Reconstruction.build({"rate": 0.05})
+    attack = Reconstruction.build({})
     claim = attack.run(view, rng=generator(0), budget=Budget(150, 32), progress=Silent())
     truth = RECORDS.select(range(3)).condition_batch().pixels
     guess = claim.estimates["condition"].images.pixels
@@ -230,3 +231,30 @@ def test_a_view_without_timestep_still_gives_the_condition(tiny_model, tmp_path)
     assert isinstance(claim.estimates["condition"].images, ImageBatch)
     exact = truth["condition"].latents
     assert float((claim.estimates["condition"].latents - exact).square().mean() / exact.var()) < 0.05
+
+
+def test_unsplit_does_without_the_trained_weights(tmp_path):
+    """A clone that starts from public weights, of a client that has trained since."""
+    victim = SplitCnn.build({**CNN, "cut": "conv11"})
+    errors = {}
+    for attack in (UnSplit.build({"turns": 4}), Reconstruction.build({})):
+        out = tmp_path / attack.name
+        claim, truth = attacked(victim, "gradient", NoDefense(), out, attack, 60, withhold=("client_weights",))
+        errors[attack.name] = error(claim, truth, "image")
+        assert claim.diagnostics["attack_loss_last"] < 0.2 * claim.diagnostics["attack_loss_first"]
+    blind = float((truth["image"].images.pixels - 0.5).square().mean())
+    assert errors["unsplit"] < 0.3 * blind
+
+
+def test_unsplit_moves_a_hint_block_that_starts_at_zero(tiny_model, tmp_path):
+    victim = SplitControlNet.build({"model": str(tiny_model)})
+    claim, _ = attacked(
+        victim, "gradient", NoDefense(), tmp_path / "c", UnSplit.build({"turns": 2}), 6, withhold=("client_weights",)
+    )
+    assert set(claim.estimates) == {"image", "condition"}
+
+
+def test_unsplit_is_reconstruction_where_nothing_trains(tiny_model, tmp_path):
+    victim = SplitControlNet.build({"model": str(tiny_model)})
+    with pytest.raises(NotApplicableError, match="see reconstruction"):
+        attacked(victim, "no-gradient", NoDefense(), tmp_path / "c", UnSplit.build({}), 2)

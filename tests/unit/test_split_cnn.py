@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.nn import functional
 
+from attacks.inversion import InverseNetwork, _Inputs
 from bench.capture import Capture
 from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, GRADIENT_DOWN, LABEL, PREDICTION_DOWN
 from bench.controls import ORACLE, controls
@@ -108,12 +110,16 @@ def test_the_truth_is_the_pooled_picture_and_the_oracle_gives_it_back(tmp_path: 
     assert torch.equal(claimed.images.pixels, shown)
 
 
+def test_the_inverse_network_takes_maps_of_a_deeper_cut() -> None:
+    maps = _Inputs(torch.rand(2, 8, 4, 4, generator=generator(1)), None)
+    guesses = InverseNetwork(maps, width=8, depth=1, size=(16, 16))(maps)
+    assert [tuple(guess.shape) for guess in guesses] == [(2, 4, 16, 16)] * 2
+
+
 def test_training_repeats_itself_and_can_be_measured(tmp_path: Path) -> None:
     victim, capture = train(tmp_path / "c", "gradient")
     _, again = train(tmp_path / "d", "gradient")
     assert [m.sha256 for m in capture.transcript.messages] == [m.sha256 for m in again.transcript.messages]
-    from types import SimpleNamespace
-
     plan = SimpleNamespace(device="cpu", seed=0)
     found = victim.utility(capture, RECORDS, Defense(), plan, protocol="gradient")  # type: ignore[arg-type]
     assert set(found) == {"accuracy", "accuracy_blind"}
