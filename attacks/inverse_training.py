@@ -23,6 +23,7 @@ LOSERS = 0.15
 """Share of the budget that may go into candidates that are not chosen."""
 LOW, RISE = 1 / 25, 0.1
 """Where the learning rate starts, as a share of its peak, and the share of the training in which it rises."""
+MOMENTUM = (0.95, 0.85)
 
 Exam = tuple[Inputs, tuple[Tensor, Tensor]]
 
@@ -70,8 +71,9 @@ class Apprentice:
         for _ in range(iterations):
             inputs, truth = draw(self._lessons, self.indices, self._batch, self._rng)
             loss = distance(self.network(inputs), truth)
+            rate, momentum = one_cycle(len(self.losses), self._total)
             for group in self._optimizer.param_groups:
-                group["lr"] = self.setting.learning_rate * one_cycle(len(self.losses), self._total)
+                group["lr"], group["betas"] = self.setting.learning_rate * rate, (momentum, 0.999)
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
@@ -140,15 +142,17 @@ def distance(guess: tuple[Tensor, Tensor], truth: tuple[Tensor, Tensor]) -> Tens
     return torch.stack([(g - z).abs().mean() for g, z in zip(guess, truth, strict=True)]).sum()
 
 
-def one_cycle(step: int, total: int) -> float:
-    """Share of the peak learning rate in step ``step`` of ``total``: a cosine up from 1/25, then down to next to 0.
+def one_cycle(step: int, total: int) -> tuple[float, float]:
+    """Share of the peak learning rate, and Adam's first beta, in step ``step`` of ``total``.
 
-    As torch's ``OneCycleLR``, which cannot be stopped and gone on with elsewhere.
+    A cosine up from 1/25, then down to next to 0, with the momentum the other way round (Smith, arXiv:1803.09820): as
+    torch's ``OneCycleLR``, which cannot be stopped and gone on with elsewhere.
     """
     peak, end = RISE * total - 1, total - 1
     if step <= peak:
-        return _between(LOW, 1.0, step / peak)
-    return _between(1.0, LOW / 1e4, (step - peak) / (end - peak))
+        return _between(LOW, 1.0, step / peak), _between(*MOMENTUM, step / peak)
+    done = (step - peak) / (end - peak)
+    return _between(1.0, LOW / 1e4, done), _between(*reversed(MOMENTUM), done)
 
 
 def _between(start: float, end: float, done: float) -> float:

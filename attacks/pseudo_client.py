@@ -26,7 +26,7 @@ class PseudoClientParams(Params):
     mix: share of the MMD in the pseudo client's loss, of ``fora``.
     adversarial: weight of the critic's verdict on decoded latents, of ``sdar``.
     width: channels of the networks.
-    learning_rate: of pseudo client and decoder; the critics learn at a quarter of it.
+    learning_rate: of all networks; the slower critics of the papers are for 10,000 iterations and more.
     """
 
     objective: Literal["fora", "sdar"] = "fora"

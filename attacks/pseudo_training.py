@@ -80,7 +80,7 @@ class Lab:
 def match(lab: Lab, objective: Objective, width: int, iterations: int, advance: Advance) -> None:
     """Teach the hint block to be told from the victim's by nobody."""
     critic = Critic(lab.seen.hint.shape[1], width).to(lab.seen.hint.device)
-    mine, judge = optimiser(lab.hint, objective.learning_rate), optimiser(critic, objective.learning_rate / 4)
+    mine, judge = optimiser(lab.hint, objective.learning_rate), optimiser(critic, objective.learning_rate)
     for _ in range(iterations):
         false, true = lab.pseudo()[0], lab.seen.hint[lab.true()]
         step(judge, verdict(critic(true), True) + verdict(critic(false.detach()), False))
@@ -96,7 +96,7 @@ def decode(lab: Lab, objective: Objective, width: int, iterations: int, advance:
     """Teach an inverse network of the pseudo client's releases."""
     network = InverseNetwork(_release(lab)[0], width, 2).to(lab.seen.hint.device)
     critic = Critic(8, width).to(lab.seen.hint.device)
-    mine, judge = optimiser(network, objective.learning_rate), optimiser(critic, objective.learning_rate / 4)
+    mine, judge = optimiser(network, objective.learning_rate), optimiser(critic, objective.learning_rate)
     for _ in range(iterations):
         inputs, release = _release(lab)
         truth = (release.image_latents, release.condition_latents)

@@ -16,12 +16,13 @@ from safetensors.torch import load_file, save_file
 
 from bench.capture import SECRETS_DIR, Capture, Secrets
 from bench.channels import TIMESTEP, UNET_FEATURES
+from bench.facts import Fact, Labels, Lineup
 from bench.interfaces import Attack, Budget, Claim, Estimate, Victim, generator
 from bench.planning import Job
 from bench.plugin import Card
 from bench.progress import Silent
 from bench.records import Records
-from bench.runner import choose_targets
+from bench.runner import choose_targets, with_gallery
 from bench.store import CaptureStore
 from bench.transcript import Transcript
 from bench.wording import Wording
@@ -65,6 +66,7 @@ def view_of(job: Job, capture: Capture) -> Any:
     public = job.new_victim().public(
         job.new_defense(), job.splits.auxiliary, protocol=job.cell.capture.protocol, device="cpu"
     )
+    public, _ = with_gallery(public, job.attack, job)
     targets = choose_targets(capture.transcript, job)
     return job.cell.threat.project(capture.transcript, public, targets, history=job.attack.uses_history)
 
@@ -93,6 +95,8 @@ def replace_secrets(capture_dir: Path) -> None:
     words = capture_dir / SECRETS_DIR / "secrets.json"
     content = json.loads(words.read_text())
     content["prompts"] = [f"nothing like it {i}" for i in range(len(content["prompts"]))]
+    content["identities"] = [f"somebody else {i}" for i in range(len(content["identities"]))]
+    content["attributes"] = [{"hat": "crown"} for _ in content["attributes"]]
     words.write_text(json.dumps(content))
 
 
@@ -105,9 +109,13 @@ def same_claim(first: Claim, second: Claim) -> bool:
     return all(same_estimate(first.estimates[t], second.estimates[t]) for t in first.estimates)
 
 
-def same_estimate(first: Estimate | Wording, second: Estimate | Wording) -> bool:
+def same_estimate(first: Estimate | Wording | Fact, second: Estimate | Wording | Fact) -> bool:
     if isinstance(first, Wording) or isinstance(second, Wording):
         return first == second
+    if isinstance(first, Labels) and isinstance(second, Labels):
+        return all(torch.equal(odds, second.odds[name]) for name, odds in first.odds.items())
+    if isinstance(first, Lineup) and isinstance(second, Lineup):
+        return torch.equal(first.likeness, second.likeness)
     return torch.equal(first.images.pixels, second.images.pixels) and torch.equal(first.latents, second.latents)
 
 
@@ -133,6 +141,7 @@ class Peeking(Attack):
         *(("inversion", "published"), ("closed-form", "published"), ("prompt-from-image", "published")),
         *(("linkage", "published"), ("posterior", "published")),
         *(("prompt-decode", "timestep"), ("prompt-nearest", "timestep"), ("prompt-optimise", "timestep")),
+        *(("attribute", "published"), ("reidentify", "timestep")),
     ],
 )
 def test_replacing_the_secrets_changes_no_bit_of_the_claim(attack, defense, make_job: Callable[..., Job], tmp_path):
@@ -187,7 +196,7 @@ def forbidden(view: object, job: Job) -> list[object]:
 
 
 def test_nothing_reachable_from_a_view_leads_to_secrets_victim_or_split(make_job, tmp_path):
-    job = make_job(defense="published")
+    job = make_job(attack="reidentify", defense="published")
     view = view_of(job, Capture.open(trained(job, tmp_path)))
     assert forbidden(view, job) == []
     assert any(isinstance(item, Records) for item in reachable(view)), "the walk must reach the auxiliary records"

@@ -37,10 +37,12 @@ def test_losers_and_winner_spend_the_budget_and_no_more(candidates: int) -> None
 
 @pytest.mark.parametrize("total", [3, 20, 400])
 def test_the_schedule_is_that_of_one_cycle(total: int) -> None:
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2e-3)
+    optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=2e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=total, pct_start=0.1)
     for step in range(total):
-        assert 2e-3 * one_cycle(step, total) == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        rate, momentum = one_cycle(step, total)
+        assert 2e-3 * rate == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        assert momentum == pytest.approx(optimizer.param_groups[0]["betas"][0], rel=1e-9)
         optimizer.step()
         if step + 1 < total:
             schedule.step()
