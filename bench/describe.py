@@ -6,7 +6,8 @@ import textwrap
 
 from bench.channels import DESCRIPTIONS, Channel
 from bench.errors import RequestError
-from bench.interfaces import Attack, Dataset, Defense, Metric, Victim
+from bench.interfaces import Attack, Dataset, Defense, Victim
+from bench.measure import Metric
 from bench.plugin import Plugin
 from bench.registry import KINDS, Registry, listing, suggestion
 from bench.threat import PRESETS, ThreatModel

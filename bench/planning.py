@@ -13,7 +13,8 @@ from bench.channels import Channel
 from bench.data.conditions import AUTO
 from bench.errors import RequestError
 from bench.gallery import Gallery
-from bench.interfaces import Attack, CompositeDefense, Dataset, Defense, Metric, Victim
+from bench.interfaces import Attack, CompositeDefense, Dataset, Defense, Victim
+from bench.measure import Metric
 from bench.plugin import Plugin
 from bench.progress import Progress
 from bench.provenance import code_hash, versions

@@ -22,13 +22,14 @@ from bench.facts import Fact, Labels, Lineup
 from bench.files import DiskFullError, disk_errors, read_json, write_text
 from bench.gallery import Gallery
 from bench.images import ImageBatch
-from bench.interfaces import Attack, Budget, Claim, Estimate, ScoringContext, TrainingPlan, UtilityPlan, generator
+from bench.interfaces import Attack, Budget, Claim, Estimate, TrainingPlan, UtilityPlan, generator
 from bench.label_scores import label_scores
 from bench.leakage import Known, stored_leakage
 from bench.ledger import Ledger
 from bench.links import link_scores
 from bench.locks import locked
 from bench.matching import matched, matched_facts, matched_texts
+from bench.measure import ScoringContext
 from bench.metrics.distribution import needed_for_fid
 from bench.picture import Panel, save_picture
 from bench.planning import Job

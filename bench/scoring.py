@@ -12,7 +12,8 @@ from bench.certificate import MISSED, Certificate
 from bench.controls import BLIND, NEAREST, ORACLE
 from bench.errors import BenchError
 from bench.facts import Fact, Labels, Lineup
-from bench.interfaces import Estimate, LabelMetric, LineupMetric, Metric, ScoringContext, TextMetric
+from bench.interfaces import Estimate
+from bench.measure import LabelMetric, LineupMetric, Metric, ScoringContext, TextMetric
 from bench.stats import mean_interval, normalised
 from bench.targets import HEADLINE
 from bench.wording import Wording

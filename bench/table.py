@@ -14,7 +14,7 @@ from bench.controls import MAJORITY, NEAREST, SHUFFLED, TYPICAL
 from bench.targets import ATTRIBUTE, IDENTITY, LINK, PROMPT
 
 if TYPE_CHECKING:
-    from bench.interfaces import Metric
+    from bench.measure import Metric
     from bench.planning import Job
     from bench.result import CellResult
     from bench.rows import Value

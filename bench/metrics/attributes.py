@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bench.facts import Labels
-from bench.interfaces import LabelMetric, ScoringContext
+from bench.measure import LabelMetric, ScoringContext
 from bench.plugin import Card
 
 

@@ -16,7 +16,8 @@ from torch import Tensor
 from bench import plugin
 from bench.errors import BenchError
 from bench.images import ImageBatch
-from bench.interfaces import Estimate, Metric, ScoringContext
+from bench.interfaces import Estimate
+from bench.measure import Metric, ScoringContext
 from bench.metrics.pairs import check_pairs
 from bench.plugin import Card
 

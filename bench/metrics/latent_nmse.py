@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.interfaces import Estimate, Metric, ScoringContext
+from bench.interfaces import Estimate
+from bench.measure import Metric, ScoringContext
 from bench.plugin import Card
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bench.backbones.embedded import NAME
 from bench.facts import Lineup
-from bench.interfaces import LineupMetric, ScoringContext
+from bench.measure import LineupMetric, ScoringContext
 from bench.plugin import Card
 
 _SOURCE = "closed-set identification, ISO/IEC 19795-1; METHODS 6.3"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.interfaces import Estimate, Metric, ScoringContext
+from bench.interfaces import Estimate
+from bench.measure import Metric, ScoringContext
 from bench.metrics.pairs import check_pairs
 from bench.plugin import Card
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bench.backbones.base import TextBackbone
 from bench.errors import BenchError
-from bench.interfaces import ScoringContext, TextMetric
+from bench.measure import ScoringContext, TextMetric
 from bench.metrics.identification import ranks
 from bench.metrics.pairs import check_texts
 from bench.plugin import Card

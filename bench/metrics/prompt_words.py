@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.interfaces import ScoringContext, TextMetric
+from bench.measure import ScoringContext, TextMetric
 from bench.metrics.pairs import check_texts
 from bench.plugin import Card
 from bench.rouge import rouge_l

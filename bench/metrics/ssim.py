@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from bench.errors import BenchError
-from bench.interfaces import Estimate, Metric, ScoringContext
+from bench.interfaces import Estimate
+from bench.measure import Metric, ScoringContext
 from bench.metrics.pairs import pixel_pairs
 from bench.plugin import Card
 

@@ -6,7 +6,8 @@ from pydantic import Field
 from torch import Tensor
 
 from bench import plugin
-from bench.interfaces import Estimate, Metric, ScoringContext
+from bench.interfaces import Estimate
+from bench.measure import Metric, ScoringContext
 from bench.metrics.ssim import ssim
 from bench.plugin import Card
 

@@ -8,7 +8,8 @@ import torch
 from bench.errors import BenchError
 from bench.facts import Fact, Labels, Lineup
 from bench.images import ImageBatch
-from bench.interfaces import Estimate, LabelMetric, LineupMetric, Metric, ScoringContext
+from bench.interfaces import Estimate
+from bench.measure import LabelMetric, LineupMetric, Metric, ScoringContext
 from bench.registry import Registry, listing
 
 LOADED = {name: Registry("metrics", Metric).load(name) for name in listing("metrics").names()}

@@ -35,15 +35,11 @@ from bench.interfaces import (
     Dataset,
     Defense,
     Estimate,
-    LabelMetric,
-    LineupMetric,
-    Metric,
     ProtectContext,
-    ScoringContext,
-    TextMetric,
     TrainingPlan,
     Victim,
 )
+from bench.measure import LabelMetric, LineupMetric, Metric, ScoringContext, TextMetric
 from bench.planning import Job
 from bench.plugin import Card, Plugin
 from bench.progress import Silent

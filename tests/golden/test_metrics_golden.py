@@ -15,7 +15,8 @@ from bench.backbones.base import BackboneSet
 from bench.backbones.external import LpipsBackbone
 from bench.compat import guard_torchvision
 from bench.images import ImageBatch
-from bench.interfaces import Estimate, Metric, ScoringContext
+from bench.interfaces import Estimate
+from bench.measure import Metric, ScoringContext
 from bench.metrics.distribution import fid, kid
 from bench.metrics.lpips import LPIPS
 from bench.metrics.mse import MSE

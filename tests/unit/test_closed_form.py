@@ -88,7 +88,8 @@ def attack_scores(job, results):
     """Train, attack, and give the scores by target and metric."""
     from bench.capture import Capture
     from bench.images import ImageBatch
-    from bench.interfaces import Budget, ScoringContext
+    from bench.interfaces import Budget
+    from bench.measure import ScoringContext
     from bench.progress import Silent
     from tests.property.test_non_interference import trained, view_of
 

@@ -12,7 +12,8 @@ from bench.backbones.base import BackboneSet
 from bench.data.conditions import extract
 from bench.errors import BenchError, RequestError
 from bench.images import ImageBatch, ImageRangeError
-from bench.interfaces import Estimate, Metric, ScoringContext
+from bench.interfaces import Estimate
+from bench.measure import Metric, ScoringContext
 from bench.metrics.distribution import fid, kid, needed_for_fid
 from bench.metrics.edge_f1 import EdgeF1, edge_f1
 from bench.metrics.fidelity import condition_fidelity

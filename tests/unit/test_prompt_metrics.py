@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from bench.errors import BenchError
-from bench.interfaces import Estimate, ScoringContext
+from bench.interfaces import Estimate
 from bench.matching import matched_texts
+from bench.measure import ScoringContext
 from bench.metrics.mse import MSE
 from bench.metrics.prompt_meaning import PromptCosine, PromptTop1
 from bench.metrics.prompt_tokens import ExactMatch, TokenAccuracy
