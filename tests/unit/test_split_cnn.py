@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from attacks.inversion import InverseNetwork, _Inputs
+from attacks.inverse_network import InverseNetwork
+from attacks.smashed import Inputs
 from bench.capture import Capture
 from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, GRADIENT_DOWN, LABEL, PREDICTION_DOWN
 from bench.controls import ORACLE, controls
@@ -111,7 +112,7 @@ def test_the_truth_is_the_pooled_picture_and_the_oracle_gives_it_back(tmp_path: 
 
 
 def test_the_inverse_network_takes_maps_of_a_deeper_cut() -> None:
-    maps = _Inputs(torch.rand(2, 8, 4, 4, generator=generator(1)), None)
+    maps = Inputs(torch.rand(2, 8, 4, 4, generator=generator(1)), None)
     guesses = InverseNetwork(maps, width=8, depth=1, size=(16, 16))(maps)
     assert [tuple(guess.shape) for guess in guesses] == [(2, 4, 16, 16)] * 2
 
