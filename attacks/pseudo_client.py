@@ -72,7 +72,8 @@ class PseudoClient(Attack):
         p: PseudoClientParams = self.params
         fora = p.objective == "fora"
         objective = Objective(p.mix if fora else 0.0, 0.0 if fora else p.adversarial, p.learning_rate)
-        half, seen = max(1, budget.iterations // 2), _seen(view)
+        recent = _recent(view)
+        half, seen = max(1, budget.iterations // 2), _seen(view, recent)
         conditions = public.auxiliary.condition_batch().pixels
         with torch.random.fork_rng(devices=[]), progress.stage("training the attack", 2 * half) as advance:
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
@@ -82,7 +83,7 @@ class PseudoClient(Attack):
             match(lab, objective, p.width, half, advance)
             network = decode(lab, objective, p.width, half, advance)
         with torch.no_grad():
-            latents = network(seen.take(list(view.targets)))
+            latents = network(seen.take([recent.index(target) for target in view.targets]))
         tenth, losses = max(1, half // 10), lab.losses
         return Claim(
             {
@@ -98,15 +99,21 @@ class PseudoClient(Attack):
         )
 
 
-def _seen(view: View) -> Seen:
-    """Every release in view, what is known taken out of its features.
+def _recent(view: View) -> list[int]:
+    """Places of the releases of the targets' epochs: earlier ones are of a hint block that had not learned as much."""
+    epochs = {view.releases[i].epoch for i in view.targets}
+    return [i for i, release in enumerate(view.releases) if release.epoch in epochs]
+
+
+def _seen(view: View, places: list[int]) -> Seen:
+    """The releases at ``places`` of the view, what is known taken out of their features.
 
     Raises:
         NotApplicableError: the two maps are not of one shape.
     """
 
     def read(channel: str) -> Tensor:
-        return view.read(channel, every=True).to(view.public.device)  # type: ignore[arg-type]
+        return view.read(channel, every=True)[places].to(view.public.device)  # type: ignore[arg-type]
 
     features, base = read(CONTROL_FEATURES).float(), read(UNET_FEATURES).float()
     if features.shape != base.shape:
