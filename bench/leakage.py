@@ -55,8 +55,9 @@ def stored_leakage(file: Path, capture: Capture, known: Known, *, fresh: bool) -
 def leakage(capture: Capture, known: Known) -> dict[str, float]:
     """Numbers from the capture alone; one that makes no sense on this wire is left out.
 
-    * ``leak_snr_mean``, ``leak_snr_max``: sum of SNR_t over the releases of a record, over records. Of x_t
-      alone: where the noise target is on the wire too, the latent is given away whatever this says.
+    * ``leak_snr_mean``, ``leak_snr_max``: sum of SNR_t over the releases of a record, over records; one release
+      counts where a defence makes all of a record the same. Of x_t alone: where the noise target is on the wire
+      too, the latent is given away whatever this says.
     * ``leak_mu_mean``, ``leak_mu_max``: D sqrt of that, the mu of Gaussian DP (arXiv:1905.02383) of x_t.
       ``leak_mu_distance`` is D, the largest l2 distance between the private latents of two sampled records.
     * ``leak_dcor_<image|condition>_<control|unet>``: bias-corrected distance correlation of private pictures and
@@ -71,7 +72,9 @@ def leakage(capture: Capture, known: Known) -> dict[str, float]:
         return {}
     timesteps = transcript.rows(TIMESTEP, releases)
     record = capture.secrets.record_index[[capture.secrets.position[r] for r in releases]]
-    found = _accumulated(known.schedule.snr(timesteps), record, _distance(capture))
+    statement = known.defense.guarantee(1, known.schedule)
+    counted = _first(record) if statement is not None and statement.once else slice(None)
+    found = _accumulated(known.schedule.snr(timesteps)[counted], record[counted], _distance(capture))
     found |= _correlations(capture, releases)
     if transcript.is_row_channel(UNET_FEATURES):
         shown = bool({NOISE_TARGET, LOSS_GRADIENT} & transcript.channels())
@@ -95,11 +98,15 @@ def _accumulated(snr: Tensor, record: Tensor, distance: float) -> dict[str, floa
     }
 
 
+def _first(record: Tensor) -> list[int]:
+    """Where each record appears first."""
+    index = record.tolist()
+    return [index.index(i) for i in sorted(set(index))]
+
+
 def _distance(capture: Capture) -> float:
     secrets = capture.secrets
-    index = secrets.record_index.tolist()
-    first = [index.index(record) for record in sorted(set(index))[:SAMPLE]]
-    latents = secrets.image_latents[first].double().flatten(1)
+    latents = secrets.image_latents[_first(secrets.record_index)[:SAMPLE]].double().flatten(1)
     return float(torch.pdist(latents).max()) if len(latents) > 1 else 0.0
 
 

@@ -16,6 +16,7 @@ from bench.runner import Runner
 from bench.schedule import NoiseSchedule
 from defenses.additive_noise import AdditiveNoise
 from defenses.compose import Compose
+from defenses.memoised_noise import MemoisedNoise
 from defenses.nopeek import NoPeek
 from defenses.send_latent import SendLatent
 from defenses.withhold_noise import WithholdNoise
@@ -141,6 +142,14 @@ def test_leakage_of_a_capture(captured, tmp_path):
     assert stored_leakage(file, capture, known, fresh=True) == found
     file.write_text("not json")
     assert stored_leakage(file, capture, known, fresh=False) == found
+
+
+def test_releases_that_are_all_the_same_count_once(captured):
+    capture, known = captured(MemoisedNoise())
+    releases = capture.transcript.releases()
+    first, second = (capture.transcript.rows(TIMESTEP, [r for r in releases if r.epoch == e]) for e in (0, 1))
+    assert torch.equal(first.sort().values, second.sort().values)
+    assert leakage(capture, known)["leak_snr_mean"] == pytest.approx(float(known.schedule.snr(first).mean()))
 
 
 def test_a_returned_gradient_shows_the_noise_too(captured):
