@@ -53,7 +53,11 @@ def summarise(
             line["seeds"] = str(group["seed"].nunique())
     heads.append("seeds")
     table = ["| " + " | ".join([*keys, *heads]) + " |", "|" + "---|" * (len(keys) + len(heads))]
-    table += ["| " + " | ".join([*key, *(line.get(h, "") for h in heads)]) + " |" for key, line in lines.items()]
+    table += [
+        "| " + " | ".join([*key, *(line.get(h, "") for h in heads)]) + " |"
+        for key, line in lines.items()
+        if len(line) > 1  # more than a count of seeds: a victim may have none of the columns
+    ]
     return "\n".join(table)
 
 
