@@ -98,12 +98,13 @@ class HijackServer(ServerAdversary):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
             self._critic = critic(networks.channels, plan.width).to(self._device)
         self._optimizer = torch.optim.Adam(self._critic.parameters(), lr=plan.critic_rate, betas=(0.0, 0.9))
+        self._features: Tensor | None = None  # of the step that goes on: u-shaped asks for their gradient later
 
     def answer(self, sent: Mapping[Channel, Tensor], honest: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        if GRADIENT_DOWN not in honest:
-            return honest
         if CONTROL_FEATURES in sent:
             self._features = sent[CONTROL_FEATURES].float().to(self._device)
+        if GRADIENT_DOWN not in honest or self._features is None:
+            return honest
         for _ in range(self._plan.critic_steps):
             self._critic_step(self._features)
         private = self._features.clone().requires_grad_(True)

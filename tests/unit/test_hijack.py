@@ -87,8 +87,9 @@ def test_features_that_follow_its_gradient_come_to_be_read():
     assert distance() < 0.5 * start
 
 
-def test_a_hijacked_run_claims_conditions(make_job: Callable[..., Job], tmp_path: Path):
-    job = make_job(attack="hijack:pilot_steps=3", protocol="gradient", threat="malicious_server")
+@pytest.mark.parametrize("protocol", ["gradient", "u-shaped"])
+def test_a_hijacked_run_claims_conditions(make_job: Callable[..., Job], tmp_path: Path, protocol: str):
+    job = make_job(attack="hijack:pilot_steps=3", protocol=protocol, threat="malicious_server")
     rows = {row["target"]: row for row in Runner(tmp_path, Silent()).compute(job).rows}
     assert rows["condition"]["status"] == "ok"
     assert rows["image"]["status"] == "not_claimed"
