@@ -41,8 +41,8 @@ def main() -> None:
     torch.set_num_threads(1)
     victim = FederatedClassifier.build({})
     records = Portraits().load(asked.images, image_size=64, condition="canny", progress=Silent())
-    inputs, weights = victim.inputs(records), victim.classifier().initial_weights(PUBLIC_SEED)
     trainer = victim.trainer(64)
+    inputs, weights = trainer.inputs(records), victim.classifier().initial_weights(PUBLIC_SEED)
     updates = [
         Update((i,), 1, weights, trainer.gradient(weights, {n: t[i : i + 1] for n, t in inputs.items()}))
         for i in range(asked.images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -35,3 +36,11 @@ def test_every_figure_table_in_the_readme_stands_beside_its_command():
     for block in blocks:
         if re.search(r"\|\s*-?\d+\.\d+", block):
             assert "```" in block, block.splitlines()[0]
+
+
+def test_the_throughput_script_runs_and_its_two_ways_agree(monkeypatch, capsys):
+    """It raises where they do not; what it times is not looked at."""
+    arguments = ["--images", "2", "--iterations", "2", "--turns", "1"]
+    monkeypatch.setattr("sys.argv", ["gradient_throughput.py", *arguments])
+    runpy.run_path(str(ROOT / "docs" / "gradient_throughput.py"), run_name="__main__")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("ratio")
