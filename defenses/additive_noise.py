@@ -11,7 +11,7 @@ from torch import Tensor
 from bench.channels import Channel
 from bench.interfaces import Defense, ProtectContext
 from bench.plugin import Card
-from defenses.smashed import SmashedParams
+from defenses.smashed import SmashedParams, laplace
 
 
 class AdditiveNoiseParams(SmashedParams):
@@ -47,6 +47,5 @@ class AdditiveNoise(Defense):
         if self.params.kind == "gaussian":
             noise = torch.randn(tensor.shape, generator=context.rng)
         else:
-            sign = 2.0 * torch.randint(0, 2, tensor.shape, generator=context.rng) - 1
-            noise = sign * torch.empty(tensor.shape).exponential_(generator=context.rng) / 2**0.5
+            noise = laplace(tensor.shape, context.rng) / 2**0.5
         return tensor + self.params.noise * noise.to(tensor)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from bench.channels import LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN
+from bench.channels import CLIENT_UPDATE, LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN
 from bench.interfaces import Guarantee
 from bench.schedule import NoiseSchedule
 
@@ -29,6 +29,35 @@ def gaussian_mu(epsilon: float, delta: float) -> float:
     from scipy.optimize import brentq
 
     return float(brentq(lambda mu: delta_eps_mu(eps=epsilon, mu=mu) - delta, 1e-6, 1e3))
+
+
+def latent_statement(
+    snr: float,
+    sensitivity: float,
+    delta: float,
+    releases: int,
+    *,
+    once: bool = False,
+    unit: str = "one record's image latent z0",
+) -> Guarantee:
+    """What the noising process guarantees: mu = D sqrt(snr) (METHODS 7.1).
+
+    Args:
+        snr: sum of SNR_t over the releases that tell something new.
+        sensitivity: D, the largest l2 distance between two latents that the statement covers.
+        once: as of ``Guarantee``.
+    """
+    mu = sensitivity * math.sqrt(snr)
+    return Guarantee(
+        epsilon=epsilon_of(mu, delta),
+        delta=delta,
+        unit=f"{unit}, its condition held fixed",
+        sensitivity=f"l2 distance {sensitivity:g} between latents; nothing is clipped to it",
+        releases=releases,
+        voided_by=(NOISE_TARGET, PREDICTION_DOWN, CLIENT_UPDATE),
+        mu=mu,
+        once=once,
+    )
 
 
 def with_noisy_target(statement: Guarantee, sigma: float, schedule: NoiseSchedule, *, memoised: bool) -> Guarantee:

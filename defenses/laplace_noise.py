@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.channels import CLIENT_UPDATE, CLIENT_WEIGHTS, Channel
+from bench.channels import Channel
 from bench.interfaces import Defense, Guarantee, ProtectContext
 from bench.plugin import Card
 from bench.schedule import NoiseSchedule
-from defenses.smashed import SmashedParams
+from defenses.smashed import SmashedParams, laplace, statement_of_one_number
 
 
 class LaplaceNoiseParams(SmashedParams):
@@ -43,17 +42,9 @@ class LaplaceNoise(Defense):
         if channel not in self.params.channels:
             return tensor
         p = self.params
-        sign = 2.0 * torch.randint(0, 2, tensor.shape, generator=context.rng) - 1
-        size = torch.empty(tensor.shape).exponential_(generator=context.rng)
-        return tensor.clamp(-p.clip, p.clip) + 2 * p.clip / p.epsilon * (sign * size).to(tensor)
+        noise = laplace(tensor.shape, context.rng).to(tensor)
+        return tensor.clamp(-p.clip, p.clip) + 2 * p.clip / p.epsilon * noise
 
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
         p = self.params
-        return Guarantee(
-            epsilon=p.epsilon * releases,
-            delta=0.0,
-            unit="one number of the smashed data",
-            sensitivity=f"numbers clipped to [-{p.clip:g}, {p.clip:g}]; a record's epsilon is their sum",
-            releases=releases,
-            voided_by=(*p.spared, CLIENT_WEIGHTS, CLIENT_UPDATE),
-        )
+        return statement_of_one_number(p.epsilon, f"numbers clipped to [-{p.clip:g}, {p.clip:g}]", releases, p.spared)

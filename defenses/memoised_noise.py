@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.channels import CLIENT_UPDATE, NOISE_TARGET, PREDICTION_DOWN, Channel
+from bench.channels import Channel
 from bench.errors import RequestError
 from bench.interfaces import Defense, Guarantee, generator
 from bench.plugin import Card, Params
 from bench.schedule import NoiseSchedule
-from defenses.gaussian_dp import epsilon_of
+from defenses.gaussian_dp import latent_statement
 from defenses.memory import per_record_noise
 
 
@@ -74,14 +73,6 @@ class MemoisedNoise(Defense):
         return self._secrets[purpose]
 
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
-        mu = self.params.sensitivity * math.sqrt(float(schedule.snr(self.params.t_min)))
-        return Guarantee(
-            epsilon=epsilon_of(mu, self.params.delta),
-            delta=self.params.delta,
-            unit="one record's mean image latent, its condition held fixed",
-            sensitivity=f"l2 distance {self.params.sensitivity:g} between latents; nothing is clipped to it",
-            releases=releases,
-            voided_by=(NOISE_TARGET, PREDICTION_DOWN, CLIENT_UPDATE),
-            mu=mu,
-            once=True,
-        )
+        snr = float(schedule.snr(self.params.t_min))
+        unit = "one record's mean image latent"
+        return latent_statement(snr, self.params.sensitivity, self.params.delta, releases, once=True, unit=unit)

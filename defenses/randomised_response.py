@@ -8,11 +8,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.channels import CLIENT_UPDATE, CLIENT_WEIGHTS, Channel
+from bench.channels import Channel
 from bench.interfaces import Defense, Guarantee, ProtectContext
 from bench.plugin import Card
 from bench.schedule import NoiseSchedule
-from defenses.smashed import SmashedParams, straight_through
+from defenses.smashed import SmashedParams, statement_of_one_number, straight_through
 
 
 class RandomisedResponseParams(SmashedParams):
@@ -59,11 +59,4 @@ class RandomisedResponse(Defense):
 
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
         p = self.params
-        return Guarantee(
-            epsilon=p.epsilon * releases,
-            delta=0.0,
-            unit="one number of the smashed data",
-            sensitivity=f"any of {p.levels} levels; a record's epsilon is their sum",
-            releases=releases,
-            voided_by=(*p.spared, CLIENT_WEIGHTS, CLIENT_UPDATE),
-        )
+        return statement_of_one_number(p.epsilon, f"any of {p.levels} levels", releases, p.spared)

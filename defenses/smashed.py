@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
+import torch
 from torch import Tensor
 
-from bench.channels import CONTROL_FEATURES, UNET_FEATURES, Channel
+from bench.channels import CLIENT_UPDATE, CLIENT_WEIGHTS, CONTROL_FEATURES, UNET_FEATURES, Channel
+from bench.interfaces import Guarantee
 from bench.plugin import Params
 
 _CHANNELS: dict[str, tuple[Channel, ...]] = {
@@ -43,6 +46,30 @@ def straight_through(tensor: Tensor, sent: Tensor) -> Tensor:
 def per_record(values: Tensor, like: Tensor) -> Tensor:
     """One value a record, ``(B,)``, in a shape that multiplies ``like``."""
     return values.view(-1, *[1] * (like.ndim - 1))
+
+
+def laplace(shape: Sequence[int], rng: torch.Generator) -> Tensor:
+    """Draws of scale 1, ``shape`` float32."""
+    sign = 2.0 * torch.randint(0, 2, tuple(shape), generator=rng) - 1
+    return sign * torch.empty(tuple(shape)).exponential_(generator=rng)
+
+
+def statement_of_one_number(epsilon: float, bound: str, releases: int, spared: Sequence[Channel]) -> Guarantee:
+    """Pure differential privacy of single numbers, composed over releases.
+
+    Args:
+        epsilon: of one number and release.
+        bound: on what a number can be.
+        spared: channels of the same record that go out as they are.
+    """
+    return Guarantee(
+        epsilon=epsilon * releases,
+        delta=0.0,
+        unit="one number of the smashed data",
+        sensitivity=f"{bound}; a record's epsilon is their sum",
+        releases=releases,
+        voided_by=(*spared, CLIENT_WEIGHTS, CLIENT_UPDATE),
+    )
 
 
 def clipped(tensor: Tensor, longest: float) -> Tensor:

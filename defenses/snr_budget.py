@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.channels import CLIENT_UPDATE, NOISE_TARGET, PREDICTION_DOWN
 from bench.interfaces import Defense, Guarantee
 from bench.plugin import Card, Params
 from bench.schedule import NoiseSchedule
-from defenses.gaussian_dp import epsilon_of
+from defenses.gaussian_dp import latent_statement
 
 
 class SnrBudgetParams(Params):
@@ -72,13 +70,4 @@ class SnrBudget(Defense):
 
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
         total = self.params.budget + releases * float(schedule.snr(schedule.steps - 1))
-        mu = self.params.sensitivity * math.sqrt(total)
-        return Guarantee(
-            epsilon=epsilon_of(mu, self.params.delta),
-            delta=self.params.delta,
-            unit="one record's image latent z0, its condition held fixed",
-            sensitivity=f"l2 distance {self.params.sensitivity:g} between latents; nothing is clipped to it",
-            releases=releases,
-            voided_by=(NOISE_TARGET, PREDICTION_DOWN, CLIENT_UPDATE),
-            mu=mu,
-        )
+        return latent_statement(total, self.params.sensitivity, self.params.delta, releases)

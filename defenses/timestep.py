@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -10,12 +9,12 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from bench.channels import CLIENT_UPDATE, NOISE_TARGET, PREDICTION_DOWN, Channel
+from bench.channels import Channel
 from bench.errors import RequestError
 from bench.interfaces import Defense, Guarantee
 from bench.plugin import Card, Params
 from bench.schedule import NoiseSchedule
-from defenses.gaussian_dp import epsilon_of, gaussian_mu
+from defenses.gaussian_dp import gaussian_mu, latent_statement
 
 
 class TimestepParams(Params):
@@ -130,13 +129,4 @@ class TimestepPolicy(Defense):
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
         """The statement at the worst timestep, composed over ``releases`` (mu grows with their square root)."""
         snr = float(schedule.snr(self.t_min(schedule)))
-        mu = self.params.sensitivity * math.sqrt(snr * releases)
-        return Guarantee(
-            epsilon=epsilon_of(mu, self.params.delta),
-            delta=self.params.delta,
-            unit="one record's image latent z0, its condition held fixed",
-            sensitivity=f"l2 distance {self.params.sensitivity:g} between latents; nothing is clipped to it",
-            releases=releases,
-            voided_by=(NOISE_TARGET, PREDICTION_DOWN, CLIENT_UPDATE),
-            mu=mu,
-        )
+        return latent_statement(snr * releases, self.params.sensitivity, self.params.delta, releases)
