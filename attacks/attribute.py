@@ -9,13 +9,13 @@ from torch.nn import functional
 from attacks.mirrored import with_mirrored
 from attacks.release_reader import ReaderParams, train_reader
 from attacks.smashed import lessons
-from attacks.through import attack_named, picture
+from attacks.through import ByPicture, picture
 from bench.attribute_reader import AttributeReader, told_apart
 from bench.certificate import Certificate
 from bench.effort import Effort
 from bench.errors import NotApplicableError
 from bench.facts import Labels
-from bench.interfaces import Attack, Budget, Claim
+from bench.interfaces import Budget, Claim
 from bench.plugin import Card
 from bench.progress import Progress
 from bench.targets import ATTRIBUTE
@@ -25,7 +25,7 @@ LEAST = 1e-3
 """Odds below this are not believed: the backbone is sure of too much on pictures unlike those it was taught on."""
 
 
-class AttributeInference(Attack):
+class AttributeInference(ByPicture):
     """Classifies releases by every attribute at once, as simulated releases of labelled auxiliary records teach.
 
     The network is conditioned on t and learns the latents beside the labels; what it says is added, as logits, to what
@@ -52,18 +52,13 @@ class AttributeInference(Attack):
         "are auxiliary records; on other data both learn from the auxiliary pictures.",
     )
 
-    def __init__(self, params: ReaderParams | None = None) -> None:
-        super().__init__(params)
-        self._through = attack_named(self.params.through) if self.params.through else None
-        self.uses_history = self._through is not None and self._through.uses_history
-
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         values = told_apart(view.public.auxiliary)
         if not values:
             raise NotApplicableError("the auxiliary records carry no attribute that two identities share")
-        if self._through is None:
+        if self.through is None:
             return self._directly(view, values, rng, budget, progress)
-        images = picture(self._through, view, rng, budget, progress)
+        images = picture(self.through, view, rng, budget, progress)
         return Claim({ATTRIBUTE: AttributeReader(values, view.public.auxiliary).read(images)})
 
     def _directly(

@@ -70,10 +70,8 @@ class ClosedForm(Attack):
                 "latent_noise": float(solved.input_variance.mean().sqrt()),
             }
             estimates = {}
-            if (found := _image_latents(view, solved, rng)) is not None:
-                latents, precision = found
-                shrunk = (precision / (1 + precision)).float().view(-1, 1, 1, 1) * latents
-                estimates["image"] = Estimate(public.codec.decode(shrunk), shrunk)
+            if (found := likeliest_image(view, solved, rng)) is not None:
+                estimates["image"], precision = found
                 diagnostics["snr"] = float(precision.clamp_max(1e4).mean())
             advance(1)
             if (condition := condition_latents(view, solved.inputs)) is not None:
@@ -82,6 +80,16 @@ class ClosedForm(Attack):
         if not estimates:
             raise NotApplicableError("neither a timestep nor a noise target is in view, and no condition features")
         return Claim(estimates, diagnostics)
+
+
+def likeliest_image(view: View, solved: LeastSquares, rng: torch.Generator) -> tuple[Estimate, Tensor] | None:
+    """The best linear estimate of z0, decoded, and its precision ``(N,)``; None as of ``_image_latents``."""
+    found = _image_latents(view, solved, rng)
+    if found is None:
+        return None
+    latents, precision = found
+    shrunk = (precision / (1 + precision)).float().view(-1, 1, 1, 1) * latents
+    return Estimate(view.public.codec.decode(shrunk), shrunk), precision
 
 
 def _image_latents(view: View, solved: LeastSquares, rng: torch.Generator) -> tuple[Tensor, Tensor] | None:

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attacks.activations.image import image_estimate
+from attacks.activations.image import claim_of
 from attacks.activations.knowledge import Knowledge, knowledge_of
 from attacks.activations.objectives import Distance
 from attacks.activations.problem import FeatureProblem
@@ -83,11 +83,7 @@ class Reconstruction(Attack):
         spaces = spaces_of(seen.free, self.params.space, view.public.codec, auxiliary)
         warm = {**typical(spaces, auxiliary, len(view.targets)), **seen.warm}
         found, losses = self._search(seen, spaces, warm, rng, budget, progress, view.public.device)
-        estimates = dict(seen.forward.estimates(found))
-        image = image_estimate(view)
-        if image is not None:
-            estimates["image"] = image
-        return Claim(estimates, losses)
+        return claim_of(view, seen, found, losses)
 
     def _search(
         self,

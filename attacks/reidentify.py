@@ -10,13 +10,13 @@ from torch.nn import functional
 from attacks.mirrored import by_identity, with_mirrored
 from attacks.release_reader import ReaderParams, train_reader
 from attacks.smashed import lessons
-from attacks.through import attack_named, picture
+from attacks.through import ByPicture, picture
 from bench.backbones.embedded import load_embedded
 from bench.certificate import Certificate
 from bench.effort import Effort
 from bench.errors import NotApplicableError
 from bench.facts import Lineup
-from bench.interfaces import Attack, Budget, Claim
+from bench.interfaces import Budget, Claim
 from bench.plugin import Card
 from bench.progress import Progress
 from bench.records import Records
@@ -34,7 +34,7 @@ class ReidentifyParams(ReaderParams):
     gallery: int = Field(default=100, ge=2)
 
 
-class Reidentify(Attack):
+class Reidentify(ByPicture):
     """Embeds releases where the public face embedding has the picture, and ranks the gallery by cosine.
 
     The network learns, on simulated releases of auxiliary records, to meet the embedding of the record's picture and
@@ -60,11 +60,6 @@ class Reidentify(Attack):
         "embedded backbone, which knows the data set portraits; elsewhere it is weak and proves nothing.",
     )
 
-    def __init__(self, params: ReidentifyParams | None = None) -> None:
-        super().__init__(params)
-        self._through = attack_named(self.params.through) if self.params.through else None
-        self.uses_history = self._through is not None and self._through.uses_history
-
     @property
     def candidates(self) -> int:
         return int(self.params.gallery)
@@ -74,10 +69,10 @@ class Reidentify(Attack):
         if gallery is None:
             raise NotApplicableError("the data set has no other photograph of the private people for a gallery")
         diagnostics: dict[str, float] = {}
-        if self._through is None:
+        if self.through is None:
             query, diagnostics = self._directly(view, rng, budget, progress)
         else:
-            query = load_embedded().embed(picture(self._through, view, rng, budget, progress))
+            query = load_embedded().embed(picture(self.through, view, rng, budget, progress))
         return Claim({IDENTITY: Lineup(query @ load_embedded().embed(gallery).T)}, diagnostics)
 
     def _directly(

@@ -7,6 +7,7 @@ import torch
 from bench.errors import NotApplicableError, RequestError
 from bench.images import ImageBatch
 from bench.interfaces import Attack, Budget, Estimate
+from bench.plugin import Params
 from bench.progress import Progress
 from bench.registry import Registry
 from bench.threat import View
@@ -24,6 +25,18 @@ def attack_named(name: str) -> Attack:
         raise RequestError(f"through={name}: this attack makes no picture")
     attack: Attack = found.build({})
     return attack
+
+
+class ByPicture(Attack):
+    """An attack that can judge another attack's picture in place of the smashed data.
+
+    Its parameters have ``through``: the other's name, or nothing.
+    """
+
+    def __init__(self, params: Params | None = None) -> None:
+        super().__init__(params)
+        self.through = attack_named(self.params.through) if self.params.through else None
+        self.uses_history = self.through is not None and self.through.uses_history
 
 
 def picture(attack: Attack, view: View, rng: torch.Generator, budget: Budget, progress: Progress) -> ImageBatch:

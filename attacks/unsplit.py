@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attacks.activations.image import image_estimate
+from attacks.activations.image import claim_of
 from attacks.activations.knowledge import Knowledge, knowledge_of
 from attacks.activations.objectives import Distance
 from attacks.activations.problem import FeatureProblem
@@ -72,11 +72,7 @@ class UnSplit(Attack):
         if not any(weight.requires_grad for weight in seen.forward.stem.parameters()):
             raise NotApplicableError("nothing on this client trains, so all weights are known: see reconstruction")
         found, losses = self._alternate(view, seen, rng, budget, progress)
-        estimates = dict(seen.forward.estimates(found))
-        image = image_estimate(view)
-        if image is not None:
-            estimates["image"] = image
-        return Claim(estimates, losses)
+        return claim_of(view, seen, found, losses)
 
     def _alternate(
         self, view: View, seen: Knowledge, rng: torch.Generator, budget: Budget, progress: Progress

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas
-from pydantic import ValidationError
 
 from bench.effort import Effort
 from bench.errors import RequestError
 from bench.interfaces import Attack
 from bench.registry import Registry
 from bench.spec import CellSpec, parse_plugin
-from bench.suite import Block, Suite, SuiteFile
+from bench.suite import Block, Suite, SuiteFile, block_of
 from bench.targets import HEADLINE
 
 LEGEND = 8  # lines of one panel that a reader can tell apart
@@ -73,18 +72,11 @@ def curve_suite(axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any]) 
         if fixed.get(effort.knob) is not None:
             raise RequestError(f"{attack}: {effort.knob} is what the curve runs over; leave it out")
         for value in effort.values:
-            given = {axis: tuple(values) for axis, values in axes.items() if values}
-            own = dict(settings)
             if effort.in_budget:
-                given["attacks"], own[effort.knob] = (attack,), value
+                spelled, own = attack, {**settings, effort.knob: value}
             else:
-                given["attacks"] = (f"{attack}{',' if ':' in attack else ':'}{effort.knob}={value}",)
-            try:
-                block = Block.model_validate({**given, "settings": own})
-            except ValidationError as error:
-                first = error.errors()[0]
-                raise RequestError(f"{first['loc'][-1]}: {first['msg'].lower()}") from error
-            blocks[f"{attack} {effort.knob}={value}"] = block
+                spelled, own = f"{attack}{',' if ':' in attack else ':'}{effort.knob}={value}", dict(settings)
+            blocks[f"{attack} {effort.knob}={value}"] = block_of({**axes, "attacks": (spelled,)}, own)
     return Suite("curve", SuiteFile(blocks=blocks))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from bench.capture import Capture
 from bench.channels import CONTROL_FEATURES, LOSS_GRADIENT, NOISE_TARGET, TIMESTEP, UNET_FEATURES, Channel
-from bench.errors import BenchError
-from bench.files import disk_errors, read_json, write_text
+from bench.files import disk_errors, kept_numbers, write_text
 from bench.interfaces import Defense, generator
 from bench.metrics.distance_correlation import corrected_distance_correlation
 from bench.schedule import NoiseSchedule
@@ -39,13 +38,17 @@ class Known:
     defense: Defense
 
 
-def stored_leakage(file: Path, capture: Capture, known: Known, *, fresh: bool) -> dict[str, float]:
-    """:func:`leakage`, kept in ``file``, since every attack on one capture shares it."""
-    if file.exists() and not fresh:
-        try:
-            return {str(name): float(value) for name, value in read_json(file).items()}
-        except (BenchError, TypeError, ValueError, AttributeError):
-            pass  # damaged: measured anew
+def stored_leakage(
+    file: Path, capture: Capture, known: Known, *, fresh: bool, note: Callable[[str], None]
+) -> dict[str, float]:
+    """:func:`leakage`, kept in ``file``, since every attack on one capture shares it.
+
+    Args:
+        note: is told of a damaged file, which is measured anew.
+    """
+    kept = None if fresh else kept_numbers(file, lambda content: content, note)
+    if kept is not None:
+        return kept
     found = leakage(capture, known)
     with disk_errors(file):
         write_text(file, json.dumps(found, indent=1))

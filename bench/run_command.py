@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from pydantic import ValidationError
 
 from bench.curve import curve_points, curve_suite, curve_table, draw_curves
 from bench.engines.base import Engine, Limits, Setup
@@ -19,7 +18,7 @@ from bench.ledger import Ledger
 from bench.planning import Job, Planner
 from bench.progress import Bars, Progress
 from bench.result import CellResult
-from bench.suite import Block, Settings, Suite, SuiteFile, find_suite
+from bench.suite import Settings, Suite, SuiteFile, block_of, find_suite
 from bench.suite_plan import SuitePlan, describe_plan, plan_suite
 from bench.suite_run import run_suite
 from bench.table import print_result
@@ -51,6 +50,11 @@ class Running:
     retry_failed: bool = False
     dry_run: bool = False
 
+    @property
+    def alone(self) -> bool:
+        """Whether nothing asks for workers beside this process."""
+        return self.jobs in (None, 1) and self.engine in (None, "serial") and self.memory_limit is None
+
 
 def suite_of_options(axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any]) -> Suite:
     """One block with every combination of the repeated options.
@@ -58,13 +62,7 @@ def suite_of_options(axes: Mapping[str, Sequence[Any]], settings: Mapping[str, A
     Raises:
         RequestError: a setting is impossible.
     """
-    try:
-        given = {axis: tuple(values) for axis, values in axes.items() if values}
-        block = Block.model_validate({**given, "settings": dict(settings)})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise RequestError(f"{first['loc'][-1]}: {first['msg'].lower()}") from error
-    return Suite("options", SuiteFile(blocks={"options": block}))
+    return Suite("options", SuiteFile(blocks={"options": block_of(axes, settings)}))
 
 
 def run_options(
@@ -80,8 +78,7 @@ def run_options(
     progress = Bars()
     planner = Planner(progress)
     plan = plan_suite(suite_of_options(axes, settings), planner, weights_dir=weights_dir)
-    alone = running.jobs in (None, 1) and running.engine in (None, "serial") and running.memory_limit is None
-    _run(plan, planner, weights_dir, running, progress, in_process=alone, tables=True)
+    _run(plan, planner, weights_dir, running, progress, in_process=running.alone, tables=True)
 
 
 def run_curve(
@@ -95,8 +92,7 @@ def run_curve(
     progress = Bars()
     planner = Planner(progress)
     plan = plan_suite(curve_suite(axes, settings), planner, weights_dir=weights_dir)
-    alone = running.jobs in (None, 1) and running.engine in (None, "serial") and running.memory_limit is None
-    _run(plan, planner, weights_dir, running, progress, in_process=alone, tables=False)
+    _run(plan, planner, weights_dir, running, progress, in_process=running.alone, tables=False)
     if running.dry_run:
         return
     wanted = {job.cell.cell_id for job in plan.jobs}

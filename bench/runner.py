@@ -19,7 +19,7 @@ from bench.controls import controls
 from bench.errors import BenchError, NotApplicableError, RequestError
 from bench.fact_controls import fact_controls
 from bench.facts import Fact, Labels, Lineup
-from bench.files import DiskFullError, disk_errors, read_json, write_text
+from bench.files import DiskFullError, disk_errors, kept_numbers, write_text
 from bench.gallery import Gallery
 from bench.images import ImageBatch
 from bench.interfaces import Attack, Budget, Claim, Estimate, TrainingPlan, UtilityPlan, generator
@@ -147,13 +147,13 @@ class Runner:
     def _stored_utility(self, job: Job, capture: Capture, file: Path, fresh: bool) -> Mapping[str, float]:
         cell = job.cell
         expected = {"backbones": list(cell.backbones)}
-        if file.exists() and not fresh:
-            try:
-                stored: dict[str, Any] = read_json(file)
-                if stored["backbones"] == expected["backbones"]:
-                    return {str(k): float(v) for k, v in stored["utility"].items()}
-            except (BenchError, KeyError, TypeError, ValueError, AttributeError):
-                self._progress.note(f"damaged {file.name}; measuring utility anew")
+
+        def pick(stored: dict[str, Any]) -> Any:
+            return stored["utility"] if stored["backbones"] == expected["backbones"] else None
+
+        kept = None if fresh else kept_numbers(file, pick, self._progress.note)
+        if kept is not None:
+            return kept
         plan = UtilityPlan(
             steps=cell.utility.steps,
             guidance=cell.utility.guidance,
@@ -299,7 +299,7 @@ class Runner:
 
     def _leakage(self, job: Job, capture: Capture, known: Known, fresh: bool) -> Mapping[str, float]:
         file = self.results / "leakage" / f"{job.cell.capture.content_hash()[:16]}.json"
-        return stored_leakage(file, capture, known, fresh=fresh)
+        return stored_leakage(file, capture, known, fresh=fresh, note=self._progress.note)
 
     def _picture(self, job: Job, panels: list[Panel]) -> Path | None:
         if not panels:

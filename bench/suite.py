@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -128,6 +128,20 @@ class Block(Frozen):
             point = Point(*values)
             if not any(exclusion.matches(point) for exclusion in self.exclude):
                 yield point
+
+
+def block_of(axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any]) -> Block:
+    """A block of axes and settings as options give them; an axis without values keeps its default.
+
+    Raises:
+        RequestError: a setting is impossible.
+    """
+    try:
+        given = {axis: tuple(values) for axis, values in axes.items() if values}
+        return Block.model_validate({**given, "settings": dict(settings)})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RequestError(f"{first['loc'][-1]}: {first['msg'].lower()}") from error
 
 
 class SuiteFile(Frozen):

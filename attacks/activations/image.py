@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Mapping
 
-from attacks.closed_form import ClosedForm
+import torch
+from torch import Tensor
+
+from attacks.activations.knowledge import Knowledge
+from attacks.closed_form import likeliest_image
 from attacks.linear import invert_convolution
+from attacks.wire import noisy_latents
 from bench.channels import LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN, TIMESTEP, UNET_FEATURES
 from bench.errors import NotApplicableError
-from bench.interfaces import Budget, Estimate
-from bench.progress import Silent
+from bench.interfaces import Claim, Estimate
 from bench.threat import View
 
 
@@ -28,8 +32,16 @@ def image_estimate(view: View) -> Estimate | None:
         latents = public.schedule.clean(noisy, public.denoiser.predict(noisy, t).cpu(), t)
         return Estimate(public.codec.decode(latents), latents)
     try:
-        claim = ClosedForm().run(view, rng=torch.Generator(), budget=Budget(0, 1), progress=Silent())
+        found = likeliest_image(view, noisy_latents(view), torch.Generator())
     except NotApplicableError:
         return None
-    found = claim.estimates.get("image")
-    return found if isinstance(found, Estimate) else None
+    return None if found is None else found[0]
+
+
+def claim_of(view: View, seen: Knowledge, found: Mapping[str, Tensor], losses: Mapping[str, float]) -> Claim:
+    """The claim of inputs ``(T, *shape)`` that were searched for, and of the image where the wire tells it."""
+    estimates = dict(seen.forward.estimates(found))
+    image = image_estimate(view)
+    if image is not None:
+        estimates["image"] = image
+    return Claim(estimates, losses)

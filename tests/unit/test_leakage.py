@@ -136,12 +136,13 @@ def test_leakage_of_a_capture(captured, tmp_path):
     assert "leak_dfil" not in found, "the noise target is on the wire, so no noise is left"
 
     file = tmp_path / "leak.json"
-    assert stored_leakage(file, capture, known, fresh=False) == found
+    said: list[str] = []
+    assert stored_leakage(file, capture, known, fresh=False, note=said.append) == found
     file.write_text('{"leak_x": 1.0}')
-    assert stored_leakage(file, capture, known, fresh=False) == {"leak_x": 1.0}
-    assert stored_leakage(file, capture, known, fresh=True) == found
+    assert stored_leakage(file, capture, known, fresh=False, note=said.append) == {"leak_x": 1.0}
+    assert stored_leakage(file, capture, known, fresh=True, note=said.append) == found
     file.write_text("not json")
-    assert stored_leakage(file, capture, known, fresh=False) == found
+    assert stored_leakage(file, capture, known, fresh=False, note=said.append) == found
 
 
 def test_releases_that_are_all_the_same_count_once(captured):
