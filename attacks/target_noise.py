@@ -6,7 +6,7 @@ import math
 
 from torch import Tensor
 
-from bench.interfaces import Defense
+from bench.defense import Defense
 from bench.schedule import NoiseSchedule
 
 _DOUBT = 6.0  # standard errors by which the mean square of exact noise must be passed

@@ -19,8 +19,8 @@ from bench.channels import (
     UNET_FEATURES,
     Channel,
 )
+from bench.defense import Defense
 from bench.errors import NotApplicableError
-from bench.interfaces import Defense
 from bench.threat import View
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import textwrap
 
 from bench.channels import DESCRIPTIONS, Channel
+from bench.defense import Defense
 from bench.errors import RequestError
-from bench.interfaces import Attack, Dataset, Defense, Victim
+from bench.interfaces import Attack, Dataset, Victim
 from bench.measure import Metric
 from bench.plugin import Plugin
 from bench.registry import KINDS, Registry, listing, suggestion

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from bench.capture import Capture
 from bench.channels import CONTROL_FEATURES, LOSS_GRADIENT, NOISE_TARGET, TIMESTEP, UNET_FEATURES, Channel
+from bench.defense import Defense
 from bench.files import disk_errors, kept_numbers, write_text
-from bench.interfaces import Defense, generator
+from bench.interfaces import generator
 from bench.metrics.distance_correlation import corrected_distance_correlation
 from bench.schedule import NoiseSchedule
 from bench.transcript import Release

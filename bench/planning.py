@@ -11,9 +11,10 @@ from typing import Any, Generic, TypeVar
 from bench.backbones.base import BackboneSet
 from bench.channels import Channel
 from bench.data.conditions import AUTO
+from bench.defense import CompositeDefense, Defense
 from bench.errors import RequestError
 from bench.gallery import Gallery
-from bench.interfaces import Attack, CompositeDefense, Dataset, Defense, Victim
+from bench.interfaces import Attack, Dataset, Victim
 from bench.measure import Metric
 from bench.plugin import Plugin
 from bench.progress import Progress

@@ -20,7 +20,7 @@ from bench.records import Records
 from bench.schedule import NoiseSchedule
 
 if TYPE_CHECKING:
-    from bench.interfaces import Defense
+    from bench.defense import Defense
 
 
 class PublicClient(ABC):

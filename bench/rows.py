@@ -11,7 +11,7 @@ import torch
 
 from bench.capture import Costs
 from bench.certificate import Certificate
-from bench.interfaces import Guarantee
+from bench.defense import Guarantee
 from bench.provenance import commit, versions
 from bench.scoring import MetricScore
 from bench.spec import SCHEMA_VERSION, CellSpec

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bench.channels import CONTROL_FEATURES, Channel
-from bench.interfaces import Defense, ProtectContext
+from bench.defense import Defense, ProtectContext
 from bench.plugin import Card
 
 

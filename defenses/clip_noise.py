@@ -18,7 +18,7 @@ from bench.channels import (
     PROMPT_EMBEDDING,
     UNET_FEATURES,
 )
-from bench.interfaces import Defense, Guarantee, ProtectContext
+from bench.defense import Defense, Guarantee, ProtectContext
 from bench.plugin import Card, Params
 from bench.schedule import NoiseSchedule
 from defenses.gaussian_dp import epsilon_of

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.channels import Channel
+from bench.defense import CompositeDefense, Defense, Guarantee, ProtectContext, ServerAdapter
 from bench.errors import RequestError
 from bench.insertion import Insertion
-from bench.interfaces import CompositeDefense, Defense, Guarantee, ProtectContext, ServerAdapter
 from bench.plugin import Card, Params
 from bench.schedule import NoiseSchedule
 

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces import Defense, ProtectContext
+from bench.defense import Defense, ProtectContext
 from bench.plugin import Card, Params
 from defenses.memory import per_record_noise
 

@@ -17,7 +17,7 @@ from bench.channels import (
     PROMPT_EMBEDDING,
     UNET_FEATURES,
 )
-from bench.interfaces import Defense, Guarantee
+from bench.defense import Defense, Guarantee
 from bench.plugin import Card, Params
 from bench.schedule import NoiseSchedule
 from defenses.gaussian_dp import epsilon_of

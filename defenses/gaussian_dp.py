@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from bench.channels import CLIENT_UPDATE, LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN
-from bench.interfaces import Guarantee
+from bench.defense import Guarantee
 from bench.schedule import NoiseSchedule
 
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from bench.channels import CLIENT_UPDATE, CLIENT_WEIGHTS, LOSS_GRADIENT, NOISE_TARGET, Channel
-from bench.interfaces import Defense, Guarantee, ProtectContext
+from bench.defense import Defense, Guarantee, ProtectContext
 from bench.plugin import Card
 from bench.schedule import NoiseSchedule
 from defenses.gaussian_dp import epsilon_of, gaussian_mu

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from bench.channels import Channel
+from bench.defense import Defense
 from bench.errors import RequestError
-from bench.interfaces import Defense
 from bench.plugin import Card, Params
 from bench.schedule import NoiseSchedule
 

@@ -7,8 +7,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from bench.channels import CONTROL_FEATURES, UNET_FEATURES, Channel
+from bench.defense import Defense, ProtectContext, ServerAdapter
 from bench.errors import RequestError
-from bench.interfaces import Defense, ProtectContext, ServerAdapter, generator
+from bench.interfaces import generator
 from bench.plugin import Card
 from defenses.smashed import SmashedParams
 

@@ -9,8 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.channels import Channel
+from bench.defense import Defense, Guarantee
 from bench.errors import RequestError
-from bench.interfaces import Defense, Guarantee, generator
+from bench.interfaces import generator
 from bench.plugin import Card, Params
 from bench.schedule import NoiseSchedule
 from defenses.gaussian_dp import latent_statement

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces import Defense
+from bench.defense import Defense
 from bench.plugin import Card, Params
 
 

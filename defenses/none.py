@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.interfaces import Defense
+from bench.defense import Defense
 from bench.plugin import Card
 
 

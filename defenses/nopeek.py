@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.channels import CONTROL_FEATURES, Channel
-from bench.interfaces import Defense
+from bench.defense import Defense
 from bench.metrics.distance_correlation import distance_correlation
 from bench.plugin import Card, Params
 

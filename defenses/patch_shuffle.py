@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.channels import CONTROL_FEATURES, NOISE_TARGET, UNET_FEATURES, Channel
-from bench.interfaces import Defense, ProtectContext
+from bench.defense import Defense, ProtectContext
 from bench.plugin import Card, Params
 
 

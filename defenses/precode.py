@@ -10,8 +10,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
+from bench.defense import Defense
 from bench.insertion import Insertion
-from bench.interfaces import Defense, generator
+from bench.interfaces import generator
 from bench.plugin import Card, Params
 
 ENCODER, DECODER = "bottleneck.encoder", "bottleneck.decoder"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.channels import PROMPT_EMBEDDING, Channel
-from bench.interfaces import Defense, ProtectContext, ServerAdapter
+from bench.defense import Defense, ProtectContext, ServerAdapter
 from bench.plugin import Card, Params
 
 

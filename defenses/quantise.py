@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.channels import Channel
-from bench.interfaces import Defense, ProtectContext
+from bench.defense import Defense, ProtectContext
 from bench.plugin import Card
 from defenses.smashed import SmashedParams, per_record, straight_through
 

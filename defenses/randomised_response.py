@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.channels import Channel
-from bench.interfaces import Defense, Guarantee, ProtectContext
+from bench.defense import Defense, Guarantee, ProtectContext
 from bench.plugin import Card
 from bench.schedule import NoiseSchedule
 from defenses.smashed import SmashedParams, statement_of_one_number, straight_through

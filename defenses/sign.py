@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from bench.channels import CLIENT_UPDATE, Channel
-from bench.interfaces import Defense, ProtectContext
+from bench.defense import Defense, ProtectContext
 from bench.plugin import Card
 
 

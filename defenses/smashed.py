@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.channels import CLIENT_UPDATE, CLIENT_WEIGHTS, CONTROL_FEATURES, UNET_FEATURES, Channel
-from bench.interfaces import Guarantee
+from bench.defense import Guarantee
 from bench.plugin import Params
 
 _CHANNELS: dict[str, tuple[Channel, ...]] = {

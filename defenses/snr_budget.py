@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces import Defense, Guarantee
+from bench.defense import Defense, Guarantee
 from bench.plugin import Card, Params
 from bench.schedule import NoiseSchedule
 from defenses.gaussian_dp import latent_statement

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pydantic import Field
 from torch import Tensor
 
+from bench.defense import Defense, ProtectContext
 from bench.errors import RequestError
-from bench.interfaces import Defense, ProtectContext
 from bench.plugin import Card, Params
 
 

@@ -10,8 +10,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from bench.channels import Channel
+from bench.defense import Defense, Guarantee
 from bench.errors import RequestError
-from bench.interfaces import Defense, Guarantee
 from bench.plugin import Card, Params
 from bench.schedule import NoiseSchedule
 from defenses.gaussian_dp import gaussian_mu, latent_statement

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.channels import LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN, Channel
-from bench.interfaces import Defense, Guarantee, ProtectContext
+from bench.defense import Defense, Guarantee, ProtectContext
 from bench.plugin import Card, Params
 from bench.schedule import NoiseSchedule
 from defenses.gaussian_dp import with_noisy_target

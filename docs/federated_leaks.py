@@ -20,8 +20,9 @@ import torch
 from attacks.prompt_span import PromptSpan
 from bench.capture import Capture
 from bench.data.portraits import Portraits
+from bench.defense import Defense
 from bench.errors import NotApplicableError
-from bench.interfaces import Budget, Defense, TrainingPlan
+from bench.interfaces import Budget, TrainingPlan
 from bench.matching import matched_texts
 from bench.progress import Silent
 from bench.records import Records

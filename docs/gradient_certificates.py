@@ -22,8 +22,9 @@ from torch import Tensor
 from attacks.gradients.labels import recover_labels
 from attacks.gradients.updates import trainer_of, updates_in
 from bench.data.portraits import Portraits
+from bench.defense import Defense
 from bench.images import ImageBatch
-from bench.interfaces import Attack, Budget, Defense, TrainingPlan
+from bench.interfaces import Attack, Budget, TrainingPlan
 from bench.matching import matched
 from bench.progress import Silent
 from bench.records import Records

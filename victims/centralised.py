@@ -8,7 +8,8 @@ import torch
 
 from bench.capture import TRANSCRIPT_DIR, Capture, SecretsWriter
 from bench.channels import Channel
-from bench.interfaces import Defense, ServerAdapter, TrainingPlan
+from bench.defense import Defense, ServerAdapter
+from bench.interfaces import TrainingPlan
 from bench.plugin import Card
 from bench.progress import Progress
 from bench.records import Records

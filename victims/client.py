@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.channels import CONTROL_FEATURES, NOISE_TARGET, PROMPT_EMBEDDING, TIMESTEP, UNET_FEATURES, Channel
-from bench.interfaces import Defense, ProtectContext, generator
+from bench.defense import Defense, ProtectContext
+from bench.interfaces import generator
 from bench.records import Records
 from victims.control import HintStem, LatentStem
 from victims.encoded import Batch, EncodedRecords

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.channels import CONTROL_FEATURES, Channel
+from bench.defense import Defense, ProtectContext
 from bench.errors import DataError
 from bench.images import ImageBatch
-from bench.interfaces import Defense, Estimate, ProtectContext
+from bench.interfaces import Estimate
 from bench.public import Emission, PublicClient, Simulator
 from bench.public_forward import PIXELS, PublicForward
 from bench.public_trainer import Unknown

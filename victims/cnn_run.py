@@ -11,8 +11,9 @@ from torch.nn import functional
 
 from bench.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, Capture, Costs, SecretsWriter
 from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, GRADIENT_DOWN, LABEL, PREDICTION_DOWN
+from bench.defense import ServerAdapter
 from bench.images import ImageBatch
-from bench.interfaces import ServerAdapter, TrainingPlan, generator
+from bench.interfaces import TrainingPlan, generator
 from bench.progress import Progress
 from bench.records import Records
 from bench.transcript import Direction, Release, TranscriptWriter, named

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from bench.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, Capture, Costs, SecretsWriter
 from bench.channels import CONTROL_FEATURES
+from bench.defense import Defense, ServerAdapter
 from bench.errors import DataError, RequestError
-from bench.interfaces import Defense, Estimate, ServerAdapter, TrainingPlan, UtilityPlan, Victim, generator
+from bench.interfaces import Estimate, TrainingPlan, UtilityPlan, Victim, generator
 from bench.metrics.distribution import fid, kid
 from bench.metrics.fidelity import condition_fidelity
 from bench.metrics.ssim import ssim

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from bench.capture import TRANSCRIPT_DIR, Capture
 from bench.channels import CLIENT_UPDATE, GLOBAL_MODEL, NOISE_TARGET, TIMESTEP, Channel
+from bench.defense import Defense, ServerAdapter
 from bench.errors import RequestError
-from bench.interfaces import Defense, ServerAdapter, TrainingPlan
+from bench.interfaces import TrainingPlan
 from bench.plugin import Card
 from bench.progress import Progress
 from bench.public import Public

@@ -16,8 +16,9 @@ from torch.func import jacrev, vmap
 
 from bench.capture import Capture
 from bench.channels import CLIENT_UPDATE, GLOBAL_MODEL, Channel
+from bench.defense import Defense, ProtectContext, Representation
 from bench.errors import RequestError
-from bench.interfaces import Defense, ProtectContext, Representation, TrainingPlan, UtilityPlan, Victim
+from bench.interfaces import TrainingPlan, UtilityPlan, Victim
 from bench.plugin import Card, Params
 from bench.progress import Progress
 from bench.public import Public

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from bench.channels import CONTROL_FEATURES, PROMPT_EMBEDDING
+from bench.defense import ServerAdapter
 from bench.images import ImageBatch
-from bench.interfaces import ServerAdapter, generator
+from bench.interfaces import generator
 from bench.progress import Progress
 from bench.records import Records
 from victims.client import ClientHalf

@@ -18,8 +18,8 @@ from bench.channels import (
     TIMESTEP,
     UNET_FEATURES,
 )
+from bench.defense import ServerAdapter
 from bench.errors import DataError
-from bench.interfaces import ServerAdapter
 from victims.control import predict
 
 

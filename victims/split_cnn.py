@@ -13,8 +13,9 @@ from torch import Tensor
 
 from bench.capture import TRANSCRIPT_DIR, Capture
 from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, GRADIENT_DOWN, LABEL, PREDICTION_DOWN, Channel
+from bench.defense import Defense, ServerAdapter
 from bench.errors import RequestError
-from bench.interfaces import Defense, ServerAdapter, TrainingPlan, UtilityPlan, Victim, generator
+from bench.interfaces import TrainingPlan, UtilityPlan, Victim, generator
 from bench.plugin import Card, Params
 from bench.progress import Progress
 from bench.public import Public

@@ -23,8 +23,9 @@ from bench.channels import (
     UNET_FEATURES,
     Channel,
 )
+from bench.defense import Defense
 from bench.errors import DataError
-from bench.interfaces import Defense, TrainingPlan
+from bench.interfaces import TrainingPlan
 from bench.plugin import Card
 from bench.progress import Progress
 from bench.records import Records

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bench.defense import Defense
 from bench.errors import NotApplicableError
-from bench.interfaces import Defense
 
 ADAPTS_TO = ("gradient-pruning", "soteria", "sign", "clip-noise", "precode")
 _MASKING = ("gradient-pruning", "soteria")

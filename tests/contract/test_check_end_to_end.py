@@ -16,8 +16,9 @@ from bench.channels import NOISE_TARGET, Channel
 from bench.check import check
 from bench.check_baseline import Key, Point, points
 from bench.comparable import ledger_scores
+from bench.defense import ProtectContext
 from bench.images import ImageBatch
-from bench.interfaces import Claim, Estimate, ProtectContext
+from bench.interfaces import Claim, Estimate
 from bench.leaderboard import leaderboard
 from bench.ledger import Ledger
 from bench.planning import Job

@@ -11,9 +11,7 @@ from torch import Tensor
 from bench.backbones.embedded import NAME as EMBEDDED
 from bench.errors import BenchError
 from bench.images import ImageBatch
-from bench.interfaces import (
-    Estimate,
-)
+from bench.interfaces import Estimate
 from bench.measure import LabelMetric, LineupMetric, Metric, ScoringContext, TextMetric
 from bench.targets import EVERY as TARGETS
 from bench.wording import Wording

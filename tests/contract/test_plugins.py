@@ -22,20 +22,10 @@ from bench.channels import (
     UNET_FEATURES,
     Channel,
 )
+from bench.defense import CompositeDefense, Defense, ProtectContext
 from bench.errors import NotApplicableError, RequestError
 from bench.facts import Fact, Labels, Lineup
-from bench.interfaces import (
-    Attack,
-    Budget,
-    Claim,
-    CompositeDefense,
-    Dataset,
-    Defense,
-    Estimate,
-    ProtectContext,
-    TrainingPlan,
-    Victim,
-)
+from bench.interfaces import Attack, Budget, Claim, Dataset, Estimate, TrainingPlan, Victim
 from bench.measure import Metric
 from bench.planning import Job
 from bench.plugin import Card, Plugin

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.interfaces import Defense, TrainingPlan
+from bench.defense import Defense
+from bench.interfaces import TrainingPlan
 from bench.progress import Silent
 from bench.records import Records
 from bench.runner import Runner

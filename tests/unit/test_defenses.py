@@ -9,8 +9,9 @@ import torch
 
 from attacks.activation_inverse import inverse_activation
 from bench.channels import CONTROL_FEATURES, NOISE_TARGET, PROMPT_EMBEDDING
+from bench.defense import Defense, ProtectContext
 from bench.errors import RequestError
-from bench.interfaces import Defense, ProtectContext, generator
+from bench.interfaces import generator
 from bench.schedule import NoiseSchedule
 from defenses.activation import Activation, activation
 from defenses.compose import Compose

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from bench.capture import Capture
 from bench.channels import CLIENT_UPDATE, NOISE_TARGET, TIMESTEP, UNET_FEATURES
-from bench.interfaces import Defense, TrainingPlan
+from bench.defense import Defense
+from bench.interfaces import TrainingPlan
 from bench.progress import Silent
 from bench.schedule import NoiseSchedule
 from defenses.compose import Compose

@@ -17,8 +17,9 @@ from attacks.gradients.objectives import Cosine, SquaredL2
 from attacks.gradients.updates import trainer_of, updates_in
 from attacks.idlg import IDLG
 from attacks.inverting_gradients import InvertingGradients
+from bench.defense import Defense
 from bench.errors import NotApplicableError
-from bench.interfaces import Attack, Budget, Claim, Defense, TrainingPlan
+from bench.interfaces import Attack, Budget, Claim, TrainingPlan
 from bench.matching import matched
 from bench.progress import Silent
 from bench.public_trainer import LocalTraining

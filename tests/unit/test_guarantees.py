@@ -7,7 +7,8 @@ import math
 import pytest
 import torch
 
-from bench.interfaces import ProtectContext, generator
+from bench.defense import ProtectContext
+from bench.interfaces import generator
 from bench.schedule import NoiseSchedule
 from defenses.gaussian_dp import epsilon_of, gaussian_mu
 from defenses.gaussian_noise import GaussianNoise

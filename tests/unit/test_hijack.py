@@ -12,8 +12,9 @@ from torch import Tensor
 from attacks.hijack_server import HijackPlan, HijackServer, train_autoencoder
 from bench.adversary import ServerAdversary
 from bench.channels import CONTROL_FEATURES, GRADIENT_DOWN, Channel
+from bench.defense import Defense
 from bench.errors import RequestError
-from bench.interfaces import Defense, TrainingPlan
+from bench.interfaces import TrainingPlan
 from bench.planning import Job
 from bench.progress import Silent
 from bench.records import Records

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from bench.channels import CONTROL_FEATURES, NOISE_TARGET, TIMESTEP, UNET_FEATURES
-from bench.interfaces import Defense, generator
+from bench.defense import Defense
+from bench.interfaces import generator
 from bench.leakage import Known, dfil, leakage, squared_norm, stored_leakage
 from bench.metrics.distance_correlation import corrected_distance_correlation, distance_correlation
 from bench.progress import Silent

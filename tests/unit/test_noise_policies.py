@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from bench.channels import CLIENT_UPDATE, LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN
+from bench.defense import ProtectContext
 from bench.errors import RequestError
-from bench.interfaces import ProtectContext, generator
+from bench.interfaces import generator
 from bench.schedule import NoiseSchedule
 from defenses.compose import Compose
 from defenses.memoised_noise import MemoisedNoise

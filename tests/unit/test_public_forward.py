@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from bench.channels import CONTROL_FEATURES, UNET_FEATURES
+from bench.defense import Defense
 from bench.errors import NotApplicableError
-from bench.interfaces import Defense, generator
+from bench.interfaces import generator
 from bench.public import PublicClient
 from bench.public_forward import CONDITION, CONDITION_LATENTS, NOISY, TIMESTEPS
 from defenses.activation import Activation

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from bench.defense import Defense
 from bench.errors import RequestError
-from bench.interfaces import Defense
 from bench.registry import KINDS, Registry, listing
 
 GOOD = """
-from bench.interfaces import Defense
+from bench.defense import Defense
 from bench.plugin import Card
 class {cls}(Defense):
     name = "{name}"

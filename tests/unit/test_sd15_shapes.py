@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from bench.channels import CLIENT_WEIGHTS
 from bench.cli import main
+from bench.defense import Defense
 from bench.errors import DataError
-from bench.interfaces import Defense
 from bench.schedule import NoiseSchedule
 from bench.transcript import TranscriptWriter
 from tests.sd15_shape import make_sd15_shape

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from bench.channels import CLIENT_UPDATE, CLIENT_WEIGHTS, CONTROL_FEATURES, NOISE_TARGET, UNET_FEATURES
+from bench.defense import ProtectContext
 from bench.errors import RequestError
-from bench.interfaces import ProtectContext, generator
+from bench.interfaces import generator
 from bench.schedule import NoiseSchedule
 from defenses.additive_noise import AdditiveNoise
 from defenses.compose import Compose

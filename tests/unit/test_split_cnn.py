@@ -14,8 +14,9 @@ from attacks.smashed import Inputs
 from bench.capture import Capture
 from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, GRADIENT_DOWN, LABEL, PREDICTION_DOWN
 from bench.controls import ORACLE, controls
+from bench.defense import Defense
 from bench.errors import RequestError
-from bench.interfaces import Defense, TrainingPlan, generator
+from bench.interfaces import TrainingPlan, generator
 from bench.progress import Silent
 from bench.public_forward import PIXELS
 from defenses.activation import Activation, activation

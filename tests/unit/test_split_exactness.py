@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from bench.channels import GRADIENT_DOWN, NOISE_TARGET
+from bench.defense import Defense
 from bench.errors import DataError
-from bench.interfaces import Defense, TrainingPlan
+from bench.interfaces import TrainingPlan
 from bench.progress import Silent
 from bench.records import Records
 from bench.transcript import Transcript, TranscriptWriter

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from bench.certificate import Certificate
 from bench.channels import CLIENT_UPDATE, TIMESTEP
+from bench.defense import Defense, ProtectContext, Representation
 from bench.errors import RequestError
-from bench.interfaces import Defense, ProtectContext, Representation
 from bench.schedule import NoiseSchedule
 from defenses.clip_noise import ClipNoise
 from defenses.compose import Compose

@@ -18,7 +18,8 @@ from bench.channels import (
     TIMESTEP,
     UNET_FEATURES,
 )
-from bench.interfaces import Defense, TrainingPlan, generator
+from bench.defense import Defense
+from bench.interfaces import TrainingPlan, generator
 from bench.plugin import Card
 from bench.progress import Silent
 from bench.records import Records
@@ -101,7 +102,7 @@ def spied_inputs(tiny_model, records, defense, monkeypatch):
     model = split.load("cpu")
     net = new_controlnet(model, PUBLIC_SEED)
     client = split.client_half(model, net, defense, "no-gradient")
-    from bench.interfaces import ServerAdapter
+    from bench.defense import ServerAdapter
     from victims.sampling import TrainedControl
 
     seen: list[tuple[int, torch.Tensor, float]] = []

@@ -17,8 +17,9 @@ from typing import Any
 
 from torch import Tensor
 
+from bench.defense import Defense
 from bench.images import ImageBatch
-from bench.interfaces import Defense, TrainingPlan
+from bench.interfaces import TrainingPlan
 from bench.metrics.fidelity import condition_fidelity
 from bench.planning import Planner, Request
 from bench.progress import Bars, Progress

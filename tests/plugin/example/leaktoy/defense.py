@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.channels import CONTROL_FEATURES, Channel
-from bench.interfaces import Defense, ProtectContext
+from bench.defense import Defense, ProtectContext
 from bench.plugin import Card, Params
 
 NOISED = (CONTROL_FEATURES, Channel("toy_features"))

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from bench.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, TRANSCRIPT_DIR, Capture, Costs, SecretsWriter
 from bench.channels import Channel
+from bench.defense import Defense, ProtectContext
 from bench.images import ImageBatch
-from bench.interfaces import Defense, ProtectContext, TrainingPlan, UtilityPlan, Victim, generator
+from bench.interfaces import TrainingPlan, UtilityPlan, Victim, generator
 from bench.plugin import Card
 from bench.progress import Progress
 from bench.public import Codec, Emission, Public, PublicClient, Simulator
