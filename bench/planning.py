@@ -19,6 +19,7 @@ from bench.measure import Metric
 from bench.plugin import Plugin
 from bench.progress import Progress
 from bench.provenance import code_hash, versions
+from bench.references import References
 from bench.registry import Registry
 from bench.spec import (
     AttackSpec,
@@ -79,6 +80,7 @@ class Job:
         new_victim, new_defense: make objects that share no state, so that an attacker's copy of either
             holds nothing of the victim's own.
         new_gallery: of at least so many people, the private ones among them; None where the data set has none.
+        references: controls that other jobs of the same planner have made.
         obstacle: why these parts cannot be put together; empty where they can.
     """
 
@@ -90,6 +92,7 @@ class Job:
     new_victim: Callable[[], Victim]
     new_defense: Callable[[], Defense]
     new_gallery: Callable[[int], Gallery | None]
+    references: References
     obstacle: str = ""
 
 
@@ -143,6 +146,7 @@ class Planner:
         self._checked: set[tuple[str, str]] = set()
         self._backbones: dict[tuple[str, Path | None], BackboneSet] = {}
         self._model_hashes: dict[str, str] = {}
+        self._references = References()
 
     def plan(self, request: Request) -> Job:
         """The job of a request.
@@ -304,6 +308,7 @@ class Planner:
             new_victim=parts.victim.build,
             new_defense=new_defense,
             new_gallery=partial(self._gallery, parts.data, parts.splits, parts.seed),
+            references=self._references,
             obstacle=obstacle,
         )
 

@@ -15,10 +15,9 @@ import torch
 from bench.adversary import ServerAdversary
 from bench.capture import Capture
 from bench.certificate import Certificate, due
-from bench.controls import controls
+from bench.comparison import compare
 from bench.errors import BenchError, NotApplicableError, RequestError
-from bench.fact_controls import fact_controls
-from bench.facts import Fact, Labels, Lineup
+from bench.facts import Labels, Lineup
 from bench.files import DiskFullError, disk_errors, kept_numbers, write_text
 from bench.gallery import Gallery
 from bench.images import ImageBatch
@@ -28,13 +27,11 @@ from bench.leakage import Known, stored_leakage
 from bench.ledger import Ledger
 from bench.links import link_scores
 from bench.locks import locked
-from bench.matching import matched, matched_facts, matched_texts
 from bench.measure import ScoringContext
 from bench.metrics.distribution import needed_for_fid
 from bench.picture import Panel, save_picture
 from bench.planning import Job
 from bench.progress import Progress
-from bench.prompt_controls import prompt_controls
 from bench.public import Public
 from bench.public_text import PublicText
 from bench.records import Records
@@ -233,32 +230,24 @@ class Runner:
                 prompts=(*records.prompts, *job.splits.evaluation.prompts),
                 text=attempt.text,
             )
+            codec = attempt.view.public.codec
             with self._progress.stage("scoring", len(attempt.claim.estimates)) as advance:
                 for target, claimed in attempt.claim.estimates.items():
-                    seed = job.cell.capture.seed
-                    told: Estimate | Wording | Fact
-                    held: Mapping[str, Estimate] | Mapping[str, Wording] | Mapping[str, Fact]
-                    if isinstance(claimed, Wording):
-                        told = Wording(records.prompts)
-                        texts = prompt_controls(records, job.splits.auxiliary, attempt.text, seed=seed)
-                        if groups:
-                            claimed = matched_texts(claimed, told, groups)
-                            texts = {name: matched_texts(c, told, groups) for name, c in texts.items()}
-                        held = texts
-                    elif isinstance(claimed, Labels | Lineup):
-                        told, held = fact_controls(claimed, records, job.splits.auxiliary, attempt.gallery, seed=seed)
-                        if groups:
-                            claimed = matched_facts(claimed, told, groups)
-                            held = {name: matched_facts(c, told, groups) for name, c in held.items()}
-                    else:
-                        told = truth[target]
-                        shown = controls(target, told, job.splits.auxiliary, attempt.view.public.codec, seed=seed)
-                        if groups:
-                            claimed = matched(claimed, told.images, groups)
-                            shown = {name: matched(c, told.images, groups) for name, c in shown.items()}
-                        panels.append(Panel(target, told.images, claimed.images, shown))
-                        held = shown
-                    scores[target] = score_target(target, claimed, told, held, job.metrics, context, seed=seed)
+                    compared = compare(
+                        job, target, claimed, truth, records, attempt.text, attempt.gallery, codec, groups
+                    )
+                    if compared.panel is not None:
+                        panels.append(compared.panel)
+                    scores[target] = score_target(
+                        target,
+                        compared.claimed,
+                        compared.told,
+                        compared.controls,
+                        job.metrics,
+                        context,
+                        seed=job.cell.capture.seed,
+                        known=compared.known,
+                    )
                     found[target] = flags(scores[target], attempt.claim.diagnostics, capture.costs.losses)
                     if (must := due(job.cell, type(job.attack), target)) is not None:
                         certificates[target] = must

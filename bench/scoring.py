@@ -56,8 +56,14 @@ def score_target(
     context: ScoringContext,
     *,
     seed: int,
+    known: dict[str, Mapping[str, float]] | None = None,
 ) -> list[MetricScore]:
-    """Every metric that applies to the target and to what is claimed."""
+    """Every metric that applies to the target and to what is claimed.
+
+    Args:
+        known: mean scores of these very controls by metric (``bench.references``); read, and added to.
+    """
+    known = {} if known is None else known
     scores = []
     for metric in metrics:
         if target not in metric.targets:
@@ -65,11 +71,13 @@ def score_target(
         values = _values(metric, claim, truth, context)
         if values is None:
             continue
-        means = {
-            name: float(found.mean())
-            for name, estimate in controls.items()
-            if (found := _values(metric, estimate, truth, context)) is not None
-        }
+        if metric.name not in known:
+            known[metric.name] = {
+                name: float(found.mean())
+                for name, estimate in controls.items()
+                if (found := _values(metric, estimate, truth, context)) is not None
+            }
+        means = known[metric.name]
         best = max if metric.higher_is_closer else min
         blind = [means[name] for name in BLIND if name in means]
         floor = best(blind) if blind else float("nan")
