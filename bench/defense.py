@@ -17,6 +17,7 @@ from bench.channels import CLIENT_UPDATE, Channel
 from bench.insertion import Insertion
 from bench.plugin import Plugin
 from bench.schedule import NoiseSchedule
+from bench.trained_part import TrainedPart
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +91,7 @@ class Defense(Plugin):
     withheld: frozenset[Channel] = frozenset()  # channels it takes off the wire
     record_gradients: bool = False  # a client that trains must ask local_gradient for the gradient of each step
     sends_latent: bool = False  # x_t itself crosses as unet_features, and the server applies conv_in
+    trained_part: TrainedPart | None = None  # what it trains itself; an instance of each defence object
     stands_for: ClassVar[str] = ""  # a stack of others that this name is short for
 
     def flat(self) -> tuple[Defense, ...]:

@@ -84,7 +84,8 @@ class CnnSimulator(Simulator):
     @torch.no_grad()
     def emit(self, index: Sequence[int], rng: torch.Generator) -> Emission:
         rows, device = list(index), self._client.device
-        sent = self._client.release(self._pixels[rows], [""] * len(rows), "training", rng)
+        own = CnnClient(self._client.stem, copy.deepcopy(self._client.defense), device)  # what it makes starts anew
+        sent = own.release(self._pixels[rows], [""] * len(rows), "training", rng)
         latents, condition_latents = self._latents[rows], self._condition_latents[rows]
         return Emission({CONTROL_FEATURES: sent}, latents.to(device), condition_latents.to(device))
 

@@ -16,6 +16,8 @@ from bench.images import ImageBatch
 from bench.interfaces import TrainingPlan, generator
 from bench.progress import Progress
 from bench.records import Records
+from bench.trained_part import state as defense_state
+from bench.trained_part import step as defense_step
 from bench.transcript import Direction, Release, TranscriptWriter, named
 from victims.classifier_records import PooledCodec, as_trained, enlarged
 from victims.cnn_client import CnnClient
@@ -122,6 +124,7 @@ class CnnRun:
         if extra is not None:
             extra.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        defense_step(self.client.defense)
 
     @torch.no_grad()
     def _infer(self, index: list[int], step: int) -> None:
@@ -165,6 +168,7 @@ class CnnRun:
         state = {
             f"{p}.{n}": t.cpu().contiguous() for p, module in parts.items() for n, t in module.state_dict().items()
         }
+        state |= {f"defense.{n}": t for n, t in defense_state(self.client.defense).items()}
         save_file(state, out / MODEL_DIR / "network.safetensors")
         costs = Costs(
             bytes_up=transcript.bytes("up", rows_only=True) / releases,

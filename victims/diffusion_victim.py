@@ -9,7 +9,7 @@ import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from bench.plugin import Params
 from bench.progress import Progress
 from bench.public import Emission, Public, PublicClient, Simulator
 from bench.records import Records
+from bench.trained_part import restore
 from bench.transcript import TranscriptWriter
 from victims import hub
 from victims.anatomy import model_parts
@@ -63,11 +64,13 @@ class ModelParams(Params):
 
 @dataclass(frozen=True, eq=False)
 class TrainedParts:
-    """The whole trained ControlNet, a defence's counterpart on the server, and the client's secret."""
+    """The whole trained ControlNet, a defence's counterpart on the server, the client's secret, and what its defence
+    trained (``bench.trained_part.state``)."""
 
     controlnet: Any
     adapter: ServerAdapter
     secret: int = 0
+    defense: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,8 @@ class DiffusionVictim(Victim):
         (path / "trained.json").write_text(json.dumps(words))
         if any(True for _ in adapter.parameters()):
             save_file({k: v.cpu() for k, v in adapter.state_dict().items()}, path / "adapter.safetensors")
+        if trained.defense:
+            save_file(dict(trained.defense), path / "defense.safetensors")
 
     def seal(
         self,
@@ -219,6 +224,8 @@ class DiffusionVictim(Victim):
         adapter = defense.server_adapter(client.empty_prompt) or ServerAdapter()
         if (path / "adapter.safetensors").exists():
             adapter.load_state_dict(load_file(path / "adapter.safetensors"))
+        if (path / "defense.safetensors").exists():
+            restore(defense, load_file(path / "defense.safetensors"))
         return TrainedControl(client, client.stem.server_part(controlnet).to(device).eval(), adapter.to(device).eval())
 
     def utility(

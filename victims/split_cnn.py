@@ -21,6 +21,7 @@ from bench.progress import Progress
 from bench.public import Public
 from bench.records import Records
 from bench.schedule import NoiseSchedule
+from bench.trained_part import restore
 from bench.transcript import TranscriptWriter
 from victims.classifier_records import PooledCodec, labels, pooled
 from victims.cnn_client import CnnClient, PublicCnnClient
@@ -152,6 +153,7 @@ class SplitCnn(Victim):
         state = load_file(capture.model_dir / "network.safetensors", device=plan.device)
         for part, module in (("client.", client.stem), ("server.", server), ("adapter.", adapter)):
             module.load_state_dict({n.removeprefix(part): t for n, t in state.items() if n.startswith(part)})
+        restore(defense, {n.removeprefix("defense."): t for n, t in state.items() if n.startswith("defense.")})
         truth = self.labels(held_out)
         rng = generator(plan.seed, "split-cnn utility")
         sent = client.release(pooled(held_out.images, self.params.size), held_out.ids, "inference", rng)

@@ -29,6 +29,7 @@ from bench.interfaces import TrainingPlan
 from bench.plugin import Card
 from bench.progress import Progress
 from bench.records import Records
+from bench.trained_part import state, step
 from bench.transcript import Message, Release, Transcript, TranscriptWriter, named
 from victims.anatomy import Division, Wire, payload
 from victims.client import ClientHalf, ClientRandomness, client_secret
@@ -154,7 +155,7 @@ class SplitControlNet(DiffusionVictim):
             server_seconds=run.server_clock.seconds,
             device=plan.device,
         )
-        parts = TrainedParts(client.stem.join(server.controlnet), server.adapter, secret)
+        parts = TrainedParts(client.stem.join(server.controlnet), server.adapter, secret, state(defense))
         return self.seal(out, records, run.writer, run.secrets, parts, measured)
 
     def retrain_server(self, transcript: Transcript, defense: Defense, plan: TrainingPlan, protocol: str) -> ServerHalf:
@@ -271,3 +272,4 @@ class _Run:
         if extra is not None:
             extra.backward()
         optimizer.step()
+        step(self.client.defense)
