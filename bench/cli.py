@@ -245,6 +245,20 @@ def leaderboard(metric: str, against: str, results: Path) -> None:
 
 
 @main.command()
+@click.option("--metric", default="ssim", show_default=True, help="What measures the leak, where rows have it.")
+@click.option("--against", default="none", show_default=True, help="The defence whose quality is 1.")
+@RESULTS
+def frontier(metric: str, against: str, results: Path) -> None:
+    """Leak of the worst attack against quality: frontier.csv, frontier.md and a plot for each view under --results."""
+    with one_sentence():
+        from bench.frontier_report import write_frontier
+
+        points = write_frontier(results, measure=metric, reference=against)
+        reached = sum(point.reaches_goal for point in points)
+        click.echo(f"{results / 'frontier.md'}: {len(points)} points, {reached} of them reach the goal")
+
+
+@main.command()
 @click.argument("others", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=Path("results"), show_default=True)
 @click.option("--keep-conflicts", is_flag=True, help="Keep the first of two cells that disagree, with a flag.")

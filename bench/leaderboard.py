@@ -28,7 +28,7 @@ from bench.stats import Interval, holm
 MEASURE = "ssim"
 
 _NOTHING = Interval(math.nan, math.nan, math.nan)
-_PER_CAPTURE = ("utility_", "bytes_")
+_PER_CAPTURE = ("utility_", "bytes_", "leak_")
 _COSTS = ("client_seconds", "server_seconds", "peak_memory_mib")
 
 

@@ -28,6 +28,7 @@ _SHOWN = {
     "utility_prompt_score": "prompt",
     "bytes_up": "bytes up",
     "bytes_down": "bytes down",
+    "leak_snr_mean": "SNR",
 }
 
 

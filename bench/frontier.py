@@ -1,0 +1,161 @@
+"""What each defence leaves to its worst attack, beside what it costs in quality: the privacy-utility frontier."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from bench.comparable import UNDEFENDED, Row, ScoreReader, Setting, number, setting_of, text
+from bench.leaderboard import MEASURE, Standing, leaderboard
+from bench.stats import Interval, mean_interval
+from bench.targets import TARGETS
+
+FID = "utility_fid"
+FIDELITY = "utility_condition_edge_f1"
+FID_GOAL, FIDELITY_GOAL = 1.10, 0.95
+"""A defence is cheap whose FID is at most, and whose condition fidelity at least, so much of the reference's."""
+
+
+@dataclass(frozen=True)
+class Leak:
+    """What the worst attack on one target gets.
+
+    Attributes:
+        normalized: 0 an attacker who saw nothing, 1 the round trip.
+        partial: why the number is not to be relied on, empty where it is.
+    """
+
+    attack: str
+    normalized: Interval
+    partial: str
+
+    @property
+    def at_floor(self) -> bool:
+        """Not told apart from an attacker who saw nothing."""
+        return not self.partial and self.normalized.low <= 0.0
+
+
+@dataclass(frozen=True)
+class FrontierPoint:
+    """One defence under one view.
+
+    Attributes:
+        view: the threat model, and what is withheld from it.
+        leaks: by target.
+        fid, fidelity: of the reference's, seed by seed; NaN where the victim has none.
+        best: no other defence of the view leaks no more at no more cost.
+    """
+
+    victim: str
+    protocol: str
+    view: str
+    defense: str
+    leaks: Mapping[str, Leak]
+    fid: Interval
+    fidelity: Interval
+    seeds: int
+    best: bool = False
+
+    @property
+    def worst(self) -> float:
+        """The highest leak over targets; at the floor is 0."""
+        return max((0.0 if leak.at_floor else leak.normalized.mean for leak in self.leaks.values()), default=math.nan)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every leak is one to rely on."""
+        return all(not leak.partial for leak in self.leaks.values())
+
+    @property
+    def cheap(self) -> bool:
+        """Whether the means are within the goals."""
+        return self.fid.mean <= FID_GOAL and self.fidelity.mean >= FIDELITY_GOAL
+
+    @property
+    def reaches_goal(self) -> bool:
+        """Nothing above the floor, at no more cost than the goals allow."""
+        return self.complete and self.cheap and self.worst == 0.0
+
+
+def frontier(
+    rows: Iterable[Row], read: ScoreReader, *, measure: str = MEASURE, reference: str = UNDEFENDED
+) -> list[FrontierPoint]:
+    """Every defence that has a picture attacked and its quality measured, by view, the least leaking first.
+
+    Args:
+        rows: of a ledger.
+        read: scores by record.
+        measure: as of a leaderboard.
+        reference: the defence whose quality others are held against; it must be in the ledger at the same seeds.
+    """
+    listed = list(rows)
+    quality = {name: _by_seed(listed, name) for name in (FID, FIDELITY)}
+    groups: dict[tuple[tuple[str, ...], str], list[Standing]] = {}
+    for entry in leaderboard(listed, read, measure=measure, reference=reference):
+        if entry.setting["target"] in TARGETS:
+            groups.setdefault((entry.setting.without("target"), entry.defense), []).append(entry)
+    points = []
+    for (_, defense), entries in groups.items():
+        setting, known = entries[0].setting, [e for e in entries if e.attack]
+        key = _trained(setting)
+        if not known or not quality[FID].get((key, defense)):
+            continue
+        ratios = {
+            name: _ratio(quality[name].get((key, defense), {}), quality[name].get((key, reference), {}))
+            for name in quality
+        }
+        points.append(
+            FrontierPoint(
+                victim=setting["victim"],
+                protocol=setting["protocol"],
+                view=" without ".join(filter(None, (setting["threat_model"], setting["withheld_from_view"]))),
+                defense=defense,
+                leaks={e.setting["target"]: Leak(e.attack, e.normalized, e.partial) for e in known},
+                fid=ratios[FID],
+                fidelity=ratios[FIDELITY],
+                seeds=min(e.seeds for e in known),
+            )
+        )
+    return sorted(_marked(points), key=lambda p: (p.victim, p.protocol, p.view, p.worst, p.fid.mean))
+
+
+_VIEW = ("target", "threat_model", "withheld_from_view", "threat", "targets", "epoch")
+
+
+def _trained(setting: Setting) -> tuple[str, ...]:
+    """What the quality of a model depends on: the setting without who looks, and at what."""
+    return setting.without(*_VIEW)
+
+
+def _by_seed(rows: Sequence[Row], name: str) -> dict[tuple[tuple[str, ...], str], dict[int, float]]:
+    """A model's quality by what was trained, defence and seed; of several runs the newest."""
+    found: dict[tuple[tuple[str, ...], str], dict[int, float]] = {}
+    for row in sorted(rows, key=lambda r: text(r.get("created"))):
+        value = number(row.get(name))
+        if not math.isnan(value):
+            found.setdefault((_trained(setting_of(row)), str(row["defense"])), {})[int(row["seed"])] = value
+    return found
+
+
+def _ratio(values: Mapping[int, float], against: Mapping[int, float]) -> Interval:
+    """The mean over seeds of the quotient at each seed; NaN where they share none."""
+    shared = [seed for seed in sorted(values) if against.get(seed)]
+    if not shared:
+        return Interval(math.nan, math.nan, math.nan)
+    return mean_interval([values[s] / against[s] for s in shared], seed=0)
+
+
+def _marked(points: Sequence[FrontierPoint]) -> list[FrontierPoint]:
+    return [replace(p, best=p.complete and not any(_beats(q, p) for q in points)) for p in points]
+
+
+def _beats(one: FrontierPoint, other: FrontierPoint) -> bool:
+    """At least as good in leak, FID and fidelity, and better in one of them, under the same view."""
+    if (one.victim, one.protocol, one.view) != (other.victim, other.protocol, other.view) or not one.complete:
+        return False
+    if set(one.leaks) != set(other.leaks):
+        return False
+    mine = (one.worst, one.fid.mean, -one.fidelity.mean)
+    others = (other.worst, other.fid.mean, -other.fidelity.mean)
+    return all(a <= b for a, b in zip(mine, others, strict=True)) and mine != others

@@ -1,0 +1,151 @@
+"""Writes the privacy-utility frontier as CSV, as Markdown, and as a plot for every view."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.comparable import UNDEFENDED, ledger_scores
+from bench.errors import RequestError
+from bench.files import disk_errors, write_text
+from bench.frontier import FID_GOAL, FIDELITY_GOAL, FrontierPoint, Leak, frontier
+from bench.leaderboard import MEASURE
+from bench.leaderboard_table import open_ledger
+from bench.stats import Interval
+from bench.targets import TARGETS
+
+LABELLED = 14  # defences of a plot that have their names in it
+
+
+def write_frontier(results: Path, *, measure: str = MEASURE, reference: str = UNDEFENDED) -> list[FrontierPoint]:
+    """Read the ledger under ``results``; write ``frontier.csv``, ``frontier.md`` and a PNG a view beside it.
+
+    Raises:
+        RequestError: there is no ledger, or nothing in it with both an attack and a quality.
+    """
+    ledger = open_ledger(results)
+    points = frontier(ledger.rows(), ledger_scores(ledger), measure=measure, reference=reference)
+    if not points:
+        raise RequestError(f"{results}: the ledger has no defence with an attacked picture and a measured quality")
+    with disk_errors(results):
+        write_text(results / "frontier.csv", as_csv(points))
+        write_text(results / "frontier.md", as_markdown(points, reference))
+        for view in _views(points):
+            words = "-".join(filter(None, re.split(r"[^a-z0-9]+", " ".join(view).lower())))
+            draw(_of(points, view), results / f"frontier-{words}.png")
+    return points
+
+
+def _views(points: Sequence[FrontierPoint]) -> list[tuple[str, str, str]]:
+    return list(dict.fromkeys((p.victim, p.protocol, p.view) for p in points))
+
+
+def _of(points: Sequence[FrontierPoint], view: tuple[str, str, str]) -> list[FrontierPoint]:
+    return [p for p in points if (p.victim, p.protocol, p.view) == view]
+
+
+def as_csv(points: Sequence[FrontierPoint]) -> str:
+    """One line a defence, view and target."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    bounds = [f"{name}{end}" for name in ("normalized", "fid_ratio", "fidelity_ratio") for end in ("", "_low", "_high")]
+    writer.writerow(
+        ["victim", "protocol", "view", "defense", "target", "attack", *bounds, "seeds", "best", "goal", "partial"]
+    )
+    for p in points:
+        for target, leak in p.leaks.items():
+            numbers = [n for i in (leak.normalized, p.fid, p.fidelity) for n in (i.mean, i.low, i.high)]
+            shown = ["" if math.isnan(n) else f"{n:.6g}" for n in numbers]
+            marks = [p.seeds, int(p.best), int(p.reaches_goal), leak.partial]
+            writer.writerow([p.victim, p.protocol, p.view, p.defense, target, leak.attack, *shown, *marks])
+    return stream.getvalue()
+
+
+def as_markdown(points: Sequence[FrontierPoint], reference: str) -> str:
+    """One table a view."""
+    lines = [
+        "# Privacy and quality",
+        "",
+        "Each defence by its worst attack on each target, between an attacker who saw nothing (0) and the round trip",
+        f"of the model (1), beside FID and edge F1 as shares of those under `{reference}`, paired by seed; brackets",
+        "are 95 % intervals over seeds. `floor`: not told apart from 0. **Bold**: no other defence of the table leaks no",
+        "more at no more cost.",
+        f"Goal: nothing above its floor, FID at most {FID_GOAL:.2f}, edge F1 at least {FIDELITY_GOAL:.2f}.",
+    ]
+    for view in _views(points):
+        mine = _of(points, view)
+        targets = [t for t in TARGETS if any(t in p.leaks for p in mine)]
+        reached = [f"`{p.defense}`" for p in mine if p.reaches_goal]
+        heads = ["defence", *targets, "FID", "edge F1", "seeds"]
+        lines += ["", "## " + ", ".join(view).replace("_", "\\_"), "", "| " + " | ".join(heads) + " |"]
+        lines.append("|" + "---|" * len(heads))
+        for p in mine:
+            name = f"**{p.defense}**" if p.best else p.defense
+            cells = [name, *(_leak(p.leaks.get(t)) for t in targets), _share(p.fid), _share(p.fidelity), str(p.seeds)]
+            lines.append("| " + " | ".join(cells) + " |")
+        lines += ["", f"Goal reached by {', '.join(reached)}." if reached else "No defence here reaches the goal."]
+    return "\n".join(lines) + "\n"
+
+
+def _leak(leak: Leak | None) -> str:
+    if leak is None:
+        return ""
+    shown = f"{leak.normalized.mean:.3f}{_bounds(leak.normalized)} {leak.attack}"
+    return shown + (" floor" if leak.at_floor else "") + (" (partial)" if leak.partial else "")
+
+
+def _share(interval: Interval) -> str:
+    return "" if math.isnan(interval.mean) else f"{interval.mean:.3f}{_bounds(interval)}"
+
+
+def _bounds(interval: Interval) -> str:
+    return "" if math.isnan(interval.low) else f" [{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def draw(points: Sequence[FrontierPoint], path: Path) -> None:
+    """One view's PNG: a row of panels a target, leak against FID and against condition fidelity."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    targets = [t for t in TARGETS if any(t in p.leaks for p in points)]
+    figure, axes = pyplot.subplots(len(targets), 2, figsize=(12, 4.2 * len(targets)), squeeze=False, sharey="row")
+    for target, row in zip(targets, axes, strict=True):
+        shown = [p for p in points if target in p.leaks]
+        _panel(row[0], shown, target, [p.fid for p in shown], "FID, of the reference's", FID_GOAL)
+        _panel(row[1], shown, target, [p.fidelity for p in shown], "edge F1, of the reference's", FIDELITY_GOAL)
+        row[0].set_ylabel(f"{target}: worst attack (0: floor, 1: ceiling)")
+    figure.suptitle(", ".join(_views(points)[0]), fontsize=9)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110, metadata={"Software": None})
+    pyplot.close(figure)
+
+
+def _panel(
+    axis: Any, points: Sequence[FrontierPoint], target: str, costs: Sequence[Interval], title: str, goal: float
+) -> None:
+    """Points with the intervals of both coordinates; those that none beats are filled, and named."""
+    for place, (point, cost) in enumerate(zip(points, costs, strict=True)):
+        leak, colour = point.leaks[target].normalized, f"C{place % 10}"
+        arms = {"xerr": _arms(cost), "yerr": _arms(leak)}
+        marker = "o" if point.best else "x"
+        axis.errorbar([cost.mean], [leak.mean], **arms, fmt=marker, markersize=4, linewidth=0.6, color=colour)
+        if point.best or len(points) <= LABELLED:
+            at = (cost.mean, leak.mean)
+            axis.annotate(point.defense, at, fontsize=5, xytext=(3, 3), textcoords="offset points")
+    axis.axhline(0, color="grey", linewidth=0.6)
+    axis.axvline(goal, color="grey", linewidth=0.6, linestyle="--")
+    axis.set_xlabel(title)
+
+
+def _arms(interval: Interval) -> list[list[float]] | None:
+    if math.isnan(interval.low):
+        return None
+    return [[max(0.0, interval.mean - interval.low)], [max(0.0, interval.high - interval.mean)]]

@@ -1,0 +1,97 @@
+"""The frontier: leaks beside costs paired by seed, what reaches the goal, and what no other defence beats."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import pytest
+from click.testing import CliRunner
+
+from bench.cli import main
+from bench.frontier import FrontierPoint, frontier
+from bench.frontier_report import as_csv, as_markdown, draw
+from bench.ledger import Ledger
+from tests.made_rows import MadeLedger
+
+SEEDS = (0, 1, 2)
+
+
+def _ledger() -> MadeLedger:
+    """By defence: score (floor 0.2, ceiling 0.8), FID and edge F1 over the undefended ones at the same seed."""
+    made = MadeLedger()
+    for seed in SEEDS:
+        for defense, level, fid, f1 in [
+            ("none", 0.8, 1.0, 1.0),
+            ("dear", 0.2, 1.5, 0.5),
+            ("good", 0.2, 1.05, 0.96),
+            ("worse", 0.5, 1.2, 0.9),
+            ("free", 0.5, 1.0, 1.0),
+        ]:
+            utility = {"fid": (100.0 + 10 * seed) * fid, "condition_edge_f1": (0.5 + seed / 10) * f1}
+            made.add(defense, "inversion", seed, level, noise=1, utility=utility)
+    return made
+
+
+@pytest.fixture
+def points() -> dict[str, FrontierPoint]:
+    made = _ledger()
+    return {p.defense: p for p in frontier(made.rows, made.read)}
+
+
+def test_costs_are_ratios_at_each_seed(points):
+    assert points["good"].fid.mean == pytest.approx(1.05)
+    assert points["good"].fid.high == pytest.approx(1.05)  # the spread between seeds cancels
+    assert points["dear"].fidelity.mean == pytest.approx(0.5)
+
+
+def test_the_goal_needs_the_floor_and_both_costs(points):
+    assert [name for name, p in points.items() if p.reaches_goal] == ["good"]
+    assert points["dear"].leaks["image"].at_floor
+    assert not points["dear"].cheap
+    assert points["free"].cheap
+    assert not points["free"].leaks["image"].at_floor
+    assert points["free"].worst == pytest.approx(0.5)
+
+
+def test_a_point_is_best_unless_another_leaks_no_more_at_no_more_cost(points):
+    assert {name for name, p in points.items() if p.best} == {"good", "free"}
+
+
+def test_an_attack_that_failed_keeps_a_defence_from_the_goal():
+    made = _ledger()
+    made.add("good", "closed-form", 0, status="failed")
+    found = {p.defense: p for p in frontier(made.rows, made.read)}["good"]
+    assert "closed-form" in found.leaks["image"].partial
+    assert not found.reaches_goal
+    assert not found.best
+
+
+def test_files_say_the_same_as_the_points(points, tmp_path):
+    rows = {row["defense"]: row for row in csv.DictReader(io.StringIO(as_csv(list(points.values()))))}
+    assert rows["good"]["goal"] == "1"
+    assert rows["dear"]["goal"] == "0"
+    assert float(rows["worse"]["fid_ratio"]) == pytest.approx(1.2)
+    text = as_markdown(list(points.values()), "none")
+    assert "| **good** |" in text
+    assert "| dear |" in text
+    assert "Goal reached by `good`." in text
+    draw(list(points.values()), tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def test_the_command_writes_beside_the_ledger(tmp_path):
+    made, ledger = _ledger(), Ledger(tmp_path)
+    for row in made.rows:
+        ledger.write(row["cell_id"], row["capture_id"], row["spec"], [row], made.record_scores(row["cell_id"]))
+    done = CliRunner().invoke(main, ["frontier", "--results", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert "5 points, 1 of them reach the goal" in done.output
+    assert (tmp_path / "frontier.md").exists()
+    assert (tmp_path / "frontier-v-p-server.png").exists()
+
+
+def test_a_ledger_without_quality_is_refused_in_a_sentence(tmp_path):
+    done = CliRunner().invoke(main, ["frontier", "--results", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "no ledger" in done.output
