@@ -72,9 +72,9 @@ def as_markdown(points: Sequence[FrontierPoint], reference: str) -> str:
         "# Privacy and quality",
         "",
         "Each defence by its worst attack on each target, between an attacker who saw nothing (0) and the round trip",
-        f"of the model (1), beside FID and edge F1 as shares of those under `{reference}`, paired by seed; brackets",
-        "are 95 % intervals over seeds. `floor`: not told apart from 0. **Bold**: no other defence of the table leaks no",
-        "more at no more cost.",
+        f"of the model (1), beside FID and edge F1 as shares of those under `{reference}`, paired by seed. Brackets",
+        "are 95 % intervals over seeds; `floor`: not told apart from 0. **Bold**: no other defence of the table leaks",
+        "no more at no more cost.",
         f"Goal: nothing above its floor, FID at most {FID_GOAL:.2f}, edge F1 at least {FIDELITY_GOAL:.2f}.",
     ]
     for view in _views(points):
