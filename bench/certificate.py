@@ -20,7 +20,7 @@ class Certificate:
     """What an attack must reach on an undefended victim.
 
     Attributes:
-        victim, protocol: where; always without a defence, and with at least the attack's own budget.
+        victim, protocol: where; always without a defence, with the attack's own parameters and at least its budget.
         target: what is claimed.
         metric: the measure, put between its controls (0 floor, 1 ceiling).
         at_least: what the mean has to reach.
@@ -44,6 +44,7 @@ class Certificate:
             and all(capture.victim.params.get(name) == value for name, value in self.given)
             and [part.name for part in capture.defense] == ["none"]
             and cell.threat == self.threat
+            and dict(spent.attack.params) == attack.parse({}).model_dump(mode="json")
             and spent.iterations >= own.iterations
             and spent.batch_size >= min(own.batch_size, spent.targets)
         )

@@ -128,3 +128,7 @@ def test_a_certificate_speaks_of_the_victims_parameters_that_it_names(make_job) 
     assert isinstance(held, Certificate)
     assert held.covers(job.cell, DLG)
     assert not held.covers(other.cell, DLG)
+    variant = make_job(
+        victim="federated-classifier", model=None, attack="dlg:restarts=2", iterations=300, attack_batch_size=32
+    )
+    assert not held.covers(variant.cell, DLG)  # proven for the attack as it comes
