@@ -111,13 +111,13 @@ def _sent(forward: PublicForward, inputs: Mapping[str, Tensor], rng: torch.Gener
 
 def _outside(rows: Tensor, content: Tensor) -> Tensor:
     """The part of ``(R, D)`` that is orthogonal to the main directions of ``(A, D)``."""
-    size, vectors = torch.linalg.eigh((content @ content.T).double())
+    size, vectors = torch.linalg.eigh(content.double() @ content.double().T)
     leading = slice(-min(CONTENT, len(content) // 2), None) if len(content) > 1 else slice(0, 0)
-    kept = size[leading] > 1e-6 * size[-1].clamp_min(1e-30)
+    kept = size[leading] > 1e-9 * size[-1].clamp_min(1e-30)
     if not bool(kept.any()):
         return rows
-    basis = content.T @ (vectors[:, leading][:, kept] / size[leading][kept].sqrt()).float()
-    return rows - (rows @ basis) @ basis.T
+    basis = (content.double().T @ vectors[:, leading][:, kept]) / size[leading][kept].sqrt()
+    return rows - ((rows.double() @ basis) @ basis.T).float()
 
 
 def grouped(rows: Tensor, count: int, rounds: int = 25) -> Tensor:

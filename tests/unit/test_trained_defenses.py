@@ -170,8 +170,8 @@ def test_an_attacker_finds_the_collection_and_takes_it_off(tmp_path: Path) -> No
     learned = trained_part.state(defense)["0-shredder/noise"]
     near = torch.cdist(found.collection.flatten(1), learned.flatten(1)).amin(1).square() / learned[0].numel()
     assert float(near.max()) < 0.1 * float(learned.square().mean())
-    blunt = error(capture, view, Reconstruction.build({"adapt": False}), 60)
-    assert error(capture, view, Reconstruction.build({}), 60) < 0.5 * blunt
+    blunt = error(capture, view, Reconstruction.build({"adapt": False}), 150)
+    assert error(capture, view, Reconstruction.build({}), 150) < 0.5 * blunt
     assert found_noise(seen(victim, capture, NoDefense()), client) is None
 
 
@@ -181,12 +181,12 @@ def test_an_attacker_leaves_pruned_channels_out(tmp_path: Path) -> None:
     view = seen(victim, capture, Disco.build({"ratio": 0.5}))
     assert kept_channels(view).sum((1, 2, 3)).tolist() == [4.0] * 6
     assert kept_channels(seen(victim, capture, NoDefense())) is None
-    blunt = error(capture, view, Reconstruction.build({"adapt": False}), 60)
-    assert error(capture, view, Reconstruction.build({}), 60) < 0.2 * blunt
+    blunt = error(capture, view, Reconstruction.build({"adapt": False}), 150)
+    assert error(capture, view, Reconstruction.build({}), 150) < 0.2 * blunt
 
 
 @pytest.mark.parametrize("options", [{"adapt": True}, {"adapt": False}])
 @pytest.mark.parametrize("kind", [Shredder, Disco])
 def test_inversion_learns_through_both(tmp_path: Path, kind, options: dict[str, bool]) -> None:
     victim, capture = trained(tmp_path / "c", kind(), "gradient")
-    assert error(capture, seen(victim, capture, kind(), "gradient"), Inversion.build(options), 8) < 1
+    assert error(capture, seen(victim, capture, kind(), "gradient"), Inversion.build(options), 20) < 1
