@@ -190,3 +190,17 @@ def test_an_attacker_leaves_pruned_channels_out(tmp_path: Path) -> None:
 def test_inversion_learns_through_both(tmp_path: Path, kind, options: dict[str, bool]) -> None:
     victim, capture = trained(tmp_path / "c", kind(), "gradient")
     assert error(capture, seen(victim, capture, kind(), "gradient"), Inversion.build(options), 20) < 1
+
+
+def test_the_collection_is_found_beside_x_t(tmp_path: Path, tiny_model: Path) -> None:
+    options = {"collection": 2}
+    defense = Shredder.build(options)
+    victim = SplitControlNet.build({"model": str(tiny_model)})
+    plan = TrainingPlan(2, 8, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
+    capture = victim.train(RECORDS, defense, plan, protocol="gradient", out=tmp_path / "c", progress=Silent())
+    public = victim.public(Shredder.build(options), OWN, protocol="gradient", device="cpu")
+    view = ThreatModel().project(capture.transcript, public, capture.transcript.releases()[-4:], history=True)
+    found = found_noise(view, public.client.with_weights(view.parts(CLIENT_WEIGHTS)[-1].tensors))
+    learned = trained_part.state(defense)["0-shredder/noise"]
+    near = torch.cdist(found.collection.flatten(1), learned.flatten(1)).amin(1).square() / learned[0].numel()
+    assert float(near.max()) < 0.1 * float(learned.square().mean())
