@@ -30,6 +30,9 @@ class InversionParams(Params):
     learning_rate: peak of a one-cycle schedule, AdamW.
     sweep: settings that are tried, within the budget, on auxiliary records kept back; 1 tries the one above alone.
     mirror: learn from mirrored auxiliary records too.
+    adapt: take off the noise that shredder adds, and learn from releases pruned as disco prunes those in view; false
+        learns through a copy of the defence with draws of its own.
+    history: find that noise in the releases of every epoch, not in the targets alone.
     """
 
     inputs: Literal["granted", "features"] = "granted"
@@ -38,6 +41,8 @@ class InversionParams(Params):
     learning_rate: float = Field(default=2e-3, gt=0)
     sweep: int = Field(default=1, ge=1, le=1 + len(BESIDES))
     mirror: bool = False
+    adapt: bool = True
+    history: bool = False
 
 
 class Inversion(Attack):
@@ -48,7 +53,7 @@ class Inversion(Attack):
 
     name = "inversion"
     Params = InversionParams
-    adapts_to = ("timestep", "activation", "prompt")
+    adapts_to = ("timestep", "activation", "prompt", "shredder")
     default_budget = Budget(iterations=400, batch_size=16)
     effort = Effort("iterations", (25, 50, 100, 200, 400, 800))
     # Undefended it reaches 0.86 and 0.98 there; the bars leave room for other data and seeds.
@@ -68,10 +73,14 @@ class Inversion(Attack):
         "it had spent (condition SSIM 0.72 for 0.77), so it is off unless asked for; mirror brought 0.80.",
     )
 
+    def __init__(self, params: Params | None = None) -> None:
+        super().__init__(params)
+        self.uses_history = self.params.history
+
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         auxiliary = view.public.auxiliary
         records = with_mirrored(auxiliary) if self.params.mirror and len(auxiliary) else auxiliary
-        known, device = lessons(view, records, self.params.inputs), view.public.device
+        known, device = lessons(view, records, self.params.inputs, adapt=self.params.adapt), view.public.device
         winner = taught(
             known,
             self._settings(),

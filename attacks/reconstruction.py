@@ -37,6 +37,8 @@ class ReconstructionParams(Params):
     amsgrad: step sizes never grow again, as in the paper.
     restarts: first guesses a record, the first from the middle or the linear solution, the others drawn; the one
         whose features fit best is claimed.
+    adapt: take off the noise that shredder adds, and leave channels out that disco has pruned; false is for comparison.
+    history: find that noise in the releases of every epoch, not in the targets alone.
     """
 
     space: Literal["input", "latent"] = "input"
@@ -46,6 +48,8 @@ class ReconstructionParams(Params):
     schedule: Schedule = "cosine"
     amsgrad: bool = True
     restarts: int = Field(default=1, ge=1)
+    adapt: bool = True
+    history: bool = False
 
 
 class Reconstruction(Attack):
@@ -58,7 +62,7 @@ class Reconstruction(Attack):
     name = "reconstruction"
     Params = ReconstructionParams
     requires = frozenset({CONTROL_FEATURES})
-    adapts_to = ("timestep", "activation", "prompt")
+    adapts_to = ("timestep", "activation", "prompt", "shredder", "disco")
     default_budget = Budget(iterations=500, batch_size=32)
     # It reaches 1.0 there with 200 iterations; the bar leaves room for other data and seeds.
     certificates = (Certificate("split-cnn", "inference", "image", "ssim", 0.95, given=(("cut", "conv11"),)),)
@@ -74,11 +78,15 @@ class Reconstruction(Attack):
         "says of a record; attack late epochs of long trainings.",
     )
 
+    def __init__(self, params: Params | None = None) -> None:
+        super().__init__(params)
+        self.uses_history = self.params.history
+
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         client = view.public.client
         if client is None:
             raise NotApplicableError("the client half cannot be rebuilt under this threat model")
-        seen = knowledge_of(view, client)
+        seen = knowledge_of(view, client, adapt=self.params.adapt)
         auxiliary = view.public.auxiliary
         spaces = spaces_of(seen.free, self.params.space, view.public.codec, auxiliary)
         warm = {**typical(spaces, auxiliary, len(view.targets)), **seen.warm}

@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from attacks.noise_collection import found_noise, without_noise
+from attacks.pruning import kept_channels, prune_alike
 from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, NOISE_TARGET, TIMESTEP, UNET_FEATURES, Channel
 from bench.errors import NotApplicableError
 from bench.public import Emission, Simulator
@@ -41,11 +43,13 @@ class Lessons:
     Attributes:
         wanted: the maps that both have.
         knows_time: whether t is in view.
+        noise: of each target's ``control_features``, what a defence was found to have added, ``(T, C, h, w)``.
     """
 
     simulator: Simulator
     wanted: tuple[Channel, ...]
     knows_time: bool
+    noise: Tensor | None = None
 
     def draw(self, index: Sequence[int], rng: torch.Generator) -> tuple[Inputs, Emission]:
         """A fresh release of the records at ``index``, and the truth behind it."""
@@ -56,15 +60,19 @@ class Lessons:
     def exam(self, view: View) -> Inputs:
         """The targets of the view, on its device."""
         time = view.read(TIMESTEP) if self.knows_time else None
-        return Inputs.of({c: view.read(c) for c in self.wanted}, time).to(view.public.device)
+        sent = {c: view.read(c) for c in self.wanted}
+        if self.noise is not None and CONTROL_FEATURES in sent:
+            sent[CONTROL_FEATURES] = sent[CONTROL_FEATURES].float() - self.noise
+        return Inputs.of(sent, time).to(view.public.device)
 
 
-def lessons(view: View, records: Records, which: Which) -> Lessons:
+def lessons(view: View, records: Records, which: Which, *, adapt: bool = True) -> Lessons:
     """What to learn from, with the client's final weights where they are in view.
 
     Args:
         records: of the attacker's own.
         which: ``granted`` is every map in view, ``features`` leaves out the noise target, as the literature does.
+        adapt: find out what the known defence has learned, and put it into the attacker's own copy of it.
 
     Raises:
         NotApplicableError: no smashed data in view, no client to simulate, or fewer than 2 records.
@@ -79,4 +87,9 @@ def lessons(view: View, records: Records, which: Which) -> Lessons:
     if view.has(CLIENT_WEIGHTS):
         client = client.with_weights(view.parts(CLIENT_WEIGHTS)[-1].tensors)
     wanted = tuple(c for c in MAPS if view.has(c) and (which == "granted" or c != NOISE_TARGET))
-    return Lessons(client.simulator(records), wanted, view.has(TIMESTEP))
+    noise, kept = (found_noise(view, client), kept_channels(view)) if adapt else (None, None)
+    if noise is not None:
+        without_noise(view, noise)
+    if kept is not None:
+        prune_alike(view, kept)
+    return Lessons(client.simulator(records), wanted, view.has(TIMESTEP), None if noise is None else noise.targets)

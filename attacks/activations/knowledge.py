@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from attacks.activations.nuisance import affine_in_noisy, shadow
 from attacks.activations.objectives import Distance, Match
 from attacks.linear import invert_convolution
+from attacks.noise_collection import found_noise
+from attacks.pruning import kept_channels
 from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, TIMESTEP, UNET_FEATURES, Channel
 from bench.errors import NotApplicableError
 from bench.public import PublicClient
@@ -28,6 +30,7 @@ class Knowledge:
     free: by name, inputs that do.
     warm: by name, first guesses from where the client is nearly linear, ``(T, *shape)``.
     nuisance: by channel, bases of what is to be left out of a comparison (``attacks.activations.nuisance``).
+    counted: by channel, which of its feature channels are to be compared (``attacks.pruning``).
     """
 
     forward: PublicForward
@@ -36,15 +39,20 @@ class Knowledge:
     free: Mapping[str, Unknown]
     warm: Mapping[str, Tensor]
     nuisance: Mapping[Channel, Tensor]
+    counted: Mapping[Channel, Tensor] = field(default_factory=dict)
 
     def match(self, distance: Distance, rows: Tensor) -> Match:
         """What the features of the targets ``rows`` are compared by."""
-        observed, nuisance = ({c: t[rows] for c, t in held.items()} for held in (self.observed, self.nuisance))
-        return Match(observed, distance, nuisance=nuisance)
+        held = (self.observed, self.nuisance, self.counted)
+        observed, nuisance, counted = ({c: t[rows] for c, t in by_channel.items()} for by_channel in held)
+        return Match(observed, distance, nuisance=nuisance, counted=counted)
 
 
-def knowledge_of(view: View, client: PublicClient) -> Knowledge:
+def knowledge_of(view: View, client: PublicClient, *, adapt: bool = True) -> Knowledge:
     """Read the view; x_t is solved for where h_sd and ``conv_in`` allow it (METHODS 3.0), which leaves the condition.
+
+    Args:
+        adapt: find out what the known defence has learned, and take it into account.
 
     Raises:
         NotApplicableError: there is nothing to match, or nothing to search for.
@@ -63,6 +71,9 @@ def knowledge_of(view: View, client: PublicClient) -> Knowledge:
     if CONTROL_FEATURES not in wanted:
         raise NotApplicableError("needs control_features in view; the rest of the wire is linear, see closed-form")
     observed = {channel: view.read(channel).float() for channel in wanted}
+    noise, kept = (found_noise(view, client), kept_channels(view)) if adapt else (None, None)
+    if noise is not None:
+        observed[CONTROL_FEATURES] = observed[CONTROL_FEATURES] - noise.targets
     for channel, tensor in observed.items():
         if tuple(tensor.shape[1:]) != shapes[channel]:
             raise NotApplicableError(
@@ -75,7 +86,8 @@ def knowledge_of(view: View, client: PublicClient) -> Knowledge:
     warm = {}
     if NOISY in known and CONDITION_LATENTS in free and observed[CONTROL_FEATURES].shape == known[NOISY].shape:
         warm[CONDITION_LATENTS] = observed[CONTROL_FEATURES] - known[NOISY]  # exact where nothing protects h_ctrl
-    return Knowledge(forward, observed, known, free, warm, _nuisance(view.public.stem, forward, known))
+    counted = {} if kept is None else {CONTROL_FEATURES: kept}
+    return Knowledge(forward, observed, known, free, warm, _nuisance(view.public.stem, forward, known), counted)
 
 
 def _nuisance(conv: nn.Module | None, forward: PublicForward, known: Mapping[str, Tensor]) -> dict[Channel, Tensor]:

@@ -26,12 +26,14 @@ class Match:
             of each row's features as one vector (DRAG, arXiv:2509.11724).
         scale: by channel, ``(N,)``: what a squared difference of 1 means.
         nuisance: by channel, bases ``(N, L, K)`` of what is left out of the comparison.
+        counted: by channel, 1 for feature channels that are compared and 0 for others, ``(N, C, 1, 1)``.
     """
 
     observed: Mapping[Channel, Tensor]
     distance: Distance = "l2"
     scale: Mapping[Channel, Tensor] = field(default_factory=dict)
     nuisance: Mapping[Channel, Tensor] = field(default_factory=dict)
+    counted: Mapping[Channel, Tensor] = field(default_factory=dict)
 
     def scaled_by(self, reference: Mapping[Channel, Tensor]) -> Match:
         """The same with squared differences over those of ``reference``, so that it is 1 there.
@@ -60,6 +62,8 @@ class Match:
 
     def _compared(self, channel: Channel, tensor: Tensor, rows: Tensor | None) -> Tensor:
         """The part of ``(N, ...)`` that counts, flat."""
+        if channel in self.counted:
+            tensor = tensor * _some(self.counted[channel], rows)
         if channel in self.nuisance:
             tensor = outside(tensor, _some(self.nuisance[channel], rows))
         return tensor.flatten(1)

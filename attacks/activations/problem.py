@@ -46,10 +46,11 @@ class FeatureProblem:
         self._count = len(next(iter(match.observed.values())))
         self._sizes = [math.prod(space.shape) for space in self._spaces.values()]
         self._known = {n: self._repeated(t.to(device)) for n, t in known.items()}
-        observed, nuisance = (
-            {c: self._repeated(t.to(device)) for c, t in held.items()} for held in (match.observed, match.nuisance)
+        observed, nuisance, counted = (
+            {c: self._repeated(t.to(device)) for c, t in held.items()}
+            for held in (match.observed, match.nuisance, match.counted)
         )
-        self.match = Match(observed, match.distance, nuisance=nuisance)
+        self.match = Match(observed, match.distance, nuisance=nuisance, counted=counted)
         self.first = self._start(warm)
         if match.distance == "l2":
             self.match = self.match.scaled_by(self._sent(self.first))

@@ -245,9 +245,11 @@ def spelled(name: str) -> str:
 
 
 def place(name: str) -> tuple[str, str]:
-    """Victim and protocol: the published ones, unless it changes the network of a client that trains a classifier."""
+    """Victim and protocol: the published ones, or where one that changes a network or trains itself has a place."""
     cls = load("defenses", name)
     changes = not issubclass(cls, CompositeDefense) and cls.insertion is not Defense.insertion  # type: ignore[attr-defined]
+    if not issubclass(cls, CompositeDefense) and cls.build({}).trained_part is not None:  # type: ignore[attr-defined]
+        return ("split-controlnet", "gradient")
     return ("federated-classifier", "fedsgd") if changes else ("split-controlnet", "no-gradient")
 
 
