@@ -122,7 +122,9 @@ def by_overlap(conv: nn.Module, features: Tensor, side: int) -> Tensor:
     valid.padding = (0, 0)
     squares = cut(features, side)
     count, number = squares.shape[:2]
-    inputs = invert_convolution(valid, squares.flatten(0, 1)).view(count, number, conv.in_channels, *[side + 2 * rim] * 2)
+    inputs = invert_convolution(valid, squares.flatten(0, 1)).view(
+        count, number, conv.in_channels, *[side + 2 * rim] * 2
+    )
     columns = features.shape[-1] // side
     return torch.stack([torch.from_numpy(_overlaps(release, rim, columns).solve()) for release in inputs])
 

@@ -118,7 +118,7 @@ def _places(view: View, features: Tensor, side: int, *, aligned: bool) -> Tensor
             raise
     if aligned:
         with torch.no_grad():
-            return by_target(features.float(), stem.cpu()(target), side)
+            return by_target(features.float(), copy.deepcopy(stem).cpu().float()(target.cpu()), side)
     t = view.read(TIMESTEP, every=True) if view.has(TIMESTEP) else projected_timesteps(features, target, schedule)
     auxiliary = view.public.auxiliary
     if len(auxiliary) < 2:
