@@ -26,7 +26,7 @@ def key_of_features(conv: nn.Module, features: Tensor, group: int) -> tuple[Tens
     """The key under which ``features`` are most nearly something that the public ``conv`` could put out.
 
     h = (I x K)(W x + b) with more channels than inputs lies in a small subspace that only W and K tell. What no input
-    explains of (I x G) h - c b is linear in (G, c) and vanishes at G = K^T, c = 1; the least of it with G of unit norm is
+    explains of (I x G) h - c b is linear in (G, c) and vanishes at G = K^T, c = 1; its least with G of unit norm is
     an eigenvector of a matrix of group^2 rows. Neither timestep nor noise target is needed, and noise of one
     variance on the features moves every eigenvalue alike, not the vector.
 
@@ -69,8 +69,8 @@ def key_of_features(conv: nn.Module, features: Tensor, group: int) -> tuple[Tens
 def key_of_latents(mixed: Tensor, known: Tensor, group: int) -> Tensor:
     """K from ``mixed`` = (I x K)(s known + rest), by least squares with the rest's spectrum as weights.
 
-    Pictures have little at high spatial frequencies, where ``known`` is mostly noise; so the weights, found in turn with
-    the key, rest on what is told exactly. K is the orthogonal factor of E[mixed known^T], which an odd function
+    Pictures have little at high spatial frequencies, where ``known`` is mostly noise; the weights, found in turn with
+    the key, rest there. K is the orthogonal factor of E[mixed known^T], which an odd function
     of each number before the key leaves as it is.
 
     Args:

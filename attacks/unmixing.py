@@ -1,8 +1,8 @@
 """Takes batches of weighted means of two records apart (METHODS 7.13; the idea is of arXiv:2011.05315).
 
-Row i of a step is w_i Z_i + (1 - w_i) Z_(i - s) with one shift s a step, so a step is Y = A Z with a square A of its own
-rows. One step alone shows A by its second moments, since different records have little in common once what
-all pictures share is taken out; several epochs show it by being combinations of the same records.
+Row i of a step is w_i Z_i + (1 - w_i) Z_(i - s) with one shift s a step, so a step is Y = A Z with a square A. One
+step alone shows A by its second moments, since different records have little in common once what all pictures share is
+taken out; several epochs show it by being combinations of the same records.
 """
 
 from __future__ import annotations

@@ -171,7 +171,7 @@ class View:
         ]
 
     def worked_out(self, rows: Mapping[Channel, Tensor], lost: Collection[Channel] = ()) -> View:
-        """The same view with channels as an attack has worked them out, for its later steps; it notes what is read here.
+        """The same view with channels as an attack has worked them out, for its later steps; reads are noted here.
 
         Args:
             rows: of every release in the view, in place of what was sent.
