@@ -52,9 +52,9 @@ class Unmix(Attack):
         source="this project; cluster and regress as in arXiv:2011.05315; METHODS 7.13",
         needs="unet_features, timestep and noise target of whole epochs; two auxiliary records",
         cost="seconds to minutes: a small search a step, then least squares over all releases",
-        notes="Where the noise target is hidden the mixed latents are not exact, and it does not apply. One epoch gives "
-        "shares as estimates, and a ghost of the partner is left; from two on they are solved for. Without mixup it "
-        "averages a record's epochs. The condition is claimed under no-gradient only.",
+        notes="Where the noise target is hidden the mixed latents are not exact, and it does not apply. From one epoch "
+        "the shares are estimates, and a ghost of the partner is left; from two on they are solved for. Without mixup "
+        "it averages a record's epochs. The condition is claimed under no-gradient only.",
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
