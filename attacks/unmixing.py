@@ -8,7 +8,7 @@ taken out; several epochs show it by being combinations of the same records.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from scipy.optimize import linear_sum_assignment
@@ -177,7 +177,38 @@ def unmix(rows: Sequence[Tensor], steps: Sequence[Sequence[int]], epochs: Sequen
         mixtures = [m for m, _ in fresh]
         if moved < _SETTLED:
             break
+    exact = _at_once(joint, steps, mixtures, labels)
+    if (better := _left(joint, steps, exact, labels)) < left:
+        mixtures, left = exact, better
     return Unmixed(tuple(map(tuple, steps)), tuple(mixtures), labels, left)
+
+
+def _at_once(
+    joint: Tensor, steps: Sequence[Sequence[int]], mixtures: Sequence[Mixture], labels: Tensor
+) -> list[Mixture]:
+    """All shares from known pairs, to which the alternation comes only slowly.
+
+    What no combination of records puts out, the rows' left null space N, annihilates the shares: N^T A = 0. With pairs
+    known A = P + diag(w) D is linear in w, and the normal equations are (N N^T * D D^T) w = -rowsum(D * N N^T P).
+    """
+    own = [replace(mixture, own=torch.ones_like(mixture.own)) for mixture in mixtures]
+    partner = [replace(mixture, own=torch.zeros_like(mixture.own)) for mixture in mixtures]
+    ones, others = _whole(steps, own, labels), _whole(steps, partner, labels)
+    null = torch.linalg.eigh(joint @ joint.T).eigenvectors[:, : max(0, len(joint) - ones.shape[1])]
+    outside, apart = null @ null.T, ones - others
+    right = -(apart * (outside @ others)).sum(1)
+    normal = outside * (apart @ apart.T) + 1e-12 * torch.eye(len(joint), dtype=torch.float64)
+    shares = torch.linalg.solve(normal, right).clamp(0.5, 1)
+    return [
+        mixture if len(step) < 2 else replace(mixture, own=shares[list(step)])
+        for step, mixture in zip(steps, mixtures, strict=True)
+    ]
+
+
+def _left(joint: Tensor, steps: Sequence[Sequence[int]], mixtures: Sequence[Mixture], labels: Tensor) -> float:
+    """Share of the rows' power that no records explain by these shares."""
+    shares = _whole(steps, mixtures, labels)
+    return float((joint - shares @ _records(shares, joint, 1e-9)).square().sum() / joint.square().sum())
 
 
 def _assign(

@@ -70,9 +70,9 @@ def test_two_epochs_show_records_exactly():
     found = unmix([made.rows], made.steps, made.epochs)
     assert [mixture.shift for mixture in found.mixtures] == made.shifts
     assert torch.equal(found.labels.unsqueeze(0) == found.labels.unsqueeze(1), made.labels == made.labels.unsqueeze(1))
-    assert float((torch.cat([m.own for m in found.mixtures]) - made.shares).abs().max()) < 0.02
-    assert error(found.records(made.rows, 1e-9), made.own) < 1e-3 < 0.1 < error(made.rows, made.own)
-    assert found.left < 1e-4
+    assert float((torch.cat([m.own for m in found.mixtures]) - made.shares).abs().max()) < 1e-6
+    assert error(found.records(made.rows, 1e-9), made.own) < 1e-6 < 0.1 < error(made.rows, made.own)
+    assert found.left < 1e-9
 
 
 def test_draws_of_every_epoch_leave_no_more_than_themselves():
