@@ -10,6 +10,7 @@ from attacks.hidden_time import likeliest_timesteps, projected_timesteps
 from attacks.linear import LeastSquares
 from attacks.spectrum import Spectrum
 from attacks.target_noise import target_variance
+from attacks.undo import UNDONE, undone
 from attacks.wire import condition_latents, noise_target, noisy_latents
 from bench.certificate import Certificate
 from bench.channels import TIMESTEP, UNET_FEATURES
@@ -44,6 +45,7 @@ class ClosedForm(Attack):
         "decoupled-noise",
         "quantise",
         "send-latent",
+        *UNDONE,
     )
     default_budget = Budget(iterations=0, batch_size=64)
     certificates = tuple(
@@ -63,6 +65,7 @@ class ClosedForm(Attack):
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         public = view.public
         with progress.stage("closed form", 3) as advance:
+            view = undone(view)
             solved = noisy_latents(view)
             advance(1)
             diagnostics = {

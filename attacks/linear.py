@@ -71,6 +71,19 @@ def least_squares(conv: nn.Module, features: Tensor, iterations: int = 200, tole
     return LeastSquares(x.float(), variance, gain)
 
 
+def unexplained(conv: nn.Module, features: Tensor, iterations: int = 200, tolerance: float = 1e-20) -> Tensor:
+    """``features`` less what an input explains best, float64; arguments and errors as of ``least_squares``.
+
+    Raises:
+        NotApplicableError: also where the features do not outnumber the inputs, so that nothing would be left.
+    """
+    layer = _Map.of(conv, features)
+    inputs = layer.solve(features, iterations, tolerance)
+    if features[0].numel() <= inputs[0].numel():
+        raise NotApplicableError("the features do not outnumber the inputs, so that some input explains anything")
+    return layer.centred(features) - layer.forward(inputs)
+
+
 @dataclass(frozen=True, eq=False)
 class _Map:
     """The convolution as a linear map A from ``(N, in_channels, *size)``, and its transpose, in float64."""

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 
 from attacks.linking import SOURCES, by_order, link_view
+from attacks.undo import UNDONE, undone
 from bench.certificate import Certificate
 from bench.channels import CONTROL_FEATURES, NOISE_TARGET, PROMPT_EMBEDDING, UNET_FEATURES
 from bench.errors import NotApplicableError
@@ -33,7 +34,7 @@ class Linkage(Attack):
     name = "linkage"
     speaks_of = (LINK,)
     Params = LinkageParams
-    adapts_to = ("timestep", "activation", "prompt")
+    adapts_to = ("timestep", "activation", "prompt", *UNDONE)
     uses_history = True
     default_budget = Budget(iterations=0, batch_size=64)
     card = Card(
@@ -55,7 +56,7 @@ class Linkage(Attack):
                 _touch(view)
                 labels, used = by_order(epochs), ("order",)
             else:
-                found, used = link_view(view, SOURCES if self.params.by == "all" else (self.params.by,))
+                found, used = link_view(undone(view), SOURCES if self.params.by == "all" else (self.params.by,))
                 if found is None:
                     raise NotApplicableError("nothing that stays with a record can be read off this view")
                 labels = found

@@ -14,6 +14,7 @@ from attacks.hidden_time import likeliest_timesteps
 from attacks.linking import link_view
 from attacks.spectrum import Spectrum
 from attacks.target_noise import target_variance
+from attacks.undo import UNDONE, undone
 from attacks.wire import noise_target, noisy_latents, prompt_states
 from bench.certificate import Certificate
 from bench.channels import TIMESTEP, UNET_FEATURES
@@ -63,6 +64,7 @@ class Posterior(Attack):
         "snr-budget",
         "quantise",
         "send-latent",
+        *UNDONE,
     )
     uses_history = True
     default_budget = Budget(iterations=0, batch_size=64)
@@ -83,6 +85,7 @@ class Posterior(Attack):
         if denoiser is None and self.params.mode != "wiener":
             raise NotApplicableError("the public diffusion model is not known under this threat model")
         with progress.stage("collecting evidence", 3) as advance:
+            view = undone(view)
             solved = noisy_latents(view, every=True)
             advance(1)
             prior = Spectrum.of(public, rng) if self.params.mode == "wiener" or not view.has(TIMESTEP) else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import copy
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -168,6 +169,18 @@ class View:
             replace(message, tensors={name: tensor.clone() for name, tensor in message.tensors.items()})
             for message in self._parts[channel]
         ]
+
+    def worked_out(self, rows: Mapping[Channel, Tensor], lost: Collection[Channel] = ()) -> View:
+        """The same view with channels as an attack has worked them out, for its later steps; reads are noted here.
+
+        Args:
+            rows: of every release in the view, in place of what was sent.
+            lost: channels that are of no more use.
+        """
+        found = copy.copy(self)
+        found._rows = MappingProxyType({**self._rows, **rows})
+        found.channels = self.channels - frozenset(lost)
+        return found
 
     def batch_sizes(self, *, every: bool = False) -> list[int]:
         """How many records shared the step of each target release, or of every release in the view."""
