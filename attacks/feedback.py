@@ -25,7 +25,7 @@ from torch import Tensor
 
 from attacks.target_noise import target_variance
 from attacks.wire import noise_target
-from bench.channels import LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN
+from bench.channels import LOSS_GRADIENT, PREDICTION_DOWN
 from bench.defense import Defense
 from bench.threat import View
 

@@ -13,6 +13,7 @@ from attacks.denoising import Prior, Way, denoise
 from attacks.evidence import Evidence
 from attacks.feedback import measured_target
 from attacks.hidden_time import likeliest_timesteps
+from attacks.linear import LeastSquares
 from attacks.linking import link_view
 from attacks.spectrum import Spectrum
 from attacks.wire import noisy_latents, prompt_states
@@ -97,7 +98,7 @@ class Posterior(Attack):
             prior = Spectrum.of(public, rng) if self.params.mode == "wiener" or not view.has(TIMESTEP) else None
             evidence = _evidence(view, solved.inputs, solved.input_variance, prior, rng)
             advance(1)
-            groups = self._groups(view, solved.inputs)
+            groups = self._groups(view, solved)
             latents, precision = evidence.fused(groups)
             advance(1)
         if self.params.mode == "wiener":
@@ -132,10 +133,12 @@ class Posterior(Attack):
             },
         )
 
-    def _groups(self, view: View, noisy: Tensor) -> list[list[int]]:
+    def _groups(self, view: View, solved: LeastSquares) -> list[list[int]]:
         """The releases of every target's record, its own first; the target alone where nothing links."""
         own = list(view.targets)
-        labels = link_view(view, noisy=noisy)[0] if self.params.releases > 1 and len(view.releases) > len(own) else None
+        labels = (
+            link_view(view, solved=solved)[0] if self.params.releases > 1 and len(view.releases) > len(own) else None
+        )
         if labels is None:
             return [[i] for i in own]
         of_label: dict[int, list[int]] = {}
