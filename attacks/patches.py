@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad, unfold
 
+from attacks.spectrum import Spectrum
+
 _SIDES = (3, 5, 7)  # beyond, examples that agree are too few
 _MOST = 8192  # examples
 _CHUNK = 2048  # patches at a time
@@ -18,11 +20,12 @@ class PatchPrior:
     """Examples of latents to be cut into patches.
 
     The posterior mean of a patch's centre is sum_i w_i c_i with w_i ~ exp(-S ||patch - patch_i||^2 / 2), over examples
-    patch_i with centres c_i: Bayes' rule with the examples as prior (non-local Bayes without the local mean). The best
-    side of the patch depends on the noise, so it is chosen by trying it on latents that are known.
+    patch_i with centres c_i: Bayes' rule with the examples as prior. Examples are few where there is little noise, and
+    the best side of the patch depends on it too. So the answer is a weighted sum of those of all sides, of the Wiener
+    filter and of the measurement itself, with the weights of least error on latents that are known.
 
     Attributes:
-        examples: latents to cut patches from, ``(M, 4, h, w)``; trials: others, to choose the side by.
+        examples: latents to cut patches from, ``(M, 4, h, w)``; trials: others, to find the weights by.
         picks: which of the examples' places serve, ``(P,)`` int64.
     """
 
@@ -41,19 +44,26 @@ class PatchPrior:
     def clean(self, noisy: Tensor, precision: Tensor) -> Tensor:
         """The posterior mean given latents plus white noise of variance 1 / ``precision`` ``(N,)``."""
         found = torch.empty_like(noisy)
-        for level in precision.unique():
-            rows = precision == level
-            found[rows] = self._estimate(noisy[rows], float(level), self.side(float(level)))
+        bins = (4 * precision.double().log2()).round()
+        for level in bins.unique():
+            rows = bins == level
+            alike = float(precision[rows].double().log().mean().exp())
+            weights = self._weights(alike)
+            found[rows] = torch.einsum("k,knchw->nchw", weights, self._guesses(noisy[rows], alike))
         return found
 
-    def side(self, precision: float) -> int:
-        """The patch's side with the least squared error on the trials."""
+    def _weights(self, precision: float) -> Tensor:
+        """Of each guess, by least squares on the trials, ``(K,)``."""
         noise = torch.randn(self.trials.shape, generator=torch.Generator().manual_seed(0)) / precision**0.5
-        errors = {
-            side: float((self._estimate(self.trials + noise, precision, side) - self.trials).square().mean())
-            for side in _SIDES
-        }
-        return min(errors, key=lambda side: errors[side])
+        guesses = self._guesses(self.trials + noise, precision).flatten(1).double()
+        truth = self.trials.flatten().double().unsqueeze(1)
+        return torch.linalg.lstsq(guesses.T, truth, driver="gelsd").solution.squeeze(1).float()
+
+    def _guesses(self, noisy: Tensor, precision: float) -> Tensor:
+        """``(K, N, 4, h, w)``."""
+        level = torch.full((len(noisy),), precision, dtype=torch.float64)
+        linear = [Spectrum.fit(self.examples).wiener(noisy, level)] if len(self.examples) > 1 else []
+        return torch.stack([noisy, *linear, *(self._estimate(noisy, precision, side) for side in _SIDES)])
 
     def _estimate(self, noisy: Tensor, precision: float, side: int) -> Tensor:
         examples = _patches(self.examples, side)[self.picks]

@@ -62,6 +62,14 @@ def test_patches_know_edges_better_than_a_spectrum_does(b) -> None:
     assert float((by_patches - clean).square().mean()) < 0.5 * float((by_spectrum - clean).square().mean())
 
 
+def test_patches_do_not_spoil_what_is_nearly_exact() -> None:
+    """Latents that are no examples, at little noise: the nearest example would be further off than the noise is."""
+    known, clean = torch.randn(2, 16, *SHAPE, generator=generator(5))
+    noisy = clean[:3] + 0.01 * torch.randn(3, *SHAPE, generator=generator(6))
+    found = PatchPrior.fit(known, generator(4)).clean(noisy, torch.full((3,), 1e4))
+    assert float((found - clean[:3]).square().mean()) < 1.05e-4
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Condition rows on the embedded model."""
