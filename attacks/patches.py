@@ -61,9 +61,10 @@ class PatchPrior:
 
     def _guesses(self, noisy: Tensor, precision: float) -> Tensor:
         """``(K, N, 4, h, w)``."""
+        sides = [side for side in _SIDES if side // 2 < min(noisy.shape[2:])]
         level = torch.full((len(noisy),), precision, dtype=torch.float64)
         linear = [Spectrum.fit(self.examples).wiener(noisy, level)] if len(self.examples) > 1 else []
-        return torch.stack([noisy, *linear, *(self._estimate(noisy, precision, side) for side in _SIDES)])
+        return torch.stack([noisy, *linear, *(self._estimate(noisy, precision, side) for side in sides)])
 
     def _estimate(self, noisy: Tensor, precision: float, side: int) -> Tensor:
         examples = _patches(self.examples, side)[self.picks]

@@ -78,7 +78,7 @@ class Posterior(Attack):
     effort = Effort("releases", (1, 2, 4, 8, 64))
     certificates = (Certificate("split-controlnet", "no-gradient", "image", "ssim", 0.95),)
     card = Card(
-        summary="Denoises the image with the public UNet as a prior, after averaging all releases of the record.",
+        summary="Denoises image and masked condition with priors, after averaging all releases of the record.",
         source="this project (METHODS 3.3 and 7.17); Tweedie's formula; DDIM, arXiv:2010.02502",
         needs="unet_features; the public UNet; two auxiliary records where the timestep is hidden",
         cost="one UNet call a record; ddim: one a step; one linear solve a release of every epoch",
