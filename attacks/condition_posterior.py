@@ -98,7 +98,7 @@ def denoise_condition(
     Args:
         precision: of the white noise on each of ``latents``, ``(N,)``.
         kind: ``patches``: small patches come as in the auxiliary records' conditions, weighed against their power
-            spectrum; ``wiener``: that spectrum alone; ``unet``: the public diffusion model, whose pictures are no hints.
+            spectrum; ``wiener``: that spectrum alone; ``unet``: the public diffusion model, which knows no hints.
     """
     noisy = precision < EXACT
     clean = latents.clone()

@@ -84,7 +84,7 @@ class Posterior(Attack):
         cost="one UNet call a record; ddim: one a step; one linear solve a release of every epoch",
         notes="Made for hidden noise targets; with an exact target it is closed-form. Tweedie's estimate has the least "
         "squared error and is smooth; ddim is sharper and further off. The "
-        "condition is claimed in no-gradient; its prior is condition=.",
+        "condition is claimed in no-gradient; condition= is its prior.",
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
