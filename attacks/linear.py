@@ -58,7 +58,7 @@ def least_squares(conv: nn.Module, features: Tensor, iterations: int = 200, tole
     Raises:
         NotApplicableError: not such a convolution, or fewer numbers come out than go in.
     """
-    if isinstance(conv, nn.Identity):
+    if isinstance(conv, nn.Identity) or _is_input(conv, features):
         return LeastSquares(features.detach().float().cpu(), torch.zeros(len(features), dtype=torch.float64), 1.0)
     layer = _Map.of(conv, features)
     x = layer.solve(features, iterations, tolerance)
@@ -69,6 +69,11 @@ def least_squares(conv: nn.Module, features: Tensor, iterations: int = 200, tole
     signs = torch.randint(0, 2, (_PROBES, *x.shape[1:]), generator=rng).double() * 2 - 1
     gain = float((signs * layer.conjugate_gradients(signs, iterations, 1e-8)).mean())
     return LeastSquares(x.float(), variance, gain)
+
+
+def _is_input(conv: nn.Module, features: Tensor) -> bool:
+    """Whether the client left this layer out, as the number of channels shows also without knowing of a defence."""
+    return isinstance(conv, nn.Conv2d) and features.shape[1] == conv.in_channels != conv.out_channels
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +93,10 @@ class _Map:
         if not isinstance(conv, nn.Conv2d) or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
             raise NotApplicableError("the first layer is not a plain zero-padded convolution, so it is not inverted")
         stride = (conv.stride[0], conv.stride[1])
+        if features.shape[1] != conv.out_channels:
+            raise NotApplicableError(
+                f"unet_features have {features.shape[1]} channels, the first layer makes {conv.out_channels}"
+            )
         if conv.out_channels < conv.in_channels * stride[0] * stride[1]:
             raise NotApplicableError(
                 f"the first layer makes {conv.out_channels} numbers of {conv.in_channels * stride[0] * stride[1]}, "
