@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from attacks.evidence import Evidence
+from attacks.feedback import measured_target
 from attacks.hidden_time import likeliest_timesteps, projected_timesteps
 from attacks.linear import LeastSquares
 from attacks.spectrum import Spectrum
-from attacks.target_noise import target_variance
 from attacks.undo import UNDONE, undone
-from attacks.wire import condition_latents, noise_target, noisy_latents
+from attacks.wire import condition_latents, noisy_latents
 from bench.certificate import Certificate
 from bench.channels import TIMESTEP, UNET_FEATURES
 from bench.errors import NotApplicableError
@@ -98,14 +98,14 @@ def likeliest_image(view: View, solved: LeastSquares, rng: torch.Generator) -> t
 def _image_latents(view: View, solved: LeastSquares, rng: torch.Generator) -> tuple[Tensor, Tensor] | None:
     """The likeliest z0 and its precision; None where neither a timestep nor a noise target is in view."""
     schedule, noisy = view.public.schedule, solved.inputs
-    target = noise_target(view)
-    noise = 0.0 if target is None else target_variance(target, view.public.defense, schedule)
+    measured = measured_target(view)
+    target, noise = (None, torch.zeros(1)) if measured is None else (measured.values, measured.variance)
     if view.has(TIMESTEP):
         times = view.read(TIMESTEP).cpu()
     elif target is None:
         return None
     elif (prior := Spectrum.of(view.public, rng)) is not None:
-        times = likeliest_timesteps(noisy, schedule, prior, target=target, target_variance=noise)
+        times = likeliest_timesteps(noisy, schedule, prior, target=target, target_variance=float(noise.mean()))
     elif schedule.prediction == "epsilon":
         times = projected_timesteps(noisy, target, schedule)
     else:

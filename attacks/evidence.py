@@ -26,7 +26,7 @@ class Evidence:
         times: t, ``(R,)`` int64.
         noisy_variance: of n, ``(R,)``.
         target: what the network must predict, ``(R, 4, h, w)``, or None.
-        target_variance: of eta; 0 where the target is sent as it is.
+        target_variance: of eta, one for all or ``(R,)``; 0 where the target is sent as it is.
         draw_variance: of z0 between two epochs, which are two draws from the autoencoder's posterior.
     """
 
@@ -35,7 +35,7 @@ class Evidence:
     schedule: NoiseSchedule
     noisy_variance: Tensor
     target: Tensor | None = None
-    target_variance: float = 0.0
+    target_variance: float | Tensor = 0.0
     draw_variance: float = 0.0
 
     def alone(self) -> tuple[Tensor, Tensor]:
@@ -73,7 +73,7 @@ class Evidence:
             seen = [(a, b, self.noisy[i].double(), spread)]
             if self.target is not None and not self._repeats_target(i, rows):
                 to_z, to_e = (-b, a) if self.schedule.prediction == "v_prediction" else (0 * a, 0 * a + 1)
-                seen.append((to_z, to_e, self.target[i].double(), torch.tensor(self.target_variance)))
+                seen.append((to_z, to_e, self.target[i].double(), self._eta(i)))
             for to_z, to_e, value, variance in seen:
                 weight = 1 / variance.double().clamp_min(_LEAST)
                 j_zz, j_ze, j_ee = j_zz + weight * to_z**2, j_ze + weight * to_z * to_e, j_ee + weight * to_e**2
@@ -106,8 +106,11 @@ class Evidence:
         """Whether an earlier release of the cluster brought this very target, which then is no new measurement."""
         assert self.target is not None
         earlier = [self.target[j] for j in rows[: list(rows).index(i)]]
-        limit = 2 * self.target_variance * self._limit()
+        limit = 2 * float(self._eta(i)) * self._limit()
         return any(float((self.target[i] - other).square().mean()) < max(limit, _LEAST) for other in earlier)
+
+    def _eta(self, i: int) -> Tensor:
+        return torch.as_tensor(self.target_variance, dtype=torch.float64).expand(len(self.noisy))[i]
 
     def _limit(self) -> float:
         return max(0.05, 1 - _DOUBT * math.sqrt(2 / self.noisy[0].numel()))

@@ -58,7 +58,7 @@ def least_squares(conv: nn.Module, features: Tensor, iterations: int = 200, tole
     Raises:
         NotApplicableError: not such a convolution, or fewer numbers come out than go in.
     """
-    if isinstance(conv, nn.Identity):
+    if isinstance(conv, nn.Identity) or _is_input(conv, features):
         return LeastSquares(features.detach().float().cpu(), torch.zeros(len(features), dtype=torch.float64), 1.0)
     layer = _Map.of(conv, features)
     x = layer.solve(features, iterations, tolerance)
@@ -84,6 +84,11 @@ def unexplained(conv: nn.Module, features: Tensor, iterations: int = 200, tolera
     return layer.centred(features) - layer.forward(inputs)
 
 
+def _is_input(conv: nn.Module, features: Tensor) -> bool:
+    """Whether the client left this layer out, as the number of channels shows also without knowing of a defence."""
+    return isinstance(conv, nn.Conv2d) and features.shape[1] == conv.in_channels != conv.out_channels
+
+
 @dataclass(frozen=True, eq=False)
 class _Map:
     """The convolution as a linear map A from ``(N, in_channels, *size)``, and its transpose, in float64."""
@@ -101,6 +106,10 @@ class _Map:
         if not isinstance(conv, nn.Conv2d) or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
             raise NotApplicableError("the first layer is not a plain zero-padded convolution, so it is not inverted")
         stride = (conv.stride[0], conv.stride[1])
+        if features.shape[1] != conv.out_channels:
+            raise NotApplicableError(
+                f"unet_features have {features.shape[1]} channels, the first layer makes {conv.out_channels}"
+            )
         if conv.out_channels < conv.in_channels * stride[0] * stride[1]:
             raise NotApplicableError(
                 f"the first layer makes {conv.out_channels} numbers of {conv.in_channels * stride[0] * stride[1]}, "

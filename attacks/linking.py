@@ -9,7 +9,10 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import unfold
 
-from attacks.wire import condition_latents, noise_target, noisy_latents, prompt_states
+from attacks.evidence import Evidence
+from attacks.feedback import measured_target
+from attacks.linear import LeastSquares
+from attacks.wire import condition_latents, noisy_latents, prompt_states
 from bench.channels import CONTROL_FEATURES, TIMESTEP, UNET_FEATURES
 from bench.threat import View
 
@@ -63,19 +66,19 @@ def by_order(epochs: Sequence[int]) -> list[int]:
     return labels
 
 
-def marks(view: View, sources: Sequence[str] = SOURCES, noisy: Tensor | None = None) -> dict[str, Tensor]:
+def marks(view: View, sources: Sequence[str] = SOURCES, solved: LeastSquares | None = None) -> dict[str, Tensor]:
     """Marks of every release in the view by source, each ``(R, D)`` with unit spread; what the view lacks is left out.
 
     Args:
-        noisy: x_t of every release, where it is known already.
+        solved: x_t of every release, where it is known already.
     """
-    if noisy is None and view.has(UNET_FEATURES) and view.public.stem is not None and set(sources) != {"prompt"}:
-        noisy = noisy_latents(view, every=True).inputs
+    if solved is None and view.has(UNET_FEATURES) and view.public.stem is not None and set(sources) != {"prompt"}:
+        solved = noisy_latents(view, every=True)
     found: dict[str, Tensor | None] = {}
-    if noisy is not None:
-        found["image"] = _image(view, noisy)
-        found["condition"] = condition_latents(view, noisy, every=True)
-        found["hint"] = _hint(view, noisy)
+    if solved is not None:
+        found["image"] = _image(view, solved)
+        found["condition"] = condition_latents(view, solved.inputs, every=True)
+        found["hint"] = _hint(view, solved.inputs)
     found["prompt"] = prompt_states(view, every=True)
     return {name: _spread(mark.flatten(1).double()) for name in sources if (mark := found.get(name)) is not None}
 
@@ -86,12 +89,19 @@ def _spread(mark: Tensor) -> Tensor:
     return centred / centred.square().sum(1).mean().sqrt().clamp_min(1e-12)
 
 
-def _image(view: View, noisy: Tensor) -> Tensor | None:
-    """z0, where timestep and noise target give it exactly."""
-    target = noise_target(view, every=True)
+def _image(view: View, solved: LeastSquares) -> Tensor | None:
+    """z0 where timestep and noise target give it, the best linear estimate of it where they do so with noise.
+
+    Without the shrinking, noise on late releases, (b / a)^2 times that on the target, would drown every other mark.
+    """
+    target = measured_target(view, every=True)
     if target is None or not view.has(TIMESTEP):
         return None
-    return view.public.schedule.clean(noisy, target, view.read(TIMESTEP, every=True))
+    times, schedule = view.read(TIMESTEP, every=True).cpu(), view.public.schedule
+    latents, precision = Evidence(
+        solved.inputs, times, schedule, solved.input_variance, target.values, target.variance
+    ).alone()
+    return (precision / (1 + precision)).float().view(-1, 1, 1, 1) * latents
 
 
 def _hint(view: View, noisy: Tensor) -> Tensor | None:
@@ -134,10 +144,10 @@ def hint_energy(noisy: Tensor, features: Tensor, steps: Sequence[int]) -> Tensor
 
 
 def link_view(
-    view: View, sources: Sequence[str] = SOURCES, noisy: Tensor | None = None
+    view: View, sources: Sequence[str] = SOURCES, solved: LeastSquares | None = None
 ) -> tuple[list[int] | None, tuple[str, ...]]:
     """Labels of every release in the view by the sources that it offers, and their names; None where there is none."""
-    found = marks(view, sources, noisy)
+    found = marks(view, sources, solved)
     if not found:
         return None, ()
     epochs = [release.epoch for release in view.releases]

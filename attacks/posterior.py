@@ -8,14 +8,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from attacks.condition_posterior import Kind, condition_evidence, denoise_condition
 from attacks.denoising import Prior, Way, denoise
 from attacks.evidence import Evidence
+from attacks.feedback import measured_target
 from attacks.hidden_time import likeliest_timesteps
+from attacks.linear import LeastSquares
 from attacks.linking import link_view
 from attacks.spectrum import Spectrum
-from attacks.target_noise import target_variance
 from attacks.undo import UNDONE, undone
-from attacks.wire import noise_target, noisy_latents, prompt_states
+from attacks.wire import noisy_latents, prompt_states
 from bench.certificate import Certificate
 from bench.channels import TIMESTEP, UNET_FEATURES
 from bench.effort import Effort
@@ -34,12 +36,15 @@ class PosteriorParams(Params):
     releases: at most so many of a record's releases are put together, its own first, then those nearest in time.
     steps: of a walk.
     samples: walks, for ``samples``.
+    condition: the prior of the condition's latent where noise masks it: ``wiener`` is the spectrum of the auxiliary
+        records' conditions, ``patches`` their small patches, ``unet`` the public model, which knows pictures.
     """
 
     mode: Literal["tweedie", "ddim", "samples", "wiener"] = "tweedie"
     releases: int = Field(default=64, ge=1)
     steps: int = Field(default=20, ge=1)
     samples: int = Field(default=8, ge=1)
+    condition: Kind = "patches"
 
 
 class Posterior(Attack):
@@ -48,7 +53,10 @@ class Posterior(Attack):
     1. x_t by least squares, t read or estimated, releases linked (``attacks.linking``).
     2. z_ML = sum(a_i / b_i^2 x_i) / S with S = sum of SNR_i, whose error has variance 1 / S; noise targets in view,
        with noise of their own or without, are one more measurement each (``attacks.evidence``).
+       Feedback of a client that keeps the loss is such a measurement too (``attacks.feedback``).
     3. From a_eq z_ML at the t_eq of SNR S, the posterior mean of z0 under the model, or a walk to t = 0.
+    4. In ``no-gradient``, z_c: read where x_t masks it, else summed over the releases and denoised with a prior of
+       conditions (``attacks.condition_posterior``).
     """
 
     name = "posterior"
@@ -60,6 +68,7 @@ class Posterior(Attack):
         "prompt",
         "noisy-target",
         "withhold-noise",
+        "decoupled-noise",
         "memoised-noise",
         "snr-budget",
         "quantise",
@@ -71,12 +80,13 @@ class Posterior(Attack):
     effort = Effort("releases", (1, 2, 4, 8, 64))
     certificates = (Certificate("split-controlnet", "no-gradient", "image", "ssim", 0.95),)
     card = Card(
-        summary="Denoises the image with the public UNet as a prior, after averaging all releases of the record.",
+        summary="Denoises image and masked condition with priors, after averaging all releases of the record.",
         source="this project (METHODS 3.3 and 7.17); Tweedie's formula; DDIM, arXiv:2010.02502",
         needs="unet_features; the public UNet; two auxiliary records where the timestep is hidden",
         cost="one UNet call a record; ddim: one a step; one linear solve a release of every epoch",
         notes="Made for hidden noise targets; with an exact target it is closed-form. Tweedie's estimate has the least "
-        "squared error and is smooth; ddim is sharper and further off. Claims the image only.",
+        "squared error and is smooth; ddim is sharper and further off. The "
+        "condition is claimed in no-gradient; condition= is its prior.",
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
@@ -91,7 +101,7 @@ class Posterior(Attack):
             prior = Spectrum.of(public, rng) if self.params.mode == "wiener" or not view.has(TIMESTEP) else None
             evidence = _evidence(view, solved.inputs, solved.input_variance, prior, rng)
             advance(1)
-            groups = self._groups(view, solved.inputs)
+            groups = self._groups(view, solved)
             latents, precision = evidence.fused(groups)
             advance(1)
         if self.params.mode == "wiener":
@@ -111,8 +121,14 @@ class Posterior(Attack):
                     batch_size=budget.batch_size,
                     advance=advance,
                 )
+        estimates = {"image": Estimate(public.codec.decode(clean), clean)}
+        if (masked := condition_evidence(view, solved, rng)) is not None:
+            found = denoise_condition(
+                *masked.fused(groups), self.params.condition, public, rng=rng, batch_size=budget.batch_size
+            )
+            estimates["condition"] = Estimate(public.codec.decode(found), found)
         return Claim(
-            {"image": Estimate(public.codec.decode(clean), clean)},
+            estimates,
             diagnostics={
                 "releases_fused": sum(map(len, groups)) / len(groups),
                 "snr_total": float(precision.clamp_max(1e4).mean()),
@@ -120,10 +136,12 @@ class Posterior(Attack):
             },
         )
 
-    def _groups(self, view: View, noisy: Tensor) -> list[list[int]]:
+    def _groups(self, view: View, solved: LeastSquares) -> list[list[int]]:
         """The releases of every target's record, its own first; the target alone where nothing links."""
         own = list(view.targets)
-        labels = link_view(view, noisy=noisy)[0] if self.params.releases > 1 and len(view.releases) > len(own) else None
+        labels = (
+            link_view(view, solved=solved)[0] if self.params.releases > 1 and len(view.releases) > len(own) else None
+        )
         if labels is None:
             return [[i] for i in own]
         of_label: dict[int, list[int]] = {}
@@ -141,14 +159,14 @@ def _evidence(
     view: View, noisy: Tensor, noisy_variance: Tensor, prior: Spectrum | None, rng: torch.Generator
 ) -> Evidence:
     schedule = view.public.schedule
-    target = noise_target(view, every=True)
-    eta = 0.0 if target is None else target_variance(target, view.public.defense, schedule)
+    measured = measured_target(view, every=True)
+    target, eta = (None, torch.zeros(1)) if measured is None else (measured.values, measured.variance)
     if view.has(TIMESTEP):
         times = view.read(TIMESTEP, every=True).cpu()
     elif prior is None:
         raise NotApplicableError("the timestep is hidden, and 2 auxiliary records are needed to estimate it")
     else:
-        times = likeliest_timesteps(noisy, schedule, prior, target=target, target_variance=eta)
+        times = likeliest_timesteps(noisy, schedule, prior, target=target, target_variance=float(eta.mean()))
     return Evidence(noisy, times, schedule, noisy_variance, target, eta, _draw_variance(view, rng))
 
 

@@ -56,6 +56,12 @@ def condition_latents(view: View, noisy: Tensor, *, every: bool = False) -> Tens
     Where the control branch has noise of its own, of deviation b, in place of x_t, the best linear estimate under a
     unit-variance latent, f^-1(h_ctrl) / (1 + b^2).
     """
+    found = masked_condition(view, noisy, every=every)
+    return None if found is None else found[0] / (1 + found[1])
+
+
+def masked_condition(view: View, noisy: Tensor, *, every: bool = False) -> tuple[Tensor, float] | None:
+    """The same as it is on the wire, z_c + b e', with b^2, which is 0 where x_t is subtracted."""
     if not view.has(CONTROL_FEATURES) or view.public.protocol != "no-gradient":
         return None
     defense = view.public.defense
@@ -64,8 +70,8 @@ def condition_latents(view: View, noisy: Tensor, *, every: bool = False) -> Tens
         return None
     for part in () if defense is None else defense.flat():
         if part.name == "decoupled-noise":
-            return features / (1 + part.params.b**2)
-    return features - noisy
+            return features, float(part.params.b**2)
+    return features - noisy, 0.0
 
 
 def before_activation(features: Tensor, defense: Defense | None) -> Tensor:

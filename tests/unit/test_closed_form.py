@@ -60,9 +60,12 @@ def test_noise_on_the_features_is_measured_and_averaged_by_the_whole_map():
 
 def test_a_client_that_sends_the_latent_itself_needs_no_solving():
     x = torch.randn(2, 4, 8, 8, generator=generator(1))
-    found = least_squares(nn.Identity(), x)
-    assert torch.equal(found.inputs, x)
-    assert float(found.input_variance.max()) == 0.0
+    for stem in (nn.Identity(), nn.Conv2d(4, 16, 3, padding=1)):  # the latter where nobody told of the defence
+        found = least_squares(stem, x)
+        assert torch.equal(found.inputs, x)
+        assert float(found.input_variance.max()) == 0.0
+    with pytest.raises(NotApplicableError, match="5 channels"):
+        least_squares(nn.Conv2d(4, 16, 3, padding=1), torch.zeros(1, 5, 8, 8))
 
 
 @pytest.mark.parametrize("conv", [nn.Conv2d(4, 8, 3, stride=2), nn.Conv2d(4, 2, 3, padding=1), nn.Linear(4, 4)])
