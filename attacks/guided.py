@@ -10,19 +10,17 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from attacks.activations.knowledge import Knowledge, knowledge_of, made_up, plain_noisy
-from attacks.activations.spaces import Space, spaces_of, typical
+from attacks.activations.knowledge import knowledge_of, plain_noisy
+from attacks.activations.spaces import spaces_of, typical
 from attacks.denoising import Prior
-from attacks.guidance.blocks import Block, Noised, Pictured, Plain
 from attacks.guidance.features import FeatureGuide
 from attacks.guidance.gaussian_prior import GaussianDenoiser
+from attacks.guidance.unknowns import blocks_of, latent_shape, plain_condition
 from attacks.guidance.walk import Gaussian, NoGuide, Pace, Step, walk
-from attacks.hidden_time import likeliest_timesteps
 from attacks.linear import LeastSquares
 from attacks.posterior import evidence_of, record_groups
 from attacks.spectrum import Spectrum
-from attacks.target_noise import target_variance
-from attacks.wire import before_activation, condition_latents, noise_target, noisy_latents, prompt_states
+from attacks.wire import before_activation, condition_latents, noisy_latents, prompt_states
 from bench.certificate import Certificate
 from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, TIMESTEP, UNET_FEATURES
 from bench.effort import Effort
@@ -149,10 +147,11 @@ class Guided(Attack):
             if bool((precision > view.public.schedule.snr(0)).all()):
                 clean = latents
             else:
-                clean = self._walk(scene, [scene.prior()], Gaussian(latents, precision), NoGuide(), latents)
+                start = (precision / (1 + precision)).float().view(-1, 1, 1, 1) * latents
+                clean = self._walk(scene, [scene.prior()], Gaussian(latents, precision), NoGuide(), start)
             estimates["image"] = Estimate(view.public.codec.decode(clean), clean)
         own = solved.inputs[list(view.targets)]
-        if _condition_is_plain(scene.forward, view) and (found := condition_latents(view, own)) is not None:
+        if plain_condition(scene.forward, view) and (found := condition_latents(view, own)) is not None:
             estimates["condition"] = Estimate(view.public.codec.decode(found), found)
 
     def _by_features(
@@ -173,7 +172,7 @@ class Guided(Attack):
             noisy = seen.known.get(NOISY, warm.get(NOISY))
             assert noisy is not None
             warm[CONDITION_LATENTS] = before_activation(view.read(CONTROL_FEATURES), view.public.defense) - noisy
-        blocks = _blocks(view, seen, spaces, warm, scene.rng)
+        blocks = blocks_of(view, seen, spaces, warm, scene.rng)
         if not blocks:
             return
         guide = FeatureGuide(
@@ -190,7 +189,7 @@ class Guided(Attack):
             rng=scene.rng,
             device=view.public.device,
         )
-        shape = (len(view.targets), *made_up_latent(view))
+        shape = (len(view.targets), *latent_shape(view))
         zeros, ones = torch.zeros(shape), torch.ones(shape[0])
         start = torch.cat([b.back(zeros, ones, warm[b.name]) if b.name in warm else zeros for b in blocks])
         priors = [scene.prior() if b.name == NOISY else scene.condition_prior(p.condition_prior) for b in blocks]
@@ -209,8 +208,10 @@ class Guided(Attack):
     def _walk(
         self, scene: _Scene, priors: Sequence[Prior], evidence: Gaussian, guide: FeatureGuide | NoGuide, start: Tensor
     ) -> Tensor:
-        """The mean of ``samples`` walks from noise around ``start``, ``(N, 4, h, w)``."""
+        """The mean of ``samples`` walks, ``(N, 4, h, w)``: from noise, or with ``strength`` below 1 from ``start``."""
         p, schedule = self.params, scene.view.public.schedule
+        if p.strength == 1:  # even a_T times an estimate would count twice what the walk is then told of the record
+            start = torch.zeros_like(start)
         pace = Pace(p.steps, p.recurrences, p.step, p.ratio, p.clip, p.eta)
         times = torch.full((len(start),), max(1, round(p.strength * (schedule.steps - 1))))
         total = torch.zeros_like(start)
@@ -247,57 +248,3 @@ class _Scene:
         hints = public.auxiliary.select(range(min(128, len(public.auxiliary)))).condition_batch()
         spectrum = Spectrum.fit(public.codec.encode(hints).float().cpu())
         return Prior(GaussianDenoiser(spectrum, public.schedule), public.schedule)
-
-
-def made_up_latent(view: View) -> tuple[int, ...]:
-    """Shape of one latent, ``(4, h, w)``."""
-    return tuple(view.public.codec.encode(view.public.auxiliary.select([0]).image_batch()).shape[1:])
-
-
-def _blocks(
-    view: View, seen: Knowledge, spaces: dict[str, Space], warm: dict[str, Tensor], rng: torch.Generator
-) -> list[Block]:
-    """The latents to walk for."""
-    public, blocks = view.public, list[Block]()
-    if NOISY in seen.free:
-        target = noise_target(view)
-        variance = 0.0 if target is None else target_variance(target, public.defense, public.schedule)
-        if view.has(TIMESTEP):
-            times = view.read(TIMESTEP).cpu()
-        elif NOISY in warm and (spectrum := Spectrum.of(public, rng)) is not None:
-            times = likeliest_timesteps(warm[NOISY], public.schedule, spectrum, target=target, target_variance=variance)
-        else:
-            raise NotApplicableError("the timestep is hidden, and h_sd and 2 auxiliary records are needed to tell it")
-        shape = (len(view.targets), *seen.free[NOISY].shape)
-        blocks.append(Noised.of(NOISY, shape, times, public.schedule, target, variance))
-    if CONDITION_LATENTS in seen.free and CONTROL_FEATURES in seen.observed:
-        blocks.append(Plain(CONDITION_LATENTS))
-    if CONDITION in seen.free and CONTROL_FEATURES in seen.observed and _depends(seen):
-        own = public.auxiliary.conditions.float() / 255
-        contrast = float(own.var()) if len(own) > 1 else 0.1
-        blocks.append(Pictured(CONDITION, public.codec, spaces[CONDITION], max(contrast, 1e-3)))
-    return blocks
-
-
-@torch.no_grad()
-def _depends(seen: Knowledge) -> bool:
-    """Whether h_ctrl depends on the condition under the client's weights in view: a hint block starts at zero."""
-    inputs = made_up(seen.forward)
-    other = {**inputs, CONDITION: 1 - inputs[CONDITION]}
-    first, second = (seen.forward.send(i, torch.Generator().manual_seed(0))[CONTROL_FEATURES] for i in (inputs, other))
-    return not torch.equal(first, second)
-
-
-@torch.no_grad()
-def _condition_is_plain(forward: PublicForward, view: View) -> bool:
-    """Whether z_c is what is left of h_ctrl without activation and x_t, exactly or but for draws of the defence."""
-    inputs = made_up(forward)
-    if CONDITION_LATENTS not in inputs:
-        return False
-    first, second = (forward.send(inputs, torch.Generator().manual_seed(seed)).get(CONTROL_FEATURES) for seed in (0, 1))
-    if first is None or second is None:
-        return False
-    if not torch.equal(first, second):
-        return True
-    off = before_activation(first, view.public.defense) - inputs[NOISY] - inputs[CONDITION_LATENTS]
-    return bool(off.square().mean() < 1e-4 * inputs[CONDITION_LATENTS].square().mean())

@@ -20,8 +20,8 @@ class FeatureGuide:
     """Most likely inputs behind N records' features, with a Gaussian prior around the walk's guess at each level.
 
     min over inputs u of sum_c ||features_c(u) - seen_c||^2 / 2 sigma_c^2 + sum_u ||u - mean||^2 / 2 variance, by Adam
-    from the last level's minimum. By the envelope theorem the slope of the minimum with respect to the guess is that of the
-    second sum alone, so what the guide finds serves for the likelihood's score too. The noise in x_t is summed out
+    from the last level's minimum. By the envelope theorem the slope of the minimum with respect to the guess is that of
+    the second sum alone, so what the guide finds serves for the likelihood's score too. The noise in x_t is summed out
     (``attacks.guidance.blocks.Noised``).
 
     Args:

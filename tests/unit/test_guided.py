@@ -1,4 +1,4 @@
-"""Guided sampling: the walk on priors whose posterior is known, the search behind features, the attack on a tiny model."""
+"""Guided sampling: walks whose posterior is known, the search behind features, the attack on a tiny model."""
 
 from __future__ import annotations
 
