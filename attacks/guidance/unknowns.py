@@ -18,11 +18,6 @@ from bench.public_forward import CONDITION, CONDITION_LATENTS, NOISY, PublicForw
 from bench.threat import View
 
 
-def latent_shape(view: View) -> tuple[int, ...]:
-    """Shape of one latent, ``(4, h, w)``."""
-    return tuple(view.public.codec.encode(view.public.auxiliary.select([0]).image_batch()).shape[1:])
-
-
 def blocks_of(
     view: View, seen: Knowledge, spaces: dict[str, Space], warm: dict[str, Tensor], rng: torch.Generator
 ) -> list[Block]:
