@@ -104,10 +104,10 @@ class Guided(Attack):
         source="DRAG, arXiv:2509.11724; DAPS, arXiv:2407.01521; evidence by levels: this project (METHODS 3.3, 3.5)",
         needs="unet_features or control_features; the public UNet; a timestep, or h_sd and two auxiliary records",
         cost="steps x recurrences x samples UNet calls a record; spherical: their slopes too",
-        notes="With x_t to be had by algebra this draws from the posterior whose mean posterior claims at a fraction of "
-        "the cost: a draw has up to twice the squared error, and samples averages it away. Use it where the defence cuts, "
-        "rounds or filters h_sd. A stack that draws noise besides is treated as noise alone. Behind a hint block it "
-        "needs client_weights, as reconstruction does. Its hint prior is a Gaussian of the attacker's own hints.",
+        notes="With x_t to be had by algebra this draws from the posterior, whose mean is what posterior claims at a "
+        "fraction of the cost: a draw has up to twice the squared error, and samples averages it away. Made for "
+        "defences that cut, round or filter h_sd, one release a record. A stack that draws noise besides is treated as "
+        "noise alone. Behind a hint block it needs client_weights, as reconstruction does.",
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
