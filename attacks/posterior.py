@@ -6,7 +6,6 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from attacks.condition_posterior import Kind, condition_evidence, denoise_condition
 from attacks.denoising import Prior, Way, denoise
@@ -99,9 +98,9 @@ class Posterior(Attack):
             solved = noisy_latents(view, every=True)
             advance(1)
             prior = Spectrum.of(public, rng) if self.params.mode == "wiener" or not view.has(TIMESTEP) else None
-            evidence = _evidence(view, solved.inputs, solved.input_variance, prior, rng)
+            evidence = evidence_of(view, solved, prior, rng)
             advance(1)
-            groups = self._groups(view, solved)
+            groups = record_groups(view, solved, self.params.releases)
             latents, precision = evidence.fused(groups)
             advance(1)
         if self.params.mode == "wiener":
@@ -136,29 +135,34 @@ class Posterior(Attack):
             },
         )
 
-    def _groups(self, view: View, solved: LeastSquares) -> list[list[int]]:
-        """The releases of every target's record, its own first; the target alone where nothing links."""
-        own = list(view.targets)
-        labels = (
-            link_view(view, solved=solved)[0] if self.params.releases > 1 and len(view.releases) > len(own) else None
-        )
-        if labels is None:
-            return [[i] for i in own]
-        of_label: dict[int, list[int]] = {}
-        for i, label in enumerate(labels):
-            of_label.setdefault(label, []).append(i)
-        found = []
-        for i in own:
-            at = view.releases[i].epoch
-            near = sorted(of_label[labels[i]], key=lambda j: (j != i, abs(view.releases[j].epoch - at), j))
-            found.append(near[: self.params.releases])
-        return found
+
+def record_groups(view: View, solved: LeastSquares, releases: int) -> list[list[int]]:
+    """The releases of every target's record, its own first, at most so many; the target alone where nothing links."""
+    own = list(view.targets)
+    labels = link_view(view, solved=solved)[0] if releases > 1 and len(view.releases) > len(own) else None
+    if labels is None:
+        return [[i] for i in own]
+    of_label: dict[int, list[int]] = {}
+    for i, label in enumerate(labels):
+        of_label.setdefault(label, []).append(i)
+    found = []
+    for i in own:
+        at = view.releases[i].epoch
+        near = sorted(of_label[labels[i]], key=lambda j: (j != i, abs(view.releases[j].epoch - at), j))
+        found.append(near[:releases])
+    return found
 
 
-def _evidence(
-    view: View, noisy: Tensor, noisy_variance: Tensor, prior: Spectrum | None, rng: torch.Generator
-) -> Evidence:
-    schedule = view.public.schedule
+def evidence_of(view: View, solved: LeastSquares, prior: Spectrum | None, rng: torch.Generator) -> Evidence:
+    """What all releases in the view say of z0, given x_t of each.
+
+    Args:
+        prior: needed where the timestep is hidden.
+
+    Raises:
+        NotApplicableError: the timestep is hidden, and there is no ``prior``.
+    """
+    schedule, noisy = view.public.schedule, solved.inputs
     measured = measured_target(view, every=True)
     target, eta = (None, torch.zeros(1)) if measured is None else (measured.values, measured.variance)
     if view.has(TIMESTEP):
@@ -167,7 +171,7 @@ def _evidence(
         raise NotApplicableError("the timestep is hidden, and 2 auxiliary records are needed to estimate it")
     else:
         times = likeliest_timesteps(noisy, schedule, prior, target=target, target_variance=float(eta.mean()))
-    return Evidence(noisy, times, schedule, noisy_variance, target, eta, _draw_variance(view, rng))
+    return Evidence(noisy, times, schedule, solved.input_variance, target, eta, _draw_variance(view, rng))
 
 
 def _draw_variance(view: View, rng: torch.Generator) -> float:

@@ -9,7 +9,7 @@ from torch import Tensor
 from bench.channels import Channel
 from bench.defense import Defense, ProtectContext
 from bench.plugin import Card
-from defenses.smashed import SmashedParams
+from defenses.smashed import SmashedParams, straight_through
 
 
 class TopKParams(SmashedParams):
@@ -39,3 +39,7 @@ class TopK(Defense):
         flat = tensor.detach().abs().flatten(1)
         index = flat.topk(max(1, round(self.params.keep * flat.shape[1])), 1).indices
         return tensor * torch.zeros_like(flat).scatter_(1, index, 1.0).view_as(tensor)
+
+    def surrogate(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
+        """With a slope for what is not kept too, so that a guess can be moved to where it would be."""
+        return straight_through(tensor, self.protect(channel, tensor, context))

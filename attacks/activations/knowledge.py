@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from attacks.activations.nuisance import affine_in_noisy, shadow
 from attacks.activations.objectives import Distance, Match
-from attacks.linear import invert_convolution
+from attacks.linear import invert_convolution, least_squares
 from attacks.noise_collection import found_noise
 from attacks.pruning import kept_channels
 from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, TIMESTEP, UNET_FEATURES, Channel
@@ -48,11 +48,13 @@ class Knowledge:
         return Match(observed, distance, nuisance=nuisance, counted=counted)
 
 
-def knowledge_of(view: View, client: PublicClient, *, adapt: bool = True) -> Knowledge:
+def knowledge_of(view: View, client: PublicClient, *, adapt: bool = True, solve: bool = True) -> Knowledge:
     """Read the view; x_t is solved for where h_sd and ``conv_in`` allow it (METHODS 3.0), which leaves the condition.
 
     Args:
         adapt: find out what the known defence has learned, and take it into account.
+        solve: without it x_t is left free, its least squares are a first guess, and h_sd is matched like the rest, be
+            h_ctrl in view or not: for a wire whose h_sd is not what ``conv_in`` made (``plain_noisy``).
 
     Raises:
         NotApplicableError: there is nothing to match, or nothing to search for.
@@ -62,13 +64,15 @@ def knowledge_of(view: View, client: PublicClient, *, adapt: bool = True) -> Kno
     forward = client.forward(view.public.auxiliary.images.shape[-1])
     inputs = forward.inputs()
     known: dict[str, Tensor] = {}
+    warm: dict[str, Tensor] = {}
     if TIMESTEPS in inputs and view.has(TIMESTEP):
         known[TIMESTEPS] = view.read(TIMESTEP)
     if NOISY in inputs and view.has(UNET_FEATURES) and view.public.stem is not None:
-        known[NOISY] = invert_convolution(view.public.stem, view.read(UNET_FEATURES))
+        solution = invert_convolution(view.public.stem, view.read(UNET_FEATURES))
+        (known if solve else warm)[NOISY] = solution
     shapes = sent_shapes(forward)
     wanted = [c for c in shapes if view.has(c) and not (c == UNET_FEATURES and NOISY in known)]
-    if CONTROL_FEATURES not in wanted:
+    if CONTROL_FEATURES not in wanted and (solve or not wanted):
         raise NotApplicableError("needs control_features in view; the rest of the wire is linear, see closed-form")
     observed = {channel: view.read(channel).float() for channel in wanted}
     noise, kept = (found_noise(view, client), kept_channels(view)) if adapt else (None, None)
@@ -83,9 +87,9 @@ def knowledge_of(view: View, client: PublicClient, *, adapt: bool = True) -> Kno
     free = {name: unknown for name, unknown in inputs.items() if name not in known and not unknown.integer}
     if not free:
         raise NotApplicableError("every input of the client is known exactly; nothing is left to search for")
-    warm = {}
-    if NOISY in known and CONDITION_LATENTS in free and observed[CONTROL_FEATURES].shape == known[NOISY].shape:
-        warm[CONDITION_LATENTS] = observed[CONTROL_FEATURES] - known[NOISY]  # exact where nothing protects h_ctrl
+    noisy, control = known.get(NOISY, warm.get(NOISY)), observed.get(CONTROL_FEATURES)
+    if noisy is not None and control is not None and CONDITION_LATENTS in free and control.shape == noisy.shape:
+        warm[CONDITION_LATENTS] = control - noisy  # exact where nothing protects h_ctrl
     counted = {} if kept is None else {CONTROL_FEATURES: kept}
     return Knowledge(forward, observed, known, free, warm, _nuisance(view.public.stem, forward, known), counted)
 
@@ -99,6 +103,23 @@ def _nuisance(conv: nn.Module | None, forward: PublicForward, known: Mapping[str
         return {}
     basis = shadow(conv, known[NOISY])
     return {} if basis is None else {CONTROL_FEATURES: basis}
+
+
+@torch.no_grad()
+def plain_noisy(forward: PublicForward, conv: nn.Module) -> bool:
+    """Whether least squares give x_t back from what the client sends: exactly, or but for draws of the defence.
+
+    Not so where h_sd is cut, rounded or filtered by the defence.
+    """
+    inputs = made_up(forward)
+    first, second = (forward.send(inputs, torch.Generator().manual_seed(seed)).get(UNET_FEATURES) for seed in (0, 1))
+    if first is None or second is None:
+        return False
+    if not torch.equal(first, second):
+        return True
+    noisy = inputs[NOISY].cpu()
+    off = least_squares(conv, first).inputs - noisy
+    return float(off.square().mean()) < 1e-4 * float(noisy.square().mean())
 
 
 def made_up(forward: PublicForward) -> dict[str, Tensor]:
