@@ -1,0 +1,130 @@
+"""What a pseudo-client is taught with: the victim's releases, and a client of one's own on auxiliary pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from attacks.linear import invert_convolution
+from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, LABEL, TIMESTEP, UNET_FEATURES
+from bench.errors import NotApplicableError
+from bench.public import PublicClient
+from bench.public_forward import CONDITION, NOISY, PIXELS, TIMESTEPS, PublicForward
+from bench.threat import View
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Attributes:
+    forward: the pseudo-client; its ``stem`` is what learns.
+    observed: the victim's features, ``(R, C, h, w)``.
+    known: by name, inputs of those releases that the wire tells, ``(R, ...)``.
+    name: of the input that it does not; pictures: the attacker's own of that kind, ``(M, 3, H, W)`` in [0, 1].
+    labels: of the releases ``(R,)``, own: of the pictures ``(M,)``; None where either is not known.
+    """
+
+    forward: PublicForward
+    observed: Tensor
+    known: Mapping[str, Tensor]
+    name: str
+    pictures: Tensor
+    labels: Tensor | None = None
+    own: Tensor | None = None
+
+    def send(self, releases: Tensor, chosen: Tensor, rng: torch.Generator) -> Tensor:
+        """Features of own pictures, with what is known of as many releases, ``(B, C, h, w)``."""
+        inputs = {name: tensor[releases] for name, tensor in self.known.items()}
+        inputs[self.name] = self.pictures[chosen].to(self.observed.device)
+        return self.forward.send(inputs, rng)[CONTROL_FEATURES].float()
+
+    def shared(self, releases: Tensor) -> Tensor:
+        """What x_t, which is known, has put into these releases, ``(B, C, h, w)``; 0 where none goes in.
+
+        As a difference of two sends, so that what the unknown picture adds cancels.
+        """
+        if NOISY not in self.known:
+            return torch.zeros(1, device=self.observed.device)
+        inputs = {name: tensor[releases] for name, tensor in self.known.items()}
+        blank = torch.zeros(len(releases), *self.pictures.shape[1:], device=self.observed.device)
+        still = {**inputs, NOISY: torch.zeros_like(inputs[NOISY])}
+        with_noise, without = (
+            self.forward.send({**given, self.name: blank}, torch.Generator().manual_seed(0))[CONTROL_FEATURES].float()
+            for given in (inputs, still)
+        )
+        return with_noise - without
+
+    def fit_known(self, rounds: int) -> None:
+        """Fit what the client makes of x_t by least squares: the noise in it hangs on no picture."""
+        if NOISY not in self.known:
+            return
+        weights = [weight for weight in self.forward.stem.parameters() if weight.requires_grad]
+        solver = torch.optim.LBFGS(weights, max_iter=rounds, line_search_fn="strong_wolfe")
+        everyone = torch.arange(len(self.observed))
+
+        def loss() -> Tensor:
+            solver.zero_grad()
+            rest = self.observed - self.shared(everyone)
+            value = (rest - rest.mean((0, 2, 3), keepdim=True)).square().mean()
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        solver.step(loss)  # type: ignore[no-untyped-call, arg-type]
+
+
+def scene_of(view: View) -> Scene:
+    """The releases of the targets' epochs, and the client from the weights that are known.
+
+    Earlier releases are of a client that had not learned as much.
+
+    Raises:
+        NotApplicableError: no client to start from, nothing on it that trains, or fewer than 2 auxiliary records.
+    """
+    public = view.public
+    if public.client is None:
+        raise NotApplicableError("the form of the client is not known under this threat model")
+    if len(public.auxiliary) < 2:
+        raise NotApplicableError("needs at least 2 auxiliary records to learn from")
+    forward = started(view).forward(public.auxiliary.images.shape[-1])
+    if not any(weight.requires_grad for weight in forward.stem.parameters()):
+        raise NotApplicableError("nothing on this client trains, so its weights are public: inversion is the attack")
+    wanted = forward.inputs()
+    name = next((name for name in (CONDITION, PIXELS) if name in wanted), None)
+    if name is None:
+        raise NotApplicableError("no picture enters the client's trained part")
+    epochs = {view.releases[i].epoch for i in view.targets}
+    places = [i for i, release in enumerate(view.releases) if release.epoch in epochs]
+    known: dict[str, Tensor] = {}
+    if NOISY in wanted:
+        if not view.has(UNET_FEATURES) or public.stem is None:
+            raise NotApplicableError("x_t hides the condition's share of the features, and unet_features are not here")
+        features = view.read(UNET_FEATURES, every=True)[places]
+        known[NOISY] = invert_convolution(public.stem, features).to(public.device)
+        if TIMESTEPS in wanted and view.has(TIMESTEP):
+            known[TIMESTEPS] = view.read(TIMESTEP, every=True)[places].to(public.device)
+    pictures = (public.auxiliary.condition_batch() if name == CONDITION else public.auxiliary.image_batch()).pixels
+    labels = view.read(LABEL, every=True)[places] if view.has(LABEL) else None
+    return Scene(
+        forward=forward,
+        observed=view.read(CONTROL_FEATURES, every=True)[places].float().to(public.device),
+        known=known,
+        name=name,
+        pictures=functional.avg_pool2d(pictures, pictures.shape[-1] // wanted[name].shape[-1]),
+        labels=labels,
+        own=public.labels,
+    )
+
+
+def started(view: View) -> PublicClient:
+    """The client with its final weights where they are in view, else the public initial ones.
+
+    Raises:
+        NotApplicableError: it is not known.
+    """
+    client = view.public.client
+    if client is None:
+        raise NotApplicableError("the form of the client is not known under this threat model")
+    return client.with_weights(view.parts(CLIENT_WEIGHTS)[-1].tensors) if view.has(CLIENT_WEIGHTS) else client
