@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from attacks.activations.knowledge import sent_shapes
@@ -18,12 +19,14 @@ from bench.interfaces import Attack, Budget, Claim
 from bench.plugin import Card, Params
 from bench.progress import Progress
 from bench.public import Public
-from bench.public_forward import CONDITION, PIXELS, PublicForward
+from bench.public_forward import CONDITION, NOISY, PIXELS, PublicForward
 from bench.threat import View
 
 
 class HijackParams(Params):
     """Attributes:
+    pilot: what the client is trained to be like: a network of the server's ``own``, as in the paper, or the ``client``
+        itself at its public initial weights, where its features hang on the picture alone and so are decoded already.
     width: channels of the server's networks.
     pilot_steps: of pilot and inverse on public pictures; batch_size: of a step.
     pilot_rate: their learning rate.
@@ -32,6 +35,7 @@ class HijackParams(Params):
     seed: of pilot and inverse, the server's own.
     """
 
+    pilot: Literal["own", "client"] = "own"
     width: int = Field(default=64, ge=4)
     pilot_steps: int = Field(default=400, ge=1)
     batch_size: int = Field(default=16, ge=1)
@@ -74,10 +78,26 @@ class Hijack(Attack):
 
     def _networks(self, known: _Goal, public: Public, progress: Progress) -> Autoencoder:
         rng = torch.Generator().manual_seed(self.params.seed)
-        return train_autoencoder(known.pictures, known.shape, self._plan(), rng, public.device, progress)
+        pilot = ClientPilot(known.forward, known.name) if self.params.pilot == "client" else None
+        if pilot is not None and NOISY in known.forward.inputs():
+            raise NotApplicableError("x_t goes into this client's features too; pilot=client is for pictures alone")
+        return train_autoencoder(known.pictures, known.shape, self._plan(), rng, public.device, progress, pilot)
 
     def _plan(self) -> HijackPlan:
-        return HijackPlan(**self.params.model_dump(exclude={"seed"}))
+        return HijackPlan(**self.params.model_dump(exclude={"seed", "pilot"}))
+
+
+class ClientPilot(nn.Module):
+    """The client as it is before the first step, from pictures ``(B, 3, H, W)`` to features ``(B, C, h, w)``."""
+
+    def __init__(self, forward: PublicForward, name: str) -> None:
+        super().__init__()
+        self.stem = forward.stem
+        self._forward, self._name = forward, name
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        sent = self._forward.send({self._name: pictures}, torch.Generator().manual_seed(0))
+        return sent[CONTROL_FEATURES].float()
 
 
 @dataclass(frozen=True, eq=False)

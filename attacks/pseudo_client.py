@@ -11,7 +11,7 @@ from pydantic import Field
 from attacks.inverse_training import Setting, taught
 from attacks.latent_critic import LatentCritic
 from attacks.mirrored import by_identity
-from attacks.pseudo_scene import scene_of, started
+from attacks.pseudo_scene import Scene, scene_of
 from attacks.pseudo_training import Objective, match
 from attacks.smashed import MAPS, Lessons
 from bench.channels import CONTROL_FEATURES, LABEL, TIMESTEP
@@ -50,8 +50,9 @@ class PseudoClientParams(Params):
 class PseudoClient(Attack):
     """Part of the budget goes to a client of the attacker's own, the rest to a decoder of its features.
 
-    The pseudo-client starts from the public initial weights, or from the final ones where they are in view. What the
-    wire tells of a client's inputs (x_t) goes into it as it is, so that only the unknown picture's share is matched.
+    The pseudo-client starts from the public initial weights; final ones are not read, since the attack is for clients
+    that keep them. What the wire tells of a client's inputs (x_t) goes into it as it is, so that only the unknown
+    picture's share is matched.
     """
 
     name = "pseudo-client"
@@ -66,7 +67,8 @@ class PseudoClient(Attack):
         needs="control_features of a client that trains; its architecture and public initial weights; auxiliary "
         "records; for sdar also label",
         cost="iterations x batch size releases of the simulated client, part of them differentiated",
-        notes="Where nothing on the client trains it does not apply: inversion is the same attack with weights known.",
+        notes="It does not read client_weights: where they are in view, inversion with them is the stronger attack. "
+        "Where nothing on the client trains it does not apply: inversion is the same attack with weights known.",
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
@@ -79,7 +81,7 @@ class PseudoClient(Attack):
         with torch.random.fork_rng(devices=[]), progress.stage("matching the client", matching.iterations) as advance:
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
             far = match(scene, self._objective(), matching, rng, advance)
-            known = self._lessons(view, scene.forward.stem.state_dict())
+            known = lessons_of(view, scene)
             exam, count = known.exam(view), len(public.auxiliary)
             critic = None
             if p.objective == "sdar" and p.latent_adversarial:
@@ -121,8 +123,11 @@ class PseudoClient(Attack):
         kernels, critic, task = (p.mix, 1 - p.mix, 0.0) if p.objective == "fora" else (0.0, p.adversarial, 1.0)
         return Objective(kernels, critic, task, p.match_rate, p.critic_rate, width=32)
 
-    def _lessons(self, view: View, weights: dict[str, torch.Tensor]) -> Lessons:
-        """Releases of the pseudo-client in the shape of those in view."""
-        client = started(view).with_weights({name: tensor.detach().clone() for name, tensor in weights.items()})
-        wanted = tuple(c for c in MAPS if view.has(c))
-        return Lessons(client.simulator(view.public.auxiliary), wanted, view.has(TIMESTEP))
+
+def lessons_of(view: View, scene: Scene) -> Lessons:
+    """Releases of the pseudo-client in the shape of those in view."""
+    client = view.public.client
+    assert client is not None
+    weights = {name: tensor.detach().clone() for name, tensor in scene.forward.stem.state_dict().items()}
+    wanted = tuple(c for c in MAPS if view.has(c))
+    return Lessons(client.with_weights(weights).simulator(view.public.auxiliary), wanted, view.has(TIMESTEP))

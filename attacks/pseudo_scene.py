@@ -10,9 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from attacks.linear import invert_convolution
-from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, LABEL, TIMESTEP, UNET_FEATURES
+from bench.channels import CONTROL_FEATURES, LABEL, TIMESTEP, UNET_FEATURES
 from bench.errors import NotApplicableError
-from bench.public import PublicClient
 from bench.public_forward import CONDITION, NOISY, PIXELS, TIMESTEPS, PublicForward
 from bench.threat import View
 
@@ -76,7 +75,7 @@ class Scene:
 
 
 def scene_of(view: View) -> Scene:
-    """The releases of the targets' epochs, and the client from the weights that are known.
+    """The releases of the targets' epochs, and the client as everybody knows it before the first step.
 
     Earlier releases are of a client that had not learned as much.
 
@@ -88,7 +87,7 @@ def scene_of(view: View) -> Scene:
         raise NotApplicableError("the form of the client is not known under this threat model")
     if len(public.auxiliary) < 2:
         raise NotApplicableError("needs at least 2 auxiliary records to learn from")
-    forward = started(view).forward(public.auxiliary.images.shape[-1])
+    forward = public.client.forward(public.auxiliary.images.shape[-1])
     if not any(weight.requires_grad for weight in forward.stem.parameters()):
         raise NotApplicableError("nothing on this client trains, so its weights are public: inversion is the attack")
     wanted = forward.inputs()
@@ -116,15 +115,3 @@ def scene_of(view: View) -> Scene:
         labels=labels,
         own=public.labels,
     )
-
-
-def started(view: View) -> PublicClient:
-    """The client with its final weights where they are in view, else the public initial ones.
-
-    Raises:
-        NotApplicableError: it is not known.
-    """
-    client = view.public.client
-    if client is None:
-        raise NotApplicableError("the form of the client is not known under this threat model")
-    return client.with_weights(view.parts(CLIENT_WEIGHTS)[-1].tensors) if view.has(CLIENT_WEIGHTS) else client

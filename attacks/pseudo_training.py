@@ -52,9 +52,7 @@ class Head(nn.Module):
         return found
 
 
-def match(
-    scene: Scene, objective: Objective, budget: Budget, rng: torch.Generator, advance: Advance
-) -> list[float]:
+def match(scene: Scene, objective: Objective, budget: Budget, rng: torch.Generator, advance: Advance) -> list[float]:
     """Teach ``scene.forward``; the discrepancy of kernels by iteration."""
     scene.fit_known(rounds=20)
     with torch.no_grad():
