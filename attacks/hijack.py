@@ -26,7 +26,8 @@ from bench.threat import View
 class HijackParams(Params):
     """Attributes:
     pilot: what the client is trained to be like: a network of the server's ``own``, as in the paper, or the ``client``
-        itself at its public initial weights, where its features hang on the picture alone and so are decoded already.
+        itself at its public initial weights, from which it then hardly gets away. Where more than a picture goes into
+        its features (x_t), it is the server's own in any case.
     width: channels of the server's networks.
     pilot_steps: of pilot and inverse on public pictures; batch_size: of a step.
     pilot_rate: their learning rate.
@@ -35,7 +36,7 @@ class HijackParams(Params):
     seed: of pilot and inverse, the server's own.
     """
 
-    pilot: Literal["own", "client"] = "own"
+    pilot: Literal["own", "client"] = "client"
     width: int = Field(default=64, ge=4)
     pilot_steps: int = Field(default=400, ge=1)
     batch_size: int = Field(default=16, ge=1)
@@ -78,9 +79,8 @@ class Hijack(Attack):
 
     def _networks(self, known: _Goal, public: Public, progress: Progress) -> Autoencoder:
         rng = torch.Generator().manual_seed(self.params.seed)
-        pilot = ClientPilot(known.forward, known.name) if self.params.pilot == "client" else None
-        if pilot is not None and NOISY in known.forward.inputs():
-            raise NotApplicableError("x_t goes into this client's features too; pilot=client is for pictures alone")
+        alone = NOISY not in known.forward.inputs()
+        pilot = ClientPilot(known.forward, known.name) if self.params.pilot == "client" and alone else None
         return train_autoencoder(known.pictures, known.shape, self._plan(), rng, public.device, progress, pilot)
 
     def _plan(self) -> HijackPlan:

@@ -14,13 +14,17 @@ from attacks.mirrored import by_identity
 from attacks.pseudo_scene import Scene, scene_of
 from attacks.pseudo_training import Objective, match
 from attacks.smashed import MAPS, Lessons
-from bench.channels import CONTROL_FEATURES, LABEL, TIMESTEP
+from bench.certificate import Certificate
+from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, LABEL, TIMESTEP
 from bench.effort import Effort
 from bench.errors import NotApplicableError
 from bench.interfaces import Attack, Budget, Claim, Estimate
 from bench.plugin import Card, Params
 from bench.progress import Progress
-from bench.threat import View
+from bench.threat import ThreatModel, View
+
+SMALL = (("cut", "conv12"), ("width", 8), ("size", 16))
+"""Parameters of the victim that the certificates speak of."""
 
 
 class PseudoClientParams(Params):
@@ -40,7 +44,7 @@ class PseudoClientParams(Params):
     adversarial: float = Field(default=0.02, ge=0)
     latent_adversarial: float = Field(default=1e-3, ge=0)
     share: float = Field(default=0.5, ge=0, lt=1)
-    match_rate: float = Field(default=1e-3, gt=0)
+    match_rate: float = Field(default=3e-3, gt=0)
     critic_rate: float = Field(default=1e-3, gt=0)
     width: int = Field(default=64, ge=8)
     depth: int = Field(default=3, ge=1)
@@ -61,6 +65,12 @@ class PseudoClient(Attack):
     uses_history = True
     default_budget = Budget(iterations=400, batch_size=16)
     effort = Effort("iterations", (25, 50, 100, 200, 400, 800))
+    # After 120 steps at 3e-3 it reached SSIM 0.65 there with half of this budget and a smaller decoder (floor 0.36, so
+    # 0.46 normalised), inversion from the public weights 0.35; the bar leaves room for other data, seeds and steps.
+    certificates = tuple(
+        Certificate("split-cnn", "gradient", "image", "ssim", 0.25, given=SMALL, threat=ThreatModel(withhold=withheld))
+        for withheld in ((), (CLIENT_WEIGHTS,))
+    )
     card = Card(
         summary="Teaches a client of its own whose features are distributed as the victim's, and a decoder on it.",
         source="FORA, arXiv:2405.04115; SDAR, arXiv:2310.10483; start from public weights, this project",

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from attacks.hijack import ClientPilot
 from attacks.hijack_server import HijackPlan, HijackServer, train_autoencoder
 from bench.adversary import ServerAdversary
 from bench.channels import CONTROL_FEATURES, GRADIENT_DOWN, Channel
@@ -17,6 +18,7 @@ from bench.errors import RequestError
 from bench.interfaces import TrainingPlan
 from bench.planning import Job
 from bench.progress import Silent
+from bench.public_forward import PIXELS
 from bench.records import Records
 from bench.runner import Runner
 from bench.spec import CaptureSpec
@@ -86,6 +88,20 @@ def test_features_that_follow_its_gradient_come_to_be_read():
         gradient = server.answer(sent, {GRADIENT_DOWN: torch.zeros_like(features)})[GRADIENT_DOWN]
         features = features - 0.3 * gradient / gradient.flatten(1).norm(dim=1).mean() * 16
     assert distance() < 0.5 * start
+
+
+def test_a_pilot_that_is_the_client_stays_as_everybody_knows_it(make_job: Callable[..., Job]):
+    job = make_job(victim="split-cnn:cut=conv11,width=4,size=16", protocol="gradient", model=None)
+    public = job.new_victim().public(None, job.splits.auxiliary, protocol="gradient", device="cpu")
+    assert public.client is not None
+    forward, plain = public.client.forward(64), public.client.forward(64)
+    pictures = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    pilot = ClientPilot(forward, PIXELS)
+    networks = train_autoencoder(pictures, (4, 16, 16), PLAN, torch.Generator().manual_seed(1), "cpu", Silent(), pilot)
+    expected = plain.send({PIXELS: pictures}, torch.Generator())[CONTROL_FEATURES]
+    assert torch.equal(networks.pilot(pictures), expected)
+    blind = float((pictures.mean(0) - pictures).square().mean())
+    assert float((networks.inverse(expected) - pictures).square().mean()) < blind
 
 
 @pytest.mark.parametrize("protocol", ["gradient", "u-shaped"])
