@@ -9,11 +9,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from attacks.activations.knowledge import made_up
+from attacks.activations.nuisance import affine_in_noisy
 from attacks.linear import invert_convolution
 from bench.channels import CONTROL_FEATURES, LABEL, TIMESTEP, UNET_FEATURES
 from bench.errors import NotApplicableError
 from bench.public_forward import CONDITION, NOISY, PIXELS, TIMESTEPS, PublicForward
 from bench.threat import View
+
+FITTED = 16
+"""Releases that the client's part in x_t is fitted on: many cells each, so few are enough."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,19 +39,20 @@ class Scene:
     labels: Tensor | None = None
     own: Tensor | None = None
 
-    def send(self, releases: Tensor, chosen: Tensor, rng: torch.Generator) -> Tensor:
-        """Features of own pictures, with what is known of as many releases, ``(B, C, h, w)``."""
-        inputs = {name: tensor[releases] for name, tensor in self.known.items()}
-        inputs[self.name] = self.pictures[chosen].to(self.observed.device)
-        return self.forward.send(inputs, rng)[CONTROL_FEATURES].float()
+    def send(self, chosen: Tensor, rng: torch.Generator) -> Tensor:
+        """Features of own pictures where no x_t goes in, ``(B, C, h, w)``."""
+        still = {
+            name: torch.zeros_like(tensor[:1]).expand(len(chosen), *tensor.shape[1:])
+            for name, tensor in self.known.items()
+        }
+        picture = self.pictures[chosen].to(self.observed.device)
+        return self.forward.send({**still, self.name: picture}, rng)[CONTROL_FEATURES].float()
 
     def shared(self, releases: Tensor) -> Tensor:
-        """What x_t, which is known, has put into these releases, ``(B, C, h, w)``; 0 where none goes in.
+        """What x_t, which is known, has put into these releases, ``(B, C, h, w)``.
 
         As a difference of two sends, so that what the unknown picture adds cancels.
         """
-        if NOISY not in self.known:
-            return torch.zeros(1, device=self.observed.device)
         inputs = {name: tensor[releases] for name, tensor in self.known.items()}
         blank = torch.zeros(len(releases), *self.pictures.shape[1:], device=self.observed.device)
         still = {**inputs, NOISY: torch.zeros_like(inputs[NOISY])}
@@ -56,22 +62,31 @@ class Scene:
         )
         return with_noise - without
 
-    def fit_known(self, rounds: int) -> None:
-        """Fit what the client makes of x_t by least squares: the noise in it hangs on no picture."""
+    def rest(self, rounds: int) -> Tensor:
+        """What the unknown pictures put into the releases, ``(R, C, h, w)``.
+
+        What the client makes of x_t is fitted by least squares first, since the noise in it hangs on no picture.
+
+        Args:
+            rounds: of the solver.
+        """
         if NOISY not in self.known:
-            return
+            return self.observed
         weights = [weight for weight in self.forward.stem.parameters() if weight.requires_grad]
         solver = torch.optim.LBFGS(weights, max_iter=rounds, line_search_fn="strong_wolfe")
-        everyone = torch.arange(len(self.observed))
+        few = torch.arange(min(FITTED, len(self.observed)))
 
         def loss() -> Tensor:
             solver.zero_grad()
-            rest = self.observed - self.shared(everyone)
-            value = (rest - rest.mean((0, 2, 3), keepdim=True)).square().mean()
+            found = self.observed[few] - self.shared(few)
+            value = (found - found.mean((0, 2, 3), keepdim=True)).square().mean()
             value.backward()  # type: ignore[no-untyped-call]
             return value
 
         solver.step(loss)  # type: ignore[no-untyped-call, arg-type]
+        with torch.no_grad():
+            everyone = torch.arange(len(self.observed)).split(FITTED)
+            return torch.cat([self.observed[rows] - self.shared(rows) for rows in everyone])
 
 
 def scene_of(view: View) -> Scene:
@@ -104,6 +119,8 @@ def scene_of(view: View) -> Scene:
         known[NOISY] = invert_convolution(public.stem, features).to(public.device)
         if TIMESTEPS in wanted and view.has(TIMESTEP):
             known[TIMESTEPS] = view.read(TIMESTEP, every=True)[places].to(public.device)
+        if not affine_in_noisy(forward, made_up(forward)):
+            raise NotApplicableError("a defence bends these features, so x_t's share cannot be taken out of them")
     pictures = (public.auxiliary.condition_batch() if name == CONDITION else public.auxiliary.image_batch()).pixels
     labels = view.read(LABEL, every=True)[places] if view.has(LABEL) else None
     return Scene(

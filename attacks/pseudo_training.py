@@ -54,13 +54,10 @@ class Head(nn.Module):
 
 def match(scene: Scene, objective: Objective, budget: Budget, rng: torch.Generator, advance: Advance) -> list[float]:
     """Teach ``scene.forward``; the discrepancy of kernels by iteration."""
-    scene.fit_known(rounds=20)
-    with torch.no_grad():
-        everyone = torch.arange(len(scene.observed))
-        rest = scene.observed - scene.shared(everyone)
-        mean, spread = rest.mean((0, 2, 3), keepdim=True), rest.std((0, 2, 3), keepdim=True)
-        # Channels that tell nothing stay small: noise of the last digit is not to be matched.
-        spread = spread.clamp_min(0.01 * float(spread.max()) + 1e-8)
+    rest = scene.rest(rounds=20)
+    mean, spread = rest.mean((0, 2, 3), keepdim=True), rest.std((0, 2, 3), keepdim=True)
+    # Channels that tell nothing stay small: noise of the last digit is not to be matched.
+    spread = spread.clamp_min(0.01 * float(spread.max()) + 1e-8)
     device, channels = scene.observed.device, scene.observed.shape[1]
     critic = Critic(channels, objective.width).to(device)
     labels, own = scene.labels, scene.own
@@ -74,12 +71,10 @@ def match(scene: Scene, objective: Objective, budget: Budget, rng: torch.Generat
     for iteration in range(budget.iterations):
         for group in mine.param_groups:
             group["lr"] = objective.learning_rate * (1 - iteration / budget.iterations)
-        true_rows = torch.randint(0, len(scene.observed), (budget.batch_size,), generator=rng)
+        true_rows = torch.randint(0, len(rest), (budget.batch_size,), generator=rng)
         chosen = torch.randint(0, len(scene.pictures), (budget.batch_size,), generator=rng)
-        with torch.no_grad():
-            shared = scene.shared(true_rows)
-        true = (scene.observed[true_rows] - shared - mean) / spread
-        false = (scene.send(true_rows, chosen, rng) - shared - mean) / spread
+        true = (rest[true_rows] - mean) / spread
+        false = (scene.send(chosen, rng) - mean) / spread
         if objective.critic or judged:
             lesson = verdict(critic(true), True) + verdict(critic(false.detach()), False)
             if judged and labels is not None:
