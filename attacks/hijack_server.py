@@ -39,13 +39,14 @@ class Autoencoder(nn.Module):
 
     Args:
         channels: of the client's features; stride: pixels of a cell of theirs.
+        pilot: one that is given, and not trained; None is one of its own.
     """
 
-    def __init__(self, channels: int, stride: int, width: int) -> None:
+    def __init__(self, channels: int, stride: int, width: int, pilot: nn.Module | None = None) -> None:
         super().__init__()
         self.channels = channels
         # Pixels of a cell side by side as channels: all work is done at the features' size.
-        self.pilot = nn.Sequential(
+        self.pilot = pilot or nn.Sequential(
             *(nn.PixelUnshuffle(stride), nn.Conv2d(3 * stride**2, width, 3, padding=1), nn.SiLU()),
             *(nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, channels, 3, padding=1)),
         )
@@ -56,18 +57,27 @@ class Autoencoder(nn.Module):
 
 
 def train_autoencoder(
-    pictures: Tensor, shape: tuple[int, ...], plan: HijackPlan, rng: torch.Generator, device: str, progress: Progress
+    pictures: Tensor,
+    shape: tuple[int, ...],
+    plan: HijackPlan,
+    rng: torch.Generator,
+    device: str,
+    progress: Progress,
+    pilot: nn.Module | None = None,
 ) -> Autoencoder:
     """Pilot and inverse, trained on public pictures alone; the same again from the same ``rng``.
 
     Args:
         pictures: conditions, ``(M, 3, H, W)`` in [0, 1].
         shape: of the client's features, ``(C, h, w)``.
+        pilot: one that stays as it is, so that the inverse alone is trained; None is one of its own.
     """
+    if pilot is not None:
+        pilot.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
-        networks = Autoencoder(shape[0], pictures.shape[-1] // shape[-1], plan.width).to(device)
-    optimizer = torch.optim.Adam(networks.parameters(), lr=plan.pilot_rate)
+        networks = Autoencoder(shape[0], pictures.shape[-1] // shape[-1], plan.width, pilot).to(device)
+    optimizer = torch.optim.Adam([w for w in networks.parameters() if w.requires_grad], lr=plan.pilot_rate)
     with progress.stage("training the pilot", plan.pilot_steps) as advance:
         for _ in range(plan.pilot_steps):
             found = pictures[torch.randint(len(pictures), (plan.batch_size,), generator=rng)].to(device)

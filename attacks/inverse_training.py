@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -26,6 +26,8 @@ LOW, RISE = 1 / 25, 0.1
 MOMENTUM = (0.95, 0.85)
 
 Exam = tuple[Inputs, tuple[Tensor, Tensor]]
+Extra = Callable[[InverseNetwork], Tensor]
+"""A further loss of the network, a scalar, asked for in every step."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,9 @@ class Apprentice:
         device: str,
         rng: torch.Generator,
         advance: Advance,
+        extra: Extra | None = None,
     ) -> None:
+        self._extra = extra
         self.setting, self.indices, self.losses = setting, list(indices), list[float]()
         self._lessons, self._total, self._batch, self._rng, self._advance = lessons, total, batch_size, rng, advance
         example, (latents, _) = draw(lessons, self.indices, batch_size, rng)
@@ -71,14 +75,16 @@ class Apprentice:
         for _ in range(iterations):
             inputs, truth = draw(self._lessons, self.indices, self._batch, self._rng)
             loss = distance(self.network(inputs), truth)
-            rate, momentum = one_cycle(len(self.losses), self._total)
+            self.losses.append(float(loss.detach()))
+            if self._extra is not None:
+                loss = loss + self._extra(self.network)
+            rate, momentum = one_cycle(len(self.losses) - 1, self._total)
             for group in self._optimizer.param_groups:
                 group["lr"], group["betas"] = self.setting.learning_rate * rate, (momentum, 0.999)
             self._optimizer.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
             self._optimizer.step()
-            self.losses.append(float(loss.detach()))
             self._advance(1)
 
     @torch.no_grad()
@@ -97,11 +103,13 @@ def taught(
     device: str,
     rng: torch.Generator,
     progress: Progress,
+    extra: Extra | None = None,
 ) -> Apprentice:
     """The best candidate, trained to the end of the budget; one candidate is simply trained.
 
     Args:
         groups: records by identity, so that none is both learned from and judged by.
+        extra: loss that is added to the distance of latents.
     """
     everyone = sorted(i for group in groups for i in group)
     kept, count = [], 0
@@ -118,7 +126,14 @@ def taught(
     others = everyone if len(settings) == 1 else [i for group in groups[len(kept) :] for i in group]
     with progress.stage("training the attack", total) as advance:
         candidates = [
-            Apprentice(lessons, s, others, own, batch_size=budget.batch_size, device=device, rng=rng, advance=advance)
+            Apprentice(
+                *(lessons, s, others, own),
+                batch_size=budget.batch_size,
+                device=device,
+                rng=rng,
+                advance=advance,
+                extra=extra,
+            )
             for s in settings
         ]
         winner = candidates[0]

@@ -124,6 +124,7 @@ class Public:
         trainer: the client's local training, where updates cross the wire.
         text: the text encoder with its tokenizer, where prompts are used at all.
         denoiser: the public diffusion model, where there is one.
+        labels: the class of each auxiliary record, ``(N,)`` int64, where clients learn classes that anybody can tell.
         gallery: photographs of people among whom the private ones are, for attacks that ask for ``candidates``.
     """
 
@@ -138,6 +139,7 @@ class Public:
     trainer: PublicTrainer | None = None
     text: PublicText | None = None
     denoiser: Denoiser | None = None
+    labels: Tensor | None = None
     gallery: ImageBatch | None = None
 
     def without_weights(self) -> Public:

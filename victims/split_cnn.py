@@ -141,7 +141,15 @@ class SplitCnn(Victim):
             protocol=protocol,
             auxiliary=auxiliary,
             device=device,
+            labels=self._public_labels(auxiliary),
         )
+
+    def _public_labels(self, auxiliary: Records) -> Tensor | None:
+        """None where the attacker's records lack the attribute, which the private ones have."""
+        try:
+            return self.labels(auxiliary)
+        except RequestError:
+            return None
 
     @torch.no_grad()
     def utility(

@@ -9,17 +9,24 @@ import pytest
 import torch
 from torch import Tensor
 
+from attacks.hijack import ClientPilot, Hijack
 from attacks.hijack_server import HijackPlan, HijackServer, train_autoencoder
 from bench.adversary import ServerAdversary
 from bench.channels import CONTROL_FEATURES, GRADIENT_DOWN, Channel
 from bench.defense import Defense
 from bench.errors import RequestError
-from bench.interfaces import TrainingPlan
+from bench.interfaces import Budget, Estimate, TrainingPlan
+from bench.metrics.ssim import ssim
 from bench.planning import Job
 from bench.progress import Silent
+from bench.public import Public
+from bench.public_forward import PIXELS
 from bench.records import Records
 from bench.runner import Runner
 from bench.spec import CaptureSpec
+from bench.threat import PRESETS
+from tests.conftest import make_records
+from victims.split_cnn import SplitCnn
 from victims.split_controlnet import SplitControlNet
 
 PLAN = HijackPlan(
@@ -86,6 +93,46 @@ def test_features_that_follow_its_gradient_come_to_be_read():
         gradient = server.answer(sent, {GRADIENT_DOWN: torch.zeros_like(features)})[GRADIENT_DOWN]
         features = features - 0.3 * gradient / gradient.flatten(1).norm(dim=1).mean() * 16
     assert distance() < 0.5 * start
+
+
+def test_a_pilot_that_is_the_client_stays_as_everybody_knows_it(make_job: Callable[..., Job]):
+    job = make_job(victim="split-cnn:cut=conv11,width=4,size=16", protocol="gradient", model=None)
+    public = job.new_victim().public(None, job.splits.auxiliary, protocol="gradient", device="cpu")
+    assert public.client is not None
+    forward, plain = public.client.forward(64), public.client.forward(64)
+    pictures = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    pilot = ClientPilot(forward, PIXELS)
+    networks = train_autoencoder(pictures, (4, 16, 16), PLAN, torch.Generator().manual_seed(1), "cpu", Silent(), pilot)
+    expected = plain.send({PIXELS: pictures}, torch.Generator())[CONTROL_FEATURES]
+    assert torch.equal(networks.pilot(pictures), expected)
+    blind = float((pictures.mean(0) - pictures).square().mean())
+    assert float((networks.inverse(expected) - pictures).square().mean()) < blind
+
+
+def test_a_client_that_is_held_is_read_to_the_end_where_an_honest_one_is_not(tmp_path: Path):
+    """The certificate, on pictures of 16x16 and a client that runs far in 30 steps."""
+    auxiliary, private = make_records(32, seed=1), make_records(16, seed=2)
+    victim = SplitCnn.build({"cut": "conv11", "width": 4, "size": 16, "label": "brightness"})
+    attack = Hijack.build({"width": 16, "pilot_steps": 150, "pilot_rate": 3e-3})
+
+    def public() -> Public:
+        return victim.public(None, auxiliary, protocol="gradient", device="cpu")
+
+    def likeness(adversary: ServerAdversary | None) -> float:
+        plan = TrainingPlan(15, 8, 1e-2, 0, "cpu", "fp32", adversary=adversary)
+        out = tmp_path / ("honest" if adversary is None else "held")
+        capture = victim.train(private, Defense(), plan, protocol="gradient", out=out, progress=Silent())
+        last = [release for release in capture.transcript.releases() if release.epoch == 14]
+        view = PRESETS["malicious_server"].project(capture.transcript, public(), last)
+        claim = attack.run(view, rng=torch.Generator(), budget=Budget(0, 16), progress=Silent())
+        found = claim.estimates["image"]
+        assert isinstance(found, Estimate)
+        truth = Estimate(capture.secrets.truth(last)[0].image_batch())
+        return float(ssim("ssim", found, truth).mean())
+
+    adversary = attack.take_over(public(), rng=torch.Generator().manual_seed(0), progress=Silent())
+    assert likeness(adversary) > 0.85
+    assert likeness(None) < 0.3
 
 
 @pytest.mark.parametrize("protocol", ["gradient", "u-shaped"])

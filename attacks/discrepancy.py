@@ -1,0 +1,78 @@
+"""How far two samples of feature maps are from one distribution: a discrepancy of kernels, and a critic that learns."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+SCALES = tuple(2.0**k for k in range(-3, 2))
+"""Of the Gaussian kernels, as multiples of the median squared distance (exponents of FORA, arXiv:2405.04115)."""
+
+
+def mmd(first: Tensor, second: Tensor) -> Tensor:
+    """Squared maximum mean discrepancy under the mean of five Gaussian kernels, a scalar.
+
+    The biased estimate (Gretton et al., JMLR 2012, equation 5): 0 for equal samples, never negative. A kernel is
+    exp(-d^2 / (scale x median d^2)), the median over all pairs of different points, so units do not matter.
+
+    Args:
+        first, second: ``(N, D)`` and ``(M, D)``.
+    """
+    both = torch.cat([first, second])
+    # Not cdist: its slope is not finite where two points are one.
+    square = both.square().sum(1)
+    far = (square[:, None] + square[None] - 2 * both @ both.T).clamp_min(0)
+    apart = ~torch.eye(len(both), dtype=torch.bool, device=both.device)
+    typical = far.detach()[apart].median().clamp_min(1e-12)
+    kernel = torch.stack([torch.exp(-far / (scale * typical)) for scale in SCALES]).mean(0)
+    n = len(first)
+    return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()
+
+
+def cells(maps: Tensor, places: Tensor) -> Tensor:
+    """The channels at some places of the maps, each with where it is, ``(P, C + 2)``.
+
+    With its place a cell says what is typical where, which aligned pictures have in common.
+
+    Args:
+        maps: ``(B, C, h, w)``; places: ``(P,)`` numbers below B x h x w.
+    """
+    _, channels, height, width = maps.shape
+    flat = maps.permute(0, 2, 3, 1).reshape(-1, channels)[places]
+    where = places % (height * width)
+    row, column = where // width * 2 / max(1, height - 1) - 1, where % width * 2 / max(1, width - 1) - 1
+    # Of the same weight as the features, of which there may be many.
+    position = torch.stack([row, column], 1).to(flat) * (channels / 8) ** 0.5
+    return torch.cat([flat, position], 1)
+
+
+class Critic(nn.Module):
+    """How much a map looks like one of the victim's: a logit for each patch of it."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, width, 3, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width, width, 3, 2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(width, 1, 3, padding=1),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """``(B, 1, h / 2, w / 2)`` of ``(B, C, h, w)``."""
+        found: Tensor = self.layers(maps)
+        return found
+
+
+def verdict(logits: Tensor, real: bool) -> Tensor:
+    """Cross-entropy of a critic's logits with what they should be."""
+    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
+
+
+def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    """One step down the loss."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
