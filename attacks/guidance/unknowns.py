@@ -7,11 +7,11 @@ from torch import Tensor
 
 from attacks.activations.knowledge import Knowledge, made_up
 from attacks.activations.spaces import Space
+from attacks.feedback import measured_target
 from attacks.guidance.blocks import Block, Noised, Pictured, Plain
 from attacks.hidden_time import likeliest_timesteps
 from attacks.spectrum import Spectrum
-from attacks.target_noise import target_variance
-from attacks.wire import before_activation, noise_target
+from attacks.wire import before_activation
 from bench.channels import CONTROL_FEATURES, TIMESTEP
 from bench.errors import NotApplicableError
 from bench.public_forward import CONDITION, CONDITION_LATENTS, NOISY, PublicForward
@@ -28,8 +28,9 @@ def blocks_of(
     """
     public, blocks = view.public, list[Block]()
     if NOISY in seen.free:
-        target = noise_target(view)
-        variance = 0.0 if target is None else target_variance(target, public.defense, public.schedule)
+        measured = measured_target(view)
+        target = None if measured is None else measured.values
+        variance = 0.0 if measured is None else float(measured.variance.mean())
         if view.has(TIMESTEP):
             times = view.read(TIMESTEP).cpu()
         elif NOISY in warm and (spectrum := Spectrum.of(public, rng)) is not None:

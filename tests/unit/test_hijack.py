@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks.hijack import ClientPilot, Hijack
 from attacks.hijack_server import HijackPlan, HijackServer, train_autoencoder
+from attacks.hold import ClientPilot, Hold
 from bench.adversary import ServerAdversary
 from bench.channels import CONTROL_FEATURES, GRADIENT_DOWN, Channel
 from bench.defense import Defense
@@ -113,7 +113,7 @@ def test_a_client_that_is_held_is_read_to_the_end_where_an_honest_one_is_not(tmp
     """The certificate, on pictures of 16x16 and a client that runs far in 30 steps."""
     auxiliary, private = make_records(32, seed=1), make_records(16, seed=2)
     victim = SplitCnn.build({"cut": "conv11", "width": 4, "size": 16, "label": "brightness"})
-    attack = Hijack.build({"width": 16, "pilot_steps": 150, "pilot_rate": 3e-3})
+    attack = Hold.build({"width": 16, "steps": 150, "learning_rate": 3e-3})
 
     def public() -> Public:
         return victim.public(None, auxiliary, protocol="gradient", device="cpu")

@@ -1,0 +1,95 @@
+"""The bluntest malicious server: it lets the client learn nothing, and reads it like a public one."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from attacks.hijack import Goal
+from attacks.hijack_server import Autoencoder, HijackPlan, train_autoencoder
+from attacks.hold_server import HoldServer
+from bench.adversary import ServerAdversary
+from bench.certificate import Certificate
+from bench.channels import CONTROL_FEATURES
+from bench.errors import NotApplicableError
+from bench.interfaces import Attack, Budget, Claim
+from bench.plugin import Card, Params
+from bench.progress import Progress
+from bench.public import Public
+from bench.public_forward import NOISY, PublicForward
+from bench.threat import View, preset
+
+
+class HoldParams(Params):
+    """Attributes:
+    width: channels of the server's decoder.
+    steps: of it on public pictures; batch_size: of a step; learning_rate: its own.
+    seed: of the decoder.
+    """
+
+    width: int = Field(default=64, ge=4)
+    steps: int = Field(default=400, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    seed: int = Field(default=0, ge=0)
+
+
+class Hold(Attack):
+    """Answers every exchange with a gradient of zero, so that the client stays at its public initial weights; a decoder
+    taught on those weights then reads all it sends, however long it trains."""
+
+    name = "hold"
+    Params = HoldParams
+    requires = frozenset({CONTROL_FEATURES})
+    malicious = True
+    default_budget = Budget(iterations=0, batch_size=64)
+    # With a quarter of the width and 150 steps it reached SSIM 0.93 there (width=4, size=16; blind 0.18); under an
+    # honest server the same decoder gave 0.12.
+    certificates = (
+        Certificate(
+            "split-cnn", "gradient", "image", "ssim", 0.6, given=(("cut", "conv11"),), threat=preset("malicious_server")
+        ),
+    )
+    card = Card(
+        summary="A malicious server keeps the client at its public weights by gradients of zero, and inverts those.",
+        source="this project; what feature-space hijacking (arXiv:2012.02670) comes to with a public client",
+        needs="threat model malicious_server; a client that pictures alone enter; its public initial weights; auxiliary "
+        "records",
+        cost="a decoder's training; the victim's model is spoilt by it, which a client that looks at its loss will see",
+        notes="Works from the first step on. Where x_t enters the features too (split-controlnet) the hint block held at "
+        "its start says nothing of the condition, so it does not apply there.",
+    )
+
+    def take_over(self, public: Public, *, rng: torch.Generator, progress: Progress) -> ServerAdversary:
+        return HoldServer()
+
+    def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
+        known, device = Goal.of(view.public), view.public.device
+        if NOISY in known.forward.inputs():
+            raise NotApplicableError("x_t enters this client too, and at its start the picture does not show")
+        features = view.read(CONTROL_FEATURES).float()
+        networks = self._decoder(known, device, progress)
+        with torch.no_grad():
+            found = torch.cat([networks.inverse(part.to(device)).cpu() for part in features.split(budget.batch_size)])
+        return Claim(known.forward.estimates({known.name: found}))
+
+    def _decoder(self, known: Goal, device: str, progress: Progress) -> Autoencoder:
+        p = self.params
+        plan = HijackPlan(p.width, p.steps, p.batch_size, p.learning_rate, critic_rate=1.0, critic_steps=1, penalty=0.0)
+        rng = torch.Generator().manual_seed(p.seed)
+        pilot = ClientPilot(known.forward, known.name)
+        return train_autoencoder(known.pictures, known.shape, plan, rng, device, progress, pilot)
+
+
+class ClientPilot(nn.Module):
+    """The client as it is before the first step, from pictures ``(B, 3, H, W)`` to features ``(B, C, h, w)``."""
+
+    def __init__(self, forward: PublicForward, name: str) -> None:
+        super().__init__()
+        self.stem = forward.stem
+        self._forward, self._name = forward, name
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        sent = self._forward.send({self._name: pictures}, torch.Generator().manual_seed(0))
+        return sent[CONTROL_FEATURES].float()
