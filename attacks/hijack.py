@@ -57,9 +57,9 @@ class Hijack(Attack):
         "auxiliary records",
         cost="the critic's steps in every exchange of the training; the victim's model is spoilt by it",
         notes="Success grows with the length of the client's training (--epochs), not with a budget of its own: on "
-        "split-cnn:cut=conv11, 30 steps at 1e-2 left its error twice that of the mean picture, so it has no certificate, "
-        "and a row of it praises no defence; see hold. Under no-gradient the client accepts nothing to train with, so "
-        "there is nothing to hijack.",
+        "split-cnn:cut=conv11, 30 steps at 1e-2 left its error twice that of the mean picture. So it has no "
+        "certificate, and a row of it praises no defence; see hold. Under no-gradient the client accepts nothing to "
+        "train with, so there is nothing to hijack.",
     )
 
     def take_over(self, public: Public, *, rng: torch.Generator, progress: Progress) -> ServerAdversary:

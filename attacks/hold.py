@@ -52,13 +52,13 @@ class Hold(Attack):
         ),
     )
     card = Card(
-        summary="A malicious server keeps the client at its public weights by gradients of zero, and inverts those.",
+        summary="A malicious server keeps the client at its public weights by zero gradients, and inverts those.",
         source="this project; what feature-space hijacking (arXiv:2012.02670) comes to with a public client",
-        needs="threat model malicious_server; a client that pictures alone enter; its public initial weights; auxiliary "
-        "records",
-        cost="a decoder's training; the victim's model is spoilt by it, which a client that looks at its loss will see",
-        notes="Works from the first step on. Where x_t enters the features too (split-controlnet) the hint block held at "
-        "its start says nothing of the condition, so it does not apply there.",
+        needs="threat model malicious_server; a client that pictures alone enter; its public initial weights; "
+        "auxiliary records",
+        cost="a decoder's training; the victim's model is spoilt by it, as its loss shows",
+        notes="Works from the first step on. Where x_t enters the features too (split-controlnet) the hint block, held "
+        "at its start, says nothing of the condition, so it does not apply there.",
     )
 
     def take_over(self, public: Public, *, rng: torch.Generator, progress: Progress) -> ServerAdversary:
