@@ -29,7 +29,9 @@ class InverseNetwork(nn.Module):
         maps = example.maps
         self.size = size or tuple(maps.shape[2:])
         self.register_buffer("mean", maps.mean((0, 2, 3), keepdim=True))
-        self.register_buffer("std", maps.std((0, 2, 3), keepdim=True).clamp_min(1e-4))
+        std = maps.std((0, 2, 3), keepdim=True)
+        # A channel that is silent in the first batch may speak later: as it is, and not blown up.
+        self.register_buffer("std", torch.where(std < 1e-4, torch.ones_like(std), std))
         self.register_buffer("frequencies", torch.exp(torch.linspace(0, -math.log(10_000), 32)))
         self.enter = nn.Conv2d(maps.shape[1], width, 3, padding=1)
         self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
