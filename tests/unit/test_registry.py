@@ -78,9 +78,9 @@ def test_a_stranger_cannot_silently_replace_a_built_in(install: Install) -> None
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("class Fog:\n    name = 'fog'\n", "must extend bench.interfaces.Defense"),
-        ("Fog = 3\n", "must extend bench.interfaces.Defense"),
-        ("from attacks.closed_form import ClosedForm as Fog\n", "must extend bench.interfaces.Defense"),
+        ("class Fog:\n    name = 'fog'\n", "must extend bench.defense.Defense"),
+        ("Fog = 3\n", "must extend bench.defense.Defense"),
+        ("from attacks.closed_form import ClosedForm as Fog\n", "must extend bench.defense.Defense"),
         ("import no_such_module_of_mine\n", "cannot be loaded: No module named 'no_such_module_of_mine'"),
         ("class Fog(\n", "cannot be loaded"),
         ("raise RuntimeError('boom')\n", "cannot be loaded: boom"),
