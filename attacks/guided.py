@@ -52,9 +52,9 @@ class GuidedParams(Params):
     releases: at most so many of a record's releases are put together where h_sd is sent plainly.
     """
 
-    steps: int = Field(default=8, ge=1)
+    steps: int = Field(default=4, ge=1)
     recurrences: int = Field(default=1, ge=1)
-    step: Step = "proximal"
+    step: Step = "spherical"
     ratio: float = Field(default=0.2, ge=0, le=1)
     clip: float = Field(default=0.02, gt=0)
     eta: float = Field(default=1.0, ge=0, le=1)
@@ -90,7 +90,6 @@ class Guided(Attack):
         "quantise",
         "topk",
         "lowpass",
-        "sign",
         "send-latent",
     )
     uses_history = True
