@@ -19,8 +19,6 @@ from bench.leaderboard_table import open_ledger
 from bench.stats import Interval
 from bench.targets import TARGETS
 
-LABELLED = 14  # defences of a plot that have their names in it
-
 
 def write_frontier(results: Path, *, measure: str = MEASURE, reference: str = UNDEFENDED) -> list[FrontierPoint]:
     """Read the ledger under ``results``; write ``frontier.csv``, ``frontier.md`` and a PNG a view beside it.
@@ -108,38 +106,42 @@ def _bounds(interval: Interval) -> str:
 
 
 def draw(points: Sequence[FrontierPoint], path: Path) -> None:
-    """One view's PNG: a row of panels a target, leak against FID and against condition fidelity."""
+    """One view's PNG: a row of panels a target, leak against FID and condition fidelity, and a key of numbers."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     targets = [t for t in TARGETS if any(t in p.leaks for p in points)]
-    figure, axes = pyplot.subplots(len(targets), 2, figsize=(12, 4.2 * len(targets)), squeeze=False, sharey="row")
+    height = max(4.2 * len(targets), 0.17 * len(points) + 1)
+    figure, axes = pyplot.subplots(len(targets), 3, squeeze=False, figsize=(16, height))
     for target, row in zip(targets, axes, strict=True):
-        shown = [p for p in points if target in p.leaks]
-        _panel(row[0], shown, target, [p.fid for p in shown], "FID, of the reference's", FID_GOAL)
-        _panel(row[1], shown, target, [p.fidelity for p in shown], "edge F1, of the reference's", FIDELITY_GOAL)
+        _panel(row[0], points, target, [p.fid for p in points], "FID, of the reference's", FID_GOAL)
+        _panel(row[1], points, target, [p.fidelity for p in points], "edge F1, of the reference's", FIDELITY_GOAL)
         row[0].set_ylabel(f"{target}: worst attack (0: floor, 1: ceiling)")
-    figure.suptitle(", ".join(_views(points)[0]), fontsize=9)
+        row[2].axis("off")
+    key = "\n".join(f"{n:>2}{'*' if p.best else ' '} {p.defense}" for n, p in enumerate(points, 1))
+    place = axes[0, 2].transAxes
+    axes[0, 2].text(0, 1, key, transform=place, fontsize=6.5, family="monospace", va="top")
+    figure.suptitle(", ".join(_views(points)[0]) + "   (*: none leaks no more at no more cost)", fontsize=9)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    figure.savefig(path, dpi=100, metadata={"Software": None})
     pyplot.close(figure)
 
 
 def _panel(
     axis: Any, points: Sequence[FrontierPoint], target: str, costs: Sequence[Interval], title: str, goal: float
 ) -> None:
-    """Points with the intervals of both coordinates; those that none beats are filled, and named."""
-    for place, (point, cost) in enumerate(zip(points, costs, strict=True)):
-        leak, colour = point.leaks[target].normalized, f"C{place % 10}"
+    """Points with the intervals of both coordinates, each with its number in the key."""
+    for number, (point, cost) in enumerate(zip(points, costs, strict=True), 1):
+        if target not in point.leaks:
+            continue
+        leak, colour = point.leaks[target].normalized, f"C{number % 10}"
         arms = {"xerr": _arms(cost), "yerr": _arms(leak)}
         marker = "o" if point.best else "x"
         axis.errorbar([cost.mean], [leak.mean], **arms, fmt=marker, markersize=4, linewidth=0.6, color=colour)
-        if point.best or len(points) <= LABELLED:
-            at = (cost.mean, leak.mean)
-            axis.annotate(point.defense, at, fontsize=5, xytext=(3, 3), textcoords="offset points")
+        axis.annotate(str(number), (cost.mean, leak.mean), fontsize=6, xytext=(3, 3), textcoords="offset points")
     axis.axhline(0, color="grey", linewidth=0.6)
     axis.axvline(goal, color="grey", linewidth=0.6, linestyle="--")
     axis.set_xlabel(title)
