@@ -67,12 +67,8 @@ class Hijack(Attack):
         return HijackServer(self._networks(known, public, progress), known.pictures, self._plan(), rng)
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
-        features = view.read(CONTROL_FEATURES).float()
-        known, device = Goal.of(view.public), view.public.device
-        networks = self._networks(known, view.public, progress)
-        with torch.no_grad():
-            found = torch.cat([networks.inverse(part.to(device)).cpu() for part in features.split(budget.batch_size)])
-        return Claim(known.forward.estimates({known.name: found}))
+        known = Goal.of(view.public)
+        return known.claim(self._networks(known, view.public, progress), view, budget.batch_size)
 
     def _networks(self, known: Goal, public: Public, progress: Progress) -> Autoencoder:
         rng = torch.Generator().manual_seed(self.params.seed)
@@ -109,3 +105,10 @@ class Goal:
         pictures = (records.condition_batch() if name == CONDITION else records.image_batch()).pixels
         pictures = functional.avg_pool2d(pictures, pictures.shape[-1] // wanted[name].shape[-1])
         return cls(forward, name, pictures, sent_shapes(forward)[CONTROL_FEATURES])
+
+    @torch.no_grad()
+    def claim(self, networks: Autoencoder, view: View, batch_size: int) -> Claim:
+        """What the inverse makes of the targets' features."""
+        parts = view.read(CONTROL_FEATURES).float().split(batch_size)
+        found = torch.cat([networks.inverse(part.to(view.public.device)).cpu() for part in parts])
+        return Claim(self.forward.estimates({self.name: found}))

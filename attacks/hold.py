@@ -65,14 +65,10 @@ class Hold(Attack):
         return HoldServer()
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
-        known, device = Goal.of(view.public), view.public.device
+        known = Goal.of(view.public)
         if NOISY in known.forward.inputs():
             raise NotApplicableError("x_t enters this client too, and at its start the picture does not show")
-        features = view.read(CONTROL_FEATURES).float()
-        networks = self._decoder(known, device, progress)
-        with torch.no_grad():
-            found = torch.cat([networks.inverse(part.to(device)).cpu() for part in features.split(budget.batch_size)])
-        return Claim(known.forward.estimates({known.name: found}))
+        return known.claim(self._decoder(known, view.public.device, progress), view, budget.batch_size)
 
     def _decoder(self, known: Goal, device: str, progress: Progress) -> Autoencoder:
         p = self.params
