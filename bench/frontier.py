@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bench.comparable import UNDEFENDED, Row, ScoreReader, Setting, number, setting_of, text
+from bench.comparable import SETTING, UNDEFENDED, Row, ScoreReader, Setting, number, setting_of, text
 from bench.leaderboard import MEASURE, Standing, leaderboard
 from bench.stats import Interval, mean_interval
 from bench.targets import TARGETS
@@ -41,7 +41,8 @@ class FrontierPoint:
     """One defence under one view.
 
     Attributes:
-        view: the threat model, and what is withheld from it.
+        view: the threat model, and what is withheld from it; then what else differs between tables of that view,
+            such as how many records were attacked or how long training took.
         leaks: by target.
         fid, fidelity: of the reference's, seed by seed; NaN where the victim has none.
         best: no other defence of the view leaks no more at no more cost.
@@ -95,6 +96,7 @@ def frontier(
     for entry in leaderboard(listed, read, measure=measure, reference=reference):
         if entry.setting["target"] in TARGETS:
             groups.setdefault((entry.setting.without("target"), entry.defense), []).append(entry)
+    suffixes = _suffixes([entries[0].setting for entries in groups.values()])
     points = []
     for (_, defense), entries in groups.items():
         setting, known = entries[0].setting, [e for e in entries if e.attack]
@@ -109,7 +111,7 @@ def frontier(
             FrontierPoint(
                 victim=setting["victim"],
                 protocol=setting["protocol"],
-                view=" without ".join(filter(None, (setting["threat_model"], setting["withheld_from_view"]))),
+                view=_view(setting) + suffixes[setting.without("target")],
                 defense=defense,
                 leaks={e.setting["target"]: Leak(e.attack, e.normalized, e.partial) for e in known},
                 fid=ratios[FID],
@@ -120,6 +122,29 @@ def frontier(
     return sorted(_marked(points), key=lambda p: (p.victim, p.protocol, p.view, p.worst, p.fid.mean))
 
 
+def _view(setting: Setting) -> str:
+    return " without ".join(filter(None, (setting["threat_model"], setting["withheld_from_view"])))
+
+
+_NAMED = {"targets": "{} targets", "epochs": "{} epochs", "records_victim": "{} records", "dataset": "{}"}
+"""What tables of one view may differ in, and how it is put; the rest as ``name value``."""
+
+
+def _suffixes(settings: Sequence[Setting]) -> dict[tuple[str, ...], str]:
+    """By setting, what tells it from others of the same victim, protocol and view."""
+    groups: dict[tuple[str, ...], list[Setting]] = {}
+    for setting in settings:
+        groups.setdefault((setting["victim"], setting["protocol"], _view(setting)), []).append(setting)
+    found = {}
+    for members in groups.values():
+        differing = [n for n in SETTING if n not in _UNNAMED and len({m[n] for m in members}) > 1]
+        for member in members:
+            words = [_NAMED.get(n, n.replace("_", " ") + " {}").format(member[n]) for n in differing]
+            found[member.without("target")] = "".join(f", {word}" for word in words)
+    return found
+
+
+_UNNAMED = ("target", "victim", "protocol", "threat_model", "withheld_from_view", "threat")
 _VIEW = ("target", "threat_model", "withheld_from_view", "threat", "targets", "epoch")
 
 

@@ -106,42 +106,65 @@ def _bounds(interval: Interval) -> str:
 
 
 def draw(points: Sequence[FrontierPoint], path: Path) -> None:
-    """One view's PNG: a row of panels a target, leak against FID and condition fidelity, and a key of numbers."""
+    """One view's PNG: a row of panels a target, leak against FID and condition fidelity, and a key.
+
+    A defence's strengths, or a stack's, share a colour and are joined in the order of their leaks. Numbers mark what
+    no other defence beats.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     targets = [t for t in TARGETS if any(t in p.leaks for p in points)]
-    height = max(4.2 * len(targets), 0.17 * len(points) + 1)
-    figure, axes = pyplot.subplots(len(targets), 3, squeeze=False, figsize=(16, height))
+    styles = _styles(points)
+    height = max(4.6 * len(targets), 0.17 * (len(styles) + sum(p.best for p in points)) + 1.2)
+    figure, axes = pyplot.subplots(len(targets), 3, squeeze=False, figsize=(17, height))
     for target, row in zip(targets, axes, strict=True):
         _panel(row[0], points, target, [p.fid for p in points], "FID, of the reference's", FID_GOAL)
         _panel(row[1], points, target, [p.fidelity for p in points], "edge F1, of the reference's", FIDELITY_GOAL)
         row[0].set_ylabel(f"{target}: worst attack (0: floor, 1: ceiling)")
         row[2].axis("off")
-    key = "\n".join(f"{n:>2}{'*' if p.best else ' '} {p.defense}" for n, p in enumerate(points, 1))
-    place = axes[0, 2].transAxes
-    axes[0, 2].text(0, 1, key, transform=place, fontsize=6.5, family="monospace", va="top")
-    figure.suptitle(", ".join(_views(points)[0]) + "   (*: none leaks no more at no more cost)", fontsize=9)
+    handles = [axes[0, 0].errorbar([], [], fmt=marker, color=colour) for colour, marker in styles.values()]
+    key = axes[0, 2].legend(handles, list(styles), loc="upper left", fontsize=7, frameon=False)
+    best = "\n".join(f"{n:>2} {p.defense}" for n, p in enumerate(points, 1) if p.best)
+    figure.canvas.draw()
+    below = key.get_window_extent().transformed(axes[0, 2].transAxes.inverted()).y0
+    axes[0, 2].text(0, below - 0.03, best, transform=axes[0, 2].transAxes, fontsize=6.5, family="monospace", va="top")
+    figure.suptitle(", ".join(_views(points)[0]) + "   (numbered: none leaks no more at no more cost)", fontsize=9)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100, metadata={"Software": None})
     pyplot.close(figure)
 
 
+def family(defense: str) -> str:
+    """The stack without its parameters."""
+    return "+".join(part.partition(":")[0] for part in defense.split("+"))
+
+
+def _styles(points: Sequence[FrontierPoint]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each family."""
+    names = sorted({family(p.defense) for p in points})
+    return {name: (f"C{n % 10}", "osv^D"[n // 10 % 5]) for n, name in enumerate(names)}
+
+
 def _panel(
     axis: Any, points: Sequence[FrontierPoint], target: str, costs: Sequence[Interval], title: str, goal: float
 ) -> None:
-    """Points with the intervals of both coordinates, each with its number in the key."""
-    for number, (point, cost) in enumerate(zip(points, costs, strict=True), 1):
-        if target not in point.leaks:
-            continue
-        leak, colour = point.leaks[target].normalized, f"C{number % 10}"
-        arms = {"xerr": _arms(cost), "yerr": _arms(leak)}
-        marker = "o" if point.best else "x"
-        axis.errorbar([cost.mean], [leak.mean], **arms, fmt=marker, markersize=4, linewidth=0.6, color=colour)
-        axis.annotate(str(number), (cost.mean, leak.mean), fontsize=6, xytext=(3, 3), textcoords="offset points")
+    """Points with the intervals of both coordinates, families joined."""
+    shown = [(n, p, cost) for n, (p, cost) in enumerate(zip(points, costs, strict=True), 1) if target in p.leaks]
+    for name, (colour, marker) in _styles(points).items():
+        mine = [(p.leaks[target].normalized, cost) for _, p, cost in shown if family(p.defense) == name]
+        for leak, cost in mine:
+            arms = {"xerr": _arms(cost), "yerr": _arms(leak)}
+            axis.errorbar([cost.mean], [leak.mean], **arms, fmt=marker, markersize=4, linewidth=0.6, color=colour)
+        line = sorted((leak.mean, cost.mean) for leak, cost in mine)
+        axis.plot([x for _, x in line], [y for y, _ in line], linewidth=0.8, alpha=0.5, color=colour)
+    for n, point, cost in shown:
+        if point.best:
+            place = (cost.mean, point.leaks[target].normalized.mean)
+            axis.annotate(str(n), place, fontsize=6, xytext=(3, 3), textcoords="offset points")
     axis.axhline(0, color="grey", linewidth=0.6)
     axis.axvline(goal, color="grey", linewidth=0.6, linestyle="--")
     axis.set_xlabel(title)

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from bench.cli import main
 from bench.frontier import FrontierPoint, frontier
-from bench.frontier_report import as_csv, as_markdown, draw
+from bench.frontier_report import as_csv, as_markdown, draw, family
 from bench.ledger import Ledger
 from tests.made_rows import MadeLedger
 
@@ -65,6 +65,25 @@ def test_an_attack_that_failed_keeps_a_defence_from_the_goal():
     assert "closed-form" in found.leaks["image"].partial
     assert not found.reaches_goal
     assert not found.best
+
+
+def test_longer_training_is_a_table_of_its_own_with_its_own_reference():
+    made = _ledger()
+    for row in made.rows:
+        row["epochs"] = 5
+    longer = {"fid": 50.0, "condition_edge_f1": 0.8}
+    made.add("none", "inversion", 0, 0.8, utility=longer, epochs=20)
+    made.add("good", "inversion", 0, 0.3, utility=longer | {"fid": 60.0}, epochs=20)
+    found = {(p.view, p.defense): p for p in frontier(made.rows, made.read)}
+    assert {view for view, _ in found} == {"server, 5 epochs", "server, 20 epochs"}
+    assert found["server, 20 epochs", "good"].fid.mean == pytest.approx(1.2)
+    assert found["server, 5 epochs", "good"].fid.mean == pytest.approx(1.05)
+
+
+def test_a_family_is_the_stack_without_its_parameters():
+    assert family("timestep:t_min=950+noisy-target+decoupled-noise:b=4.0,memoised=True+prompt") == (
+        "timestep+noisy-target+decoupled-noise+prompt"
+    )
 
 
 def test_files_say_the_same_as_the_points(points, tmp_path):
