@@ -16,6 +16,9 @@ FIDELITY = "utility_condition_edge_f1"
 FID_GOAL, FIDELITY_GOAL = 1.10, 0.95
 """A defence is cheap whose FID is at most, and whose condition fidelity at least, so much of the reference's."""
 
+AT_CEILING = 0.995
+"""So large a leak leaves nothing for attacks that were not run."""
+
 
 @dataclass(frozen=True)
 class Leak:
@@ -23,7 +26,7 @@ class Leak:
 
     Attributes:
         normalized: 0 an attacker who saw nothing, 1 the round trip.
-        partial: why the number is not to be relied on, empty where it is.
+        partial: why more may leak than the number says; empty where nothing does so, as at the ceiling.
     """
 
     attack: str
@@ -113,7 +116,7 @@ def frontier(
                 protocol=setting["protocol"],
                 view=_view(setting) + suffixes[setting.without("target")],
                 defense=defense,
-                leaks={e.setting["target"]: Leak(e.attack, e.normalized, e.partial) for e in known},
+                leaks={e.setting["target"]: _leak(e) for e in known},
                 fid=ratios[FID],
                 fidelity=ratios[FIDELITY],
                 seeds=min(e.seeds for e in known),
@@ -145,6 +148,12 @@ def _suffixes(settings: Sequence[Setting]) -> dict[tuple[str, ...], str]:
 
 
 _UNNAMED = ("target", "victim", "protocol", "threat_model", "withheld_from_view", "threat")
+
+
+def _leak(entry: Standing) -> Leak:
+    return Leak(entry.attack, entry.normalized, "" if entry.normalized.mean >= AT_CEILING else entry.partial)
+
+
 _VIEW = ("target", "threat_model", "withheld_from_view", "threat", "targets", "epoch")
 
 

@@ -138,7 +138,12 @@ class Peeking(Attack):
 @pytest.mark.parametrize(
     ("attack", "defense"),
     [
-        *(("inversion", "published"), ("closed-form", "published"), ("prompt-from-image", "published")),
+        *(
+            ("inversion", "published"),
+            ("closed-form", "published"),
+            ("prompt-from-image", "published"),
+            ("hint-from-image", "published"),
+        ),
         *(("linkage", "published"), ("posterior", "published")),
         *(("prompt-decode", "timestep"), ("prompt-nearest", "timestep"), ("prompt-optimise", "timestep")),
         *(("attribute", "published"), ("reidentify", "timestep")),

@@ -86,6 +86,18 @@ def test_a_family_is_the_stack_without_its_parameters():
     )
 
 
+def test_at_the_ceiling_an_attack_that_was_not_run_could_add_nothing():
+    made = _ledger()
+    made.add("free", "closed-form", 0, 0.5)
+    made.add("none", "closed-form", 0, 0.8)
+    found = {p.defense: p for p in frontier(made.rows, made.read)}
+    assert "missing" in found["good"].leaks["image"].partial
+    assert found["none"].leaks["image"].normalized.mean == pytest.approx(1.0, abs=0.02)
+    made.add("open", "inversion", 0, 0.8, noise=1, utility={"fid": 100.0, "condition_edge_f1": 0.5})
+    found = {p.defense: p for p in frontier(made.rows, made.read)}
+    assert found["open"].leaks["image"].partial == ""
+
+
 def test_files_say_the_same_as_the_points(points, tmp_path):
     rows = {row["defense"]: row for row in csv.DictReader(io.StringIO(as_csv(list(points.values()))))}
     assert rows["good"]["goal"] == "1"
