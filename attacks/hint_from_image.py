@@ -10,7 +10,7 @@ from attacks.posterior import Posterior
 from attacks.through import ByPicture, picture
 from bench.certificate import Certificate
 from bench.channels import UNET_FEATURES
-from bench.data.conditions import FOUND_AGAIN, find_again
+from bench.data.conditions import EXTRACTORS, find_again
 from bench.errors import NotApplicableError
 from bench.images import ImageBatch
 from bench.interfaces import Budget, Claim, Estimate
@@ -18,6 +18,9 @@ from bench.plugin import Card, Params
 from bench.progress import Progress
 from bench.public import Public
 from bench.threat import View
+
+WAYS = (*sorted(EXTRACTORS), "outline")
+"""Known ways to compute a hint from pixels."""
 
 _EXAMPLES = 16  # auxiliary records on which the way of making hints is recognised
 _ALIKE = 0.5  # of the distance to other records' hints; a like detector with other settings stays below it
@@ -75,7 +78,7 @@ def way_of_hints(public: Public) -> str:
     known = public.auxiliary.select(range(count))
     hints = known.conditions.float()
     strangers = float((hints - hints.roll(1, 0)).abs().mean())
-    apart = {name: float((_drawn(name, known.images) - hints).abs().mean()) for name in FOUND_AGAIN}
+    apart = {name: float((_drawn(name, known.images) - hints).abs().mean()) for name in WAYS}
     best = min(apart, key=lambda name: apart[name])
     if apart[best] > _ALIKE * strangers:
         raise NotApplicableError("the hints of the attacker's own records are not computed from their pictures")
@@ -85,5 +88,5 @@ def way_of_hints(public: Public) -> str:
 def _drawn(way: str, images: Tensor) -> Tensor:
     """Hints of ``(N, 3, H, W)`` uint8."""
     found = find_again(way, images)
-    assert found is not None  # FOUND_AGAIN holds such ways only
+    assert found is not None  # WAYS holds such ways only
     return found

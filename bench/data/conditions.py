@@ -104,8 +104,6 @@ CHOICES = (*sorted(EXTRACTORS), RANDOM)
 """Hints that every data set can give."""
 DRAWN = {"outline": "fill", "segmentation": "portraits", "depth": "portraits", "own": "folder"}
 """Hints that cannot be had from pixels, with the data set that draws or holds them."""
-FOUND_AGAIN = (*sorted(EXTRACTORS), "outline")
-"""Hints that can be computed from pixels alone."""
 LINES = frozenset({"canny", "scribble", "outline"})
 """Hints made of lines, so that scores of edges mean something."""
 
@@ -141,9 +139,8 @@ def extract(name: str, images: Tensor, *, seed: int = 0, first: int = 0) -> Tens
 
 def find_again(name: str, images: Tensor) -> Tensor | None:
     """The hints of ``images`` where they can be found from pixels, as :func:`extract`; None where not."""
-    if name not in FOUND_AGAIN:
-        return None
-    return _apply({**EXTRACTORS, "outline": outline}[name], images)
+    extractor = {**EXTRACTORS, "outline": outline}.get(name)
+    return None if extractor is None else _apply(extractor, images)
 
 
 def _apply(extractor: Callable[[Picture], Picture], images: Tensor) -> Tensor:

@@ -7,9 +7,9 @@ import dataclasses
 import pytest
 import torch
 
-from attacks.hint_from_image import HintFromImage, HintFromImageParams, way_of_hints
+from attacks.hint_from_image import WAYS, HintFromImage, HintFromImageParams, way_of_hints
 from bench.channels import NOISE_TARGET, TIMESTEP, UNET_FEATURES
-from bench.data.conditions import FOUND_AGAIN, extract, find_again
+from bench.data.conditions import extract, find_again
 from bench.data.portraits import Portraits
 from bench.errors import NotApplicableError, RequestError
 from bench.images import ImageBatch
@@ -46,7 +46,7 @@ def public(model, records: Records) -> Public:
     )
 
 
-@pytest.mark.parametrize("way", FOUND_AGAIN)
+@pytest.mark.parametrize("way", WAYS)
 def test_the_way_hints_are_made_is_recognised(model, people, way):
     drawn = find_again(way, people.images)
     assert way_of_hints(public(model, dataclasses.replace(people, conditions=drawn))) == way
