@@ -15,16 +15,24 @@ from bench.errors import DataError, RequestError
 from bench.registry import suggestion
 
 _KEYS = ("victim", "protocol", "defense", "threat_model", "withheld_from_view")
+_KEYS_IF_DIFFERENT = ("epochs", "n")
+"""Columns that get a place of their own where kept rows differ in them: their means are not of one thing."""
 
 
 def summarise(
-    rows: pandas.DataFrame, columns: tuple[str, ...], *, where: dict[str, str] | None = None, per_attack: bool = True
+    rows: pandas.DataFrame,
+    columns: tuple[str, ...],
+    *,
+    where: dict[str, str] | None = None,
+    per_attack: bool = True,
+    mark: bool = False,
 ) -> str:
     """A Markdown table: one line per victim, protocol, defence and view; one column per attack, target and metric.
 
     Args:
         where: values that rows must have; a column so fixed is not shown.
         per_attack: otherwise the columns belong to the trained model and stand once a line.
+        mark: the attack with the largest mean of a line, target and metric in bold.
 
     Raises:
         RequestError: a column is not in the rows, or no row is left.
@@ -39,8 +47,12 @@ def summarise(
     if usable.empty:
         raise RequestError("no usable row is left")
     keys = [key for key in (_KEYS if per_attack else _KEYS[:3]) if key not in where]
+    if per_attack:
+        seen = usable.dropna(subset=list(columns), how="all")
+        keys += [key for key in _KEYS_IF_DIFFERENT if key in seen and seen[key].nunique() > 1]
     heads: list[str] = []
     lines: dict[tuple[str, ...], dict[str, str]] = {}
+    means: dict[tuple[tuple[str, ...], tuple[str, ...]], dict[str, float]] = {}
     for words, group in usable.groupby([*keys, *(("attack", "target") if per_attack else ())], sort=False):
         names = tuple(str(part) for part in words)
         line = lines.setdefault(names[: len(keys)], {})
@@ -50,7 +62,12 @@ def summarise(
             heads += [head] if head not in heads else []
             if not values.empty:
                 line[head] = f"{values.mean():.3f} [{values.min():.3f}, {values.max():.3f}]"
+                means.setdefault((names[: len(keys)], (*names[len(keys) + 1 :], column)), {})[head] = values.mean()
             line["seeds"] = str(group["seed"].nunique())
+    for (names, _), found in means.items() if mark else ():
+        largest = max(round(mean, 3) for mean in found.values())
+        for head in (h for h, mean in found.items() if round(mean, 3) == largest):
+            lines[names][head] = f"**{lines[names][head]}**"
     heads.append("seeds")
     table = ["| " + " | ".join([*keys, *heads]) + " |", "|" + "---|" * (len(keys) + len(heads))]
     table += [
@@ -62,22 +79,27 @@ def summarise(
 
 
 @click.command()
-@click.argument("rows", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("rows", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--metric", "metrics", multiple=True, default=("ssim",), show_default=True)
 @click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Keep these rows, and leave the column out.")
 @click.option("--utility", is_flag=True, help="Columns of the trained model instead of the attacks' scores.")
-def main(rows: Path, metrics: tuple[str, ...], where: tuple[str, ...], utility: bool) -> None:
-    """Summarise ROWS, a rows.csv, over seeds."""
+@click.option("--mark", is_flag=True, help="The attack with the largest value of a line in bold.")
+def main(rows: tuple[Path, ...], metrics: tuple[str, ...], where: tuple[str, ...], utility: bool, mark: bool) -> None:
+    """Summarise ROWS, one rows.csv or several, over seeds."""
     with one_sentence():
         pairs = [part.partition("=") for part in where]
         if any(not equals for _, equals, _ in pairs):
             raise RequestError("--where takes COLUMN=VALUE")
-        try:
-            frame = pandas.read_csv(rows, dtype={"withheld_from_view": str}).fillna({"withheld_from_view": ""})
-        except (FileNotFoundError, pandas.errors.ParserError, UnicodeDecodeError) as error:
-            raise DataError(f"{rows}: not a readable CSV file") from error
+        frame = pandas.concat([_read(path) for path in rows], ignore_index=True)
         chosen = {column: value for column, _, value in pairs}
-        click.echo(summarise(frame, metrics, where=chosen, per_attack=not utility))
+        click.echo(summarise(frame, metrics, where=chosen, per_attack=not utility, mark=mark))
+
+
+def _read(path: Path) -> pandas.DataFrame:
+    try:
+        return pandas.read_csv(path, dtype={"withheld_from_view": str}).fillna({"withheld_from_view": ""})
+    except (FileNotFoundError, pandas.errors.ParserError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a readable CSV file") from error
 
 
 if __name__ == "__main__":

@@ -50,6 +50,27 @@ def test_attackers_who_see_different_things_are_not_averaged():
     ]
 
 
+def test_rows_of_other_lengths_of_training_and_counts_of_targets_have_lines_of_their_own():
+    rows = pandas.concat([ROWS.assign(epochs=5, n=8), ROWS.assign(epochs=20, n=8, ssim=1.0)])
+    table = summarise(rows, ("ssim",), where={"defense": "none"}).splitlines()
+    assert table[0].startswith("| victim | protocol | threat_model | withheld_from_view | epochs | a image ssim |")
+    assert [line.split(" | ")[4:6] for line in table[2:]] == [
+        ["5", "0.500 [0.250, 0.750]"],
+        ["20", "1.000 [1.000, 1.000]"],
+    ]
+
+
+def test_the_largest_of_a_line_is_marked_target_by_target():
+    rows = pandas.concat(
+        [ROWS, ROWS.assign(attack="b", ssim=0.6), ROWS.assign(attack="b", target="condition", ssim=0.1)]
+    )
+    head, _, line = summarise(rows, ("ssim",), where={"defense": "none"}, mark=True).splitlines()
+    cells = dict(zip(head.split(" | "), line.split(" | "), strict=True))
+    assert cells["b image ssim"] == "**0.600 [0.600, 0.600]**"
+    assert cells["a image ssim"] == "0.500 [0.250, 0.750]"
+    assert cells["b condition ssim"] == "**0.100 [0.100, 0.100]**"
+
+
 def test_where_filters_and_hides_its_column():
     table = summarise(ROWS, ("utility_fid",), where={"defense": "none"}, per_attack=False).splitlines()
     assert table[0] == "| victim | protocol | utility_fid | seeds |"
