@@ -11,10 +11,37 @@ from bench.leaderboard import MEASURE, Standing, leaderboard
 from bench.stats import Interval, mean_interval
 from bench.targets import TARGETS
 
-FID = "utility_fid"
-FIDELITY = "utility_condition_edge_f1"
-FID_GOAL, FIDELITY_GOAL = 1.10, 0.95
-"""A defence is cheap whose FID is at most, and whose condition fidelity at least, so much of the reference's."""
+
+@dataclass(frozen=True)
+class Quality:
+    """What a defended model is worth, as a share of the reference's.
+
+    Attributes:
+        column: of a row.
+        goal: the share within which a defence is cheap.
+        less_is_better: the share is to be at most the goal, not at least.
+    """
+
+    column: str
+    title: str
+    goal: float
+    less_is_better: bool = False
+
+    def met(self, share: float) -> bool:
+        """Whether the share is within the goal."""
+        return share <= self.goal if self.less_is_better else share >= self.goal
+
+    def loss(self, share: float) -> float:
+        """For comparison: the smaller, the better."""
+        return share if self.less_is_better else -share
+
+
+QUALITIES = (
+    Quality("utility_fid", "FID", 1.10, less_is_better=True),
+    Quality("utility_condition_edge_f1", "edge F1", 0.95),
+    Quality("utility_accuracy", "accuracy", 0.95),
+)
+"""Of a generator its distribution and its fidelity to the condition; of a classifier its accuracy."""
 
 AT_CEILING = 0.995
 """So large a leak leaves nothing for attacks that were not run."""
@@ -47,7 +74,7 @@ class FrontierPoint:
         view: the threat model, and what is withheld from it; then what else differs between tables of that view,
             such as how many records were attacked or how long training took.
         leaks: by target.
-        fid, fidelity: of the reference's, seed by seed; NaN where the victim has none.
+        costs: each quality that the victim has, of the reference's, seed by seed; NaN without a reference.
         best: no other defence of the view leaks no more at no more cost.
     """
 
@@ -56,8 +83,7 @@ class FrontierPoint:
     view: str
     defense: str
     leaks: Mapping[str, Leak]
-    fid: Interval
-    fidelity: Interval
+    costs: Mapping[Quality, Interval]
     seeds: int
     best: bool = False
 
@@ -74,7 +100,7 @@ class FrontierPoint:
     @property
     def cheap(self) -> bool:
         """Whether the means are within the goals."""
-        return self.fid.mean <= FID_GOAL and self.fidelity.mean >= FIDELITY_GOAL
+        return all(quality.met(share.mean) for quality, share in self.costs.items())
 
     @property
     def reaches_goal(self) -> bool:
@@ -94,7 +120,7 @@ def frontier(
         reference: the defence whose quality others are held against; it must be in the ledger at the same seeds.
     """
     listed = list(rows)
-    quality = {name: _by_seed(listed, name) for name in (FID, FIDELITY)}
+    measured = {quality: _by_seed(listed, quality.column) for quality in QUALITIES}
     groups: dict[tuple[tuple[str, ...], str], list[Standing]] = {}
     for entry in leaderboard(listed, read, measure=measure, reference=reference):
         if entry.setting["target"] in TARGETS:
@@ -104,12 +130,13 @@ def frontier(
     for (_, defense), entries in groups.items():
         setting, known = entries[0].setting, [e for e in entries if e.attack]
         key = _trained(setting)
-        if not known or not quality[FID].get((key, defense)):
-            continue
-        ratios = {
-            name: _ratio(quality[name].get((key, defense), {}), quality[name].get((key, reference), {}))
-            for name in quality
+        costs = {
+            quality: _ratio(values[key, defense], values.get((key, reference), {}))
+            for quality, values in measured.items()
+            if (key, defense) in values
         }
+        if not known or not costs:
+            continue
         points.append(
             FrontierPoint(
                 victim=setting["victim"],
@@ -117,12 +144,15 @@ def frontier(
                 view=_view(setting) + suffixes[setting.without("target")],
                 defense=defense,
                 leaks={e.setting["target"]: _leak(e) for e in known},
-                fid=ratios[FID],
-                fidelity=ratios[FIDELITY],
+                costs=costs,
                 seeds=min(e.seeds for e in known),
             )
         )
-    return sorted(_marked(points), key=lambda p: (p.victim, p.protocol, p.view, p.worst, p.fid.mean))
+    return sorted(_marked(points), key=lambda p: (p.victim, p.protocol, p.view, p.worst, *_losses(p)))
+
+
+def _losses(point: FrontierPoint) -> tuple[float, ...]:
+    return tuple(quality.loss(share.mean) for quality, share in point.costs.items())
 
 
 def _view(setting: Setting) -> str:
@@ -185,11 +215,10 @@ def _marked(points: Sequence[FrontierPoint]) -> list[FrontierPoint]:
 
 
 def _beats(one: FrontierPoint, other: FrontierPoint) -> bool:
-    """At least as good in leak, FID and fidelity, and better in one of them, under the same view."""
+    """At least as good in leak and in every quality, and better in one of them, under the same view."""
     if (one.victim, one.protocol, one.view) != (other.victim, other.protocol, other.view) or not one.complete:
         return False
-    if set(one.leaks) != set(other.leaks):
+    if set(one.leaks) != set(other.leaks) or set(one.costs) != set(other.costs):
         return False
-    mine = (one.worst, one.fid.mean, -one.fidelity.mean)
-    others = (other.worst, other.fid.mean, -other.fidelity.mean)
+    mine, others = (one.worst, *_losses(one)), (other.worst, *_losses(other))
     return all(a <= b for a, b in zip(mine, others, strict=True)) and mine != others

@@ -13,7 +13,7 @@ from typing import Any
 from bench.comparable import UNDEFENDED, ledger_scores
 from bench.errors import RequestError
 from bench.files import disk_errors, write_text
-from bench.frontier import FID_GOAL, FIDELITY_GOAL, FrontierPoint, Leak, frontier
+from bench.frontier import QUALITIES, FrontierPoint, Leak, Quality, frontier
 from bench.leaderboard import MEASURE
 from bench.leaderboard_table import open_ledger
 from bench.stats import Interval
@@ -47,17 +47,22 @@ def _of(points: Sequence[FrontierPoint], view: tuple[str, str, str]) -> list[Fro
     return [p for p in points if (p.victim, p.protocol, p.view) == view]
 
 
+_UNKNOWN = Interval(math.nan, math.nan, math.nan)
+
+
 def as_csv(points: Sequence[FrontierPoint]) -> str:
     """One line a defence, view and target."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    bounds = [f"{name}{end}" for name in ("normalized", "fid_ratio", "fidelity_ratio") for end in ("", "_low", "_high")]
+    names = ["normalized", *(f"{quality.column.removeprefix('utility_')}_ratio" for quality in QUALITIES)]
+    bounds = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
     writer.writerow(
         ["victim", "protocol", "view", "defense", "target", "attack", *bounds, "seeds", "best", "goal", "partial"]
     )
     for p in points:
         for target, leak in p.leaks.items():
-            numbers = [n for i in (leak.normalized, p.fid, p.fidelity) for n in (i.mean, i.low, i.high)]
+            intervals = [leak.normalized, *(p.costs.get(quality, _UNKNOWN) for quality in QUALITIES)]
+            numbers = [n for i in intervals for n in (i.mean, i.low, i.high)]
             shown = ["" if math.isnan(n) else f"{n:.6g}" for n in numbers]
             marks = [p.seeds, int(p.best), int(p.reaches_goal), leak.partial]
             writer.writerow([p.victim, p.protocol, p.view, p.defense, target, leak.attack, *shown, *marks])
@@ -70,24 +75,34 @@ def as_markdown(points: Sequence[FrontierPoint], reference: str) -> str:
         "# Privacy and quality",
         "",
         "Each defence by its worst attack on each target, between an attacker who saw nothing (0) and the round trip",
-        f"of the model (1), beside FID and edge F1 as shares of those under `{reference}`, paired by seed. Brackets",
+        f"of the model (1), beside its quality as a share of that under `{reference}`, paired by seed. Brackets",
         "are 95 % intervals over seeds; `floor`: not told apart from 0. **Bold**: no other defence of the table leaks",
         "no more at no more cost.",
-        f"Goal: nothing above its floor, FID at most {FID_GOAL:.2f}, edge F1 at least {FIDELITY_GOAL:.2f}.",
+        f"Goal: nothing above its floor; {', '.join(_goal(quality) for quality in QUALITIES)}.",
     ]
     for view in _views(points):
         mine = _of(points, view)
         targets = [t for t in TARGETS if any(t in p.leaks for p in mine)]
         reached = [f"`{p.defense}`" for p in mine if p.reaches_goal]
-        heads = ["defence", *targets, "FID", "edge F1", "seeds"]
+        qualities = _qualities(mine)
+        heads = ["defence", *targets, *(quality.title for quality in qualities), "seeds"]
         lines += ["", "## " + ", ".join(view).replace("_", "\\_"), "", "| " + " | ".join(heads) + " |"]
         lines.append("|" + "---|" * len(heads))
         for p in mine:
             name = f"**{p.defense}**" if p.best else p.defense
-            cells = [name, *(_leak(p.leaks.get(t)) for t in targets), _share(p.fid), _share(p.fidelity), str(p.seeds)]
+            shares = [_share(p.costs.get(quality, _UNKNOWN)) for quality in qualities]
+            cells = [name, *(_leak(p.leaks.get(t)) for t in targets), *shares, str(p.seeds)]
             lines.append("| " + " | ".join(cells) + " |")
         lines += ["", f"Goal reached by {', '.join(reached)}." if reached else "No defence here reaches the goal."]
     return "\n".join(lines) + "\n"
+
+
+def _goal(quality: Quality) -> str:
+    return f"{quality.title} {'at most' if quality.less_is_better else 'at least'} {quality.goal:.2f}"
+
+
+def _qualities(points: Sequence[FrontierPoint]) -> list[Quality]:
+    return [quality for quality in QUALITIES if any(quality in p.costs for p in points)]
 
 
 def _leak(leak: Leak | None) -> str:
@@ -106,7 +121,7 @@ def _bounds(interval: Interval) -> str:
 
 
 def draw(points: Sequence[FrontierPoint], path: Path) -> None:
-    """One view's PNG: a row of panels a target, leak against FID and condition fidelity, and a key.
+    """One view's PNG: a row of panels a target, leak against each quality, and a key.
 
     A defence's strengths, or a stack's, share a colour and are joined in the order of their leaks. Numbers mark what
     no other defence beats.
@@ -117,20 +132,21 @@ def draw(points: Sequence[FrontierPoint], path: Path) -> None:
     from matplotlib import pyplot
 
     targets = [t for t in TARGETS if any(t in p.leaks for p in points)]
-    styles = _styles(points)
+    qualities, styles = _qualities(points), _styles(points)
     height = max(4.6 * len(targets), 0.17 * (len(styles) + sum(p.best for p in points)) + 1.2)
-    figure, axes = pyplot.subplots(len(targets), 3, squeeze=False, figsize=(17, height))
+    columns = len(qualities) + 1
+    figure, axes = pyplot.subplots(len(targets), columns, squeeze=False, figsize=(17 / 3 * columns, height))
     for target, row in zip(targets, axes, strict=True):
-        _panel(row[0], points, target, [p.fid for p in points], "FID, of the reference's", FID_GOAL)
-        _panel(row[1], points, target, [p.fidelity for p in points], "edge F1, of the reference's", FIDELITY_GOAL)
+        for axis, quality in zip(row, qualities, strict=False):
+            _panel(axis, points, target, quality)
         row[0].set_ylabel(f"{target}: worst attack (0: floor, 1: ceiling)")
-        row[2].axis("off")
+        row[-1].axis("off")
     handles = [axes[0, 0].errorbar([], [], fmt=marker, color=colour) for colour, marker in styles.values()]
-    key = axes[0, 2].legend(handles, list(styles), loc="upper left", fontsize=7, frameon=False)
+    key = axes[0, -1].legend(handles, list(styles), loc="upper left", fontsize=7, frameon=False)
     best = "\n".join(f"{n:>2} {p.defense}" for n, p in enumerate(points, 1) if p.best)
     figure.canvas.draw()
-    below = key.get_window_extent().transformed(axes[0, 2].transAxes.inverted()).y0
-    axes[0, 2].text(0, below - 0.03, best, transform=axes[0, 2].transAxes, fontsize=6.5, family="monospace", va="top")
+    below = key.get_window_extent().transformed(axes[0, -1].transAxes.inverted()).y0
+    axes[0, -1].text(0, below - 0.03, best, transform=axes[0, -1].transAxes, fontsize=6.5, family="monospace", va="top")
     figure.suptitle(", ".join(_views(points)[0]) + "   (numbered: none leaks no more at no more cost)", fontsize=9)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,11 +165,10 @@ def _styles(points: Sequence[FrontierPoint]) -> dict[str, tuple[str, str]]:
     return {name: (f"C{n % 10}", "osv^D"[n // 10 % 5]) for n, name in enumerate(names)}
 
 
-def _panel(
-    axis: Any, points: Sequence[FrontierPoint], target: str, costs: Sequence[Interval], title: str, goal: float
-) -> None:
+def _panel(axis: Any, points: Sequence[FrontierPoint], target: str, quality: Quality) -> None:
     """Points with the intervals of both coordinates, families joined."""
-    shown = [(n, p, cost) for n, (p, cost) in enumerate(zip(points, costs, strict=True), 1) if target in p.leaks]
+    numbered = list(enumerate(points, 1))
+    shown = [(n, p, p.costs[quality]) for n, p in numbered if target in p.leaks and quality in p.costs]
     for name, (colour, marker) in _styles(points).items():
         mine = [(p.leaks[target].normalized, cost) for _, p, cost in shown if family(p.defense) == name]
         for leak, cost in mine:
@@ -166,8 +181,8 @@ def _panel(
             place = (cost.mean, point.leaks[target].normalized.mean)
             axis.annotate(str(n), place, fontsize=6, xytext=(3, 3), textcoords="offset points")
     axis.axhline(0, color="grey", linewidth=0.6)
-    axis.axvline(goal, color="grey", linewidth=0.6, linestyle="--")
-    axis.set_xlabel(title)
+    axis.axvline(quality.goal, color="grey", linewidth=0.6, linestyle="--")
+    axis.set_xlabel(f"{quality.title}, of the reference's")
 
 
 def _arms(interval: Interval) -> list[list[float]] | None:

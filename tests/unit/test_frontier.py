@@ -9,9 +9,10 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
-from bench.frontier import FrontierPoint, frontier
+from bench.frontier import QUALITIES, FrontierPoint, frontier
 from bench.frontier_report import as_csv, as_markdown, draw, family
 from bench.ledger import Ledger
+from bench.stats import Interval
 from tests.made_rows import MadeLedger
 
 SEEDS = (0, 1, 2)
@@ -33,6 +34,14 @@ def _ledger() -> MadeLedger:
     return made
 
 
+def _fid(point: FrontierPoint) -> Interval:
+    return point.costs[QUALITIES[0]]
+
+
+def _fidelity(point: FrontierPoint) -> Interval:
+    return point.costs[QUALITIES[1]]
+
+
 @pytest.fixture
 def points() -> dict[str, FrontierPoint]:
     made = _ledger()
@@ -40,9 +49,9 @@ def points() -> dict[str, FrontierPoint]:
 
 
 def test_costs_are_ratios_at_each_seed(points):
-    assert points["good"].fid.mean == pytest.approx(1.05)
-    assert points["good"].fid.high == pytest.approx(1.05)  # the spread between seeds cancels
-    assert points["dear"].fidelity.mean == pytest.approx(0.5)
+    assert _fid(points["good"]).mean == pytest.approx(1.05)
+    assert _fid(points["good"]).high == pytest.approx(1.05)  # the spread between seeds cancels
+    assert _fidelity(points["dear"]).mean == pytest.approx(0.5)
 
 
 def test_the_goal_needs_the_floor_and_both_costs(points):
@@ -76,8 +85,19 @@ def test_longer_training_is_a_table_of_its_own_with_its_own_reference():
     made.add("good", "inversion", 0, 0.3, utility=longer | {"fid": 60.0}, epochs=20)
     found = {(p.view, p.defense): p for p in frontier(made.rows, made.read)}
     assert {view for view, _ in found} == {"server, 5 epochs", "server, 20 epochs"}
-    assert found["server, 20 epochs", "good"].fid.mean == pytest.approx(1.2)
-    assert found["server, 5 epochs", "good"].fid.mean == pytest.approx(1.05)
+    assert _fid(found["server, 20 epochs", "good"]).mean == pytest.approx(1.2)
+    assert _fid(found["server, 5 epochs", "good"]).mean == pytest.approx(1.05)
+
+
+def test_a_classifier_is_held_against_its_accuracy():
+    made = MadeLedger()
+    for seed in SEEDS:
+        made.add("none", "inversion", seed, 0.8, utility={"accuracy": 0.8})
+        made.add("good", "inversion", seed, 0.2, noise=1, utility={"accuracy": 0.78})
+        made.add("dear", "inversion", seed, 0.2, noise=1, utility={"accuracy": 0.4})
+    found = frontier(made.rows, made.read)
+    assert [(p.defense, p.reaches_goal) for p in found] == [("good", True), ("dear", False), ("none", False)]
+    assert "| defence | image | accuracy | seeds |" in as_markdown(found, "none")
 
 
 def test_a_family_is_the_stack_without_its_parameters():
