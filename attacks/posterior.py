@@ -77,7 +77,9 @@ class Posterior(Attack):
     uses_history = True
     default_budget = Budget(iterations=0, batch_size=64)
     effort = Effort("releases", (1, 2, 4, 8, 64))
-    certificates = (Certificate("split-controlnet", "no-gradient", "image", "ssim", 0.95),)
+    certificates = tuple(
+        Certificate("split-controlnet", "no-gradient", target, "ssim", 0.95) for target in ("image", "condition")
+    )
     card = Card(
         summary="Denoises image and masked condition with priors, after averaging all releases of the record.",
         source="this project (METHODS 3.3 and 7.17); Tweedie's formula; DDIM, arXiv:2010.02502",
