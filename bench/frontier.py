@@ -43,8 +43,13 @@ QUALITIES = (
 )
 """Of a generator its distribution and its fidelity to the condition; of a classifier its accuracy."""
 
+LEARNT = QUALITIES[1]
+"""The quality of which it is told how much of it was learnt. FID moves too little in short trainings."""
+UNTRAINED_RATE = 1e-8
+"""A run with a smaller learning rate shows what the model is worth before it learns."""
 AT_CEILING = 0.995
 """So large a leak leaves nothing for attacks that were not run."""
+UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,8 @@ class FrontierPoint:
             such as how many records were attacked or how long training took.
         leaks: by target.
         costs: each quality that the victim has, of the reference's, seed by seed; NaN without a reference.
+        learnt: how far from the untrained model (0) to the reference (1) condition fidelity has come; NaN unless the
+            ledger has a run of the reference at a learning rate of at most ``UNTRAINED_RATE``.
         best: no other defence of the view leaks no more at no more cost.
     """
 
@@ -85,6 +92,7 @@ class FrontierPoint:
     leaks: Mapping[str, Leak]
     costs: Mapping[Quality, Interval]
     seeds: int
+    learnt: Interval = UNKNOWN
     best: bool = False
 
     @property
@@ -119,7 +127,9 @@ def frontier(
         measure: as of a leaderboard.
         reference: the defence whose quality others are held against; it must be in the ledger at the same seeds.
     """
-    listed = list(rows)
+    everything = list(rows)
+    start = _by_seed(filter(_is_untrained, everything), LEARNT.column)
+    listed = [row for row in everything if not _is_untrained(row)]
     measured = {quality: _by_seed(listed, quality.column) for quality in QUALITIES}
     groups: dict[tuple[tuple[str, ...], str], list[Standing]] = {}
     for entry in leaderboard(listed, read, measure=measure, reference=reference):
@@ -146,6 +156,11 @@ def frontier(
                 leaks={e.setting["target"]: _leak(e) for e in known},
                 costs=costs,
                 seeds=min(e.seeds for e in known),
+                learnt=_share_learnt(
+                    measured[LEARNT].get((key, defense), {}),
+                    measured[LEARNT].get((key, reference), {}),
+                    next((v for (k, d), v in start.items() if d == reference and _alike(k, key)), {}),
+                ),
             )
         )
     return sorted(_marked(points), key=lambda p: (p.victim, p.protocol, p.view, p.worst, *_losses(p)))
@@ -192,7 +207,28 @@ def _trained(setting: Setting) -> tuple[str, ...]:
     return setting.without(*_VIEW)
 
 
-def _by_seed(rows: Sequence[Row], name: str) -> dict[tuple[tuple[str, ...], str], dict[int, float]]:
+def _is_untrained(row: Row) -> bool:
+    return number(row.get("learning_rate")) <= UNTRAINED_RATE
+
+
+_TRAINING = ("epochs", "learning_rate")
+
+
+def _alike(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two trainings differ in nothing but how long and how fast."""
+    names = [name for name in SETTING if name not in _VIEW]
+    return all(a == b for name, a, b in zip(names, one, other, strict=True) if name not in _TRAINING)
+
+
+def _share_learnt(values: Mapping[int, float], against: Mapping[int, float], start: Mapping[int, float]) -> Interval:
+    """(value - start) / (reference - start), the mean over seeds; NaN where a seed lacks one of them."""
+    shared = [s for s in sorted(values) if s in against and s in start and against[s] != start[s]]
+    if not shared:
+        return UNKNOWN
+    return mean_interval([(values[s] - start[s]) / (against[s] - start[s]) for s in shared], seed=0)
+
+
+def _by_seed(rows: Iterable[Row], name: str) -> dict[tuple[tuple[str, ...], str], dict[int, float]]:
     """A model's quality by what was trained, defence and seed; of several runs the newest."""
     found: dict[tuple[tuple[str, ...], str], dict[int, float]] = {}
     for row in sorted(rows, key=lambda r: text(r.get("created"))):
@@ -206,7 +242,7 @@ def _ratio(values: Mapping[int, float], against: Mapping[int, float]) -> Interva
     """The mean over seeds of the quotient at each seed; NaN where they share none."""
     shared = [seed for seed in sorted(values) if against.get(seed)]
     if not shared:
-        return Interval(math.nan, math.nan, math.nan)
+        return UNKNOWN
     return mean_interval([values[s] / against[s] for s in shared], seed=0)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from bench.comparable import UNDEFENDED, ledger_scores
 from bench.errors import RequestError
 from bench.files import disk_errors, write_text
-from bench.frontier import QUALITIES, FrontierPoint, Leak, Quality, frontier
+from bench.frontier import LEARNT, QUALITIES, UNKNOWN, FrontierPoint, Leak, Quality, frontier
 from bench.leaderboard import MEASURE
 from bench.leaderboard_table import open_ledger
 from bench.stats import Interval
@@ -47,21 +47,18 @@ def _of(points: Sequence[FrontierPoint], view: tuple[str, str, str]) -> list[Fro
     return [p for p in points if (p.victim, p.protocol, p.view) == view]
 
 
-_UNKNOWN = Interval(math.nan, math.nan, math.nan)
-
-
 def as_csv(points: Sequence[FrontierPoint]) -> str:
     """One line a defence, view and target."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    names = ["normalized", *(f"{quality.column.removeprefix('utility_')}_ratio" for quality in QUALITIES)]
+    names = ["normalized", "learnt", *(f"{quality.column.removeprefix('utility_')}_ratio" for quality in QUALITIES)]
     bounds = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
     writer.writerow(
         ["victim", "protocol", "view", "defense", "target", "attack", *bounds, "seeds", "best", "goal", "partial"]
     )
     for p in points:
         for target, leak in p.leaks.items():
-            intervals = [leak.normalized, *(p.costs.get(quality, _UNKNOWN) for quality in QUALITIES)]
+            intervals = [leak.normalized, p.learnt, *(p.costs.get(quality, UNKNOWN) for quality in QUALITIES)]
             numbers = [n for i in intervals for n in (i.mean, i.low, i.high)]
             shown = ["" if math.isnan(n) else f"{n:.6g}" for n in numbers]
             marks = [p.seeds, int(p.best), int(p.reaches_goal), leak.partial]
@@ -75,7 +72,8 @@ def as_markdown(points: Sequence[FrontierPoint], reference: str) -> str:
         "# Privacy and quality",
         "",
         "Each defence by its worst attack on each target, between an attacker who saw nothing (0) and the round trip",
-        f"of the model (1), beside its quality as a share of that under `{reference}`, paired by seed. Brackets",
+        f"of the model (1), beside its quality as a share of that under `{reference}`, paired by seed.",
+        f"Of {LEARNT.title} also how far it has come from the untrained model (0) to the reference (1). Brackets",
         "are 95 % intervals over seeds; `floor`: not told apart from 0. **Bold**: no other defence of the table leaks",
         "no more at no more cost.",
         f"Goal: nothing above its floor; {', '.join(_goal(quality) for quality in QUALITIES)}.",
@@ -85,13 +83,20 @@ def as_markdown(points: Sequence[FrontierPoint], reference: str) -> str:
         targets = [t for t in TARGETS if any(t in p.leaks for p in mine)]
         reached = [f"`{p.defense}`" for p in mine if p.reaches_goal]
         qualities = _qualities(mine)
-        heads = ["defence", *targets, *(quality.title for quality in qualities), "seeds"]
+        known = [LEARNT.title + " learnt"] if any(not math.isnan(p.learnt.mean) for p in mine) else []
+        heads = ["defence", *targets, *(quality.title for quality in qualities), *known, "seeds"]
         lines += ["", "## " + ", ".join(view).replace("_", "\\_"), "", "| " + " | ".join(heads) + " |"]
         lines.append("|" + "---|" * len(heads))
         for p in mine:
             name = f"**{p.defense}**" if p.best else p.defense
-            shares = [_share(p.costs.get(quality, _UNKNOWN)) for quality in qualities]
-            cells = [name, *(_leak(p.leaks.get(t)) for t in targets), *shares, str(p.seeds)]
+            shares = [_share(p.costs.get(quality, UNKNOWN)) for quality in qualities]
+            cells = [
+                name,
+                *(_leak(p.leaks.get(t)) for t in targets),
+                *shares,
+                *(_share(p.learnt) for _ in known),
+                str(p.seeds),
+            ]
             lines.append("| " + " | ".join(cells) + " |")
         lines += ["", f"Goal reached by {', '.join(reached)}." if reached else "No defence here reaches the goal."]
     return "\n".join(lines) + "\n"

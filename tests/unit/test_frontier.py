@@ -89,6 +89,18 @@ def test_longer_training_is_a_table_of_its_own_with_its_own_reference():
     assert _fid(found["server, 5 epochs", "good"]).mean == pytest.approx(1.05)
 
 
+def test_a_model_that_learnt_nothing_is_seen_beside_an_untrained_one():
+    made = MadeLedger()
+    for seed in SEEDS:
+        for defense, f1, rate in [("none", 0.5, 5e-4), ("half", 0.45, 5e-4), ("idle", 0.4, 5e-4), ("none", 0.4, 1e-9)]:
+            utility = {"fid": 100.0, "condition_edge_f1": f1}
+            made.add(defense, "inversion", seed, 0.5, noise=seed, utility=utility, learning_rate=rate)
+    found = {p.defense: p for p in frontier(made.rows, made.read)}
+    assert {name: p.learnt.mean for name, p in found.items()} == pytest.approx({"none": 1.0, "half": 0.5, "idle": 0.0})
+    assert _fidelity(found["idle"]).mean == pytest.approx(0.8)  # which looks like a small price
+    assert "| edge F1 | edge F1 learnt | seeds |" in as_markdown(list(found.values()), "none")
+
+
 def test_a_classifier_is_held_against_its_accuracy():
     made = MadeLedger()
     for seed in SEEDS:
