@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from attacks.posterior import Posterior
 from attacks.through import ByPicture, picture
 from bench.certificate import Certificate
 from bench.channels import UNET_FEATURES
-from bench.data.conditions import EXTRACTORS, find_again
+from bench.data.conditions import CHOICES, DRAWN, find_again
 from bench.errors import NotApplicableError
 from bench.images import ImageBatch
 from bench.interfaces import Budget, Claim, Estimate
@@ -18,9 +17,6 @@ from bench.plugin import Card, Params
 from bench.progress import Progress
 from bench.public import Public
 from bench.threat import View
-
-WAYS = (*sorted(EXTRACTORS), "outline")
-"""Known ways to compute a hint from pixels."""
 
 _EXAMPLES = 16  # auxiliary records on which the way of making hints is recognised
 _ALIKE = 0.5  # of the distance to other records' hints; a like detector with other settings stays below it
@@ -61,7 +57,8 @@ class HintFromImage(ByPicture):
         way = way_of_hints(view.public)
         assert self.through is not None
         seen = picture(self.through, view, rng, budget, progress)
-        drawn = _drawn(way, seen.uint8())
+        drawn = find_again(way, seen.uint8())
+        assert drawn is not None  # way_of_hints has found hints in this way
         images = ImageBatch.from_uint8(drawn)
         return Claim({"condition": Estimate(images, view.public.codec.encode(images))})
 
@@ -78,15 +75,9 @@ def way_of_hints(public: Public) -> str:
     known = public.auxiliary.select(range(count))
     hints = known.conditions.float()
     strangers = float((hints - hints.roll(1, 0)).abs().mean())
-    apart = {name: float((_drawn(name, known.images) - hints).abs().mean()) for name in WAYS}
+    drawn = {name: find_again(name, known.images) for name in (*CHOICES, *DRAWN)}
+    apart = {name: float((found - hints).abs().mean()) for name, found in drawn.items() if found is not None}
     best = min(apart, key=lambda name: apart[name])
     if apart[best] > _ALIKE * strangers:
         raise NotApplicableError("the hints of the attacker's own records are not computed from their pictures")
     return best
-
-
-def _drawn(way: str, images: Tensor) -> Tensor:
-    """Hints of ``(N, 3, H, W)`` uint8."""
-    found = find_again(way, images)
-    assert found is not None  # WAYS holds such ways only
-    return found

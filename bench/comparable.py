@@ -37,6 +37,11 @@ SETTING = (
 files lie does not count, their hashes do."""
 
 
+def view_of(threat_model: str, withheld: str) -> str:
+    """``server without noise_target``, or ``server`` where nothing is withheld."""
+    return f"{threat_model} without {withheld}" if withheld else threat_model
+
+
 @dataclass(frozen=True)
 class Setting:
     """The values of ``SETTING``, in its order, as text."""
@@ -50,12 +55,14 @@ class Setting:
         """The values of all other fields."""
         return tuple(value for name, value in zip(SETTING, self.values, strict=True) if name not in names)
 
+    @property
+    def view(self) -> str:
+        """For people: who attacks, and what is withheld."""
+        return view_of(self["threat_model"], self["withheld_from_view"])
+
     def title(self) -> str:
         """For people: what is attacked, by whom, and what is sought."""
-        view = f" without {self['withheld_from_view']}" if self["withheld_from_view"] else ""
-        return (
-            f"{self['victim']}, {self['protocol']}, {self['threat_model']}{view}, {self['dataset']}, {self['target']}"
-        )
+        return f"{self['victim']}, {self['protocol']}, {self.view}, {self['dataset']}, {self['target']}"
 
 
 @dataclass(frozen=True)

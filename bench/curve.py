@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas
 
+from bench.comparable import view_of
 from bench.effort import Effort
 from bench.errors import RequestError
 from bench.interfaces import Attack
@@ -101,13 +102,12 @@ def _place(row: Mapping[str, Any], metric: str) -> CurvePoint:
     name, params = parse_plugin(cell.attack.attack.label)
     effort = effort_of(name)
     fixed = ",".join(f"{key}={value}" for key, value in params.items() if key != effort.knob)
-    withheld = row["withheld_from_view"]
     return CurvePoint(
         attack=f"{name}:{fixed}" if fixed else name,
         victim=str(row["victim"]),
         protocol=str(row["protocol"]),
         defense=str(row["defense"]),
-        view=f"{row['threat_model']} without {withheld}" if withheld else str(row["threat_model"]),
+        view=view_of(str(row["threat_model"]), str(row["withheld_from_view"])),
         target=str(row["target"]),
         metric=metric,
         knob=effort.knob,

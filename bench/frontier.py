@@ -128,7 +128,7 @@ def frontier(
         reference: the defence whose quality others are held against; it must be in the ledger at the same seeds.
     """
     everything = list(rows)
-    start = _by_seed(filter(_is_untrained, everything), LEARNT.column)
+    start = _by_seed(filter(_is_untrained, everything), LEARNT.column, (*_VIEW, *_TRAINING))
     listed = [row for row in everything if not _is_untrained(row)]
     measured = {quality: _by_seed(listed, quality.column) for quality in QUALITIES}
     groups: dict[tuple[tuple[str, ...], str], list[Standing]] = {}
@@ -139,9 +139,9 @@ def frontier(
     points = []
     for (_, defense), entries in groups.items():
         setting, known = entries[0].setting, [e for e in entries if e.attack]
-        key = _trained(setting)
+        key = setting.without(*_VIEW)
         costs = {
-            quality: _ratio(values[key, defense], values.get((key, reference), {}))
+            quality: _share(values[key, defense], values.get((key, reference), {}))
             for quality, values in measured.items()
             if (key, defense) in values
         }
@@ -151,15 +151,15 @@ def frontier(
             FrontierPoint(
                 victim=setting["victim"],
                 protocol=setting["protocol"],
-                view=_view(setting) + suffixes[setting.without("target")],
+                view=setting.view + suffixes[setting.without("target")],
                 defense=defense,
                 leaks={e.setting["target"]: _leak(e) for e in known},
                 costs=costs,
                 seeds=min(e.seeds for e in known),
-                learnt=_share_learnt(
+                learnt=_share(
                     measured[LEARNT].get((key, defense), {}),
                     measured[LEARNT].get((key, reference), {}),
-                    next((v for (k, d), v in start.items() if d == reference and _alike(k, key)), {}),
+                    start.get((setting.without(*_VIEW, *_TRAINING), reference), {}),
                 ),
             )
         )
@@ -170,10 +170,6 @@ def _losses(point: FrontierPoint) -> tuple[float, ...]:
     return tuple(quality.loss(share.mean) for quality, share in point.costs.items())
 
 
-def _view(setting: Setting) -> str:
-    return " without ".join(filter(None, (setting["threat_model"], setting["withheld_from_view"])))
-
-
 _NAMED = {"targets": "{} targets", "epochs": "{} epochs", "records_victim": "{} records", "dataset": "{}"}
 """What tables of one view may differ in, and how it is put; the rest as ``name value``."""
 
@@ -182,7 +178,7 @@ def _suffixes(settings: Sequence[Setting]) -> dict[tuple[str, ...], str]:
     """By setting, what tells it from others of the same victim, protocol and view."""
     groups: dict[tuple[str, ...], list[Setting]] = {}
     for setting in settings:
-        groups.setdefault((setting["victim"], setting["protocol"], _view(setting)), []).append(setting)
+        groups.setdefault((setting["victim"], setting["protocol"], setting.view), []).append(setting)
     found = {}
     for members in groups.values():
         differing = [n for n in SETTING if n not in _UNNAMED and len({m[n] for m in members}) > 1]
@@ -200,11 +196,7 @@ def _leak(entry: Standing) -> Leak:
 
 
 _VIEW = ("target", "threat_model", "withheld_from_view", "threat", "targets", "epoch")
-
-
-def _trained(setting: Setting) -> tuple[str, ...]:
-    """What the quality of a model depends on: the setting without who looks, and at what."""
-    return setting.without(*_VIEW)
+"""Who looks, and at what: all else of a setting is what the quality of a model depends on."""
 
 
 def _is_untrained(row: Row) -> bool:
@@ -212,38 +204,34 @@ def _is_untrained(row: Row) -> bool:
 
 
 _TRAINING = ("epochs", "learning_rate")
+"""How long and how fast: what an untrained model may differ in from those it is held against."""
 
 
-def _alike(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether two trainings differ in nothing but how long and how fast."""
-    names = [name for name in SETTING if name not in _VIEW]
-    return all(a == b for name, a, b in zip(names, one, other, strict=True) if name not in _TRAINING)
-
-
-def _share_learnt(values: Mapping[int, float], against: Mapping[int, float], start: Mapping[int, float]) -> Interval:
-    """(value - start) / (reference - start), the mean over seeds; NaN where a seed lacks one of them."""
-    shared = [s for s in sorted(values) if s in against and s in start and against[s] != start[s]]
-    if not shared:
-        return UNKNOWN
-    return mean_interval([(values[s] - start[s]) / (against[s] - start[s]) for s in shared], seed=0)
-
-
-def _by_seed(rows: Iterable[Row], name: str) -> dict[tuple[tuple[str, ...], str], dict[int, float]]:
-    """A model's quality by what was trained, defence and seed; of several runs the newest."""
+def _by_seed(
+    rows: Iterable[Row], name: str, apart_from: Sequence[str] = _VIEW
+) -> dict[tuple[tuple[str, ...], str], dict[int, float]]:
+    """A model's quality by its setting, ``apart_from`` some of it, defence and seed; of several runs the newest."""
     found: dict[tuple[tuple[str, ...], str], dict[int, float]] = {}
     for row in sorted(rows, key=lambda r: text(r.get("created"))):
         value = number(row.get(name))
         if not math.isnan(value):
-            found.setdefault((_trained(setting_of(row)), str(row["defense"])), {})[int(row["seed"])] = value
+            found.setdefault((setting_of(row).without(*apart_from), str(row["defense"])), {})[int(row["seed"])] = value
     return found
 
 
-def _ratio(values: Mapping[int, float], against: Mapping[int, float]) -> Interval:
-    """The mean over seeds of the quotient at each seed; NaN where they share none."""
-    shared = [seed for seed in sorted(values) if against.get(seed)]
+def _share(
+    values: Mapping[int, float], against: Mapping[int, float], start: Mapping[int, float] | None = None
+) -> Interval:
+    """(value - start) / (reference - start), the mean over seeds that have all of them; NaN where none has.
+
+    Args:
+        start: 0 at every seed unless told.
+    """
+    zero = dict.fromkeys(against, 0.0) if start is None else start
+    shared = [s for s in sorted(values) if s in against and s in zero and against[s] != zero[s]]
     if not shared:
         return UNKNOWN
-    return mean_interval([values[s] / against[s] for s in shared], seed=0)
+    return mean_interval([(values[s] - zero[s]) / (against[s] - zero[s]) for s in shared], seed=0)
 
 
 def _marked(points: Sequence[FrontierPoint]) -> list[FrontierPoint]:

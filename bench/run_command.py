@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from bench.comparable import view_of
 from bench.curve import curve_points, curve_suite, curve_table, draw_curves
 from bench.engines.base import Engine, Limits, Setup
 from bench.errors import CellFailedError, RequestError
@@ -219,9 +220,9 @@ def _show_known(plan: SuitePlan, ledger: Ledger, running: Running, show: Any) ->
 def _line(job: Job, result: CellResult, number: int, total: int) -> str:
     cell = job.cell
     defense = "+".join(d.label for d in cell.capture.defense)
-    withheld = f" without {','.join(cell.threat.withhold)}" if cell.threat.withhold else ""
+    view = view_of(cell.threat.name, ",".join(cell.threat.withhold))
     said = f"{cell.attack.attack.label} on {cell.capture.victim.label} ({cell.capture.protocol}), {defense}, "
-    said += f"{cell.threat.name}{withheld}, seed {cell.capture.seed}"
+    said += f"{view}, seed {cell.capture.seed}"
     first = result.rows[0]
     headlines = [(str(row["target"]), HEADLINE[str(row["target"])], row) for row in result.rows]
     found = [f"{t} {name} {row[name]:.3f}" for t, name, row in headlines if isinstance(row.get(name), float)]

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from attacks.hint_from_image import WAYS, HintFromImage, HintFromImageParams, way_of_hints
+from attacks.hint_from_image import HintFromImage, HintFromImageParams, way_of_hints
 from bench.channels import NOISE_TARGET, TIMESTEP, UNET_FEATURES
 from bench.data.conditions import extract, find_again
 from bench.data.portraits import Portraits
@@ -15,11 +15,8 @@ from bench.errors import NotApplicableError, RequestError
 from bench.images import ImageBatch
 from bench.interfaces import Budget
 from bench.progress import Silent
-from bench.public import Public
 from bench.records import Records
-from bench.schedule import NoiseSchedule
-from bench.threat import ThreatModel, View
-from bench.transcript import Release
+from tests.made_views import made_public, made_view
 from victims.stable_diffusion import StableDiffusion
 
 
@@ -33,53 +30,31 @@ def model(tiny_model):
     return StableDiffusion.load(str(tiny_model))
 
 
-def public(model, records: Records) -> Public:
-    return Public(
-        client=None,
-        codec=model,
-        schedule=NoiseSchedule.stable_diffusion(),
-        stem=model.stem(),
-        defense=None,
-        protocol="no-gradient",
-        auxiliary=records,
-        device="cpu",
-    )
-
-
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", ["blur", "canny", "outline", "scribble"])
 def test_the_way_hints_are_made_is_recognised(model, people, way):
     drawn = find_again(way, people.images)
-    assert way_of_hints(public(model, dataclasses.replace(people, conditions=drawn))) == way
+    assert way_of_hints(made_public(model, dataclasses.replace(people, conditions=drawn))) == way
 
 
 def test_hints_that_no_pixels_tell_are_refused(model, people):
     noise = dataclasses.replace(people, conditions=extract("random", people.images))
     with pytest.raises(NotApplicableError, match="not computed"):
-        way_of_hints(public(model, noise))
+        way_of_hints(made_public(model, noise))
 
 
 def test_too_few_examples_are_refused(model, people):
     with pytest.raises(NotApplicableError, match="2 auxiliary"):
-        way_of_hints(public(model, people.select([0])))
+        way_of_hints(made_public(model, people.select([0])))
 
 
 def test_with_the_exact_latent_it_is_the_hint_of_the_round_trip(model, people):
-    known = public(model, people)
+    known = made_public(model, people)
     rng = torch.Generator().manual_seed(0)
     images = ImageBatch.from_uint8(people.images[:3])
     z0 = model.encode(images)
     eps, t = torch.randn(z0.shape, generator=rng), torch.tensor([100, 400, 700])
     noisy = known.schedule.add_noise(z0, eps, t)
-    view = View(
-        granted=frozenset({UNET_FEATURES, TIMESTEP, NOISE_TARGET}),
-        rows={UNET_FEATURES: known.stem(noisy), TIMESTEP: t, NOISE_TARGET: eps},
-        parts={},
-        releases=tuple(Release(0, 0, i) for i in range(3)),
-        targets=(0, 1, 2),
-        batch_sizes=(3, 3, 3),
-        public=known,
-        threat=ThreatModel(),
-    )
+    view = made_view(known, {UNET_FEATURES: known.stem(noisy), TIMESTEP: t, NOISE_TARGET: eps})
     attack = HintFromImage(HintFromImageParams(through="closed-form"))
     claim = attack.run(view, rng=rng, budget=Budget(0, 2), progress=Silent())
     wanted = find_again("canny", model.decode(z0).uint8())

@@ -17,12 +17,9 @@ from bench.data.portraits import Portraits
 from bench.errors import NotApplicableError
 from bench.interfaces import Budget
 from bench.progress import Silent
-from bench.public import Public
 from bench.rouge import rouge_l
-from bench.schedule import NoiseSchedule
-from bench.threat import ThreatModel, View
-from bench.transcript import Release
 from tests.conftest import make_records
+from tests.made_views import made_public, made_view
 from victims.stable_diffusion import StableDiffusion
 
 BUDGET = Budget(iterations=3, batch_size=2)
@@ -36,29 +33,7 @@ def model(tiny_model):
 
 def view(model, rows, auxiliary=None):
     auxiliary = make_records(6, seed=3) if auxiliary is None else auxiliary
-    public = Public(
-        client=None,
-        codec=model,
-        schedule=NoiseSchedule.stable_diffusion(),
-        stem=model.stem(),
-        defense=None,
-        protocol="no-gradient",
-        auxiliary=auxiliary,
-        device="cpu",
-        text=model.text(),
-    )
-    count = len(next(iter(rows.values())))
-    releases = tuple(Release(0, 0, i) for i in range(count))
-    return View(
-        granted=frozenset(rows),
-        rows=rows,
-        parts={},
-        releases=releases,
-        targets=tuple(range(count)),
-        batch_sizes=(count,) * count,
-        public=public,
-        threat=ThreatModel(),
-    )
+    return made_view(made_public(model, auxiliary), rows)
 
 
 def run(attack, seen, budget=BUDGET):
