@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -14,24 +16,35 @@ from bench.progress import Progress
 
 
 @dataclass(frozen=True)
-class HijackPlan:
-    """How the server trains.
+class DecoderPlan:
+    """How the server makes its pilot and inverse, before the client comes.
 
     Attributes:
-        width: channels of its networks.
-        pilot_steps: of pilot and inverse, before the client comes; batch_size: public pictures a step.
-        pilot_rate, critic_rate: learning rates.
-        critic_steps: of the critic for each exchange.
-        penalty: weight of the critic's gradient penalty.
+        width: channels of the inverse, and of a pilot's inner layers.
+        steps: on public pictures; batch_size: of a step; rate: learning rate.
     """
 
     width: int
-    pilot_steps: int
+    steps: int
     batch_size: int
-    pilot_rate: float
-    critic_rate: float
-    critic_steps: int
+    rate: float
+
+
+@dataclass(frozen=True)
+class CriticPlan:
+    """How the server pulls the client.
+
+    Attributes:
+        width: channels of the critic; rate: its learning rate; steps: of it for each exchange.
+        penalty: weight of its gradient penalty.
+        horizon: exchanges over which the client's gradient fades out; 0 for one that never fades.
+    """
+
+    width: int
+    rate: float
+    steps: int
     penalty: float
+    horizon: int
 
 
 class Autoencoder(nn.Module):
@@ -39,47 +52,49 @@ class Autoencoder(nn.Module):
 
     Args:
         channels: of the client's features; stride: pixels of a cell of theirs.
-        pilot: one that is given, and not trained; None is one of its own.
+        pilot: one, or how many convolutions one of its own is to have; a single one is linear.
     """
 
-    def __init__(self, channels: int, stride: int, width: int, pilot: nn.Module | None = None) -> None:
+    def __init__(self, channels: int, stride: int, width: int, pilot: nn.Module | int) -> None:
         super().__init__()
-        self.channels = channels
-        # Pixels of a cell side by side as channels: all work is done at the features' size.
-        self.pilot = pilot or nn.Sequential(
-            *(nn.PixelUnshuffle(stride), nn.Conv2d(3 * stride**2, width, 3, padding=1), nn.SiLU()),
-            *(nn.Conv2d(width, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, channels, 3, padding=1)),
-        )
+        self.pilot = _pilot(channels, stride, width, pilot) if isinstance(pilot, int) else pilot
         self.inverse = nn.Sequential(
             *(nn.Conv2d(channels, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1), nn.SiLU()),
             *(nn.Conv2d(width, 3 * stride**2, 3, padding=1), nn.PixelShuffle(stride), nn.Sigmoid()),
         )
 
 
+def _pilot(channels: int, stride: int, width: int, layers: int) -> nn.Sequential:
+    inner = [width] * (layers - 1)
+    # Pixels of a cell side by side as channels: all work is done at the features' size.
+    parts: list[nn.Module] = [nn.PixelUnshuffle(stride)]
+    for entering, leaving in pairwise([3 * stride**2, *inner, channels]):
+        parts += [nn.Conv2d(entering, leaving, 3, padding=1), nn.SiLU()]
+    return nn.Sequential(*parts[:-1])
+
+
 def train_autoencoder(
     pictures: Tensor,
     shape: tuple[int, ...],
-    plan: HijackPlan,
+    plan: DecoderPlan,
     rng: torch.Generator,
     device: str,
     progress: Progress,
-    pilot: nn.Module | None = None,
+    pilot: nn.Module | int,
 ) -> Autoencoder:
     """Pilot and inverse, trained on public pictures alone; the same again from the same ``rng``.
 
     Args:
         pictures: conditions, ``(M, 3, H, W)`` in [0, 1].
         shape: of the client's features, ``(C, h, w)``.
-        pilot: one that stays as it is, so that the inverse alone is trained; None is one of its own.
+        pilot: one that is given, and learns where its weights ask for gradients; or the convolutions of one of its own.
     """
-    if pilot is not None:
-        pilot.requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
         networks = Autoencoder(shape[0], pictures.shape[-1] // shape[-1], plan.width, pilot).to(device)
-    optimizer = torch.optim.Adam([w for w in networks.parameters() if w.requires_grad], lr=plan.pilot_rate)
-    with progress.stage("training the pilot", plan.pilot_steps) as advance:
-        for _ in range(plan.pilot_steps):
+    optimizer = torch.optim.Adam([w for w in networks.parameters() if w.requires_grad], lr=plan.rate)
+    with progress.stage("training the pilot", plan.steps) as advance:
+        for _ in range(plan.steps):
             found = pictures[torch.randint(len(pictures), (plan.batch_size,), generator=rng)].to(device)
             loss = (networks.inverse(networks.pilot(found)) - found).square().mean()
             optimizer.zero_grad(set_to_none=True)
@@ -96,18 +111,24 @@ class HijackServer(ServerAdversary):
     critic's gradient as if it were its task's. The paper trains pilot and inverse meanwhile; here they are done
     before, since both see public pictures only, and can so be rebuilt from their seed.
 
+    The gradient fades to nothing over ``plan.horizon`` exchanges. An adaptive optimiser's memory of past gradients is
+    longer than that, so the client's steps fade with it, and it settles where it would circle for ever.
+
     Args:
-        pictures: public condition pictures, ``(M, 3, H, W)`` in [0, 1].
+        pictures: public pictures of what enters the client, ``(M, 3, H, W)`` in [0, 1].
+        shape: of the client's features, ``(C, h, w)``; h and w at least 4.
     """
 
-    def __init__(self, networks: Autoencoder, pictures: Tensor, plan: HijackPlan, rng: torch.Generator) -> None:
-        self._pictures, self._plan, self._rng = pictures, plan, rng
-        first = next(networks.parameters())
-        self._device, self._pilot = first.device, networks.pilot
+    def __init__(
+        self, pilot: nn.Module, pictures: Tensor, shape: tuple[int, ...], plan: CriticPlan, rng: torch.Generator
+    ) -> None:
+        self._pictures, self._plan, self._rng, self._pilot = pictures, plan, rng, pilot
+        self._device = next(pilot.parameters()).device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
-            self._critic = critic(networks.channels, plan.width).to(self._device)
-        self._optimizer = torch.optim.Adam(self._critic.parameters(), lr=plan.critic_rate, betas=(0.0, 0.9))
+            self._critic = critic(shape, plan.width).to(self._device)
+        self._optimizer = torch.optim.Adam(self._critic.parameters(), lr=plan.rate, betas=(0.0, 0.9))
+        self._exchanges = 0
         self._features: Tensor | None = None  # of the step that goes on: u-shaped asks for their gradient later
 
     def answer(self, sent: Mapping[Channel, Tensor], honest: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -115,12 +136,19 @@ class HijackServer(ServerAdversary):
             self._features = sent[CONTROL_FEATURES].float().to(self._device)
         if GRADIENT_DOWN not in honest or self._features is None:
             return honest
-        for _ in range(self._plan.critic_steps):
+        for _ in range(self._plan.steps):
             self._critic_step(self._features)
         private = self._features.clone().requires_grad_(True)
         # The client descends: away from what the critic takes for the client's, towards what it takes for the pilot's.
-        (gradient,) = torch.autograd.grad(-self._critic(private).mean(), private)
+        (gradient,) = torch.autograd.grad(-self._strength() * self._critic(private).mean(), private)
+        self._exchanges += 1
         return {**honest, GRADIENT_DOWN: gradient.to(honest[GRADIENT_DOWN])}
+
+    def _strength(self) -> float:
+        """Of the gradient that goes down, in [0, 1]."""
+        if not self._plan.horizon:
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, self._exchanges / self._plan.horizon)))
 
     def _critic_step(self, private: Tensor) -> None:
         chosen = torch.randint(len(self._pictures), (len(private),), generator=self._rng)
@@ -135,11 +163,16 @@ class HijackServer(ServerAdversary):
         self._optimizer.step()
 
 
-def critic(channels: int, width: int) -> nn.Module:
-    """A score for each picture's features ``(N, C, h, w)``, ``(N, 1)``."""
+def critic(shape: tuple[int, ...], width: int) -> nn.Module:
+    """A score for each picture's features ``(N, C, h, w)``, ``(N, 1)``.
+
+    It knows where in the picture it looks. One that averages over places takes a client that turns dark to light for
+    the pilot, since a constant on top makes up for the turn.
+    """
+    channels, height, breadth = shape
     return nn.Sequential(
         *(nn.Conv2d(channels, width, 3, padding=1), nn.LeakyReLU(0.2)),
         *(nn.Conv2d(width, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)),
         *(nn.Conv2d(width, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)),
-        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 1)),
+        *(nn.Flatten(), nn.Linear(width * (height // 4) * (breadth // 4), 1)),
     )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
 
-from attacks.hijack import Goal
-from attacks.hijack_server import Autoencoder, HijackPlan, train_autoencoder
+from attacks.hijack_goal import ClientPilot, Goal
+from attacks.hijack_server import Autoencoder, DecoderPlan, train_autoencoder
 from attacks.hold_server import HoldServer
 from bench.adversary import ServerAdversary
 from bench.certificate import Certificate
@@ -17,7 +16,6 @@ from bench.interfaces import Attack, Budget, Claim
 from bench.plugin import Card, Params
 from bench.progress import Progress
 from bench.public import Public
-from bench.public_forward import NOISY, PublicForward
 from bench.threat import View, preset
 
 
@@ -66,26 +64,13 @@ class Hold(Attack):
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         known = Goal.of(view.public)
-        if NOISY in known.forward.inputs():
+        if not known.alone:
             raise NotApplicableError("x_t enters this client too, and at its start the picture does not show")
         return known.claim(self._decoder(known, view.public.device, progress), view, budget.batch_size)
 
     def _decoder(self, known: Goal, device: str, progress: Progress) -> Autoencoder:
         p = self.params
-        plan = HijackPlan(p.width, p.steps, p.batch_size, p.learning_rate, critic_rate=1.0, critic_steps=1, penalty=0.0)
+        plan = DecoderPlan(p.width, p.steps, p.batch_size, p.learning_rate)
         rng = torch.Generator().manual_seed(p.seed)
-        pilot = ClientPilot(known.forward, known.name)
+        pilot = ClientPilot(known.forward, known.name).requires_grad_(False)
         return train_autoencoder(known.pictures, known.shape, plan, rng, device, progress, pilot)
-
-
-class ClientPilot(nn.Module):
-    """The client as it is before the first step, from pictures ``(B, 3, H, W)`` to features ``(B, C, h, w)``."""
-
-    def __init__(self, forward: PublicForward, name: str) -> None:
-        super().__init__()
-        self.stem = forward.stem
-        self._forward, self._name = forward, name
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        sent = self._forward.send({self._name: pictures}, torch.Generator().manual_seed(0))
-        return sent[CONTROL_FEATURES].float()

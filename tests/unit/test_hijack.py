@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from attacks.hijack_server import HijackPlan, HijackServer, train_autoencoder
-from attacks.hold import ClientPilot, Hold
+from attacks.hijack import Hijack
+from attacks.hijack_goal import ClientPilot
+from attacks.hijack_server import CriticPlan, DecoderPlan, HijackServer, train_autoencoder
+from attacks.hold import Hold
 from bench.adversary import ServerAdversary
 from bench.channels import CONTROL_FEATURES, GRADIENT_DOWN, Channel
+from bench.data.portraits import Portraits
 from bench.defense import Defense
 from bench.errors import RequestError
-from bench.interfaces import Budget, Estimate, TrainingPlan
+from bench.interfaces import Attack, Budget, Estimate, TrainingPlan
 from bench.metrics.ssim import ssim
 from bench.planning import Job
 from bench.progress import Silent
-from bench.public import Public
 from bench.public_forward import PIXELS
 from bench.records import Records
 from bench.runner import Runner
@@ -29,9 +32,11 @@ from tests.conftest import make_records
 from victims.split_cnn import SplitCnn
 from victims.split_controlnet import SplitControlNet
 
-PLAN = HijackPlan(
-    width=8, pilot_steps=60, batch_size=8, pilot_rate=3e-3, critic_rate=3e-3, critic_steps=3, penalty=10.0
-)
+DECODER = DecoderPlan(width=8, steps=60, batch_size=8, rate=3e-3)
+CRITIC = CriticPlan(width=8, rate=3e-3, steps=3, penalty=10.0, horizon=0)
+
+
+SMALL_CUT = {"cut": "conv11", "width": 4, "size": 16, "label": "brightness"}
 
 
 class Silence(ServerAdversary):
@@ -77,10 +82,10 @@ def test_features_that_follow_its_gradient_come_to_be_read():
     """A client of free features, as flexible as can be: they end among the pilot's."""
     rng = torch.Generator().manual_seed(0)
     tones = torch.rand(24, 3, 1, 1, generator=rng).expand(-1, -1, 16, 16).contiguous()
-    networks = train_autoencoder(tones, (4, 8, 8), PLAN, torch.Generator().manual_seed(1), "cpu", Silent())
-    again = train_autoencoder(tones, (4, 8, 8), PLAN, torch.Generator().manual_seed(1), "cpu", Silent())
+    networks = train_autoencoder(tones, (4, 8, 8), DECODER, torch.Generator().manual_seed(1), "cpu", Silent(), 3)
+    again = train_autoencoder(tones, (4, 8, 8), DECODER, torch.Generator().manual_seed(1), "cpu", Silent(), 3)
     assert torch.equal(networks.pilot(tones), again.pilot(tones))
-    server = HijackServer(networks, tones, PLAN, torch.Generator().manual_seed(2))
+    server = HijackServer(networks.pilot, tones, (4, 8, 8), CRITIC, torch.Generator().manual_seed(2))
     pilot = networks.pilot(tones)
     features = torch.randn(12, 4, 8, 8, generator=rng) + 3
 
@@ -101,38 +106,72 @@ def test_a_pilot_that_is_the_client_stays_as_everybody_knows_it(make_job: Callab
     assert public.client is not None
     forward, plain = public.client.forward(64), public.client.forward(64)
     pictures = torch.rand(6, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    pilot = ClientPilot(forward, PIXELS)
-    networks = train_autoencoder(pictures, (4, 16, 16), PLAN, torch.Generator().manual_seed(1), "cpu", Silent(), pilot)
+    pilot = ClientPilot(forward, PIXELS).requires_grad_(False)
+    networks = train_autoencoder(
+        pictures, (4, 16, 16), DECODER, torch.Generator().manual_seed(1), "cpu", Silent(), pilot
+    )
     expected = plain.send({PIXELS: pictures}, torch.Generator())[CONTROL_FEATURES]
     assert torch.equal(networks.pilot(pictures), expected)
     blind = float((pictures.mean(0) - pictures).square().mean())
     assert float((networks.inverse(expected) - pictures).square().mean()) < blind
 
 
+def read_at_the_end(attack: Attack, records: Records, plan: TrainingPlan, out: Path, auxiliary: Records) -> float:
+    """SSIM of what ``attack`` makes of the last epoch, whoever serves."""
+    victim = SplitCnn.build(SMALL_CUT)
+    capture = victim.train(records, Defense(), plan, protocol="gradient", out=out, progress=Silent())
+    last = [release for release in capture.transcript.releases() if release.epoch == plan.epochs - 1][:48]
+    public = victim.public(None, auxiliary, protocol="gradient", device="cpu")
+    view = PRESETS["malicious_server"].project(capture.transcript, public, last)
+    found = attack.run(view, rng=torch.Generator(), budget=Budget(0, 16), progress=Silent()).estimates["image"]
+    assert isinstance(found, Estimate)
+    return float(ssim("ssim", found, Estimate(capture.secrets.truth(last)[0].image_batch())).mean())
+
+
+def likeness(
+    attack: Attack, records: Records, plan: TrainingPlan, auxiliary: Records, out: Path
+) -> tuple[float, float]:
+    """SSIM under the server that ``attack`` puts up, and under an honest one."""
+    public = SplitCnn.build(SMALL_CUT).public(None, auxiliary, protocol="gradient", device="cpu")
+    adversary = attack.take_over(public, rng=torch.Generator().manual_seed(0), progress=Silent())
+    taken = read_at_the_end(attack, records, replace(plan, adversary=adversary), out / "taken", auxiliary)
+    return taken, read_at_the_end(attack, records, plan, out / "honest", auxiliary)
+
+
 def test_a_client_that_is_held_is_read_to_the_end_where_an_honest_one_is_not(tmp_path: Path):
     """The certificate, on pictures of 16x16 and a client that runs far in 30 steps."""
     auxiliary, private = make_records(32, seed=1), make_records(16, seed=2)
-    victim = SplitCnn.build({"cut": "conv11", "width": 4, "size": 16, "label": "brightness"})
     attack = Hold.build({"width": 16, "steps": 150, "learning_rate": 3e-3})
+    plan = TrainingPlan(15, 8, 1e-2, 0, "cpu", "fp32")
+    held, honest = likeness(attack, private, plan, auxiliary, tmp_path)
+    assert held > 0.85
+    assert honest < 0.3
 
-    def public() -> Public:
-        return victim.public(None, auxiliary, protocol="gradient", device="cpu")
 
-    def likeness(adversary: ServerAdversary | None) -> float:
-        plan = TrainingPlan(15, 8, 1e-2, 0, "cpu", "fp32", adversary=adversary)
-        out = tmp_path / ("honest" if adversary is None else "held")
-        capture = victim.train(private, Defense(), plan, protocol="gradient", out=out, progress=Silent())
-        last = [release for release in capture.transcript.releases() if release.epoch == 14]
-        view = PRESETS["malicious_server"].project(capture.transcript, public(), last)
-        claim = attack.run(view, rng=torch.Generator(), budget=Budget(0, 16), progress=Silent())
-        found = claim.estimates["image"]
-        assert isinstance(found, Estimate)
-        truth = Estimate(capture.secrets.truth(last)[0].image_batch())
-        return float(ssim("ssim", found, truth).mean())
+def test_a_client_that_is_hijacked_is_read_where_an_honest_one_is_not(tmp_path: Path):
+    """The certificate, with a quarter of its steps; the critic has to see how real pictures are laid out."""
+    portraits = Portraits(Portraits.parse({"photos_per_identity": 1})).load(
+        160, image_size=64, condition="canny", progress=Silent()
+    )
+    private, auxiliary = portraits.select(range(64)), portraits.select(range(64, 160))
+    attack = Hijack.build({"width": 16, "pilot_steps": 200, "pilot_rate": 3e-3, "critic_width": 16, "horizon": 160})
+    plan = TrainingPlan(40, 16, 5e-3, 0, "cpu", "fp32")
+    hijacked, honest = likeness(attack, private, plan, auxiliary, tmp_path)
+    assert hijacked > 0.65
+    assert honest < 0.5
 
-    adversary = attack.take_over(public(), rng=torch.Generator().manual_seed(0), progress=Silent())
-    assert likeness(adversary) > 0.85
-    assert likeness(None) < 0.3
+
+def test_a_gradient_that_has_faded_leaves_the_client_alone():
+    tones = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    pilot = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 4, 3, padding=1)).requires_grad_(False)
+    server = HijackServer(pilot, tones, (4, 8, 8), replace(CRITIC, horizon=4), torch.Generator().manual_seed(1))
+    features = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(2))
+    sent = {CONTROL_FEATURES: features}
+    norms = [
+        float(server.answer(sent, {GRADIENT_DOWN: torch.zeros_like(features)})[GRADIENT_DOWN].norm()) for _ in range(6)
+    ]
+    assert norms[0] > 0
+    assert norms[4] == norms[5] == 0
 
 
 @pytest.mark.parametrize("protocol", ["gradient", "u-shaped"])
