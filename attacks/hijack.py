@@ -54,8 +54,7 @@ class Hijack(Attack):
     requires = frozenset({CONTROL_FEATURES})
     malicious = True
     default_budget = Budget(iterations=0, batch_size=64)
-    # 256 portraits, 40 epochs (640 steps) at 5e-3, width=8, size=16, horizon=600: SSIM 0.945 (0.369 under an honest
-    # server); cut after relu12 0.780 (0.292), after conv22 0.424 (0.198); with pilot=own -0.022 at conv11.
+    # Given 640 steps of the client (docs/hijack_study.py): SSIM 0.945, and 0.369 under an honest server.
     certificates = (
         Certificate(
             "split-cnn", "gradient", "image", "ssim", 0.4, given=(("cut", "conv11"),), threat=preset("malicious_server")
@@ -67,9 +66,9 @@ class Hijack(Attack):
         needs="threat model malicious_server; a protocol whose client trains with gradients from the server; "
         "auxiliary records",
         cost="the critic's steps in every exchange of the training; the victim's model is spoilt by it",
-        notes="Success grows with the length of the client's training (--epochs), not with a budget of its own: it takes "
-        "some hundred steps, and a row after fewer praises no defence; hold works from the first. With pilot=own it "
-        "takes dark for light about as often as not. Under no-gradient the client accepts nothing to train with, so "
+        notes="Success grows with the length of the client's training (--epochs), not with a budget of its own: it "
+        "takes some hundred steps, and a row after fewer praises no defence; hold works from the first. With pilot=own "
+        "it takes dark for light about as often as not. Under no-gradient the client accepts nothing to train with, so "
         "there is nothing to hijack.",
     )
 
