@@ -13,6 +13,7 @@ from attacks.activations.image import claim_of
 from attacks.activations.knowledge import Knowledge, knowledge_of
 from attacks.activations.objectives import Distance
 from attacks.activations.problem import FeatureProblem
+from attacks.activations.smoothness import smoothest
 from attacks.activations.spaces import Space, spaces_of, typical
 from attacks.gradients.first_order import Adam
 from attacks.gradients.priors import Prior, TotalVariation
@@ -31,7 +32,8 @@ class ReconstructionParams(Params):
     """Attributes:
     space: search for pictures by their own numbers, or as what the public autoencoder makes of latents.
     distance: mean squared difference of features, or 1 - cosine.
-    tv: weight of squared total variation beside a distance that is 1 at the first guess.
+    tv: weight of squared total variation beside a distance that is 1 at the first guess; unless told, chosen on
+        auxiliary pictures where that can be done (attacks.activations.smoothness), and 0 elsewhere.
     rate: first step size of Adam.
     schedule: how it falls.
     amsgrad: step sizes never grow again, as in the paper.
@@ -43,7 +45,7 @@ class ReconstructionParams(Params):
 
     space: Literal["input", "latent"] = "input"
     distance: Distance = "l2"
-    tv: float = Field(default=0.0, ge=0)
+    tv: float | None = Field(default=None, ge=0)
     rate: float = Field(default=0.05, gt=0)
     schedule: Schedule = "cosine"
     amsgrad: bool = True
@@ -62,7 +64,16 @@ class Reconstruction(Attack):
     name = "reconstruction"
     Params = ReconstructionParams
     requires = frozenset({CONTROL_FEATURES})
-    adapts_to = ("timestep", "activation", "prompt", "shredder", "disco")
+    adapts_to = (
+        "timestep",
+        "activation",
+        "prompt",
+        "shredder",
+        "disco",
+        "gaussian-noise",
+        "laplace-noise",
+        "additive-noise",
+    )
     default_budget = Budget(iterations=500, batch_size=32)
     # It reaches 1.0 there with 200 iterations; the bar leaves room for other data and seeds.
     certificates = (Certificate("split-cnn", "inference", "image", "ssim", 0.95, given=(("cut", "conv11"),)),)
@@ -71,7 +82,8 @@ class Reconstruction(Attack):
         summary="Optimises the private input until the client's features of it are those that were seen.",
         source="He, Zhang, Lee, ACSAC 2019 (rMLE); METHODS 3.2; latents as unknowns: this project",
         needs="control_features; public client weights, or client_weights",
-        cost="iterations x restarts forward and backward passes of the client half a record",
+        cost="iterations x restarts forward and backward passes of the client half a record; as many again on 16 "
+        "auxiliary records for each of four weights of smoothness, where they can be tried",
         notes="Where the client trains, its copy of conv_in has moved since the release, so what any such convolution "
         "makes of x_t is left out of the comparison. A hint block starts at zero and tells nothing at first: without "
         "client_weights the attack does not apply, and after few steps the block's own drift is larger than what it "
@@ -90,21 +102,29 @@ class Reconstruction(Attack):
         auxiliary = view.public.auxiliary
         spaces = spaces_of(seen.free, self.params.space, view.public.codec, auxiliary)
         warm = {**typical(spaces, auxiliary, len(view.targets)), **seen.warm}
-        found, losses = self._search(seen, spaces, warm, rng, budget, progress, view.public.device)
-        return claim_of(view, seen, found, losses)
+        device = view.public.device
+
+        def trial(tried: Knowledge, count: int, tv: float) -> Mapping[str, Tensor]:
+            first = typical(spaces, auxiliary, count)
+            return self._search(tried, spaces, first, tv, torch.Generator().manual_seed(0), budget, progress, device)[0]
+
+        tv = smoothest(seen, view, trial) if self.params.tv is None else self.params.tv
+        found, losses = self._search(seen, spaces, warm, tv, rng, budget, progress, device)
+        return claim_of(view, seen, found, {**losses, "attack_smoothness": tv})
 
     def _search(
         self,
         seen: Knowledge,
         spaces: Mapping[str, Space],
         warm: Mapping[str, Tensor],
+        tv: float,
         rng: torch.Generator,
         budget: Budget,
         progress: Progress,
         device: str,
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         p: ReconstructionParams = self.params
-        priors: tuple[Prior, ...] = (TotalVariation(p.tv, 2),) if p.tv else ()
+        priors: tuple[Prior, ...] = (TotalVariation(tv, 2),) if tv else ()
         adam = Adam(rate=p.rate, schedule=p.schedule, amsgrad=p.amsgrad)
         count = len(seen.observed[CONTROL_FEATURES])
         parts = torch.arange(count).split(max(1, budget.batch_size))

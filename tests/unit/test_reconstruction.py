@@ -24,6 +24,7 @@ from bench.public_forward import NOISY, PIXELS, PublicForward
 from bench.public_trainer import Unknown
 from bench.threat import ThreatModel
 from defenses.activation import Activation
+from defenses.gaussian_noise import GaussianNoise
 from defenses.none import NoDefense
 from tests.conftest import make_records
 from victims.split_cnn import SplitCnn
@@ -155,6 +156,19 @@ def test_the_first_convolution_gives_the_picture_away(tmp_path, defense):
     assert error(claim, truth, "image") < 0.02 * blind
     assert set(claim.estimates) == {"image"}
     assert claim.diagnostics["attack_loss_last"] < 0.01 * claim.diagnostics["attack_loss_first"]
+
+
+def test_smoothness_is_asked_for_where_the_wire_is_noisy_and_only_there(tmp_path):
+    """The weight is tried out on the attacker's own pictures, behind the defence that everybody knows."""
+    victim = SplitCnn.build({**CNN, "cut": "conv11"})
+    noisy = GaussianNoise.build({"multiplier": 0.01})
+    errors = {}
+    for tv in (None, 0.0):
+        claim, truth = attacked(victim, "inference", noisy, tmp_path / str(tv), Reconstruction.build({"tv": tv}), 100)
+        errors[tv] = error(claim, truth, "image")
+    assert errors[None] < 0.8 * errors[0.0]
+    exact, _ = attacked(victim, "inference", NoDefense(), tmp_path / "exact", Reconstruction.build({}), 100)
+    assert exact.diagnostics["attack_smoothness"] == 0
 
 
 def test_deeper_layers_tell_less(tmp_path):
