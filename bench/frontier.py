@@ -83,6 +83,8 @@ class FrontierPoint:
         learnt: how far from the untrained model (0) to the reference (1) condition fidelity has come; NaN unless the
             ledger has a run of the reference at a learning rate of at most ``UNTRAINED_RATE``.
         best: no other defence of the view leaks no more at no more cost.
+        unproven: targets that the attacks do not get off the reference either, or that it was not attacked for: a floor
+            there says nothing for a defence.
     """
 
     victim: str
@@ -94,6 +96,7 @@ class FrontierPoint:
     seeds: int
     learnt: Interval = UNKNOWN
     best: bool = False
+    unproven: tuple[str, ...] = ()
 
     @property
     def worst(self) -> float:
@@ -112,8 +115,8 @@ class FrontierPoint:
 
     @property
     def reaches_goal(self) -> bool:
-        """Nothing above the floor, at no more cost than the goals allow."""
-        return self.complete and self.cheap and self.worst == 0.0
+        """Nothing above the floor that the attacks get off the reference, at no more cost than the goals allow."""
+        return self.complete and self.cheap and self.worst == 0.0 and not self.unproven
 
 
 def frontier(
@@ -163,7 +166,7 @@ def frontier(
                 ),
             )
         )
-    return sorted(_marked(points), key=lambda p: (p.victim, p.protocol, p.view, p.worst, *_losses(p)))
+    return sorted(_marked(points, reference), key=lambda p: (p.victim, p.protocol, p.view, p.worst, *_losses(p)))
 
 
 def _losses(point: FrontierPoint) -> tuple[float, ...]:
@@ -234,8 +237,22 @@ def _share(
     return mean_interval([(values[s] - zero[s]) / (against[s] - zero[s]) for s in shared], seed=0)
 
 
-def _marked(points: Sequence[FrontierPoint]) -> list[FrontierPoint]:
-    return [replace(p, best=p.complete and not any(_beats(q, p) for q in points)) for p in points]
+def _marked(points: Sequence[FrontierPoint], reference: str) -> list[FrontierPoint]:
+    shown = {
+        (p.victim, p.protocol, p.view, target)
+        for p in points
+        if p.defense == reference
+        for target, leak in p.leaks.items()
+        if not leak.at_floor
+    }
+    return [
+        replace(
+            p,
+            best=p.complete and not any(_beats(q, p) for q in points),
+            unproven=tuple(t for t in p.leaks if (p.victim, p.protocol, p.view, t) not in shown),
+        )
+        for p in points
+    ]
 
 
 def _beats(one: FrontierPoint, other: FrontierPoint) -> bool:

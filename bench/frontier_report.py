@@ -76,7 +76,8 @@ def as_markdown(points: Sequence[FrontierPoint], reference: str) -> str:
         f"Of {LEARNT.title} also how far it has come from the untrained model (0) to the reference (1). Brackets",
         "are 95 % intervals over seeds; `floor`: not told apart from 0. **Bold**: no other defence of the table leaks",
         "no more at no more cost.",
-        f"Goal: nothing above its floor; {', '.join(_goal(quality) for quality in QUALITIES)}.",
+        f"Goal: nothing above the floor of what is above it under `{reference}`; "
+        f"{', '.join(_goal(quality) for quality in QUALITIES)}.",
     ]
     for view in _views(points):
         mine = _of(points, view)
@@ -99,6 +100,9 @@ def as_markdown(points: Sequence[FrontierPoint], reference: str) -> str:
             ]
             lines.append("| " + " | ".join(cells) + " |")
         lines += ["", f"Goal reached by {', '.join(reached)}." if reached else "No defence here reaches the goal."]
+        unproven = [t for t in targets if any(t in p.unproven for p in mine)]
+        if unproven:
+            lines[-1] += f" It is not shown that these attacks get the {' or the '.join(unproven)} off `{reference}`."
     return "\n".join(lines) + "\n"
 
 

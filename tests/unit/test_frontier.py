@@ -76,6 +76,23 @@ def test_an_attack_that_failed_keeps_a_defence_from_the_goal():
     assert not found.best
 
 
+@pytest.mark.parametrize("attacked", [False, True])
+def test_a_floor_counts_only_where_the_reference_is_above_its_own(attacked: bool):
+    """An attack that finds nothing without a defence praises none."""
+    made = MadeLedger()
+    utility = {"fid": 100.0, "condition_edge_f1": 0.5}
+    for seed in SEEDS:
+        made.add("good", "inversion", seed, 0.2, noise=1, utility=utility)
+        if attacked:
+            made.add("none", "inversion", seed, 0.2, noise=1, utility=utility)
+    found = {p.defense: p for p in frontier(made.rows, made.read)}
+    assert not any(p.reaches_goal for p in found.values())
+    if attacked:
+        assert found["good"].worst == 0 == found["none"].worst
+        assert found["good"].unproven == ("image",)
+        assert "off `none`" in as_markdown(list(found.values()), "none")
+
+
 def test_longer_training_is_a_table_of_its_own_with_its_own_reference():
     made = _ledger()
     for row in made.rows:
