@@ -10,6 +10,9 @@ from torch.nn import functional
 
 from attacks.activations.knowledge import Knowledge
 from bench.channels import CONTROL_FEATURES
+from bench.images import ImageBatch
+from bench.interfaces import Estimate
+from bench.metrics.ssim import WINDOW, ssim
 from bench.public_forward import PIXELS
 from bench.records import Records
 from bench.threat import View
@@ -45,8 +48,17 @@ def smoothest(
     tried = Knowledge(
         seen.forward, {c: sent[c].float().cpu() for c in seen.observed}, known={}, free=seen.free, warm={}, nuisance={}
     )
-    errors = [float((search(tried, len(truth), w)[PIXELS].cpu() - truth).square().mean()) for w in WEIGHTS]
-    return WEIGHTS[min(range(len(WEIGHTS)), key=errors.__getitem__)]
+    scores = [_likeness(search(tried, len(truth), weight)[PIXELS].cpu(), truth) for weight in WEIGHTS]
+    return WEIGHTS[max(range(len(WEIGHTS)), key=scores.__getitem__)]
+
+
+def _likeness(found: Tensor, truth: Tensor) -> float:
+    """Mean SSIM, which tells grain from structure where squared error hardly does; that error, negated, of pictures
+    smaller than SSIM's window."""
+    if truth.shape[-1] < WINDOW:
+        return -float((found - truth).square().mean())
+    claims = (Estimate(ImageBatch(pixels.clamp(0, 1))) for pixels in (found, truth))
+    return float(ssim("reconstruction", *claims).mean())
 
 
 def _pictures(records: Records, size: int) -> Tensor:
