@@ -10,11 +10,9 @@ from torch.nn import functional
 
 from attacks.activations.knowledge import Knowledge
 from bench.channels import CONTROL_FEATURES
-from bench.images import ImageBatch
 from bench.interfaces import Estimate
 from bench.metrics.ssim import WINDOW, ssim
 from bench.public_forward import PIXELS
-from bench.records import Records
 from bench.threat import View
 
 WEIGHTS = (0.0, 0.1, 1.0, 10.0)
@@ -41,26 +39,25 @@ def smoothest(
         return 0.0
     if not torch.equal(seen.observed[CONTROL_FEATURES], view.read(CONTROL_FEATURES).float()):
         return 0.0
-    truth = _pictures(auxiliary.select(range(min(TRIALS, len(auxiliary)))), seen.forward.inputs()[PIXELS].shape[-1])
+    auxiliary = auxiliary.select(range(min(TRIALS, len(auxiliary))))
+    whole = auxiliary.image_batch().pixels
+    pixels = functional.avg_pool2d(whole, whole.shape[-1] // seen.forward.inputs()[PIXELS].shape[-1])
     device = next(seen.forward.stem.parameters()).device
     with torch.no_grad():
-        sent = seen.forward.send({PIXELS: truth.to(device)}, torch.Generator().manual_seed(0))
+        sent = seen.forward.send({PIXELS: pixels.to(device)}, torch.Generator().manual_seed(0))
     tried = Knowledge(
         seen.forward, {c: sent[c].float().cpu() for c in seen.observed}, known={}, free=seen.free, warm={}, nuisance={}
     )
-    scores = [_likeness(search(tried, len(truth), weight)[PIXELS].cpu(), truth) for weight in WEIGHTS]
+    truth = seen.forward.estimates({PIXELS: pixels})["image"]
+    scores = [
+        _likeness(seen.forward.estimates(search(tried, len(auxiliary), weight))["image"], truth) for weight in WEIGHTS
+    ]
     return WEIGHTS[max(range(len(WEIGHTS)), key=scores.__getitem__)]
 
 
-def _likeness(found: Tensor, truth: Tensor) -> float:
-    """Mean SSIM, which tells grain from structure where squared error hardly does; that error, negated, of pictures
-    smaller than SSIM's window."""
-    if truth.shape[-1] < WINDOW:
-        return -float((found - truth).square().mean())
-    claims = (Estimate(ImageBatch(pixels.clamp(0, 1))) for pixels in (found, truth))
-    return float(ssim("reconstruction", *claims).mean())
-
-
-def _pictures(records: Records, size: int) -> Tensor:
-    pixels = records.image_batch().pixels
-    return functional.avg_pool2d(pixels, pixels.shape[-1] // size)
+def _likeness(claim: Estimate, truth: Estimate) -> float:
+    """Mean SSIM of the pictures that would be claimed, which tells grain from structure where squared error hardly
+    does; that error, negated, of pictures smaller than SSIM's window."""
+    if min(truth.images.size) < WINDOW:
+        return -float((claim.images.pixels - truth.images.pixels).square().mean())
+    return float(ssim("reconstruction", claim, truth).mean())
