@@ -6,15 +6,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from attacks.activations.knowledge import sent_shapes
+from attacks.activations.knowledge import own_pictures, sent_shapes
 from attacks.hijack_server import Autoencoder
 from bench.channels import CONTROL_FEATURES
 from bench.errors import NotApplicableError
 from bench.interfaces import Claim
 from bench.public import Public
-from bench.public_forward import CONDITION, NOISY, PIXELS, PublicForward
+from bench.public_forward import NOISY, PublicForward
 from bench.threat import View
 
 
@@ -38,12 +37,7 @@ class Goal:
             raise NotApplicableError("the form of the client's features is not known under this threat model")
         records = public.auxiliary
         forward = public.client.forward(records.images.shape[-1])
-        wanted = forward.inputs()
-        name = next((name for name in (CONDITION, PIXELS) if name in wanted), None)
-        if name is None:
-            raise NotApplicableError("no picture enters the client's trained part")
-        pictures = (records.condition_batch() if name == CONDITION else records.image_batch()).pixels
-        pictures = functional.avg_pool2d(pictures, pictures.shape[-1] // wanted[name].shape[-1])
+        name, pictures = own_pictures(forward, records)
         return cls(forward, name, pictures, sent_shapes(forward)[CONTROL_FEATURES])
 
     @property

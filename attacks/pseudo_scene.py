@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from attacks.activations.knowledge import made_up
+from attacks.activations.knowledge import made_up, own_pictures
 from attacks.activations.nuisance import affine_in_noisy
 from attacks.linear import invert_convolution
 from bench.channels import CONTROL_FEATURES, LABEL, TIMESTEP, UNET_FEATURES
 from bench.errors import NotApplicableError
-from bench.public_forward import CONDITION, NOISY, PIXELS, TIMESTEPS, PublicForward
+from bench.public_forward import NOISY, TIMESTEPS, PublicForward
 from bench.threat import View
 
 FITTED = 16
@@ -106,9 +105,7 @@ def scene_of(view: View) -> Scene:
     if not any(weight.requires_grad for weight in forward.stem.parameters()):
         raise NotApplicableError("nothing on this client trains, so its weights are public: inversion is the attack")
     wanted = forward.inputs()
-    name = next((name for name in (CONDITION, PIXELS) if name in wanted), None)
-    if name is None:
-        raise NotApplicableError("no picture enters the client's trained part")
+    name, pictures = own_pictures(forward, public.auxiliary)
     epochs = {view.releases[i].epoch for i in view.targets}
     places = [i for i, release in enumerate(view.releases) if release.epoch in epochs]
     known: dict[str, Tensor] = {}
@@ -121,14 +118,13 @@ def scene_of(view: View) -> Scene:
             known[TIMESTEPS] = view.read(TIMESTEP, every=True)[places].to(public.device)
         if not affine_in_noisy(forward, made_up(forward)):
             raise NotApplicableError("a defence bends these features, so x_t's share cannot be taken out of them")
-    pictures = (public.auxiliary.condition_batch() if name == CONDITION else public.auxiliary.image_batch()).pixels
     labels = view.read(LABEL, every=True)[places] if view.has(LABEL) else None
     return Scene(
         forward=forward,
         observed=view.read(CONTROL_FEATURES, every=True)[places].float().to(public.device),
         known=known,
         name=name,
-        pictures=functional.avg_pool2d(pictures, pictures.shape[-1] // wanted[name].shape[-1]),
+        pictures=pictures,
         labels=labels,
         own=public.labels,
     )

@@ -104,11 +104,10 @@ class Reconstruction(Attack):
         warm = {**typical(spaces, auxiliary, len(view.targets)), **seen.warm}
         device = view.public.device
 
-        def trial(tried: Knowledge, count: int, tv: float) -> Mapping[str, Tensor]:
-            first = typical(spaces, auxiliary, count)
-            return self._search(tried, spaces, first, tv, torch.Generator().manual_seed(0), budget, progress, device)[0]
+        def trial(tried: Knowledge, tv: float) -> Mapping[str, Tensor]:
+            return self._search(tried, spaces, {}, tv, torch.Generator().manual_seed(0), budget, progress, device)[0]
 
-        tv = smoothest(seen, view, trial) if self.params.tv is None else self.params.tv
+        tv = smoothest(seen, auxiliary, trial) if self.params.tv is None else self.params.tv
         found, losses = self._search(seen, spaces, warm, tv, rng, budget, progress, device)
         return claim_of(view, seen, found, {**losses, "attack_smoothness": tv})
 

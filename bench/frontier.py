@@ -99,6 +99,11 @@ class FrontierPoint:
     unproven: tuple[str, ...] = ()
 
     @property
+    def table(self) -> tuple[str, str, str]:
+        """What it shares with the defences that it is compared with: victim, protocol, view."""
+        return self.victim, self.protocol, self.view
+
+    @property
     def worst(self) -> float:
         """The highest leak over targets; at the floor is 0."""
         return max((0.0 if leak.at_floor else leak.normalized.mean for leak in self.leaks.values()), default=math.nan)
@@ -166,7 +171,7 @@ def frontier(
                 ),
             )
         )
-    return sorted(_marked(points, reference), key=lambda p: (p.victim, p.protocol, p.view, p.worst, *_losses(p)))
+    return sorted(_marked(points, reference), key=lambda p: (*p.table, p.worst, *_losses(p)))
 
 
 def _losses(point: FrontierPoint) -> tuple[float, ...]:
@@ -239,7 +244,7 @@ def _share(
 
 def _marked(points: Sequence[FrontierPoint], reference: str) -> list[FrontierPoint]:
     shown = {
-        (p.victim, p.protocol, p.view, target)
+        (*p.table, target)
         for p in points
         if p.defense == reference
         for target, leak in p.leaks.items()
@@ -249,7 +254,7 @@ def _marked(points: Sequence[FrontierPoint], reference: str) -> list[FrontierPoi
         replace(
             p,
             best=p.complete and not any(_beats(q, p) for q in points),
-            unproven=tuple(t for t in p.leaks if (p.victim, p.protocol, p.view, t) not in shown),
+            unproven=tuple(t for t in p.leaks if (*p.table, t) not in shown),
         )
         for p in points
     ]
@@ -257,7 +262,7 @@ def _marked(points: Sequence[FrontierPoint], reference: str) -> list[FrontierPoi
 
 def _beats(one: FrontierPoint, other: FrontierPoint) -> bool:
     """At least as good in leak and in every quality, and better in one of them, under the same view."""
-    if (one.victim, one.protocol, one.view) != (other.victim, other.protocol, other.view) or not one.complete:
+    if one.table != other.table or not one.complete:
         return False
     if set(one.leaks) != set(other.leaks) or set(one.costs) != set(other.costs):
         return False

@@ -40,11 +40,11 @@ def write_frontier(results: Path, *, measure: str = MEASURE, reference: str = UN
 
 
 def _views(points: Sequence[FrontierPoint]) -> list[tuple[str, str, str]]:
-    return list(dict.fromkeys((p.victim, p.protocol, p.view) for p in points))
+    return list(dict.fromkeys(p.table for p in points))
 
 
 def _of(points: Sequence[FrontierPoint], view: tuple[str, str, str]) -> list[FrontierPoint]:
-    return [p for p in points if (p.victim, p.protocol, p.view) == view]
+    return [p for p in points if p.table == view]
 
 
 def as_csv(points: Sequence[FrontierPoint]) -> str:
@@ -62,7 +62,7 @@ def as_csv(points: Sequence[FrontierPoint]) -> str:
             numbers = [n for i in intervals for n in (i.mean, i.low, i.high)]
             shown = ["" if math.isnan(n) else f"{n:.6g}" for n in numbers]
             marks = [p.seeds, int(p.best), int(p.reaches_goal), leak.partial]
-            writer.writerow([p.victim, p.protocol, p.view, p.defense, target, leak.attack, *shown, *marks])
+            writer.writerow([*p.table, p.defense, target, leak.attack, *shown, *marks])
     return stream.getvalue()
 
 

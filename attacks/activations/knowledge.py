@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from attacks.activations.nuisance import affine_in_noisy, shadow
 from attacks.activations.objectives import Distance, Match
@@ -16,8 +17,9 @@ from attacks.pruning import kept_channels
 from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, TIMESTEP, UNET_FEATURES, Channel
 from bench.errors import NotApplicableError
 from bench.public import PublicClient
-from bench.public_forward import CONDITION_LATENTS, NOISY, TIMESTEPS, PublicForward
+from bench.public_forward import CONDITION, CONDITION_LATENTS, NOISY, PIXELS, TIMESTEPS, PublicForward
 from bench.public_trainer import Unknown
+from bench.records import Records
 from bench.threat import View
 
 
@@ -31,6 +33,7 @@ class Knowledge:
     warm: by name, first guesses from where the client is nearly linear, ``(T, *shape)``.
     nuisance: by channel, bases of what is to be left out of a comparison (``attacks.activations.nuisance``).
     counted: by channel, which of its feature channels are to be compared (``attacks.pruning``).
+    learned: the defence has learned something that was found out from the wire; another copy of it would not have it.
     """
 
     forward: PublicForward
@@ -40,6 +43,7 @@ class Knowledge:
     warm: Mapping[str, Tensor]
     nuisance: Mapping[Channel, Tensor]
     counted: Mapping[Channel, Tensor] = field(default_factory=dict)
+    learned: bool = False
 
     def match(self, distance: Distance, rows: Tensor) -> Match:
         """What the features of the targets ``rows`` are compared by."""
@@ -91,7 +95,9 @@ def knowledge_of(view: View, client: PublicClient, *, adapt: bool = True, solve:
     if noisy is not None and control is not None and CONDITION_LATENTS in free and control.shape == noisy.shape:
         warm[CONDITION_LATENTS] = control - noisy  # exact where nothing protects h_ctrl
     counted = {} if kept is None else {CONTROL_FEATURES: kept}
-    return Knowledge(forward, observed, known, free, warm, _nuisance(view.public.stem, forward, known), counted)
+    nuisance = _nuisance(view.public.stem, forward, known)
+    learned = noise is not None or kept is not None
+    return Knowledge(forward, observed, known, free, warm, nuisance, counted, learned)
 
 
 def _nuisance(conv: nn.Module | None, forward: PublicForward, known: Mapping[str, Tensor]) -> dict[Channel, Tensor]:
@@ -120,6 +126,20 @@ def plain_noisy(forward: PublicForward, conv: nn.Module) -> bool:
     noisy = inputs[NOISY].cpu()
     off = least_squares(conv, first).inputs - noisy
     return float(off.square().mean()) < 1e-4 * float(noisy.square().mean())
+
+
+def own_pictures(forward: PublicForward, records: Records) -> tuple[str, Tensor]:
+    """The client's input that is a picture, and those of ``records`` for it, ``(M, 3, H, W)`` in [0, 1].
+
+    Raises:
+        NotApplicableError: none is.
+    """
+    wanted = forward.inputs()
+    name = next((name for name in (CONDITION, PIXELS) if name in wanted), None)
+    if name is None:
+        raise NotApplicableError("no picture enters the client's trained part")
+    pictures = (records.condition_batch() if name == CONDITION else records.image_batch()).pixels
+    return name, functional.avg_pool2d(pictures, pictures.shape[-1] // wanted[name].shape[-1])
 
 
 def made_up(forward: PublicForward) -> dict[str, Tensor]:

@@ -6,14 +6,12 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from attacks.activations.knowledge import Knowledge
-from bench.channels import CONTROL_FEATURES
+from attacks.activations.knowledge import Knowledge, own_pictures
 from bench.interfaces import Estimate
 from bench.metrics.ssim import WINDOW, ssim
 from bench.public_forward import PIXELS
-from bench.threat import View
+from bench.records import Records
 
 WEIGHTS = (0.0, 0.1, 1.0, 10.0)
 """Of total variation, beside a distance that is 1 at the first guess."""
@@ -21,11 +19,7 @@ TRIALS = 16
 """Auxiliary records that each weight is tried on."""
 
 
-def smoothest(
-    seen: Knowledge,
-    view: View,
-    search: Callable[[Knowledge, int, float], Mapping[str, Tensor]],
-) -> float:
+def smoothest(seen: Knowledge, auxiliary: Records, search: Callable[[Knowledge, float], Mapping[str, Tensor]]) -> float:
     """The weight whose search comes nearest to auxiliary pictures behind the same defence; 0 where none can be tried.
 
     Tried only where pixels alone enter the client and the wire is as the public defence makes it: what shredder and
@@ -34,25 +28,18 @@ def smoothest(
     Args:
         search: inputs by name, ``(n, *shape)``, from what is known of n records and a weight.
     """
-    auxiliary = view.public.auxiliary
-    if not len(auxiliary) or set(seen.forward.inputs()) != {PIXELS} or seen.counted:
+    forward = seen.forward
+    if not len(auxiliary) or set(forward.inputs()) != {PIXELS} or seen.learned:
         return 0.0
-    if not torch.equal(seen.observed[CONTROL_FEATURES], view.read(CONTROL_FEATURES).float()):
-        return 0.0
-    auxiliary = auxiliary.select(range(min(TRIALS, len(auxiliary))))
-    whole = auxiliary.image_batch().pixels
-    pixels = functional.avg_pool2d(whole, whole.shape[-1] // seen.forward.inputs()[PIXELS].shape[-1])
-    device = next(seen.forward.stem.parameters()).device
+    _, pixels = own_pictures(forward, auxiliary.select(range(min(TRIALS, len(auxiliary)))))
+    device = next(forward.stem.parameters()).device
     with torch.no_grad():
-        sent = seen.forward.send({PIXELS: pixels.to(device)}, torch.Generator().manual_seed(0))
-    tried = Knowledge(
-        seen.forward, {c: sent[c].float().cpu() for c in seen.observed}, known={}, free=seen.free, warm={}, nuisance={}
-    )
-    truth = seen.forward.estimates({PIXELS: pixels})["image"]
-    scores = [
-        _likeness(seen.forward.estimates(search(tried, len(auxiliary), weight))["image"], truth) for weight in WEIGHTS
-    ]
-    return WEIGHTS[max(range(len(WEIGHTS)), key=scores.__getitem__)]
+        sent = forward.send({PIXELS: pixels.to(device)}, torch.Generator().manual_seed(0))
+    observed = {channel: sent[channel].float().cpu() for channel in seen.observed}
+    tried = Knowledge(forward, observed, known={}, free=seen.free, warm={}, nuisance={})
+    truth = forward.estimates({PIXELS: pixels})["image"]
+    scores = {weight: _likeness(forward.estimates(search(tried, weight))["image"], truth) for weight in WEIGHTS}
+    return max(scores, key=scores.__getitem__)
 
 
 def _likeness(claim: Estimate, truth: Estimate) -> float:
