@@ -1,0 +1,254 @@
+"""Trains a client over again from the gradients that it was sent (what an honest server has kept in its log)."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attacks.linear import invert_convolution
+from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, GRADIENT_DOWN, UNET_FEATURES
+from bench.errors import NotApplicableError
+from bench.public import PublicClient
+from bench.public_forward import CONDITION, NOISY, PublicForward
+from bench.threat import View
+
+Weights = Mapping[str, Tensor]
+
+FIRST_RATE = 1e-3
+"""Where the search for the learning rate starts. Adam's steps are proportional to it, so any start will do."""
+_FITS = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Exchange:
+    """What crossed the wire, release by release, oldest first.
+
+    Attributes:
+        noisy: x_t, ``(R, 4, h, w)``.
+        features: h_ctrl, ``(R, C, h, w)``.
+        gradient: what came back for it, likewise.
+        step: of each release, ``(R,)``; the releases of one step were made with one set of weights.
+    """
+
+    noisy: Tensor
+    features: Tensor
+    gradient: Tensor
+    step: Tensor
+
+    @classmethod
+    def of(cls, view: View) -> Exchange:
+        """Read from a view that holds every release.
+
+        Raises:
+            NotApplicableError: ``conv_in`` is not known, or no client was sent a gradient that moves anything.
+        """
+        if view.public.stem is None:
+            raise NotApplicableError("the public weights of conv_in are not known under this threat model")
+        gradient = view.read(GRADIENT_DOWN, every=True).float()
+        if not bool(gradient.any()):
+            raise NotApplicableError("the gradients sent back are all zero: this client was never trained")
+        return cls(
+            noisy=invert_convolution(view.public.stem, view.read(UNET_FEATURES, every=True)),
+            features=view.read(CONTROL_FEATURES, every=True).float(),
+            gradient=gradient,
+            step=torch.tensor([release.step for release in view.releases]),
+        )
+
+    def steps(self) -> list[int]:
+        """Every step once, in order."""
+        return sorted(set(self.step.tolist()))
+
+    def centred(self, rows: Tensor) -> Tensor:
+        """Without the mean over the releases of the same step: what differs between records, and no more."""
+        left = rows.clone()
+        for step in self.step.unique():
+            here = self.step == step
+            left[here] = left[here] - left[here].mean(0)
+        return left
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """The client's weights on their way.
+
+    Attributes:
+        at: by step, the weights that its releases were made with.
+        gap: distance of the last weights to those that the client sent at the end, as a share of the way that they
+            went; None where it sent none.
+    """
+
+    at: Mapping[int, Weights]
+    gap: float | None
+
+
+class ClientReplay:
+    """A client of the attacker's own that goes the victim's way.
+
+    The gradient of a loss with respect to the client's weights is that with respect to its features, which the server
+    computed and sent, carried on through the client; so only the client's input is missing. What is linear in x_t, and
+    every bias behind the last layer, can be replayed exactly; the hint block needs conditions, for which a guess
+    stands in. AdamW with the library's defaults is assumed, as the published clients use it.
+
+    Args:
+        client: with the public initial weights.
+        image_size: height and width of the pictures.
+        final: the weights that the client sent at the end, where in view.
+
+    Raises:
+        NotApplicableError: h_ctrl is not a sum of a part of x_t and a part of the condition.
+    """
+
+    def __init__(
+        self, client: PublicClient, image_size: int, exchange: Exchange, final: Weights | None, device: str
+    ) -> None:
+        self.exchange, self._device = exchange, device
+        self._client, self._size, self._final = client, image_size, final
+        self.forward = self._fresh()
+        if CONDITION not in self.forward.inputs() or not _adds_up(self._fresh()):
+            raise NotApplicableError("the condition does not enter as a summand of its own, so it cannot be split off")
+
+    @classmethod
+    def of(cls, view: View) -> ClientReplay:
+        """From a view that holds every release.
+
+        Raises:
+            NotApplicableError: likewise, or the client half cannot be rebuilt.
+        """
+        if view.public.client is None:
+            raise NotApplicableError("the client half cannot be rebuilt under this threat model")
+        final = view.parts(CLIENT_WEIGHTS)[-1].tensors if view.has(CLIENT_WEIGHTS) else None
+        size = view.public.auxiliary.images.shape[-1]
+        return cls(view.public.client, size, Exchange.of(view), final, view.public.device)
+
+    def rate(self, typical: Tensor) -> float:
+        """The client's learning rate, by how far the features of a step moved apart: nobody tells the server.
+
+        Under one condition for all records, what moves them apart is x_t, and what the client makes of x_t is replayed
+        exactly up to the rate, to which Adam's steps are proportional.
+
+        Args:
+            typical: a condition, ``(3, H, W)``.
+
+        Raises:
+            NotApplicableError: they move another way.
+        """
+        guess = typical.expand(len(self.exchange.step), -1, -1, -1)
+        still = self._sent(self._fresh(), range(len(guess)), guess)
+        moved = self.exchange.centred(self.exchange.features - still)
+        rate = FIRST_RATE
+        for _ in range(_FITS):
+            replayed = torch.empty_like(still)
+            self._train(guess, rate, replayed, keep=())
+            own = self.exchange.centred(replayed - still)
+            rate *= float((moved * own).sum() / own.square().sum())
+            if not rate > 0:
+                raise NotApplicableError("the features do not move as the gradients sent back would move them")
+        return rate
+
+    def path(self, guess: Tensor, rate: float, keep: Collection[int]) -> Path:
+        """The way under guessed conditions ``(R, 3, H, W)``.
+
+        Where the final weights are in view, what a replay misses them by is spread evenly over its steps.
+
+        Args:
+            keep: steps whose weights are wanted.
+        """
+        start = self._fresh().stem.state_dict()
+        at, last = self._train(guess, rate, None, keep)
+        if self._final is None:
+            return Path(at, None)
+        missed = {name: self._final[name].to(self._device) - tensor for name, tensor in last.items()}
+        steps = self.exchange.steps()
+        shares = {step: i / len(steps) for i, step in enumerate(steps)}
+        went = sum(float((self._final[name].to(self._device) - start[name]).square().sum()) for name in last)
+        gap = sum(float(tensor.square().sum()) for tensor in missed.values())
+        mended = {step: {n: t + shares[step] * missed[n] for n, t in weights.items()} for step, weights in at.items()}
+        return Path(mended, (gap / went) ** 0.5 if went else 0.0)
+
+    def deviations(self, path: Path, guess: Tensor, means: Mapping[int, Tensor]) -> Tensor:
+        """What the condition adds to h_ctrl beyond the mean, of the releases of the steps in ``path``; zeros elsewhere.
+
+        What the replay gets wrong is much alike for the records of a step. So h_ctrl is compared within the step, and
+        the step's mean is put back as the guess has it.
+
+        Args:
+            guess: conditions, ``(R, 3, H, W)``.
+            means: by step, what conditions add to h_ctrl in the mean, ``(1, C, h, w)``.
+        """
+        exchange, found = self.exchange, torch.zeros_like(self.exchange.features)
+        for step, weights in path.at.items():
+            rows = (exchange.step == step).nonzero().flatten().tolist()
+            self.forward.stem.load_state_dict(dict(weights))
+            left = exchange.features[rows] - self._sent(self.forward, rows, guess)
+            found[rows] = left - left.mean(0) + hint_part(self.forward, guess[rows], self._device) - means[step]
+        return found
+
+    def _fresh(self) -> PublicForward:
+        return self._client.forward(self._size)
+
+    def _train(
+        self, guess: Tensor, rate: float, sent: Tensor | None, keep: Collection[int]
+    ) -> tuple[dict[int, Weights], dict[str, Tensor]]:
+        """Weights at the steps of ``keep`` and after the last; features of every release go into ``sent``."""
+        forward, exchange = self._fresh(), self.exchange
+        optimizer = torch.optim.AdamW([p for p in forward.stem.parameters() if p.requires_grad], lr=rate)
+        at: dict[int, Weights] = {}
+        for step in exchange.steps():
+            rows = (exchange.step == step).nonzero().flatten().tolist()
+            if step in keep:
+                at[step] = {name: tensor.clone() for name, tensor in forward.stem.state_dict().items()}
+            optimizer.zero_grad(set_to_none=True)
+            features = self._features(forward, rows, guess)
+            features.backward(exchange.gradient[rows].to(features))  # type: ignore[no-untyped-call]
+            optimizer.step()
+            if sent is not None:
+                sent[rows] = features.detach().cpu()
+        return at, {name: tensor.clone() for name, tensor in forward.stem.state_dict().items()}
+
+    def _features(self, forward: PublicForward, rows: list[int], guess: Tensor) -> Tensor:
+        inputs = {NOISY: self.exchange.noisy[rows].to(self._device), CONDITION: guess[rows].to(self._device)}
+        return forward.send(inputs, torch.Generator().manual_seed(0))[CONTROL_FEATURES].float()
+
+    @torch.no_grad()
+    def _sent(self, forward: PublicForward, rows: Collection[int], guess: Tensor) -> Tensor:
+        parts = torch.tensor(list(rows)).split(64)
+        return torch.cat([self._features(forward, part.tolist(), guess).cpu() for part in parts])
+
+
+@torch.no_grad()
+def hint_part(forward: PublicForward, conditions: Tensor, device: str) -> Tensor:
+    """What conditions ``(N, 3, H, W)`` add to h_ctrl, up to a constant, ``(N, C, h, w)``: its value at x_t = 0."""
+    shape = forward.inputs()[NOISY].shape
+    made = []
+    for part in conditions.split(64):
+        inputs = {NOISY: torch.zeros(len(part), *shape, device=device), CONDITION: part.to(device)}
+        made.append(forward.send(inputs, torch.Generator().manual_seed(0))[CONTROL_FEATURES].float().cpu())
+    return torch.cat(made)
+
+
+@torch.no_grad()
+def _adds_up(forward: PublicForward, tolerance: float = 1e-4) -> bool:
+    """Whether x_t and the condition enter h_ctrl as two summands, the defence's draws held.
+
+    Weights that start at zero are drawn for it, else a hint block that is silent yet would pass for a summand.
+
+    Args:
+        forward: of nobody else.
+    """
+    wanted, rng = forward.inputs(), torch.Generator().manual_seed(0)
+    device = next(forward.stem.parameters()).device
+    for weight in forward.stem.parameters():
+        if not bool(weight.any()):
+            weight.copy_(0.1 * torch.randn(weight.shape, generator=rng))
+    noisy, condition = (torch.rand(2, *wanted[name].shape, generator=rng).to(device) for name in (NOISY, CONDITION))
+
+    def sent(x: Tensor, c: Tensor) -> Tensor:
+        inputs = {NOISY: x.unsqueeze(0), CONDITION: c.unsqueeze(0)}
+        return forward.send(inputs, torch.Generator().manual_seed(0))[CONTROL_FEATURES].float()
+
+    whole = sent(noisy[0], condition[0])
+    bend = whole - sent(noisy[1], condition[0]) - sent(noisy[0], condition[1]) + sent(noisy[1], condition[1])
+    return bool(bend.abs().max() <= tolerance * whole.abs().max())
