@@ -136,7 +136,7 @@ class ClientReplay:
             NotApplicableError: they move another way.
         """
         guess = typical.expand(len(self.exchange.step), -1, -1, -1)
-        still = self._sent(self._fresh(), range(len(guess)), guess)
+        still = self.sent(self._fresh(), range(len(guess)), guess)
         moved = self.exchange.centred(self.exchange.features - still)
         rate = FIRST_RATE
         for _ in range(_FITS):
@@ -182,9 +182,15 @@ class ClientReplay:
         for step, weights in path.at.items():
             rows = (exchange.step == step).nonzero().flatten().tolist()
             self.forward.stem.load_state_dict(dict(weights))
-            left = exchange.features[rows] - self._sent(self.forward, rows, guess)
+            left = exchange.features[rows] - self.sent(self.forward, rows, guess)
             found[rows] = left - left.mean(0) + hint_part(self.forward, guess[rows], self._device) - means[step]
         return found
+
+    @torch.no_grad()
+    def sent(self, forward: PublicForward, rows: Collection[int], guess: Tensor) -> Tensor:
+        """h_ctrl of the releases ``rows`` as a client would send it of guessed conditions, ``(len(rows), C, h, w)``."""
+        parts = torch.tensor(list(rows)).split(64)
+        return torch.cat([self._features(forward, part.tolist(), guess).cpu() for part in parts])
 
     def _fresh(self) -> PublicForward:
         return self._client.forward(self._size)
@@ -211,11 +217,6 @@ class ClientReplay:
     def _features(self, forward: PublicForward, rows: list[int], guess: Tensor) -> Tensor:
         inputs = {NOISY: self.exchange.noisy[rows].to(self._device), CONDITION: guess[rows].to(self._device)}
         return forward.send(inputs, torch.Generator().manual_seed(0))[CONTROL_FEATURES].float()
-
-    @torch.no_grad()
-    def _sent(self, forward: PublicForward, rows: Collection[int], guess: Tensor) -> Tensor:
-        parts = torch.tensor(list(rows)).split(64)
-        return torch.cat([self._features(forward, part.tolist(), guess).cpu() for part in parts])
 
 
 @torch.no_grad()

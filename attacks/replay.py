@@ -16,7 +16,7 @@ from bench.errors import NotApplicableError
 from bench.interfaces import Attack, Budget, Claim, Estimate
 from bench.plugin import Card, Params
 from bench.progress import Progress
-from bench.threat import ThreatModel, View
+from bench.threat import View
 
 
 class ReplayParams(Params):
@@ -25,7 +25,7 @@ class ReplayParams(Params):
     width, depth, learning_rate: of the decoder, as of ``inversion``.
     """
 
-    rounds: int = Field(default=3, ge=1)
+    rounds: int = Field(default=4, ge=1)
     width: int = Field(default=64, ge=8)
     depth: int = Field(default=3, ge=1)
     learning_rate: float = Field(default=2e-3, gt=0)
@@ -51,12 +51,10 @@ class Replay(Attack):
     uses_history = True
     adapts_to = ("prompt",)
     speaks_of = ("condition",)
-    default_budget = Budget(iterations=600, batch_size=16)
-    effort = Effort("iterations", (75, 150, 300, 600, 1200))
-    certificates = tuple(
-        Certificate("split-controlnet", "gradient", "condition", "ssim", 0.4, threat=ThreatModel(withhold=withheld))
-        for withheld in ((), (CLIENT_WEIGHTS,))
-    )
+    default_budget = Budget(iterations=800, batch_size=16)
+    effort = Effort("iterations", (100, 200, 400, 800, 1600))
+    # It reaches 0.8 there with the weights in view; the bar leaves room for other data and seeds.
+    certificates = (Certificate("split-controlnet", "gradient", "condition", "ssim", 0.5),)
     card = Card(
         summary="Trains the client over again from the gradients it was sent, and decodes what its hint block added.",
         source="this project",
@@ -64,8 +62,8 @@ class Replay(Attack):
         "auxiliary records; better with client_weights",
         cost="iterations x batch size releases of the hint block and steps of the decoder; each round, and thrice "
         "for the learning rate, the client's training itself; holds all features of the training at once",
-        notes="Assumes AdamW on the client. Noise on the features drowns it: what is to be read is four orders of "
-        "magnitude below them.",
+        notes="Assumes AdamW on the client, and several records a step, which it compares. Noise on the features drowns "
+        "it: what is to be read is four orders of magnitude below them.",
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
