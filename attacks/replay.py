@@ -10,7 +10,7 @@ from attacks.client_replay import ClientReplay
 from attacks.hint_lessons import HintDecoder, HintLessons
 from attacks.linking import link_view
 from bench.certificate import Certificate
-from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, GRADIENT_DOWN, UNET_FEATURES
+from bench.channels import CONTROL_FEATURES, GRADIENT_DOWN, UNET_FEATURES
 from bench.effort import Effort
 from bench.errors import NotApplicableError
 from bench.interfaces import Attack, Budget, Claim, Estimate
@@ -62,8 +62,8 @@ class Replay(Attack):
         "auxiliary records; better with client_weights",
         cost="iterations x batch size releases of the hint block and steps of the decoder; each round, and thrice "
         "for the learning rate, the client's training itself; holds all features of the training at once",
-        notes="Assumes AdamW on the client, and several records a step, which it compares. Noise on the features drowns "
-        "it: what is to be read is four orders of magnitude below them.",
+        notes="Assumes AdamW on the client, and several records a step, which it compares. Noise on the features "
+        "drowns it: what is to be read is four orders of magnitude below them.",
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
