@@ -15,6 +15,7 @@ from attacks.hijack import Hijack
 from bench.adversary import ServerAdversary
 from bench.data.portraits import Portraits
 from bench.defense import Defense
+from bench.images import ImageBatch
 from bench.interfaces import Budget, Estimate, TrainingPlan
 from bench.metrics.ssim import ssim
 from bench.progress import Silent
@@ -37,7 +38,8 @@ def main() -> None:
     def public() -> Public:
         return victim.public(None, auxiliary, protocol="gradient", device="cpu")
 
-    def read(adversary: ServerAdversary | None) -> float:
+    def read(adversary: ServerAdversary | None) -> tuple[float, float]:
+        """SSIM of the attack's pictures of the last epoch, and of the attacker's mean picture."""
         plan = TrainingPlan(asked.epochs, 16, 5e-3, 0, "cpu", "fp32", adversary=adversary)
         with tempfile.TemporaryDirectory() as folder:
             capture = victim.train(
@@ -48,11 +50,14 @@ def main() -> None:
             claim = attack.run(view, rng=torch.Generator(), budget=Budget(0, 64), progress=Silent())
             found = claim.estimates["image"]
             assert isinstance(found, Estimate)
-            return float(ssim("ssim", found, Estimate(capture.secrets.truth(last)[0].image_batch())).mean())
+            truth = Estimate(capture.secrets.truth(last)[0].image_batch())
+            mean = ImageBatch(auxiliary.image_batch().pixels.mean(0).expand_as(truth.images.pixels))
+            return float(ssim("ssim", found, truth).mean()), float(ssim("ssim", Estimate(mean), truth).mean())
 
     adversary = attack.take_over(public(), rng=torch.Generator().manual_seed(0), progress=Silent())
-    hijacked, honest = read(adversary), read(None)
-    print(f"{asked.cut}, pilot={asked.pilot}: SSIM {hijacked:.3f} hijacked, {honest:.3f} honest")
+    (hijacked, blind), (honest, _) = read(adversary), read(None)
+    scores = f"SSIM {hijacked:.3f} hijacked, {honest:.3f} honest, {blind:.3f} mean picture"
+    print(f"{asked.cut}, pilot={asked.pilot}: {scores}")
 
 
 def _arguments() -> argparse.Namespace:
