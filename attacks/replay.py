@@ -34,9 +34,9 @@ class ReplayParams(Params):
 class Replay(Attack):
     """Goes the way of the client's weights again, and reads the conditions off what is left of h_ctrl.
 
-    In the first epochs a hint block, whose last layer starts at zero, adds a ten-thousandth of h_ctrl's size, much
-    less than what the client's copy of ``conv_in`` moves by from step to step. But the server has sent each gradient
-    that moved it, and knows x_t:
+    In the first epochs a hint block, whose last layer starts at zero, says of a record a thousandth of h_ctrl's size
+    or less, and the client's weights move features by much more (docs/hint_drift.py). But the server has sent each
+    gradient that moved them, and knows x_t:
 
     1. the learning rate, from how far the features of a step moved apart;
     2. the client trained over again on guessed conditions: its share of x_t is exact then, the hint block nearly so;
@@ -63,7 +63,7 @@ class Replay(Attack):
         cost="iterations x batch size releases of the hint block and steps of the decoder; each round, and thrice "
         "for the learning rate, the client's training itself; holds all features of the training at once",
         notes="Assumes AdamW on the client, and several records a step, which it compares. Noise on the features "
-        "drowns it: what is to be read is four orders of magnitude below them.",
+        "drowns it: what is to be read is three or four orders of magnitude below them.",
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
