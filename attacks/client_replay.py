@@ -31,12 +31,14 @@ class Exchange:
         features: h_ctrl, ``(R, C, h, w)``.
         gradient: what came back for it, likewise.
         step: of each release, ``(R,)``; the releases of one step were made with one set of weights.
+        epoch: of each release, ``(R,)``.
     """
 
     noisy: Tensor
     features: Tensor
     gradient: Tensor
     step: Tensor
+    epoch: Tensor
 
     @classmethod
     def of(cls, view: View) -> Exchange:
@@ -55,6 +57,7 @@ class Exchange:
             features=view.read(CONTROL_FEATURES, every=True).float(),
             gradient=gradient,
             step=torch.tensor([release.step for release in view.releases]),
+            epoch=torch.tensor([release.epoch for release in view.releases]),
         )
 
     def steps(self) -> list[int]:
@@ -127,7 +130,8 @@ class ClientReplay:
         """The client's learning rate, by how far the features of a step moved apart: nobody tells the server.
 
         Under one condition for all records, what moves them apart is x_t, and what the client makes of x_t is replayed
-        exactly up to the rate, to which Adam's steps are proportional.
+        exactly up to the rate, to which Adam's steps are proportional. The first epoch alone is looked at: later on the
+        hint block, which starts silent, moves them apart too.
 
         Args:
             typical: a condition, ``(3, H, W)``.
@@ -138,12 +142,13 @@ class ClientReplay:
         guess = typical.expand(len(self.exchange.step), -1, -1, -1)
         still = self.sent(self._fresh(), range(len(guess)), guess)
         moved = self.exchange.centred(self.exchange.features - still)
+        early = self.exchange.epoch == self.exchange.epoch.min()
         rate = FIRST_RATE
         for _ in range(_FITS):
             replayed = torch.empty_like(still)
             self._train(guess, rate, replayed, keep=())
-            own = self.exchange.centred(replayed - still)
-            rate *= float((moved * own).sum() / own.square().sum())
+            own = self.exchange.centred(replayed - still)[early]
+            rate *= float((moved[early] * own).sum() / own.square().sum())
             if not rate > 0:
                 raise NotApplicableError("the features do not move as the gradients sent back would move them")
         return rate
