@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -140,15 +140,18 @@ class ClientReplay:
             NotApplicableError: they move another way.
         """
         guess = typical.expand(len(self.exchange.step), -1, -1, -1)
-        still = self.sent(self._fresh(), range(len(guess)), guess)
-        moved = self.exchange.centred(self.exchange.features - still)
         early = self.exchange.epoch == self.exchange.epoch.min()
+        still = self.sent(self._fresh(), range(len(guess)), guess)
+        moved = self.exchange.centred(self.exchange.features - still)[early]
         rate = FIRST_RATE
         for _ in range(_FITS):
-            replayed = torch.empty_like(still)
-            self._train(guess, rate, replayed, keep=())
+            replayed = still.clone()
+            for _, rows, features in self._walk(self._fresh(), guess, rate):
+                if not early[rows[0]]:
+                    break
+                replayed[rows] = features
             own = self.exchange.centred(replayed - still)[early]
-            rate *= float((moved[early] * own).sum() / own.square().sum())
+            rate *= float((moved * own).sum() / own.square().sum())
             if not rate > 0:
                 raise NotApplicableError("the features do not move as the gradients sent back would move them")
         return rate
@@ -156,39 +159,51 @@ class ClientReplay:
     def path(self, guess: Tensor, rate: float, keep: Collection[int]) -> Path:
         """The way under guessed conditions ``(R, 3, H, W)``.
 
-        Where the final weights are in view, what a replay misses them by is spread evenly over its steps.
+        Where the final weights are in view, what a replay misses them by is spread over its steps in proportion to how
+        far each moved the weights; so where a server let them stand still at the end, they are the final ones.
 
         Args:
             keep: steps whose weights are wanted.
         """
-        start = self._fresh().stem.state_dict()
-        at, last = self._train(guess, rate, None, keep)
+        forward = self._fresh()
+        start = before = _copied(forward)
+        at: dict[int, Weights] = {}
+        far: dict[int, float] = {}
+        went = 0.0
+        for step, _, _ in self._walk(forward, guess, rate):
+            weights = _copied(forward)
+            went += _apart(weights, before)
+            far[step], before = went, weights
+            if step in keep:
+                at[step] = weights
+        last = _copied(forward)
         if self._final is None:
             return Path(at, None)
-        missed = {name: self._final[name].to(self._device) - tensor for name, tensor in last.items()}
-        steps = self.exchange.steps()
-        shares = {step: i / len(steps) for i, step in enumerate(steps)}
-        went = sum(float((self._final[name].to(self._device) - start[name]).square().sum()) for name in last)
-        gap = sum(float(tensor.square().sum()) for tensor in missed.values())
+        went += _apart(last, before)
+        final = {name: self._final[name].to(self._device) for name in last}
+        missed = {name: final[name] - tensor for name, tensor in last.items()}
+        shares = {step: far[step] / went if went else 0.0 for step in at}
         mended = {step: {n: t + shares[step] * missed[n] for n, t in weights.items()} for step, weights in at.items()}
-        return Path(mended, (gap / went) ** 0.5 if went else 0.0)
+        whole = _apart(final, start)
+        return Path(mended, _apart(final, last) / whole if whole else 0.0)
 
-    def deviations(self, path: Path, guess: Tensor, means: Mapping[int, Tensor]) -> Tensor:
+    def deviations(self, path: Path, guess: Tensor, means: Mapping[int, Tensor], *, compared: bool) -> Tensor:
         """What the condition adds to h_ctrl beyond the mean, of the releases of the steps in ``path``; zeros elsewhere.
-
-        What the replay gets wrong is much alike for the records of a step. So h_ctrl is compared within the step, and
-        the step's mean is put back as the guess has it.
 
         Args:
             guess: conditions, ``(R, 3, H, W)``.
             means: by step, what conditions add to h_ctrl in the mean, ``(1, C, h, w)``.
+            compared: within the step, with the step's mean put back as the guess has it: for a replay that is not
+                exact, since what it gets wrong is much alike for the records of a step.
         """
         exchange, found = self.exchange, torch.zeros_like(self.exchange.features)
         for step, weights in path.at.items():
             rows = (exchange.step == step).nonzero().flatten().tolist()
             self.forward.stem.load_state_dict(dict(weights))
             left = exchange.features[rows] - self.sent(self.forward, rows, guess)
-            found[rows] = left - left.mean(0) + hint_part(self.forward, guess[rows], self._device) - means[step]
+            if compared:
+                left = left - left.mean(0)
+            found[rows] = left + hint_part(self.forward, guess[rows], self._device) - means[step]
         return found
 
     @torch.no_grad()
@@ -200,28 +215,29 @@ class ClientReplay:
     def _fresh(self) -> PublicForward:
         return self._client.forward(self._size)
 
-    def _train(
-        self, guess: Tensor, rate: float, sent: Tensor | None, keep: Collection[int]
-    ) -> tuple[dict[int, Weights], dict[str, Tensor]]:
-        """Weights at the steps of ``keep`` and after the last; features of every release go into ``sent``."""
-        forward, exchange = self._fresh(), self.exchange
+    def _walk(self, forward: PublicForward, guess: Tensor, rate: float) -> Iterator[tuple[int, list[int], Tensor]]:
+        """Step by step: its number, its releases and what ``forward`` sends of them, before it is trained on them."""
         optimizer = torch.optim.AdamW([p for p in forward.stem.parameters() if p.requires_grad], lr=rate)
-        at: dict[int, Weights] = {}
-        for step in exchange.steps():
-            rows = (exchange.step == step).nonzero().flatten().tolist()
-            if step in keep:
-                at[step] = {name: tensor.clone() for name, tensor in forward.stem.state_dict().items()}
+        for step in self.exchange.steps():
+            rows = (self.exchange.step == step).nonzero().flatten().tolist()
             optimizer.zero_grad(set_to_none=True)
             features = self._features(forward, rows, guess)
-            features.backward(exchange.gradient[rows].to(features))  # type: ignore[no-untyped-call]
+            yield step, rows, features.detach().cpu()
+            features.backward(self.exchange.gradient[rows].to(features))  # type: ignore[no-untyped-call]
             optimizer.step()
-            if sent is not None:
-                sent[rows] = features.detach().cpu()
-        return at, {name: tensor.clone() for name, tensor in forward.stem.state_dict().items()}
 
     def _features(self, forward: PublicForward, rows: list[int], guess: Tensor) -> Tensor:
         inputs = {NOISY: self.exchange.noisy[rows].to(self._device), CONDITION: guess[rows].to(self._device)}
         return forward.send(inputs, torch.Generator().manual_seed(0))[CONTROL_FEATURES].float()
+
+
+def _copied(forward: PublicForward) -> Weights:
+    return {name: tensor.clone() for name, tensor in forward.stem.state_dict().items()}
+
+
+def _apart(one: Weights, other: Weights) -> float:
+    """Euclidean distance."""
+    return sum(float((one[name] - other[name]).square().sum()) for name in one) ** 0.5
 
 
 @torch.no_grad()

@@ -23,19 +23,21 @@ _FIRST = 64
 class HintLessons:
     """Hint parts of the attacker's own conditions under the weights of one of the steps, drawn anew for each batch.
 
-    Mean and spread of the step are taken out, so that hint parts of all steps are of one kind. A random share of the
-    batch's own mean is taken out too: what a comparison within a step loses.
+    Mean and spread of the step are taken out, so that hint parts of all steps are of one kind.
 
     Args:
         records: of the attacker's own.
+        compared: a random share of the batch's own mean is taken out too: what a comparison within a step loses.
 
     Attributes:
         means: by step, ``(1, C, h, w)``.
         spreads: by step.
     """
 
-    def __init__(self, forward: PublicForward, path: Path, records: Records, codec: Codec, device: str) -> None:
-        self._forward, self._path, self._device = forward, path, device
+    def __init__(
+        self, forward: PublicForward, path: Path, records: Records, codec: Codec, device: str, *, compared: bool
+    ) -> None:
+        self._forward, self._path, self._device, self._compared = forward, path, device, compared
         pictures = records.condition_batch()
         self._conditions, self._latents = pictures.pixels, codec.encode(pictures)
         self.means: dict[int, Tensor] = {}
@@ -51,7 +53,8 @@ class HintLessons:
         step = steps[int(torch.randint(len(steps), (1,), generator=rng))]
         rows = torch.randint(len(self._conditions), (size,), generator=rng)
         off = self._parts(step, self._conditions[rows]) - self.means[step]
-        off = off - float(torch.rand(1, generator=rng)) * off.mean(0)
+        if self._compared:
+            off = off - float(torch.rand(1, generator=rng)) * off.mean(0)
         return Inputs(off / self.spreads[step], None).to(self._device), self._latents[rows].to(self._device)
 
     def exam(self, deviations: Tensor, steps: Tensor) -> Inputs:

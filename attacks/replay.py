@@ -65,6 +65,10 @@ class Replay(Attack):
         "trainings and not on others, and has no certificate.",
     )
 
+    def compares(self, view: View) -> bool:
+        """Whether what is left of h_ctrl is compared within its step, because the replay is known to be off."""
+        return True
+
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         p: ReplayParams = self.params
         public = view.public
@@ -76,7 +80,7 @@ class Replay(Attack):
         steps = replay.exchange.step[attacked]
         typical = public.auxiliary.condition_batch().pixels.mean(0)
         guess = typical.expand(len(view.releases), -1, -1, -1)
-        labels = labels_of(view)
+        labels, compared = labels_of(view), self.compares(view)
         with progress.stage("finding the learning rate", 1) as advance:
             rate = replay.rate(typical)
             advance(1)
@@ -85,13 +89,16 @@ class Replay(Attack):
             with progress.stage("replaying the client", 2) as advance:
                 path = replay.path(guess, rate, set(steps.tolist()))
                 advance(1)
-                lessons = HintLessons(replay.forward, path, public.auxiliary, public.codec, public.device)
+                lessons = HintLessons(
+                    *(replay.forward, path, public.auxiliary, public.codec, public.device), compared=compared
+                )
                 advance(1)
             decoder = decoder or HintDecoder(lessons, p.width, p.depth, rng, public.device)
             share = budget.iterations * (number + 1) // p.rounds - len(decoder.losses)
             with progress.stage("training the decoder", share) as advance:
                 decoder.learn(lessons, share, budget.batch_size, p.learning_rate, rng, advance)
-            latents = decoder.read(lessons, replay.deviations(path, guess, lessons.means)[attacked], steps)
+            found = replay.deviations(path, guess, lessons.means, compared=compared)[attacked]
+            latents = decoder.read(lessons, found, steps)
             guess = spread(public.codec.decode(latents).pixels, attacked, labels, typical)
         assert decoder is not None
         tenth = max(1, len(decoder.losses) // 10)

@@ -49,8 +49,8 @@ def main() -> None:
     rate = replay.rate(typical)
     steps = {view.releases[i].step for i in attacked}
     exact = replay.path(truth, rate, steps)
-    lessons = HintLessons(replay.forward, exact, auxiliary, public.codec, "cpu")
-    said = replay.deviations(exact, truth, lessons.means)[attacked]
+    lessons = HintLessons(replay.forward, exact, auxiliary, public.codec, "cpu", compared=True)
+    said = replay.deviations(exact, truth, lessons.means, compared=True)[attacked]
 
     final = ClientReplay.of(view).forward
     final.stem.load_state_dict(replay.path(truth, rate, {max(steps)}).at[max(steps)])
@@ -61,7 +61,12 @@ def main() -> None:
     print(f"what the hint block says of a record                 {_rms(said):.1e}")
     for name, guess in (("the mean condition", typical.expand_as(truth)), ("the true conditions", truth)):
         path = replay.path(guess, rate, steps)
-        wrong = replay.deviations(path, guess, HintLessons(replay.forward, path, auxiliary, public.codec, "cpu").means)
+        wrong = replay.deviations(
+            path,
+            guess,
+            HintLessons(replay.forward, path, auxiliary, public.codec, "cpu", compared=True).means,
+            compared=True,
+        )
         print(f"missed by a replay on {name:31s}{_rms(wrong[attacked] - said):.1e}")
 
 

@@ -62,8 +62,8 @@ def test_on_the_true_conditions_the_way_is_the_clients_own(captured):
     path = replay.path(truth, RATE, {8})
     assert path.gap < 1e-4
     assert set(path.at) == {8}
-    lessons = HintLessons(replay.forward, path, AUXILIARY, view.public.codec, "cpu")
-    found = replay.deviations(path, truth, lessons.means)
+    lessons = HintLessons(replay.forward, path, AUXILIARY, view.public.codec, "cpu", compared=True)
+    found = replay.deviations(path, truth, lessons.means, compared=True)
     rows = [i for i, release in enumerate(view.releases) if release.step == 8]
     replay.forward.stem.load_state_dict(dict(path.at[8]))
     expected = hint_part(replay.forward, truth[rows], "cpu") - lessons.means[8]

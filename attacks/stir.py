@@ -1,0 +1,58 @@
+"""The condition behind a hint block that a malicious server first wakes, and then holds still."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+
+from attacks.replay import Replay, ReplayParams
+from attacks.stir_server import StirServer
+from bench.adversary import ServerAdversary
+from bench.certificate import Certificate
+from bench.channels import CLIENT_WEIGHTS
+from bench.plugin import Card
+from bench.progress import Progress
+from bench.public import Public
+from bench.threat import View, preset
+
+
+class StirParams(ReplayParams):
+    """Attributes:
+    exchanges: that are answered with random gradients; the client needs about as many again to come to rest before the
+        epoch that is attacked.
+    """
+
+    rounds: int = Field(default=1, ge=1)
+    exchanges: int = Field(default=30, ge=1)
+
+
+class Stir(Replay):
+    """``replay`` of a client that was sent gradients made for being replayed.
+
+    Random ones set the hint block going in every direction, where those of a loss do it in few; zeros after them let
+    the client come to rest, so that the releases that follow are made with the very weights that it sends at the end.
+    What is left of h_ctrl is then exact, and needs no comparison within the step.
+    """
+
+    name = "stir"
+    Params = StirParams
+    malicious = True
+    certificates = (
+        Certificate("split-controlnet", "gradient", "condition", "ssim", 0.6, threat=preset("malicious_server")),
+    )
+    card = Card(
+        summary="A malicious server wakes the hint block by random gradients, holds it, and decodes what it says.",
+        source="this project",
+        needs="threat model malicious_server; control_features, unet_features and gradient_down of all epochs; public "
+        "initial client weights; auxiliary records; far better with client_weights",
+        cost="as replay, mostly in one round; the victim's model is spoilt by it, as its loss shows",
+        notes="Assumes AdamW on the client. An epoch attacked before the client came to rest is read through weights "
+        "that are off. What a loss sends back never enters, so hints that no picture tells are read as well.",
+    )
+
+    def take_over(self, public: Public, *, rng: torch.Generator, progress: Progress) -> ServerAdversary:
+        p: StirParams = self.params
+        return StirServer(p.exchanges, rng)
+
+    def compares(self, view: View) -> bool:
+        return not view.has(CLIENT_WEIGHTS)
