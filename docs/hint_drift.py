@@ -53,21 +53,19 @@ def main() -> None:
     said = replay.deviations(exact, truth, lessons.means, compared=True)[attacked]
 
     final = ClientReplay.of(view).forward
-    final.stem.load_state_dict(replay.path(truth, rate, {max(steps)}).at[max(steps)])
+    final.stem.load_state_dict(dict(exact.at[max(steps)]))
     missed = replay.exchange.features[attacked] - replay.sent(final, attacked, truth)
     print(f"learning rate found                                  {rate:.6f}")
     print(f"h_ctrl                                               {_rms(replay.exchange.features[attacked]):.1e}")
     print(f"h_ctrl, from what the weights of the last step give  {_rms(missed):.1e}")
     print(f"what the hint block says of a record                 {_rms(said):.1e}")
-    for name, guess in (("the mean condition", typical.expand_as(truth)), ("the true conditions", truth)):
-        path = replay.path(guess, rate, steps)
-        wrong = replay.deviations(
-            path,
-            guess,
-            HintLessons(replay.forward, path, auxiliary, public.codec, "cpu", compared=True).means,
-            compared=True,
-        )
-        print(f"missed by a replay on {name:31s}{_rms(wrong[attacked] - said):.1e}")
+    guess = typical.expand_as(truth)
+    path = replay.path(guess, rate, steps)
+    means = HintLessons(replay.forward, path, auxiliary, public.codec, "cpu", compared=True).means
+    wrong = replay.deviations(path, guess, means, compared=True)[attacked] - said
+    print(f"missed of it by a replay on the mean condition       {_rms(wrong):.1e}")
+    print(f"its weights miss the client's last by, of their way  {path.gap:.1e}")
+    print(f"those of a replay on the true conditions             {exact.gap:.1e}")
 
 
 def _rms(values: Tensor) -> float:
