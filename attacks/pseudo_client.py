@@ -41,7 +41,7 @@ class PseudoClientParams(Params):
 
     objective: Literal["fora", "sdar"] = "fora"
     mix: float = Field(default=0.5, ge=0, le=1)
-    adversarial: float = Field(default=0.02, ge=0)
+    adversarial: float = Field(default=0.2, ge=0)
     latent_adversarial: float = Field(default=1e-3, ge=0)
     share: float = Field(default=0.5, ge=0, lt=1)
     match_rate: float = Field(default=3e-3, gt=0)
