@@ -31,11 +31,13 @@ class Stir(Replay):
 
     Random ones set the hint block going in every direction, where those of a loss do it in few; zeros after them let
     the client come to rest, so that the releases that follow are made with the very weights that it sends at the end.
-    What is left of h_ctrl is then exact, and needs no comparison within the step.
+    What is left of h_ctrl is then exact, and needs no comparison within the step. Those weights are needed: which way
+    random gradients take a block depends on the conditions, so a replay on guesses alone ends up elsewhere.
     """
 
     name = "stir"
     Params = StirParams
+    requires = Replay.requires | {CLIENT_WEIGHTS}
     malicious = True
     certificates = (
         Certificate("split-controlnet", "gradient", "condition", "ssim", 0.6, threat=preset("malicious_server")),
@@ -44,10 +46,10 @@ class Stir(Replay):
         summary="A malicious server wakes the hint block by random gradients, holds it, and decodes what it says.",
         source="this project",
         needs="threat model malicious_server; control_features, unet_features and gradient_down of all epochs; public "
-        "initial client weights; auxiliary records; far better with client_weights",
-        cost="as replay, mostly in one round; the victim's model is spoilt by it, as its loss shows",
+        "initial client weights and client_weights; auxiliary records",
+        cost="as one round of replay; the hint block learns nothing, which a short training's loss does not show",
         notes="Assumes AdamW on the client. An epoch attacked before the client came to rest is read through weights "
-        "that are off. What a loss sends back never enters, so hints that no picture tells are read as well.",
+        "that are off. It needs no picture to make hints from, so it reads hints of any kind.",
     )
 
     def take_over(self, public: Public, *, rng: torch.Generator, progress: Progress) -> ServerAdversary:
@@ -55,4 +57,4 @@ class Stir(Replay):
         return StirServer(p.exchanges, rng)
 
     def compares(self, view: View) -> bool:
-        return not view.has(CLIENT_WEIGHTS)
+        return False
