@@ -76,8 +76,9 @@ def _plugin(kind: str, cls: type[Plugin], origin: str, model: str | None) -> str
 
 
 def _allows(model: ThreatModel, attack: type[Attack]) -> bool:
-    """Whether the threat model grants all that the attack cannot do without."""
-    return model.grants is None or attack.requires <= set(model.grants)
+    """Whether the threat model grants all that the attack cannot do without, and lets it misbehave where it must."""
+    sees = model.grants is None or attack.requires <= set(model.grants)
+    return sees and (model.behaviour == "malicious" or not attack.malicious)
 
 
 def _threat(model: ThreatModel) -> str:

@@ -170,6 +170,13 @@ def test_describe_knows_plugins_threat_models_and_channels(name):
     assert name in output
 
 
+def test_describe_offers_a_malicious_attack_to_malicious_servers_only():
+    for name, honest in (("stir", False), ("replay", True)):
+        (threats,) = (line for line in bench("describe", name)[1].splitlines() if line.startswith("  threats:"))
+        assert "malicious_server" in threats
+        assert (" server," in threats) == honest
+
+
 def test_describe_says_what_a_models_stem_means(tiny_model):
     code, output = bench("describe", "split-controlnet", "--model", str(tiny_model))
     assert code == 0
