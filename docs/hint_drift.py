@@ -52,9 +52,8 @@ def main() -> None:
     lessons = HintLessons(replay.forward, exact, auxiliary, public.codec, "cpu", compared=True)
     said = replay.deviations(exact, truth, lessons.means, compared=True)[attacked]
 
-    final = ClientReplay.of(view).forward
-    final.stem.load_state_dict(dict(exact.at[max(steps)]))
-    missed = replay.exchange.features[attacked] - replay.sent(final, attacked, truth)
+    replay.forward.stem.load_state_dict(dict(exact.at[max(steps)]))
+    missed = replay.exchange.features[attacked] - replay.sent(replay.forward, attacked, truth)
     print(f"learning rate found                                  {rate:.6f}")
     print(f"h_ctrl                                               {_rms(replay.exchange.features[attacked]):.1e}")
     print(f"h_ctrl, from what the weights of the last step give  {_rms(missed):.1e}")
