@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from bench.controls import controls
 from bench.fact_controls import fact_controls
@@ -12,12 +13,14 @@ from bench.gallery import Gallery
 from bench.interfaces import Estimate
 from bench.matching import matched, matched_facts, matched_texts
 from bench.picture import Panel
-from bench.planning import Job
 from bench.prompt_controls import prompt_controls
 from bench.public import Codec
 from bench.public_text import PublicText
 from bench.records import Records
 from bench.wording import Wording
+
+if TYPE_CHECKING:
+    from bench.planning import Job
 
 Groups = Sequence[Sequence[int]]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from bench.images import ImageBatch
-from bench.interfaces import generator
+from bench.rng import generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class Gallery:
     images: ImageBatch
 
     def shuffled(self, seed: int) -> Gallery:
-        """In another order, so that a place tells nothing."""
+        """In another order, so that a place tells nothing; of a ``seed`` that no attack can find."""
         order = torch.randperm(len(self.names), generator=generator(seed, "gallery"))
         return Gallery(tuple(self.names[i] for i in order.tolist()), self.images.take(order))
 

@@ -6,14 +6,12 @@ here is one arrow of that way and sees nothing of what lies behind it.
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +28,7 @@ from bench.plugin import Plugin
 from bench.progress import Progress
 from bench.public import Public
 from bench.records import Records
+from bench.rng import generator as generator
 from bench.targets import TARGETS
 from bench.wording import Wording
 
@@ -83,7 +82,8 @@ class TrainingPlan:
         epochs: passes over the private records.
         batch_size: records a step.
         learning_rate: of AdamW, for everything trainable.
-        seed: of every random choice in training.
+        seed: of every random choice in training, the clients' included; the runner hands over
+            :func:`bench.training.client_seed`, which no attack can find.
         device: torch device name.
         dtype: ``fp32`` or ``bf16`` (autocast of the server half).
         adversary: who answers in the server's place, or None.
@@ -252,12 +252,3 @@ class Attack(Plugin, ABC):
             BenchError: this attack is a passive one.
         """
         raise BenchError(f"attack {self.name!r} is passive; it takes no server over")
-
-
-def generator(seed: int, *words: str) -> torch.Generator:
-    """A CPU generator of its own for each purpose, so that adding one draw shifts no other stream."""
-    digests = (int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "big") for word in words)
-    state = np.random.SeedSequence([seed, *digests])
-    rng = torch.Generator()
-    rng.manual_seed(int(state.generate_state(1, np.uint64)[0] >> np.uint64(1)))
-    return rng

@@ -7,16 +7,18 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.capture import Capture
 from bench.channels import CONTROL_FEATURES, LOSS_GRADIENT, NOISE_TARGET, TIMESTEP, UNET_FEATURES, Channel
+from bench.code_identity import code_hash
 from bench.defense import Defense
 from bench.files import disk_errors, kept_numbers, write_text
-from bench.interfaces import generator
 from bench.metrics.distance_correlation import corrected_distance_correlation
+from bench.rng import generator
 from bench.schedule import NoiseSchedule
 from bench.transcript import Release
 
@@ -47,12 +49,17 @@ def stored_leakage(
     Args:
         note: is told of a damaged file, which is measured anew.
     """
-    kept = None if fresh else kept_numbers(file, lambda content: content, note)
+    code = code_hash(leakage)
+
+    def pick(stored: dict[str, Any]) -> Any:
+        return stored["leakage"] if stored["code"] == code else None
+
+    kept = None if fresh else kept_numbers(file, pick, note)
     if kept is not None:
         return kept
     found = leakage(capture, known)
     with disk_errors(file):
-        write_text(file, json.dumps(found, indent=1))
+        write_text(file, json.dumps({"code": code, "leakage": found}, indent=1))
     return found
 
 

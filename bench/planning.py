@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from bench.backbones.base import BackboneSet
 from bench.channels import Channel
+from bench.code_identity import Root, code_hash
 from bench.data.conditions import AUTO
 from bench.defense import CompositeDefense, Defense
 from bench.errors import RequestError
@@ -18,9 +19,10 @@ from bench.interfaces import Attack, Dataset, Victim
 from bench.measure import Metric
 from bench.plugin import Plugin
 from bench.progress import Progress
-from bench.provenance import code_hash, versions
+from bench.provenance import libraries
 from bench.references import References
 from bench.registry import Registry
+from bench.rows import make_rows
 from bench.spec import (
     AttackSpec,
     CaptureSpec,
@@ -36,6 +38,7 @@ from bench.spec import (
 )
 from bench.splits import PARTS, Splits, load_splits
 from bench.threat import ThreatModel, preset
+from bench.training import client_seed, train_capture
 
 P = TypeVar("P", bound=Plugin)
 
@@ -284,9 +287,11 @@ class Planner:
                 training=parts.training,
                 seed=parts.seed,
                 device=resolve_device(parts.device),
-                versions=versions(),
+                code=self._capture_code(parts.defenses),
+                versions=libraries(),
                 adversary=parts.attack.spec if parts.attack.cls.malicious else None,
             ),
+            code=code_hash(*cell_roots()),
             attack=AttackSpec(
                 attack=parts.attack.spec,
                 iterations=fallback.iterations if parts.iterations is None else parts.iterations,
@@ -361,6 +366,11 @@ class Planner:
 
         return make
 
+    def _capture_code(self, defenses: Sequence[Part[Defense]]) -> str:
+        """Identity of the code that makes a capture, apart from that of its plugins."""
+        stack = (self.defenses.load("compose"),) if len(defenses) > 1 else ()
+        return code_hash(train_capture, load_splits, *stack)
+
     def _data_spec(self, request: Request) -> DataSpec:
         name, values = parse_dataset(request.data)
         dataset = Part(self.datasets.load(name), plugin_spec(self.datasets.load(name), values))
@@ -390,7 +400,7 @@ class Planner:
             return None
         dataset = self._again(self.datasets, data.dataset).build()
         gallery = dataset.gallery(people, max(0, size - len(people)), image_size=data.image_size)
-        return None if gallery is None else gallery.shuffled(seed)
+        return None if gallery is None else gallery.shuffled(client_seed(splits.victim, seed))
 
     def _check_records(self, victim: Victim, spec: PluginSpec, splits: Splits) -> None:
         key = (spec.content_hash(), splits.content_hash())
@@ -445,7 +455,7 @@ def _passive(attack: type[Attack], victim: Victim, protocol: str, threat: Threat
 
 
 def plugin_spec(cls: type[Plugin], values: dict[str, Any]) -> PluginSpec:
-    """A plugin with its parameters resolved. A data set carries no code hash: its records' own hash says more.
+    """A plugin with its parameters resolved.
 
     Raises:
         RequestError: a parameter is unknown or impossible.
@@ -461,8 +471,18 @@ def plugin_spec(cls: type[Plugin], values: dict[str, Any]) -> PluginSpec:
         name=cls.name,
         params=params,
         label=cls.name + (":" + ",".join(shown) if shown else ""),
-        code="" if issubclass(cls, Dataset) else code_hash(cls),
+        code=code_hash(cls),
     )
+
+
+def cell_roots() -> tuple[Root, ...]:
+    """Functions that turn a capture into rows, apart from those of attack and metrics."""
+    from bench.attempt import choose_targets, run_attack
+    from bench.backbones.select import load_backbones
+    from bench.judging import score_attempt
+    from bench.leakage import leakage
+
+    return choose_targets, run_attack, score_attempt, leakage, make_rows, load_backbones
 
 
 def backbone_names(backbones: BackboneSet) -> tuple[str, ...]:

@@ -26,6 +26,9 @@ class Records:
         identities: who or what is shown, where the data set knows it; records of one identity never
             fall into two splits.
         attributes: labels by name, such as ``{"hair": "red"}``; empty where there are none.
+        origins: what each record is made from, such as the hash of its file; with the code and the parameters of
+            its data set it says what the record is, so that an id does not hang on how a processor rounds a
+            pixel. Empty where the data set cannot say; then the pixels count.
     """
 
     ids: tuple[str, ...]
@@ -34,6 +37,7 @@ class Records:
     prompts: tuple[str, ...]
     identities: tuple[str | None, ...]
     attributes: tuple[Mapping[str, str], ...]
+    origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -43,6 +47,7 @@ class Records:
             "prompts": len(self.prompts),
             "identities": len(self.identities),
             "attributes": len(self.attributes),
+            "origins": len(self.origins) or n,
         }
         for field, length in lengths.items():
             if length != n:
@@ -70,6 +75,7 @@ class Records:
             prompts=tuple(self.prompts[i] for i in index),
             identities=tuple(self.identities[i] for i in index),
             attributes=tuple(self.attributes[i] for i in index),
+            origins=tuple(self.origins[i] for i in index) if self.origins else (),
         )
 
     def image_batch(self) -> ImageBatch:
@@ -81,11 +87,19 @@ class Records:
         return ImageBatch.from_uint8(self.conditions)
 
     def content_hash(self) -> str:
-        """sha256 over everything the records hold."""
+        """sha256 over what the records are: words and origins, or words and pixels where there are no origins."""
+        return self._hash(pixels=not self.origins)
+
+    def pixel_hash(self) -> str:
+        """sha256 over everything that the records hold, to the last pixel."""
+        return self._hash(pixels=True)
+
+    def _hash(self, *, pixels: bool) -> str:
         digest = hashlib.sha256()
         words = [self.ids, self.prompts, self.identities, [dict(sorted(a.items())) for a in self.attributes]]
-        digest.update(json.dumps(words, sort_keys=True, separators=(",", ":")).encode())
-        for tensor in (self.images, self.conditions):
+        content = words if pixels else [*words, self.origins]
+        digest.update(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
+        for tensor in (self.images, self.conditions) if pixels else ():
             digest.update(str(tuple(tensor.shape)).encode())
             digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()

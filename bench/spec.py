@@ -108,6 +108,8 @@ class CaptureSpec(Frozen):
     """Everything that shapes a capture: transcript, secrets and trained model.
 
     Attributes:
+        code: hash of what trains and records besides the plugins.
+        versions: of the libraries whose code shapes a result.
         adversary: the attack whose server misbehaved during the training, or None.
     """
 
@@ -122,6 +124,7 @@ class CaptureSpec(Frozen):
     training: TrainSpec
     seed: int
     device: str
+    code: str = ""
     versions: dict[str, str]
     adversary: PluginSpec | None = None
 
@@ -133,9 +136,14 @@ class CaptureSpec(Frozen):
 
 
 class CellSpec(Frozen):
-    """One cell: victim x protocol x defence x attack x threat model x data x model x seed."""
+    """One cell: victim x protocol x defence x attack x threat model x data x model x seed.
+
+    Attributes:
+        code: hash of what chooses targets, runs the attack and scores its claim besides the plugins.
+    """
 
     capture: CaptureSpec
+    code: str = ""
     attack: AttackSpec
     threat: ThreatModel
     utility: UtilitySpec

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from bench.channels import CONTROL_FEATURES, NOISE_TARGET, PROMPT_EMBEDDING, TIMESTEP, UNET_FEATURES, Channel
 from bench.defense import Defense, ProtectContext
-from bench.interfaces import generator
 from bench.records import Records
+from bench.rng import derived_seed, generator
 from victims.control import HintStem, LatentStem
 from victims.encoded import Batch, EncodedRecords
 from victims.stable_diffusion import StableDiffusion
@@ -38,8 +38,8 @@ class ClientRandomness:
 
 
 def client_secret(seed: int) -> int:
-    """The number that the client of a training with ``seed`` keeps to itself."""
-    return int(torch.randint(1, 2**62, (1,), generator=generator(seed, "client", "secret")))
+    """The number that the client of a training with ``seed`` keeps to itself, 256 bits."""
+    return derived_seed(seed, "client", "secret")
 
 
 class ClientHalf(nn.Module):

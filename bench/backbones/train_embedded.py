@@ -159,7 +159,7 @@ def train(recipe: Recipe, out: Path, *, minutes: float, progress: Progress, star
     )
     began, done = time.monotonic(), 0
     with (out / "losses.jsonl").open("w", encoding="utf-8") as log, progress.stage("backbone", recipe.steps) as advance:
-        log.write(json.dumps({"recipe": asdict(recipe), "data": records.content_hash()}) + "\n")
+        log.write(json.dumps({"recipe": asdict(recipe), "data": records.pixel_hash()}) + "\n")
         while done < recipe.steps and time.monotonic() - began < 60.0 * minutes:
             people = torch.randperm(recipe.identities, generator=rng)[: recipe.people].repeat_interleave(2)
             shots = torch.rand((recipe.people, recipe.photos), generator=rng).argsort(dim=1)[:, :2].flatten()
@@ -193,7 +193,7 @@ def train(recipe: Recipe, out: Path, *, minutes: float, progress: Progress, star
     target = out / "embedded.safetensors"
     state = {name: tensor.detach().half().contiguous() for name, tensor in towers.state_dict().items()}
     # One entry: safetensors writes several in an order that changes from run to run.
-    recipe_and_data = asdict(recipe) | {"data": records.content_hash()}
+    recipe_and_data = asdict(recipe) | {"data": records.pixel_hash()}
     save_file(state, target, metadata={"recipe": json.dumps(recipe_and_data, sort_keys=True)})
     return target
 

@@ -157,13 +157,15 @@ class Fill(Dataset):
             hints = _tensor([np.repeat(d.hint[..., None], 3, axis=2) for d in drawn])
         else:
             hints = extract(condition, images, seed=p.seed, first=p.start)
+        ids = tuple(f"fill/{p.start + i:06d}" for i in range(limit))
         return Records(
-            ids=tuple(f"fill/{p.start + i:06d}" for i in range(limit)),
+            ids=ids,
             images=images,
             conditions=hints,
             prompts=tuple(d.prompt for d in drawn),
             identities=(None,) * limit,
             attributes=tuple({"circle": d.circle, "background": d.background} for d in drawn),
+            origins=ids,
         )
 
 

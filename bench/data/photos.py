@@ -72,13 +72,15 @@ class Photos(Dataset):
                 pixels[i] = crop(name, p.start + i, image_size, p.seed)
                 advance(1)
         images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+        ids = tuple(f"photos/{name}/{p.start + i:06d}" for i, name in enumerate(chosen))
         return Records(
-            ids=tuple(f"photos/{name}/{p.start + i:06d}" for i, name in enumerate(chosen)),
+            ids=ids,
             images=images,
             conditions=extract(condition, images, seed=p.seed, first=p.start),
             prompts=tuple(prompts[name] for name in chosen),
             identities=chosen,
             attributes=tuple({"photograph": name} for name in chosen),
+            origins=ids,
         )
 
 

@@ -83,13 +83,15 @@ class Portraits(Dataset):
                 advance(1)
         images = _tensor(pixels)
         first = p.start * p.photos_per_identity
+        ids = tuple(f"portraits/{first + i:06d}" for i in range(limit))
         return Records(
-            ids=tuple(f"portraits/{first + i:06d}" for i in range(limit)),
+            ids=ids,
             images=images,
             conditions=extract(condition, images, seed=p.seed, first=first) if hints is None else _tensor(hints),
             prompts=tuple(prompts),
             identities=tuple(identities),
             attributes=tuple(attributes),
+            origins=ids,
         )
 
     def gallery(self, identities: Sequence[str], strangers: int, *, image_size: int) -> Gallery:

@@ -11,6 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from bench.attempt import CLAIMED, choose_targets
 from bench.capture import Capture
 from bench.channels import (
     CLIENT_UPDATE,
@@ -26,12 +27,12 @@ from bench.defense import CompositeDefense, Defense, ProtectContext
 from bench.errors import NotApplicableError, RequestError
 from bench.facts import Fact, Labels, Lineup
 from bench.interfaces import Attack, Budget, Claim, Dataset, Estimate, TrainingPlan, Victim
+from bench.knowledge import with_gallery
 from bench.measure import Metric
 from bench.planning import Job
 from bench.plugin import Card, Plugin
 from bench.progress import Silent
 from bench.registry import KINDS, Registry, listing
-from bench.runner import CLAIMED, choose_targets, with_gallery
 from bench.schedule import NoiseSchedule
 from bench.targets import EVERY as TARGETS
 from bench.threat import PRESETS, View

@@ -14,15 +14,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from bench.attempt import choose_targets
 from bench.capture import SECRETS_DIR, Capture, Secrets
 from bench.channels import TIMESTEP, UNET_FEATURES
 from bench.facts import Fact, Labels, Lineup
 from bench.interfaces import Attack, Budget, Claim, Estimate, Victim, generator
+from bench.knowledge import with_gallery
 from bench.planning import Job
 from bench.plugin import Card
 from bench.progress import Silent
 from bench.records import Records
-from bench.runner import choose_targets, with_gallery
 from bench.store import CaptureStore
 from bench.transcript import Transcript
 from bench.wording import Wording

@@ -107,7 +107,7 @@ def test_a_row_says_what_claimed_labels_are_worth(make_job: Callable[..., Job], 
 
 
 def test_labels_of_a_victim_without_classes_are_refused(make_job: Callable[..., Job], tmp_path) -> None:  # type: ignore[no-untyped-def]
-    from bench.runner import _label_fields
+    from bench.judging import _label_fields
 
     job = make_job()
     with pytest.raises(BenchError, match="no classes"):

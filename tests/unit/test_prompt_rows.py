@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench.attempt import _check_claim
 from bench.check import check
 from bench.check_baseline import points
 from bench.comparable import choose_measure
@@ -11,7 +12,7 @@ from bench.errors import BenchError
 from bench.interfaces import Claim, Estimate
 from bench.leaderboard import leaderboard
 from bench.progress import Silent
-from bench.runner import Runner, _check_claim
+from bench.runner import Runner
 from bench.targets import HEADLINE, TARGETS
 from bench.wording import Wording
 from tests.conftest import make_records

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from bench.attempt import choose_targets
 from bench.channels import CLIENT_UPDATE, GLOBAL_MODEL
 from bench.images import ImageBatch
 from bench.interfaces import Estimate
 from bench.matching import matched
-from bench.runner import choose_targets
 from bench.threat import ThreatModel
 from bench.transcript import Release
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from attacks.closed_form import ClosedForm
+from bench.attempt import choose_targets
 from bench.channels import (
     CONTROL_FEATURES,
     GRADIENT_DOWN,
@@ -23,7 +24,6 @@ from bench.interfaces import TrainingPlan, generator
 from bench.plugin import Card
 from bench.progress import Silent
 from bench.records import Records
-from bench.runner import choose_targets
 from bench.threat import PRESETS
 from defenses.compose import Compose
 from defenses.decoupled_noise import DecoupledNoise
