@@ -21,7 +21,7 @@ from bench.backbones.select import load_backbones
 from bench.errors import DataError, RequestError
 from bench.files import sha256_file
 from bench.images import ImageBatch
-from bench.planning import backbone_names
+from bench.parts import backbone_names
 from bench.progress import Silent
 from bench.runner import Runner
 from tests.tiny_clip import make_tiny_clip

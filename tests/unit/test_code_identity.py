@@ -17,7 +17,7 @@ from bench.data.portraits import Portraits
 from bench.leakage import leakage
 from bench.metrics.lpips import LPIPS
 from bench.metrics.ssim import SSIM
-from bench.planning import cell_roots
+from bench.parts import cell_roots
 from bench.splits import load_splits
 from bench.training import train_capture
 from defenses.timestep import TimestepPolicy
