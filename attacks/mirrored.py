@@ -19,6 +19,7 @@ def with_mirrored(records: Records) -> Records:
         prompts=records.prompts * 2,
         identities=records.identities * 2,
         attributes=records.attributes * 2,
+        origins=(),
     )
 
 

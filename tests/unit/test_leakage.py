@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -132,15 +133,22 @@ def test_leakage_of_a_capture(captured, tmp_path):
     assert found["leak_mu_max"] == pytest.approx(found["leak_mu_distance"] * math.sqrt(total))
     latents = capture.secrets.image_latents.double().flatten(1)
     assert 0 < found["leak_mu_distance"] <= float(torch.pdist(latents).max()) + 1e-9
-    assert found["leak_dcor_condition_control"] > 0.2
+    last = capture.transcript.releases(1)
+    pictures = capture.secrets.records.conditions[capture.secrets.records_behind(last)]
+    features = capture.transcript.rows(CONTROL_FEATURES, last)
+    expected = corrected_distance_correlation(pictures.float(), features)
+    assert found["leak_dcor_condition_control"] == pytest.approx(expected)
     assert {TIMESTEP, NOISE_TARGET, UNET_FEATURES} <= capture.transcript.channels()
     assert "leak_dfil" not in found, "the noise target is on the wire, so no noise is left"
 
     file = tmp_path / "leak.json"
     said: list[str] = []
     assert stored_leakage(file, capture, known, fresh=False, note=said.append) == found
-    file.write_text('{"leak_x": 1.0}')
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps({**kept, "leakage": {"leak_x": 1.0}}))
     assert stored_leakage(file, capture, known, fresh=False, note=said.append) == {"leak_x": 1.0}
+    file.write_text(json.dumps({"code": "of another state", "leakage": {"leak_x": 1.0}}))
+    assert stored_leakage(file, capture, known, fresh=False, note=said.append) == found, "other code measures anew"
     assert stored_leakage(file, capture, known, fresh=True, note=said.append) == found
     file.write_text("not json")
     assert stored_leakage(file, capture, known, fresh=False, note=said.append) == found
