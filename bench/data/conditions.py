@@ -63,8 +63,8 @@ def scribble(image: Picture) -> Picture:
     scale = side / REFERENCE_SIZE
     # Each channel by itself, for an outline between two colours of one brightness counts as well.
     channels = image.astype(np.float64).transpose(2, 0, 1) / 255.0
-    found = [_edges(channel, 1.8 * scale, 0.14 * scale, 0.36 * scale) for channel in channels]
-    lines = np.logical_or.reduce(found)
+    red, green, blue = (_edges(channel, 1.8 * scale, 0.14 * scale, 0.36 * scale) for channel in channels)
+    lines = red | green | blue
     lines = remove_small_objects(lines, max_size=int(_SPARSEST * side), connectivity=2)
     if not lines.any():
         return np.zeros(lines.shape, np.uint8)
@@ -97,9 +97,10 @@ def outline(image: Picture) -> Picture:
 def _widest(image: Picture) -> tuple[float, float, float]:
     """Unit vector of the direction in which the colours of an ``(H, W, 3)`` picture vary most."""
     channels = [image[..., c].astype(np.int64) for c in range(3)]
-    count, sums = image[..., 0].size, [int(c.sum()) for c in channels]
+    count, sums = image[..., 0].size, [int(c.sum(dtype=np.int64)) for c in channels]
     # Covariance in whole numbers, which no order of summation changes.
-    spread = [[count * int((channels[i] * channels[j]).sum()) - sums[i] * sums[j] for j in range(3)] for i in range(3)]
+    products = [[int((a * b).sum(dtype=np.int64)) for b in channels] for a in channels]
+    spread = [[count * products[i][j] - sums[i] * sums[j] for j in range(3)] for i in range(3)]
     scale = max(map(max, spread)) or 1
     matrix = [[value / scale for value in row] for row in spread]
     # Each squaring doubles the lead of the largest eigenvalue; then every column lies along its eigenvector.

@@ -18,8 +18,8 @@ _ROOT_HALF = 0.7071067811865476
 
 # Taylor coefficients, the highest power first; of sin, arctan and artanh in powers of the square.
 _EXP = tuple(1.0 / factorial(n) for n in range(13, -1, -1))
-_SIN = tuple((-1.0) ** n / factorial(2 * n + 1) for n in range(11, -1, -1))
-_ARCTAN = tuple((-1.0) ** n / (2 * n + 1) for n in range(11, -1, -1))
+_SIN = tuple((1 - 2 * (n % 2)) / factorial(2 * n + 1) for n in range(11, -1, -1))
+_ARCTAN = tuple((1 - 2 * (n % 2)) / (2 * n + 1) for n in range(11, -1, -1))
 _ARTANH = tuple(1.0 / (2 * n + 1) for n in range(11, -1, -1))
 
 
@@ -47,7 +47,7 @@ def cos(x: float) -> float:
 
 
 def arctan(x: float) -> float:
-    """Arc tangent of ``x``, in [-pi/2, pi/2]."""
+    """Arc tangent of ``x``, in [-pi/2, pi/2], for ``x`` in [-1e100, 1e100]."""
     # Half the angle, three times: then it is below pi/16 and the series converges fast.
     for _ in range(3):
         x = x / (1.0 + sqrt(1.0 + x * x))

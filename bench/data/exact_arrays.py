@@ -77,7 +77,7 @@ def block_mean(values: NDArray[Any], factor: int) -> Array:
     for row in range(factor):
         for column in range(factor):
             total = total + values[..., row::factor, column::factor]
-    return total * np.float32(1 / factor**2)
+    return total * np.float32(1 / (factor * factor))
 
 
 def decay(x: Array) -> Array:

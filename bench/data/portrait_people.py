@@ -213,6 +213,7 @@ def shot(identity: int, photo: int, seed: int) -> Shot:
         dx=float(u(-0.13, 0.13)),
         dy=float(u(-0.09, 0.07)),
         scale=float(u(0.47, 0.60)),
+        # Cut before the tails of the generator, which it takes from the C library's logarithm.
         tilt=float(np.clip(rng.normal(0, 0.09), -0.22, 0.22)),
         yaw=float(np.clip(rng.normal(0, 0.22), -0.5, 0.5)),
         expression=_pick(rng, EXPRESSIONS, (0.34, 0.27, 0.16, 0.11, 0.12)),

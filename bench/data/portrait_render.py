@@ -35,18 +35,18 @@ def render(identity: int, photo: int, size: int, seed: int) -> tuple[NDArray[np.
 def draw(p: Person, s: Shot, size: int) -> NDArray[np.uint8]:
     """The picture of person ``p`` in shot ``s``, ``(size, size, 3)`` uint8."""
     rng = stream(s.texture_seed, "scene")
-    return _develop(_paint(p, s, size, rng, None), s, size, rng)
+    return _develop(paint(p, s, size, rng, None), s, size, rng)
 
 
 def draw_maps(p: Person, s: Shot, size: int) -> Maps:
     """Parts and depth of that picture, ``(size, size)``."""
     maps = Maps.blank(size * SUPERSAMPLE)
-    _paint(p, s, size, stream(s.texture_seed, "scene"), maps)
+    paint(p, s, size, stream(s.texture_seed, "scene"), maps)
     return maps.reduced(SUPERSAMPLE)
 
 
-def _paint(p: Person, s: Shot, size: int, rng: np.random.Generator, maps: Maps | None) -> Array:
-    """The enlarged canvas, ``(3, n, n)``; what lies where is noted in ``maps``."""
+def paint(p: Person, s: Shot, size: int, rng: np.random.Generator, maps: Maps | None) -> Array:
+    """The enlarged canvas, ``(3, n, n)`` float32; what lies where is noted in ``maps``."""
     n = size * SUPERSAMPLE
     canvas = np.zeros((3, n, n), np.float32)
     room = Frame(canvas, (0.0, 0.0), 1.0, 0.0, maps)
@@ -160,7 +160,7 @@ def _develop(canvas: Array, s: Shot, size: int, rng: np.random.Generator) -> NDA
     tint = np.array([1 + s.warmth, 1.0, 1 - s.warmth], np.float32)[:, None, None]
     small = small * (fall * np.float32(s.exposure)) * tint
     small += np.float32(0.012) * smooth_noise(rng, size, 12, 12)
-    # Beyond the limit the generator takes a logarithm of the C library's; within it, values come from whole numbers.
+    # Beyond the limit the generator takes its values from the C library's logarithm, within it from whole numbers.
     grain = np.clip(rng.standard_normal(small.shape, dtype=np.float32), -MOST_GRAIN, MOST_GRAIN)
     small += grain * np.float32(s.noise)
     return np.ascontiguousarray((np.clip(small, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0))
