@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from bench.errors import DataError, RequestError
-from tests.model_layouts import LFS_POINTER
+from tests.model_layouts import LFS_POINTER, write_index
+from tests.single_file_layout import save_single_file
 from victims import hub
 from victims.model_files import locate
+from victims.single_file import conversion
+from victims.stable_diffusion import StableDiffusion
 
 UNET = "model.diffusion_model.input_blocks.0.0.weight"
 VAE = "first_stage_model.encoder.conv_in.weight"
@@ -85,3 +89,24 @@ def test_a_directory_with_a_single_file_says_how_to_convert_it(tmp_path: Path) -
     save_file(CONTENTS[0][0], tmp_path / "x.safetensors")
     with pytest.raises(DataError, match=r"unet/ is missing; .*x\.safetensors: a Stable Diffusion 1 in a single file"):
         locate(str(tmp_path))
+
+
+def test_the_conversion_needs_no_hub_where_a_configuration_is_given(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """diffusers reads a single file without the hub, but not without configuration and vocabulary beside it."""
+    configuration = Path(shutil.copytree(tiny_model, tmp_path / "configuration"))
+    write_index(configuration, safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"])
+    for file in configuration.glob("*/*.safetensors"):
+        file.unlink()
+    save_single_file(tiny_model, tmp_path / "x.safetensors")
+    with pytest.raises(RequestError, match="a Stable Diffusion 1 in a single file; make a directory"):
+        locate(str(tmp_path / "x.safetensors"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("reached for the network"))
+    exec(conversion(tmp_path / "x.safetensors", "Stable Diffusion 1", configuration), {})
+    before, after = (StableDiffusion.load(str(path)) for path in (tiny_model, tmp_path / "x"))
+    for part in ("vae", "unet", "text_encoder"):
+        loaded = getattr(after, part).state_dict()
+        assert all(torch.equal(loaded[name], tensor) for name, tensor in getattr(before, part).state_dict().items())
+    assert torch.equal(before.embed(["a cat"]), after.embed(["a cat"]))
