@@ -46,6 +46,9 @@ def _fetched(model: str, path: Path) -> Path:
     """The snapshot of a hub id."""
     if single_file.is_single_file(model):
         raise RequestError(single_file.refusal(path))
+    if "@" not in model and model not in hub.PINNED and path.parent != Path() and path.parent.is_dir():
+        there = sorted(folder.name for folder in path.parent.iterdir() if folder.is_dir())
+        raise RequestError(f"model {model!r}: no such directory; {path.parent} has {', '.join(there[:8]) or 'none'}")
     if model == "pocket" or not hub.is_hub_id(model):
         raise RequestError(f"model {model!r}: no such directory, and not a hub id such as owner/name@COMMIT")
     snapshot = hub.cached(model)

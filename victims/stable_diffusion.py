@@ -27,6 +27,7 @@ from transformers.utils import logging as transformers_logging  # noqa: E402
 # The libraries' own bars and notices would tear the progress display.
 diffusers_logging.set_verbosity_error()
 transformers_logging.set_verbosity_error()
+diffusers_logging.disable_progress_bar()
 transformers_logging.disable_progress_bar()
 
 

@@ -89,6 +89,16 @@ def test_what_is_no_id_never_asks_the_hub(model: str, no_hub: list[str]) -> None
     assert no_hub == []
 
 
+def test_a_misspelt_directory_is_not_taken_for_an_id(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_hub: list[str]
+) -> None:
+    shutil.copytree(tiny_model, tmp_path / "models" / "tiny")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RequestError, match="model 'models/tinny': no such directory; models has tiny"):
+        locate("models/tinny")
+    assert no_hub == []
+
+
 def test_an_unreachable_hub_ends_in_one_sentence_with_the_command(no_hub: list[str]) -> None:
     with pytest.raises(RequestError) as caught:
         locate(SD15)
