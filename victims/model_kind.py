@@ -49,7 +49,7 @@ def components(path: Path) -> dict[str, Any]:
         return {}
     index = read_object(path / INDEX)
     named = {name: value[1] for name, value in index.items() if isinstance(value, list) and len(value) == 2}
-    if named.get("unet") != NETWORKS["unet"]:
+    if named and named.get("unet") != NETWORKS["unet"]:
         raise DataError(f"{path / INDEX}: names {index.get('_class_name', 'no pipeline')}; {TAKEN}")
     return named
 
