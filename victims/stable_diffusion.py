@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.compat import guard_torchvision
-from bench.errors import DataError
 from bench.images import ImageBatch
 from bench.public import Codec
 from bench.schedule import NoiseSchedule
 from victims.clip_text import ClipText
 from victims.model_files import locate
+from victims.model_networks import read_network, shapes
+from victims.model_schedule import read_scheduler
+from victims.model_tokenizer import read_tokenizer
 
 guard_torchvision()
 
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel  # noqa: E402
 from diffusers.utils import logging as diffusers_logging  # noqa: E402
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer  # noqa: E402
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
 # The libraries' own bars and notices would tear the progress display.
 diffusers_logging.set_verbosity_error()
 transformers_logging.set_verbosity_error()
+diffusers_logging.disable_progress_bar()
 transformers_logging.disable_progress_bar()
 
 
@@ -54,32 +54,12 @@ class StableDiffusion(Codec):
             RequestError, DataError: as ``locate``; also for a damaged part or one that does not fit.
         """
         path = locate(model)
-        try:
-            tokenizer = CLIPTokenizer.from_pretrained(path / "tokenizer", local_files_only=True)
-            vocabulary = CLIPTextConfig.from_pretrained(path / "text_encoder", local_files_only=True).vocab_size
-            scheduler = DDIMScheduler.from_pretrained(path / "scheduler", local_files_only=True)
-        except Exception as error:
-            raise _unreadable(path, error) from error
-        # transformers answers an unreadable vocabulary with a tokenizer of two tokens and no error.
-        if len(tokenizer) != vocabulary:
-            raise DataError(
-                f"{path / 'tokenizer'}: {len(tokenizer)} tokens, but the text encoder has {vocabulary}; "
-                "its vocabulary files are missing or of another model"
-            )
-        try:
-            vae, unet, text = _shapes(path) if device == "meta" else _networks(path)
-        except DataError:
-            raise
-        except Exception as error:
-            raise _unreadable(path, error) from error
-        if vae.config.latent_channels != unet.config.in_channels:
-            raise DataError(
-                f"{path}: the autoencoder has {vae.config.latent_channels} latent channels, "
-                f"the UNet takes {unet.config.in_channels}"
-            )
+        tokenizer = read_tokenizer(path / "tokenizer")
+        scheduler, schedule = read_scheduler(path / "scheduler")
+        read = shapes if device == "meta" else read_network
+        vae, unet, text = (read(path / part) for part in ("vae", "unet", "text_encoder"))
         for module in (vae, unet, text):
             module.requires_grad_(False).eval().to(device)
-        schedule = NoiseSchedule(scheduler.alphas_cumprod.double(), scheduler.config.prediction_type)
         return cls(vae, unet, text, tokenizer, scheduler, schedule, device)
 
     @property
@@ -144,39 +124,3 @@ class StableDiffusion(Codec):
 def images_at_once(side: int, *, most: int) -> int:
     """How many pictures to put through a network together: ``most`` up to 128x128, fewer above, 1 at the least."""
     return max(1, min(most, most * 128**2 // side**2))
-
-
-def _networks(path: Path) -> tuple[Any, Any, Any]:
-    """Autoencoder, UNet and text encoder in float32."""
-    return (
-        _read(AutoencoderKL, path / "vae", torch_dtype=torch.float32),
-        _read(UNet2DConditionModel, path / "unet", torch_dtype=torch.float32),
-        _read(CLIPTextModel, path / "text_encoder", dtype=torch.float32),
-    )
-
-
-def _read(cls: Any, part: Path, **dtype: torch.dtype) -> Any:
-    """A network with all its weights: the libraries only warn of one that is missing, and fill it at random."""
-    network, found = cls.from_pretrained(
-        part, use_safetensors=True, local_files_only=True, output_loading_info=True, **dtype
-    )
-    lacking = sorted(found["missing_keys"]) or sorted(str(key) for key in found["mismatched_keys"])
-    if lacking:
-        raise DataError(f"{part}: the weights lack {lacking[0]} and {len(lacking) - 1} more, or have another shape")
-    return network
-
-
-def _shapes(path: Path) -> tuple[Any, Any, Any]:
-    """The same without weights, from the configurations alone."""
-    options = {"local_files_only": True}
-    with torch.device("meta"):
-        return (
-            AutoencoderKL.from_config(AutoencoderKL.load_config(path / "vae", **options)),
-            UNet2DConditionModel.from_config(UNet2DConditionModel.load_config(path / "unet", **options)),
-            CLIPTextModel(CLIPTextConfig.from_pretrained(path / "text_encoder", **options)),
-        )
-
-
-def _unreadable(path: Path, error: Exception) -> DataError:
-    line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return DataError(f"{path}: a part of the model cannot be read as safetensors: {line}")

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import sqrt
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench.data.smoothing import smooth, smooth_inside
 from bench.errors import RequestError
 
 AUTO = "auto"
 """What a request says for: the data set's own hints where it has them, else :data:`DEFAULT`."""
 DEFAULT = "canny"
 REFERENCE_SIZE = 64
-LUMA = (0.299, 0.587, 0.114)
+LUMA = (299, 587, 114)
+"""Thousandths of red, green and blue in the brightness of a colour (BT.601)."""
 _SPARSEST = 1 / 8
 """A stroke shorter than this share of the side is left out of a scribble."""
+_SQUARINGS = 12
 
 Picture = NDArray[np.uint8]
 
@@ -25,9 +29,10 @@ Picture = NDArray[np.uint8]
 def _edges(grey: NDArray[np.float64], sigma: float, low: float, high: float) -> NDArray[np.bool_]:
     from skimage.feature import canny as detect
 
+    # Smoothed here, since scikit-image takes its kernel from numpy's exp, which differs between processors.
     # Smoothing spreads an edge, so that its gradient falls as sigma rises.
     found: NDArray[np.bool_] = detect(  # type: ignore[no-untyped-call]
-        grey, sigma=sigma, low_threshold=low / sigma, high_threshold=high / sigma
+        smooth_inside(grey, sigma), sigma=0, low_threshold=low / sigma, high_threshold=high / sigma, mode="nearest"
     )
     return found
 
@@ -38,8 +43,9 @@ def canny(image: Picture) -> Picture:
     The smoothing width grows with the square root of the picture's side, so that a larger picture keeps
     detail but loses grain. The thresholds are absolute (on grey in [0, 1]): a flat picture has no edges.
     """
-    grey = image.astype(np.float64) @ np.asarray(LUMA) / 255.0
-    sigma = max(0.6, float(np.sqrt(min(grey.shape) / REFERENCE_SIZE)))
+    red, green, blue = (image[..., c].astype(np.int64) for c in range(3))
+    grey = (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue) / (1000 * 255.0)
+    sigma = max(0.6, sqrt(min(grey.shape) / REFERENCE_SIZE))
     return np.where(_edges(grey, sigma, 0.08, 0.20), np.uint8(255), np.uint8(0))
 
 
@@ -57,8 +63,8 @@ def scribble(image: Picture) -> Picture:
     scale = side / REFERENCE_SIZE
     # Each channel by itself, for an outline between two colours of one brightness counts as well.
     channels = image.astype(np.float64).transpose(2, 0, 1) / 255.0
-    found = [_edges(channel, 1.8 * scale, 0.14 * scale, 0.36 * scale) for channel in channels]
-    lines = np.logical_or.reduce(found)
+    red, green, blue = (_edges(channel, 1.8 * scale, 0.14 * scale, 0.36 * scale) for channel in channels)
+    lines = red | green | blue
     lines = remove_small_objects(lines, max_size=int(_SPARSEST * side), connectivity=2)
     if not lines.any():
         return np.zeros(lines.shape, np.uint8)
@@ -70,11 +76,8 @@ def scribble(image: Picture) -> Picture:
 
 def blur(image: Picture) -> Picture:
     """Low-frequency colour, ``(H, W, 3)`` uint8: Gaussian of a sixteenth of the side."""
-    from scipy.ndimage import gaussian_filter
-
-    sigma = min(image.shape[:2]) / 16
-    smooth = gaussian_filter(image.astype(np.float64), (sigma, sigma, 0.0), mode="nearest")
-    rounded: Picture = (smooth + 0.5).astype(np.uint8)
+    smoothed = smooth(image.astype(np.float64), min(image.shape[:2]) / 16, "nearest")
+    rounded: Picture = (smoothed + 0.5).astype(np.uint8)
     return rounded
 
 
@@ -84,12 +87,34 @@ def outline(image: Picture) -> Picture:
     Looks along the direction in which the picture's colours differ most: two colours of equal
     brightness, between which :func:`canny` sees nothing, stand apart there.
     """
-    colours = image.reshape(-1, 3).astype(np.float64) / 255.0
-    centred = colours - colours.mean(axis=0)
-    axis = np.linalg.eigh(centred.T @ centred)[1][:, -1]
-    values = (centred @ axis).reshape(image.shape[:2])
-    sigma = max(0.6, float(np.sqrt(min(values.shape) / REFERENCE_SIZE)))
+    red, green, blue = (image[..., c] / 255.0 for c in range(3))
+    axis = _widest(image)
+    values = axis[0] * red + axis[1] * green + axis[2] * blue
+    sigma = max(0.6, sqrt(min(values.shape) / REFERENCE_SIZE))
     return np.where(_edges(values, sigma, 0.08, 0.20), np.uint8(255), np.uint8(0))
+
+
+def _widest(image: Picture) -> tuple[float, float, float]:
+    """Unit vector of the direction in which the colours of an ``(H, W, 3)`` picture vary most."""
+    channels = [image[..., c].astype(np.int64) for c in range(3)]
+    count, sums = image[..., 0].size, [int(c.sum(dtype=np.int64)) for c in channels]
+    # Covariance in whole numbers, which no order of summation changes.
+    products = [[int((a * b).sum(dtype=np.int64)) for b in channels] for a in channels]
+    spread = [[count * products[i][j] - sums[i] * sums[j] for j in range(3)] for i in range(3)]
+    scale = max(map(max, spread)) or 1
+    matrix = [[value / scale for value in row] for row in spread]
+    # Each squaring doubles the lead of the largest eigenvalue; then every column lies along its eigenvector.
+    for _ in range(_SQUARINGS):
+        squared = [[_inner(row, other) for other in matrix] for row in matrix]
+        largest = max(squared[i][i] for i in range(3)) or 1.0
+        matrix = [[value / largest for value in row] for row in squared]
+    axis = max(matrix, key=lambda row: _inner(row, row))
+    length = sqrt(_inner(axis, axis)) or 1.0
+    return axis[0] / length, axis[1] / length, axis[2] / length
+
+
+def _inner(a: list[float], b: list[float]) -> float:
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
 def noise(index: int, size: tuple[int, int], seed: int) -> Picture:

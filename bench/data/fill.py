@@ -87,13 +87,15 @@ def draw(index: int, size: int, seed: int) -> Example:
     colours = palette()
     while True:
         one, other = (colours[int(rng.integers(len(colours)))] for _ in range(2))
-        if float(np.abs(np.subtract(one[1], other[1])).mean()) >= LEAST_CONTRAST:
+        red, green, blue = (abs(a - b) for a, b in zip(one[1], other[1], strict=True))
+        if (red + green + blue) / 3 >= LEAST_CONTRAST:
             break
     radius = rng.uniform(0.12, 0.40)
     x, y = rng.uniform(radius + 0.02, 0.98 - radius, 2)
     axis = (np.arange(size) + 0.5) / size
     # Signed distance to the outline in pixels; half a pixel each way is the anti-aliased rim.
-    distance = (np.hypot(axis[None, :] - x, axis[:, None] - y) - radius) * size
+    right, down = axis[None, :] - x, axis[:, None] - y
+    distance = (np.sqrt(right * right + down * down) - radius) * size
     inside = np.clip(0.5 - distance, 0.0, 1.0)[..., None]
     image = inside * np.asarray(one[1]) + (1.0 - inside) * np.asarray(other[1])
     width = max(1.0, size / 64)

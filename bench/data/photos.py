@@ -12,6 +12,7 @@ from PIL import Image
 from pydantic import Field
 
 from bench.data.conditions import extract
+from bench.data.exact import exp, log
 from bench.data.shipped_photos import GREY_PROMPTS, POCKET_TRAINING, PROMPTS, photograph
 from bench.errors import RequestError
 from bench.interfaces import Dataset
@@ -96,7 +97,7 @@ def crop(name: str, index: int, size: int, seed: int) -> NDArray[np.uint8]:
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 0xF0705, index])))
     picture = _source(name)
     short = min(picture.size)
-    side = int(np.exp(rng.uniform(np.log(min(LEAST_ZOOM * size, short)), np.log(short))))
+    side = int(exp(rng.uniform(log(min(LEAST_ZOOM * size, short)), log(short))))
     left, top = (int(rng.integers(0, extent - side + 1)) for extent in picture.size)
     box = (left, top, left + side, top + side)
     # A photograph smaller than the record is enlarged.

@@ -8,14 +8,14 @@ painting an eye does not cost a whole canvas.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data import exact
+from bench.data.exact_arrays import Array, decay
 from bench.data.portrait_maps import Maps, Part
-
-Array = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ class Patch:
     def glow(self, cx: float, cy: float, a: float, b: float) -> Array:
         """A Gaussian spot, 1 in its centre."""
         u, v = (self.x - np.float32(cx)) / np.float32(a), (self.y - np.float32(cy)) / np.float32(b)
-        spot: Array = np.exp(-(u * u + v * v))
-        return spot
+        return decay(u * u + v * v)
 
     def paint(self, mask: Array, colour: Array | tuple[float, float, float]) -> None:
         """Cover the patch with ``colour`` (a triple, or ``(3, h, w)``) where ``mask`` says so."""
@@ -97,7 +96,7 @@ class Frame:
         n = pixels.shape[1]
         line = ((np.arange(n, dtype=np.float32) + np.float32(0.5)) * np.float32(2.0 / n)) - 1
         dx, dy = (line[None, :] - np.float32(centre[0])), (line[:, None] - np.float32(centre[1]))
-        c, s = np.float32(np.cos(tilt) / scale), np.float32(np.sin(tilt) / scale)
+        c, s = np.float32(exact.cos(tilt) / scale), np.float32(exact.sin(tilt) / scale)
         self.x: Array = dx * c + dy * s
         self.y: Array = dy * c - dx * s
         self.step = 2.0 / n / scale
@@ -109,14 +108,19 @@ class Frame:
     def window(self, x0: float, x1: float, y0: float, y1: float) -> Patch:
         """The smallest upright window that holds the given box of frame coordinates."""
         n = self.pixels.shape[1]
-        c, s = np.cos(self.tilt) * self.scale, np.sin(self.tilt) * self.scale
+        c, s = exact.cos(self.tilt) * self.scale, exact.sin(self.tilt) * self.scale
         xs = [self.centre[0] + x * c - y * s for x in (x0, x1) for y in (y0, y1)]
         ys = [self.centre[1] + x * s + y * c for x in (x0, x1) for y in (y0, y1)]
-        left, right = (int(np.clip(v, 0, n)) for v in ((min(xs) + 1) * n / 2 - 1, (max(xs) + 1) * n / 2 + 2))
-        top, bottom = (int(np.clip(v, 0, n)) for v in ((min(ys) + 1) * n / 2 - 1, (max(ys) + 1) * n / 2 + 2))
+        left, right = (int(min(max(v, 0), n)) for v in ((min(xs) + 1) * n / 2 - 1, (max(xs) + 1) * n / 2 + 2))
+        top, bottom = (int(min(max(v, 0), n)) for v in ((min(ys) + 1) * n / 2 - 1, (max(ys) + 1) * n / 2 + 2))
         rows, columns = slice(top, bottom), slice(left, right)
         maps = None if self.maps is None else self.maps.window(rows, columns)
         return Patch(self.x[rows, columns], self.y[rows, columns], self.pixels[:, rows, columns], self.step, maps)
+
+
+def squared(x: Array) -> Array:
+    """The square of each value."""
+    return x * x
 
 
 def rounded(k: Array) -> Array:
@@ -128,25 +132,28 @@ def rounded(k: Array) -> Array:
 def smooth_noise(rng: np.random.Generator, n: int, rows: int, columns: int) -> Array:
     """Random values in [-1, 1] on a coarse grid, interpolated smoothly to ``(n, n)``."""
     grid = rng.uniform(-1, 1, (rows + 1, columns + 1)).astype(np.float32)
-    return _spread(n, rows) @ grid @ _spread(n, columns).T
+    low, weight, next_weight = _spread(n, columns)
+    lines = grid[:, low] * weight + grid[:, low + 1] * next_weight
+    low, weight, next_weight = _spread(n, rows)
+    return lines[low] * weight[:, None] + lines[low + 1] * next_weight[:, None]
 
 
-def _spread(n: int, cells: int) -> Array:
-    """Interpolation weights from ``cells + 1`` knots to ``n`` samples, ``(n, cells + 1)``."""
+@lru_cache(maxsize=64)
+def _spread(n: int, cells: int) -> tuple[NDArray[np.int64], Array, Array]:
+    """Interpolation from ``cells + 1`` knots to ``n`` samples: the knot before each, its weight and the next one's."""
     at = (np.arange(n, dtype=np.float32) + np.float32(0.5)) * np.float32(cells / n)
     low = np.minimum(at.astype(np.int64), cells - 1)
     t = at - low
     t = t * t * (3 - 2 * t)
-    weights = np.zeros((n, cells + 1), np.float32)
-    weights[np.arange(n), low] = 1 - t
-    weights[np.arange(n), low + 1] = t
-    return weights
+    return low, (1 - t).astype(np.float32), t.astype(np.float32)
 
 
 def ripple(angle: Array, knots: Array) -> Array:
     """A random periodic function of ``angle`` (radians), linear between ``knots`` in [-1, 1]."""
     fine = 2048
     at = np.arange(fine, dtype=np.float32) * np.float32(len(knots) / fine)
-    table = np.interp(at, np.arange(len(knots) + 1), np.append(knots, knots[0])).astype(np.float32)
-    value: Array = table[(angle * np.float32(fine / (2 * np.pi))).astype(np.int32) & (fine - 1)]
+    before = at.astype(np.int64)
+    closed = np.append(knots, knots[0]).astype(np.float64)
+    table = (closed[before] + (closed[before + 1] - closed[before]) * (at - before)).astype(np.float32)
+    value: Array = table[(angle * np.float32(fine / (2 * exact.PI))).astype(np.int32) & (fine - 1)]
     return value

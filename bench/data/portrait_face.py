@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.data.portrait_canvas import Frame
+from bench.data import exact
+from bench.data.exact_arrays import Array, decay
+from bench.data.portrait_canvas import Frame, squared
 from bench.data.portrait_maps import Part
 from bench.data.portrait_people import Person, Shot, stream
 
@@ -20,8 +22,8 @@ CURVE = {"smiling": 0.11, "serious": 0.0, "laughing": 0.10, "sad": -0.09, "surpr
 
 def place(p: Person, s: Shot, x: float) -> tuple[float, float]:
     """Where a feature at ``x`` appears on the turned head, and by how much it is narrowed."""
-    angle = float(np.arcsin(np.clip(x / p.width, -0.95, 0.95)))
-    return p.width * float(np.sin(angle + s.yaw)), max(0.35, float(np.cos(angle + s.yaw) / np.cos(angle)))
+    angle = exact.arcsin(min(max(x / p.width, -0.95), 0.95))
+    return p.width * exact.sin(angle + s.yaw), max(0.35, exact.cos(angle + s.yaw) / exact.cos(angle))
 
 
 def features(frame: Frame, p: Person, s: Shot) -> None:
@@ -63,7 +65,7 @@ def _eye(frame: Frame, p: Person, s: Shot, sign: int, cx: float, squeeze: float)
     patch.shade(patch.glow(cx - sign * 0.05, y0 - 0.06, w * 1.35, 0.17), 0.80)
     x = patch.x - np.float32(cx)
     y = patch.y - np.float32(y0) + np.float32(sign * p.eye_slant) * x
-    u = np.clip(1 - (x / np.float32(w)) ** 2, -0.6, 1)
+    u = np.clip(1 - squared(x / np.float32(w)), -0.6, 1)
     opening = np.abs(y) - np.float32(h) * u
     almond = patch.fill(opening)
     patch.paint(almond, (0.93, 0.92, 0.90))
@@ -137,7 +139,7 @@ def _mouth(frame: Frame, p: Person, s: Shot) -> None:
     root = np.sqrt(dome)
     top = middle - np.float32(gap * 0.4) * dome
     bottom = middle + np.float32(gap * 0.6) * root
-    cupid = np.float32(p.lip) * (root - np.float32(0.28) * np.exp(-((u / np.float32(0.2)) ** 2)))
+    cupid = np.float32(p.lip) * (root - np.float32(0.28) * decay(squared(u / np.float32(0.2))))
     upper, lower = top - cupid, bottom + np.float32(1.25 * p.lip) * root
     whole = patch.fill(np.maximum(upper - patch.y, patch.y - lower)) * inside
     patch.shade(0.7 * patch.glow(cx, p.mouth_y + 0.16 + gap * 0.5, w * 0.6, 0.05), 0.72)
@@ -160,6 +162,14 @@ def _mouth(frame: Frame, p: Person, s: Shot) -> None:
         )
 
 
+def _radius(u: Array, v: Array, is_round: bool) -> Array:
+    """Distance from the middle of a lens in units of its radii: Euclidean, or in the norm of fourth powers."""
+    u, v = squared(u), squared(v)
+    if is_round:
+        return np.sqrt(u + v + np.float32(1e-6))
+    return np.sqrt(np.sqrt(u * u + v * v + np.float32(1e-6)))
+
+
 def _glasses(frame: Frame, p: Person, s: Shot) -> None:
     patch = frame.window(-0.95, 0.95, p.eye_y - 0.4, p.eye_y + 0.45)
     y0 = p.eye_y + 0.03
@@ -172,8 +182,7 @@ def _glasses(frame: Frame, p: Person, s: Shot) -> None:
         cx, squeeze = place(p, s, sign * p.eye_gap)
         a, b = 0.265 * squeeze, (0.245 if s.glasses == "round" else 0.185)
         u, v = np.abs((patch.x - np.float32(cx)) / np.float32(a)), np.abs((patch.y - np.float32(y0)) / np.float32(b))
-        power = np.float32(2.0 if s.glasses == "round" else 4.0)
-        edge = ((u**power + v**power + np.float32(1e-6)) ** (1 / power) - 1) * np.float32(b)
+        edge = (_radius(u, v, s.glasses == "round") - 1) * np.float32(b)
         if s.glasses == "sunglasses":
             patch.paint(0.94 * patch.fill(edge), (0.05, 0.05, 0.07))
             patch.mark(patch.fill(edge), Part.GLASSES)

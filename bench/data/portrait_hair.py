@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.data.portrait_canvas import Array, Frame, Patch, ripple, rounded
+from bench.data import exact
+from bench.data.exact_arrays import Array, arctan2, cos, decay, sin
+from bench.data.portrait_canvas import Frame, Patch, ripple, rounded, squared
 from bench.data.portrait_maps import Part
 from bench.data.portrait_people import Person, Shot, stream
 
@@ -13,17 +15,17 @@ def _strands(patch: Patch, p: Person, cx: float, light: float) -> Array:
     """Colour of hair with strands that fan out from the parting and a soft sheen, ``(3, h, w)``."""
     rng = stream(p.texture_seed, "strands")
     x, y = patch.x - np.float32(cx), patch.y + np.float32(1.15)
-    angle = np.arctan2(x, y + np.float32(0.3))
+    angle = arctan2(x, y + np.float32(0.3))
     radius = np.sqrt(x * x + y * y)
     if p.style == "curly":
         u, v = patch.x * np.float32(13), patch.y * np.float32(13)
-        wave = np.sin(u + 1.6 * np.sin(v * np.float32(0.7))) * np.cos(v + 1.4 * np.sin(u * np.float32(0.6)))
+        wave = sin(u + 1.6 * sin(v * np.float32(0.7))) * cos(v + 1.4 * sin(u * np.float32(0.6)))
         tone = 1 + (0.34 - 0.18 * p.hair[1]) * wave
     else:
         fine = ripple(angle, rng.uniform(-1, 1, 96).astype(np.float32))
         coarse = ripple(angle, rng.uniform(-1, 1, 26).astype(np.float32))
         tone = 1 + 0.13 * fine + 0.16 * coarse
-    sheen = np.exp(-(((radius - np.float32(0.42)) / np.float32(0.2)) ** 2))
+    sheen = decay(squared((radius - np.float32(0.42)) / np.float32(0.2)))
     tone += (0.24 + 0.22 * light * x) * sheen - 0.14 * np.clip(patch.y, 0, 1.5)
     base: Array = np.array(p.hair, np.float32)[:, None, None]
     colour: Array = np.clip(base * tone + np.float32(0.045) * sheen, 0.01, 0.98)
@@ -36,6 +38,12 @@ def _skull(patch: Patch, p: Person, cx: float, grow: float) -> Array:
     u, v = (patch.x - np.float32(cx)) / np.float32(a), (patch.y + np.float32(0.05)) / np.float32(b)
     k = np.sqrt(u * u + v * v + np.float32(1e-8))
     return (k - 1) * np.float32(a)
+
+
+def _zigzag(x: Array) -> Array:
+    """A line that falls and rises between 1 at even numbers and 0 at odd ones."""
+    height: Array = np.abs(x - 2 * np.floor(x * np.float32(0.5)) - 1)
+    return height
 
 
 def _height(distance: Array, radius: float) -> Array:
@@ -52,7 +60,7 @@ def behind(frame: Frame, p: Person, s: Shot, shift: float) -> None:
     skull = _skull(patch, p, shift, grow)
     if p.style == "curly":
         knots = rng.uniform(-1, 1, 22).astype(np.float32)
-        angle = np.arctan2(patch.x - np.float32(shift), patch.y)
+        angle = arctan2(patch.x - np.float32(shift), patch.y)
         edge = _skull(patch, p, shift, 0.2 + 1.2 * grow) + np.float32(0.07) * ripple(angle, knots)
         mask = patch.fill(np.maximum(edge, patch.y - np.float32(0.9)), 0.03)
     elif p.style in ("long", "bob"):
@@ -66,8 +74,8 @@ def behind(frame: Frame, p: Person, s: Shot, shift: float) -> None:
         mask = np.maximum(patch.ellipse(shift - 0.1 * p.parting, -1.26, 0.36, 0.32), patch.fill(skull))
         mask *= patch.fill(patch.y - 0.2)
     else:
-        angle = np.arctan2(patch.x - np.float32(shift), -patch.y)
-        teeth = np.abs((angle * np.float32(11 / np.pi)) % 2 - 1) * np.float32(0.24)
+        angle = arctan2(patch.x - np.float32(shift), -patch.y)
+        teeth = _zigzag(angle * np.float32(11 / exact.PI)) * np.float32(0.24)
         mask = patch.fill(_skull(patch, p, shift, grow + 0.12) + teeth - 0.1) * patch.fill(patch.y + 0.25)
     patch.paint(mask, _strands(patch, p, shift + 0.3 * p.parting, s.light[0]) * np.float32(0.8))
     patch.mark(mask, Part.HAIR, 0.50)
@@ -83,7 +91,7 @@ def front(frame: Frame, p: Person, s: Shot, shift: float) -> None:
     u = np.abs(x - np.float32(1.2 * shift))
     low = {"short": -0.12, "spiky": -0.2, "bun": 0.05, "curly": 0.25, "bob": 0.72, "long": 1.0}[p.style]
     side = np.clip((u - 0.62) / 0.34, 0, 1)
-    line = np.float32(p.hairline) + np.float32(0.13) * (x - np.float32(p.parting)) ** 2
+    line = np.float32(p.hairline) + np.float32(0.13) * squared(x - np.float32(p.parting))
     if p.style in ("bob", "long", "short"):
         line = line + np.float32(0.16) * np.clip(1 - np.abs(x - np.float32(p.parting)) * np.float32(2.2), 0, 1) * -1
     if p.style == "bob" and p.hairline > -0.56:
@@ -108,11 +116,11 @@ def hat(frame: Frame, p: Person, s: Shot, shift: float) -> None:
     x = patch.x - np.float32(0.4 * shift)
     grow = 0.10 + 0.6 * p.volume
     half = p.width + grow
-    tone = 1 + 0.28 * s.light[0] * x / np.float32(half) - 0.18 * (x / np.float32(half)) ** 2
-    rim = -0.52 + 0.10 * (x / np.float32(half)) ** 2
+    tone = 1 + 0.28 * s.light[0] * x / np.float32(half) - 0.18 * squared(x / np.float32(half))
+    rim = -0.52 + 0.10 * squared(x / np.float32(half))
     if s.hat == "beanie":
         dome = np.maximum(_skull(patch, p, 0.4 * shift, grow + 0.05), patch.y - rim - 0.04)
-        ribs = 1 + 0.12 * np.sin(x * np.float32(30))
+        ribs = 1 + 0.12 * sin(x * np.float32(30))
         patch.paint(patch.fill(dome), np.clip(base * tone * ribs, 0.02, 0.98))
         round_top = _height(_skull(patch, p, 0.4 * shift, grow + 0.05), half + 0.05)
         patch.mark(patch.fill(dome), Part.HAT, round_top)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.data.exact_arrays import block_mean
+
 
 class Part(IntEnum):
     """Parts of a portrait."""
@@ -81,9 +83,8 @@ class Maps:
 
     def reduced(self, factor: int) -> Maps:
         """The maps at a ``factor``-th of the size: the part that fills most of a pixel, the mean depth."""
-        size = len(self.parts) // factor
-        shares = np.stack([_mean(self.parts == part, size, factor) for part in Part])
-        return Maps(shares.argmax(axis=0).astype(np.uint8), _mean(self.depth, size, factor))
+        shares = np.stack([block_mean(self.parts == part, factor) for part in Part])
+        return Maps(shares.argmax(axis=0).astype(np.uint8), block_mean(self.depth, factor))
 
     def segmentation(self) -> NDArray[np.uint8]:
         """The parts in colour, ``(h, w, 3)`` uint8."""
@@ -93,8 +94,3 @@ class Maps:
         """The depth in grey, near is white, ``(h, w)`` uint8."""
         grey: NDArray[np.uint8] = (np.clip(self.depth, 0, 1) * 255 + 0.5).astype(np.uint8)
         return grey
-
-
-def _mean(values: NDArray[Any], size: int, factor: int) -> NDArray[np.floating[Any]]:
-    averaged: NDArray[np.floating[Any]] = values.reshape(size, factor, size, factor).mean(axis=(1, 3), dtype=np.float32)
-    return averaged

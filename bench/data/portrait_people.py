@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 
@@ -140,7 +141,7 @@ def _vary(rng: np.random.Generator, colour: Colour, spread: float, mute: float =
     """The colour lighter or darker, a little off in hue, and up to ``mute`` of the way to grey; in [0.02, 0.98]."""
     base = np.asarray(colour)
     value = base * (1.0 + spread * rng.uniform(-1, 1)) * (1.0 + 0.35 * spread * rng.uniform(-1, 1, 3))
-    value = value + mute * rng.uniform(0.3, 1.0) * (value.mean() - value)
+    value = value + mute * rng.uniform(0.3, 1.0) * ((value[0] + value[1] + value[2]) / 3 - value)
     r, g, b = np.clip(value, 0.02, 0.98)
     return float(r), float(g), float(b)
 
@@ -206,12 +207,13 @@ def shot(identity: int, photo: int, seed: int) -> Shot:
     u = rng.uniform
     clothes_name, hat_name, scene_name = (_pick(rng, tuple(COLOURS)) for _ in range(3))
     side = float(u(-0.85, 0.85))
-    light = np.array([side, -float(u(0.15, 0.6)), 0.75])
-    light /= np.linalg.norm(light)
+    up = -float(u(0.15, 0.6))
+    length = sqrt(side * side + up * up + 0.75 * 0.75)
     return Shot(
         dx=float(u(-0.13, 0.13)),
         dy=float(u(-0.09, 0.07)),
         scale=float(u(0.47, 0.60)),
+        # Cut before the tails of the generator, which it takes from the C library's logarithm.
         tilt=float(np.clip(rng.normal(0, 0.09), -0.22, 0.22)),
         yaw=float(np.clip(rng.normal(0, 0.22), -0.5, 0.5)),
         expression=_pick(rng, EXPRESSIONS, (0.34, 0.27, 0.16, 0.11, 0.12)),
@@ -227,7 +229,7 @@ def shot(identity: int, photo: int, seed: int) -> Shot:
         scene=_pick(rng, SCENES, (0.34, 0.10, 0.11, 0.11, 0.09, 0.10, 0.07, 0.08)),
         scene_name=scene_name,
         scene_colour=_vary(rng, COLOURS[scene_name], 0.2, 0.45),
-        light=(float(light[0]), float(light[1]), float(light[2])),
+        light=(side / length, up / length, 0.75 / length),
         ambient=float(u(0.42, 0.68)),
         warmth=float(u(-0.07, 0.07)),
         exposure=float(u(0.88, 1.10)),

@@ -8,14 +8,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import portrait_hair, portrait_scene
-from bench.data.portrait_canvas import Array, Frame, Patch, rounded, smooth_noise
+from bench.data import exact, portrait_hair, portrait_scene
+from bench.data.exact_arrays import Array, block_mean, power, sin
+from bench.data.portrait_canvas import Frame, Patch, rounded, smooth_noise, squared
 from bench.data.portrait_face import features
 from bench.data.portrait_maps import Maps, Part
 from bench.data.portrait_people import Person, Shot, person, shot, stream
 from bench.data.portrait_prompt import labels, prompt
 
 SUPERSAMPLE = 2
+MOST_GRAIN = np.float32(3.65)
+"""In standard deviations; sensor noise beyond it, one value in four thousand, is cut."""
 
 
 def render(identity: int, photo: int, size: int, seed: int) -> tuple[NDArray[np.uint8], str, dict[str, str]]:
@@ -32,18 +35,18 @@ def render(identity: int, photo: int, size: int, seed: int) -> tuple[NDArray[np.
 def draw(p: Person, s: Shot, size: int) -> NDArray[np.uint8]:
     """The picture of person ``p`` in shot ``s``, ``(size, size, 3)`` uint8."""
     rng = stream(s.texture_seed, "scene")
-    return _develop(_paint(p, s, size, rng, None), s, size, rng)
+    return _develop(paint(p, s, size, rng, None), s, size, rng)
 
 
 def draw_maps(p: Person, s: Shot, size: int) -> Maps:
     """Parts and depth of that picture, ``(size, size)``."""
     maps = Maps.blank(size * SUPERSAMPLE)
-    _paint(p, s, size, stream(s.texture_seed, "scene"), maps)
+    paint(p, s, size, stream(s.texture_seed, "scene"), maps)
     return maps.reduced(SUPERSAMPLE)
 
 
-def _paint(p: Person, s: Shot, size: int, rng: np.random.Generator, maps: Maps | None) -> Array:
-    """The enlarged canvas, ``(3, n, n)``; what lies where is noted in ``maps``."""
+def paint(p: Person, s: Shot, size: int, rng: np.random.Generator, maps: Maps | None) -> Array:
+    """The enlarged canvas, ``(3, n, n)`` float32; what lies where is noted in ``maps``."""
     n = size * SUPERSAMPLE
     canvas = np.zeros((3, n, n), np.float32)
     room = Frame(canvas, (0.0, 0.0), 1.0, 0.0, maps)
@@ -51,7 +54,7 @@ def _paint(p: Person, s: Shot, size: int, rng: np.random.Generator, maps: Maps |
     centre = (s.dx, s.dy - 0.10)
     head = Frame(canvas, centre, s.scale, s.tilt, maps)
     upright = Frame(canvas, centre, s.scale, 0.35 * s.tilt, maps)
-    turn = float(np.sin(s.yaw)) * p.width * 0.6
+    turn = exact.sin(s.yaw) * p.width * 0.6
     portrait_hair.behind(head, p, s, -0.15 * turn)
     _neck(upright, p, s)
     portrait_scene.clothes(upright, p, s, rng)
@@ -67,7 +70,7 @@ def _paint(p: Person, s: Shot, size: int, rng: np.random.Generator, maps: Maps |
 def _neck(frame: Frame, p: Person, s: Shot) -> None:
     patch = frame.window(-1.0, 1.0, 0.4, 1.9)
     x = patch.x - np.float32(0.06 * s.yaw)
-    width = np.float32(p.neck) + np.float32(0.35) * np.clip(patch.y - 1.15, 0, 1) ** 2
+    width = np.float32(p.neck) + np.float32(0.35) * squared(np.clip(patch.y - 1.15, 0, 1))
     tone = 0.80 + 0.16 * s.light[0] * x / np.float32(p.neck) - 0.30 * patch.glow(0.0, 0.95, 0.9, 0.34)
     skin = np.array(p.skin, np.float32)[:, None, None]
     patch.paint(patch.fill(np.abs(x) - width), np.clip(skin * tone, 0, 1))
@@ -83,8 +86,8 @@ def _locks(frame: Frame, p: Person, s: Shot) -> None:
             continue
         along = np.clip((patch.y - 0.2) / 1.4, 0, 1)
         middle = sign * (p.width + 0.04 + 0.10 * along)
-        edge = np.maximum(np.abs(patch.x - middle) - (0.17 - 0.155 * along**2), patch.y - 1.6)
-        tone = 0.88 - 0.16 * along + 0.12 * np.sin((patch.x - middle) * np.float32(26))
+        edge = np.maximum(np.abs(patch.x - middle) - (0.17 - 0.155 * squared(along)), patch.y - 1.6)
+        tone = 0.88 - 0.16 * along + 0.12 * sin((patch.x - middle) * np.float32(26))
         patch.paint(patch.fill(edge, 0.06), np.clip(base[:, None, None] * tone, 0.01, 0.98))
         patch.mark(patch.fill(edge, 0.06), Part.HAIR, 0.62)
 
@@ -96,13 +99,13 @@ def _outline(patch: Patch, p: Person) -> tuple[Array, Array, Array]:
     below = np.clip(v, 0, 1.2)
     half = np.float32(p.width) * (1 - np.float32(p.jaw) * below * below)
     u = patch.x / half
-    k = np.sqrt(u * u + np.abs(v) ** np.float32(2.2) + np.float32(1e-8))
+    k = np.sqrt(u * u + power(np.abs(v), 2.2) + np.float32(1e-8))
     return (k - 1) * np.float32(p.width), u, v
 
 
 def _head(frame: Frame, p: Person, s: Shot) -> None:
     skin = np.array(p.skin, np.float32)[:, None, None]
-    turn = float(np.sin(s.yaw))
+    turn = exact.sin(s.yaw)
     for sign in (-1, 1):
         cx = sign * (p.width + 0.02) - 0.16 * turn
         patch = frame.window(cx - 0.3, cx + 0.3, -0.4, 0.5)
@@ -133,13 +136,13 @@ def _stubble(patch: Patch, p: Person, s: Shot, distance: Array) -> None:
     hair = np.array(p.hair, np.float32)
     if p.style == "bald":
         patch.paint(0.16 * inside * patch.fill(np.maximum(patch.y + 0.25, 0.2 - np.abs(patch.x)), 0.1), tuple(hair))
-    shift = 0.55 * float(np.sin(s.yaw))
+    shift = 0.55 * exact.sin(s.yaw)
     x = patch.x - np.float32(shift * 0.6)
     if p.beard == "beard":
         jaw = np.maximum(
             np.float32(0.40) - patch.y - np.float32(0.45) * np.clip(np.abs(x) - 0.35, 0, 1), distance - 0.05
         )
-        grain = 1 + 0.1 * np.sin(patch.x * np.float32(40)) * np.sin(patch.y * np.float32(31))
+        grain = 1 + 0.1 * sin(patch.x * np.float32(40)) * sin(patch.y * np.float32(31))
         patch.paint(0.88 * patch.fill(jaw, 0.07), np.clip(hair[:, None, None] * grain, 0.01, 1))
         patch.mark(patch.fill(jaw, 0.07), Part.BEARD, 0.60 + 0.30 * rounded(distance / np.float32(p.width) + 1))
     elif p.beard == "moustache":
@@ -150,12 +153,14 @@ def _stubble(patch: Patch, p: Person, s: Shot, distance: Array) -> None:
 
 def _develop(canvas: Array, s: Shot, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
     """Light falling across the scene, exposure, area averaging and sensor noise."""
-    small = canvas.reshape(3, size, SUPERSAMPLE, size, SUPERSAMPLE).mean(axis=(2, 4))
+    small = block_mean(canvas, SUPERSAMPLE)
     line = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(2 / size) - 1
     fall = 1 + 0.13 * (s.light[0] * line[None, :] + s.light[1] * line[:, None])
-    fall = fall - 0.07 * (line[None, :] ** 2 + line[:, None] ** 2)
+    fall = fall - 0.07 * (squared(line[None, :]) + squared(line[:, None]))
     tint = np.array([1 + s.warmth, 1.0, 1 - s.warmth], np.float32)[:, None, None]
     small = small * (fall * np.float32(s.exposure)) * tint
     small += np.float32(0.012) * smooth_noise(rng, size, 12, 12)
-    small += rng.standard_normal(small.shape, dtype=np.float32) * np.float32(s.noise)
+    # Beyond the limit the generator takes its values from the C library's logarithm, within it from whole numbers.
+    grain = np.clip(rng.standard_normal(small.shape, dtype=np.float32), -MOST_GRAIN, MOST_GRAIN)
+    small += grain * np.float32(s.noise)
     return np.ascontiguousarray((np.clip(small, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.data.portrait_canvas import Array, Frame, rounded, smooth_noise
+from bench.data import exact
+from bench.data.exact_arrays import Array, sin
+from bench.data.portrait_canvas import Frame, rounded, smooth_noise, squared
 from bench.data.portrait_maps import Part
 from bench.data.portrait_people import Person, Shot
 
@@ -44,7 +46,7 @@ def background(frame: Frame, s: Shot, rng: np.random.Generator) -> None:
     elif s.scene == "bookshelf":
         _books(frame, rng)
     elif s.scene == "curtain":
-        folds = np.sin(x * np.float32(rng.uniform(9, 15)) + 1.3 * cloud + np.float32(rng.uniform(0, 6)))
+        folds = sin(x * np.float32(rng.uniform(9, 15)) + 1.3 * cloud + np.float32(rng.uniform(0, 6)))
         patch.pixels[:] = base * (0.78 + 0.2 * folds)
     elif s.scene == "sea":
         line = float(rng.uniform(-0.25, 0.15))
@@ -110,7 +112,7 @@ def clothes(frame: Frame, p: Person, s: Shot, rng: np.random.Generator) -> None:
     lean = 0.15 * s.yaw
     x, y = patch.x - np.float32(lean), patch.y
     broad = 1.55 if p.noun == "woman" else 1.8
-    slope = np.float32(0.30) * (np.abs(x) / np.float32(broad)) ** 2 + np.float32(2.2) * np.clip(
+    slope = np.float32(0.30) * squared(x / np.float32(broad)) + np.float32(2.2) * np.clip(
         np.abs(x) / np.float32(broad) - 1, 0, None
     )
     body = patch.fill(np.float32(1.30) + slope - y)
@@ -126,10 +128,10 @@ def clothes(frame: Frame, p: Person, s: Shot, rng: np.random.Generator) -> None:
             if max(s.clothes_colour) < 0.85 or min(s.clothes_colour) < 0.5
             else _rgb(0.2, 0.25, 0.45)
         )
-        band = np.clip(0.5 + 2.5 * np.sin((y + np.float32(0.12) * x * x) * np.float32(2 * np.pi / 0.27)), 0, 1)
+        band = np.clip(0.5 + 2.5 * sin((y + np.float32(0.12) * x * x) * np.float32(2 * exact.PI / 0.27)), 0, 1)
         cloth = cloth + band * (other * tone - cloth)
     elif s.clothes == "sweater":
-        cloth = cloth * (1 + 0.07 * np.sin(x * np.float32(34)))
+        cloth = cloth * (1 + 0.07 * sin(x * np.float32(34)))
     patch.paint(body, np.clip(cloth, 0.02, 0.98))
     depth = 0.42 + 0.16 * rounded(x / np.float32(1.6 * broad)) + 0.03 * np.clip(y - 1.3, 0, 2)
     patch.mark(body, Part.CLOTHES, depth)
@@ -145,7 +147,7 @@ def clothes(frame: Frame, p: Person, s: Shot, rng: np.random.Generator) -> None:
         patch.shade(patch.fill(np.abs(collar - 0.28) - 0.02) * patch.fill(np.abs(x) - 0.64) * body, 0.72)
         patch.shade(patch.fill(np.abs(x) - 0.012) * patch.fill(1.8 - y) * body, 0.7)
     elif s.clothes == "sweater":
-        ring = np.sqrt((x / np.float32(0.60)) ** 2 + ((y - np.float32(1.2)) / np.float32(0.40)) ** 2) - 1
+        ring = np.sqrt(squared(x / np.float32(0.60)) + squared((y - np.float32(1.2)) / np.float32(0.40))) - 1
         patch.paint(patch.fill(ring * 0.4) * body, skin * np.float32(0.84))
         patch.mark(patch.fill(ring * 0.4) * body, Part.NECK)
         patch.paint(patch.fill(np.abs(ring * 0.4 - 0.05) - 0.05) * body, dark)
@@ -160,7 +162,7 @@ def clothes(frame: Frame, p: Person, s: Shot, rng: np.random.Generator) -> None:
         patch.paint(lapel, np.clip(dark * tone * np.float32(1.15), 0, 1))
         patch.mark(lapel, Part.CLOTHES)
     else:
-        hood = np.sqrt((x / np.float32(0.88)) ** 2 + ((y - np.float32(1.28)) / np.float32(0.36)) ** 2) - 1
+        hood = np.sqrt(squared(x / np.float32(0.88)) + squared((y - np.float32(1.28)) / np.float32(0.36))) - 1
         patch.paint(patch.fill(np.abs(hood * 0.4 - 0.0) - 0.12), np.clip(dark * tone * np.float32(1.2), 0, 1))
         patch.mark(patch.fill(np.abs(hood * 0.4 - 0.0) - 0.12), Part.CLOTHES, depth)
         for sign in (-1, 1):

@@ -1,0 +1,138 @@
+"""Draws a little of everything and prints digests of it as JSON, to compare processors or their settings.
+
+``python -m tests.drawing`` prints one sha256 for each group of arrays or words; with ``--keep FILE`` it also writes
+the arrays as a NumPy archive. Entries that start with ``library:`` are digests of numbers that libraries compute
+inexactly: they show whether a setting reached the code, and may differ.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bench.backbones.embedded import load_embedded
+from bench.data.conditions import CHOICES, extract, find_again
+from bench.data.fill import Fill
+from bench.data.photos import Photos
+from bench.data.portrait_people import person, shot, stream
+from bench.data.portrait_render import paint
+from bench.data.portraits import Portraits
+from bench.interfaces import Dataset
+from bench.planning import Planner, Request
+from bench.progress import Silent
+from bench.records import Records
+from bench.spec import SplitSizes
+from victims.pocket import tokenizer as tokens
+from victims.pocket.figures import WEIGHTS
+
+Arrays = dict[str, NDArray[Any]]
+Words = dict[str, object]
+
+SPLITS = SplitSizes(victim=16, auxiliary=24, calibration=8, evaluation=16)
+
+
+def load(dataset: Dataset, limit: int, condition: str, size: int = 64) -> Records:
+    return dataset.load(limit, image_size=size, condition=condition, progress=Silent())
+
+
+def portraits(arrays: Arrays, words: Words) -> None:
+    dataset: Portraits = Portraits.build({})
+    records = load(dataset, 120, "canny")
+    arrays["portraits"] = records.images.numpy()
+    arrays |= {f"portraits {name}": extract(name, records.images).numpy() for name in CHOICES}
+    arrays["portraits outline"] = find_again("outline", records.images).numpy()
+    for name in ("segmentation", "depth"):
+        arrays[f"portraits {name}"] = load(dataset, 40, name).conditions.numpy()
+    # Before rounding to grey levels the smallest difference shows.
+    people = [(person(i, 1), shot(i, 0, 1)) for i in range(60)]
+    arrays["canvases"] = np.stack([paint(p, s, 64, stream(s.texture_seed, "scene"), None) for p, s in people])
+    large = load(dataset, 12, "canny", 128)
+    arrays["large portraits"], arrays["large portraits canny"] = large.images.numpy(), large.conditions.numpy()
+    gallery = dataset.gallery(["p00000", "p00003"], 20, image_size=64)
+    arrays["gallery"] = gallery.images.uint8().numpy()
+    words["gallery order"] = gallery.shuffled(0).names
+    words["portraits"] = text(records)
+
+
+def fill(arrays: Arrays, words: Words) -> None:
+    dataset: Fill = Fill.build({})
+    records = load(dataset, 48, "outline")
+    arrays["fill"], arrays["fill outline"] = records.images.numpy(), records.conditions.numpy()
+    arrays["fill canny"] = extract("canny", records.images).numpy()
+    arrays["fill outline found again"] = find_again("outline", records.images).numpy()
+    words["fill"] = text(records)
+
+
+def photos(arrays: Arrays, words: Words) -> None:
+    for name, values in (("photos", {}), ("held-out photos", {"held_out": True})):
+        dataset: Photos = Photos.build(values)
+        records = load(dataset, 44, "canny")
+        arrays[name], arrays[f"{name} canny"] = records.images.numpy(), records.conditions.numpy()
+        arrays[f"{name} scribble"] = extract("scribble", records.images).numpy()
+        words[name] = text(records)
+
+
+def text(records: Records) -> object:
+    """What records hold besides pixels, with the prompts as the pocket model takes them."""
+    ids = tokens.encode(tokens.load(WEIGHTS / "tokenizer"), list(records.prompts)).tolist()
+    return [records.ids, records.prompts, records.identities, [dict(a) for a in records.attributes], ids]
+
+
+def planned() -> Words:
+    """Splits, ids and hashes of a small cell on the shipped model."""
+    request = dataclasses.replace(Request(), splits=SPLITS, targets=4, backbones="embedded", device="cpu")
+    job = Planner(Silent()).plan(request)
+    return {
+        "splits": job.splits.manifest(),
+        "cell": job.cell.cell_id,
+        "capture": job.cell.capture.content_hash(),
+        "model": job.cell.capture.model_hash,
+        "backbones": [load_embedded().name, *job.cell.backbones],
+    }
+
+
+def library() -> Words:
+    """Bits of functions that processors compute differently."""
+    line = np.linspace(-3.0, 3.0, 4099)
+    square = line[:4096].reshape(64, 64).astype(np.float32)
+    tensor = torch.from_numpy(square)
+    return {
+        "library:numpy float64": [sha256(f(line)) for f in (np.exp, np.sin, np.arctan)],
+        "library:numpy float32": [sha256(f(square)) for f in (np.exp, np.sin)],
+        "library:blas": sha256(square @ square),
+        "library:libm": [f(float(x)).hex() for f in (math.exp, math.sin, math.atan) for x in line],
+        "library:torch": [sha256(f(tensor, dim=1).numpy()) for f in (torch.softmax, torch.sum)],
+    }
+
+
+def sha256(array: NDArray[Any]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--keep", type=Path)
+    keep: Path | None = parser.parse_args().keep
+    arrays: Arrays = {}
+    words: Words = {}
+    for draw in (portraits, fill, photos):
+        draw(arrays, words)
+    words |= planned() | library()
+    if keep is not None:
+        np.savez(keep, **arrays)
+    digests = {name: sha256(array) for name, array in arrays.items()}
+    digests |= {name: hashlib.sha256(json.dumps(w).encode()).hexdigest() for name, w in words.items()}
+    print(json.dumps(digests, indent=1))
+
+
+if __name__ == "__main__":
+    main()
