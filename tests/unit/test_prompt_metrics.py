@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -45,8 +46,9 @@ class Backbones:
 
 
 def shown(*prompts: str) -> ScoringContext:
-    nothing = make_records(2).image_batch()
-    return ScoringContext(nothing, nothing, Backbones(), prompts=prompts, text=WordTokens())  # type: ignore[arg-type]
+    nothing, nobody = make_records(2).image_batch(), (None, None)
+    backbones: Any = Backbones()
+    return ScoringContext(nothing, nobody, nothing, nobody, backbones, prompts=prompts, text=WordTokens())
 
 
 @pytest.mark.parametrize(
