@@ -14,7 +14,7 @@ from bench.records import Records
 
 TYPICAL = "typical"  # of prompts, the one most like the others
 MAJORITY = "majority"  # of attributes, how often each value is met in public
-SHUFFLED = "shuffled"  # of attributes and identities, the very claim, dealt out to the wrong records
+SHUFFLED = "shuffled"  # of attributes and identities, the very claim, dealt out to records of other identities
 BLIND = ("mean", TYPICAL, MAJORITY, "random", SHUFFLED)  # see nothing of the record: the best of them is the floor
 NEAREST = "nearest"  # the auxiliary record closest to the truth: public luck, a stricter reference
 ORACLE = "oracle"  # the truth through the public autoencoder: the ceiling

@@ -12,6 +12,7 @@ from bench.controls import MAJORITY, NEAREST, ORACLE, SHUFFLED
 from bench.errors import BenchError
 from bench.facts import Fact, Labels, Lineup
 from bench.gallery import Gallery
+from bench.identities import other_identities
 from bench.interfaces import generator
 from bench.records import Records
 
@@ -42,7 +43,7 @@ def _labels(claim: Labels, records: Records, auxiliary: Records, seed: int) -> d
     * ``majority``: how often each value is met among auxiliary records, for every record.
     * ``random``: the labels of one auxiliary record each, drawn with ``seed``.
     * ``nearest``: those of the auxiliary record whose picture has the least squared error to the truth.
-    * ``shuffled``: the claim itself, each record's dealt out to another one.
+    * ``shuffled``: the claim itself, each record's dealt out to a record of another identity.
     * ``oracle``: what is read off the true picture.
     """
     count = len(records)
@@ -55,25 +56,23 @@ def _labels(claim: Labels, records: Records, auxiliary: Records, seed: int) -> d
         MAJORITY: Labels(claim.values, prior),
         "random": public.take(draw.tolist()),
         NEAREST: public.take(nearest.tolist()),
-        SHUFFLED: claim.take(_wrong(count, seed)),
+        SHUFFLED: claim.take(_wrong(records, seed)),
         ORACLE: AttributeReader(claim.values, auxiliary).read(records.image_batch()),
     }
 
 
 def _lineups(claim: Lineup, records: Records, gallery: Gallery, seed: int) -> dict[str, Fact]:
-    """Lineups by control name: ``random`` is a blind guess, ``shuffled`` the claim dealt out to the wrong records,
-    ``oracle`` the identity embeddings of the true picture and the gallery's."""
+    """Lineups by control name: ``random`` is a blind guess, ``shuffled`` the claim dealt out to records of other
+    people, ``oracle`` the identity embeddings of the true picture and the gallery's."""
     size = (len(records), len(gallery.names))
     embed = load_embedded().embed
     return {
         "random": Lineup(torch.rand(size, generator=generator(seed, "control", "identity"))),
-        SHUFFLED: claim.take(_wrong(len(records), seed)),
+        SHUFFLED: claim.take(_wrong(records, seed)),
         ORACLE: Lineup(embed(records.image_batch()) @ embed(gallery.images).T),
     }
 
 
-def _wrong(count: int, seed: int) -> list[int]:
-    """Whose claim each record is given: one cycle through all in random order, so never its own."""
-    order = torch.randperm(count, generator=generator(seed, "control", "shuffled")).tolist()
-    following = dict(zip(order, [*order[1:], *order[:1]], strict=True))
-    return [following[i] for i in range(count)]
+def _wrong(records: Records, seed: int) -> list[int]:
+    """Whose claim each record is given: a record's of another identity, so that no true answer counts as blind luck."""
+    return other_identities(records.identities, generator(seed, "control", "shuffled"))

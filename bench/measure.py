@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from torch import Tensor
 
@@ -22,33 +22,51 @@ if TYPE_CHECKING:
     from bench.backbones.base import BackboneSet
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, eq=False)
 class ScoringContext:
     """What metrics may compare against besides the truth of the record itself.
 
     Attributes:
         gallery: true pictures of the scored records, then distractors.
+        gallery_identities: who or what each gallery picture shows, None where the data set does not say.
         calibration: pictures of yet other records, for thresholds.
+        calibration_identities: the same of the calibration pictures.
         backbones: feature extractors, each with a name for the row.
         prompts: true prompts of the scored records, then those of the distractors.
         text: the victim's text encoder with its tokenizer, where it has one.
+
+    Raises:
+        BenchError: pictures and identities differ in number.
     """
 
     gallery: ImageBatch
+    gallery_identities: tuple[str | None, ...]
     calibration: ImageBatch
+    calibration_identities: tuple[str | None, ...]
     backbones: BackboneSet
     prompts: tuple[str, ...] = ()
     text: PublicText | None = None
-    _known: dict[tuple[Hashable, ...], Tensor] = field(default_factory=dict, repr=False)
+    _known: dict[tuple[Hashable, ...], object] = field(default_factory=dict, repr=False)
 
-    def once(self, key: tuple[Hashable, ...], compute: Callable[[], Tensor]) -> Tensor:
+    def __post_init__(self) -> None:
+        for part, images, identities in (
+            ("gallery", self.gallery, self.gallery_identities),
+            ("calibration", self.calibration, self.calibration_identities),
+        ):
+            if len(images) != len(identities):
+                raise BenchError(f"scoring: {len(images)} {part} pictures but {len(identities)} identities")
+
+    def once(self, key: tuple[Hashable, ...], compute: Callable[[], T]) -> T:
         """``compute()``, or what it gave before for this key: metrics share features of the same pictures.
 
         Put the pictures themselves into the key; batches are told apart by identity.
         """
         if key not in self._known:
             self._known[key] = compute()
-        return self._known[key]
+        return cast(T, self._known[key])
 
 
 class Metric(Plugin, ABC):
@@ -63,6 +81,20 @@ class Metric(Plugin, ABC):
 
     def backbone(self, context: ScoringContext) -> str | None:
         """Name of the feature extractor used, for the row."""
+        return None
+
+    def basis(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Mapping[str, float]:
+        """Numbers that the values rest on, such as a threshold; the row has each as ``<metric>_<key>``.
+
+        Asked only where :meth:`score` gives values.
+        """
+        return {}
+
+    def unscored(self, context: ScoringContext) -> str | None:
+        """Why these data do not support the metric, or None where they do.
+
+        With a reason, :meth:`score` gives None, and the row has the reason as ``<metric>_reason``.
+        """
         return None
 
 

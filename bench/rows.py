@@ -35,6 +35,7 @@ class Outcome:
         update_records: how many records the attacked updates were computed on; 0 where each has its own row.
         leakage: what the wire leaks whatever the attack, under names ``leak_*``.
         certificates: by target, what this cell must reach to vouch for its attack.
+        unscored: by target and metric, why the data do not support the metric.
     """
 
     status: str
@@ -45,6 +46,7 @@ class Outcome:
     scores: Mapping[str, Sequence[MetricScore]] = field(default_factory=dict)
     flags: Mapping[str, Sequence[str]] = field(default_factory=dict)
     certificates: Mapping[str, Certificate] = field(default_factory=dict)
+    unscored: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     utility: Mapping[str, float] = field(default_factory=dict)
     leakage: Mapping[str, float] = field(default_factory=dict)
@@ -101,6 +103,7 @@ def _row(cell: CellSpec, outcome: Outcome, target: str, split_hash: str, created
     }
     for score in scores or ():
         row |= _metric_fields(score)
+    row |= {f"{name}_reason": reason for name, reason in outcome.unscored.get(target, {}).items()}
     row |= {f"utility_{name}": _number(value) for name, value in outcome.utility.items()}
     row |= {name: _number(value) for name, value in outcome.leakage.items()}
     row |= {name: _number(value) for name, value in outcome.diagnostics.items()}
@@ -157,6 +160,7 @@ def _metric_fields(score: MetricScore) -> dict[str, Value]:
     fields |= {f"{name}_{control}": _number(value) for control, value in score.controls.items() if control != "oracle"}
     if score.backbone:
         fields[f"{name}_backbone"] = score.backbone
+    fields |= {f"{name}_{key}": _number(value) for key, value in score.basis.items()}
     return fields
 
 

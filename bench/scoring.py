@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -32,6 +32,7 @@ class MetricScore:
         controls: each control's mean.
         floor: the better of the blind controls; ceiling: the oracle's, NaN where there is none.
         normalised: 0 at the floor, 1 at the ceiling.
+        basis: numbers that the values rest on, by name (``Metric.basis``).
     """
 
     metric: str
@@ -45,6 +46,7 @@ class MetricScore:
     ceiling: float
     normalised: float
     backbone: str | None
+    basis: Mapping[str, float] = field(default_factory=dict)
 
 
 def score_target(
@@ -96,6 +98,7 @@ def score_target(
                 ceiling=ceiling,
                 normalised=normalised(interval.mean, floor, ceiling),
                 backbone=metric.backbone(context),
+                basis=_basis(metric, claim, truth, context),
             )
         )
     return scores
@@ -121,6 +124,20 @@ def _values(
         kinds = f"a {type(claim).__name__} with a {type(truth).__name__}"
         raise BenchError(f"metric {metric.name!r} cannot compare {kinds}")
     return metric.score(claim, truth, context)
+
+
+def _basis(
+    metric: Metric, claim: Estimate | Wording | Fact, truth: Estimate | Wording | Fact, context: ScoringContext
+) -> Mapping[str, float]:
+    """What the metric's values rest on; only metrics of pictures have such numbers."""
+    pictures = isinstance(claim, Estimate) and isinstance(truth, Estimate)
+    return metric.basis(claim, truth, context) if pictures else {}
+
+
+def unscored(target: str, metrics: Sequence[Metric], context: ScoringContext) -> dict[str, str]:
+    """Why metrics of a target have no values on these data, by metric name; empty where all have."""
+    reasons = {metric.name: metric.unscored(context) for metric in metrics if target in metric.targets}
+    return {name: reason for name, reason in reasons.items() if reason}
 
 
 def missed(certificate: Certificate, scores: Sequence[MetricScore]) -> list[str]:

@@ -46,6 +46,8 @@ def print_result(job: Job, result: CellResult, results: Path) -> None:
         console.print(_target_table(target, row, job.metrics))
         if row["flags"]:
             console.print(f"  flags: {row['flags']}")
+        for line in _notes(row, job.metrics):
+            console.print(line, soft_wrap=True)
     first = result.rows[0]
     labels = {k: v for k, v in first.items() if k.startswith("label_") and isinstance(v, float)}
     if labels:
@@ -91,6 +93,22 @@ def _target_table(target: str, row: Mapping[str, Value], metrics: Sequence[Metri
             _shown(row[f"{name}_normalized"]),
         )
     return table
+
+
+def _notes(row: Mapping[str, Value], metrics: Sequence[Metric]) -> list[str]:
+    """What a metric's threshold leaves open, and why a metric has no value."""
+    lines = []
+    for name in (metric.name for metric in metrics):
+        if f"{name}_threshold" in row:
+            at = {end: _shown(row[f"{name}_{end}"]) for end in ("threshold", "threshold_low", "threshold_high")}
+            ends = [_shown(row[f"{name}_at_threshold_{end}"]) for end in ("high", "low")]
+            lines.append(
+                f"  {name}: threshold {at['threshold']}, 95 % interval {at['threshold_low']} .. "
+                f"{at['threshold_high']}, within which {name} is {ends[0]} .. {ends[1]}"
+            )
+        if f"{name}_reason" in row:
+            lines.append(f"  {name}: no value: {row[f'{name}_reason']}")
+    return lines
 
 
 def _shown(value: Value) -> str:

@@ -18,7 +18,8 @@ from bench.backbones.train_embedded import HELD_OUT_IDENTITY, photos
 from bench.images import ImageBatch
 from bench.interfaces import Estimate, generator
 from bench.metrics.distribution import fid
-from bench.metrics.identification import ranks, threshold
+from bench.metrics.identification import ranks
+from bench.metrics.match_threshold import threshold
 from bench.metrics.ssim import ssim
 from bench.progress import Bars, Progress
 from bench.records import Records
@@ -51,7 +52,8 @@ def identification(backbone: EmbeddedBackbone, first: ImageBatch, second: ImageB
 def _one_gallery(backbone: EmbeddedBackbone, first: ImageBatch, second: ImageBatch) -> dict[str, float]:
     gallery, query = backbone.embed(first).double(), backbone.embed(second).double()
     found: dict[str, float] = {"identity_top1_other_photo": _share(ranks(query, gallery) == 0)}
-    found["identity_verified_at_1pct_fmr"] = _share((query * gallery).sum(dim=1) > threshold(gallery, 0.01))
+    limit = threshold(gallery, [None] * len(gallery), 0.01)  # one photo a person: every pair is of two people
+    found["identity_verified_at_1pct_fmr"] = _share((query * gallery).sum(dim=1) > limit)
     for name, distortion in DISTORTIONS.items():
         claimed = backbone.embed(distorted(first, distortion, 0.5)).double()
         found[f"identity_top1_same_photo_{name}_0.5"] = _share(ranks(claimed, gallery) == 0)

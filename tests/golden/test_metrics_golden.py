@@ -47,7 +47,8 @@ def pair() -> tuple[ImageBatch, ImageBatch]:
 
 
 def ours(metric: Metric, pair: tuple[ImageBatch, ImageBatch], backbones: BackboneSet | None = None) -> list[float]:
-    context = ScoringContext(pair[1], pair[1], backbones)  # type: ignore[arg-type]
+    nobody = (None,) * len(pair[1])
+    context = ScoringContext(pair[1], nobody, pair[1], nobody, backbones)  # type: ignore[arg-type]
     values = metric.score(Estimate(pair[0]), Estimate(pair[1]), context)
     assert values is not None
     return values.tolist()

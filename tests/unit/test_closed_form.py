@@ -102,7 +102,9 @@ def attack_scores(job, results):
     _, truth = capture.secrets.truth([view.releases[i] for i in view.targets])
     context = ScoringContext(
         gallery=ImageBatch.cat([truth["image"].images, job.splits.evaluation.image_batch()]),
+        gallery_identities=(None,) * (len(truth["image"].images) + len(job.splits.evaluation)),
         calibration=job.splits.calibration.image_batch(),
+        calibration_identities=job.splits.calibration.identities,
         backbones=job.backbones,
     )
     return {

@@ -45,8 +45,9 @@ class Backbones:
 
 
 def shown(*prompts: str) -> ScoringContext:
-    nothing = make_records(2).image_batch()
-    return ScoringContext(nothing, nothing, Backbones(), prompts=prompts, text=WordTokens())  # type: ignore[arg-type]
+    nothing, nobody = make_records(2).image_batch(), (None, None)
+    backbones: Any = Backbones()
+    return ScoringContext(nothing, nobody, nothing, nobody, backbones, prompts=prompts, text=WordTokens())
 
 
 @pytest.mark.parametrize(
