@@ -130,8 +130,9 @@ def _basis(
     metric: Metric, claim: Estimate | Wording | Fact, truth: Estimate | Wording | Fact, context: ScoringContext
 ) -> Mapping[str, float]:
     """What the metric's values rest on; only metrics of pictures have such numbers."""
-    pictures = isinstance(claim, Estimate) and isinstance(truth, Estimate)
-    return metric.basis(claim, truth, context) if pictures else {}
+    if isinstance(claim, Estimate) and isinstance(truth, Estimate):
+        return metric.basis(claim, truth, context)
+    return {}
 
 
 def unscored(target: str, metrics: Sequence[Metric], context: ScoringContext) -> dict[str, str]:

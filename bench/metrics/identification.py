@@ -195,11 +195,11 @@ class Identified(Metric):
 
     def _threshold(self, context: ScoringContext) -> MatchThreshold:
         far: float = self.params.far
-
-        def compute() -> MatchThreshold:
-            return calibrate(_unit(context, context.calibration), context.calibration_identities, far)
-
-        return context.once(("match threshold", far), compute)
+        pictures, identities = context.calibration, context.calibration_identities
+        return context.once(
+            ("match threshold", far, pictures, identities),
+            lambda: calibrate(_unit(context, pictures), identities, far),
+        )
 
     def backbone(self, context: ScoringContext) -> str:
         """Name of the identity backbone."""

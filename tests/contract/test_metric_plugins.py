@@ -13,6 +13,7 @@ from bench.errors import BenchError
 from bench.images import ImageBatch
 from bench.interfaces import Estimate
 from bench.measure import LabelMetric, LineupMetric, Metric, ScoringContext, TextMetric
+from bench.spec import SplitSizes
 from bench.targets import EVERY as TARGETS
 from bench.wording import Wording
 from tests.contract.test_plugins import METRICS, MakeJob, load
@@ -25,14 +26,20 @@ PICTURE_METRICS = [name for name in METRICS if name not in (*TEXT_METRICS, *FACT
 @pytest.fixture(scope="session")
 def scene(make_job: MakeJob) -> tuple[Estimate, Estimate, ScoringContext]:
     """A noisy claim, the truth, and a context with the shipped backbones."""
-    job = make_job()
+    job = make_job(splits=SplitSizes(victim=8, auxiliary=12, calibration=60, evaluation=8))  # 15 people to calibrate on
     truth = job.splits.victim.select(range(5))
     rng = torch.Generator().manual_seed(1)
     latents = torch.randn(5, 4, 8, 8, generator=rng)
     pixels = truth.image_batch().pixels
     noisy = ImageBatch.clamped(pixels + 0.25 * torch.randn(pixels.shape, generator=rng))
     gallery = ImageBatch.cat([truth.image_batch(), job.splits.evaluation.image_batch()])
-    shown = ScoringContext(gallery, job.splits.calibration.image_batch(), job.backbones)
+    shown = ScoringContext(
+        gallery,
+        (*truth.identities, *job.splits.evaluation.identities),
+        job.splits.calibration.image_batch(),
+        job.splits.calibration.identities,
+        job.backbones,
+    )
     claim = Estimate(noisy, latents + 0.5 * torch.randn(latents.shape, generator=rng))
     return claim, Estimate(truth.image_batch(), latents), shown
 
@@ -67,7 +74,8 @@ def test_a_record_scores_alike_alone_and_in_company(
     together = score(metric, claim, truth, shown)
     for i in range(len(together)):
         order = [i, *(j for j in range(len(shown.gallery)) if j != i)]  # the gallery begins with the truth
-        own = dataclasses.replace(shown, gallery=shown.gallery.take(order))
+        people = tuple(shown.gallery_identities[j] for j in order)
+        own = dataclasses.replace(shown, gallery=shown.gallery.take(order), gallery_identities=people)
         alone = metric.score(take(claim, i), take(truth, i), own)
         if name == "latent_nmse":
             assert alone is None, "normalised by the spread of the scored set, which one record has not"
@@ -103,7 +111,9 @@ def texts(make_job: MakeJob) -> tuple[Wording, Wording, ScoringContext]:
     public = job.new_victim().public(None, job.splits.auxiliary, protocol="no-gradient", device="cpu")
     shown = ScoringContext(
         truth.image_batch(),
+        truth.identities,
         job.splits.calibration.image_batch(),
+        job.splits.calibration.identities,
         job.backbones,
         prompts=(*truth.prompts, *job.splits.evaluation.prompts),
         text=public.text,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
@@ -17,7 +18,7 @@ from bench.measure import Metric, ScoringContext
 from bench.metrics.distribution import fid, kid, needed_for_fid
 from bench.metrics.edge_f1 import EdgeF1, edge_f1
 from bench.metrics.fidelity import condition_fidelity
-from bench.metrics.identification import Identified, IdTop1, IdTop5, threshold
+from bench.metrics.identification import Identified, IdTop1, IdTop5
 from bench.metrics.latent_nmse import LatentNMSE
 from bench.metrics.lpips import LPIPS
 from bench.metrics.mse import MSE
@@ -63,10 +64,22 @@ def pictures(n: int, seed: int = 0, size: int = 16) -> ImageBatch:
     return ImageBatch(torch.nn.functional.interpolate(coarse, size=size, mode="nearest"))
 
 
-def context(truth: ImageBatch, backbone: Thumbnail | None = None, distractors: int = 30) -> ScoringContext:
+def context(
+    truth: ImageBatch,
+    backbone: Thumbnail | None = None,
+    distractors: int = 30,
+    people: tuple[str | None, ...] | None = None,
+) -> ScoringContext:
+    """Every gallery picture is somebody else's, unless ``people`` says who they show."""
     net = backbone or Thumbnail()
     gallery = ImageBatch.cat([truth, pictures(distractors, seed=9, size=truth.size[0])])
-    return ScoringContext(gallery, pictures(40, seed=8, size=truth.size[0]), BackboneSet(net, net, net, net))
+    return ScoringContext(
+        gallery,
+        people or (None,) * len(gallery),
+        pictures(40, seed=8, size=truth.size[0]),
+        (None,) * 40,
+        BackboneSet(net, net, net, net),
+    )
 
 
 def noisy(images: ImageBatch, level: float = 0.2) -> ImageBatch:
@@ -107,7 +120,7 @@ def test_a_batch_scores_like_its_records_one_by_one(kind: type[Metric]) -> None:
     whole = context(truth)
     for i in range(5):
         own_first = [i, *(j for j in range(len(whole.gallery)) if j != i)]
-        alone = ScoringContext(whole.gallery.take(own_first), whole.calibration, whole.backbones)
+        alone = dataclasses.replace(whole, gallery=whole.gallery.take(own_first))
         value = metric.score(Estimate(claim.take([i])), Estimate(truth.take([i])), alone)
         assert value is not None
         assert float(value) == pytest.approx(float(together[i]), abs=1e-6)
@@ -222,20 +235,33 @@ def test_identification_needs_a_gallery_that_begins_with_the_truth_and_has_other
     assert IdTop5().score(truth, truth, context(truth.images, distractors=1)) is None
 
 
-def test_the_threshold_keeps_its_false_match_rate() -> None:
-    embedded = torch.nn.functional.normalize(
-        torch.randn(60, 16, generator=torch.Generator().manual_seed(2)).double(), dim=1
-    )
-    row, column = torch.triu_indices(60, 60, offset=1)
-    pairs = (embedded @ embedded.T)[row, column]
-    for far in (0.01, 0.1, 0.5):
-        above = float((pairs > threshold(embedded, far)).double().mean())
-        assert far - 0.001 <= above <= far
-    assert threshold(embedded[:5], 0.01) == pytest.approx(float((embedded[:5] @ embedded[:5].T).triu(1).max()))
-    with pytest.raises(BenchError, match="at least two"):
-        threshold(embedded[:1], 0.01)
-    with pytest.raises(BenchError, match="not finite"):
-        threshold(embedded * math.nan, 0.01)
+def test_another_picture_of_the_same_person_is_no_rival_in_the_gallery() -> None:
+    """Two pictures a person, and every claim is exactly the other picture of its person."""
+    truth = pictures(8)
+    other = noisy(truth, 0.05)
+    gallery = ImageBatch.cat([truth, other, pictures(6, seed=9)])
+    people = tuple(f"person {i}" for i in (*range(8), *range(8), *range(8, 14)))
+    net = Thumbnail()
+    backbones = BackboneSet(net, net, net, net)
+    known = ScoringContext(gallery, people, pictures(40, seed=8), (None,) * 40, backbones)
+    unknown = dataclasses.replace(known, gallery_identities=(None,) * len(gallery))
+    for kind, without in ((IdTop1, 0.0), (IdTop5, 1.0)):
+        found = kind().score(Estimate(other), Estimate(truth), known)
+        assert found is not None
+        assert found.tolist() == [1.0] * 8
+        blind = kind().score(Estimate(other), Estimate(truth), unknown)
+        assert blind is not None
+        assert float(blind.mean()) == without
+    alone = dataclasses.replace(known, gallery_identities=("one",) * len(gallery))
+    assert IdTop1().score(Estimate(other), Estimate(truth), alone) is None
+
+
+def test_a_context_refuses_identities_that_do_not_pair_with_its_pictures() -> None:
+    whole = context(pictures(4))
+    with pytest.raises(BenchError, match="34 gallery pictures but 3 identities"):
+        dataclasses.replace(whole, gallery_identities=("a", "b", "c"))
+    with pytest.raises(BenchError, match="40 calibration pictures but 1 identities"):
+        dataclasses.replace(whole, calibration_identities=(None,))
 
 
 def lines(*columns: int) -> ImageBatch:
