@@ -24,6 +24,7 @@ from bench.images import ImageBatch
 from bench.parts import backbone_names
 from bench.progress import Silent
 from bench.runner import Runner
+from bench.spec import SplitSizes
 from tests.tiny_clip import make_tiny_clip
 
 NAME = "clip-vit-base-patch32"
@@ -232,7 +233,8 @@ def test_wrong_choices_end_in_one_sentence(choice: str, words: str, tmp_path: Pa
 
 def test_every_backbone_stands_in_the_row(make_job, folder: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     name = f"{NAME}#{sha256_file(folder / 'model.safetensors')[:8]}"
-    job = make_job(attack="closed-form", backbones=f"clip:{folder}")
+    splits = SplitSizes(victim=8, auxiliary=12, calibration=60, evaluation=8)  # 15 people: identified has a threshold
+    job = make_job(attack="closed-form", backbones=f"clip:{folder}", splits=splits)
     assert job.cell.backbones == backbone_names(job.backbones)
     row = Runner(tmp_path, Silent()).run(job).rows[0]
     assert row["backbones"] == (f"identity={name} distribution={EMBEDDED} perceptual={EMBEDDED} prompt={name}")

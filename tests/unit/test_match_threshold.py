@@ -19,8 +19,12 @@ from bench.interfaces import Estimate, generator
 from bench.measure import ScoringContext
 from bench.metrics.identification import Identified
 from bench.metrics.match_threshold import MatchThreshold, calibrate, shortage, threshold
+from bench.progress import Silent
 from bench.rows import Outcome, make_rows
+from bench.runner import Runner
 from bench.scoring import score_target, unscored
+from bench.spec import SplitSizes
+from bench.table import print_result
 from tests.conftest import make_records
 
 
@@ -217,6 +221,28 @@ def test_too_few_people_give_a_reason_in_the_row_and_no_number(make_job) -> None
     assert row["identified_reason"] == reasons["identified"]
     assert "identified" not in row
     assert Identified.build({"far": 0.05}).score(claim, truth, context) is not None
+
+
+def test_a_run_states_its_threshold_or_why_there_is_none(make_job, tmp_path, capsys) -> None:
+    """Portraits have four photographs a person: 60 calibration records are 15 people, 56 are 14."""
+    found = {}
+    for calibration in (56, 60):
+        splits = SplitSizes(victim=8, auxiliary=12, calibration=calibration, evaluation=8)
+        job = make_job(attack="closed-form", splits=splits)
+        result = Runner(tmp_path, Silent()).run(job)
+        print_result(job, result, tmp_path)
+        found[calibration] = (next(r for r in result.rows if r["target"] == "image"), capsys.readouterr().out)
+    row, printed = found[60]
+    assert (row["identified_impostor_identities"], row["identified_impostor_pairs"]) == (15, 15 * 14 // 2 * 16)
+    ends = [row[f"identified_threshold{end}"] for end in ("_low", "", "_high")]
+    assert ends == sorted(ends)
+    assert row["identified_at_threshold_high"] <= row["identified"] <= row["identified_at_threshold_low"]
+    assert "identified_reason" not in row
+    assert f"identified: threshold {row['identified_threshold']:.3f}, 95 % interval" in printed
+    row, printed = found[56]
+    assert "14 identities" in row["identified_reason"]
+    assert not [name for name in row if name.startswith("identified") and name != "identified_reason"]
+    assert "identified: no value: the calibration split has 14 identities" in printed
 
 
 @pytest.mark.parametrize("names", [["a"] * 4 + ["b"] * 3 + ["c"] * 5, ["a", "b"] * 6, [None] * 12])
