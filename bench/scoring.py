@@ -22,6 +22,12 @@ CLOSE = 0.1
 """Of the headline measure, between floor and ceiling, below which a normalised score is mostly noise."""
 
 
+_RESERVED = frozenset(
+    {*BLIND, NEAREST, ORACLE, *("low", "high", "floor", "ceiling", "normalized", "backbone", "reason")}
+)
+"""Endings of a metric's columns that a metric cannot give as its basis."""
+
+
 @dataclass(frozen=True, eq=False)
 class MetricScore:
     """One metric of one target.
@@ -129,10 +135,19 @@ def _values(
 def _basis(
     metric: Metric, claim: Estimate | Wording | Fact, truth: Estimate | Wording | Fact, context: ScoringContext
 ) -> Mapping[str, float]:
-    """What the metric's values rest on; only metrics of pictures have such numbers."""
-    if isinstance(claim, Estimate) and isinstance(truth, Estimate):
-        return metric.basis(claim, truth, context)
-    return {}
+    """What the metric's values rest on; only metrics of pictures have such numbers.
+
+    Raises:
+        BenchError: one of them has the name of a column that belongs to the judge.
+    """
+    if not (isinstance(claim, Estimate) and isinstance(truth, Estimate)):
+        return {}
+    found = metric.basis(claim, truth, context)
+    if taken := sorted(_RESERVED & found.keys()):
+        raise BenchError(
+            f"metric {metric.name!r}: its basis may not be called {', '.join(taken)}, a column of every row"
+        )
+    return found
 
 
 def unscored(target: str, metrics: Sequence[Metric], context: ScoringContext) -> dict[str, str]:

@@ -207,6 +207,19 @@ def test_identified_counts_matches_beyond_strangers_and_says_what_it_rests_on() 
     assert kind.mean < 0.5 * score.mean, "photographs of one person that pass as strangers hide leaks"
 
 
+class Vain(Identified):
+    """Would write its own interval."""
+
+    def basis(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> dict[str, float]:
+        return {"high": 1.0, "threshold": 0.0}
+
+
+def test_a_metric_cannot_write_the_columns_of_the_judge() -> None:
+    claim, truth, context = scene()
+    with pytest.raises(BenchError, match="may not be called high"):
+        score_target("image", claim, truth, {}, [Vain()], context, seed=0)
+
+
 def test_too_few_people_give_a_reason_in_the_row_and_no_number(make_job) -> None:
     claim, truth, context = scene(photos=40, count=14)
     metrics = [Identified()]
