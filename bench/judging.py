@@ -19,7 +19,7 @@ from bench.picture import Panel
 from bench.progress import Progress
 from bench.records import Records
 from bench.rows import Outcome
-from bench.scoring import MetricScore, flags, missed, score_target
+from bench.scoring import MetricScore, flags, missed, score_target, unscored
 from bench.targets import LINK, PICTURED
 from bench.transcript import Release, Transcript
 
@@ -42,6 +42,7 @@ def score_attempt(
     scores: dict[str, list[MetricScore]] = {}
     found: dict[str, list[str]] = {}
     certificates: dict[str, Certificate] = {}
+    reasons: dict[str, Mapping[str, str]] = {}
     panels: list[Panel] = []
     gallery = 0
     diagnostics: dict[str, float] = {}
@@ -53,7 +54,9 @@ def score_attempt(
         gallery = len(targets) + len(distractors)
         context = ScoringContext(
             gallery=ImageBatch.cat([truth["image"].images, distractors]),
+            gallery_identities=(*records.identities, *job.splits.evaluation.identities),
             calibration=job.splits.calibration.image_batch(),
+            calibration_identities=job.splits.calibration.identities,
             backbones=job.backbones,
             prompts=(*records.prompts, *job.splits.evaluation.prompts),
             text=attempt.text,
@@ -74,6 +77,7 @@ def score_attempt(
                     seed=job.cell.capture.seed,
                     known=compared.known,
                 )
+                reasons[target] = unscored(target, job.metrics, context)
                 found[target] = flags(scores[target], attempt.claim.diagnostics, capture.costs.losses)
                 if (must := due(job.cell, type(job.attack), target)) is not None:
                     certificates[target] = must
@@ -98,6 +102,7 @@ def score_attempt(
         scores=scores,
         flags=found,
         certificates=certificates,
+        unscored=reasons,
         diagnostics=diagnostics,
         utility=utility,
         leakage=leakage,
