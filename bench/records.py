@@ -30,7 +30,7 @@ class Records:
             its data set it says what the record is, so that an id does not hang on how a processor rounds a
             pixel. Empty where the data set cannot say; then the pixels count.
         groups: records of one group never fall into two splits; None groups by identity alone.
-        copied: whether another record shows the same picture, exactly or nearly; empty where nobody looked.
+        duplicate: whether another record shows the same picture, exactly or nearly; empty where nobody looked.
     """
 
     ids: tuple[str, ...]
@@ -41,7 +41,7 @@ class Records:
     attributes: tuple[Mapping[str, str], ...]
     origins: tuple[str, ...] = ()
     groups: tuple[str, ...] | None = None
-    copied: tuple[bool, ...] = ()
+    duplicate: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -52,7 +52,7 @@ class Records:
             "identities": len(self.identities),
             "attributes": len(self.attributes),
             "groups": n if self.groups is None else len(self.groups),
-            "copied": len(self.copied) or n,
+            "duplicate": len(self.duplicate) or n,
             "origins": len(self.origins) or n,
         }
         for field, length in lengths.items():
@@ -82,7 +82,7 @@ class Records:
             identities=tuple(self.identities[i] for i in index),
             attributes=tuple(self.attributes[i] for i in index),
             groups=None if self.groups is None else tuple(self.groups[i] for i in index),
-            copied=tuple(self.copied[i] for i in index) if self.copied else (),
+            duplicate=tuple(self.duplicate[i] for i in index) if self.duplicate else (),
             origins=tuple(self.origins[i] for i in index) if self.origins else (),
         )
 

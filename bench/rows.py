@@ -35,6 +35,7 @@ class Outcome:
         update_records: how many records the attacked updates were computed on; 0 where each has its own row.
         leakage: what the wire leaks whatever the attack, under names ``leak_*``.
         certificates: by target, what this cell must reach to vouch for its attack.
+        duplicate_records: how many records of the four parts show a picture that another record shows too.
     """
 
     status: str
@@ -56,6 +57,7 @@ class Outcome:
     candidates: int = 0
     target_epoch: int | None = None
     update_records: int = 0
+    duplicate_records: int | None = None
 
 
 def make_rows(
@@ -131,6 +133,7 @@ def _plan_fields(cell: CellSpec, outcome: Outcome, split_hash: str) -> dict[str,
         "records_auxiliary": sizes.auxiliary if cell.threat.auxiliary is None else cell.threat.auxiliary,
         "records_calibration": sizes.calibration,
         "records_evaluation": sizes.evaluation,
+        "duplicate_records": outcome.duplicate_records,
         "gallery": outcome.gallery,
         "attack_iterations": attack.iterations,
         "attack_batch_size": attack.batch_size,

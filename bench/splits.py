@@ -36,9 +36,9 @@ class Splits:
         """sha256 of the manifest; stands in the row."""
         return hashlib.sha256(json.dumps(self.manifest(), sort_keys=True).encode()).hexdigest()
 
-    def copied(self) -> int:
+    def duplicate_records(self) -> int:
         """How many records of the four parts show a picture that another record of the data set shows too."""
-        return sum(sum(getattr(self, part).copied) for part in PARTS)
+        return sum(sum(getattr(self, part).duplicate) for part in PARTS)
 
     def content_hash(self) -> str:
         """sha256 over the content of every part."""
@@ -75,8 +75,9 @@ def divide(records: Records, sizes: SplitSizes) -> Splits:
     dealt = _deal(records, sizes)
     if dealt is None:
         kinds = "identities" if records.groups is None else "groups of one identity or picture"
+        found = f"{len(records)} records in {len(_groups(records))} {kinds}"
         raise DataError(
-            f"the data set has {len(records)} records in {len(_groups(records))} {kinds}, too few for disjoint parts of "
+            f"the data set has {found}, too few for disjoint parts of "
             + ", ".join(f"{getattr(sizes, p)} {p}" for p in PARTS)
             + ", which share none; ask for fewer with --records, --auxiliary, --calibration or --evaluation"
         )

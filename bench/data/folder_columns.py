@@ -17,10 +17,13 @@ CAPTIONS = ("text", "caption", "prompt", "captions", "prompts", "texts")
 IDENTITY = "identity"
 FILE_NAME = "_file_name"
 """Ending by which ``datasets`` knows a column of pictures; the column is then called as it is without it."""
+_KINDS_OF_HINTS = (
+    *("canny", "depth", "edge", "edges", "hed", "lineart", "mask", "masks", "mlsd", "normal", "normals", "openpose"),
+    *("outline", "outlines", "pose", "poses", "scribble", "scribbles", "seg", "segmentation", "segmentations"),
+    *("sketch", "sketches", "softedge"),
+)
 HINT_WORDS = frozenset(
-    "canny condition conditioning conditions control controls depth edge edges hed hint hints lineart mask masks "
-    "mlsd normal normals openpose outline outlines pose poses scribble scribbles seg segmentation segmentations "
-    "sketch sketches softedge".split()
+    (*_KINDS_OF_HINTS, "condition", "conditions", "conditioning", "control", "controls", "hint", "hints")
 )
 """Words that names of hints hold, such as ``conditioning_image`` or ``canny_file_name``."""
 _SHOWN = 8
@@ -53,12 +56,8 @@ def choose_columns(table: Table, params: FolderParams, *, hints: bool) -> Column
     """
     pictured = [name for name in table.columns if _holds_pictures(table, name)]
     picture = _picture(table, params, pictured)
-    caption = _named(table, params.caption_column, "caption_column") or next(
-        (name for name in CAPTIONS if name in table.columns), None
-    )
-    identity = _named(table, params.identity_column, "identity_column") or (
-        IDENTITY if IDENTITY in table.columns else None
-    )
+    caption = _named(table, params.caption_column, "caption_column") or _first(table, CAPTIONS)
+    identity = _named(table, params.identity_column, "identity_column") or _first(table, (IDENTITY,))
     notes: list[str] = []
     others = [name for name in pictured if name not in (picture, caption, identity)]
     hint = _hint(table, params, picture, others, notes, hints=hints)
@@ -75,6 +74,11 @@ def choose_columns(table: Table, params: FolderParams, *, hints: bool) -> Column
 def is_hint_name(name: str) -> bool:
     """Whether a column, folder or file is called as hints are."""
     return not HINT_WORDS.isdisjoint(name.lower().replace("-", "_").replace(" ", "_").split("_"))
+
+
+def _first(table: Table, names: Sequence[str]) -> str | None:
+    """The first of these names that a column has."""
+    return next((name for name in names if name in table.columns), None)
 
 
 def _holds_pictures(table: Table, column: str) -> bool:
@@ -95,13 +99,14 @@ def _named(table: Table, name: str, parameter: str) -> str | None:
     """
     if not name:
         return None
-    for candidate in (name, name + FILE_NAME, *(("file_name",) if name == "image" else ())):
-        if candidate in table.columns:
-            return candidate
+    found = _first(table, (name, name + FILE_NAME, "file_name" if name == "image" else name))
+    if found is not None:
+        return found
     raise DataError(f"{table.name}: no column {name!r} for {parameter}; it has {_listed(table.columns)}")
 
 
 def _picture(table: Table, params: FolderParams, pictured: Sequence[str]) -> str:
+    """The column with the records' pictures."""
     if named := _named(table, params.image_column, "image_column"):
         return named
     for name in PICTURES:

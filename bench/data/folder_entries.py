@@ -91,11 +91,7 @@ def from_table(listing: Listing, table: Table, params: FolderParams, *, hints: b
     for number, row in enumerate(table.rows):
         if columns.picture not in row.fields:
             raise DataError(f"{row.where}: column {columns.picture!r} is missing")
-        value = row.fields[columns.picture]
-        if isinstance(value, PackedPicture):
-            name, source = f"{value.file.relative_to(listing.root).as_posix()}/{number:06d}", value
-        else:
-            name, source = _file(listing, table, row, columns.picture, value)
+        name, source = _source(listing, table, row, columns.picture, number)
         if name in first_named:
             raise DataError(
                 f"{row.where}: file {name!r} is named in {first_named[name]} already; keep one of them, several "
@@ -103,11 +99,8 @@ def from_table(listing: Listing, table: Table, params: FolderParams, *, hints: b
             )
         first_named[name] = row.where.rpartition(", ")[2]
         hint: Source | None = None
-        found = None if columns.hint is None else row.fields.get(columns.hint)
-        if columns.hint is not None and isinstance(found, PackedPicture):
-            hint = found
-        elif columns.hint is not None and found not in (None, ""):
-            hint_name, hint = _file(listing, table, row, columns.hint, found)
+        if columns.hint is not None and row.fields.get(columns.hint) not in (None, ""):
+            hint_name, hint = _source(listing, table, row, columns.hint, number)
             hint_files.add(hint_name)
         said = None if columns.caption is None else row.fields.get(columns.caption)
         caption = read_caption(said, row.where, column=columns.caption or "", name=name, seed=params.seed)
@@ -119,8 +112,11 @@ def from_table(listing: Listing, table: Table, params: FolderParams, *, hints: b
     return Reading(tuple(entries), (*notes, *_left_out(listing, table, {*first_named, *hint_files})))
 
 
-def _file(listing: Listing, table: Table, row: Row, column: str, value: object) -> tuple[str, PictureFile]:
-    """The file that a row names, relative to the folder of its metadata."""
+def _source(listing: Listing, table: Table, row: Row, column: str, number: int) -> tuple[str, Source]:
+    """The name of a row's picture and where it is: in the row, or in a file relative to the folder of the metadata."""
+    value = row.fields[column]
+    if isinstance(value, PackedPicture):
+        return f"{value.file.relative_to(listing.root).as_posix()}/{number:06d}", value
     name = value.get("path") if isinstance(value, dict) else value
     if not isinstance(name, str) or not name.strip():
         raise DataError(f"{row.where}: {column!r} must be the name of a file")

@@ -12,9 +12,8 @@ from typing import NoReturn
 
 from bench.errors import DataError
 
-SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".jp2", ".avif"}
-)
+_USUAL = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+SUFFIXES = frozenset((*_USUAL, ".ppm", ".pgm", ".pnm", ".jp2", ".avif"))
 """Kinds of pictures that are read; of those that move, the first frame."""
 UNREADABLE = frozenset({".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".hdr", ".dng", ".cr2", ".nef", ".arw"})
 """Kinds of pictures that are not."""

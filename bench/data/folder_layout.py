@@ -96,11 +96,8 @@ def _from_shards(listing: Listing, shards: dict[str, list[str]], params: FolderP
 def _nothing(listing: Listing) -> str:
     """Why there is nothing to read, with the way out where there is one."""
     if listing.archives:
-        return (
-            f"{listing.root}: no pictures, but {counted(listing.archives, 'archives or Arrow files')}; unpack archives, "
-            "and save Arrow data sets with Dataset.to_parquet"
-        )
+        found = counted(listing.archives, "archives or Arrow files")
+        return f"{listing.root}: no pictures, but {found}; unpack archives, save Arrow data sets with to_parquet"
     reasons = "; ".join(listing.notes()).replace(f"{listing.root}: ", "")
     because = f"; {reasons}" if reasons else ""
     return f"{listing.root}: no pictures ({', '.join(sorted(SUFFIXES))}) in this folder{because}"
-

@@ -39,4 +39,4 @@ class FolderParams(Params):
 
     def say(self, **choices: str) -> str:
         """How the same folder is asked for with other choices, for a sentence that says what to do."""
-        return "--data folder:" + ",".join([f"path={self.path}", *(f"{name}={value}" for name, value in choices.items())])
+        return f"--data folder:path={self.path}" + "".join(f",{name}={value}" for name, value in choices.items())

@@ -77,9 +77,7 @@ def _check_size(size: tuple[int, int], name: str, where: str) -> None:
     if width < 1 or height < 1:
         raise DataError(f"{where}: {name} is {width} x {height} pixels, an empty picture")
     if width * height > MOST_PIXELS:
-        raise DataError(
-            f"{where}: {name} is {width} x {height} pixels, more than {MOST_PIXELS:,}; make it smaller"
-        )
+        raise DataError(f"{where}: {name} is {width} x {height} pixels, more than {MOST_PIXELS:,}; make it smaller")
 
 
 def _upright(picture: Image.Image) -> Image.Image:

@@ -67,7 +67,7 @@ def _of_split(listing: Listing, params: FolderParams) -> tuple[list[str], list[s
     """The pictures of the one split, and what is to be said of others."""
     for name in listing.pictures:
         if not _is_unicode(name):
-            raise DataError(f"{listing.root}: the name of file {ascii(name)} is not UTF-8; rename it")
+            raise DataError(f"{listing.root}: the name of file {name!a} is not UTF-8; rename it")
     splits: dict[str, list[str]] = {}
     for name in listing.pictures:
         folders = name.split("/")[:-1]
