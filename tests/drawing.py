@@ -1,8 +1,9 @@
 """Draws a little of everything and prints digests of it as JSON, to compare processors or their settings.
 
 ``python -m tests.drawing`` prints one sha256 for each group of arrays or words; with ``--keep FILE`` it also writes
-the arrays as a NumPy archive. Entries that start with ``library:`` are digests of numbers that libraries compute
-inexactly: they show whether a setting reached the code, and may differ.
+the arrays as a NumPy archive, and with ``--golden`` it rewrites ``tests/golden/drawing.json``. Entries that start with
+``library:`` are digests of numbers that libraries compute inexactly: they show whether a setting reached the code, and
+may differ.
 """
 
 from __future__ import annotations
@@ -37,6 +38,9 @@ from victims.pocket.figures import WEIGHTS
 Arrays = dict[str, NDArray[Any]]
 Words = dict[str, object]
 
+GOLDEN = Path(__file__).parent / "golden" / "drawing.json"
+PROCEDURAL = ("canvases", "fill", "gallery", "large portraits", "portraits")
+"""First words of the groups that need no file of another package; their digests are committed."""
 SPLITS = SplitSizes(victim=16, auxiliary=24, calibration=8, evaluation=16)
 
 
@@ -60,7 +64,7 @@ def portraits(arrays: Arrays, words: Words) -> None:
     gallery = dataset.gallery(["p00000", "p00003"], 20, image_size=64)
     arrays["gallery"] = gallery.images.uint8().numpy()
     words["gallery order"] = gallery.shuffled(0).names
-    words["portraits"] = text(records)
+    words["text of portraits"] = text(records)
 
 
 def fill(arrays: Arrays, words: Words) -> None:
@@ -69,7 +73,7 @@ def fill(arrays: Arrays, words: Words) -> None:
     arrays["fill"], arrays["fill outline"] = records.images.numpy(), records.conditions.numpy()
     arrays["fill canny"] = extract("canny", records.images).numpy()
     arrays["fill outline found again"] = find_again("outline", records.images).numpy()
-    words["fill"] = text(records)
+    words["text of fill"] = text(records)
 
 
 def photos(arrays: Arrays, words: Words) -> None:
@@ -78,7 +82,7 @@ def photos(arrays: Arrays, words: Words) -> None:
         records = load(dataset, 44, "canny")
         arrays[name], arrays[f"{name} canny"] = records.images.numpy(), records.conditions.numpy()
         arrays[f"{name} scribble"] = extract("scribble", records.images).numpy()
-        words[name] = text(records)
+        words[f"text of {name}"] = text(records)
 
 
 def text(records: Records) -> object:
@@ -121,15 +125,20 @@ def sha256(array: NDArray[Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keep", type=Path)
-    keep: Path | None = parser.parse_args().keep
+    parser.add_argument("--golden", action="store_true")
+    given = parser.parse_args()
     arrays: Arrays = {}
     words: Words = {}
     for draw in (portraits, fill, photos):
         draw(arrays, words)
     words |= planned() | library()
-    if keep is not None:
-        np.savez(keep, **arrays)
+    assert not set(arrays) & set(words)
+    if given.keep is not None:
+        np.savez(given.keep, **arrays)
     digests = {name: sha256(array) for name, array in arrays.items()}
+    if given.golden:
+        committed = {name: digest for name, digest in sorted(digests.items()) if name.startswith(PROCEDURAL)}
+        GOLDEN.write_text(json.dumps(committed, indent=1) + "\n")
     digests |= {name: hashlib.sha256(json.dumps(w).encode()).hexdigest() for name, w in words.items()}
     print(json.dumps(digests, indent=1))
 
