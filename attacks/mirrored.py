@@ -20,6 +20,8 @@ def with_mirrored(records: Records) -> Records:
         identities=records.identities * 2,
         attributes=records.attributes * 2,
         origins=(),
+        groups=None,
+        duplicate=(),
     )
 
 

@@ -114,6 +114,7 @@ def score_attempt(
         candidates=0 if attempt.gallery is None else len(attempt.gallery.names),
         update_records=max((len(g) for g in _groups(capture.transcript, targets)), default=0),
         target_epoch=targets[0].epoch if targets else None,
+        duplicate_records=job.splits.duplicate_records(),
     )
     return outcome, panels
 

@@ -29,6 +29,8 @@ class Records:
         origins: what each record is made from, such as the hash of its file; with the code and the parameters of
             its data set it says what the record is, so that an id does not hang on how a processor rounds a
             pixel. Empty where the data set cannot say; then the pixels count.
+        groups: records of one group never fall into two splits; None groups by identity alone.
+        duplicate: whether another record shows the same picture, exactly or nearly; empty where nobody looked.
     """
 
     ids: tuple[str, ...]
@@ -38,6 +40,8 @@ class Records:
     identities: tuple[str | None, ...]
     attributes: tuple[Mapping[str, str], ...]
     origins: tuple[str, ...] = ()
+    groups: tuple[str, ...] | None = None
+    duplicate: tuple[bool, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -47,6 +51,8 @@ class Records:
             "prompts": len(self.prompts),
             "identities": len(self.identities),
             "attributes": len(self.attributes),
+            "groups": n if self.groups is None else len(self.groups),
+            "duplicate": len(self.duplicate) or n,
             "origins": len(self.origins) or n,
         }
         for field, length in lengths.items():
@@ -75,7 +81,17 @@ class Records:
             prompts=tuple(self.prompts[i] for i in index),
             identities=tuple(self.identities[i] for i in index),
             attributes=tuple(self.attributes[i] for i in index),
+            groups=None if self.groups is None else tuple(self.groups[i] for i in index),
+            duplicate=tuple(self.duplicate[i] for i in index) if self.duplicate else (),
             origins=tuple(self.origins[i] for i in index) if self.origins else (),
+        )
+
+    def group_names(self) -> tuple[str, ...]:
+        """What records may not be divided by, one name a record: their group, else their identity, else themselves."""
+        if self.groups is not None:
+            return self.groups
+        return tuple(
+            f"record {i}" if identity is None else f"identity {identity}" for i, identity in enumerate(self.identities)
         )
 
     def image_batch(self) -> ImageBatch:

@@ -36,6 +36,7 @@ class Outcome:
         leakage: what the wire leaks whatever the attack, under names ``leak_*``.
         certificates: by target, what this cell must reach to vouch for its attack.
         unscored: by target and metric, why the data do not support the metric.
+        duplicate_records: how many records of the four parts show a picture that another record shows too.
     """
 
     status: str
@@ -58,6 +59,7 @@ class Outcome:
     candidates: int = 0
     target_epoch: int | None = None
     update_records: int = 0
+    duplicate_records: int | None = None
 
 
 def make_rows(
@@ -134,6 +136,7 @@ def _plan_fields(cell: CellSpec, outcome: Outcome, split_hash: str) -> dict[str,
         "records_auxiliary": sizes.auxiliary if cell.threat.auxiliary is None else cell.threat.auxiliary,
         "records_calibration": sizes.calibration,
         "records_evaluation": sizes.evaluation,
+        "duplicate_records": outcome.duplicate_records,
         "gallery": outcome.gallery,
         "attack_iterations": attack.iterations,
         "attack_batch_size": attack.batch_size,

@@ -1,10 +1,10 @@
-"""Divides records into parts that share no record and no identity."""
+"""Divides records into parts that share no record, no identity and no picture."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,7 @@ MOST_SPARE = 4
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The four parts; disjoint by record and by identity."""
+    """The four parts; disjoint by record, by identity and by group."""
 
     victim: Records
     auxiliary: Records
@@ -36,13 +36,17 @@ class Splits:
         """sha256 of the manifest; stands in the row."""
         return hashlib.sha256(json.dumps(self.manifest(), sort_keys=True).encode()).hexdigest()
 
+    def duplicate_records(self) -> int:
+        """How many records of the four parts show a picture that another record of the data set shows too."""
+        return sum(sum(getattr(self, part).duplicate) for part in PARTS)
+
     def content_hash(self) -> str:
         """sha256 over the content of every part."""
         return hashlib.sha256("".join(getattr(self, p).content_hash() for p in PARTS).encode()).hexdigest()
 
 
 def load_splits(load: Callable[[int], Records], sizes: SplitSizes) -> Splits:
-    """Ask for as many records as all parts need, and for more where whole identities leave one short.
+    """Ask for as many records as all parts need, and for more where whole groups leave one short.
 
     Args:
         load: gives the first so many records, or all that there are.
@@ -54,47 +58,48 @@ def load_splits(load: Callable[[int], Records], sizes: SplitSizes) -> Splits:
     while True:
         records = load(limit)
         enough = limit >= MOST_SPARE * sizes.total() or len(records) < limit
-        if enough or _deal(records.identities, sizes) is not None:
+        if enough or _deal(records, sizes) is not None:
             return divide(records, sizes)
         limit *= 2
 
 
 def divide(records: Records, sizes: SplitSizes) -> Splits:
-    """Deal whole identities out to the parts until each has its size.
+    """Deal whole groups of records, such as those of one identity, out to the parts until each has its size.
 
     The order is drawn from a fixed seed: the split belongs to the data, not to a run's seed, so that
-    seeds differ in training and attack alone. A record without identity is its own.
+    seeds differ in training and attack alone. A record without a group or an identity is a group by itself.
 
     Raises:
-        DataError: too few records or identities; says how many there are and what would fit.
+        DataError: too few records or groups; says how many there are and what would fit.
     """
-    dealt = _deal(records.identities, sizes)
+    dealt = _deal(records, sizes)
     if dealt is None:
-        count = len(_groups(records.identities))
+        kinds = "identities" if records.groups is None else "groups of one identity or picture"
+        found = f"{len(records)} records in {len(_groups(records))} {kinds}"
         raise DataError(
-            f"the data set has {len(records)} records in {count} identities, too few for disjoint parts of "
+            f"the data set has {found}, too few for disjoint parts of "
             + ", ".join(f"{getattr(sizes, p)} {p}" for p in PARTS)
-            + ", which share no identity; ask for fewer with --records, --auxiliary, --calibration or --evaluation"
+            + ", which share none; ask for fewer with --records, --auxiliary, --calibration or --evaluation"
         )
     splits = Splits(**{part: records.select(dealt[part]) for part in PARTS})
     check_disjoint(splits)
     return splits
 
 
-def _groups(identities: Sequence[str | None]) -> dict[str, list[int]]:
-    """Records by identity."""
+def _groups(records: Records) -> dict[str, list[int]]:
+    """Numbers of records by group."""
     groups: dict[str, list[int]] = {}
-    for i, identity in enumerate(identities):
-        groups.setdefault(f"record {i}" if identity is None else f"identity {identity}", []).append(i)
+    for i, name in enumerate(records.group_names()):
+        groups.setdefault(name, []).append(i)
     return groups
 
 
-def _deal(identities: Sequence[str | None], sizes: SplitSizes) -> dict[str, list[int]] | None:
+def _deal(records: Records, sizes: SplitSizes) -> dict[str, list[int]] | None:
     """The records of each part, or None where there are too few."""
-    groups = _groups(identities)
+    groups = _groups(records)
     names = sorted(groups)
     order = torch.randperm(len(names), generator=generator(0, "splits")).tolist()
-    # The smallest part is filled first, so that one large identity cannot starve it.
+    # The smallest part is filled first, so that one large group cannot starve it.
     wanted = sorted((getattr(sizes, part), part) for part in PARTS)
     dealt: dict[str, list[int]] = {part: [] for part in PARTS}
     queue = [groups[names[i]] for i in order]
@@ -108,7 +113,7 @@ def _deal(identities: Sequence[str | None], sizes: SplitSizes) -> dict[str, list
 
 
 def check_disjoint(splits: Splits) -> None:
-    """Refuse parts that share a record or an identity.
+    """Refuse parts that share a record, an identity or a group.
 
     Raises:
         DataError: names the parts and what they share.
@@ -118,5 +123,6 @@ def check_disjoint(splits: Splits) -> None:
             a, b = getattr(splits, first), getattr(splits, second)
             shared = set(a.ids) & set(b.ids)
             people = (set(a.identities) & set(b.identities)) - {None}
-            if shared or people:
-                raise DataError(f"splits {first} and {second} share {sorted(shared | people)[0]!r}")
+            groups = set(a.groups or ()) & set(b.groups or ())
+            if shared or people or groups:
+                raise DataError(f"splits {first} and {second} share {sorted(shared | people or groups)[0]!r}")

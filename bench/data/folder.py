@@ -1,107 +1,206 @@
-"""A user's own pictures, in the Hugging Face imagefolder layout or as a plain folder."""
+"""A user's pictures: an imagefolder, Parquet files, pictures with captions and hints beside them, or pictures alone."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, TypeVar
 
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import Field
 from torch import Tensor
 
 from bench.data.conditions import AUTO, DEFAULT, extract
-from bench.data.folder_entries import SUFFIXES, Entry, read_entries
-from bench.data.folder_pictures import open_picture
+from bench.data.folder_copies import Fingerprint, Groups, copies, fingerprint
+from bench.data.folder_entries import Entry, Reading
+from bench.data.folder_files import counted
+from bench.data.folder_hints import Fit, fit
+from bench.data.folder_layout import read_folder
+from bench.data.folder_params import FolderParams
+from bench.data.folder_pictures import Picture, decode
 from bench.errors import DataError
 from bench.interfaces import Dataset
-from bench.plugin import Card, Params
+from bench.plugin import Card
 from bench.progress import Progress
 from bench.records import Records
 
 OWN = "own"
 
-
-class FolderParams(Params):
-    """Attributes:
-    path: the folder.
-    crops: random square crops taken from each picture, each a record of its own; 1 takes the centre.
-        The crops of one picture share its identity, so they never fall into two splits.
-    """
-
-    path: str
-    crops: int = Field(1, ge=1)
+T = TypeVar("T")
+Box = tuple[float, float, float, float]
 
 
 class Folder(Dataset):
     """Pictures of any size and mode are turned by their EXIF, cropped to a square and resized."""
 
-    name = "folder"
+    name: ClassVar[str] = "folder"
     Params = FolderParams
-    card = Card(
-        summary="A folder of pictures: with metadata.jsonl (file_name, text, conditioning_image, identity), or plain.",
-        source="Hugging Face imagefolder layout",
+    params: FolderParams
+    card: ClassVar[Card] = Card(
+        summary="A folder of pictures: Hugging Face imagefolder, Parquet with pictures inside, captions and hints in "
+        "files beside the pictures, or pictures alone.",
+        source="Hugging Face imagefolder layout; train_controlnet.py of diffusers",
         needs="enough pictures for four disjoint splits; crops=K makes K records of each",
         notes=(
-            "Conditions: own takes conditioning_image, own+canny extracts it where it is missing; auto is the one that "
-            "fits. Grey deeper than 8 bit is stretched from its darkest to its brightest value."
+            "Copies of a picture, exact or near, never fall into two splits. Conditions: own takes the folder's hints, "
+            "own+canny extracts those that are missing; auto is the one that fits. Grey deeper than 8 bit is stretched "
+            "from its darkest to its brightest value. Every layout, parameter and note: docs/data.md."
         ),
     )
+
+    def __init__(self, params: FolderParams | None = None) -> None:
+        super().__init__(params)
+        self._readings: dict[bool, Reading] = {}
+        self._noted: set[str] = set()
 
     def resolve(self, condition: str) -> str:
         if condition != AUTO:
             return condition
-        given = {entry.conditioning_image is not None for entry in self._entries()}
+        given = {entry.hint is not None for entry in self._read(hints=True).entries}
         if given == {True}:
             return OWN
         return f"{OWN}+{DEFAULT}" if True in given else DEFAULT
 
     def load(self, limit: int, *, image_size: int, condition: str, progress: Progress) -> Records:
-        entries, crops = self._entries(), self.params.crops
-        entries = entries[: -(-limit // crops)]
         own, extracted = _kinds(condition)
+        reading = self._read(hints=own)
+        entries, crops = reading.entries[: -(-limit // self.params.crops)], self.params.crops
         if own and not extracted:
             for entry in entries:
-                if entry.conditioning_image is None:
+                if entry.hint is None:
                     raise DataError(f"{entry.where}: no conditioning_image; use --condition own+canny to extract one")
-        ids, images, hints, prompts, identities = [], [], [], [], []
+        made = _Made()
         with progress.stage("reading pictures", len(entries)) as advance:
             for number, entry in enumerate(entries):
-                picture, hint = open_picture(entry.file, entry.where), None
-                if own and entry.conditioning_image is not None:
-                    hint = _fit(open_picture(entry.conditioning_image, entry.where), picture.size)
-                for crop in range(crops):
-                    box = _box(picture.size, None if crops == 1 else np.random.default_rng([number, crop]))
-                    ids.append(entry.name if crops == 1 else f"{entry.name}#{crop}")
-                    images.append(_square(picture, box, image_size))
-                    hints.append(None if hint is None else _square(hint, box, image_size))
-                    prompts.append(entry.text)
-                    identities.append(entry.identity if crops == 1 else entry.identity or entry.name)
+                made.add(entry, number, crops, image_size, hints=own)
                 advance(1)
-        stacked = torch.stack(images[:limit])
+        firsts = copies(made.fingerprints, near=self.params.near_copies)
+        self._note(progress, (*reading.notes, *_hint_notes(entries, own, extracted), *made.notes(firsts)))
+        stacked = torch.stack(made.images[:limit])
+        identities = [e.identity if crops == 1 else e.identity or e.name for e in entries]
+        groups, duplicate = _groups(identities, firsts)
         return Records(
-            ids=tuple(ids[:limit]),
+            ids=tuple(e.name if crops == 1 else f"{e.name}#{crop}" for e in entries for crop in range(crops))[:limit],
             images=stacked,
-            conditions=_conditions(stacked, hints[:limit], extracted),
-            prompts=tuple(prompts[:limit]),
-            identities=tuple(identities[:limit]),
-            attributes=tuple({} for _ in ids[:limit]),
+            conditions=_conditions(stacked, made.hints[:limit], extracted),
+            prompts=_each(crops, limit, [e.text for e in entries]),
+            identities=_each(crops, limit, identities),
+            attributes=tuple({} for _ in stacked),
+            origins=tuple(made.origins[:limit]),
+            groups=_each(crops, limit, groups),
+            duplicate=_each(crops, limit, duplicate),
         )
 
-    def _entries(self) -> list[Entry]:
-        root = Path(self.params.path).expanduser()
-        if not root.is_dir():
-            raise DataError(f"folder:{root}: no such folder")
-        entries = read_entries(root)
-        if not entries:
-            raise DataError(f"{root}: no pictures ({', '.join(sorted(SUFFIXES))}) in this folder")
-        return entries
+    def _read(self, *, hints: bool) -> Reading:
+        if hints not in self._readings:
+            self._readings[hints] = read_folder(self.params, hints=hints)
+        return self._readings[hints]
+
+    def _note(self, progress: Progress, notes: Sequence[str]) -> None:
+        """Each note once, however often records are asked for."""
+        for note in notes:
+            if note not in self._noted:
+                self._noted.add(note)
+                progress.note(note)
+
+
+@dataclass(eq=False)
+class _Made:
+    """Records as they are made, picture by picture.
+
+    Attributes:
+        fingerprints: one a picture; the rest has one item a crop.
+        reshaped: pictures whose hint has another shape.
+        unturned: pictures that EXIF turned while it did not turn their hint.
+        same: pictures that are their own hint.
+    """
+
+    images: list[Tensor] = field(default_factory=list)
+    hints: list[Tensor | None] = field(default_factory=list)
+    origins: list[str] = field(default_factory=list)
+    fingerprints: list[Fingerprint] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    reshaped: list[str] = field(default_factory=list)
+    unturned: list[str] = field(default_factory=list)
+    same: list[str] = field(default_factory=list)
+
+    def add(self, entry: Entry, number: int, crops: int, size: int, *, hints: bool) -> None:
+        """The crops of one picture and its hint.
+
+        Raises:
+            DataError: one of them cannot be read, or they do not fit together.
+        """
+        picture = decode(entry.picture.read(entry.where), entry.shown, entry.where)
+        hint: Picture | None = None
+        shape = Fit.SAME
+        if hints and entry.hint is not None:
+            hint = decode(entry.hint.read(entry.where), f"the hint of {entry.shown}", entry.where)
+            unturned = picture.turned and not hint.turned
+            where = f"{entry.where}: {entry.shown}"
+            shape = fit(picture.image, hint.image, where=where, turned=unturned, crops=crops)
+            self.reshaped += [entry.name] if shape is Fit.OTHER else []
+            self.unturned += [entry.name] if unturned else []
+            self.same += [entry.name] if hint.digest == picture.digest else []
+        self.names.append(entry.name)
+        self.fingerprints.append(fingerprint(picture.image, picture.digest, _centre(picture.image.size)))
+        for crop in range(crops):
+            box = _centre(picture.image.size)
+            if crops > 1:
+                box = _random(picture.image.size, np.random.default_rng([number, crop]))
+            self.images.append(_square(picture.image, box, size))
+            self.hints.append(None if hint is None else _hint(picture.image, hint.image, box, size, shape))
+            self.origins.append(f"{picture.digest}|{'' if hint is None else hint.digest}|{crop}")
+
+    def notes(self, firsts: Sequence[int]) -> list[str]:
+        """One sentence on each kind of what a user may not expect."""
+        reasons = (
+            (self.reshaped, "hints are of another shape than their picture; the centre square of each is used"),
+            (self.unturned, "pictures are turned by their EXIF, and their hints are not; make sure that they fit"),
+            (self.same, "pictures are their own hint, so that the condition gives the picture away"),
+        )
+        found = [f"{len(names)} {what} (the first is {names[0]!r})" for names, what in reasons if names]
+        again = [number for number, first in enumerate(firsts) if first != number]
+        if again:
+            first, second = self.names[firsts[again[0]]], self.names[again[0]]
+            found.append(
+                f"{len(again)} of {len(firsts)} pictures are copies of others, exact or near (such as {second!r} of "
+                f"{first!r}); copies never fall into two splits"
+            )
+        return found
 
 
 def _kinds(condition: str) -> tuple[bool, str]:
     """Whether the folder's own hints are wanted, and the extractor for the others ("" is none)."""
     first, plus, rest = condition.partition("+")
     return (True, rest) if first == OWN and (rest or not plus) else (False, condition)
+
+
+def _hint_notes(entries: Sequence[Entry], own: bool, extracted: str) -> list[str]:
+    """A sentence on pictures whose hint is extracted although others have hints of their own."""
+    missing = [entry.name for entry in entries if entry.hint is None]
+    if not own or not missing or len(missing) == len(entries):
+        return []
+    return [f"{counted(missing, 'pictures')} have no hint; it is extracted by {extracted}"]
+
+
+def _groups(identities: Sequence[str | None], firsts: Sequence[int]) -> tuple[list[str], list[bool]]:
+    """Of each picture the group that is not divided, and whether another picture is a copy of it."""
+    joined = Groups(len(firsts))
+    joined.join_equal(firsts)
+    joined.join_equal(identities)
+    # Named as records without groups are, so that without copies nothing is dealt otherwise.
+    names = [
+        f"record {first}" if (identity := identities[first]) is None else f"identity {identity}"
+        for first in joined.firsts()
+    ]
+    again = {first for number, first in enumerate(firsts) if first != number}
+    return names, [first in again for first in firsts]
+
+
+def _each(crops: int, limit: int, values: Sequence[T]) -> tuple[T, ...]:
+    """One value a picture as one value a record."""
+    return tuple(value for value in values for _ in range(crops))[:limit]
 
 
 def _conditions(images: Tensor, hints: list[Tensor | None], extracted: str) -> Tensor:
@@ -113,24 +212,31 @@ def _conditions(images: Tensor, hints: list[Tensor | None], extracted: str) -> T
     return conditions
 
 
-def _box(size: tuple[int, int], rng: np.random.Generator | None) -> tuple[float, float, float, float]:
-    """The centre square, or a random one of at least half the shorter side."""
+def _centre(size: tuple[int, int]) -> Box:
+    """The centre square."""
     width, height = size
     side = float(min(width, height))
-    if rng is None:
-        left, top = (width - side) / 2, (height - side) / 2
-    else:
-        side *= rng.uniform(0.5, 1.0)
-        left, top = rng.uniform(0, width - side), rng.uniform(0, height - side)
+    left, top = (width - side) / 2, (height - side) / 2
     return left, top, left + side, top + side
 
 
-def _fit(hint: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """A hint of another size is stretched over its picture."""
-    return hint if hint.size == size else hint.resize(size, Image.Resampling.LANCZOS)
+def _random(size: tuple[int, int], rng: np.random.Generator) -> Box:
+    """A random square of at least half the shorter side."""
+    width, height = size
+    side = float(min(width, height)) * rng.uniform(0.5, 1.0)
+    left, top = rng.uniform(0, width - side), rng.uniform(0, height - side)
+    return left, top, left + side, top + side
 
 
-def _square(picture: Image.Image, box: tuple[float, float, float, float], size: int) -> Tensor:
+def _hint(picture: Image.Image, hint: Image.Image, box: Box, size: int, shape: Fit) -> Tensor:
+    """The part of a hint that lies over ``box`` of its picture; of another shape its centre square."""
+    if shape is Fit.OTHER:
+        return _square(hint, _centre(hint.size), size)
+    fitted = hint if hint.size == picture.size else hint.resize(picture.size, Image.Resampling.LANCZOS)
+    return _square(fitted, box, size)
+
+
+def _square(picture: Image.Image, box: Box, size: int) -> Tensor:
     """``(3, size, size)`` uint8."""
     resized = picture.resize((size, size), Image.Resampling.LANCZOS, box=box)
     return torch.from_numpy(np.asarray(resized, dtype=np.uint8).copy()).permute(2, 0, 1)

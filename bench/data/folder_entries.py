@@ -1,135 +1,147 @@
-"""Which pictures a folder holds, and what its metadata says of them."""
+"""One entry a picture of a folder, from its metadata."""
 
 from __future__ import annotations
 
-import json
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from bench.data.folder_captions import Caption, caption_notes, read_caption
+from bench.data.folder_columns import choose_columns
+from bench.data.folder_files import Listing, counted
+from bench.data.folder_params import FolderParams
+from bench.data.folder_parquet import PackedPicture
+from bench.data.folder_tables import Row, Table
 from bench.errors import DataError
 
-METADATA = "metadata.jsonl"
-UNREAD = ("metadata.csv", "metadata.parquet")
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
-MOST_WORDS = 75
-"""The text encoders of Stable Diffusion 1.x and 2.x keep 75 tokens, and a word is at least one."""
-MOST_CHARACTERS = 1000
+MOST_BYTES = 1 << 30
+"""Of one picture's file."""
+_LONGEST_NAME = 4096
+
+
+@dataclass(frozen=True)
+class PictureFile:
+    """A picture in a file of its own."""
+
+    path: Path
+
+    def read(self, where: str) -> bytes:
+        """The bytes of the file.
+
+        Raises:
+            DataError: it cannot be read, or is too large.
+        """
+        try:
+            if self.path.stat().st_size > MOST_BYTES:
+                raise DataError(f"{where}: {self.path.name} has more than {MOST_BYTES >> 20} MiB; make it smaller")
+            return self.path.read_bytes()
+        except OSError as error:
+            raise DataError(f"{where}: {self.path.name} cannot be read ({error.strerror})") from error
+
+
+Source = PictureFile | PackedPicture
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the metadata, or one file of a plain folder.
+    """One picture.
 
     Attributes:
-        name: of the picture, relative to the folder.
+        name: unique; of a file its path relative to the folder.
         where: what an error names: metadata file and line, or the file.
+        hint: its own hint picture, where the folder holds one.
+        identity: who or what is shown, where the folder says so.
     """
 
     name: str
-    file: Path
     where: str
+    picture: Source
+    hint: Source | None
     text: str
-    conditioning_image: Path | None
-    identity: str | None
+    identity: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The picture's file, for people."""
+        return self.picture.path.name if isinstance(self.picture, PictureFile) else self.name
 
 
-def read_entries(root: Path) -> list[Entry]:
-    """Every picture of a folder; opens none.
+@dataclass(frozen=True)
+class Reading:
+    """What a folder holds, with one sentence on everything that a user may not expect."""
+
+    entries: tuple[Entry, ...]
+    notes: tuple[str, ...]
+
+
+def from_table(listing: Listing, table: Table, params: FolderParams, *, hints: bool) -> Reading:
+    """The entries that metadata name, in their order.
 
     Raises:
-        DataError: names the file and line.
+        DataError: names the file and the line.
     """
-    metadata = root / METADATA
-    if metadata.exists():
-        return _from_metadata(root, metadata)
-    for name in UNREAD:
-        if (root / name).exists():
-            raise DataError(f"{root / name}: only {METADATA} is read, one JSON object a line; convert it")
-    files = sorted(p for p in root.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
-    return [Entry(f.relative_to(root).as_posix(), f, str(f), _fitting(_caption(f), str(f)), None, None) for f in files]
-
-
-def _caption(file: Path) -> str:
-    """A prompt for a picture without one: its name in words."""
-    return "a photo of " + " ".join(file.stem.replace("_", " ").replace("-", " ").split())
-
-
-def _from_metadata(root: Path, metadata: Path) -> list[Entry]:
-    try:
-        # Not splitlines(), which would also split inside a text that holds U+2028.
-        lines = metadata.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        number = metadata.read_bytes()[: error.start].count(b"\n") + 1
-        raise DataError(f"{metadata}, line {number}: not UTF-8 text; save the file as UTF-8") from error
-    except OSError as error:
-        raise DataError(f"{metadata}: cannot be read ({error.strerror})") from error
+    if not table.rows:
+        raise DataError(f"{table.name}: names no picture")
+    columns = choose_columns(table, params, hints=hints)
     entries: list[Entry] = []
-    seen: dict[Path, int] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        entry = _entry(root, line, f"{metadata}, line {number}")
-        first = seen.setdefault(entry.file.resolve(), number)
-        if first != number:
-            raise DataError(f"{entry.where}: file {entry.name!r} is named in line {first} already; keep one of them")
-        entries.append(entry)
-    return entries
+    captions: list[Caption] = []
+    first_named: dict[str, str] = {}
+    hint_files: set[str] = set()
+    for number, row in enumerate(table.rows):
+        if columns.picture not in row.fields:
+            raise DataError(f"{row.where}: column {columns.picture!r} is missing")
+        name, source = _source(listing, table, row, columns.picture, number)
+        if name in first_named:
+            raise DataError(
+                f"{row.where}: file {name!r} is named in {first_named[name]} already; keep one of them, several "
+                "captions may stand in a list"
+            )
+        first_named[name] = row.where.rpartition(", ")[2]
+        hint: Source | None = None
+        if columns.hint is not None and row.fields.get(columns.hint) not in (None, ""):
+            hint_name, hint = _source(listing, table, row, columns.hint, number)
+            hint_files.add(hint_name)
+        said = None if columns.caption is None else row.fields.get(columns.caption)
+        caption = read_caption(said, row.where, column=columns.caption or "", name=name, seed=params.seed)
+        captions.append(caption)
+        entries.append(Entry(name, row.where, source, hint, caption.text, _identity(row, columns.identity)))
+    notes = [*columns.notes]
+    if columns.caption is not None:
+        notes += caption_notes(captions, [entry.name for entry in entries], params.seed)
+    return Reading(tuple(entries), (*notes, *_left_out(listing, table, {*first_named, *hint_files})))
 
 
-def _entry(root: Path, line: str, where: str) -> Entry:
-    try:
-        fields = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{where}: not valid JSON") from error
-    if not isinstance(fields, dict):
-        raise DataError(f"{where}: must be a JSON object")
-    hint, identity = fields.get("conditioning_image"), fields.get("identity")
-    name = _text(fields, "file_name", where)
-    file = _inside(root, name, where)
-    return Entry(
-        name=file.relative_to(root).as_posix(),
-        file=file,
-        where=where,
-        text=_fitting(_text(fields, "text", where), where),
-        conditioning_image=None if hint is None else _inside(root, str(hint), where),
-        identity=None if identity is None else str(identity),
-    )
+def _source(listing: Listing, table: Table, row: Row, column: str, number: int) -> tuple[str, Source]:
+    """The name of a row's picture and where it is: in the row, or in a file relative to the folder of the metadata."""
+    value = row.fields[column]
+    if isinstance(value, PackedPicture):
+        return f"{value.file.relative_to(listing.root).as_posix()}/{number:06d}", value
+    name = value.get("path") if isinstance(value, dict) else value
+    if not isinstance(name, str) or not name.strip():
+        raise DataError(f"{row.where}: {column!r} must be the name of a file")
+    if "\0" in name or len(name) > _LONGEST_NAME:
+        raise DataError(f"{row.where}: {name[:80]!r} cannot be the name of a file")
+    path = os.path.normpath(os.path.join(table.folder, name))
+    if os.path.isabs(path) or path.split(os.sep)[0] == os.pardir:
+        raise DataError(f"{row.where}: {name!r} leads out of the folder")
+    found = listing.find(os.path.join(table.folder, name))
+    if found is None:
+        raise DataError(f"{row.where}: file {name!r} does not exist")
+    return found, PictureFile(listing.root / found)
 
 
-def _text(fields: dict[str, Any], name: str, where: str) -> str:
-    if name not in fields:
-        raise DataError(f"{where}: column {name!r} is missing")
-    text = fields[name]
-    if not isinstance(text, str) or not text.strip():
-        raise DataError(f"{where}: {name!r} must be a text that is not empty")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise DataError(f"{where}: {name!r} holds half a Unicode character at position {error.start}") from error
-    return text
+def _identity(row: Row, column: str | None) -> str | None:
+    value = None if column is None else row.fields.get(column)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str | int):
+        raise DataError(f"{row.where}: {column!r} must be a text or a number")
+    return str(value)
 
 
-def _fitting(text: str, where: str) -> str:
-    """The prompt, if a text encoder can possibly keep all of it; what it keeps is for the model to say."""
-    words = len(text.split())
-    if words > MOST_WORDS or len(text) > MOST_CHARACTERS:
-        raise DataError(
-            f"{where}: the prompt has {words} words and {len(text)} characters; shorten it to {MOST_WORDS} words "
-            f"and {MOST_CHARACTERS} characters, for no Stable Diffusion keeps more"
-        )
-    return text
-
-
-def _inside(root: Path, name: str, where: str) -> Path:
-    """A file below ``root``; names that lead out of it are refused."""
-    try:
-        file = (root / name).resolve()
-        found = file.is_file()
-    except (ValueError, OSError) as error:
-        raise DataError(f"{where}: {name[:80]!r} cannot be the name of a file") from error
-    if not file.is_relative_to(root.resolve()):
-        raise DataError(f"{where}: {name!r} leads out of the folder")
-    if not found:
-        raise DataError(f"{where}: file {name!r} does not exist")
-    return root / name
+def _left_out(listing: Listing, table: Table, named: set[str]) -> Sequence[str]:
+    """A sentence on pictures beside the metadata that it does not name."""
+    below = f"{table.folder}/" if table.folder else ""
+    rest = [name for name in listing.pictures if name.startswith(below) and name not in named]
+    return [f"{table.name}: {counted(rest, 'pictures')} in its folder are not named in it and left out"] if rest else []

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import struct
 import warnings
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from bench.data.folder_files import refuse_pointer
 from bench.errors import DataError
 
 MOST_PIXELS = 80_000_000
@@ -29,36 +32,52 @@ _DAMAGE = (
 """What Pillow raises for damaged files, by format."""
 
 
-def open_picture(file: Path, where: str) -> Image.Image:
-    """The picture turned upright by its EXIF, transparency on white.
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture as it is to be seen.
+
+    Attributes:
+        image: red, green and blue of 8 bit; upright, transparency on white.
+        digest: sha256 of the file.
+        turned: its EXIF says that it was stored in another position.
+    """
+
+    image: Image.Image
+    digest: str
+    turned: bool
+
+
+def decode(content: bytes, name: str, where: str) -> Picture:
+    """The picture in a file's bytes; of several frames the first.
 
     Args:
+        name: of the file.
         where: what an error names.
 
     Raises:
         DataError: not a picture, damaged, cut short, empty or too large.
     """
+    refuse_pointer(content[:64], f"{where}: {name}")
     try:
         with warnings.catch_warnings():
             # Its size is judged below.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file) as picture:
-                _check_size(picture.size, file, where)
-                return _upright(picture)
+            with Image.open(io.BytesIO(content)) as picture:
+                _check_size(picture.size, name, where)
+                turned = picture.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
+                return Picture(_upright(picture), hashlib.sha256(content).hexdigest(), turned)
     except Image.DecompressionBombError as error:
-        raise DataError(f"{where}: {file.name} has more than {MOST_PIXELS:,} pixels; make it smaller") from error
+        raise DataError(f"{where}: {name} has more than {MOST_PIXELS:,} pixels; make it smaller") from error
     except _DAMAGE as error:
-        raise DataError(f"{where}: {file.name} cannot be read as a picture") from error
+        raise DataError(f"{where}: {name} cannot be read as a picture") from error
 
 
-def _check_size(size: tuple[int, int], file: Path, where: str) -> None:
+def _check_size(size: tuple[int, int], name: str, where: str) -> None:
     width, height = size
     if width < 1 or height < 1:
-        raise DataError(f"{where}: {file.name} is {width} x {height} pixels, an empty picture")
+        raise DataError(f"{where}: {name} is {width} x {height} pixels, an empty picture")
     if width * height > MOST_PIXELS:
-        raise DataError(
-            f"{where}: {file.name} is {width} x {height} pixels, more than {MOST_PIXELS:,}; make it smaller"
-        )
+        raise DataError(f"{where}: {name} is {width} x {height} pixels, more than {MOST_PIXELS:,}; make it smaller")
 
 
 def _upright(picture: Image.Image) -> Image.Image:
