@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-COARSE = 0.65
+COARSE = 0.6
 COLOUR = 10
 DETAIL = 0.88
 LEAST_DETAIL = 1.0

@@ -80,9 +80,10 @@ def _of_split(listing: Listing, params: FolderParams) -> tuple[list[str], list[s
         return list(listing.pictures), []
     label, chosen = choose(known, params, listing.root, "pictures")
     rest = sorted(set(listing.pictures) - set(chosen))
-    said = not params.split and rest
-    notes = [f"{listing.root}: split {label!r} is read; {counted(rest, 'pictures')} outside of it are left out"]
-    return chosen, notes if said else []
+    if params.split or not rest:
+        return chosen, []
+    left = counted(rest, "pictures")
+    return chosen, [f"{listing.root}: split {label!r} is read; {left} outside of it are left out"]
 
 
 def _is_unicode(name: str) -> bool:
