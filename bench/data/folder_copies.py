@@ -89,8 +89,7 @@ def copies(pictures: Sequence[Fingerprint], *, near: bool) -> list[int]:
     for digests in ([p.file for p in pictures], [p.pixels for p in pictures]):
         groups.join_equal(digests)
     if near:
-        for first, second in _near(pictures, groups):
-            groups.join(first, second)
+        _join_near(pictures, groups)
     return groups.firsts()
 
 
@@ -124,8 +123,8 @@ class Groups:
         return [self.first(number) for number in range(len(self._parent))]
 
 
-def _near(pictures: Sequence[Fingerprint], groups: Groups) -> Iterator[tuple[int, int]]:
-    """Pairs of pictures that are nearly the same, among one of each group of exact copies."""
+def _join_near(pictures: Sequence[Fingerprint], groups: Groups) -> None:
+    """Join pictures that are nearly the same, looking at one of each group of exact copies."""
     chosen = [i for i in range(len(pictures)) if groups.first(i) == i]
     if len(chosen) < 2:
         return
@@ -135,6 +134,7 @@ def _near(pictures: Sequence[Fingerprint], groups: Groups) -> Iterator[tuple[int
     with_detail = _squares(detail) >= (_WINDOW**2 * LEAST_DETAIL) ** 2 * _FINE**2
     coarse = np.stack([_centred(_resized(one, _SMALL, None)) for one in grey])
     length = np.sqrt(_squares(coarse))
+    roots = np.arange(len(chosen))  # of pictures with one number it is known already that they are copies
     for mirrored in (False, True):
         # Rows of pixels run along the second axis from the end of a flat one.
         other_coarse = _mirrored(coarse, _SMALL) if mirrored else coarse
@@ -142,14 +142,17 @@ def _near(pictures: Sequence[Fingerprint], groups: Groups) -> Iterator[tuple[int
         other_colour = colour[:, :, ::-1] if mirrored else colour
         for number, close in _candidates(coarse, other_coarse, length, with_detail):
             apart = np.abs(other_colour[close] - colour[number]).sum(axis=(1, 2, 3))
-            close = close[apart <= COLOUR * colour[number].size]
+            close = close[(apart <= COLOUR * colour[number].size) & (roots[close] != roots[number])]
             if not len(close):
                 continue
             cuts = np.stack([_detail(_resized(grey[number], _FINE, place)) for place in PLACES])
             along = cuts @ other_detail[close].T
             needed = DETAIL * np.sqrt(_squares(cuts)[:, None] * _squares(other_detail[close])[None, :])
-            for found in close[(along >= np.maximum(needed, 1)).any(axis=0)]:
-                yield chosen[number], chosen[int(found)]
+            found = close[(along >= np.maximum(needed, 1)).any(axis=0)]
+            for other in found:
+                groups.join(chosen[number], chosen[int(other)])
+            if len(found):
+                roots = np.array([groups.first(one) for one in chosen])
 
 
 def _candidates(coarse: Array, others: Array, length: Array, usable: Array) -> Iterator[tuple[int, Array]]:

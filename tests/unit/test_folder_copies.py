@@ -16,7 +16,9 @@ from PIL import Image
 from bench.data.folder_copies import Fingerprint, copies, fingerprint
 from bench.data.portraits import Portraits
 from bench.data.shipped_photos import GREY_PROMPTS, PROMPTS, photograph
+from bench.planning import Job
 from bench.progress import Silent
+from bench.runner import Runner
 from bench.spec import SplitSizes
 from bench.splits import PARTS, load_splits
 from tests.folders import fill, jsonl, load, picture
@@ -154,6 +156,16 @@ def test_copies_never_fall_into_two_splits_and_are_counted(doubled: Path) -> Non
         assert not shown[0] & shown[1]
     parts = [getattr(splits, part) for part in PARTS]
     assert splits.duplicate_records() == sum(sum(part.duplicate) for part in parts) > 0
+
+
+def test_the_count_stands_in_every_row(
+    doubled: Path, make_job: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    job = make_job(data=f"folder:{doubled}", attack="closed-form", splits=SIZES, condition="blur", image_size=32)
+    rows = Runner(tmp_path_factory.mktemp("results"), Silent()).compute(job).rows
+    assert {row["status"] for row in rows} == {"ok", "not_claimed"}
+    assert {row["duplicate_records"] for row in rows} == {job.splits.duplicate_records()}
+    assert job.splits.duplicate_records() > 0
 
 
 def test_near_copies_can_be_told_apart_by_the_user(doubled: Path) -> None:
