@@ -78,8 +78,10 @@ class Folder(Dataset):
         firsts = copies(made.fingerprints, near=self.params.near_copies)
         self._note(progress, (*reading.notes, *_hint_notes(entries, own, extracted), *made.notes(firsts)))
         stacked = torch.stack(made.images[:limit])
-        identities = [e.identity if crops == 1 else e.identity or e.name for e in entries]
-        groups, duplicate = _groups(identities, firsts)
+        again = {first for number, first in enumerate(firsts) if first != number}
+        duplicate = [first in again for first in firsts]
+        identities = _identities(entries, firsts, [crops > 1 or several for several in duplicate])
+        groups = _groups(identities, firsts)
         return Records(
             ids=tuple(e.name if crops == 1 else f"{e.name}#{crop}" for e in entries for crop in range(crops))[:limit],
             images=stacked,
@@ -184,18 +186,32 @@ def _hint_notes(entries: Sequence[Entry], own: bool, extracted: str) -> list[str
     return [f"{counted(missing, 'pictures')} have no hint; it is extracted by {extracted}"]
 
 
-def _groups(identities: Sequence[str | None], firsts: Sequence[int]) -> tuple[list[str], list[bool]]:
-    """Of each picture the group that is not divided, and whether another picture is a copy of it."""
+def _identities(entries: Sequence[Entry], firsts: Sequence[int], named: Sequence[bool]) -> list[str | None]:
+    """Who or what each picture shows; copies of a picture show the same, whether or not the folder says so of each.
+
+    Args:
+        named: pictures that several records show, which are given an identity where the folder has none.
+    """
+    known: dict[int, str] = {}
+    for first, entry in zip(firsts, entries, strict=True):
+        if entry.identity is not None:
+            known.setdefault(first, entry.identity)
+    return [
+        entry.identity or known.get(first) or (entries[first].name if several else None)
+        for entry, first, several in zip(entries, firsts, named, strict=True)
+    ]
+
+
+def _groups(identities: Sequence[str | None], firsts: Sequence[int]) -> list[str]:
+    """Of each picture the group that is not divided: copies, and pictures of one identity."""
     joined = Groups(len(firsts))
     joined.join_equal(firsts)
     joined.join_equal(identities)
     # Named as records without groups are, so that without copies nothing is dealt otherwise.
-    names = [
+    return [
         f"record {first}" if (identity := identities[first]) is None else f"identity {identity}"
         for first in joined.firsts()
     ]
-    again = {first for number, first in enumerate(firsts) if first != number}
-    return names, [first in again for first in firsts]
 
 
 def _each(crops: int, limit: int, values: Sequence[T]) -> tuple[T, ...]:

@@ -17,6 +17,8 @@ from bench.errors import DataError
 from bench.progress import Silent
 from bench.records import Records
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
+
 
 def load(path: Path, limit: int = 100, condition: str = "auto", **params: int) -> Records:
     dataset: Folder = Folder.build({"path": str(path), **params})
@@ -73,15 +75,17 @@ def test_floats_without_a_number_are_black(tmp_path: Path) -> None:
     assert int(load(tmp_path).images[:, :, :5].max()) == 0
 
 
-@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "bomb"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "bomb", "pointer"])
 def test_damaged_pictures_are_named(damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = io.BytesIO()
     Image.effect_noise((60, 60), 50).save(whole, "PNG")
-    content = {"truncated": whole.getvalue()[:900], "empty": b"", "text": b"no picture"}.get(damage, whole.getvalue())
+    content = {"truncated": whole.getvalue()[:900], "empty": b"", "text": b"no picture", "pointer": POINTER}.get(
+        damage, whole.getvalue()
+    )
     if damage == "bomb":
         monkeypatch.setattr("bench.data.folder_pictures.MOST_PIXELS", 3000)
-    words = "60 x 60 pixels, more than 3,000" if damage == "bomb" else "cannot be read as a picture"
-    with pytest.raises(DataError, match=rf"^list, line 3: a\.png .*{words}"):
+    words = {"bomb": "60 x 60 pixels, more than 3,000", "pointer": "Git LFS pointer .* `git lfs pull`"}
+    with pytest.raises(DataError, match=rf"^list, line 3: a\.png .*{words.get(damage, 'cannot be read as a picture')}"):
         decode(content, "a.png", "list, line 3")
 
 

@@ -188,6 +188,16 @@ def test_a_copy_joins_the_identities_of_both(tmp_path: Path) -> None:
     assert len(set(load(tmp_path).records.group_names())) == 1
 
 
+def test_copies_show_the_same_where_no_identity_is_given(tmp_path: Path) -> None:
+    """Two copies are no strangers to each other when a threshold of matches is set."""
+    fill(tmp_path, 3)
+    shutil.copy(tmp_path / "000.png", tmp_path / "003.png")
+    assert load(tmp_path).records.identities == ("000.png", None, None, "000.png")
+    rows = zip(("000", "001", "002", "003"), (None, None, "bob", "ann"), strict=True)
+    jsonl(tmp_path, *({"file_name": f"{name}.png", "text": "x", "identity": who} for name, who in rows))
+    assert load(tmp_path).records.identities == ("ann", None, "bob", "ann")
+
+
 def test_crops_of_copies_stay_together(tmp_path: Path) -> None:
     fill(tmp_path, 3)
     shutil.copy(tmp_path / "000.png", tmp_path / "003.png")
