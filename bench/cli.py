@@ -15,6 +15,7 @@ from click.core import ParameterSource
 
 from bench import __version__
 from bench.errors import BenchError, CheckFailedError, RequestError
+from bench.import_path import leave_empty_items
 from bench.spec import SplitSizes, TrainSpec, UtilitySpec
 
 _SIZES, _TRAIN, _UTILITY = SplitSizes(), TrainSpec(), UtilitySpec()
@@ -80,6 +81,7 @@ def main() -> None:
     bench ls                                            what is installed
     bench describe closed-form                          what a plugin is, and its parameters
     """
+    leave_empty_items()
     signal.signal(signal.SIGTERM, _interrupt)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
