@@ -17,6 +17,7 @@ from bench import __version__
 from bench.errors import BenchError, CheckFailedError, RequestError
 from bench.import_path import leave_empty_items
 from bench.spec import SplitSizes, TrainSpec, UtilitySpec
+from bench.terminal import fit_output
 
 _SIZES, _TRAIN, _UTILITY = SplitSizes(), TrainSpec(), UtilitySpec()
 _AXES = {
@@ -81,6 +82,7 @@ def main() -> None:
     bench ls                                            what is installed
     bench describe closed-form                          what a plugin is, and its parameters
     """
+    fit_output()
     leave_empty_items()
     signal.signal(signal.SIGTERM, _interrupt)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -309,11 +311,11 @@ def reproduce(row: str, csv_file: Path | None, weights: Path | None, tolerance: 
     """
     with one_sentence():
         from bench.planning import Planner
-        from bench.progress import Bars
+        from bench.progress import shown_progress
         from bench.reproduce import find_rows, report
         from bench.reproduce import reproduce as make_again
 
-        progress = Bars()
+        progress = shown_progress()
         found = find_rows(row, results, csv_file)
         again = make_again(found, Planner(progress), progress, weights_dir=weights, tolerance=tolerance)
         click.echo("\n".join(report(again, tolerance)))

@@ -13,6 +13,7 @@ import pandas
 from bench.cli import one_sentence
 from bench.errors import DataError, RequestError
 from bench.registry import suggestion
+from bench.terminal import fit_output
 
 _KEYS = ("victim", "protocol", "defense", "threat_model", "withheld_from_view")
 _KEYS_IF_DIFFERENT = ("epochs", "n")
@@ -86,6 +87,7 @@ def summarise(
 @click.option("--mark", is_flag=True, help="The attack with the largest value of a line in bold.")
 def main(rows: tuple[Path, ...], metrics: tuple[str, ...], where: tuple[str, ...], utility: bool, mark: bool) -> None:
     """Summarise ROWS, one rows.csv or several, over seeds."""
+    fit_output()
     with one_sentence():
         pairs = [part.partition("=") for part in where]
         if any(not equals for _, equals, _ in pairs):
