@@ -60,6 +60,12 @@ def _interrupt(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
+def _show_instead(text: str) -> None:
+    """Print what a read-only results directory cannot take."""
+    click.echo(text)
+    click.echo("bench: the results directory is read-only, so the table is printed and not written", err=True)
+
+
 class Sentences(click.Group):
     """A group whose own usage errors also end with exit code 2 and a suggestion."""
 
@@ -243,7 +249,7 @@ def leaderboard(metric: str, against: str, results: Path) -> None:
     with one_sentence():
         from bench.leaderboard_table import write_leaderboard
 
-        entries = write_leaderboard(results, measure=metric, reference=against)
+        entries = write_leaderboard(results, measure=metric, reference=against, show=_show_instead)
         partial = sum(entry.rank is None for entry in entries)
         click.echo(f"{results / 'leaderboard.md'}: {len(entries)} rows, {partial} of them partial and not ranked")
 
@@ -257,7 +263,7 @@ def frontier(metric: str, against: str, results: Path) -> None:
     with one_sentence():
         from bench.frontier_report import write_frontier
 
-        points = write_frontier(results, measure=metric, reference=against)
+        points = write_frontier(results, measure=metric, reference=against, show=_show_instead)
         reached = sum(point.reaches_goal for point in points)
         click.echo(f"{results / 'frontier.md'}: {len(points)} points, {reached} of them reach the goal")
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.errors import DataError, RequestError
-from bench.ledger import Ledger
+from bench.ledger_reader import LedgerReader
 from bench.planning import Job, Planner
 from bench.progress import Progress
 from bench.rows import TIMINGS
@@ -69,7 +69,7 @@ def find_rows(row: str, results: Path, csv_file: Path | None) -> list[Row]:
     if csv_file is None:
         if not (results / "ledger.sqlite").exists():
             raise RequestError(f"{results} holds no ledger; give --results, or a CSV with --rows")
-        ledger = Ledger(results)
+        ledger = LedgerReader(results)
         cell_id = ledger.find(row).cell_id
         return [one for one in ledger.rows() if one["cell_id"] == cell_id]
     csv.field_size_limit(sys.maxsize)

@@ -16,6 +16,7 @@ from bench.engines.base import Engine, Limits, Setup
 from bench.errors import CellFailedError, RequestError
 from bench.files import write_text
 from bench.ledger import Ledger
+from bench.ledger_reader import LedgerReader
 from bench.planning import Job, Planner
 from bench.progress import Lines, Progress, Silent, shown_progress
 from bench.result import CellResult
@@ -151,14 +152,15 @@ def _run(
     threads = running.threads or (torch.get_num_threads() if tables and in_process else 1)
     torch.set_num_threads(threads)  # of this process too: rows say how many there were
     again = {"fresh": running.fresh, "retry_failed": running.retry_failed}
-    if running.dry_run or not tables:
-        known = Ledger(results, progress).entries() if (results / "ledger.sqlite").exists() else {}
-        click.echo("\n".join(describe_plan(plan, known, **again, jobs=jobs)))
     if running.dry_run:
+        known = LedgerReader(results).entries() if (results / "ledger.sqlite").exists() else {}
+        click.echo("\n".join(describe_plan(plan, known, **again, jobs=jobs)))
         return
-    if plan.merged and tables:
-        progress.note(f"{plan.merged} of the cells are the same as others; merged")
     ledger = Ledger(results, progress)
+    if not tables:
+        click.echo("\n".join(describe_plan(plan, ledger.entries(), **again, jobs=jobs)))
+    elif plan.merged:
+        progress.note(f"{plan.merged} of the cells are the same as others; merged")
     limits = Limits(running.time_limit or content.time_limit, running.memory_limit or content.memory_limit)
     setup = Setup(results, weights_dir, threads, limits)
     engine = _engine("serial" if in_process else running.engine or "processes", setup, jobs, running, planner, progress)
