@@ -60,10 +60,9 @@ def _interrupt(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _show_instead(text: str) -> None:
-    """Print what a read-only results directory cannot take."""
-    click.echo(text)
-    click.echo("bench: the results directory is read-only, so the table is printed and not written", err=True)
+def _written(report: Path) -> str:
+    """Where a report is, for the line that follows it."""
+    return str(report) if os.access(report.parent, os.W_OK) else f"not written, since {report.parent} is read-only"
 
 
 class Sentences(click.Group):
@@ -249,9 +248,11 @@ def leaderboard(metric: str, against: str, results: Path) -> None:
     with one_sentence():
         from bench.leaderboard_table import write_leaderboard
 
-        entries = write_leaderboard(results, measure=metric, reference=against, show=_show_instead)
+        entries = write_leaderboard(results, measure=metric, reference=against, show=click.echo)
         partial = sum(entry.rank is None for entry in entries)
-        click.echo(f"{results / 'leaderboard.md'}: {len(entries)} rows, {partial} of them partial and not ranked")
+        click.echo(
+            f"{_written(results / 'leaderboard.md')}: {len(entries)} rows, {partial} of them partial and not ranked"
+        )
 
 
 @main.command()
@@ -263,9 +264,9 @@ def frontier(metric: str, against: str, results: Path) -> None:
     with one_sentence():
         from bench.frontier_report import write_frontier
 
-        points = write_frontier(results, measure=metric, reference=against, show=_show_instead)
+        points = write_frontier(results, measure=metric, reference=against, show=click.echo)
         reached = sum(point.reaches_goal for point in points)
-        click.echo(f"{results / 'frontier.md'}: {len(points)} points, {reached} of them reach the goal")
+        click.echo(f"{_written(results / 'frontier.md')}: {len(points)} points, {reached} of them reach the goal")
 
 
 @main.command()

@@ -63,7 +63,7 @@ def write_reports(folder: Path, texts: Mapping[str, str], show: Callable[[str], 
     except NotWritableError:
         if show is None:
             raise
-        show(next(reversed(texts.values())))
+        show(list(texts.values())[-1])
         return False
     return True
 

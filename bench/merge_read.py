@@ -6,7 +6,6 @@ a data folder on the other's machine) stays a label.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
@@ -16,16 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.csv_text import LONGEST, read_table
 from bench.errors import DataError
 from bench.files import sha256_file
 from bench.ledger_file import check_schema, read_only
 from bench.ledger_schema import rows_digest
-from bench.merge_check import CELL_ID, LONGEST, NAME, TEXT, check_cell, check_row
+from bench.merge_check import CELL_ID, NAME, TEXT, check_cell, check_row
 from bench.score_files import RecordScore, ScoreFiles
 
 MOST_SCORES = 10_000_000
 """Records x metrics of one cell; more is no ledger of ours."""
 
+_LISTS = ("withheld_from_view", "channels_read")  # of words, between commas
 _LOOKS_LIKE_NUMBER = ("threat", "commit", "origin")  # as 12e45678 does, which is no number
 
 
@@ -81,20 +82,11 @@ def read_rows_csv(source: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: not text, not CSV, or a line has more or fewer fields than the header.
     """
-    csv.field_size_limit(LONGEST)
-    try:
-        with source.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            rows = []
-            for line in reader:
-                if None in line or None in line.values():
-                    raise DataError(f"{source}: line {reader.line_num} has not as many fields as the header")
-                rows.append({name: _typed(name, value) for name, value in line.items() if value != ""})
-    except FileNotFoundError as error:
-        raise DataError(f"{source}: file is missing") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{source}: not a readable CSV file: {error}") from error
-    return rows
+    texts = frozenset((*TEXT, *_LISTS))
+    return [
+        {name: _typed(name, value) for name, value in line.items() if value != ""}
+        for line in read_table(source, texts=texts)
+    ]
 
 
 def _typed(name: str, value: str) -> str | int | float:

@@ -12,6 +12,7 @@ import pandas
 
 from bench.cli import one_sentence
 from bench.errors import DataError, RequestError
+from bench.merge_read import read_rows_csv
 from bench.registry import suggestion
 from bench.terminal import fit_output
 
@@ -98,10 +99,11 @@ def main(rows: tuple[Path, ...], metrics: tuple[str, ...], where: tuple[str, ...
 
 
 def _read(path: Path) -> pandas.DataFrame:
-    try:
-        return pandas.read_csv(path, dtype={"withheld_from_view": str}).fillna({"withheld_from_view": ""})
-    except (FileNotFoundError, pandas.errors.ParserError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a readable CSV file") from error
+    frame = pandas.DataFrame(read_rows_csv(path))
+    for column in ("status", "seed"):
+        if column not in frame:
+            raise DataError(f"{path}: column {column!r} is missing; is it a rows.csv?")
+    return frame.fillna({"withheld_from_view": ""}) if "withheld_from_view" in frame else frame
 
 
 if __name__ == "__main__":
