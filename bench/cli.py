@@ -51,6 +51,11 @@ def one_sentence() -> Iterator[None]:
     except BenchError as error:
         click.echo(f"bench: {error}", err=True)
         sys.exit(error.exit_code)
+    except RuntimeError as error:
+        if "home directory" not in str(error):  # which pathlib says where ~ names nobody
+            raise
+        click.echo("bench: a path begins with ~, which names no home directory here; write it in full", err=True)
+        sys.exit(RequestError.exit_code)
     except KeyboardInterrupt:
         click.echo("bench: interrupted; finished captures and rows are kept, run again to go on", err=True)
         sys.exit(130)
@@ -89,6 +94,8 @@ def main() -> None:
     """
     fit_output()
     leave_empty_items()
+    if not os.path.isdir(os.curdir):
+        raise click.UsageError("the working directory does not exist any more; change to another")
     signal.signal(signal.SIGTERM, _interrupt)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
@@ -250,9 +257,8 @@ def leaderboard(metric: str, against: str, results: Path) -> None:
 
         entries = write_leaderboard(results, measure=metric, reference=against, show=click.echo)
         partial = sum(entry.rank is None for entry in entries)
-        click.echo(
-            f"{_written(results / 'leaderboard.md')}: {len(entries)} rows, {partial} of them partial and not ranked"
-        )
+        place = _written(results / "leaderboard.md")
+        click.echo(f"{place}: {len(entries)} rows, {partial} of them partial and not ranked")
 
 
 @main.command()

@@ -26,7 +26,9 @@ from bench.score_files import RecordScore, ScoreFiles
 MOST_SCORES = 10_000_000
 """Records x metrics of one cell; more is no ledger of ours."""
 
-_LISTS = ("withheld_from_view", "channels_read")  # of words, between commas
+TEXT_COLUMNS = frozenset((*TEXT, "withheld_from_view", "channels_read", "reason"))
+"""Columns in which ``1,5`` is text."""
+
 _LOOKS_LIKE_NUMBER = ("threat", "commit", "origin")  # as 12e45678 does, which is no number
 
 
@@ -82,14 +84,14 @@ def read_rows_csv(source: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: not text, not CSV, or a line has more or fewer fields than the header.
     """
-    texts = frozenset((*TEXT, *_LISTS))
     return [
-        {name: _typed(name, value) for name, value in line.items() if value != ""}
-        for line in read_table(source, texts=texts)
+        {name: typed(name, value) for name, value in line.items() if value != ""}
+        for line in read_table(source, texts=TEXT_COLUMNS)
     ]
 
 
-def _typed(name: str, value: str) -> str | int | float:
+def typed(name: str, value: str) -> str | int | float:
+    """The value of a field: a number where it looks like one and its column may hold numbers."""
     if name in TEXT or name in _LOOKS_LIKE_NUMBER or name.endswith(("_hash", "_id", "_backbone")):
         return value
     if re.fullmatch(r"-?[0-9]{1,18}", value):

@@ -11,8 +11,9 @@ import click
 import pandas
 
 from bench.cli import one_sentence
+from bench.csv_text import read_table
 from bench.errors import DataError, RequestError
-from bench.merge_read import read_rows_csv
+from bench.merge_read import TEXT_COLUMNS, typed
 from bench.registry import suggestion
 from bench.terminal import fit_output
 
@@ -99,11 +100,14 @@ def main(rows: tuple[Path, ...], metrics: tuple[str, ...], where: tuple[str, ...
 
 
 def _read(path: Path) -> pandas.DataFrame:
-    frame = pandas.DataFrame(read_rows_csv(path))
-    for column in ("status", "seed"):
-        if column not in frame:
-            raise DataError(f"{path}: column {column!r} is missing; is it a rows.csv?")
-    return frame.fillna({"withheld_from_view": ""}) if "withheld_from_view" in frame else frame
+    lines = read_table(path, texts=TEXT_COLUMNS)
+    if not lines:
+        raise DataError(f"{path}: has no rows")
+    missing = [name for name in (*_KEYS, "attack", "target", "capture_id", "seed", "status") if name not in lines[0]]
+    if missing:
+        raise DataError(f"{path}: column {missing[0]!r} is missing; is it a rows.csv?")
+    rows = [{name: typed(name, value) if value else None for name, value in line.items()} for line in lines]
+    return pandas.DataFrame(rows).fillna({"withheld_from_view": ""})
 
 
 if __name__ == "__main__":
