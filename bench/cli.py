@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -96,6 +97,7 @@ def main() -> None:
     leave_empty_items()
     if not os.path.isdir(os.curdir):
         raise click.UsageError("the working directory does not exist any more; change to another")
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # without a home it makes a cache elsewhere, and warns
     signal.signal(signal.SIGTERM, _interrupt)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
