@@ -66,9 +66,10 @@ def _interrupt(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _written(report: Path) -> str:
-    """Where a report is, for the line that follows it."""
-    return str(report) if os.access(report.parent, os.W_OK) else f"not written, since {report.parent} is read-only"
+def _show_report(report: Path, printed: list[str], counts: str) -> None:
+    """Say where a report is; what could not be written there stands in ``printed``."""
+    place = f"not written, since {report.parent} is read-only" if printed else str(report)
+    click.echo("\n".join([*printed, f"{place}: {counts}"]))
 
 
 class Sentences(click.Group):
@@ -257,10 +258,11 @@ def leaderboard(metric: str, against: str, results: Path) -> None:
     with one_sentence():
         from bench.leaderboard_table import write_leaderboard
 
-        entries = write_leaderboard(results, measure=metric, reference=against, show=click.echo)
+        printed: list[str] = []
+        entries = write_leaderboard(results, measure=metric, reference=against, show=printed.append)
         partial = sum(entry.rank is None for entry in entries)
-        place = _written(results / "leaderboard.md")
-        click.echo(f"{place}: {len(entries)} rows, {partial} of them partial and not ranked")
+        counts = f"{len(entries)} rows, {partial} of them partial and not ranked"
+        _show_report(results / "leaderboard.md", printed, counts)
 
 
 @main.command()
@@ -272,9 +274,11 @@ def frontier(metric: str, against: str, results: Path) -> None:
     with one_sentence():
         from bench.frontier_report import write_frontier
 
-        points = write_frontier(results, measure=metric, reference=against, show=click.echo)
+        printed: list[str] = []
+        points = write_frontier(results, measure=metric, reference=against, show=printed.append)
         reached = sum(point.reaches_goal for point in points)
-        click.echo(f"{_written(results / 'frontier.md')}: {len(points)} points, {reached} of them reach the goal")
+        counts = f"{len(points)} points, {reached} of them reach the goal"
+        _show_report(results / "frontier.md", printed, counts)
 
 
 @main.command()
