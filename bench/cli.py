@@ -16,7 +16,6 @@ from click.core import ParameterSource
 
 from bench import __version__
 from bench.errors import BenchError, CheckFailedError, RequestError
-from bench.import_path import leave_empty_items
 from bench.spec import SplitSizes, TrainSpec, UtilitySpec
 from bench.terminal import fit_output
 
@@ -95,7 +94,6 @@ def main() -> None:
     bench describe closed-form                          what a plugin is, and its parameters
     """
     fit_output()
-    leave_empty_items()
     if not os.path.isdir(os.curdir):
         raise click.UsageError("the working directory does not exist any more; change to another")
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # without a home it makes a cache elsewhere, and warns

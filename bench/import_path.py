@@ -28,10 +28,17 @@ def child_environment(base: Mapping[str, str]) -> dict[str, str]:
     return {**rest, "PYTHONPATH": named} if named else rest
 
 
-def leave_module_directory() -> None:
-    """Remove what ``python -m`` put first; called while the package of that module is imported."""
-    if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
+def leave_working_directory() -> None:
+    """Take the working directory off the import path if this process is one of our programs.
+
+    Called while the package is imported, before any module that a file of the user's could stand for. A program that
+    imports the package keeps its path.
+    """
+    program = sys.argv[0] if sys.argv else ""
+    if program == "-m" and not sys.flags.safe_path:  # the module is being looked for; sys.argv is set afterwards
         del sys.path[0]
+    if program == "-m" or Path(program).stem == "bench":
+        leave_empty_items()
 
 
 def leave_empty_items() -> None:
