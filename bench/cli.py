@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from click.core import ParameterSource
 from bench import __version__
 from bench.errors import BenchError, CheckFailedError, RequestError
 from bench.spec import SplitSizes, TrainSpec, UtilitySpec
+from bench.terminal import fit_output
 
 _SIZES, _TRAIN, _UTILITY = SplitSizes(), TrainSpec(), UtilitySpec()
 _AXES = {
@@ -49,6 +51,11 @@ def one_sentence() -> Iterator[None]:
     except BenchError as error:
         click.echo(f"bench: {error}", err=True)
         sys.exit(error.exit_code)
+    except RuntimeError as error:
+        if "home directory" not in str(error):  # which pathlib says where ~ names nobody
+            raise
+        click.echo("bench: a path begins with ~, which names no home directory here; write it in full", err=True)
+        sys.exit(RequestError.exit_code)
     except KeyboardInterrupt:
         click.echo("bench: interrupted; finished captures and rows are kept, run again to go on", err=True)
         sys.exit(130)
@@ -56,6 +63,12 @@ def one_sentence() -> Iterator[None]:
 
 def _interrupt(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
+
+
+def _show_report(report: Path, printed: list[str], counts: str) -> None:
+    """Say where a report is; what could not be written there stands in ``printed``."""
+    place = f"not written, since {report.parent} is read-only" if printed else str(report)
+    click.echo("\n".join([*printed, f"{place}: {counts}"]))
 
 
 class Sentences(click.Group):
@@ -80,6 +93,10 @@ def main() -> None:
     bench ls                                            what is installed
     bench describe closed-form                          what a plugin is, and its parameters
     """
+    fit_output()
+    if not os.path.isdir(os.curdir):
+        raise click.UsageError("the working directory does not exist any more; change to another")
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # without a home it makes a cache elsewhere, and warns
     signal.signal(signal.SIGTERM, _interrupt)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
@@ -239,9 +256,11 @@ def leaderboard(metric: str, against: str, results: Path) -> None:
     with one_sentence():
         from bench.leaderboard_table import write_leaderboard
 
-        entries = write_leaderboard(results, measure=metric, reference=against)
+        printed: list[str] = []
+        entries = write_leaderboard(results, measure=metric, reference=against, show=printed.append)
         partial = sum(entry.rank is None for entry in entries)
-        click.echo(f"{results / 'leaderboard.md'}: {len(entries)} rows, {partial} of them partial and not ranked")
+        counts = f"{len(entries)} rows, {partial} of them partial and not ranked"
+        _show_report(results / "leaderboard.md", printed, counts)
 
 
 @main.command()
@@ -253,9 +272,11 @@ def frontier(metric: str, against: str, results: Path) -> None:
     with one_sentence():
         from bench.frontier_report import write_frontier
 
-        points = write_frontier(results, measure=metric, reference=against)
+        printed: list[str] = []
+        points = write_frontier(results, measure=metric, reference=against, show=printed.append)
         reached = sum(point.reaches_goal for point in points)
-        click.echo(f"{results / 'frontier.md'}: {len(points)} points, {reached} of them reach the goal")
+        counts = f"{len(points)} points, {reached} of them reach the goal"
+        _show_report(results / "frontier.md", printed, counts)
 
 
 @main.command()
@@ -307,11 +328,11 @@ def reproduce(row: str, csv_file: Path | None, weights: Path | None, tolerance: 
     """
     with one_sentence():
         from bench.planning import Planner
-        from bench.progress import Bars
+        from bench.progress import shown_progress
         from bench.reproduce import find_rows, report
         from bench.reproduce import reproduce as make_again
 
-        progress = Bars()
+        progress = shown_progress()
         found = find_rows(row, results, csv_file)
         again = make_again(found, Planner(progress), progress, weights_dir=weights, tolerance=tolerance)
         click.echo("\n".join(report(again, tolerance)))

@@ -16,7 +16,7 @@ from bench.stats import normalised
 from bench.targets import HEADLINE
 
 if TYPE_CHECKING:
-    from bench.ledger import Ledger
+    from bench.ledger_reader import LedgerReader
 
 Row = Mapping[str, Any]
 
@@ -94,7 +94,7 @@ class Trial:
         return str(self.row["status"])
 
 
-def ledger_scores(ledger: Ledger) -> ScoreReader:
+def ledger_scores(ledger: LedgerReader) -> ScoreReader:
     """Reads a ledger's scores, each cell's file once."""
     tables: dict[str, dict[tuple[str, str], dict[str, float]]] = {}
 

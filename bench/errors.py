@@ -4,11 +4,21 @@ Anything else that escapes is a bug and keeps its traceback. Exit codes follow t
 contract: 0 done, 1 a check failed, 2 the request was wrong, 3 some cells failed.
 """
 
+import re
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
+
 
 class BenchError(Exception):
-    """A problem with one clear sentence: what was wrong, where, and what to do."""
+    """A problem with one clear sentence: what was wrong, where, and what to do.
+
+    As text it is one line, whatever a damaged file put into it.
+    """
 
     exit_code: int = 2
+
+    def __str__(self) -> str:
+        return _CONTROL.sub(" ", super().__str__())
 
 
 class RequestError(BenchError):

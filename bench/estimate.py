@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
-from bench.ledger import Entry
+from bench.ledger_reader import Entry
 from bench.planning import Job
 from bench.spec import CellSpec
 

@@ -8,9 +8,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from bench.errors import BenchError, DataError
 
@@ -21,13 +23,17 @@ class DiskFullError(BenchError):
     exit_code = 3
 
 
+class NotWritableError(BenchError):
+    """The place is read-only for this user, or no directory."""
+
+
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turn a failed write into one sentence that names the place.
 
     Raises:
         DiskFullError: no space or quota left.
-        BenchError: the place cannot be written.
+        NotWritableError: the place cannot be written.
     """
     try:
         yield
@@ -35,17 +41,40 @@ def disk_errors(path: Path) -> Iterator[None]:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise DiskFullError(f"no space left while writing under {path}; free some and run again") from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
-            raise BenchError(f"cannot write under {path}: {error.strerror}; choose another --results DIR") from error
+            raise NotWritableError(
+                f"cannot write under {path}: {error.strerror}; choose another --results DIR"
+            ) from error
         raise
 
 
+def write_reports(folder: Path, texts: Mapping[str, str], show: Callable[[str], None] | None) -> bool:
+    """Write files by name, or, where the folder is read-only, show the last of them.
+
+    Returns:
+        Whether they were written.
+
+    Raises:
+        NotWritableError: the folder is read-only, and there is no ``show``.
+    """
+    try:
+        with disk_errors(folder):
+            for name, text in texts.items():
+                write_text(folder / name, text)
+    except NotWritableError:
+        if show is None:
+            raise
+        show(list(texts.values())[-1])
+        return False
+    return True
+
+
 def write_text(path: Path, text: str) -> None:
-    """Replace a file as a whole or not at all."""
+    """Replace a file by a text in UTF-8, as a whole or not at all."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Likewise."""
+    """Replace a file as a whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -91,11 +120,8 @@ def kept_numbers(path: Path, pick: Callable[[Any], Any], note: Callable[[str], N
 
 def sha256_file(path: Path) -> str:
     """sha256 of a file's bytes."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def tree_manifest(root: Path) -> dict[str, str]:
@@ -105,13 +131,7 @@ def tree_manifest(root: Path) -> dict[str, str]:
 
 def process_alive(pid: int) -> bool:
     """Whether a process of this machine still runs."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    return bool(psutil.pid_exists(pid))
 
 
 def remove_tree(path: Path) -> None:

@@ -6,13 +6,13 @@ import csv
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.comparable import UNDEFENDED, ledger_scores
 from bench.errors import RequestError
-from bench.files import disk_errors, write_text
+from bench.files import disk_errors, write_reports
 from bench.frontier import LEARNT, QUALITIES, UNKNOWN, FrontierPoint, Leak, Quality, frontier
 from bench.leaderboard import MEASURE
 from bench.leaderboard_table import open_ledger
@@ -20,19 +20,30 @@ from bench.stats import Interval
 from bench.targets import TARGETS
 
 
-def write_frontier(results: Path, *, measure: str = MEASURE, reference: str = UNDEFENDED) -> list[FrontierPoint]:
+def write_frontier(
+    results: Path,
+    *,
+    measure: str = MEASURE,
+    reference: str = UNDEFENDED,
+    show: Callable[[str], None] | None = None,
+) -> list[FrontierPoint]:
     """Read the ledger under ``results``; write ``frontier.csv``, ``frontier.md`` and a PNG a view beside it.
+
+    Args:
+        show: takes the Markdown where ``results`` cannot be written; there are no pictures then.
 
     Raises:
         RequestError: there is no ledger, or nothing in it with both an attack and a quality.
+        NotWritableError: ``results`` cannot be written, and there is no ``show``.
     """
     ledger = open_ledger(results)
     points = frontier(ledger.rows(), ledger_scores(ledger), measure=measure, reference=reference)
     if not points:
         raise RequestError(f"{results}: the ledger has no defence with an attacked picture and a measured quality")
+    texts = {"frontier.csv": as_csv(points), "frontier.md": as_markdown(points, reference)}
+    if not write_reports(results, texts, show):
+        return points
     with disk_errors(results):
-        write_text(results / "frontier.csv", as_csv(points))
-        write_text(results / "frontier.md", as_markdown(points, reference))
         for view in _views(points):
             words = "-".join(filter(None, re.split(r"[^a-z0-9]+", " ".join(view).lower())))
             draw(_of(points, view), results / f"frontier-{words}.png")

@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bench.comparable import SETTING, UNDEFENDED, Setting, ledger_scores
 from bench.errors import RequestError
-from bench.files import disk_errors, write_text
+from bench.files import write_reports
 from bench.leaderboard import MEASURE, Standing, leaderboard
-from bench.ledger import Ledger
+from bench.ledger_reader import LedgerReader
 from bench.stats import Interval
 
 _FIGURES = (
@@ -32,31 +32,39 @@ _SHOWN = {
 }
 
 
-def write_leaderboard(results: Path, *, measure: str = MEASURE, reference: str = UNDEFENDED) -> list[Standing]:
+def write_leaderboard(
+    results: Path,
+    *,
+    measure: str = MEASURE,
+    reference: str = UNDEFENDED,
+    show: Callable[[str], None] | None = None,
+) -> list[Standing]:
     """Read the ledger under ``results`` and write ``leaderboard.csv`` and ``leaderboard.md`` beside it.
+
+    Args:
+        show: takes the Markdown where ``results`` cannot be written.
 
     Raises:
         RequestError: there is no ledger, or nothing in it that could be shown.
+        NotWritableError: ``results`` cannot be written, and there is no ``show``.
     """
     ledger = open_ledger(results)
     entries = leaderboard(ledger.rows(), ledger_scores(ledger), measure=measure, reference=reference)
     if not entries:
         raise RequestError(f"{results}: the ledger has no row to which an attack applies")
-    with disk_errors(results):
-        write_text(results / "leaderboard.csv", as_csv(entries))
-        write_text(results / "leaderboard.md", as_markdown(entries, reference))
+    markdown = as_markdown(entries, reference)
+    write_reports(results, {"leaderboard.csv": as_csv(entries), "leaderboard.md": markdown}, show)
     return entries
 
 
-def open_ledger(results: Path) -> Ledger:
+def open_ledger(results: Path) -> LedgerReader:
     """The ledger of a results directory that has one.
 
     Raises:
         RequestError: it has none.
+        DataError: it is damaged or of another version.
     """
-    if not (results / "ledger.sqlite").exists():
-        raise RequestError(f"{results}: no ledger.sqlite there; fill it with bench run or bench merge")
-    return Ledger(results)
+    return LedgerReader(results)
 
 
 def as_csv(entries: Sequence[Standing]) -> str:

@@ -10,13 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.csv_text import LONGEST
 from bench.errors import DataError
 from bench.ledger import Ledger
 from bench.score_files import RecordScore
 from bench.spec import SCHEMA_VERSION
-
-LONGEST = 100_000
-"""Characters in one field; a spec has about 4,000."""
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
 CELL_ID = re.compile(r"[0-9a-f]{16}")

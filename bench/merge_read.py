@@ -6,27 +6,29 @@ a data folder on the other's machine) stays a label.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.csv_text import LONGEST, read_table
 from bench.errors import DataError
 from bench.files import sha256_file
-from bench.ledger_schema import SCHEMA_VERSION, rows_digest
-from bench.merge_check import CELL_ID, LONGEST, NAME, TEXT, check_cell, check_row
+from bench.ledger_file import check_schema, read_only
+from bench.ledger_schema import rows_digest
+from bench.merge_check import CELL_ID, NAME, TEXT, check_cell, check_row
 from bench.score_files import RecordScore, ScoreFiles
 
 MOST_SCORES = 10_000_000
 """Records x metrics of one cell; more is no ledger of ours."""
 
-_TABLES = {"meta", "cells", "rows"}
+TEXT_COLUMNS = frozenset((*TEXT, "withheld_from_view", "channels_read", "reason"))
+"""Columns in which ``1,5`` is text."""
+
 _LOOKS_LIKE_NUMBER = ("threat", "commit", "origin")  # as 12e45678 does, which is no number
 
 
@@ -82,23 +84,14 @@ def read_rows_csv(source: Path) -> list[dict[str, Any]]:
     Raises:
         DataError: not text, not CSV, or a line has more or fewer fields than the header.
     """
-    csv.field_size_limit(LONGEST)
-    try:
-        with source.open(newline="", encoding="utf-8") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            rows = []
-            for line in reader:
-                if None in line or None in line.values():
-                    raise DataError(f"{source}: line {reader.line_num} has not as many fields as the header")
-                rows.append({name: _typed(name, value) for name, value in line.items() if value != ""})
-    except FileNotFoundError as error:
-        raise DataError(f"{source}: file is missing") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{source}: not a readable CSV file: {error}") from error
-    return rows
+    return [
+        {name: typed(name, value) for name, value in line.items() if value != ""}
+        for line in read_table(source, texts=TEXT_COLUMNS)
+    ]
 
 
-def _typed(name: str, value: str) -> str | int | float:
+def typed(name: str, value: str) -> str | int | float:
+    """The value of a field: a number where it looks like one and its column may hold numbers."""
     if name in TEXT or name in _LOOKS_LIKE_NUMBER or name.endswith(("_hash", "_id", "_backbone")):
         return value
     if re.fullmatch(r"-?[0-9]{1,18}", value):
@@ -109,15 +102,12 @@ def _typed(name: str, value: str) -> str | int | float:
 
 
 def _read_ledger(source: Path) -> tuple[list[dict[str, Any]], dict[str, list[RecordScore]]]:
-    try:
-        with _read_only(source) as db:
-            version = _check_schema(source, db)
-            cells = dict(db.execute(f"SELECT cell_id, {'scores_sha256' if version > 1 else 'NULL'} FROM cells"))
-            stored = db.execute("SELECT cell_id, content FROM rows ORDER BY rowid").fetchall()
-            digests = dict(db.execute("SELECT cell_id, rows_sha256 FROM cells")) if version > 1 else {}
-            tables = _score_rows(source, db) if version == 1 else {}
-    except sqlite3.DatabaseError as error:
-        raise DataError(f"{source}: not a readable ledger: {error}") from error
+    with read_only(source) as db:
+        version = check_schema(source, db)
+        cells = dict(db.execute(f"SELECT cell_id, {'scores_sha256' if version > 1 else 'NULL'} FROM cells"))
+        stored = db.execute("SELECT cell_id, content FROM rows ORDER BY rowid").fetchall()
+        digests = dict(db.execute("SELECT cell_id, rows_sha256 FROM cells")) if version > 1 else {}
+        tables = _score_rows(source, db) if version == 1 else {}
     contents: dict[str, list[str]] = {}
     for cell_id, content in stored:
         if not isinstance(content, str) or len(content) > 2 * LONGEST:
@@ -172,32 +162,6 @@ def _score_file(source: Path, cell_id: object, digest: object) -> list[RecordSco
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path}: not a readable score file") from error
     return [_score(path, *fields) for fields in zip(*(table[name] for name in types), strict=True)]
-
-
-@contextmanager
-def _read_only(source: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that writes nothing and runs no code of the file's schema."""
-    uri = f"{source.resolve().as_uri()}?mode=ro"
-    if not source.with_name(source.name + "-wal").exists():
-        uri += "&immutable=1"  # nobody writes to it, so no lock file is needed beside it
-    with closing(sqlite3.connect(uri, uri=True, timeout=30)) as db:
-        db.execute("PRAGMA query_only = ON")
-        db.execute("PRAGMA trusted_schema = OFF")
-        yield db
-
-
-def _check_schema(source: Path, db: sqlite3.Connection) -> int:
-    """The ledger's version, of one that has plain tables only."""
-    kinds = dict(db.execute("SELECT name, type FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall())
-    strange = sorted(name for name, kind in kinds.items() if kind in ("view", "trigger"))
-    if strange or not set(kinds) >= _TABLES:
-        raise DataError(f"{source}: not a ledger: {'has ' + strange[0] if strange else 'tables are missing'}")
-    found = db.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
-    known = [str(version) for version in range(1, SCHEMA_VERSION + 1)]
-    if found is None or found[0] not in known:
-        shown = "none" if found is None else str(found[0])[:20]
-        raise DataError(f"{source}: ledger schema {shown}, this version reads {' and '.join(known)}")
-    return int(found[0])
 
 
 def _score(source: Path, target: object, metric: object, record: object, value: object) -> RecordScore:

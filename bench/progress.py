@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TextIO
+
+from bench.terminal import is_terminal
 
 Advance = Callable[[int], None]
+
+INTERVAL = 30.0
+"""Seconds between two lines of progress where there is no terminal."""
 
 
 class Progress(Protocol):
@@ -40,6 +48,57 @@ class Silent:
         return None
 
 
+def shown_progress() -> Progress:
+    """Bars on standard error where that is a terminal, else a line every half minute."""
+    return Bars() if is_terminal(sys.stderr) else Lines(sys.stderr)
+
+
+class Lines:
+    """Plain lines for log files: notes as they come, and where the work is every ``interval`` seconds.
+
+    Args:
+        stream: takes the lines; None shows nothing.
+        interval: seconds between two lines, also while a single step takes longer.
+    """
+
+    def __init__(self, stream: TextIO | None, interval: float = INTERVAL) -> None:
+        self._stream, self._interval = stream, interval
+        self._last = time.monotonic()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def _lines(self, name: str, total: int) -> Iterator[Advance]:
+        begin, done, ended = time.monotonic(), 0, threading.Event()
+
+        def advance(n: int) -> None:
+            nonlocal done
+            done += n
+
+        def tell() -> None:
+            while not ended.wait(self._last + self._interval - time.monotonic()):
+                self._write(f"{name}: {done}/{total} after {time.monotonic() - begin:.0f} s")
+
+        teller = threading.Thread(target=tell, daemon=True)
+        teller.start()
+        try:
+            yield advance
+        finally:
+            ended.set()
+            teller.join()
+
+    def stage(self, name: str, total: int) -> Stage:
+        return self._lines(name, total)  # type: ignore[return-value]
+
+    def note(self, text: str) -> None:
+        self._write(text)
+
+    def _write(self, text: str) -> None:
+        with self._lock:
+            self._last = time.monotonic()
+            if self._stream is not None:
+                print(text, file=self._stream, flush=True)
+
+
 class Bars:
     """Rich progress bars on standard error."""
 
@@ -68,4 +127,4 @@ class Bars:
         return self._bar(name, total)  # type: ignore[return-value]
 
     def note(self, text: str) -> None:
-        self._console.print(text, highlight=False, soft_wrap=True)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)

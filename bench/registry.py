@@ -13,6 +13,7 @@ from typing import Generic, TypeVar
 
 from bench.compat import guard_torchvision
 from bench.errors import RequestError
+from bench.import_path import other_owners, package_elsewhere
 from bench.plugin import Card, Plugin
 
 P = TypeVar("P", bound=Plugin)
@@ -78,7 +79,10 @@ class Registry(Generic[P]):
         try:
             cls = point.load()
         except Exception as error:
-            raise RequestError(f"{singular} {name!r} ({origin}) cannot be loaded: {error}") from error
+            why = _shadowed(point) or _shared(point) or str(error)
+            raise RequestError(f"{singular} {name!r} ({origin}) cannot be loaded: {why}") from error
+        if why := _shadowed(point):
+            raise RequestError(f"{singular} {name!r} ({origin}) cannot be loaded: {why}")
         if not (isinstance(cls, type) and issubclass(cls, self.base)):
             raise RequestError(
                 f"{singular} {name!r} ({origin}) must extend {self.base.__module__}.{self.base.__name__}"
@@ -97,6 +101,25 @@ class Registry(Generic[P]):
             both = " and ".join(str(_origin(point)) for point in points)
             raise RequestError(f"{self.kind[:-1]} {name!r} is registered twice: {both}; uninstall one of them")
         return points[0]
+
+
+def _package_of_ours(point: EntryPoint) -> str:
+    """The top-level package of a plugin that comes with this distribution; empty for others."""
+    ours = point.dist is not None and point.dist.name == "splitleak"
+    return point.module.partition(".")[0] if ours else ""
+
+
+def _shadowed(point: EntryPoint) -> str:
+    """What is imported in place of the package of a plugin of ours, in words."""
+    package = _package_of_ours(point)
+    return package_elsewhere(package) if package else ""
+
+
+def _shared(point: EntryPoint) -> str:
+    """Which distribution installs files into the package of a plugin of ours, in words."""
+    package = _package_of_ours(point)
+    others = other_owners(package) if package else []
+    return f"the distribution {others[0]} also installs a package {package!r}; uninstall one of them" if others else ""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import math
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +11,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bench.errors import DataError, RequestError
-from bench.ledger import Ledger
+from bench.csv_text import read_table
+from bench.errors import RequestError
+from bench.ledger_reader import LedgerReader
 from bench.planning import Job, Planner
 from bench.progress import Progress
 from bench.rows import TIMINGS
@@ -69,15 +68,10 @@ def find_rows(row: str, results: Path, csv_file: Path | None) -> list[Row]:
     if csv_file is None:
         if not (results / "ledger.sqlite").exists():
             raise RequestError(f"{results} holds no ledger; give --results, or a CSV with --rows")
-        ledger = Ledger(results)
+        ledger = LedgerReader(results)
         cell_id = ledger.find(row).cell_id
         return [one for one in ledger.rows() if one["cell_id"] == cell_id]
-    csv.field_size_limit(sys.maxsize)
-    try:
-        with csv_file.open(newline="") as stream:
-            found: list[Row] = [one for one in csv.DictReader(stream) if (one.get("cell_id") or "").startswith(row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{csv_file}: not a readable CSV file") from error
+    found: list[Row] = [one for one in read_table(csv_file) if one.get("cell_id", "").startswith(row)]
     cells = {one["cell_id"] for one in found}
     if len(cells) != 1:
         raise RequestError(f"{csv_file}: {len(cells) or 'no'} cells have an id that starts with {row!r}")

@@ -16,8 +16,9 @@ from bench.engines.base import Engine, Limits, Setup
 from bench.errors import CellFailedError, RequestError
 from bench.files import write_text
 from bench.ledger import Ledger
+from bench.ledger_reader import LedgerReader
 from bench.planning import Job, Planner
-from bench.progress import Bars, Progress
+from bench.progress import Lines, Progress, Silent, shown_progress
 from bench.result import CellResult
 from bench.suite import Settings, Suite, SuiteFile, block_of, find_suite
 from bench.suite_plan import SuitePlan, describe_plan, plan_suite
@@ -76,7 +77,7 @@ def run_options(
     Raises:
         BenchError: the request is wrong, or some cells failed.
     """
-    progress = Bars()
+    progress = shown_progress()
     planner = Planner(progress)
     plan = plan_suite(suite_of_options(axes, settings), planner, weights_dir=weights_dir)
     _run(plan, planner, weights_dir, running, progress, in_process=running.alone, tables=True)
@@ -90,7 +91,7 @@ def run_curve(
     Raises:
         BenchError: the request is wrong, an attack has no effort to vary, or some cells failed.
     """
-    progress = Bars()
+    progress = shown_progress()
     planner = Planner(progress)
     plan = plan_suite(curve_suite(axes, settings), planner, weights_dir=weights_dir)
     _run(plan, planner, weights_dir, running, progress, in_process=running.alone, tables=False)
@@ -122,7 +123,7 @@ def run_file(name: str, overrides: Mapping[str, Any], weights_dir: Path | None, 
     Raises:
         BenchError: the request is wrong, or some cells failed.
     """
-    progress = Bars()
+    progress = shown_progress()
     planner = Planner(progress)
     plan = plan_suite(find_suite(name), planner, overrides=Settings(**overrides), weights_dir=weights_dir)
     _run(plan, planner, weights_dir, running, progress, in_process=running.engine == "serial", tables=False)
@@ -130,7 +131,7 @@ def run_file(name: str, overrides: Mapping[str, Any], weights_dir: Path | None, 
 
 def describe_suite(name: str) -> str:
     """What a suite would run, on an empty ledger."""
-    plan = plan_suite(find_suite(name), Planner(Bars()))
+    plan = plan_suite(find_suite(name), Planner(shown_progress()))
     return "\n".join(describe_plan(plan, {}, fresh=False, retry_failed=False, jobs=_cores()))
 
 
@@ -150,15 +151,16 @@ def _run(
     jobs = 1 if in_process else running.jobs or _default_jobs(plan, running.threads or 1)
     threads = running.threads or (torch.get_num_threads() if tables and in_process else 1)
     torch.set_num_threads(threads)  # of this process too: rows say how many there were
-    if running.dry_run or not tables:
-        known = Ledger(results, progress).entries() if (results / "ledger.sqlite").exists() else {}
-        again = {"fresh": running.fresh, "retry_failed": running.retry_failed}
-        click.echo("\n".join(describe_plan(plan, known, **again, jobs=jobs)))
+    again = {"fresh": running.fresh, "retry_failed": running.retry_failed}
     if running.dry_run:
+        known = LedgerReader(results).entries() if (results / "ledger.sqlite").exists() else {}
+        click.echo("\n".join(describe_plan(plan, known, **again, jobs=jobs)))
         return
-    if plan.merged and tables:
-        progress.note(f"{plan.merged} of the cells are the same as others; merged")
     ledger = Ledger(results, progress)
+    if not tables:
+        click.echo("\n".join(describe_plan(plan, ledger.entries(), **again, jobs=jobs)))
+    elif plan.merged:
+        progress.note(f"{plan.merged} of the cells are the same as others; merged")
     limits = Limits(running.time_limit or content.time_limit, running.memory_limit or content.memory_limit)
     setup = Setup(results, weights_dir, threads, limits)
     engine = _engine("serial" if in_process else running.engine or "processes", setup, jobs, running, planner, progress)
@@ -171,9 +173,15 @@ def _run(
 
     if tables:
         _show_known(plan, ledger, running, show)
-    summary = run_suite(
-        plan, engine, results, ledger, fresh=running.fresh, retry_failed=running.retry_failed, show=show
-    )
+    # Without a terminal a line must come now and then; workers show nothing themselves.
+    waiting: Progress = progress if isinstance(progress, Lines) and not in_process else Silent()
+    with waiting.stage("cells", len(plan.remaining(ledger.entries(), **again))) as advance:
+
+        def show_and_count(job: Job, result: CellResult, number: int, total: int) -> None:
+            show(job, result, number, total)
+            advance(1)
+
+        summary = run_suite(plan, engine, results, ledger, **again, show=show_and_count)
     if not tables:
         counted = ", ".join(f"{n} {status}" for status, n in summary.statuses.items())
         click.echo(f"{summary.ran} cells run; {counted}; rows in {results / 'rows.csv'}")

@@ -31,14 +31,14 @@ class Settings(Frozen):
     evaluation: int | None = Field(default=None, ge=2)
     epochs: int | None = Field(default=None, ge=1)
     batch_size: int | None = Field(default=None, ge=1)
-    learning_rate: float | None = Field(default=None, gt=0)
+    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     dtype: Literal["fp32", "bf16"] | None = None
     iterations: int | None = Field(default=None, ge=0)
     attack_batch_size: int | None = Field(default=None, ge=1)
     targets: int | None = Field(default=None, ge=2)
     epoch: int | None = None
     utility_steps: int | None = Field(default=None, ge=1)
-    utility_guidance: float | None = Field(default=None, ge=1.0)
+    utility_guidance: float | None = Field(default=None, ge=1.0, allow_inf_nan=False)
     device: str | None = None
     backbones: str | None = None
 
@@ -154,7 +154,7 @@ class SuiteFile(Frozen):
 
     description: str = ""
     settings: Settings = Settings()
-    time_limit: float | None = Field(default=None, gt=0)
+    time_limit: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     memory_limit: int | None = Field(default=None, gt=0)
     blocks: dict[str, Block] = Field(min_length=1)
 

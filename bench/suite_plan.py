@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.errors import BenchError, DataError, RequestError
 from bench.estimate import estimate_seconds
-from bench.ledger import Entry
+from bench.ledger_reader import Entry
 from bench.planning import Job, Planner, Request
 from bench.spec import SplitSizes, TrainSpec, UtilitySpec
 from bench.suite import Block, Point, Settings, Suite

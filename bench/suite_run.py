@@ -9,7 +9,8 @@ from pathlib import Path
 
 from bench.engines.base import Engine, Task
 from bench.errors import RequestError
-from bench.ledger import Entry, Ledger
+from bench.ledger import Ledger
+from bench.ledger_reader import Entry
 from bench.planning import Job
 from bench.result import CellResult
 from bench.runner import store, without_scores

@@ -11,8 +11,11 @@ import click
 import pandas
 
 from bench.cli import one_sentence
+from bench.csv_text import read_table
 from bench.errors import DataError, RequestError
+from bench.merge_read import TEXT_COLUMNS, typed
 from bench.registry import suggestion
+from bench.terminal import fit_output
 
 _KEYS = ("victim", "protocol", "defense", "threat_model", "withheld_from_view")
 _KEYS_IF_DIFFERENT = ("epochs", "n")
@@ -86,6 +89,7 @@ def summarise(
 @click.option("--mark", is_flag=True, help="The attack with the largest value of a line in bold.")
 def main(rows: tuple[Path, ...], metrics: tuple[str, ...], where: tuple[str, ...], utility: bool, mark: bool) -> None:
     """Summarise ROWS, one rows.csv or several, over seeds."""
+    fit_output()
     with one_sentence():
         pairs = [part.partition("=") for part in where]
         if any(not equals for _, equals, _ in pairs):
@@ -96,10 +100,14 @@ def main(rows: tuple[Path, ...], metrics: tuple[str, ...], where: tuple[str, ...
 
 
 def _read(path: Path) -> pandas.DataFrame:
-    try:
-        return pandas.read_csv(path, dtype={"withheld_from_view": str}).fillna({"withheld_from_view": ""})
-    except (FileNotFoundError, pandas.errors.ParserError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a readable CSV file") from error
+    lines = read_table(path, texts=TEXT_COLUMNS)
+    if not lines:
+        raise DataError(f"{path}: has no rows")
+    missing = [name for name in (*_KEYS, "attack", "target", "capture_id", "seed", "status") if name not in lines[0]]
+    if missing:
+        raise DataError(f"{path}: column {missing[0]!r} is missing; is it a rows.csv?")
+    rows = [{name: typed(name, value) if value else None for name, value in line.items()} for line in lines]
+    return pandas.DataFrame(rows).fillna({"withheld_from_view": ""})
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import resource
+import sys
 import time
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from pydantic import field_validator
 from safetensors.torch import load_file, save_file
@@ -322,10 +323,15 @@ class Clock:
 
 
 def peak_memory_mib(device: str) -> float:
-    """Of the GPU where one is used, else of this process."""
+    """Largest memory so far, in MiB: of the GPU where one is used, else of this process."""
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    try:
+        import resource
+    except ImportError:  # Windows keeps the peak with the process
+        return psutil.Process().memory_info().peak_wset / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes that ru_maxrss counts in
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
 
 def epoch_batches(count: int, batch_size: int, epoch: int, seed: int) -> list[list[int]]:

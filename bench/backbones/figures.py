@@ -21,7 +21,7 @@ from bench.metrics.distribution import fid
 from bench.metrics.identification import ranks
 from bench.metrics.match_threshold import threshold
 from bench.metrics.ssim import ssim
-from bench.progress import Bars, Progress
+from bench.progress import Progress, shown_progress
 from bench.records import Records
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -161,7 +161,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=None, help="a trained file in place of the shipped one")
     chosen = parser.parse_args()
     backbone = read_embedded(chosen.weights) if chosen.weights else load_embedded()
-    print(json.dumps(figures(backbone, Bars()), indent=2))
+    print(json.dumps(figures(backbone, shown_progress()), indent=2))
 
 
 if __name__ == "__main__":

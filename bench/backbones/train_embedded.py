@@ -27,7 +27,7 @@ from bench.backbones.towers import EMBEDDING, FEATURES, Towers, tokens
 from bench.data.portraits import Portraits
 from bench.errors import RequestError
 from bench.interfaces import generator
-from bench.progress import Bars, Progress
+from bench.progress import Progress, shown_progress
 from bench.records import Records
 
 FIRST_IDENTITY = 2_000_000
@@ -223,7 +223,7 @@ def main() -> None:
         distorted=chosen.distorted,
         seed=chosen.seed,
     )
-    print(train(recipe, chosen.out, minutes=chosen.minutes, progress=Bars(), start=chosen.start))
+    print(train(recipe, chosen.out, minutes=chosen.minutes, progress=shown_progress(), start=chosen.start))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from bench.data.conditions import AUTO
 from bench.errors import RequestError
 from bench.files import disk_errors
 from bench.interfaces import Dataset
-from bench.progress import Bars
+from bench.progress import shown_progress
 from bench.records import Records
 from bench.registry import Registry
 from bench.spec import parse_dataset
@@ -50,7 +50,7 @@ def load(data: str, count: int, image_size: int, condition: str) -> Records:
     name, values = parse_dataset(data)
     registry: Registry[Dataset] = Registry("datasets", Dataset)  # type: ignore[type-abstract]
     dataset: Dataset = registry.load(name).build(values)
-    return dataset.load(count, image_size=image_size, condition=dataset.resolve(condition), progress=Bars())
+    return dataset.load(count, image_size=image_size, condition=dataset.resolve(condition), progress=shown_progress())
 
 
 @click.command()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import tempfile
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -38,19 +40,23 @@ class RayEngine:
             quick = {"worker_niceness": 0}
             cores = max(1, jobs * self._setup.threads)
             options = {"include_dashboard": False, "num_cpus": cores, "_system_config": quick}
-        try:
-            self._connect(ray, options)
-            gpus = 0.0
-            if any(task.cell.capture.device.startswith("cuda") for task in tasks):
-                gpus = min(1.0, float(ray.cluster_resources().get("GPU", 0.0)) / jobs)
-            run_pool([_Remote(ray, self._setup, gpus) for _ in range(jobs)], tasks, report)
-        finally:
-            ray.shutdown()
+        # Ray puts the current directory on the import path of all workers, and starts them in it. The user's may hold
+        # files with the names of our modules, so Ray gets an empty one.
+        with tempfile.TemporaryDirectory(prefix="splitleak-ray-") as empty:
+            try:
+                self._connect(ray, options, empty)
+                gpus = 0.0
+                if any(task.cell.capture.device.startswith("cuda") for task in tasks):
+                    gpus = min(1.0, float(ray.cluster_resources().get("GPU", 0.0)) / jobs)
+                run_pool([_Remote(ray, self._setup, gpus) for _ in range(jobs)], tasks, report)
+            finally:
+                ray.shutdown()
 
-    def _connect(self, ray: Any, options: dict[str, Any]) -> None:
+    def _connect(self, ray: Any, options: dict[str, Any], empty: str) -> None:
         address = self._address or "local"
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+            with contextlib.chdir(empty):
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
         except Exception as error:  # Ray raises plain ones too
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise RequestError(f"Ray cannot be reached at {address!r}: {said}") from error
@@ -59,10 +65,19 @@ class RayEngine:
 class Actor:
     """Runs on the cluster; keeps one worker process."""
 
-    def __init__(self, results: str, weights: str | None, threads: int, seconds: float | None, memory: int | None):
+    def __init__(
+        self,
+        results: str,
+        weights: str | None,
+        threads: int,
+        seconds: float | None,
+        memory: int | None,
+        directory: str,
+    ) -> None:
         weights_dir = None if weights is None else Path(weights)
         setup = Setup(Path(results), weights_dir, threads, Limits(seconds, memory))
-        self._worker = WorkerProcess(setup, lambda text: None)
+        there = Path(directory) if Path(directory).is_dir() else None  # other nodes need not have it
+        self._worker = WorkerProcess(setup, lambda text: None, directory=there)
 
     def execute(self, task: str) -> tuple[str, str]:
         """``("result", ...)`` or, where the disk is full, ``("full", sentence)``."""
@@ -85,7 +100,8 @@ class _Remote:
         if self._actor is None:
             weights = None if setup.weights_dir is None else str(setup.weights_dir.resolve())
             limits = (setup.limits.seconds, setup.limits.memory_mib)
-            self._actor = self._class.remote(str(setup.results.resolve()), weights, setup.threads, *limits)
+            results, here = str(setup.results.resolve()), str(Path.cwd())
+            self._actor = self._class.remote(results, weights, setup.threads, *limits, here)
         try:
             kind, text = self._ray.get(self._actor.execute.remote(task.encode()))
         except self._ray.exceptions.RayError as error:

@@ -47,6 +47,8 @@ def _alarm(seconds: float | None) -> Iterator[None]:
     if seconds is None:
         yield
         return
+    if not hasattr(signal, "SIGALRM"):
+        raise RequestError("the serial engine keeps no time limit on this system; use --engine processes")
     if threading.current_thread() is not threading.main_thread():
         raise RequestError("the serial engine keeps a time limit in the main thread only; use --engine processes")
 

@@ -1,6 +1,6 @@
 """The other end of ``worker_process``: reads tasks from its input, one JSON line each, and answers each on its output.
 
-Run as ``python -m bench.engines.worker``. It ends when its input does, in the middle of a cell too, so that a
+Run as ``python -P -m bench.engines.worker``. It ends when its input does, in the middle of a cell too, so that a
 killed parent leaves no worker behind.
 """
 
@@ -65,7 +65,7 @@ def main() -> None:
     from bench.compat import guard_torchvision
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what plugins print must not stand between answers
     results, threads, weights = sys.argv[1:4]
     torch.set_num_threads(int(threads))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import selectors
+import queue
 import signal
 import subprocess
 import sys
@@ -13,11 +13,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO
 
 import psutil
 
 from bench.engines.base import Setup, Task
 from bench.files import DiskFullError
+from bench.import_path import child_environment
 from bench.result import CellResult
 
 _LOOK = 0.2  # seconds between looks at clock and memory
@@ -26,14 +29,19 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 
 
 class WorkerProcess:
-    """Starts a worker when it has something to do, kills it at its limits, and starts another for the next task."""
+    """Starts a worker when it has something to do, kills it at its limits, and starts another for the next task.
 
-    def __init__(self, setup: Setup, note: Callable[[str], None]) -> None:
-        self._setup, self._note = setup, note
+    Args:
+        note: takes the lines that the worker has for the user.
+        directory: working directory of the worker, from which relative paths of models and data count; None is ours.
+    """
+
+    def __init__(self, setup: Setup, note: Callable[[str], None], *, directory: Path | None = None) -> None:
+        self._setup, self._note, self._directory = setup, note, directory
         self._process: subprocess.Popen[bytes] | None = None
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 lives as long as this object
         self._stopped = threading.Event()
-        self._unread = b""
+        self._lines: queue.Queue[bytes | None] = queue.Queue()
         self._passed: tuple[str, str] | None = None
 
     def execute(self, task: Task) -> CellResult:
@@ -64,18 +72,23 @@ class WorkerProcess:
 
     def _start(self) -> None:
         weights = self._setup.weights_dir
-        command = [sys.executable, "-m", "bench.engines.worker", str(self._setup.results), str(self._setup.threads)]
-        self._unread = b""
+        # -P: the working directory is the user's, and must not be searched for our modules.
+        command = [sys.executable, "-P", "-m", "bench.engines.worker"]
+        command += [str(self._setup.results), str(self._setup.threads), "" if weights is None else str(weights)]
         self._errors.truncate(0)
         self._errors.seek(0)
         self._process = subprocess.Popen(
-            [*command, "" if weights is None else str(weights)],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
+            cwd=self._directory,
             env=_environment(os.environ, self._setup.threads),
             start_new_session=True,  # Ctrl-C reaches the parent alone, and a kill all that the worker started
         )
+        self._lines = queue.Queue()
+        if self._process.stdout is not None:  # a thread, since Windows cannot wait for pipes with a time limit
+            threading.Thread(target=_pump, args=(self._process.stdout, self._lines), daemon=True).start()
         if self._stopped.is_set():
             _kill_group(self._process)
 
@@ -104,22 +117,14 @@ class WorkerProcess:
 
     def _line(self) -> bytes | None:
         """A whole line, nothing for now, or None at the end."""
-        if b"\n" not in self._unread:
-            process = self._process
-            if process is None or process.stdout is None:
-                return None
-            with selectors.DefaultSelector() as selector:
-                selector.register(process.stdout, selectors.EVENT_READ)
-                if not selector.select(_LOOK):
-                    return None if process.poll() is not None else b""
-            block = os.read(process.stdout.fileno(), 1 << 20)
-            if not block:
-                return None
-            self._unread += block
-        line, newline, rest = self._unread.partition(b"\n")
-        if not newline:
-            return b""
-        self._unread = rest
+        if self._process is None:
+            return None
+        try:
+            line = self._lines.get(timeout=_LOOK)
+        except queue.Empty:
+            return b"" if self._process.poll() is None else None
+        if line is None:
+            self._lines.put(None)  # the end stays the end
         return line
 
     def _too_big(self) -> bool:
@@ -132,10 +137,9 @@ class WorkerProcess:
         process, self._process = self._process, None
         if process is not None:
             _kill_group(process)
-            for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    with contextlib.suppress(BrokenPipeError):
-                        stream.close()
+            if process.stdin is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.close()
         return task.failed(reason, status=status, seconds=time.monotonic() - begin)
 
     def _death(self) -> str:
@@ -154,17 +158,34 @@ class WorkerProcess:
         return f"the worker ended with exit code {code}" + (f": {said[-1]}" if said else "")
 
 
+def _pump(stream: IO[bytes], lines: queue.Queue[bytes | None]) -> None:
+    """Pass on whole lines until the stream ends, and then None."""
+    with stream:
+        for line in stream:
+            if line.endswith(b"\n"):
+                lines.put(line)
+    lines.put(None)
+
+
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
     """Kill a worker and all that it started."""
     if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        else:  # Windows has no process groups that a signal reaches
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        child.kill()
+            process.kill()
     process.wait()
 
 
 def _environment(base: Mapping[str, str], threads: int) -> dict[str, str]:
     """The worker's environment: torch jobs beside each other must not each take all cores."""
-    return {**base, **dict.fromkeys(_THREAD_VARIABLES, str(threads)), "PYTHONUNBUFFERED": "1"}
+    settings = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    return {**child_environment(base), **dict.fromkeys(_THREAD_VARIABLES, str(threads)), **settings}
 
 
 def _resident(pid: int) -> int:

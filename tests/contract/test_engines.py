@@ -90,6 +90,21 @@ def test_the_same_rows_and_scores_on_every_engine(name, plan, expected, planner,
     assert len(trained) == 2  # by one cell each, the others waited for it
 
 
+@pytest.mark.parametrize("name", ["processes", "ray"])
+def test_workers_import_what_is_installed(name, tiny_model, planner, tmp_path, monkeypatch):
+    """The working directory has files with the names of our packages and of modules that workers need."""
+    for room in ("attacks", "bench", "defenses", "victims"):
+        (tmp_path / "here" / room).mkdir(parents=True)
+        (tmp_path / "here" / room / "__init__.py").write_text("raise SystemExit('the wrong one')")
+    for module in ("queue", "torch", "tempfile"):
+        (tmp_path / "here" / f"{module}.py").write_text("raise SystemExit('the wrong one')")
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep)  # two empty items, which stand for the working directory
+    plan = plan_suite(small_suite(tiny_model, attacks=["closed-form"]), planner)
+    summary = run(plan, engine(name, tmp_path / "r", planner, jobs=1), tmp_path / "r")
+    assert summary.statuses == {"ok": 1}, reasons(tmp_path / "r")
+
+
 def test_a_second_run_has_nothing_to_do(plan, expected, planner):
     before = stable_rows(expected)
     assert run(plan, engine("serial", expected, planner), expected).ran == 0

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from bench.cli import main
 from bench.errors import RequestError
-from bench.ledger import Entry
+from bench.ledger_reader import Entry
 from bench.planning import Planner
 from bench.progress import Silent
 from bench.suite import SHIPPED, Block, Settings, Suite, find_suite, read_suite, shipped

@@ -22,7 +22,7 @@ from bench.images import ImageBatch
 from bench.interfaces import TrainingPlan
 from bench.metrics.fidelity import condition_fidelity
 from bench.planning import Planner, Request
-from bench.progress import Bars, Progress
+from bench.progress import Progress, shown_progress
 from bench.records import Records
 from bench.spec import SplitSizes, TrainSpec
 from victims.pocket.figures import picture
@@ -132,7 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     p.add_argument("--grid", type=Path, help="PNG to write")
     chosen = vars(p.parse_args(arguments))
     grid = chosen.pop("grid")
-    outcome = run(Settings(**chosen), Bars())
+    outcome = run(Settings(**chosen), shown_progress())
     tenth = max(1, len(outcome.losses) // 10)
     report = {
         "training_seconds": round(outcome.seconds, 1),
