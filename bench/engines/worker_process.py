@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 import psutil
 
 from bench.engines.base import Setup, Task
+from bench.engines.stages import ShownStages
+from bench.failure import Failure, keep_trace
 from bench.files import DiskFullError
 from bench.result import CellResult
 
@@ -28,8 +30,8 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 class WorkerProcess:
     """Starts a worker when it has something to do, kills it at its limits, and starts another for the next task."""
 
-    def __init__(self, setup: Setup, note: Callable[[str], None]) -> None:
-        self._setup, self._note = setup, note
+    def __init__(self, setup: Setup, note: Callable[[str], None], stages: ShownStages | None = None) -> None:
+        self._setup, self._note, self._stages = setup, note, stages
         self._process: subprocess.Popen[bytes] | None = None
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 lives as long as this object
         self._stopped = threading.Event()
@@ -93,11 +95,15 @@ class WorkerProcess:
                     return str(text)
                 if kind == "full":
                     raise DiskFullError(str(text))
-                self._note(str(text))
-            elif limit is not None and time.monotonic() - begin > limit:
+                if kind == "note":
+                    self._note(str(text))
+                elif self._stages is not None:
+                    self._stages.show(kind, str(text))
+            # Looked at after every line too: a worker that talks all the time must not outlive its limits.
+            if limit is not None and time.monotonic() - begin > limit:
                 self._passed = ("timeout", f"not finished after {limit:g} s (time limit)")
                 return None
-            elif self._too_big():
+            if not line and self._too_big():
                 memory = self._setup.limits.memory_mib
                 self._passed = ("failed", f"used more than {memory} MiB of memory (memory limit)")
                 return None
@@ -128,7 +134,9 @@ class WorkerProcess:
 
     def _lost(self, task: Task, begin: float) -> CellResult:
         """The result of a task whose worker gave none; the worker is gone afterwards."""
-        status, reason = self._passed or ("failed", self._death())
+        status, reason = self._passed or ("failed", self._death(task))
+        if self._stages is not None:
+            self._stages.close()
         process, self._process = self._process, None
         if process is not None:
             _kill_group(process)
@@ -138,8 +146,8 @@ class WorkerProcess:
                         stream.close()
         return task.failed(reason, status=status, seconds=time.monotonic() - begin)
 
-    def _death(self) -> str:
-        """How the worker ended."""
+    def _death(self, task: Task) -> str:
+        """How the worker ended; what it printed is kept in the cell's log."""
         if self._process is None or self._stopped.is_set():
             return "the worker was stopped"
         try:
@@ -150,8 +158,9 @@ class WorkerProcess:
             name = signal.Signals(-code).name
             return f"the worker was killed by {name}" + ("; out of memory?" if name == "SIGKILL" else "")
         self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace").strip().splitlines()
-        return f"the worker ended with exit code {code}" + (f": {said[-1]}" if said else "")
+        said = self._errors.read().decode(errors="replace").strip()
+        reason = f"the worker ended with exit code {code}" + (f": {said.splitlines()[-1]}" if said else "")
+        return keep_trace(self._setup.results, task.cell.cell_id, Failure(reason, said)) if said else reason
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
