@@ -12,7 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.csv_text import read_table
-from bench.errors import RequestError
+from bench.errors import DataError, RequestError
 from bench.ledger_reader import LedgerReader
 from bench.planning import Job, Planner
 from bench.processor import processor
