@@ -16,8 +16,8 @@ from typing import Any
 
 from bench.check_baseline_rows import (
     Table,
+    baseline_lines,
     parse_table,
-    read_lines,
     read_scores,
     scores_text,
     table_of,
@@ -66,7 +66,7 @@ def read_baseline(path: Path) -> Baseline:
     if not path.exists():
         raise RequestError(f"{path}: no baseline there; make one with bench check SUITE --update --reason TEXT")
     about = _about(path)
-    table = Table(read_lines(path), read_scores(_scores_path(path)))
+    table = Table(baseline_lines(path), read_scores(_scores_path(path)))
     if list(table.header) != about["columns"]:
         changed = sorted(set(table.header) ^ set(about["columns"])) or ["their order"]
         raise DataError(f"{path}: has other columns than it was written with: {', '.join(changed)}")

@@ -14,8 +14,9 @@ from typing import Any
 
 from bench.check_points import IDENTIFIED, Key, Point, agrees, is_figure, trained_by
 from bench.comparable import SETTING, AttackBudget, Setting
+from bench.csv_text import read_lines
 from bench.errors import DataError
-from bench.merge_check import CELL_ID, LONGEST, STATES
+from bench.merge_check import CELL_ID, STATES
 from bench.stats import normalised
 
 _ATTACK = ("attack", "attack_iterations", "attack_batch_size")
@@ -105,23 +106,15 @@ def scores_text(scores: Iterable[Scores]) -> str:
     return "".join(one.as_json() + "\n" for one in scores)
 
 
-def read_lines(path: Path) -> list[list[str]]:
-    """The lines of a CSV file, all of the header's length.
+def baseline_lines(path: Path) -> list[list[str]]:
+    """The lines of a baseline, the header first.
 
     Raises:
-        DataError: not text, not CSV, or a line has more or fewer fields than the header.
+        DataError: as ``bench.csv_text.read_lines``, or the file is empty.
     """
-    csv.field_size_limit(LONGEST)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            lines = list(csv.reader(stream, strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a readable CSV file: {error}") from error
+    lines = read_lines(path)
     if not lines:
         raise DataError(f"{path}: is empty; make it anew with bench check SUITE --update --reason TEXT")
-    for number, line in enumerate(lines[1:], start=1):
-        if len(line) != len(lines[0]):
-            raise DataError(f"{path}: row {number} has {len(line)} fields, the header has {len(lines[0])}")
     return lines
 
 

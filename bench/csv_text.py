@@ -16,7 +16,13 @@ _DECIMAL_COMMA = re.compile(r"-?[0-9]+,[0-9]+([eE][-+]?[0-9]+)?")
 
 
 def read_table(path: Path, *, texts: frozenset[str] = frozenset()) -> list[dict[str, str]]:
-    """The lines of a CSV file by column; empty fields are empty texts.
+    """The lines of a CSV file by column; empty fields are empty texts. Arguments and errors as of ``read_lines``."""
+    header, *rows = read_lines(path, texts=texts) or [[]]
+    return [dict(zip(header, fields, strict=True)) for fields in rows]
+
+
+def read_lines(path: Path, *, texts: frozenset[str] = frozenset()) -> list[list[str]]:
+    """The lines of a CSV file, the header first; an empty file has none.
 
     A byte order mark, semicolons or tabs between fields, a first line ``sep=;``, any line ends and empty lines are
     read as spreadsheets write them.
@@ -39,25 +45,26 @@ def read_table(path: Path, *, texts: frozenset[str] = frozenset()) -> list[dict[
     separator, text, skipped = _separator(text)
     csv.field_size_limit(LONGEST)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    found: list[list[str]] = []
     try:
-        header = next(reader, [])
-        doubles = sorted({name for name in header if header.count(name) > 1})
-        if doubles:
-            raise DataError(f"{path}: column {doubles[0][:40]!r} is given twice")
-        rows = []
         for fields in reader:
             if not any(fields):
                 continue
+            if not found and len(set(fields)) < len(fields):
+                double = next(name for name in fields if fields.count(name) > 1)
+                raise DataError(f"{path}: column {double[:40]!r} is given twice")
             line = reader.line_num + skipped
-            if len(fields) != len(header):
-                raise DataError(f"{path}: line {line} has not as many fields as the header")
-            row = dict(zip(header, fields, strict=True))
-            if separator != ",":
-                _refuse_decimal_comma(path, line, {name: row[name] for name in header if name not in texts})
-            rows.append(row)
+            if found and len(fields) != len(found[0]):
+                raise DataError(
+                    f"{path}: line {line} has not as many fields as the header: {len(fields)}, not {len(found[0])}"
+                )
+            if found and separator != ",":
+                row = dict(zip(found[0], fields, strict=True))
+                _refuse_decimal_comma(path, line, {name: row[name] for name in found[0] if name not in texts})
+            found.append(fields)
     except csv.Error as error:
         raise DataError(f"{path}: not a readable CSV file: {error}") from error
-    return rows
+    return found
 
 
 def _separator(text: str) -> tuple[str, str, int]:
