@@ -135,7 +135,9 @@ class Ledger(LedgerReader):
             with contextlib.suppress(sqlite3.OperationalError):  # locked by others; the next who opens it tries again
                 # Not WAL, which earlier versions used: it needs memory shared between all who open the file, so it
                 # fails on network file systems, and it cannot be read where nothing can be written.
+                db.execute("PRAGMA busy_timeout = 0")
                 db.execute("PRAGMA journal_mode = DELETE")
+            db.execute(f"PRAGMA busy_timeout = {1000 * _WAIT:.0f}")
             (state,) = db.execute("PRAGMA quick_check").fetchone()
             if state != "ok":
                 raise _DamagedError(f"{self.path}: {state}")
