@@ -74,12 +74,12 @@ def divide(records: Records, sizes: SplitSizes) -> Splits:
     """
     dealt = _deal(records, sizes)
     if dealt is None:
-        kinds = "identities" if records.groups is None else "groups of one identity or picture"
+        kinds = "identities" if records.groups is None else "groups that share no identity and no picture"
         found = f"{len(records)} records in {len(_groups(records))} {kinds}"
         raise DataError(
             f"the data set has {found}, too few for disjoint parts of "
             + ", ".join(f"{getattr(sizes, p)} {p}" for p in PARTS)
-            + ", which share none; ask for fewer with --records, --auxiliary, --calibration or --evaluation"
+            + "; ask for fewer with --records, --auxiliary, --calibration or --evaluation"
         )
     splits = Splits(**{part: records.select(dealt[part]) for part in PARTS})
     check_disjoint(splits)
