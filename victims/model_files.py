@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.errors import DataError, RequestError
 from bench.files import read_json, sha256_file
-from victims import hub
+from victims import hub, sdxl_files
 
 POCKET = Path(__file__).parent / "pocket" / "weights"
 WEIGHTED = ("vae", "unet", "text_encoder")
@@ -45,7 +45,11 @@ def _flaw(path: Path) -> str | None:
     for part in PARTS:
         if not (path / part).is_dir():
             return f"{path}: not a diffusers Stable Diffusion directory, {part}/ is missing"
-    for part in WEIGHTED:
+    xl = sdxl_files.is_xl(path)
+    for part in sdxl_files.PARTS if xl else ():
+        if not (path / part).is_dir():
+            return f"{path}: not a diffusers Stable Diffusion XL directory, {part}/ is missing"
+    for part in (*WEIGHTED, *(sdxl_files.WEIGHTED if xl else ())):
         if not weight_files(path / part):
             variants = sorted(file.name for file in (path / part).glob("*.safetensors"))
             if variants:
@@ -62,7 +66,10 @@ def weight_files(part: Path) -> list[Path]:
 def fingerprint(path: Path) -> str:
     """sha256 over every weight, configuration and vocabulary file of a model directory that is used."""
     digest = hashlib.sha256()
-    for part in PARTS:
+    xl = sdxl_files.is_xl(path)
+    if xl:
+        digest.update(f"zeros for no prompt: {sdxl_files.zeros_for_no_prompt(path)}\n".encode())
+    for part in (*PARTS, *(sdxl_files.PARTS if xl else ())):
         weights = weight_files(path / part)
         for file in sorted((path / part).iterdir()):
             if file in weights or file.suffix in (".json", ".txt"):
