@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,18 @@ import torch
 
 from bench.compat import guard_torchvision
 from tests.tiny_model import vocabulary, write_tokenizer
+from victims.model_files import POCKET
 
 LENGTH = 10  # tokens of a prompt
 POOLED = 20  # numbers of a pooled prompt
 
 
-def make_tiny_sdxl(path: Path, *, seed: int = 0) -> Path:
-    """Write a model directory with latent factor 4; the second tokenizer pads with ``!``, as that of SDXL does."""
+def make_tiny_sdxl(path: Path, *, trained_vae: bool = False, seed: int = 0) -> Path:
+    """Write a model directory with latent factor 4; the second tokenizer pads with ``!``, as that of SDXL does.
+
+    Args:
+        trained_vae: give it the autoencoder of the pocket model, whose pictures are worth comparing.
+    """
     guard_torchvision()
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
@@ -56,6 +62,9 @@ def make_tiny_sdxl(path: Path, *, seed: int = 0) -> Path:
         text_2 = CLIPTextModelWithProjection(_text_config(24, 3, 4, "gelu"))
     for name, module in (("unet", unet), ("vae", vae), ("text_encoder", text), ("text_encoder_2", text_2)):
         module.save_pretrained(path / name)
+    if trained_vae:
+        shutil.rmtree(path / "vae")
+        shutil.copytree(POCKET / "vae", path / "vae")
     write_tokenizer(path / "tokenizer", LENGTH)
     write_tokenizer(path / "tokenizer_2", LENGTH, padding="!")
     write_scheduler(path / "scheduler")

@@ -34,6 +34,9 @@ class PairedText(PublicText):
     Both read the same tokens and differ in the padding after the end, so ids are those of the first tokenizer, and the
     second encoder is given its own padding. Both are causal, so a prompt is decoded token by token as with one encoder.
 
+    The padding of the second is the token ``!``. Within a prompt it stays the mark that it is, as in OpenCLIP, with
+    which that encoder was trained; diffusers' second tokenizer takes it for padding there too.
+
     Args:
         encoder, encoder_2: CLIPTextModel and CLIPTextModelWithProjection, frozen, of one vocabulary and length.
     """

@@ -87,6 +87,8 @@ class ServerHalf:
 
     def _predict(self, stem: Tensor, message: Mapping[str, Tensor]) -> Tensor:
         pooled = message[POOLED_PROMPT].float() if POOLED_PROMPT in message else None
+        if pooled is None and self.unet.config.addition_embed_type is not None:
+            raise DataError(f"the server cannot use a message without {POOLED_PROMPT}, which this model takes")
         code = PromptCode(message[PROMPT_EMBEDDING].float(), pooled).adapted(self.adapter)
         control = self.adapter(CONTROL_FEATURES, stem)
         unet_input = self.adapter(UNET_FEATURES, message[UNET_FEATURES].float())
