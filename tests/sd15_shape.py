@@ -61,12 +61,12 @@ def make_sd15_shape(path: Path) -> Path:
     save_file({"conv_in.weight": kernel}, path / "unet" / "diffusion_pytorch_model.safetensors")
     save_file({}, path / "vae" / "diffusion_pytorch_model.safetensors")
     save_file({}, path / "text_encoder" / "model.safetensors")
-    _write_tokenizer(path / "tokenizer")
+    write_tokenizer(path / "tokenizer")
     _write_scheduler(path / "scheduler")
     return path
 
 
-def _write_tokenizer(folder: Path) -> None:
+def write_tokenizer(folder: Path, padding: str = "<|endoftext|>") -> None:
     """A vocabulary of the right size, in the two files that the hub has."""
     characters = list(bytes_to_characters().values())
     words = [*characters, *(c + "</w>" for c in characters)]
@@ -76,7 +76,7 @@ def _write_tokenizer(folder: Path) -> None:
     (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     (folder / "tokenizer_config.json").write_text(
-        json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "pad_token": "<|endoftext|>"})
+        json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "pad_token": padding})
     )
 
 

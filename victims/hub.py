@@ -12,10 +12,11 @@ from bench.errors import RequestError
 PINNED = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
     "CompVis/stable-diffusion-v1-4": "133a221b8aa7292a167afc5127cb63fb5005638b",
+    "stabilityai/stable-diffusion-xl-base-1.0": "462165984030d82259a11f4367a4eed129e94a7b",
 }
 """The commit that a hub id stands for when none is given; every other id needs one."""
 
-NEEDED = ("[uvt]*/*model.safetensors", "[uvt]*/*model-*-of-*.safetensors", "*.json", "tokenizer/*.txt")
+NEEDED = ("[uvt]*/*model.safetensors", "[uvt]*/*model-*-of-*.safetensors", "*.json", "tokenizer*/*.txt")
 """Of a Stable Diffusion repository: all configurations; UNet, autoencoder and text encoder without their variants."""
 
 _ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w.-]+))?")
