@@ -111,7 +111,10 @@ def native_size(path: Path) -> int:
     """
     file = path / "unet" / "config.json"
     side = entry(read_object(file), file, "sample_size")
-    return int(max(side) if isinstance(side, list) else side) * 2 ** (_blocks(path, "vae") - 1)
+    sides = side if isinstance(side, list) else [side]
+    if not sides or not all(isinstance(one, int) and one > 0 for one in sides):
+        raise DataError(f"{file}: sample_size is {side!r}, not the side of a latent")
+    return int(max(sides)) * 2 ** (_blocks(path, "vae") - 1)
 
 
 def conv_in_report(path: Path) -> dict[str, float]:

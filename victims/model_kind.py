@@ -121,6 +121,9 @@ def _check_channels(unet: dict[str, Any], unet_file: Path, vae: dict[str, Any], 
             f"{vae_file}: {len(vae['block_out_channels'])} blocks; a ControlNet's hint block fits an autoencoder of 2 "
             "to 4, Stable Diffusion has 4"
         )
+    scale, shift = vae.get("scaling_factor", 1.0), vae.get("shift_factor") or 0.0
+    if not all(isinstance(number, int | float) for number in (scale, shift)) or scale <= 0:
+        raise DataError(f"{vae_file}: scaling_factor {scale!r} or shift_factor {shift!r} scales no latent")
     if vae.get("latents_mean") is not None or vae.get("latents_std") is not None:
         raise DataError(f"{vae_file}: latents_mean and latents_std are set, as in Playground 2.5; {TAKEN}")
 
@@ -136,7 +139,7 @@ def _check_text(path: Path, kind: str, unet: dict[str, Any], unet_file: Path) ->
         width += whole(config, file, "hidden_size")
         pooled = config.get("projection_dim") or 0
     crossed = entry(unet, unet_file, "cross_attention_dim")
-    if {width} != set(crossed if isinstance(crossed, list) else [crossed]):
+    if any(taken != width for taken in (crossed if isinstance(crossed, list) else [crossed])):
         raise DataError(
             f"{path}: the UNet takes prompt states of {crossed} numbers (cross_attention_dim), the text encoder gives "
             f"{width} (hidden_size); UNet and text encoder are not of one model"

@@ -57,6 +57,7 @@ def _built(config: dict[str, Any], file: Path) -> tuple[Any, NoiseSchedule]:
         raise _refusal(file, name, "has no betas: flow matching and EDM are other processes")
     _check_betas(settings, file)
     scheduler = diffusers.DDIMScheduler.from_config(settings, clip_sample=False, steps_offset=1)
+    scheduler.set_timesteps(1)  # else an unknown timestep_spacing is met after the training
     if not torch.allclose(named.alphas_cumprod[:-1].float(), scheduler.alphas_cumprod[:-1], rtol=1e-4, atol=1e-7):
         raise _refusal(file, name, "changes the betas in a way of its own")
     try:

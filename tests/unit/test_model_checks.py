@@ -144,6 +144,10 @@ CONFIGURATIONS: list[tuple[str, dict[str, object], str]] = [
     ("vae/config.json", {"_class_name": "AutoencoderTiny"}, "names AutoencoderTiny where AutoencoderKL belongs"),
     ("vae/config.json", {"in_channels": 1}, "does not take and give pictures of 3 channels"),
     ("vae/config.json", {"block_out_channels": [8] * 5}, "5 blocks; a ControlNet's hint block fits"),
+    ("vae/config.json", {"scaling_factor": "large"}, "scaling_factor 'large' or shift_factor 0.0 scales no latent"),
+    ("vae/config.json", {"scaling_factor": 0}, "scaling_factor 0 or shift_factor 0.0 scales no latent"),
+    (UNET, {"cross_attention_dim": {}}, "prompt states of {} numbers"),
+    ("scheduler/scheduler_config.json", {"timestep_spacing": "wide"}, "no scheduler can be made of it, wide is not"),
     ("vae/config.json", {"latents_mean": [0.0] * 4}, "latents_mean and latents_std are set"),
     ("text_encoder/config.json", {"hidden_size": 32}, "the text encoder gives 32"),
     ("text_encoder/config.json", {"vocab_size": 49408}, "514 tokens, but the text encoder has 49408"),
@@ -239,6 +243,13 @@ def test_every_part_of_an_xl_is_checked(model: Path) -> None:
     shutil.rmtree(model / "text_encoder_2")
     with pytest.raises(DataError, match="text_encoder_2/ is missing"):
         locate(str(model))
+
+
+@pytest.mark.parametrize("side", ["large", 0, [], [64, None]])
+def test_a_size_that_is_none_is_refused_where_it_is_asked_for(model: Path, side: object) -> None:
+    edit_json(model / UNET, sample_size=side)
+    with pytest.raises(DataError, match=r"sample_size is .* not the side of a latent"):
+        SplitControlNet.build({"model": str(model)}).notes()
 
 
 def test_the_directory_that_was_meant_is_named(model: Path) -> None:
