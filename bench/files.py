@@ -62,7 +62,7 @@ def read_json(path: Path) -> Any:
         DataError: missing or malformed.
     """
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{path}: file is missing") from error
     except (UnicodeDecodeError, ValueError) as error:

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from bench.errors import RequestError
 
+PREDICTIONS = ("epsilon", "v_prediction")
+"""What a network may be trained to predict."""
+
 
 @dataclass(frozen=True, eq=False)
 class NoiseSchedule:
@@ -27,8 +30,16 @@ class NoiseSchedule:
         abar = self.alphas_cumprod
         if abar.ndim != 1 or len(abar) < 2 or not bool((abar.diff() < 0).all()):
             raise RequestError("noise schedule: alphas_cumprod must be a strictly falling vector")
-        if self.prediction not in ("epsilon", "v_prediction"):
-            raise RequestError(f"noise schedule: prediction type {self.prediction!r} is not supported")
+        if not 0 < float(abar[-1]) < float(abar[0]) < 1:
+            raise RequestError(
+                "noise schedule: alphas_cumprod must lie between 0 and 1, both excluded; it goes from "
+                f"{float(abar[0]):g} to {float(abar[-1]):g}"
+            )
+        if self.prediction not in PREDICTIONS:
+            raise RequestError(
+                f"noise schedule: prediction type {self.prediction!r} is not supported; known are "
+                f"{' and '.join(PREDICTIONS)}"
+            )
 
     @classmethod
     def stable_diffusion(cls, steps: int = 1000) -> NoiseSchedule:

@@ -1,12 +1,14 @@
-"""The configuration of Stable Diffusion 1.5 without its weights, in the layout of the hub, in a few megabytes."""
+"""The shape of Stable Diffusion 1.5 in the layout of the hub: gigabytes to read, a few megabytes on the disk."""
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from bench.compat import guard_torchvision
 from tests.tiny_model import bytes_to_characters
@@ -15,10 +17,10 @@ TOKENS = 49_408
 
 
 def make_sd15_shape(path: Path) -> Path:
-    """Write a directory that is complete but for weights: of those it has a random ``conv_in`` only."""
+    """Write a directory whose weights are zeros in half precision, in sparse files, but for a random ``conv_in``."""
     guard_torchvision()
     from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig
+    from transformers import CLIPTextConfig, CLIPTextModel
 
     with torch.device("meta"):
         unet = UNet2DConditionModel(
@@ -45,7 +47,7 @@ def make_sd15_shape(path: Path) -> Path:
         )
     unet.save_config(path / "unet")
     vae.save_config(path / "vae")
-    CLIPTextConfig(
+    words = CLIPTextConfig(
         vocab_size=TOKENS,
         hidden_size=768,
         intermediate_size=3072,
@@ -56,25 +58,45 @@ def make_sd15_shape(path: Path) -> Path:
         bos_token_id=0,  # as the hub's file has it; eos_token_id 2 marks the oldest of the CLIP configurations
         eos_token_id=2,
         pad_token_id=1,
-    ).save_pretrained(path / "text_encoder")
+    )
+    words.save_pretrained(path / "text_encoder")
+    with torch.device("meta"):
+        text = CLIPTextModel(words)
     kernel = 0.05 * torch.randn(320, 4, 3, 3, generator=torch.Generator().manual_seed(0))
-    save_file({"conv_in.weight": kernel}, path / "unet" / "diffusion_pytorch_model.safetensors")
-    save_file({}, path / "vae" / "diffusion_pytorch_model.safetensors")
-    save_file({}, path / "text_encoder" / "model.safetensors")
+    save_sparse(unet, path / "unet" / "diffusion_pytorch_model.safetensors", {"conv_in.weight": kernel})
+    save_sparse(vae, path / "vae" / "diffusion_pytorch_model.safetensors", {})
+    save_sparse(text, path / "text_encoder" / "model.safetensors", {})
     write_tokenizer(path / "tokenizer")
     _write_scheduler(path / "scheduler")
     return path
+
+
+def save_sparse(network: nn.Module, file: Path, given: dict[str, Tensor]) -> None:
+    """A safetensors file with all tensors of a network in half precision, zeros where none is ``given``."""
+    layout, end = {}, 0
+    for name, tensor in network.state_dict().items():
+        start, end = end, end + 2 * math.prod(tensor.shape)
+        layout[name] = {"dtype": "F16", "shape": list(tensor.shape), "data_offsets": [start, end]}
+    header = json.dumps(layout).encode()
+    header += b" " * (-len(header) % 8)
+    with file.open("wb") as stream:
+        stream.write(len(header).to_bytes(8, "little") + header)
+        stream.truncate(8 + len(header) + end)
+        for name, tensor in given.items():
+            stream.seek(8 + len(header) + layout[name]["data_offsets"][0])
+            stream.write(tensor.half().numpy().tobytes())
 
 
 def write_tokenizer(folder: Path, padding: str = "<|endoftext|>") -> None:
     """A vocabulary of the right size, in the two files that the hub has."""
     characters = list(bytes_to_characters().values())
     words = [*characters, *(c + "</w>" for c in characters)]
-    words += [f"filler-{i}" for i in range(TOKENS - 2 - len(words))]
+    merges = list(itertools.islice(itertools.product(characters, characters), TOKENS - 2 - len(words)))
+    words += ["".join(pair) for pair in merges]
     words += ["<|startoftext|>", "<|endoftext|>"]
     folder.mkdir()
     (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
     (folder / "tokenizer_config.json").write_text(
         json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "pad_token": padding})
     )

@@ -1,4 +1,4 @@
-"""The configuration of Stable Diffusion XL base 1.0 without its weights, in the layout of the hub."""
+"""The shape of Stable Diffusion XL base 1.0 in the layout of the hub: gigabytes to read, megabytes on the disk."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from bench.compat import guard_torchvision
-from tests.sd15_shape import TOKENS, write_tokenizer
+from tests.sd15_shape import TOKENS, save_sparse, write_tokenizer
 from tests.tiny_sdxl import write_scheduler
 
 
 def make_sdxl_shape(path: Path) -> Path:
-    """Write a directory that is complete but for weights: of those it has a random ``conv_in`` only."""
+    """Write a directory whose weights are zeros in half precision, in sparse files, but for a random ``conv_in``."""
     guard_torchvision()
     from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
     with torch.device("meta"):
         unet = UNet2DConditionModel(
@@ -49,15 +49,17 @@ def make_sdxl_shape(path: Path) -> Path:
             scaling_factor=0.13025,
             force_upcast=True,
         )
+        text = CLIPTextModel(_text_config(768, 3072, 12, 12, "quick_gelu"))
+        text_2 = CLIPTextModelWithProjection(_text_config(1280, 5120, 32, 20, "gelu"))
     unet.save_config(path / "unet")
     vae.save_config(path / "vae")
-    _text_config(768, 3072, 12, 12, "quick_gelu").save_pretrained(path / "text_encoder")
-    _text_config(1280, 5120, 32, 20, "gelu").save_pretrained(path / "text_encoder_2")
+    text.config.save_pretrained(path / "text_encoder")
+    text_2.config.save_pretrained(path / "text_encoder_2")
     kernel = 0.05 * torch.randn(320, 4, 3, 3, generator=torch.Generator().manual_seed(0))
-    save_file({"conv_in.weight": kernel}, path / "unet" / "diffusion_pytorch_model.safetensors")
-    save_file({}, path / "vae" / "diffusion_pytorch_model.safetensors")
-    for part in ("text_encoder", "text_encoder_2"):
-        save_file({}, path / part / "model.safetensors")
+    save_sparse(unet, path / "unet" / "diffusion_pytorch_model.safetensors", {"conv_in.weight": kernel})
+    save_sparse(vae, path / "vae" / "diffusion_pytorch_model.safetensors", {})
+    save_sparse(text, path / "text_encoder" / "model.safetensors", {})
+    save_sparse(text_2, path / "text_encoder_2" / "model.safetensors", {})
     write_tokenizer(path / "tokenizer")
     write_tokenizer(path / "tokenizer_2", padding="!")
     write_scheduler(path / "scheduler")

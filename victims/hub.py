@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
-from typing import Any
 
 from bench.errors import RequestError
+from victims.weight_files import NETWORKS, VARIANTS
 
 PINNED = {
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
@@ -17,11 +19,15 @@ PINNED = {
 """The commit that a hub id stands for when none is given; every other id needs one."""
 
 NEEDED = ("[uvt]*/*model.safetensors", "[uvt]*/*model-*-of-*.safetensors", "*.json", "tokenizer*/*.txt")
-"""Of a Stable Diffusion repository: all configurations; UNet, autoencoder and text encoder without their variants."""
+"""Of a Stable Diffusion repository: all configurations and vocabularies; networks without their variants."""
 
 _ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w.-]+))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _PROBE_SECONDS = 1.5
+
+
+class _NoAnswerError(Exception):
+    """The hub cannot say what it has; the message says why."""
 
 
 def is_hub_id(model: str) -> bool:
@@ -65,13 +71,30 @@ def download(model: str) -> Path:
     repo, commit = _split(model)
     if constants.HF_HUB_OFFLINE:
         raise _unreachable(repo, commit, "HF_HUB_OFFLINE is set")
-    answer = _probe(repo, commit)
-    if answer is not None:
-        raise _unreachable(repo, commit, answer)
     try:
-        return Path(snapshot_download(repo, revision=commit, allow_patterns=list(NEEDED)))
+        patterns = needed(_listing(repo, commit))
+    except _NoAnswerError as error:
+        raise _unreachable(repo, commit, str(error)) from error
+    try:
+        return Path(snapshot_download(repo, revision=commit, allow_patterns=patterns))
     except (OSError, ValueError, RuntimeError) as error:
         raise _unreachable(repo, commit, f"the download broke off, {type(error).__name__}") from error
+
+
+def needed(listing: Sequence[str]) -> list[str]:
+    """Patterns of the files to fetch of a repository: ``NEEDED``, and half precision of parts that have nothing else.
+
+    Args:
+        listing: the paths of all files in the repository.
+    """
+    patterns = list(NEEDED)
+    for part in NETWORKS:
+        weights = [name for name in listing if name.startswith(f"{part}/") and name.endswith(".safetensors")]
+        if any(fnmatch(name, pattern) for name in weights for pattern in NEEDED):
+            continue
+        variants = (f"{part}/*.{variant}*safetensors" for variant in VARIANTS if variant)
+        patterns += [p for p in variants if any(fnmatch(name, p) for name in weights)][:1]
+    return patterns
 
 
 def command(repo: str, commit: str) -> str:
@@ -93,23 +116,31 @@ def _split(model: str) -> tuple[str, str]:
     return repo, revision
 
 
-def _probe(repo: str, commit: str) -> str | None:
-    """None if the hub has the commit, else why not. The name look-up knows no limit, hence the thread."""
+def _listing(repo: str, commit: str) -> list[str]:
+    """The paths of the files that the hub has. The name look-up knows no limit, hence the thread.
+
+    Raises:
+        _NoAnswerError: the hub refuses, or does not answer in time.
+    """
     from huggingface_hub import HfApi
 
-    found: list[Any] = []
+    found: list[list[str] | Exception] = []
 
     def ask() -> None:
         try:
-            HfApi().model_info(repo, revision=commit, timeout=_PROBE_SECONDS)
-            found.append(None)
+            info = HfApi().model_info(repo, revision=commit, timeout=_PROBE_SECONDS)
+            found.append([file.rfilename for file in info.siblings or []])
         except Exception as error:  # whichever HTTP library is underneath has errors of its own
-            found.append(f"the hub cannot be reached or refuses it, {type(error).__name__}")
+            found.append(error)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_PROBE_SECONDS)
-    return found[0] if found else f"the hub does not answer within {_PROBE_SECONDS} s"
+    if not found:
+        raise _NoAnswerError(f"the hub does not answer within {_PROBE_SECONDS} s")
+    if isinstance(found[0], Exception):
+        raise _NoAnswerError(f"the hub cannot be reached or refuses it, {type(found[0]).__name__}")
+    return found[0]
 
 
 def _unreachable(repo: str, commit: str, reason: str) -> RequestError:

@@ -1,80 +1,89 @@
-"""The files of a Stable Diffusion in diffusers layout: where they are, whether they fit, what they hash to."""
+"""The directory of a Stable Diffusion: where it is, what it hashes to, and which pictures it takes."""
 
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
-from typing import Any
 
 from bench.errors import DataError, RequestError
-from bench.files import read_json, sha256_file
-from victims import hub, sdxl_files
+from bench.files import sha256_file
+from victims import hub, single_file
+from victims.file_checks import entry, read_object
+from victims.model_checks import check_model, lacking
+from victims.model_kind import INDEX, PARTS, SDXL, TOKENIZERS, WEIGHTED, model_kind, zeros_for_no_prompt
+from victims.model_schedule import CONFIG
+from victims.model_tokenizer import FILES
+from victims.weight_files import header, weight_files
 
 POCKET = Path(__file__).parent / "pocket" / "weights"
-WEIGHTED = ("vae", "unet", "text_encoder")
-PARTS = (*WEIGHTED, "tokenizer", "scheduler")
-
-_WEIGHTS = re.compile(r"(diffusion_pytorch_)?model(-\d{5}-of-\d{5})?\.safetensors")
 
 
 def locate(model: str) -> Path:
-    """The directory of a model: ``pocket``, a path, or a hub id ``owner/name[@commit]``.
+    """The directory of a model, checked: ``pocket``, a path, or a hub id ``owner/name[@commit]``.
 
     A hub id is the only thing that may reach the network, and only where its snapshot is not complete in
     the local cache; only safetensors, JSON and vocabulary files are fetched.
 
     Raises:
-        RequestError: nothing there, or the hub cannot be reached.
-        DataError: the directory is not a complete diffusers Stable Diffusion.
+        RequestError: nothing there, a single file, or the hub cannot be reached.
+        DataError: the directory is not a complete and sound diffusers Stable Diffusion; as ``check_model``.
     """
     path = POCKET if model == "pocket" else Path(model).expanduser()
     if not path.is_dir():
-        if model == "pocket" or not hub.is_hub_id(model):
-            raise RequestError(f"model {model!r}: no such directory, and not a hub id such as owner/name@COMMIT")
-        snapshot = hub.cached(model)
-        path = hub.download(model) if snapshot is None or _flaw(snapshot) else snapshot
-    flaw = _flaw(path)
-    if flaw:
-        raise DataError(flaw)
+        path = _fetched(model, path)
+    missing = lacking(path)
+    if missing:
+        raise DataError(missing + _beside(path))
+    check_model(path)
     return path
 
 
-def _flaw(path: Path) -> str | None:
-    """What makes a directory unusable, or None."""
-    for part in PARTS:
-        if not (path / part).is_dir():
-            return f"{path}: not a diffusers Stable Diffusion directory, {part}/ is missing"
-    xl = sdxl_files.is_xl(path)
-    for part in sdxl_files.PARTS if xl else ():
-        if not (path / part).is_dir():
-            return f"{path}: not a diffusers Stable Diffusion XL directory, {part}/ is missing"
-    for part in (*WEIGHTED, *(sdxl_files.WEIGHTED if xl else ())):
-        if not weight_files(path / part):
-            variants = sorted(file.name for file in (path / part).glob("*.safetensors"))
-            if variants:
-                return f"{path / part}: only a variant, {variants[0]}; the plain float32 model.safetensors is needed"
-            return f"{path / part}: no safetensors weights; pickled ones are not read, convert them first"
-    return None
+def _fetched(model: str, path: Path) -> Path:
+    """The snapshot of a hub id."""
+    if single_file.is_single_file(model):
+        raise RequestError(single_file.refusal(path))
+    if "@" not in model and model not in hub.PINNED and path.parent != Path() and path.parent.is_dir():
+        there = sorted(folder.name for folder in path.parent.iterdir() if folder.is_dir())
+        raise RequestError(f"model {model!r}: no such directory; {path.parent} has {', '.join(there[:8]) or 'none'}")
+    if model == "pocket" or not hub.is_hub_id(model):
+        raise RequestError(f"model {model!r}: no such directory, and not a hub id such as owner/name@COMMIT")
+    snapshot = hub.cached(model)
+    return hub.download(model) if snapshot is None or lacking(snapshot) else snapshot
 
 
-def weight_files(part: Path) -> list[Path]:
-    """The safetensors files that make up a part, sorted; variants such as ``fp16`` and ``non_ema`` are not used."""
-    return sorted(file for file in part.glob("*.safetensors") if _WEIGHTS.fullmatch(file.name))
+def _beside(path: Path) -> str:
+    """Says so where a directory holds a single-file checkpoint instead of a model's parts."""
+    file = next((file for file in sorted(path.glob("*.safetensors")) if not (path / INDEX).exists()), None)
+    return "" if file is None else f"; {single_file.refusal(file)}"
 
 
 def fingerprint(path: Path) -> str:
-    """sha256 over every weight, configuration and vocabulary file of a model directory that is used."""
+    """sha256 over the files that are used of a model directory: the same bytes give the same hash on every machine.
+
+    For each part, sorted by name, its path below the directory and its sha256: of networks ``config.json`` and the
+    weights that are loaded (not the index of shards, nor other variants), of tokenizers ``victims.model_tokenizer.
+    FILES``, of the scheduler its configuration. Of Stable Diffusion XL also whether no prompt means zeros. Nothing
+    else in the directory counts: no README, cache, or file of the system.
+    """
     digest = hashlib.sha256()
-    xl = sdxl_files.is_xl(path)
-    if xl:
-        digest.update(f"zeros for no prompt: {sdxl_files.zeros_for_no_prompt(path)}\n".encode())
-    for part in (*PARTS, *(sdxl_files.PARTS if xl else ())):
-        weights = weight_files(path / part)
-        for file in sorted((path / part).iterdir()):
-            if file in weights or file.suffix in (".json", ".txt"):
-                digest.update(f"{part}/{file.name} {sha256_file(file)}\n".encode())
+    kind = model_kind(path)
+    if kind == SDXL:
+        digest.update(f"zeros for no prompt: {zeros_for_no_prompt(path)}\n".encode())
+    for part in PARTS[kind]:
+        for file in _used(path / part, kind):
+            digest.update(f"{part}/{file.name} {sha256_file(file)}\n".encode())
     return digest.hexdigest()
+
+
+def _used(part: Path, kind: str) -> list[Path]:
+    """The files of a part that shape what is loaded of it, sorted by name."""
+    if part.name in WEIGHTED[kind]:
+        files = [part / "config.json", *weight_files(part)]
+    elif part.name in TOKENIZERS[kind]:
+        files = [part / name for name in FILES if (part / name).exists()]
+    else:
+        files = [part / CONFIG]
+    return sorted(files, key=lambda file: file.name)
 
 
 def check_size(path: Path, image_size: int) -> None:
@@ -95,8 +104,12 @@ def native_size(path: Path) -> int:
     Raises:
         DataError: a configuration is missing or malformed.
     """
-    side = _entry(path, "unet", "sample_size")
-    return int(side) * 2 ** (_blocks(path, "vae") - 1)
+    file = path / "unet" / "config.json"
+    side = entry(read_object(file), file, "sample_size")
+    sides = side if isinstance(side, list) else [side]
+    if not sides or not all(isinstance(one, int) and one > 0 for one in sides):
+        raise DataError(f"{file}: sample_size is {side!r}, not the side of a latent")
+    return int(max(sides)) * 2 ** (_blocks(path, "vae") - 1)
 
 
 def conv_in_report(path: Path) -> dict[str, float]:
@@ -111,26 +124,19 @@ def conv_in_report(path: Path) -> dict[str, float]:
     from safetensors import safe_open
 
     for file in weight_files(path / "unet"):
-        with safe_open(file, framework="pt") as tensors:
-            if "conv_in.weight" in tensors.keys():  # noqa: SIM118
+        if "conv_in.weight" in header(file):
+            with safe_open(file, framework="pt") as tensors:
                 matrix = tensors.get_tensor("conv_in.weight").double().flatten(1)
-                values = torch.linalg.svdvals(matrix)
-                return {
-                    "rows": matrix.shape[0],
-                    "columns": matrix.shape[1],
-                    "rank": int(torch.linalg.matrix_rank(matrix)),
-                    "condition": float(values[0] / values[-1]),
-                }
+            values = torch.linalg.svdvals(matrix)
+            return {
+                "rows": matrix.shape[0],
+                "columns": matrix.shape[1],
+                "rank": int(torch.linalg.matrix_rank(matrix)),
+                "condition": float(values[0] / values[-1]),
+            }
     raise DataError(f"{path / 'unet'}: no conv_in.weight in any safetensors file")
 
 
 def _blocks(path: Path, part: str) -> int:
-    return len(_entry(path, part, "block_out_channels"))
-
-
-def _entry(path: Path, part: str, key: str) -> Any:
     file = path / part / "config.json"
-    try:
-        return read_json(file)[key]
-    except (KeyError, TypeError) as error:
-        raise DataError(f"{file}: {key} is missing") from error
+    return len(entry(read_object(file), file, "block_out_channels"))

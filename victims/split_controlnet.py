@@ -37,7 +37,7 @@ from victims.client import ClientHalf, ClientRandomness, client_secret
 from victims.control import new_controlnet, server_unet
 from victims.diffusion_victim import PUBLIC_SEED, Clock, DiffusionVictim, Measured, TrainedParts, epoch_batches
 from victims.model_files import locate, native_size
-from victims.sdxl_files import is_xl
+from victims.model_kind import SDXL, model_kind
 from victims.server import ServerHalf
 
 
@@ -96,7 +96,7 @@ class SplitControlNet(DiffusionVictim):
 
     def channels(self, protocol: str) -> frozenset[Channel]:
         self.check_protocol(protocol)
-        return PROTOCOLS[protocol].channels(pooled=is_xl(locate(self.params.model)))
+        return PROTOCOLS[protocol].channels(pooled=model_kind(locate(self.params.model)) == SDXL)
 
     def notes(self) -> Mapping[str, str]:
         size = native_size(locate(self.params.model))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -18,7 +19,7 @@ from bench.errors import DataError, RequestError
 from bench.images import ImageBatch
 from victims import hub
 from victims.diffusion_victim import ModelParams
-from victims.model_files import conv_in_report, fingerprint, locate, weight_files
+from victims.model_files import POCKET, conv_in_report, fingerprint, locate, weight_files
 from victims.split_controlnet import SplitControlNet
 from victims.stable_diffusion import StableDiffusion, images_at_once
 
@@ -88,6 +89,16 @@ def test_what_is_no_id_never_asks_the_hub(model: str, no_hub: list[str]) -> None
     assert no_hub == []
 
 
+def test_a_misspelt_directory_is_not_taken_for_an_id(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_hub: list[str]
+) -> None:
+    shutil.copytree(tiny_model, tmp_path / "models" / "tiny")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RequestError, match="model 'models/tinny': no such directory; models has tiny"):
+        locate("models/tinny")
+    assert no_hub == []
+
+
 def test_an_unreachable_hub_ends_in_one_sentence_with_the_command(no_hub: list[str]) -> None:
     with pytest.raises(RequestError) as caught:
         locate(SD15)
@@ -140,7 +151,8 @@ def test_a_download_fetches_the_needed_files_of_the_commit(
         return str(tiny_model)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: None)
+    info = SimpleNamespace(siblings=[SimpleNamespace(rfilename="unet/diffusion_pytorch_model.safetensors")])
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: info)
     assert locate(f"owner/name@{COMMIT}") == tiny_model
     assert asked == [("owner/name", COMMIT, list(hub.NEEDED))]
 
@@ -165,6 +177,19 @@ def test_the_needed_files_of_the_repository_of_sd15() -> None:
     }
 
 
+def test_of_a_repository_in_half_precision_only_that_is_fetched() -> None:
+    listing = ["model_index.json", "unet/diffusion_pytorch_model.safetensors.index.fp16.json", "unet/config.json"]
+    unet = [f"unet/diffusion_pytorch_model.fp16-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    other = ["vae/diffusion_pytorch_model.safetensors", "vae/diffusion_pytorch_model.fp16.safetensors"]
+    text = ["text_encoder/model.fp16.safetensors", "text_encoder/model.fp16.bin", "text_encoder_2/model.safetensors"]
+    words = ["tokenizer/merges.txt", "tokenizer_2/merges.txt", "README.txt", "x.fp16.safetensors"]
+    found = set(
+        filter_repo_objects([*listing, *unet, *other, *text, *words], allow_patterns=hub.needed([*unet, *other, *text]))
+    )
+    assert found == {*listing, *unet, other[0], text[0], text[2], *words[:2]}
+    assert hub.needed(other) == list(hub.NEEDED)
+
+
 def test_variants_beside_the_weights_change_nothing(model: Path, tiny_model: Path) -> None:
     for name in ("diffusion_pytorch_model.fp16.safetensors", "diffusion_pytorch_model.non_ema.safetensors"):
         save_file({"conv_in.weight": torch.zeros(1, 1, 1, 1)}, model / "unet" / name)
@@ -172,7 +197,8 @@ def test_variants_beside_the_weights_change_nothing(model: Path, tiny_model: Pat
     assert conv_in_report(model) == conv_in_report(tiny_model)
     (plain,) = weight_files(model / "unet")
     plain.unlink()
-    with pytest.raises(DataError, match=r"unet: only a variant, diffusion_pytorch_model\.fp16\.safetensors"):
+    (model / "unet" / "diffusion_pytorch_model.fp16.safetensors").unlink()
+    with pytest.raises(DataError, match=r"unet: no weights .* only diffusion_pytorch_model\.non_ema\.safetensors"):
         locate(str(model))
 
 
@@ -183,14 +209,27 @@ def test_pickled_weights_are_not_read(model: Path) -> None:
         locate(str(model))
 
 
-@pytest.mark.parametrize("left", [(), ("tokenizer_config.json",)])
-def test_a_tokenizer_without_its_vocabulary_is_refused(model: Path, left: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    ("left", "words"),
+    [
+        ((), "tokenizer: tokenizer_config.json is missing"),
+        (("tokenizer_config.json",), "tokenizer: the vocabulary is missing, tokenizer.json or vocab.json"),
+    ],
+)
+def test_a_tokenizer_without_its_vocabulary_is_refused(model: Path, left: tuple[str, ...], words: str) -> None:
     """The library makes one of two tokens of it, without a word."""
     for file in (model / "tokenizer").iterdir():
         if file.name not in left:
             file.unlink()
-    with pytest.raises(DataError, match=r"tokenizer: \d+ tokens, but the text encoder has 514"):
+    with pytest.raises(DataError, match=words):
         StableDiffusion.load(str(model))
+
+
+def test_a_tokenizer_of_another_model_is_refused(model: Path) -> None:
+    shutil.rmtree(model / "tokenizer")
+    shutil.copytree(POCKET / "tokenizer", model / "tokenizer")
+    with pytest.raises(DataError, match=r"tokenizer: 1108 tokens, but the text encoder has 514"):
+        locate(str(model))
 
 
 def test_weights_that_lack_a_tensor_are_refused(model: Path) -> None:
@@ -210,6 +249,18 @@ def test_the_old_tensor_names_of_the_hub_are_understood(model: Path, tiny_model:
     save_file({**tensors, "text_model.embeddings.position_ids": torch.arange(8)[None]}, file, metadata={"format": "pt"})
     old, new = (StableDiffusion.load(str(path)).embed(["a cat"]) for path in (model, tiny_model))
     assert torch.equal(old, new)
+
+
+def test_the_hash_of_a_model_is_that_of_the_bytes_that_are_used(model: Path, tiny_model: Path) -> None:
+    for file in ("README.md", ".DS_Store", "unet/.DS_Store", "unet/README.txt", "vae/._config.json", "vae/old.json"):
+        (model / file).write_text("anything")
+    (model / ".cache" / "huggingface").mkdir(parents=True)
+    (model / "tokenizer" / "notes.txt").write_text("anything")
+    assert fingerprint(model) == fingerprint(tiny_model)
+    assert fingerprint(POCKET) == "eae3b6c14c54323e3fb6ffd0a7bd3b87a2936b38343f2af80531e0e8966a2f8a"
+    config = model / "vae" / "config.json"
+    config.write_text(config.read_text().replace('"scaling_factor": 1.0', '"scaling_factor": 0.5'))
+    assert fingerprint(model) != fingerprint(tiny_model)
 
 
 def test_a_malformed_configuration_is_named(model: Path) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import save_file
 
 from bench.channels import CLIENT_WEIGHTS
 from bench.cli import main
@@ -194,6 +197,10 @@ def test_the_documentation_has_these_figures(halves: Halves, model: StableDiffus
     assert f"tokenizer and scheduler: {needed / 1e9:.1f} GB (computed)" in text
 
 
-def test_a_network_that_lacks_weights_is_not_filled_at_random(shape: Path) -> None:
+def test_a_network_that_lacks_weights_is_not_filled_at_random(shape: Path, tmp_path: Path) -> None:
+    shape = Path(shutil.copytree(shape, tmp_path / "model", copy_function=os.link))
+    file = shape / "vae" / "diffusion_pytorch_model.safetensors"
+    file.unlink()
+    save_file({}, file)
     with pytest.raises(DataError, match=r"vae: the weights lack decoder\.conv_in\.bias and \d+ more"):
         StableDiffusion.load(str(shape))

@@ -333,7 +333,8 @@ DAMAGES = {
     "text_encoder_2/ is missing": lambda path: shutil.rmtree(path / "text_encoder_2"),
     "tokenizer_2/ is missing": lambda path: shutil.rmtree(path / "tokenizer_2"),
     "'text_image'": lambda path: set_entry(path / "unet" / "config.json", addition_embed_type="text_image"),
-    "tokenizer/ and tokenizer_2/ read prompts differently": other_words,
+    "not those of tokenizer/": other_words,
+    "read 77 and 10 tokens": lambda path: set_entry(path / "text_encoder" / "config.json", max_position_embeddings=77),
 }
 
 
