@@ -11,6 +11,7 @@ from pathlib import Path
 _LIBRARIES = (
     "diffusers",
     "lpips",
+    "matplotlib",
     "numpy",
     "opacus",
     "pillow",
