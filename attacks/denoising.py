@@ -33,19 +33,22 @@ class Prior:
 
     Attributes:
         states: of prompts, ``(N, L, D)``; None is the empty prompt.
+        pooled: embeddings of the same prompts, ``(N, P)``, where the model takes them and they are in view.
     """
 
     denoiser: Denoiser
     schedule: NoiseSchedule
     states: Tensor | None = None
+    pooled: Tensor | None = None
 
     def of(self, rows: Tensor) -> Prior:
         """The same for some of the records."""
-        return self if self.states is None else replace(self, states=self.states[rows])
+        own = replace(self, states=None if self.states is None else self.states[rows])
+        return own if self.pooled is None else replace(own, pooled=self.pooled[rows])
 
     @torch.no_grad()
     def predict(self, noisy: Tensor, times: Tensor) -> Tensor:
-        return self.denoiser.predict(noisy, times, self.states).float().cpu()
+        return self.denoiser.predict(noisy, times, self.states, self.pooled).float().cpu()
 
     def clean(self, noisy: Tensor, times: Tensor) -> Tensor:
         """E[z0 | x_t], by Tweedie's formula."""

@@ -19,7 +19,7 @@ from attacks.gradients.generated import Ddim, Generated
 from attacks.gradients.objectives import Cosine
 from attacks.gradients.priors import TotalVariation
 from attacks.gradients.updates import Update, trainer_of, updates_in
-from bench.channels import CLIENT_UPDATE, GLOBAL_MODEL, PROMPT_EMBEDDING
+from bench.channels import CLIENT_UPDATE, GLOBAL_MODEL, POOLED_PROMPT, PROMPT_EMBEDDING
 from bench.effort import Effort
 from bench.errors import NotApplicableError
 from bench.interfaces import Attack, Budget, Claim
@@ -129,9 +129,12 @@ def _made(chain: Generated, inputs: Mapping[str, Tensor], device: str) -> dict[s
 
 
 def _empty_prompt(view: View, trainer: PublicTrainer, update: Update) -> dict[str, Tensor]:
-    """States of the empty prompt for an input that takes prompt states, ``(B, L, D)``; nothing where there is none."""
-    text, found = view.public.text, {}
-    for name, unknown in trainer.unknowns().items():
-        if unknown.channel == PROMPT_EMBEDDING and text is not None:
-            found[name] = text.states(text.encode([""])).detach().cpu().expand(update.records, -1, -1)
-    return found
+    """The empty prompt for inputs that take prompts: states ``(B, L, D)``, pooled ``(B, P)``; nothing without such."""
+    text = view.public.text
+    if text is None:
+        return {}
+    ids = text.encode([""])
+    empty = {PROMPT_EMBEDDING: text.states(ids), POOLED_PROMPT: text.pooled(ids)}
+    channels = {name: unknown.channel for name, unknown in trainer.unknowns().items() if unknown.channel in empty}
+    made = {name: empty[channel] for name, channel in channels.items() if channel is not None}
+    return {n: t.detach().cpu().repeat(update.records, *[1] * (t.ndim - 1)) for n, t in made.items() if t is not None}

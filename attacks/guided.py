@@ -20,7 +20,7 @@ from attacks.guidance.walk import Gaussian, NoGuide, Pace, Step, walk
 from attacks.linear import LeastSquares
 from attacks.posterior import evidence_of, record_groups
 from attacks.spectrum import Spectrum
-from attacks.wire import before_activation, condition_latents, noisy_latents, prompt_states
+from attacks.wire import before_activation, condition_latents, noisy_latents, pooled_prompts, prompt_states
 from bench.certificate import Certificate
 from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, TIMESTEP, UNET_FEATURES
 from bench.effort import Effort
@@ -245,7 +245,8 @@ class _Scene:
 
     def prior(self) -> Prior:
         """Over image latents."""
-        return Prior(self.denoiser, self.view.public.schedule, prompt_states(self.view))
+        states, pooled = prompt_states(self.view), pooled_prompts(self.view)
+        return Prior(self.denoiser, self.view.public.schedule, states, pooled)
 
     def condition_prior(self, kind: str) -> Prior:
         """Over latents of hints; the public model where the attacker has too few of its own."""

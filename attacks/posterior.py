@@ -16,7 +16,7 @@ from attacks.linear import LeastSquares
 from attacks.linking import link_view
 from attacks.spectrum import Spectrum
 from attacks.undo import UNDONE, undone
-from attacks.wire import noisy_latents, prompt_states
+from attacks.wire import noisy_latents, pooled_prompts, prompt_states
 from bench.certificate import Certificate
 from bench.channels import TIMESTEP, UNET_FEATURES
 from bench.effort import Effort
@@ -114,7 +114,7 @@ class Posterior(Attack):
             way = Way(self.params.mode, self.params.steps, self.params.samples)
             with progress.stage("denoising", len(latents)) as advance:
                 clean = denoise(
-                    Prior(denoiser, public.schedule, prompt_states(view)),
+                    Prior(denoiser, public.schedule, prompt_states(view), pooled_prompts(view)),
                     latents,
                     precision,
                     way,

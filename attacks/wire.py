@@ -14,6 +14,7 @@ from bench.channels import (
     CONTROL_FEATURES,
     LOSS_GRADIENT,
     NOISE_TARGET,
+    POOLED_PROMPT,
     PREDICTION_DOWN,
     PROMPT_EMBEDDING,
     UNET_FEATURES,
@@ -89,6 +90,13 @@ def prompt_states(view: View, *, every: bool = False) -> Tensor | None:
     if bool((states == states[:1]).all()):
         return None
     return states if every else states[list(view.targets)]
+
+
+def pooled_prompts(view: View) -> Tensor | None:
+    """Pooled embeddings of the targets' prompts, ``(N, P)``; None where ``prompt_states`` is, or none are in view."""
+    if not view.has(POOLED_PROMPT) or prompt_states(view) is None:
+        return None
+    return view.read(POOLED_PROMPT).float()
 
 
 def _feedback_is_linear(defense: Defense | None) -> bool:

@@ -15,6 +15,7 @@ UNET_FEATURES = Channel("unet_features")
 TIMESTEP = Channel("timestep")
 NOISE_TARGET = Channel("noise_target")
 PROMPT_EMBEDDING = Channel("prompt_embedding")
+POOLED_PROMPT = Channel("pooled_prompt")
 GRADIENT_DOWN = Channel("gradient_down")
 PREDICTION_DOWN = Channel("prediction_down")
 LOSS_GRADIENT = Channel("loss_gradient")
@@ -29,6 +30,7 @@ DESCRIPTIONS: dict[Channel, str] = {
     TIMESTEP: "t of each sample: (B,) int64",
     NOISE_TARGET: "eps, the label of the denoising loss: (B, 4, h, w)",
     PROMPT_EMBEDDING: "cond_txt, text-encoder states: (B, L, D)",
+    POOLED_PROMPT: "pooled embedding of the second text encoder of Stable Diffusion XL: (B, P)",
     GRADIENT_DOWN: "dL/dh_ctrl, sent back to a client that trains: (B, C, h, w)",
     PREDICTION_DOWN: "eps_hat, sent to a client that keeps the loss: (B, 4, h, w); of a classifier, logits: (B, K)",
     LOSS_GRADIENT: "dL/deps_hat, returned by a client that keeps the loss: (B, 4, h, w)",

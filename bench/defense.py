@@ -47,6 +47,7 @@ class ProtectContext:
         rng: the client's private randomness.
         secret: a number that the client keeps from training to deployment; an attacker's simulation has another.
         representation: of the records behind an update, where the client's model ends in a linear head.
+        empty_pooled: pooled embedding of the empty prompt, ``(1, P)``, where the model has one.
     """
 
     phase: str
@@ -57,6 +58,7 @@ class ProtectContext:
     rng: torch.Generator
     representation: Representation | None = None
     secret: int = 0
+    empty_pooled: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,8 @@ class Defense(Plugin):
 
         Args:
             private: ``image_latents`` z0 and ``condition_latents`` z_c ``(B, 4, h, w)``, ``condition`` ``(B, 3, H, W)``
-                in [0, 1], ``text`` ``(B, L, D)``; all are returned, in the same shapes.
+                in [0, 1], ``text`` ``(B, L, D)``, and in Stable Diffusion XL ``pooled_text`` ``(B, P)``; all are
+                returned, in the same shapes.
         """
         return private
 

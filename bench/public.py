@@ -93,7 +93,9 @@ class Denoiser(ABC):
     """The public diffusion model as a prior over image latents; differentiable in them, its weights frozen."""
 
     @abstractmethod
-    def predict(self, noisy: Tensor, timesteps: Tensor, states: Tensor | None = None) -> Tensor:
+    def predict(
+        self, noisy: Tensor, timesteps: Tensor, states: Tensor | None = None, pooled: Tensor | None = None
+    ) -> Tensor:
         """The network's output, ``(N, 4, h, w)``: what ``NoiseSchedule.target`` is of the true latents.
 
         With ``NoiseSchedule.clean`` it gives the posterior mean of z0 (Tweedie's formula), with
@@ -103,6 +105,7 @@ class Denoiser(ABC):
             noisy: x_t, ``(N, 4, h, w)``.
             timesteps: t, ``(N,)`` int64.
             states: of prompts, ``(N, L, D)``; None is the empty prompt.
+            pooled: embeddings of the same prompts, ``(N, P)``, where the model takes them; None is the empty prompt's.
         """
 
 

@@ -56,7 +56,11 @@ class PublicText(ABC):
 
     @abstractmethod
     def states(self, ids: Tensor) -> Tensor:
-        """Last hidden states after the final normalisation, ``(N, L', D)`` float32, of ids ``(N, L')``."""
+        """The states that the diffusion model takes, ``(N, L', D)`` float32, of ids ``(N, L')``."""
+
+    def pooled(self, ids: Tensor) -> Tensor | None:
+        """One embedding for each whole prompt, ``(N, P)``, of ids ``(N, L)``; None where the model takes none."""
+        return None
 
     @abstractmethod
     def embeddings(self) -> Tensor:

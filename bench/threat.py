@@ -17,6 +17,7 @@ from bench.channels import (
     GLOBAL_MODEL,
     GRADIENT_DOWN,
     NOISE_TARGET,
+    POOLED_PROMPT,
     PROMPT_EMBEDDING,
     TIMESTEP,
     UNET_FEATURES,
@@ -195,7 +196,9 @@ class View:
 
 
 _FEATURES = (CONTROL_FEATURES, UNET_FEATURES)
-_PUBLISHED = (*_FEATURES, TIMESTEP, NOISE_TARGET, PROMPT_EMBEDDING)
+# Both embed the same prompt and cross the wire in one message.
+_PROMPT = (PROMPT_EMBEDDING, POOLED_PROMPT)
+_PUBLISHED = (*_FEATURES, TIMESTEP, NOISE_TARGET, *_PROMPT)
 
 PRESETS: Mapping[str, ThreatModel] = MappingProxyType(
     {
@@ -209,7 +212,7 @@ PRESETS: Mapping[str, ThreatModel] = MappingProxyType(
             ThreatModel(name="pp_hidden_eps", grants=(*_FEATURES, TIMESTEP)),
             ThreatModel(name="pp_hidden_eps_t", grants=_FEATURES),
             ThreatModel(name="features_only", role="eavesdropper", grants=_FEATURES),
-            ThreatModel(name="collafuse", grants=(UNET_FEATURES, PROMPT_EMBEDDING)),
+            ThreatModel(name="collafuse", grants=(UNET_FEATURES, *_PROMPT)),
             ThreatModel(name="fedavg", grants=(CLIENT_UPDATE, GLOBAL_MODEL)),
             ThreatModel(name="released_model", role="third-party", grants=()),
         )

@@ -1,4 +1,4 @@
-"""Prompt retention: the server gets a constant in place of the prompt's states."""
+"""Prompt retention: the server gets a constant in place of what the text encoders make of the prompt."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench.channels import PROMPT_EMBEDDING, Channel
+from bench.channels import POOLED_PROMPT, PROMPT_EMBEDDING, Channel
 from bench.defense import Defense, ProtectContext, ServerAdapter
 from bench.plugin import Card, Params
 
@@ -16,6 +16,7 @@ class PromptParams(Params):
     """Attributes:
     null: ``zero`` sends zeros, as the public code does; ``empty`` sends the states of the empty prompt;
         ``learned`` sends zeros, for which the server puts states that it trains.
+        The pooled embedding of Stable Diffusion XL is zero, that of the empty prompt, and zero.
     """
 
     null: Literal["zero", "empty", "learned"] = "zero"
@@ -38,17 +39,19 @@ class PromptRetention(Defense):
     name = "prompt"
     Params = PromptParams
     card = Card(
-        summary="Sends a constant in place of the prompt's states (null=zero, empty or learned).",
+        summary="Sends a constant in place of the prompt's states and pooled embedding (null=zero, empty or learned).",
         source="arXiv:2409.08503, prompts kept on the client",
         cost="same bytes: the zeros are still sent, as in the public code",
         notes="What the picture shows of the prompt still leaks with the picture.",
     )
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
-        if channel != PROMPT_EMBEDDING:
+        constants = {PROMPT_EMBEDDING: context.empty_prompt, POOLED_PROMPT: context.empty_pooled}
+        if channel not in constants:
             return tensor
-        if self.params.null == "empty":
-            return context.empty_prompt.to(tensor).expand_as(tensor).contiguous()
+        empty = constants[channel]
+        if self.params.null == "empty" and empty is not None:
+            return empty.to(tensor).expand_as(tensor).contiguous()
         return torch.zeros_like(tensor)
 
     def server_adapter(self, empty_prompt: Tensor) -> ServerAdapter | None:

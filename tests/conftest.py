@@ -14,6 +14,7 @@ from bench.progress import Silent
 from bench.records import Records
 from bench.spec import SplitSizes, TrainSpec, UtilitySpec
 from tests.tiny_model import make_tiny_model
+from tests.tiny_sdxl import make_tiny_sdxl
 
 torch.set_num_threads(1)  # tiny tensors lose more to thread hand-over than they gain
 
@@ -28,6 +29,18 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another of other widths and latent factor 2."""
     return make_tiny_model(tmp_path_factory.mktemp("model") / "other", width=12, blocks=2, seed=1)
+
+
+@pytest.fixture(scope="session")
+def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Stable Diffusion XL with latent factor 4."""
+    return make_tiny_sdxl(tmp_path_factory.mktemp("model") / "sdxl")
+
+
+@pytest.fixture(scope="session", params=["tiny_model", "tiny_sdxl"])
+def any_model(request: pytest.FixtureRequest) -> Path:
+    """One model of each kind in turn."""
+    return Path(request.getfixturevalue(request.param))
 
 
 def make_records(count: int, size: int = 32, seed: int = 0) -> Records:

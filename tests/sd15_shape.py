@@ -66,7 +66,7 @@ def make_sd15_shape(path: Path) -> Path:
     save_sparse(unet, path / "unet" / "diffusion_pytorch_model.safetensors", {"conv_in.weight": kernel})
     save_sparse(vae, path / "vae" / "diffusion_pytorch_model.safetensors", {})
     save_sparse(text, path / "text_encoder" / "model.safetensors", {})
-    _write_tokenizer(path / "tokenizer")
+    write_tokenizer(path / "tokenizer")
     _write_scheduler(path / "scheduler")
     return path
 
@@ -87,7 +87,7 @@ def save_sparse(network: nn.Module, file: Path, given: dict[str, Tensor]) -> Non
             stream.write(tensor.half().numpy().tobytes())
 
 
-def _write_tokenizer(folder: Path) -> None:
+def write_tokenizer(folder: Path, padding: str = "<|endoftext|>") -> None:
     """A vocabulary of the right size, in the two files that the hub has."""
     characters = list(bytes_to_characters().values())
     words = [*characters, *(c + "</w>" for c in characters)]
@@ -98,7 +98,7 @@ def _write_tokenizer(folder: Path) -> None:
     (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
     (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
     (folder / "tokenizer_config.json").write_text(
-        json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "pad_token": "<|endoftext|>"})
+        json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "pad_token": padding})
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -28,7 +27,7 @@ def make_tiny_model(path: Path, *, width: int = 8, blocks: int = 3, seed: int = 
     """
     guard_torchvision()
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextConfig, CLIPTextModel
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -56,8 +55,7 @@ def make_tiny_model(path: Path, *, width: int = 8, blocks: int = 3, seed: int = 
             mid_block_add_attention=False,
             scaling_factor=1.0,
         )
-        characters = list(bytes_to_characters().values())
-        vocab = [*characters, *(c + "</w>" for c in characters), "<|startoftext|>", "<|endoftext|>"]
+        vocab = vocabulary()
         text = CLIPTextModel(
             CLIPTextConfig(
                 vocab_size=len(vocab),
@@ -72,9 +70,6 @@ def make_tiny_model(path: Path, *, width: int = 8, blocks: int = 3, seed: int = 
             )
         )
     path.mkdir(parents=True)
-    (path / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(vocab)}))
-    (path / "merges.txt").write_text("#version: 0.2\n")
-    tokenizer = CLIPTokenizer(vocab=str(path / "vocab.json"), merges=str(path / "merges.txt"), model_max_length=8)
     scheduler = DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -86,8 +81,20 @@ def make_tiny_model(path: Path, *, width: int = 8, blocks: int = 3, seed: int = 
     unet.save_pretrained(path / "unet")
     vae.save_pretrained(path / "vae")
     text.save_pretrained(path / "text_encoder")
-    tokenizer.save_pretrained(path / "tokenizer")
+    write_tokenizer(path / "tokenizer", 8)
     scheduler.save_pretrained(path / "scheduler")
-    (path / "vocab.json").unlink()
-    (path / "merges.txt").unlink()
     return path
+
+
+def vocabulary() -> list[str]:
+    """Tokens in the order of their ids: bytes within a word, bytes that end one, start and end."""
+    characters = list(bytes_to_characters().values())
+    return [*characters, *(c + "</w>" for c in characters), "<|startoftext|>", "<|endoftext|>"]
+
+
+def write_tokenizer(folder: Path, length: int, padding: str = "<|endoftext|>") -> None:
+    """Write a tokenizer of one token a byte."""
+    from transformers import CLIPTokenizer
+
+    vocab = {word: i for i, word in enumerate(vocabulary())}
+    CLIPTokenizer(vocab=vocab, merges=[], model_max_length=length, pad_token=padding).save_pretrained(folder)

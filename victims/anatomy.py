@@ -34,6 +34,7 @@ def model_parts(model: StableDiffusion, controlnet: Any) -> dict[str, int]:
         "ControlNet": parameters(controlnet),
         "autoencoder": parameters(model.vae),
         "text encoder": parameters(model.text_encoder),
+        **({"second text encoder": parameters(model.text_encoder_2)} if model.text_encoder_2 is not None else {}),
     }
 
 
@@ -42,7 +43,7 @@ class Division:
     """Who holds how many parameters.
 
     Attributes:
-        client_frozen: the encoding half of the autoencoder, the text encoder, the UNet's ``conv_in``.
+        client_frozen: the encoding half of the autoencoder, the text encoders, the UNet's ``conv_in``.
         client_trained: the stem, where the protocol trains it.
         server_frozen: the UNet behind its ``conv_in``.
         server_trained: the ControlNet behind the cut, and a defence's counterpart.
@@ -57,7 +58,8 @@ class Division:
     def of(cls, client: ClientHalf, server: ServerHalf) -> Division:
         """Count two halves."""
         model = client.model
-        encoding = (model.vae.encoder, model.vae.quant_conv, model.text_encoder, model.unet.conv_in)
+        texts = (model.text_encoder, model.text_encoder_2)
+        encoding = (model.vae.encoder, model.vae.quant_conv, *texts, model.unet.conv_in)
         return cls(
             client_frozen=parameters(*encoding),
             client_trained=parameters(client.stem, trained=True) if server.returns_gradient else 0,

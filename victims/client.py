@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
-from bench.channels import CONTROL_FEATURES, NOISE_TARGET, PROMPT_EMBEDDING, TIMESTEP, UNET_FEATURES, Channel
+from bench.channels import (
+    CONTROL_FEATURES,
+    NOISE_TARGET,
+    POOLED_PROMPT,
+    PROMPT_EMBEDDING,
+    TIMESTEP,
+    UNET_FEATURES,
+    Channel,
+)
 from bench.defense import Defense, ProtectContext
 from bench.records import Records
 from bench.rng import derived_seed, generator
@@ -55,7 +63,7 @@ class ClientHalf(nn.Module):
         self._model = (model,)  # a tuple keeps the frozen parts out of this module's parameters
         self.defense = defense
         self.secret = secret
-        self._empty = model.embed([""])
+        self._empty = model.prompt_code([""])
         self._encoded: EncodedRecords | None = None
 
     @property
@@ -66,7 +74,12 @@ class ClientHalf(nn.Module):
     @property
     def empty_prompt(self) -> Tensor:
         """States of the empty prompt, ``(1, L, D)``."""
-        return self._empty
+        return self._empty.states
+
+    @property
+    def empty_pooled(self) -> Tensor | None:
+        """Pooled embedding of the empty prompt, ``(1, P)``, where the model has one."""
+        return self._empty.pooled
 
     def encode(self, records: Records, index: Sequence[int], rng: ClientRandomness) -> Batch:
         """Private records as latents and states; those of the last ``records`` are encoded once."""
@@ -92,7 +105,7 @@ class ClientHalf(nn.Module):
         noise = self.defense.sample_noise(batch.record_ids, shape, rng.noise).to(device)
         noisy = schedule.add_noise(batch.image_latents, noise, t)
         context = self.context("training", t, batch.record_ids, rng.protection)
-        sent: Mapping[Channel, Tensor] = {
+        sent = {
             CONTROL_FEATURES: self.stem(
                 self.defense.control_input(noisy, context), batch.condition, batch.condition_latents
             ),
@@ -101,6 +114,8 @@ class ClientHalf(nn.Module):
             NOISE_TARGET: schedule.target(batch.image_latents, noise, t),
             PROMPT_EMBEDDING: batch.text,
         }
+        if batch.pooled_text is not None:
+            sent[POOLED_PROMPT] = batch.pooled_text
         return {channel: self.defense.protect(channel, tensor, context) for channel, tensor in sent.items()}
 
     def _prepared(self, batch: Batch, rng: torch.Generator) -> Batch:
@@ -110,8 +125,19 @@ class ClientHalf(nn.Module):
             "condition": batch.condition,
             "text": batch.text,
         }
+        if batch.pooled_text is not None:
+            private["pooled_text"] = batch.pooled_text
         return replace(batch, **self.defense.prepare(private, rng))
 
     def context(self, phase: str, t: Tensor, record_ids: Sequence[str], rng: torch.Generator) -> ProtectContext:
         """What the defence is told."""
-        return ProtectContext(phase, t, self.model.schedule, self._empty, record_ids, rng, secret=self.secret)
+        return ProtectContext(
+            phase,
+            t,
+            self.model.schedule,
+            self.empty_prompt,
+            record_ids,
+            rng,
+            secret=self.secret,
+            empty_pooled=self.empty_pooled,
+        )

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Identity
 from torch.nn.functional import scaled_dot_product_attention
 
 from bench.public_text import Prefix, PublicText
@@ -20,16 +21,26 @@ class ClipText(PublicText):
 
     Attention is causal, so the state at a position depends on the tokens up to it only. Keys and values of a
     prefix are kept by layer, and a next token costs one position instead of a whole sequence.
+
+    Args:
+        penultimate: states are those that enter the last layer, unnormalised, instead of the tower's output.
     """
 
-    def __init__(self, encoder: Any, tokenizer: Any, device: str) -> None:
+    def __init__(self, encoder: Any, tokenizer: Any, device: str, *, penultimate: bool = False) -> None:
         self._encoder, self._tokenizer, self._device = encoder, tokenizer, device
         core = getattr(encoder, "text_model", encoder)  # transformers 5 dropped the inner module on the way
-        self._embed, self._layers, self._norm = core.embeddings, core.encoder.layers, core.final_layer_norm
+        self._embed, self._penultimate = core.embeddings, penultimate
+        self._layers = core.encoder.layers[:-1] if penultimate else core.encoder.layers
+        self._norm = Identity() if penultimate else core.final_layer_norm
         self.vocabulary = int(encoder.config.vocab_size)
         self.length = int(encoder.config.max_position_embeddings)
         self.start, self.end = int(tokenizer.bos_token_id), int(tokenizer.eos_token_id)
         self.padding = int(tokenizer.pad_token_id)
+
+    @property
+    def depth(self) -> int:
+        """How many layers the states pass."""
+        return len(self._layers)
 
     def encode(self, prompts: Sequence[str]) -> Tensor:
         found = self._tokenizer(
@@ -42,7 +53,14 @@ class ClipText(PublicText):
 
     @torch.no_grad()
     def states(self, ids: Tensor) -> Tensor:
+        if self._penultimate:
+            return self._encoder(ids.to(self._device), output_hidden_states=True).hidden_states[-2]
         return self._encoder(ids.to(self._device)).last_hidden_state
+
+    @torch.no_grad()
+    def projected(self, ids: Tensor) -> Tensor:
+        """The projected output at the end token, ``(N, P)``, of an encoder that has a projection."""
+        return self._encoder(ids.to(self._device)).text_embeds
 
     def embeddings(self) -> Tensor:
         return self._embed.token_embedding.weight.detach()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -131,25 +132,34 @@ def server_unet(model: StableDiffusion, whole: bool) -> Any:
 
 
 def predict(
-    unet: Any, controlnet: Any, unet_input: Tensor, control_input: Tensor, t: Tensor, text: Tensor, control_text: Tensor
+    unet: Any,
+    controlnet: Any,
+    unet_input: Tensor,
+    control_input: Tensor,
+    t: Tensor,
+    prompt: Mapping[str, Any],
+    control_prompt: Mapping[str, Any],
+    scale: float = 1.0,
 ) -> Tensor:
     """The network's output, ``(B, 4, h, w)``, from whatever the two networks take as their sample.
 
     Args:
-        text: prompt states for the UNet, ``(B, L, D)``.
-        control_text: prompt states for the control network; the paper's wire makes them differ at inference.
+        prompt: what the UNet takes of the prompts, ``PromptCode.arguments``.
+        control_prompt: what the control network takes of them; the paper's wire makes them differ at inference.
+        scale: weight of the control residuals.
     """
     down, mid = controlnet(
         control_input,
         t,
-        encoder_hidden_states=control_text,
         controlnet_cond=control_input,
+        conditioning_scale=scale,
         return_dict=False,
+        **control_prompt,
     )
     return unet(
         unet_input,
         t,
-        encoder_hidden_states=text,
+        **prompt,
         down_block_additional_residuals=down,
         mid_block_additional_residual=mid,
         return_dict=False,
@@ -157,14 +167,19 @@ def predict(
 
 
 def predict_undivided(
-    model: StableDiffusion, controlnet: Any, noisy: Tensor, t: Tensor, text: Tensor, hint: Tensor
+    model: StableDiffusion, controlnet: Any, noisy: Tensor, t: Tensor, prompt: Mapping[str, Any], hint: Tensor
 ) -> Tensor:
-    """The reference: an uncut ControlNet and UNet, as in centralised training. ``hint`` in [0, 1]."""
-    down, mid = controlnet(noisy, t, encoder_hidden_states=text, controlnet_cond=hint, return_dict=False)
+    """The reference: an uncut ControlNet and UNet, as in centralised training.
+
+    Args:
+        prompt: what both networks take of the prompts, ``PromptCode.arguments``.
+        hint: ``(B, 3, H, W)`` in [0, 1].
+    """
+    down, mid = controlnet(noisy, t, controlnet_cond=hint, return_dict=False, **prompt)
     return model.unet(
         noisy,
         t,
-        encoder_hidden_states=text,
+        **prompt,
         down_block_additional_residuals=down,
         mid_block_additional_residual=mid,
         return_dict=False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from bench.public import Denoiser
+from victims.prompt_code import PromptCode
 from victims.stable_diffusion import StableDiffusion
 
 
@@ -13,11 +14,16 @@ class UNetDenoiser(Denoiser):
 
     def __init__(self, model: StableDiffusion) -> None:
         self._unet = model.unet
-        self._empty = model.embed([""])
+        self._factor, self._device = model.factor, model.device
+        self._no_prompt = model.no_prompt()
 
-    def predict(self, noisy: Tensor, timesteps: Tensor, states: Tensor | None = None) -> Tensor:
-        device = self._empty.device
-        if states is None:
-            states = self._empty.expand(len(noisy), -1, -1)
-        prediction: Tensor = self._unet(noisy.to(device), timesteps.to(device), states.to(device)).sample
+    def predict(
+        self, noisy: Tensor, timesteps: Tensor, states: Tensor | None = None, pooled: Tensor | None = None
+    ) -> Tensor:
+        code = self._no_prompt.expand(len(noisy))
+        if states is not None:
+            code = PromptCode(states.to(self._device), code.pooled if pooled is None else pooled.to(self._device))
+        height, width = (self._factor * side for side in noisy.shape[-2:])
+        noisy, timesteps = noisy.to(self._device), timesteps.to(self._device)
+        prediction: Tensor = self._unet(noisy, timesteps, **code.arguments(height, width)).sample
         return prediction

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad
 
-from bench.channels import NOISE_TARGET, PROMPT_EMBEDDING, TIMESTEP
+from bench.channels import NOISE_TARGET, POOLED_PROMPT, PROMPT_EMBEDDING, TIMESTEP
 from bench.compat import guard_torchvision
 from bench.images import ImageBatch
 from bench.interfaces import Estimate
@@ -23,13 +23,15 @@ guard_torchvision()
 from diffusers.models.attention_processor import AttnProcessor  # noqa: E402
 
 IMAGE, CONDITION, TEXT, NOISE, TIME = "image_latents", "condition", "text", "noise", "timestep"
+POOLED = "pooled_text"
 
 
 class ControlNetTrainer(PublicTrainer):
     """The denoising loss of ``victims.undivided`` as a function of weights, records and draws.
 
     Inputs, each ``(B, ...)``: ``image_latents`` z0 and ``noise`` eps, ``(4, h, w)``; ``condition``
-    ``(3, H, W)`` in [0, 1]; ``text`` states ``(L, D)``; ``timestep`` ``()`` int64.
+    ``(3, H, W)`` in [0, 1]; ``text`` states ``(L, D)``; ``timestep`` ``()`` int64; in Stable Diffusion XL
+    ``pooled_text`` ``(P,)``.
 
     Args:
         client: a public client of its own; its networks' attention is set to plain matrix products, since
@@ -48,12 +50,14 @@ class ControlNetTrainer(PublicTrainer):
         model = self._client.model
         side = self._size // model.factor
         shape = (model.unet.config.in_channels, side, side)
+        pooled = self._client.empty_pooled
         return {
             IMAGE: Unknown(shape, latent=True),
             CONDITION: Unknown((3, self._size, self._size), low=0.0, high=1.0),
             TEXT: Unknown(tuple(self._client.empty_prompt.shape[1:]), channel=PROMPT_EMBEDDING),
             NOISE: Unknown(shape, channel=NOISE_TARGET),
             TIME: Unknown((), low=0.0, high=float(model.schedule.steps - 1), integer=True, channel=TIMESTEP),
+            **({} if pooled is None else {POOLED: Unknown(tuple(pooled.shape[1:]), channel=POOLED_PROMPT)}),
         }
 
     def loss(self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
@@ -68,6 +72,7 @@ class ControlNetTrainer(PublicTrainer):
             condition=inputs[CONDITION],
             text=inputs[TEXT],
             record_ids=(),
+            pooled_text=inputs.get(POOLED),
         )
         return undivided_loss(self._client, network, Draws(batch, inputs[TIME], inputs[NOISE]))
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from victims.model_kind import INDEX, PARTS, TOKENIZERS, WEIGHTED, check_configurations, components, model_kind
+from victims.model_kind import INDEX, PARTS, SDXL, TOKENIZERS, WEIGHTED, check_configurations, components, model_kind
 from victims.model_networks import check_network
 from victims.model_schedule import read_scheduler
-from victims.model_tokenizer import check_tokenizer
+from victims.model_tokenizer import check_same_words, check_tokenizer
 from victims.weight_files import absent, check_weights
 
 Signature = tuple[tuple[str, int, int], ...]
@@ -55,6 +55,8 @@ def _check(path: Path, signature: Signature) -> None:
         check_weights(path / part)
     for part in TOKENIZERS[kind]:
         check_tokenizer(path / part, path / part.replace("tokenizer", "text_encoder"))
+    if kind == SDXL:
+        check_same_words(*(path / part for part in TOKENIZERS[kind]))
     read_scheduler(path / "scheduler")
     for part in WEIGHTED[kind]:
         check_network(path / part)

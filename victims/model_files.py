@@ -10,14 +10,12 @@ from bench.files import sha256_file
 from victims import hub, single_file
 from victims.file_checks import entry, read_object
 from victims.model_checks import check_model, lacking
-from victims.model_kind import INDEX, PARTS, SD, SDXL, TOKENIZERS, WEIGHTED, model_kind
+from victims.model_kind import INDEX, PARTS, SDXL, TOKENIZERS, WEIGHTED, model_kind, zeros_for_no_prompt
 from victims.model_schedule import CONFIG
 from victims.model_tokenizer import FILES
 from victims.weight_files import header, weight_files
 
 POCKET = Path(__file__).parent / "pocket" / "weights"
-SUPPORTED = (SD,)
-"""The kinds that the victims can train from."""
 
 
 def locate(model: str) -> Path:
@@ -36,8 +34,6 @@ def locate(model: str) -> Path:
     missing = lacking(path)
     if missing:
         raise DataError(missing + _beside(path))
-    if model_kind(path) not in SUPPORTED:
-        raise DataError(f"{path}: a Stable Diffusion XL; only Stable Diffusion 1.x and 2.x can be trained from")
     check_model(path)
     return path
 
@@ -72,8 +68,7 @@ def fingerprint(path: Path) -> str:
     digest = hashlib.sha256()
     kind = model_kind(path)
     if kind == SDXL:
-        zeros = read_object(path / INDEX).get("force_zeros_for_empty_prompt", True) if (path / INDEX).exists() else True
-        digest.update(f"zeros for no prompt: {bool(zeros)}\n".encode())
+        digest.update(f"zeros for no prompt: {zeros_for_no_prompt(path)}\n".encode())
     for part in PARTS[kind]:
         for file in _used(path / part, kind):
             digest.update(f"{part}/{file.name} {sha256_file(file)}\n".encode())

@@ -77,6 +77,12 @@ def model_kind(path: Path) -> str:
     return kind
 
 
+def zeros_for_no_prompt(path: Path) -> bool:
+    """Whether an XL takes zeros for no prompt instead of the empty prompt, by the key and default of diffusers."""
+    index = read_object(path / INDEX) if (path / INDEX).exists() else {}
+    return bool(index.get("force_zeros_for_empty_prompt", True))
+
+
 def check_configurations(path: Path, kind: str) -> None:
     """Refuse networks that do not fit one another, or take more than a noisy latent, a timestep and prompts.
 
@@ -127,9 +133,8 @@ def _check_channels(unet: dict[str, Any], unet_file: Path, vae: dict[str, Any], 
 
 def _check_text(path: Path, kind: str, unet: dict[str, Any], unet_file: Path) -> None:
     width, pooled = 0, 0
-    for part in (name for name in WEIGHTED[kind] if name.startswith("text_encoder")):
-        file = path / part / "config.json"
-        config = read_object(file)
+    for file in _text_files(path, kind):
+        part, config = file.parent.name, read_object(file)
         _refuse_quantised(config, file)
         architectures = config.get("architectures") or [NETWORKS[part]]
         _expect_class(file, architectures[0] if isinstance(architectures, list) else architectures, NETWORKS[part])
@@ -142,6 +147,12 @@ def _check_text(path: Path, kind: str, unet: dict[str, Any], unet_file: Path) ->
             f"{width} (hidden_size); UNet and text encoder are not of one model"
         )
     if kind == SDXL:
+        lengths = [whole(read_object(file), file, "max_position_embeddings") for file in _text_files(path, kind)]
+        if len(set(lengths)) > 1:
+            raise DataError(
+                f"{path}: the text encoders read {lengths[0]} and {lengths[1]} tokens (max_position_embeddings); "
+                "they are not of one model"
+            )
         taken = whole(unet, unet_file, "projection_class_embeddings_input_dim")
         ids = taken - 6 * whole(unet, unet_file, "addition_time_embed_dim")
         if ids != pooled:
@@ -149,6 +160,11 @@ def _check_text(path: Path, kind: str, unet: dict[str, Any], unet_file: Path) ->
                 f"{path}: the UNet takes a pooled prompt of {ids} numbers, text_encoder_2 gives {pooled} "
                 "(projection_dim); UNet and text encoder are not of one model"
             )
+
+
+def _text_files(path: Path, kind: str) -> list[Path]:
+    """The configurations of the text encoders."""
+    return [path / part / "config.json" for part in WEIGHTED[kind] if part.startswith("text_encoder")]
 
 
 def _refuse_quantised(config: dict[str, Any], file: Path) -> None:

@@ -55,6 +55,19 @@ def check_tokenizer(folder: Path, encoder: Path) -> None:
         )
 
 
+def check_same_words(folder: Path, folder_2: Path) -> None:
+    """Refuse two tokenizers that number words differently: both encoders are given what the first one reads.
+
+    Raises:
+        DataError: they differ.
+    """
+    if read_tokenizer(folder).get_vocab() != read_tokenizer(folder_2).get_vocab():
+        raise DataError(
+            f"{folder_2}: its words or their numbers are not those of {folder.name}/, and both text encoders must be "
+            "given the same tokens; download both again"
+        )
+
+
 def read_tokenizer(folder: Path) -> Any:
     """The tokenizer of a directory.
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench.channels import CONTROL_FEATURES, PROMPT_EMBEDDING
+from bench.channels import CONTROL_FEATURES, POOLED_PROMPT, PROMPT_EMBEDDING
 from bench.defense import ServerAdapter
 from bench.images import ImageBatch
 from bench.interfaces import generator
 from bench.progress import Progress
 from bench.records import Records
 from victims.client import ClientHalf
-from victims.control import headless_unet
+from victims.control import headless_unet, predict
+from victims.prompt_code import PromptCode
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,11 +85,12 @@ def _sample_batch(
     scheduler.set_timesteps(plan.steps)
     hints = ImageBatch.from_uint8(records.conditions[index])
     hint = hints.pixels.to(model.device)
+    size = hint.shape[-2], hint.shape[-1]
     hint_latents = model.encode(hints)
     ids = [records.ids[i] for i in index]
-    text = model.embed([records.prompts[i] for i in index])
-    guided = plan.guidance > 1.0
-    contexts = torch.cat([text, client.empty_prompt.expand_as(text)]) if guided else text
+    code = model.prompt_code([records.prompts[i] for i in index])
+    if plan.guidance > 1.0:
+        code = PromptCode.cat([code, model.no_prompt().expand(len(index))])
     latents = torch.randn(hint_latents.shape, generator=rng).to(model.device)
     first = _control_from(client)
     for step in scheduler.timesteps:
@@ -95,15 +98,18 @@ def _sample_batch(
         context = client.context("inference", t, ids, rng)
         features = client.stem(client.defense.control_input(latents, context), hint, hint_latents)
         control = client.defense.protect(CONTROL_FEATURES, features, context).float()
-        control_text = client.defense.protect(PROMPT_EMBEDDING, contexts, context).float()
+        control_code = PromptCode(
+            client.defense.protect(PROMPT_EMBEDDING, code.states, context).float(),
+            None if code.pooled is None else client.defense.protect(POOLED_PROMPT, code.pooled, context).float(),
+        )
         output = _guided_output(
             trained,
             unet,
             model.unet.conv_in(latents),
             control,
             t,
-            contexts,
-            control_text,
+            code.arguments(*size),
+            control_code.adapted(trained.adapter).arguments(*size),
             plan.guidance,
             scale if int(step) >= first else 0.0,
         )
@@ -118,30 +124,20 @@ def _guided_output(
     stem: Tensor,
     control: Tensor,
     t: Tensor,
-    text: Tensor,
-    control_text: Tensor,
+    prompt: Mapping[str, Any],
+    control_prompt: Mapping[str, Any],
     guidance: float,
     scale: float,
 ) -> Tensor:
-    """The network's output after classifier-free guidance, ``(B, 4, h, w)``."""
-    copies = len(text) // len(stem)
+    """The network's output after classifier-free guidance, ``(B, 4, h, w)``.
+
+    Args:
+        prompt, control_prompt: as ``predict``; with guidance twice as many as records, without the prompt in the end.
+    """
+    copies = 2 if guidance > 1.0 else 1
     control = trained.adapter(CONTROL_FEATURES, control).repeat(copies, 1, 1, 1)
-    down, mid = trained.controlnet(
-        control,
-        t.repeat(copies),
-        encoder_hidden_states=trained.adapter(PROMPT_EMBEDDING, control_text),
-        controlnet_cond=control,
-        conditioning_scale=scale,
-        return_dict=False,
-    )
-    output = unet(
-        stem.repeat(copies, 1, 1, 1),
-        t.repeat(copies),
-        encoder_hidden_states=text,
-        down_block_additional_residuals=down,
-        mid_block_additional_residual=mid,
-        return_dict=False,
-    )[0]
+    stem, t = stem.repeat(copies, 1, 1, 1), t.repeat(copies)
+    output = predict(unet, trained.controlnet, stem, control, t, prompt, control_prompt, scale)
     if copies == 1:
         return output
     conditional, free = output.chunk(2)

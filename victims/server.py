@@ -13,6 +13,7 @@ from bench.channels import (
     GRADIENT_DOWN,
     LOSS_GRADIENT,
     NOISE_TARGET,
+    POOLED_PROMPT,
     PREDICTION_DOWN,
     PROMPT_EMBEDDING,
     TIMESTEP,
@@ -21,6 +22,7 @@ from bench.channels import (
 from bench.defense import ServerAdapter
 from bench.errors import DataError
 from victims.control import predict
+from victims.prompt_code import PromptCode
 
 
 class ServerHalf:
@@ -30,6 +32,7 @@ class ServerHalf:
         unet: frozen, its ``conv_in`` an identity.
         controlnet: the trainable part behind the stem.
         adapter: a defence's counterpart on this side, trained along.
+        factor: pixels per latent cell, from which the size of the pictures is known.
         returns_gradient: whether the client trains and gets dL/dh_ctrl.
         keeps_loss: whether the loss is computed here; otherwise the prediction goes down and its gradient comes up.
         autocast: computing type of the forward pass, or None for float32.
@@ -41,6 +44,7 @@ class ServerHalf:
         controlnet: Any,
         adapter: ServerAdapter | None,
         *,
+        factor: int,
         returns_gradient: bool,
         keeps_loss: bool,
         learning_rate: float,
@@ -50,6 +54,7 @@ class ServerHalf:
         self.unet = unet.to(device)
         self.controlnet = controlnet.to(device).train()
         self.adapter = (ServerAdapter() if adapter is None else adapter).to(device)
+        self.factor = factor
         self.returns_gradient = returns_gradient
         self.keeps_loss = keeps_loss
         self._device = device
@@ -81,12 +86,17 @@ class ServerHalf:
         return {GRADIENT_DOWN: stem.grad} if self.returns_gradient and stem.grad is not None else None
 
     def _predict(self, stem: Tensor, message: Mapping[str, Tensor]) -> Tensor:
-        text = self.adapter(PROMPT_EMBEDDING, message[PROMPT_EMBEDDING].float())
+        pooled = message[POOLED_PROMPT].float() if POOLED_PROMPT in message else None
+        if pooled is None and self.unet.config.addition_embed_type is not None:
+            raise DataError(f"the server cannot use a message without {POOLED_PROMPT}, which this model takes")
+        code = PromptCode(message[PROMPT_EMBEDDING].float(), pooled).adapted(self.adapter)
         control = self.adapter(CONTROL_FEATURES, stem)
         unet_input = self.adapter(UNET_FEATURES, message[UNET_FEATURES].float())
+        height, width = unet_input.shape[-2:]
+        prompt = code.arguments(self.factor * height, self.factor * width)
         kind = torch.device(self._device).type
         with torch.autocast(kind, dtype=self._autocast or torch.bfloat16, enabled=self._autocast is not None):
-            output = predict(self.unet, self.controlnet, unet_input, control, message[TIMESTEP], text, text)
+            output = predict(self.unet, self.controlnet, unet_input, control, message[TIMESTEP], prompt, prompt)
         return output.float()
 
     def _finish(self, gradient: Tensor) -> dict[str, Tensor] | None:

@@ -17,6 +17,7 @@ from bench.channels import (
     GRADIENT_DOWN,
     LOSS_GRADIENT,
     NOISE_TARGET,
+    POOLED_PROMPT,
     PREDICTION_DOWN,
     PROMPT_EMBEDDING,
     TIMESTEP,
@@ -36,6 +37,7 @@ from victims.client import ClientHalf, ClientRandomness, client_secret
 from victims.control import new_controlnet, server_unet
 from victims.diffusion_victim import PUBLIC_SEED, Clock, DiffusionVictim, Measured, TrainedParts, epoch_batches
 from victims.model_files import locate, native_size
+from victims.model_kind import SDXL, model_kind
 from victims.server import ServerHalf
 
 
@@ -53,9 +55,14 @@ class Protocol:
     returns_gradient: bool
     keeps_loss: bool
 
-    def channels(self) -> frozenset[Channel]:
-        """What crosses the wire."""
+    def channels(self, *, pooled: bool = False) -> frozenset[Channel]:
+        """What crosses the wire.
+
+        Args:
+            pooled: the model takes pooled prompts, as Stable Diffusion XL does.
+        """
         sent = {CONTROL_FEATURES, UNET_FEATURES, TIMESTEP, PROMPT_EMBEDDING}
+        sent |= {POOLED_PROMPT} if pooled else set()
         sent |= {NOISE_TARGET} if self.keeps_loss else {PREDICTION_DOWN, LOSS_GRADIENT}
         return frozenset(sent | ({GRADIENT_DOWN, CLIENT_WEIGHTS} if self.returns_gradient else set()))
 
@@ -76,7 +83,7 @@ class SplitControlNet(DiffusionVictim):
     card = Card(
         summary="ControlNet training split between a client with private records and a server.",
         source="arXiv:2409.08503 (WACV 2025); wire as in its public code: TL-System/plato, controlnet_split_learning",
-        needs="a Stable Diffusion 1.x or 2.x in diffusers layout, or the embedded pocket model",
+        needs="a Stable Diffusion 1.x, 2.x or XL in diffusers layout, or the embedded pocket model",
         cost="bytes: h_sd dominates; seconds: the server's forward and backward pass",
         notes="A defence that withholds the noise target makes any protocol keep the loss on the client. "
         "no-gradient: the client holds frozen public parts only. gradient: hint block and conv_in copy train on "
@@ -89,7 +96,7 @@ class SplitControlNet(DiffusionVictim):
 
     def channels(self, protocol: str) -> frozenset[Channel]:
         self.check_protocol(protocol)
-        return PROTOCOLS[protocol].channels()
+        return PROTOCOLS[protocol].channels(pooled=model_kind(locate(self.params.model)) == SDXL)
 
     def notes(self) -> Mapping[str, str]:
         size = native_size(locate(self.params.model))
@@ -125,6 +132,7 @@ class SplitControlNet(DiffusionVictim):
             server_unet(model, whole=defense.sends_latent),
             client.stem.server_part(controlnet),
             defense.server_adapter(client.empty_prompt),
+            factor=model.factor,
             returns_gradient=kind.returns_gradient,
             keeps_loss=kind.keeps_loss and NOISE_TARGET not in defense.withheld,
             learning_rate=plan.learning_rate,

@@ -1,9 +1,9 @@
-"""Loads any Stable Diffusion 1.x or 2.x in the diffusers layout: a directory, a hub id, or ``pocket``."""
+"""Loads any Stable Diffusion 1.x, 2.x or XL in the diffusers layout: a directory, a hub id, or ``pocket``."""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,12 +12,16 @@ from torch import Tensor, nn
 from bench.compat import guard_torchvision
 from bench.images import ImageBatch
 from bench.public import Codec
+from bench.public_text import PublicText
 from bench.schedule import NoiseSchedule
 from victims.clip_text import ClipText
 from victims.model_files import locate
+from victims.model_kind import WEIGHTED, model_kind, zeros_for_no_prompt
 from victims.model_networks import read_network, shapes
 from victims.model_schedule import read_scheduler
 from victims.model_tokenizer import read_tokenizer
+from victims.prompt_code import PromptCode
+from victims.sdxl_text import PairedText
 
 guard_torchvision()
 
@@ -33,7 +37,12 @@ transformers_logging.disable_progress_bar()
 
 @dataclass(frozen=True, eq=False)
 class StableDiffusion(Codec):
-    """The frozen public parts, in float32 on one device."""
+    """The frozen public parts, in float32 on one device.
+
+    Attributes:
+        text_encoder_2, tokenizer_2: of Stable Diffusion XL; None in other models.
+        zeros_for_no_prompt: the model works without a prompt on zeros, instead of the states of the empty prompt.
+    """
 
     vae: Any
     unet: Any
@@ -42,6 +51,9 @@ class StableDiffusion(Codec):
     scheduler: Any
     schedule: NoiseSchedule
     device: str
+    text_encoder_2: Any = None
+    tokenizer_2: Any = None
+    zeros_for_no_prompt: bool = False
 
     @classmethod
     def load(cls, model: str, device: str = "cpu") -> StableDiffusion:
@@ -57,10 +69,19 @@ class StableDiffusion(Codec):
         tokenizer = read_tokenizer(path / "tokenizer")
         scheduler, schedule = read_scheduler(path / "scheduler")
         read = shapes if device == "meta" else read_network
-        vae, unet, text = (read(path / part) for part in ("vae", "unet", "text_encoder"))
-        for module in (vae, unet, text):
+        networks = {part: read(path / part) for part in WEIGHTED[model_kind(path)]}
+        for module in networks.values():
             module.requires_grad_(False).eval().to(device)
-        return cls(vae, unet, text, tokenizer, scheduler, schedule, device)
+        vae, unet, text, *others = networks.values()
+        model = cls(vae, unet, text, tokenizer, scheduler, schedule, device)
+        if not others:
+            return model
+        return replace(
+            model,
+            text_encoder_2=others[0],
+            tokenizer_2=read_tokenizer(path / "tokenizer_2"),
+            zeros_for_no_prompt=zeros_for_no_prompt(path),
+        )
 
     @property
     def factor(self) -> int:
@@ -100,21 +121,27 @@ class StableDiffusion(Codec):
         pixels: Tensor = self.vae.decode(latents.to(self.device) / scale + shift).sample
         return pixels
 
-    @torch.no_grad()
     def embed(self, prompts: list[str]) -> Tensor:
         """Text-encoder states, ``(N, L, D)``; overlong prompts are cut at the encoder's length."""
-        tokens = self.tokenizer(
-            prompts,
-            padding="max_length",
-            truncation=True,
-            max_length=self.text_encoder.config.max_position_embeddings,
-            return_tensors="pt",
-        )
-        return self.text_encoder(tokens.input_ids.to(self.device)).last_hidden_state
+        text = self.text()
+        return text.states(text.encode(prompts))
 
-    def text(self) -> ClipText:
-        """The text encoder with its tokenizer, for public use."""
-        return ClipText(self.text_encoder, self.tokenizer, self.device)
+    def prompt_code(self, prompts: list[str]) -> PromptCode:
+        """All that the networks take of prompts; overlong ones are cut at the encoder's length."""
+        text = self.text()
+        ids = text.encode(prompts)
+        return PromptCode(text.states(ids), text.pooled(ids))
+
+    def no_prompt(self) -> PromptCode:
+        """What the UNet was taught to take for no prompt at all, of one record: the other side of guidance."""
+        empty = self.prompt_code([""])
+        return empty.zeros() if self.zeros_for_no_prompt else empty
+
+    def text(self) -> PublicText:
+        """The text encoder with its tokenizer, or both of each, for public use."""
+        if self.text_encoder_2 is None:
+            return ClipText(self.text_encoder, self.tokenizer, self.device)
+        return PairedText(self.text_encoder, self.tokenizer, self.text_encoder_2, self.tokenizer_2, self.device)
 
     def stem(self) -> nn.Module:
         """A copy of the UNet's ``conv_in``."""

@@ -65,6 +65,6 @@ def undivided_loss(client: ClientHalf, controlnet: Any, draws: Draws) -> Tensor:
     """
     model, batch = client.model, draws.batch
     noisy = model.schedule.add_noise(batch.image_latents, draws.noise, draws.timesteps)
-    output = predict_undivided(model, controlnet, noisy, draws.timesteps, batch.text, batch.condition)
+    output = predict_undivided(model, controlnet, noisy, draws.timesteps, batch.prompt_arguments(), batch.condition)
     target = model.schedule.target(batch.image_latents, draws.noise, draws.timesteps)
     return torch.nn.functional.mse_loss(output, target)

@@ -18,7 +18,9 @@ class GaussianDenoiser(Denoiser):
     spectrum: Spectrum
     schedule: NoiseSchedule
 
-    def predict(self, noisy: Tensor, timesteps: Tensor, states: Tensor | None = None) -> Tensor:
+    def predict(
+        self, noisy: Tensor, timesteps: Tensor, states: Tensor | None = None, pooled: Tensor | None = None
+    ) -> Tensor:
         a, b = self.schedule.signal(timesteps), self.schedule.noise(timesteps)
         clean = self.spectrum.wiener(noisy / a, self.schedule.snr(timesteps))
         if self.schedule.prediction == "epsilon":

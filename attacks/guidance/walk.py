@@ -98,7 +98,7 @@ def posterior_mean(
         for part in torch.arange(count).split(max(1, batch_size)):
             rows, own = part + i * count, prior.of(part)
             noisy = schedule.signal(level[rows]) * mean[rows]
-            output = own.denoiser.predict(noisy, level[rows], own.states).float().cpu()
+            output = own.denoiser.predict(noisy, level[rows], own.states, own.pooled).float().cpu()
             pieces.append(schedule.clean(noisy, output, level[rows]))
     known = (precision > schedule.snr(0)).view(-1, 1, 1, 1)  # more exact than the first level: nothing to denoise
     return torch.where(known, mean, torch.cat(pieces)), precision

@@ -38,7 +38,9 @@ WIDE = 16
 class Gaussian(Denoiser):
     """The exact denoiser where latents are standard normal: E[eps | x_t] = b_t x_t."""
 
-    def predict(self, noisy: Tensor, timesteps: Tensor, states: Tensor | None = None) -> Tensor:
+    def predict(
+        self, noisy: Tensor, timesteps: Tensor, states: Tensor | None = None, pooled: Tensor | None = None
+    ) -> Tensor:
         return SCHEDULE.noise(timesteps) * noisy
 
 

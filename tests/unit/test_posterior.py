@@ -32,7 +32,7 @@ class Ideal(Denoiser):
     def __init__(self, schedule: NoiseSchedule) -> None:
         self.schedule = schedule
 
-    def predict(self, noisy, timesteps, states=None):
+    def predict(self, noisy, timesteps, states=None, pooled=None):
         if self.schedule.prediction == "v_prediction":
             return torch.zeros_like(noisy)
         return self.schedule.noise(timesteps) * noisy

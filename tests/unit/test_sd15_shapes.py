@@ -23,6 +23,7 @@ from victims.client import ClientHalf
 from victims.control import new_controlnet, predict, predict_undivided
 from victims.diffusion_victim import PUBLIC_SEED, ModelParams
 from victims.model_files import check_size, native_size
+from victims.prompt_code import PromptCode
 from victims.server import ServerHalf
 from victims.split_controlnet import PROTOCOLS, SplitControlNet
 from victims.stable_diffusion import StableDiffusion
@@ -146,9 +147,9 @@ def test_a_real_message_is_as_long_as_its_payload_and_a_short_header(
 def test_the_server_half_takes_what_the_client_half_sends(halves: Halves, protocol: str) -> None:
     client, server = halves[protocol]
     up = Wire.of(client, server, 512).up
-    text = up["prompt_embedding"]
+    prompt = PromptCode(up["prompt_embedding"]).arguments(512, 512)
     output = predict(
-        server.unet, server.controlnet, up["unet_features"], up["control_features"], up["timestep"], text, text
+        server.unet, server.controlnet, up["unet_features"], up["control_features"], up["timestep"], prompt, prompt
     )
     assert output.shape == (1, 4, 64, 64)
 
@@ -156,10 +157,11 @@ def test_the_server_half_takes_what_the_client_half_sends(halves: Halves, protoc
 def test_the_cut_and_the_undivided_network_agree_in_shape(model: StableDiffusion, halves: Halves) -> None:
     client, server = halves["gradient"]
     latent = torch.empty(2, 4, 64, 64, device="meta")
-    t, text = torch.zeros(2, dtype=torch.long, device="meta"), torch.empty(2, 77, 768, device="meta")
+    t = torch.zeros(2, dtype=torch.long, device="meta")
+    prompt = PromptCode(torch.empty(2, 77, 768, device="meta")).arguments(512, 512)
     whole = client.stem.join(server.controlnet)
     assert parameters(whole) == CONTROLNET
-    output = predict_undivided(model, whole, latent, t, text, torch.empty(2, 3, 512, 512, device="meta"))
+    output = predict_undivided(model, whole, latent, t, prompt, torch.empty(2, 3, 512, 512, device="meta"))
     assert output.shape == latent.shape
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +27,15 @@ from victims.undivided import draw, undivided_loss
 
 def victim(model: Path) -> SplitControlNet:
     return SplitControlNet(ModelParams(model=str(model)))
+
+
+def prompt_arguments(released: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """What diffusers' networks take of the prompts of 32x32 pictures, written out."""
+    prompt: dict[str, Any] = {"encoder_hidden_states": released["prompt_embedding"].float()}
+    if "pooled_prompt" in released:
+        ids = torch.tensor([[32.0, 32.0, 0.0, 0.0, 32.0, 32.0]] * len(released["timestep"]))
+        prompt["added_cond_kwargs"] = {"text_embeds": released["pooled_prompt"].float(), "time_ids": ids}
+    return prompt
 
 
 def reference_weights(
@@ -57,15 +68,15 @@ def reference_weights(
                     whole.controlnet_cond_embedding,
                     (server_net.controlnet_cond_embedding),
                 )
-                text = released["prompt_embedding"].float()
+                prompt = prompt_arguments(released)
                 output = predict(
                     model.unet,
                     whole,
                     seen[0],  # x_t, bit for bit
                     released["control_features"].float(),
                     released["timestep"],
-                    text,
-                    text,
+                    prompt,
+                    prompt,
                 )
                 loss = torch.nn.functional.mse_loss(output, released["noise_target"])
                 whole.controlnet_cond_embedding = silent
@@ -83,12 +94,12 @@ def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor],
 
 
 @pytest.mark.parametrize("protocol", list(PROTOCOLS))
-def test_split_training_equals_undivided_training(tiny_model, records, plan, protocol, tmp_path):
-    capture = victim(tiny_model).train(records, Defense(), plan, protocol=protocol, out=tmp_path, progress=Silent())
-    expected, losses = reference_weights(tiny_model, records, plan, protocol, Defense())
-    trained = victim(tiny_model).trained(tmp_path / "model", Defense(), protocol, "cpu")
+def test_split_training_equals_undivided_training(any_model, records, plan, protocol, tmp_path):
+    capture = victim(any_model).train(records, Defense(), plan, protocol=protocol, out=tmp_path, progress=Silent())
+    expected, losses = reference_weights(any_model, records, plan, protocol, Defense())
+    trained = victim(any_model).trained(tmp_path / "model", Defense(), protocol, "cpu")
     whole = trained.client.stem.join(trained.controlnet).state_dict()
-    initial = new_controlnet(victim(tiny_model).load("cpu"), PUBLIC_SEED).state_dict()
+    initial = new_controlnet(victim(any_model).load("cpu"), PUBLIC_SEED).state_dict()
     assert_same(whole, expected, 2e-5)
     torch.testing.assert_close(torch.tensor(capture.costs.losses), torch.tensor(losses), rtol=1e-5, atol=1e-6)
     moved = max(float((whole[k] - initial[k]).abs().max()) for k in whole)
@@ -96,9 +107,9 @@ def test_split_training_equals_undivided_training(tiny_model, records, plan, pro
 
 
 @pytest.mark.parametrize("protocol", ["gradient", "u-shaped"])
-def test_gradient_at_the_cut_equals_the_undivided_gradient(tiny_model, records, plan, protocol, tmp_path):
+def test_gradient_at_the_cut_equals_the_undivided_gradient(any_model, records, plan, protocol, tmp_path):
     """The second step's dL/dh_ctrl; in the first it is zero because of the zero convolutions."""
-    split = victim(tiny_model)
+    split = victim(any_model)
     capture = split.train(records, Defense(), plan, protocol=protocol, out=tmp_path, progress=Silent())
     sent = [m for m in capture.transcript.messages if GRADIENT_DOWN in m.tensors]
     first, second = (capture.transcript.read(m)[GRADIENT_DOWN] for m in sent[:2])
@@ -117,9 +128,9 @@ def test_gradient_at_the_cut_equals_the_undivided_gradient(tiny_model, records, 
         server.receive(capture.transcript.read(up[1]))
     stem = released[1]["control_features"].detach().clone().requires_grad_(True)
     # The client's stem moved by nothing in step one, so its second release can be rebuilt from public weights.
-    text = released[1]["prompt_embedding"]
+    prompt = prompt_arguments(released[1])
     output = predict(
-        server.unet, server.controlnet, released[1]["unet_features"], stem, released[1]["timestep"], text, text
+        server.unet, server.controlnet, released[1]["unet_features"], stem, released[1]["timestep"], prompt, prompt
     )
     loss = torch.nn.functional.mse_loss(output, released[1]["noise_target"])
     (expected,) = torch.autograd.grad(loss, stem)
@@ -137,10 +148,10 @@ def test_gradient_at_the_cut_equals_the_undivided_gradient(tiny_model, records, 
     ],
     ids=lambda v: v if isinstance(v, str) else type(v).__name__,
 )
-def test_completeness_server_retrains_from_the_transcript_alone(tiny_model, records, plan, protocol, defense, tmp_path):
-    split = victim(tiny_model)
+def test_completeness_server_retrains_from_the_transcript_alone(any_model, records, plan, protocol, defense, tmp_path):
+    split = victim(any_model)
     capture = split.train(records, defense, plan, protocol=protocol, out=tmp_path, progress=Silent())
-    replayed = victim(tiny_model).retrain_server(capture.transcript, type(defense)(defense.params), plan, protocol)
+    replayed = victim(any_model).retrain_server(capture.transcript, type(defense)(defense.params), plan, protocol)
     trained = split.trained(tmp_path / "model", type(defense)(defense.params), protocol, "cpu")
     assert_same(replayed.controlnet.state_dict(), trained.controlnet.state_dict(), 1e-6)
     assert_same(replayed.adapter.state_dict(), trained.adapter.state_dict(), 1e-6)
