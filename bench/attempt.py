@@ -4,52 +4,63 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from bench.channels import Channel
+from bench.claim_check import check_claim
+from bench.diagnostics import diagnostic_columns
 from bench.errors import BenchError, NotApplicableError, RequestError
-from bench.facts import Labels, Lineup
+from bench.failure import Failure
 from bench.files import DiskFullError
 from bench.gallery import Gallery
-from bench.interfaces import Budget, Claim, Estimate
+from bench.global_random import FLAG, GlobalRandom
+from bench.handed_over import Snapshot
+from bench.interfaces import Budget, Claim
 from bench.knowledge import public_knowledge, with_gallery
-from bench.leakage import Known
 from bench.progress import Progress
-from bench.public_text import PublicText
 from bench.rng import generator
-from bench.targets import ATTRIBUTE, EVERY, IDENTITY, PROMPT
 from bench.threat import View
 from bench.transcript import Release, Transcript
-from bench.wording import Wording
 
 if TYPE_CHECKING:
     from bench.capture import Capture
     from bench.planning import Job
 
-CLAIMED: Mapping[str, type] = {PROMPT: Wording, ATTRIBUTE: Labels, IDENTITY: Lineup}
-"""What is claimed of each target that is not a picture."""
-
 
 @dataclass(frozen=True, eq=False)
 class Attempt:
-    """What an attack left: the view it had, and a claim or a reason.
+    """What an attack left: a claim or a reason. Nothing in it was handed to the attack but the claim itself.
 
     Attributes:
-        text: the victim's text encoder, for scoring; the view may be without it.
+        status: ``ok``, ``not_applicable`` or ``failed``.
+        granted, read: channels that were in view, and those of them that were read.
+        releases: all in view; ``targets`` are positions in it.
         gallery: who the attack was to find, with names.
-        known: what is public of the wire, for measuring its leakage; likewise.
+        diagnostics: columns ``attack_*``.
+        flags: reasons to doubt every row of the cell.
+        failure: what the attack raised, or what is wrong with its claim.
     """
 
-    view: View
-    text: PublicText | None
-    gallery: Gallery | None
-    known: Known
-    claim: Claim | None
     status: str
-    reason: str
-    seconds: float
+    granted: frozenset[Channel]
+    read: frozenset[Channel] = frozenset()
+    releases: tuple[Release, ...] = ()
+    targets: tuple[int, ...] = ()
+    reason: str = ""
+    gallery: Gallery | None = None
+    claim: Claim | None = None
+    diagnostics: Mapping[str, float | int] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+    failure: Failure | None = None
+    seconds: float = 0.0
+
+    def failed(self, error: BaseException) -> Attempt:
+        """The same attempt without its claim, because of ``error``."""
+        failure = Failure.of(error)
+        return replace(self, status="failed", reason=failure.reason, claim=None, diagnostics={}, failure=failure)
 
 
 def choose_targets(transcript: Transcript, job: Job) -> list[Release]:
@@ -81,49 +92,75 @@ def choose_targets(transcript: Transcript, job: Job) -> list[Release]:
 
 
 def run_attack(job: Job, capture: Capture, targets: list[Release], progress: Progress) -> Attempt:
-    """Project the view, and run the attack on it."""
+    """Project the view, and run the attack on it.
+
+    The attack gets copies, and its claim is checked. Whatever it raises becomes the attempt's reason, but for a full
+    disk and an interrupt of the user.
+    """
     cell, attack = job.cell, job.attack
-    public = public_knowledge(job)
-    text, known = public.text, Known(public.schedule, public.stem, job.new_defense())
-    public, gallery = with_gallery(public, attack, job)
-    if not cell.threat.weights_known:
-        public = public.without_weights()
-    view = cell.threat.project(capture.transcript, public, targets, history=attack.uses_history)
-    missing = sorted(attack.requires - view.channels)
+    attempt = Attempt("failed", cell.threat.granted(capture.transcript.channels()))
+    stream = GlobalRandom(cell.capture.seed, "attack", attack.name, device=cell.capture.device)
+    view: View | None = None
     start = time.perf_counter()
     try:
-        if not targets:
-            raise NotApplicableError("no record of its own is behind any message of this wire")
-        if missing:
-            raise NotApplicableError(f"{attack.name} requires {', '.join(missing)}, which is not in view")
-        claim = attack.run(
-            view,
-            rng=generator(cell.capture.seed, "attack", attack.name),
-            budget=Budget(iterations=cell.attack.iterations, batch_size=cell.attack.batch_size),
-            progress=progress,
-        )
-        _check_claim(claim, len(targets))
-        if claim.links is not None and len(claim.links.labels) != len(view.releases):
-            raise BenchError(f"claims {len(claim.links.labels)} link labels for {len(view.releases)} releases")
+        with stream.active():
+            public, gallery = with_gallery(public_knowledge(job), attack, job)
+            if not cell.threat.weights_known:
+                public = public.without_weights()
+            view = cell.threat.project(capture.transcript, public, targets, history=attack.uses_history)
+            attempt = replace(attempt, releases=view.releases, targets=view.targets, gallery=gallery)
+            _check_applicable(job, view)
+            start = time.perf_counter()
+            claim, diagnostics = _claim(job, view, progress)
+        attempt = replace(attempt, status="ok", claim=claim, diagnostics=diagnostics)
     except NotApplicableError as error:
-        return Attempt(view, text, gallery, known, None, "not_applicable", str(error), 0.0)
+        attempt = replace(attempt, status="not_applicable", reason=str(error))
     except (DiskFullError, KeyboardInterrupt):
         raise
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Attempt(view, text, gallery, known, None, "failed", reason, time.perf_counter() - start)
-    return Attempt(view, text, gallery, known, claim, "ok", "", time.perf_counter() - start)
+    except (Exception, SystemExit) as error:
+        attempt = attempt.failed(error)
+    return replace(
+        attempt,
+        read=frozenset() if view is None else view.channels_read,
+        flags=(FLAG,) if stream.drawn else (),
+        seconds=0.0 if attempt.status == "not_applicable" else time.perf_counter() - start,
+    )
 
 
-def _check_claim(claim: Claim, count: int) -> None:
-    """Refuse a claim that does not fit its targets; a plugin's mistake becomes the cell's reason."""
-    for target, estimate in claim.estimates.items():
-        if target not in EVERY:
-            raise BenchError(f"claims an unknown target {target!r}; known: {', '.join(EVERY)}")
-        if not isinstance(estimate, CLAIMED.get(target, Estimate)):
-            raise BenchError(f"claims a {type(estimate).__name__} as the {target}")
-        claimed = len(estimate.images) if isinstance(estimate, Estimate) else len(estimate)
-        if claimed != count:
-            raise BenchError(f"claims {claimed} {target}s for {count} releases")
-    if claim.labels is not None and (claim.labels.ndim != 2 or len(claim.labels) != count):
-        raise BenchError(f"claims labels of shape {tuple(claim.labels.shape)} for {count} releases")
+def _check_applicable(job: Job, view: View) -> None:
+    """Refuse a wire that shows no record, or too little for the attack.
+
+    Raises:
+        NotApplicableError: with the reason.
+    """
+    if not view.targets:
+        raise NotApplicableError("no record of its own is behind any message of this wire")
+    if missing := sorted(frozenset(job.attack.requires) - view.channels):
+        raise NotApplicableError(f"{job.attack.name} requires {', '.join(missing)}, which is not in view")
+
+
+def _claim(job: Job, view: View, progress: Progress) -> tuple[Claim, dict[str, float | int]]:
+    """The attack's claim, checked, and its diagnostics as columns.
+
+    Raises:
+        BenchError: the claim does not fit, or the attack changed what it was handed.
+    """
+    cell, attack = job.cell, job.attack
+    targets, releases = len(view.targets), len(view.releases)
+    packages = {name.partition(".")[0] for name in (type(attack).__module__, type(view.public.codec).__module__)}
+    handed = Snapshot("view", view, packages)
+    found: object = attack.run(
+        view,
+        rng=generator(cell.capture.seed, "attack", attack.name),
+        budget=Budget(iterations=cell.attack.iterations, batch_size=cell.attack.batch_size),
+        progress=progress,
+    )
+    if changed := handed.changed():
+        raise BenchError(
+            f"attack {attack.name!r} changed what it was handed: {', '.join(changed[:3])}"
+            + (f" and {len(changed) - 3} more places" if len(changed) > 3 else "")
+            + "; work on a copy (tensor.clone())"
+        )
+    size = cell.capture.data.image_size
+    claim = check_claim(attack.name, found, targets=targets, releases=releases, image_size=size)
+    return claim, diagnostic_columns(attack.name, claim.diagnostics)

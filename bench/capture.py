@@ -22,6 +22,7 @@ TRANSCRIPT_DIR = "transcript"
 SECRETS_DIR = "secrets"
 MODEL_DIR = "model"
 COSTS_FILE = "costs.json"
+FLAGS_FILE = "flags.json"
 
 
 class Costs(BaseModel):
@@ -172,12 +173,14 @@ class Capture:
 
     Attributes:
         model_dir: what ``Victim.utility`` needs to rebuild the trained model.
+        flags: reasons to doubt the training, which every row on it repeats.
     """
 
     transcript: Transcript
     secrets: Secrets
     model_dir: Path
     costs: Costs
+    flags: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: Path) -> Capture:
@@ -195,4 +198,5 @@ class Capture:
             secrets=Secrets.open(path / SECRETS_DIR),
             model_dir=path / MODEL_DIR,
             costs=costs,
+            flags=tuple(map(str, read_json(path / FLAGS_FILE))) if (path / FLAGS_FILE).exists() else (),
         )

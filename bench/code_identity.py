@@ -6,7 +6,8 @@ documentation, the names of modules, imports under ``TYPE_CHECKING``, and defini
 So a file can move and a comment can change without making stored results old, and a constant cannot.
 
 Objects that a function only receives are not seen by name; where a result depends on such code, the caller names it as
-one more root. Other packages than the local ones count by their versions (``bench.provenance.versions``).
+one more root. Other packages than the local ones count by their versions (``bench.provenance.versions``). A plugin of
+another package counts with all files of its distribution besides (``bench.guest_identity``).
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ INERT = frozenset({"bench.errors", "bench.progress"})
 """Modules that shape messages alone; they count for nothing."""
 
 Root = type | Callable[..., object]
+
+
+def is_ours(root: Root) -> bool:
+    """Whether a class or function belongs to this project, and not to a package of others."""
+    return root.__module__.partition(".")[0] in LOCAL
 
 
 @dataclass(frozen=True)
@@ -94,9 +100,13 @@ class Sources:
         return file is not None and file.name == "__init__.py"
 
 
-def code_hash(*roots: Root, sources: Sources | None = None) -> str:
-    """Return 12 hex digits of a sha256 over everything that the definitions of ``roots`` lead to."""
-    closure = Closure(roots, sources or _shared())
+def code_hash(*roots: Root, sources: Sources | None = None, local: Iterable[str] = ()) -> str:
+    """Return 12 hex digits of a sha256 over everything that the definitions of ``roots`` lead to.
+
+    Args:
+        local: more top-level packages whose definitions are followed.
+    """
+    closure = Closure(roots, sources or _shared(), local)
     return hashlib.sha256("\n".join(closure.digests()).encode()).hexdigest()[:12]
 
 
@@ -112,11 +122,11 @@ class Closure:
         reached: the symbols, those of other packages left out.
     """
 
-    def __init__(self, roots: Iterable[Root], sources: Sources) -> None:
+    def __init__(self, roots: Iterable[Root], sources: Sources, local: Iterable[str] = ()) -> None:
         self._sources = sources
         self._digests: set[str] = set()
         self.reached: set[Symbol] = set()
-        self._local = set(LOCAL)
+        self._local = {*LOCAL, *local}
         starts = [_start(root) for root in roots]
         self._local |= {start.module.partition(".")[0] for start in starts if isinstance(start, Symbol)}
         waiting: list[Symbol] = []

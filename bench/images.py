@@ -20,12 +20,14 @@ class ImageBatch:
 
     Attributes:
         pixels: ``(N, 3, H, W)`` float32 in [0, 1].
+        broken: which pictures were made from pixels that were not finite, ``(N,)`` bool; None is none of them.
 
     Raises:
         ImageRangeError: wrong rank, channel count, dtype, a non-finite value or a value outside [0, 1].
     """
 
     pixels: Tensor
+    broken: Tensor | None = None
 
     def __post_init__(self) -> None:
         p = self.pixels
@@ -41,8 +43,15 @@ class ImageBatch:
 
     @classmethod
     def clamped(cls, pixels: Tensor) -> ImageBatch:
-        """Images from a tensor that may overshoot [0, 1], as decoders do; NaN becomes mid-grey."""
-        return cls(torch.nan_to_num(pixels.detach().float(), nan=0.5).clamp(0.0, 1.0))
+        """Images from a tensor that may overshoot [0, 1], as decoders do.
+
+        A value that is not finite becomes a colour (NaN mid-grey), so that a broken model can still be measured, and
+        its picture is marked as ``broken``; a claim of such pictures is refused.
+        """
+        shown = pixels.detach().float()
+        finite = shown.isfinite().flatten(1).all(1) if shown.ndim > 1 else shown.isfinite()
+        broken = None if bool(finite.all()) else ~finite
+        return cls(torch.nan_to_num(shown, nan=0.5).clamp(0.0, 1.0), broken)
 
     @classmethod
     def from_signed(cls, pixels: Tensor) -> ImageBatch:
@@ -59,7 +68,10 @@ class ImageBatch:
     @classmethod
     def cat(cls, batches: list[ImageBatch]) -> ImageBatch:
         """Several batches of one size, one after the other."""
-        return cls(torch.cat([b.pixels for b in batches]))
+        broken = None
+        if any(b.broken is not None for b in batches):
+            broken = torch.cat([b._broken_mask() for b in batches])
+        return cls(torch.cat([b.pixels for b in batches]), broken)
 
     def signed(self) -> Tensor:
         """``(N, 3, H, W)`` float32 in [-1, 1]."""
@@ -71,11 +83,19 @@ class ImageBatch:
 
     def to(self, device: torch.device | str) -> ImageBatch:
         """The same images on another device."""
-        return ImageBatch(self.pixels.to(device))
+        return ImageBatch(self.pixels.to(device), None if self.broken is None else self.broken.to(device))
 
     def take(self, index: Tensor | list[int] | slice) -> ImageBatch:
         """The images at ``index``."""
-        return ImageBatch(self.pixels[index])
+        return ImageBatch(self.pixels[index], None if self.broken is None else self.broken[index])
+
+    def not_finite(self) -> int:
+        """Return how many pictures were made from pixels that were not finite."""
+        return 0 if self.broken is None else int(self.broken.sum())
+
+    def _broken_mask(self) -> Tensor:
+        whole = torch.zeros(len(self), dtype=torch.bool, device=self.pixels.device)
+        return whole if self.broken is None else self.broken
 
     @property
     def size(self) -> tuple[int, int]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bench.certificate import Certificate, due
+from bench.checked_defense import checked
 from bench.comparison import compare
 from bench.errors import BenchError
+from bench.global_random import FLAG, GlobalRandom
 from bench.images import ImageBatch
 from bench.interfaces import Claim
-from bench.knowledge import auxiliary_records
+from bench.knowledge import Judge, auxiliary_records
 from bench.label_scores import label_scores
 from bench.links import link_scores
 from bench.measure import ScoringContext
@@ -34,100 +37,137 @@ def score_attempt(
     capture: Capture,
     targets: list[Release],
     attempt: Attempt,
-    utility: Mapping[str, float],
-    leakage: Mapping[str, float],
+    judge: Judge,
+    measured: Measured,
     progress: Progress,
 ) -> tuple[Outcome, list[Panel]]:
     """Unseal the truth and compare; the attack is over by now."""
-    scores: dict[str, list[MetricScore]] = {}
-    found: dict[str, list[str]] = {}
-    certificates: dict[str, Certificate] = {}
-    reasons: dict[str, Mapping[str, str]] = {}
-    panels: list[Panel] = []
-    gallery = 0
-    diagnostics: dict[str, float] = {}
-    if attempt.claim is not None:
-        records, truth = capture.secrets.truth(targets)
-        groups = _groups(capture.transcript, targets)
-        diagnostics = {**attempt.claim.diagnostics, **_label_fields(job, attempt.claim, records, groups)}
-        distractors = job.splits.evaluation.image_batch()
-        gallery = len(targets) + len(distractors)
-        context = ScoringContext(
-            gallery=ImageBatch.cat([truth["image"].images, distractors]),
-            gallery_identities=(*records.identities, *job.splits.evaluation.identities),
-            calibration=job.splits.calibration.image_batch(),
-            calibration_identities=job.splits.calibration.identities,
-            backbones=job.backbones,
-            prompts=(*records.prompts, *job.splits.evaluation.prompts),
-            text=attempt.text,
-        )
-        codec = attempt.view.public.codec
-        with progress.stage("scoring", len(attempt.claim.estimates)) as advance:
-            for target, claimed in attempt.claim.estimates.items():
-                compared = compare(job, target, claimed, truth, records, attempt.text, attempt.gallery, codec, groups)
-                if compared.panel is not None:
-                    panels.append(compared.panel)
-                scores[target] = score_target(
-                    target,
-                    compared.claimed,
-                    compared.told,
-                    compared.controls,
-                    job.metrics,
-                    context,
-                    seed=job.cell.capture.seed,
-                    known=compared.known,
-                )
-                reasons[target] = unscored(target, job.metrics, context)
-                found[target] = flags(scores[target], attempt.claim.diagnostics, capture.costs.losses)
-                if (must := due(job.cell, type(job.attack), target)) is not None:
-                    certificates[target] = must
-                    found[target] += missed(must, scores[target])
-                if target in PICTURED and len(distractors) < needed_for_fid(job.backbones.distribution.dim):
-                    found[target].append("few-for-fid")
-                advance(1)
-        if attempt.claim.links is not None:
-            scores[LINK] = _link_scores(job, capture, attempt)
-            found[LINK] = flags(scores[LINK], attempt.claim.diagnostics, capture.costs.losses)
-            if (must := due(job.cell, type(job.attack), LINK)) is not None:
-                certificates[LINK] = must
-                found[LINK] += missed(must, scores[LINK])
-    defense = job.new_defense()
-    epochs = job.cell.capture.training.epochs
+    stream = GlobalRandom(job.cell.capture.seed, "scoring", device=job.cell.capture.device)
+    with stream.active():
+        judged = _judged(job, capture, targets, attempt, judge, progress)
+    guarantee = checked(job.new_defense()).guarantee(job.cell.capture.training.epochs, judge.schedule)
+    drawn = (FLAG,) if stream.drawn else ()
+    broken = tuple(f"metric-failed:{name}" for name in sorted(judged.broken_metrics))
     outcome = Outcome(
         status=attempt.status,
         reason=attempt.reason,
         sent=frozenset(capture.transcript.channels()),
-        granted=frozenset(attempt.view.channels),
-        read=frozenset(attempt.view.channels_read),
-        scores=scores,
-        flags=found,
-        certificates=certificates,
-        unscored=reasons,
-        diagnostics=diagnostics,
-        utility=utility,
-        leakage=leakage,
+        granted=frozenset(attempt.granted),
+        read=frozenset(attempt.read),
+        scores=judged.scores,
+        flags=judged.flags,
+        common_flags=tuple(dict.fromkeys((*capture.flags, *attempt.flags, *measured.flags, *drawn, *broken))),
+        certificates=judged.certificates,
+        unscored=judged.unscored,
+        diagnostics=attempt.diagnostics,
+        labels=judged.labels,
+        utility=measured.utility,
+        leakage=measured.leakage,
         costs=capture.costs,
         attack_seconds=attempt.seconds,
-        guarantee=defense.guarantee(epochs, attempt.view.public.schedule),
+        guarantee=guarantee,
         n=len(targets),
-        gallery=gallery,
+        gallery=judged.gallery,
         candidates=0 if attempt.gallery is None else len(attempt.gallery.names),
         update_records=max((len(g) for g in _groups(capture.transcript, targets)), default=0),
         target_epoch=targets[0].epoch if targets else None,
         duplicate_records=job.splits.duplicate_records(),
     )
-    return outcome, panels
+    return outcome, judged.panels
 
 
-def _link_scores(job: Job, capture: Capture, attempt: Attempt) -> list[MetricScore]:
-    view, claim = attempt.view, attempt.claim
-    assert claim is not None
+@dataclass(frozen=True)
+class Measured:
+    """What was measured of a capture, whatever the attack.
+
+    Attributes:
+        flags: reasons to doubt the measurement.
+    """
+
+    utility: Mapping[str, float]
+    leakage: Mapping[str, float]
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    """Scores of a claim, by target, and what is kept with them."""
+
+    scores: dict[str, list[MetricScore]] = field(default_factory=dict)
+    flags: dict[str, list[str]] = field(default_factory=dict)
+    certificates: dict[str, Certificate] = field(default_factory=dict)
+    unscored: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    panels: list[Panel] = field(default_factory=list)
+    labels: dict[str, float] = field(default_factory=dict)
+    broken_metrics: dict[str, str] = field(default_factory=dict)
+    gallery: int = 0
+
+
+def _judged(
+    job: Job, capture: Capture, targets: list[Release], attempt: Attempt, judge: Judge, progress: Progress
+) -> _Judged:
+    """The scores of an attempt; empty where nothing is claimed."""
+    claim = attempt.claim
+    if claim is None:
+        return _Judged()
+    records, truth = capture.secrets.truth(targets)
+    groups = _groups(capture.transcript, targets)
+    distractors = job.splits.evaluation.image_batch()
+    judged = _Judged(labels=_label_fields(job, claim, records, groups), gallery=len(targets) + len(distractors))
+    context = ScoringContext(
+        gallery=ImageBatch.cat([truth["image"].images, distractors]),
+        gallery_identities=(*records.identities, *job.splits.evaluation.identities),
+        calibration=job.splits.calibration.image_batch(),
+        calibration_identities=job.splits.calibration.identities,
+        backbones=job.backbones,
+        prompts=(*records.prompts, *job.splits.evaluation.prompts),
+        text=judge.text,
+    )
+    with progress.stage("scoring", len(claim.estimates)) as advance:
+        for target, claimed in claim.estimates.items():
+            compared = compare(job, target, claimed, truth, records, judge.text, attempt.gallery, judge.codec, groups)
+            if compared.panel is not None:
+                judged.panels.append(compared.panel)
+            scores = score_target(
+                target,
+                compared.claimed,
+                compared.told,
+                compared.controls,
+                job.metrics,
+                context,
+                seed=job.cell.capture.seed,
+                known=compared.known,
+                broken=judged.broken_metrics,
+            )
+            working = [metric for metric in job.metrics if metric.name not in judged.broken_metrics]
+            judged.unscored[target] = unscored(target, working, context)
+            _keep(job, capture, attempt, judged, target, scores)
+            if target in PICTURED and len(distractors) < needed_for_fid(job.backbones.distribution.dim):
+                judged.flags[target].append("few-for-fid")
+            advance(1)
+    if claim.links is not None:
+        _keep(job, capture, attempt, judged, LINK, _link_scores(job, capture, attempt, claim))
+    return judged
+
+
+def _keep(
+    job: Job, capture: Capture, attempt: Attempt, judged: _Judged, target: str, scores: list[MetricScore]
+) -> None:
+    """Add the scores of one target, its flags and the certificate that it is held to."""
+    judged.scores[target] = scores
+    judged.flags[target] = flags(scores, attempt.diagnostics, capture.costs.losses)
+    if (must := due(job.cell, type(job.attack), target)) is not None:
+        judged.certificates[target] = must
+        judged.flags[target] += missed(must, scores)
+
+
+def _link_scores(job: Job, capture: Capture, attempt: Attempt, claim: Claim) -> list[MetricScore]:
     assert claim.links is not None
     return link_scores(
         claim.links.labels,
-        capture.secrets.records_behind(view.releases),
-        [release.epoch for release in view.releases],
-        view.targets,
+        capture.secrets.records_behind(attempt.releases),
+        [release.epoch for release in attempt.releases],
+        attempt.targets,
         seed=job.cell.capture.seed,
     )
 

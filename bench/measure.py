@@ -74,6 +74,7 @@ class Metric(Plugin, ABC):
 
     targets: ClassVar[frozenset[str]] = frozenset({"image", "condition"})
     higher_is_closer: ClassVar[bool]  # closer to the truth: the attack did better
+    share: ClassVar[bool] = False  # its values are 0 or 1, so that its mean is a share
 
     @abstractmethod
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor | None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from bench.backbones.base import BackboneSet
-from bench.code_identity import Root, code_hash
+from bench.code_identity import Root
 from bench.errors import RequestError
+from bench.guest_identity import plugin_code
 from bench.plugin import Plugin
 from bench.rows import make_rows
 from bench.spec import PluginSpec
@@ -40,13 +42,24 @@ def plugin_spec(cls: type[Plugin], values: dict[str, Any]) -> PluginSpec:
         for name, f in cls.Params.model_fields.items()
         if not f.is_required()
     }
-    shown = [f"{k}={v}" for k, v in sorted(params.items()) if k not in defaults or defaults[k] != v]
+    plain = {name: _as_json(value) for name, value in defaults.items()}
+    shown = [f"{k}={_shown(v)}" for k, v in sorted(params.items()) if k not in plain or plain[k] != v]
     return PluginSpec(
         name=cls.name,
         params=params,
         label=cls.name + (":" + ",".join(shown) if shown else ""),
-        code=code_hash(cls),
+        code=plugin_code(cls),
     )
+
+
+def _as_json(value: object) -> object:
+    """A default in the form that ``model_dump(mode="json")`` gives values: lists for tuples and sets."""
+    return list(value) if isinstance(value, tuple | frozenset | set) else value
+
+
+def _shown(value: object) -> str:
+    """A parameter's value as it would be written on the command line."""
+    return json.dumps(value, separators=(",", ":")) if isinstance(value, list | dict) else str(value)
 
 
 def cell_roots() -> tuple[Root, ...]:

@@ -15,6 +15,7 @@ from bench.data.conditions import AUTO
 from bench.defense import CompositeDefense, Defense
 from bench.errors import RequestError
 from bench.gallery import Gallery
+from bench.global_random import GlobalRandom
 from bench.interfaces import Attack, Dataset, Victim
 from bench.measure import Metric
 from bench.parts import P, Part, backbone_names, cell_roots, plugin_spec, resolve_device
@@ -22,6 +23,7 @@ from bench.progress import Progress
 from bench.provenance import libraries
 from bench.references import References
 from bench.registry import Registry
+from bench.rows import check_metric_name
 from bench.spec import (
     AttackSpec,
     CaptureSpec,
@@ -135,6 +137,7 @@ class Planner:
         self._backbones: dict[tuple[str, Path | None], BackboneSet] = {}
         self._model_hashes: dict[str, str] = {}
         self._references = References()
+        self._noted: set[str] = set()
 
     def plan(self, request: Request) -> Job:
         """The job of a request.
@@ -173,7 +176,7 @@ class Planner:
                 training=request.training,
                 utility=request.utility,
                 backbones=self._load_backbones(request.backbones, request.weights_dir),
-                metrics=tuple(self._resolve(self.metrics, name) for name in self.metrics.names()),
+                metrics=self._metrics(),
                 seed=request.seed,
                 device=request.device,
             )
@@ -305,7 +308,30 @@ class Planner:
     def _resolve(self, registry: Registry[P], text: str, extra: dict[str, Any] | None = None) -> Part[P]:
         name, values = parse_plugin(text)
         cls = registry.load(name)
+        for fault in registry.faults().get(name, ()):
+            self._note(fault)
         return Part(cls, plugin_spec(cls, {**values, **(extra or {})}))
+
+    def _metrics(self) -> tuple[Part[Metric], ...]:
+        """Every metric that can be used; one of another package that cannot be is noted and left out."""
+        found = []
+        for name in self.metrics.names():
+            try:
+                part = self._resolve(self.metrics, name)
+                if not self.metrics.built_in(name):
+                    check_metric_name(name)
+                found.append(part)
+            except RequestError as error:
+                if self.metrics.built_in(name):
+                    raise
+                self._note(f"{error}; runs go on without it")
+        return tuple(found)
+
+    def _note(self, text: str) -> None:
+        """Say something once."""
+        if text not in self._noted:
+            self._noted.add(text)
+            self._progress.note(text)
 
     def _again(self, registry: Registry[P], spec: PluginSpec) -> Part[P]:
         cls = registry.load(spec.name)
@@ -375,7 +401,11 @@ class Planner:
             load = partial(
                 dataset.build().load, image_size=data.image_size, condition=data.condition, progress=self._progress
             )
-            self._splits[key] = load_splits(load, data.splits)
+            stream = GlobalRandom(0, "data", key)
+            with stream.active():
+                self._splits[key] = load_splits(load, data.splits)
+            if stream.drawn:
+                self._note(f"dataset {data.dataset.name!r} draws from a global generator; it was given a fixed seed")
         return data, self._splits[key]
 
     def _gallery(self, data: DataSpec, splits: Splits, seed: int, size: int) -> Gallery | None:

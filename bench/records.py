@@ -71,11 +71,14 @@ class Records:
         return len(self.ids)
 
     def select(self, index: Sequence[int]) -> Records:
-        """The records at ``index``, in that order."""
+        """The records at ``index``, in that order.
+
+        A record may be taken several times; its second copy then has ``#2`` behind its id, and so on.
+        """
         rows = torch.as_tensor(list(index), dtype=torch.long)
         return replace(
             self,
-            ids=tuple(self.ids[i] for i in index),
+            ids=_numbered([self.ids[i] for i in index]),
             images=self.images[rows],
             conditions=self.conditions[rows],
             prompts=tuple(self.prompts[i] for i in index),
@@ -92,6 +95,15 @@ class Records:
             return self.groups
         return tuple(
             f"record {i}" if identity is None else f"identity {identity}" for i, identity in enumerate(self.identities)
+        )
+
+    def copy(self) -> Records:
+        """The same records in memory of their own, so that a change to one of the two leaves the other as it is."""
+        return replace(
+            self,
+            images=self.images.clone(),
+            conditions=self.conditions.clone(),
+            attributes=tuple(dict(labels) for labels in self.attributes),
         )
 
     def image_batch(self) -> ImageBatch:
@@ -119,3 +131,17 @@ class Records:
             digest.update(str(tuple(tensor.shape)).encode())
             digest.update(tensor.contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def _numbered(ids: Sequence[str]) -> tuple[str, ...]:
+    """Ids with ``#2``, ``#3`` and so on behind those that stand there already."""
+    taken: set[str] = set()
+    found = []
+    for name in ids:
+        unique, copy = name, 1
+        while unique in taken:
+            copy += 1
+            unique = f"{name}#{copy}"
+        taken.add(unique)
+        found.append(unique)
+    return tuple(found)

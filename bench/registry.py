@@ -1,6 +1,8 @@
 """Finds plugins by entry point, loads them only when asked for, and checks what it loads.
 
-Built-in plugins and those of other packages come the same way. Listing names imports no plugin.
+Built-in plugins and those of other packages come the same way. Listing names imports no plugin. A name of this project
+always stands for this project's plugin; a package that uses it too is named by ``faults``, and so is every other
+package that cannot be used as it is, so that it costs no run that does not ask for it.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, distributions, entry_points
 from typing import Generic, TypeVar
 
 from bench.compat import guard_torchvision
@@ -17,6 +19,9 @@ from bench.import_path import other_owners, package_elsewhere
 from bench.plugin import Card, Plugin
 
 P = TypeVar("P", bound=Plugin)
+
+OURS = "splitleak"
+"""The distribution of this project."""
 
 KINDS = ("attacks", "defenses", "victims", "metrics", "datasets")
 
@@ -53,17 +58,45 @@ class Registry(Generic[P]):
         self._points: dict[str, list[EntryPoint]] = {}
         for point in found:
             known = self._points.setdefault(point.name, [])
-            # An editable install can list one distribution twice; only another target is a clash.
-            if all(other.value != point.value for other in known):
+            # An editable install can list one distribution twice; another target or distribution is a clash.
+            if all((other.value, _package(other)) != (point.value, _package(point)) for other in known):
                 known.append(point)
+        self._shadowed: dict[str, list[EntryPoint]] = {}
+        for name, points_of_name in self._points.items():
+            ours = [point for point in points_of_name if is_built_in(point)]
+            if len(ours) == 1 and len(points_of_name) > 1:
+                self._shadowed[name] = [point for point in points_of_name if point is not ours[0]]
+                self._points[name] = ours
 
     def names(self) -> list[str]:
         """All names, sorted; imports nothing."""
         return sorted(self._points)
 
+    def built_in(self, name: str) -> bool:
+        """Whether ``name`` stands for a plugin of this project; imports nothing."""
+        return all(is_built_in(point) for point in self._points.get(name, ()))
+
     def origin(self, name: str) -> Origin:
-        """Where ``name`` comes from; imports nothing."""
+        """Where ``name`` comes from; imports nothing.
+
+        Raises:
+            RequestError: unknown name, or name clash.
+        """
         return _origin(self._point(name))
+
+    def faults(self) -> dict[str, list[str]]:
+        """What can be said against installed packages without importing them, one sentence each, by plugin name."""
+        kind = self.kind[:-1]
+        found: dict[str, list[str]] = {}
+        for name, points in self._shadowed.items():
+            found[name] = [f"{_origin(p)} is not used: {kind} {name!r} is splitleak's own; rename it" for p in points]
+        for name, points in self._points.items():
+            if len(points) > 1:
+                found.setdefault(name, []).append(self._twice(name))
+            for point in points:
+                if not is_built_in(point) and (others := _other_versions(point)):
+                    found.setdefault(name, []).append(f"{_origin(point)} is used; there is also {', '.join(others)}")
+        return found
 
     def load(self, name: str) -> type[P]:
         """The plugin class.
@@ -78,8 +111,9 @@ class Registry(Generic[P]):
         guard_torchvision()
         try:
             cls = point.load()
-        except Exception as error:
-            why = _shadowed(point) or _shared(point) or str(error)
+        except (Exception, SystemExit) as error:
+            said = next(iter(str(error).strip().splitlines()), type(error).__name__)
+            why = _shadowed(point) or _shared(point) or said
             raise RequestError(f"{singular} {name!r} ({origin}) cannot be loaded: {why}") from error
         if why := _shadowed(point):
             raise RequestError(f"{singular} {name!r} ({origin}) cannot be loaded: {why}")
@@ -98,15 +132,34 @@ class Registry(Generic[P]):
         if not points:
             raise RequestError(f"unknown {self.kind[:-1]} {name!r}{suggestion(name, self.names())}")
         if len(points) > 1:
-            both = " and ".join(str(_origin(point)) for point in points)
-            raise RequestError(f"{self.kind[:-1]} {name!r} is registered twice: {both}; uninstall one of them")
+            raise RequestError(self._twice(name))
         return points[0]
+
+    def _twice(self, name: str) -> str:
+        both = " and ".join(str(_origin(point)) for point in self._points[name])
+        return f"{self.kind[:-1]} {name!r} is registered twice: {both}; uninstall one of them"
+
+
+def is_built_in(point: EntryPoint) -> bool:
+    """Whether an entry point is of this project's own distribution."""
+    return point.dist is not None and point.dist.name == OURS
+
+
+def _package(point: EntryPoint) -> tuple[str, str]:
+    return ("", "") if point.dist is None else (point.dist.name, point.dist.version)
+
+
+def _other_versions(point: EntryPoint) -> list[str]:
+    """Other versions of the distribution of an entry point that are on the import path, behind the one in use."""
+    if point.dist is None:
+        return []
+    found = {other.version for other in distributions(name=point.dist.name)}
+    return [f"{point.dist.name} {version}, which is hidden" for version in sorted(found - {point.dist.version})]
 
 
 def _package_of_ours(point: EntryPoint) -> str:
     """The top-level package of a plugin that comes with this distribution; empty for others."""
-    ours = point.dist is not None and point.dist.name == "splitleak"
-    return point.module.partition(".")[0] if ours else ""
+    return point.module.partition(".")[0] if is_built_in(point) else ""
 
 
 def _shadowed(point: EntryPoint) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,8 @@ import torch
 from bench.capture import Costs
 from bench.certificate import Certificate
 from bench.defense import Guarantee
+from bench.errors import BenchError, RequestError
+from bench.guest_identity import guest_versions
 from bench.provenance import commit, versions
 from bench.scoring import MetricScore
 from bench.spec import SCHEMA_VERSION, CellSpec
@@ -33,6 +36,9 @@ class Outcome:
         gallery: how many pictures the metrics of identification choose among.
         candidates: how many photographs an attack that claims identities chose among.
         update_records: how many records the attacked updates were computed on; 0 where each has its own row.
+        flags: reasons to doubt the row of a target, by target; ``common_flags`` are of every row.
+        diagnostics: what the attack reported, under names ``attack_*``.
+        labels: what claimed class labels are worth, under names ``label_*``.
         leakage: what the wire leaks whatever the attack, under names ``leak_*``.
         certificates: by target, what this cell must reach to vouch for its attack.
         unscored: by target and metric, why the data do not support the metric.
@@ -46,9 +52,11 @@ class Outcome:
     read: frozenset[str] = frozenset()
     scores: Mapping[str, Sequence[MetricScore]] = field(default_factory=dict)
     flags: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    common_flags: Sequence[str] = ()
     certificates: Mapping[str, Certificate] = field(default_factory=dict)
     unscored: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     diagnostics: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, float] = field(default_factory=dict)
     utility: Mapping[str, float] = field(default_factory=dict)
     leakage: Mapping[str, float] = field(default_factory=dict)
     costs: Costs | None = None
@@ -60,6 +68,38 @@ class Outcome:
     target_epoch: int | None = None
     update_records: int = 0
     duplicate_records: int | None = None
+
+
+RESERVED = frozenset(
+    {
+        *("schema_version", "cell_id", "status", "reason", "victim", "protocol", "defense", "attack", "threat_model"),
+        *("withheld_from_view", "dataset", "condition", "image_size", "model", "scale", "seed", "target", "n"),
+        *("target_epoch", "update_records", "epochs", "batch_size", "learning_rate", "dtype", "device", "threads"),
+        *("gallery", "backbones", "model_hash", "data_hash", "split_hash", "capture_id", "commit", "created", "spec"),
+        *("channels_sent", "channels_granted", "channels_read", "bytes_up", "bytes_down", "bytes_once", "steps"),
+        *("loss_first", "loss_last", "client_seconds", "server_seconds", "peak_memory_mib", "guarantee"),
+        *("certificate", "flags", "versions", "processor", "duplicate_records"),
+    }
+)
+"""Columns that belong to the runner; a metric of another package must not have their names."""
+
+RESERVED_PREFIXES = ("attack_", "utility_", "leak_", "label_", "link_", "records_")
+"""Beginnings of further columns of the runner's own."""
+
+_METRIC = re.compile(r"[a-z][a-z0-9_-]{0,59}")
+_SUFFIXES = ("low", "high", "floor", "ceiling", "normalized", "backbone")
+
+
+def check_metric_name(name: str) -> None:
+    """Refuse a metric whose columns would be those of something else.
+
+    Raises:
+        RequestError: with what is wrong.
+    """
+    if not _METRIC.fullmatch(name):
+        raise RequestError(f"metric {name!r}: the name is no column; use up to 60 small letters, digits, _ and -")
+    if name in RESERVED or name.startswith(RESERVED_PREFIXES) or name.rpartition("_")[2] in _SUFFIXES:
+        raise RequestError(f"metric {name!r}: the name is that of a column of the runner; choose another one")
 
 
 def make_rows(
@@ -104,20 +144,38 @@ def _row(cell: CellSpec, outcome: Outcome, target: str, split_hash: str, created
         "channels_read": " ".join(sorted(outcome.read)),
     }
     for score in scores or ():
-        row |= _metric_fields(score)
-    row |= {f"{name}_reason": reason for name, reason in outcome.unscored.get(target, {}).items()}
-    row |= {f"utility_{name}": _number(value) for name, value in outcome.utility.items()}
-    row |= {name: _number(value) for name, value in outcome.leakage.items()}
-    row |= {name: _number(value) for name, value in outcome.diagnostics.items()}
-    row |= _cost_fields(outcome)
-    row |= _guarantee_fields(outcome)
-    row["certificate"] = str(outcome.certificates.get(target, ""))
-    row["flags"] = " ".join(outcome.flags.get(target, ()))
-    row["versions"] = json.dumps(versions(), sort_keys=True)
-    row["commit"] = commit()
-    row["created"] = created
-    row["spec"] = cell.canonical()
+        _add(row, f"metric {score.metric!r}", _metric_fields(score))
+    _add(row, "the judge", {f"{name}_reason": said for name, said in outcome.unscored.get(target, {}).items()})
+    named = {f"utility_{name}": value for name, value in outcome.utility.items()}
+    _add(row, f"the utility of victim {capture.victim.name!r}", {n: _number(v) for n, v in named.items()})
+    for source, numbers in (
+        ("the measure of leakage", outcome.leakage),
+        (f"attack {attack.attack.name!r}", outcome.diagnostics),
+        ("the score of labels", outcome.labels),
+    ):
+        _add(row, source, {name: _number(value) for name, value in numbers.items()})
+    _add(row, "the runner", _cost_fields(outcome) | _guarantee_fields(outcome))
+    last = {
+        "certificate": str(outcome.certificates.get(target, "")),
+        "flags": " ".join(dict.fromkeys((*outcome.flags.get(target, ()), *outcome.common_flags))),
+        "versions": json.dumps({**guest_versions(cell), **versions()}, sort_keys=True),
+        "commit": commit(),
+        "created": created,
+        "spec": cell.canonical(),
+    }
+    _add(row, "the runner", last)
     return row
+
+
+def _add(row: dict[str, Value], source: str, fields: Mapping[str, Value]) -> None:
+    """Add fields to a row; nothing is ever written over.
+
+    Raises:
+        BenchError: a field is there already.
+    """
+    if clash := sorted(row.keys() & fields.keys()):
+        raise BenchError(f"{source} would write the column {clash[0]!r} of a row, which is there already; rename it")
+    row.update(fields)
 
 
 def _plan_fields(cell: CellSpec, outcome: Outcome, split_hash: str) -> dict[str, Value]:
@@ -202,5 +260,5 @@ def _guarantee_fields(outcome: Outcome) -> dict[str, Value]:
 
 
 def _number(value: float) -> Value:
-    """A float, or None where it is not a number: CSV and JSON have no common word for NaN."""
-    return None if math.isnan(value) else float(value)
+    """A number, or None where it is not finite: CSV and JSON have no common word for NaN and infinity."""
+    return float(value) if math.isfinite(value) else None

@@ -10,14 +10,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.attempt import choose_targets, run_attack
+from bench.attempt import Attempt, choose_targets, run_attack
 from bench.backbones.select import load_backbones
 from bench.capture import Capture
+from bench.checked_defense import checked
 from bench.code_identity import code_hash
-from bench.errors import BenchError, RequestError
-from bench.files import disk_errors, kept_numbers, write_text
+from bench.errors import RequestError
+from bench.failure import forget_trace, keep_trace
+from bench.files import DiskFullError, disk_errors, kept_numbers, read_json, write_text
+from bench.global_random import FLAG, GlobalRandom
 from bench.interfaces import Attack, UtilityPlan
-from bench.judging import score_attempt
+from bench.judging import Measured, score_attempt
+from bench.knowledge import judge_of
 from bench.leakage import Known, stored_leakage
 from bench.ledger import Ledger
 from bench.locks import locked
@@ -64,18 +68,23 @@ class Runner:
             fresh=fresh,
             progress=self._progress,
         )
-        utility = self._utility(job, capture, fresh)
+        utility, flags = self._utility(job, capture, fresh)
         targets = choose_targets(capture.transcript, job)
         attempt = run_attack(job, capture, targets, self._progress)
-        leaks = self._leakage(job, capture, attempt.known, fresh)
+        judge = judge_of(job)
+        measured = Measured(utility, self._leakage(job, capture, judge.known, fresh), flags)
         try:
-            outcome, panels = score_attempt(job, capture, targets, attempt, utility, leaks, self._progress)
-        except BenchError as error:  # the claim cannot be scored: its shape, or a value that is not finite
-            attempt = replace(attempt, claim=None, status="failed", reason=str(error))
-            outcome, panels = score_attempt(job, capture, targets, attempt, utility, leaks, self._progress)
+            outcome, panels = score_attempt(job, capture, targets, attempt, judge, measured, self._progress)
+            rows = _rows(job.cell, self._logged(job.cell, outcome, attempt), job.splits.manifest_hash())
+        except DiskFullError:
+            raise
+        except Exception as error:  # the claim cannot be scored: what was measured already is kept
+            attempt = attempt.failed(error)
+            outcome, panels = score_attempt(job, capture, targets, attempt, judge, measured, self._progress)
+            rows = _rows(job.cell, self._logged(job.cell, outcome, attempt), job.splits.manifest_hash())
         records = [name.partition(":")[2] for name in capture.secrets.truth(targets)[0].ids]
         return CellResult(
-            rows=_rows(job.cell, outcome, job.splits.manifest_hash()),
+            rows=rows,
             scores=tuple(
                 RecordScore(target, score.metric, record, float(value))
                 for target, scores in outcome.scores.items()
@@ -88,15 +97,24 @@ class Runner:
             seconds=time.perf_counter() - start,
         )
 
-    def _utility(self, job: Job, capture: Capture, fresh: bool) -> Mapping[str, float]:
-        """Quality of the trained model; kept beside the captures, since every attack on one shares it."""
+    def _logged(self, cell: CellSpec, outcome: Outcome, attempt: Attempt) -> Outcome:
+        """Keep the traceback of a failed attempt; the outcome's reason then says where it is."""
+        if attempt.failure is None:
+            forget_trace(self.results, cell.cell_id)
+            return outcome
+        return replace(outcome, reason=keep_trace(self.results, cell.cell_id, attempt.failure))
+
+    def _utility(self, job: Job, capture: Capture, fresh: bool) -> tuple[Mapping[str, float], tuple[str, ...]]:
+        """Quality of the trained model, and reasons to doubt it; kept, since every attack on a capture shares it."""
         cell = job.cell
         key = f"{cell.capture.content_hash()[:16]}-{cell.utility.content_hash()[:8]}"
         file = self.results / "utility" / f"{key}.json"
         with locked(self.results / "locks" / f"utility-{key}"):
             return self._stored_utility(job, capture, file, fresh)
 
-    def _stored_utility(self, job: Job, capture: Capture, file: Path, fresh: bool) -> Mapping[str, float]:
+    def _stored_utility(
+        self, job: Job, capture: Capture, file: Path, fresh: bool
+    ) -> tuple[Mapping[str, float], tuple[str, ...]]:
         cell = job.cell
         expected = {"backbones": list(cell.backbones), "code": code_hash(load_backbones)}
 
@@ -106,7 +124,7 @@ class Runner:
 
         kept = None if fresh else kept_numbers(file, pick, self._progress.note)
         if kept is not None:
-            return kept
+            return kept, tuple(map(str, read_json(file).get("flags", ())))
         plan = UtilityPlan(
             steps=cell.utility.steps,
             guidance=cell.utility.guidance,
@@ -116,12 +134,19 @@ class Runner:
             backbones=job.backbones,
             progress=self._progress,
         )
-        utility = job.new_victim().utility(
-            capture, job.splits.evaluation, job.new_defense(), plan, protocol=cell.capture.protocol
-        )
+        stream = GlobalRandom(cell.capture.seed, "utility", device=cell.capture.device)
+        with stream.active():
+            utility = job.new_victim().utility(
+                capture,
+                job.splits.evaluation.copy(),
+                checked(job.new_defense()),
+                plan,
+                protocol=cell.capture.protocol,
+            )
+        flags = (FLAG,) if stream.drawn else ()
         with disk_errors(file):
-            write_text(file, json.dumps({**expected, "utility": dict(utility)}, indent=1))
-        return utility
+            write_text(file, json.dumps({**expected, "utility": dict(utility), "flags": flags}, indent=1))
+        return utility, flags
 
     def _leakage(self, job: Job, capture: Capture, known: Known, fresh: bool) -> Mapping[str, float]:
         file = self.results / "leakage" / f"{job.cell.capture.content_hash()[:16]}.json"

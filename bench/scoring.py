@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from bench.certificate import MISSED, Certificate
+from bench.code_identity import is_ours
 from bench.controls import BLIND, NEAREST, ORACLE
+from bench.described import described
+from bench.diagnostics import not_finite
 from bench.errors import BenchError
 from bench.facts import Fact, Labels, Lineup
+from bench.failure import Failure
 from bench.interfaces import Estimate
 from bench.measure import LabelMetric, LineupMetric, Metric, ScoringContext, TextMetric
-from bench.stats import mean_interval, normalised
+from bench.stats import mean_interval, normalised, share_interval
 from bench.targets import HEADLINE
 from bench.wording import Wording
 
@@ -65,55 +69,94 @@ def score_target(
     *,
     seed: int,
     known: dict[str, Mapping[str, float]] | None = None,
+    broken: dict[str, str] | None = None,
 ) -> list[MetricScore]:
     """Every metric that applies to the target and to what is claimed.
 
     Args:
         known: mean scores of these very controls by metric (``bench.references``); read, and added to.
+        broken: metrics of other packages that raised, with the reason; read, and added to. Without it they raise.
     """
     known = {} if known is None else known
     scores = []
     for metric in metrics:
-        if target not in metric.targets:
+        if target not in metric.targets or (broken is not None and metric.name in broken):
             continue
-        values = _values(metric, claim, truth, context)
-        if values is None:
+        try:
+            found = _score(metric, claim, truth, controls, context, known, seed)
+        except Exception as error:
+            if broken is None or is_ours(type(metric)):
+                raise
+            broken[metric.name] = Failure.of(error).reason
             continue
-        if metric.name not in known:
-            known[metric.name] = {
-                name: float(found.mean())
-                for name, estimate in controls.items()
-                if (found := _values(metric, estimate, truth, context)) is not None
-            }
-        means = known[metric.name]
-        best = max if metric.higher_is_closer else min
-        blind = [means[name] for name in BLIND if name in means]
-        floor = best(blind) if blind else float("nan")
-        ceiling = means.get(ORACLE, float("nan"))
-        interval = mean_interval(values.numpy(), clusters=None, seed=seed)
-        scores.append(
-            MetricScore(
-                metric=metric.name,
-                higher_is_closer=metric.higher_is_closer,
-                values=values,
-                mean=interval.mean,
-                low=interval.low,
-                high=interval.high,
-                controls=means,
-                floor=floor,
-                ceiling=ceiling,
-                normalised=normalised(interval.mean, floor, ceiling),
-                backbone=metric.backbone(context),
-                basis=_basis(metric, claim, truth, context),
-            )
-        )
+        if found is not None:
+            scores.append(found)
     return scores
+
+
+def _score(
+    metric: Metric,
+    claim: Estimate | Wording | Fact,
+    truth: Estimate | Wording | Fact,
+    controls: Mapping[str, Estimate] | Mapping[str, Wording] | Mapping[str, Fact],
+    context: ScoringContext,
+    known: dict[str, Mapping[str, float]],
+    seed: int,
+) -> MetricScore | None:
+    """One metric's score, or None where the claim cannot be scored so."""
+    values = _values(metric, claim, truth, context)
+    if values is None:
+        return None
+    if metric.name not in known:
+        known[metric.name] = {
+            name: float(found.mean())
+            for name, estimate in controls.items()
+            if (found := _values(metric, estimate, truth, context)) is not None
+        }
+    means = known[metric.name]
+    best = max if metric.higher_is_closer else min
+    blind = [means[name] for name in BLIND if name in means]
+    floor = best(blind) if blind else float("nan")
+    ceiling = means.get(ORACLE, float("nan"))
+    numbers = values.numpy()
+    interval = share_interval(numbers) if metric.share else mean_interval(numbers, clusters=None, seed=seed)
+    return MetricScore(
+        metric=metric.name,
+        higher_is_closer=metric.higher_is_closer,
+        values=values,
+        mean=interval.mean,
+        low=interval.low,
+        high=interval.high,
+        controls=means,
+        floor=floor,
+        ceiling=ceiling,
+        normalised=normalised(interval.mean, floor, ceiling),
+        backbone=metric.backbone(context),
+        basis=_basis(metric, claim, truth, context),
+    )
 
 
 def _values(
     metric: Metric, claim: Estimate | Wording | Fact, truth: Estimate | Wording | Fact, context: ScoringContext
 ) -> Tensor | None:
-    """The metric's values; texts go to metrics of texts only, facts to those of such facts, pictures to the others.
+    """The metric's values, ``(N,)`` float64, or None where it does not apply.
+
+    Raises:
+        BenchError: it gives anything else.
+    """
+    found: object = _compared(metric, claim, truth, context)
+    if found is None:
+        return None
+    count = len(claim.images) if isinstance(claim, Estimate) else len(claim)
+    if not isinstance(found, Tensor) or tuple(found.shape) != (count,):
+        raise BenchError(f"metric {metric.name!r} must give one number a record ({count},); got {described(found)}")
+    return found.detach().cpu().double()
+
+
+def _compared(
+    metric: Metric, claim: Estimate | Wording | Fact, truth: Estimate | Wording | Fact, context: ScoringContext
+) -> Tensor | None:
+    """What the metric gives; texts go to metrics of texts only, facts to those of such facts, pictures to the others.
 
     Raises:
         BenchError: the metric declares a target whose claims it cannot compare.
@@ -168,7 +211,11 @@ def flags(scores: Sequence[MetricScore], diagnostics: Mapping[str, float], losse
     ``floor-overlap``: on the target's headline measure the interval reaches the floor. ``below-nearest``: it does
     not beat a look-up in public data. ``controls-close``: floor and ceiling are so near each other that the
     normalised score says little. ``attack-loss-rose``, ``victim-loss-rose``,
-    ``victim-loss-not-finite``: training did not help.
+    ``victim-loss-not-finite``: training did not help. ``diagnostic-not-finite``: the attack reported a number that is
+    not finite.
+
+    Args:
+        diagnostics: columns ``attack_*``.
     """
     found = []
     for score in scores:
@@ -181,6 +228,8 @@ def flags(scores: Sequence[MetricScore], diagnostics: Mapping[str, float], losse
                 found.append("below-nearest")
     if diagnostics.get("attack_loss_last", 0.0) > diagnostics.get("attack_loss_first", float("inf")):
         found.append("attack-loss-rose")
+    if not_finite(diagnostics):
+        found.append("diagnostic-not-finite")
     tenth = len(losses) // 10
     if not all(map(math.isfinite, losses)):
         found.append("victim-loss-not-finite")

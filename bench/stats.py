@@ -59,6 +59,27 @@ def mean_interval(
     return mean_bounds(values, clusters=clusters, seed=seed, resamples=resamples, tails=(tail, tail))
 
 
+def share_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
+    """Share of ones among values that are 0 or 1, with Wilson's interval over records (JASA 1927).
+
+    It stays within [0, 1] and covers at all sizes (Brown, Cai, DasGupta, Statistical Science 2001), where Student's t
+    reaches beyond 1 and the bootstrap has no width if all values agree.
+
+    Raises:
+        StatsError: a value is neither 0 nor 1, or as ``mean_interval``.
+    """
+    scores = _vector(values)
+    if not bool(np.isin(scores, (0.0, 1.0)).all()):
+        raise StatsError("statistics: a share is of values that are 0 or 1")
+    from scipy.special import ndtri
+
+    n, share, z = len(scores), float(scores.mean()), float(ndtri(0.5 + level / 2))
+    middle = (share + z * z / (2 * n)) / (1 + z * z / n)
+    reach = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    # At a share of 0 or 1 one end is the share itself; rounding must not put it on the other side.
+    return Interval(share, max(0.0, min(share, middle - reach)), min(1.0, max(share, middle + reach)))
+
+
 def mean_bounds(
     values: ArrayLike,
     *,

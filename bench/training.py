@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.capture import Capture
+from bench.adversary import ServerAdversary
+from bench.capture import FLAGS_FILE, Capture
+from bench.checked_adversary import CheckedAdversary
+from bench.checked_defense import checked
+from bench.described import described
+from bench.errors import BenchError
+from bench.global_random import FLAG, GlobalRandom
 from bench.interfaces import TrainingPlan
 from bench.knowledge import public_knowledge
 from bench.progress import Progress
@@ -13,7 +21,6 @@ from bench.records import Records
 from bench.rng import derived_seed, generator
 
 if TYPE_CHECKING:
-    from bench.adversary import ServerAdversary
     from bench.planning import Job
 
 
@@ -28,25 +35,51 @@ def client_seed(records: Records, seed: int) -> int:
 
 
 def train_capture(job: Job, out: Path, progress: Progress) -> Capture:
-    """Train the job's victim under its defence; write transcript, secrets and model under ``out``."""
+    """Train the job's victim under its defence; write transcript, secrets and model under ``out``.
+
+    Global generators follow from the clients' seed meanwhile, and from the attack's inside a malicious server.
+    """
     spec = job.cell.capture
+    seed = client_seed(job.splits.victim, spec.seed)
+    adversary = server_adversary(job, progress)
     plan = TrainingPlan(
         epochs=spec.training.epochs,
         batch_size=spec.training.batch_size,
         learning_rate=spec.training.learning_rate,
-        seed=client_seed(job.splits.victim, spec.seed),
+        seed=seed,
         device=spec.device,
         dtype=spec.training.dtype,
-        adversary=server_adversary(job, progress),
+        adversary=adversary,
     )
-    return job.new_victim().train(
-        job.splits.victim, job.new_defense(), plan, protocol=spec.protocol, out=out, progress=progress
-    )
+    stream = GlobalRandom(seed, "training", device=spec.device)
+    with stream.active():
+        capture = job.new_victim().train(
+            job.splits.victim.copy(),
+            checked(job.new_defense()),
+            plan,
+            protocol=spec.protocol,
+            out=out,
+            progress=progress,
+        )
+    if stream.drawn or (adversary is not None and adversary.stream.drawn):
+        capture = replace(capture, flags=(FLAG,))
+        (out / FLAGS_FILE).write_text(json.dumps(capture.flags))
+    return capture
 
 
-def server_adversary(job: Job, progress: Progress) -> ServerAdversary | None:
-    """Return the server that a malicious attack puts up, with public knowledge and records of the attacker alone."""
+def server_adversary(job: Job, progress: Progress) -> CheckedAdversary | None:
+    """Return the server that a malicious attack puts up, with public knowledge and records of the attacker alone.
+
+    Raises:
+        BenchError: the attack gives no server.
+    """
     if job.cell.capture.adversary is None:
         return None
-    rng = generator(job.cell.capture.seed, "adversary", job.attack.name)
-    return job.attack.take_over(public_knowledge(job), rng=rng, progress=progress)
+    spec, attack = job.cell.capture, job.attack
+    stream = GlobalRandom(spec.seed, "adversary", attack.name, device=spec.device)
+    public = public_knowledge(job)
+    with stream.active():
+        server = attack.take_over(public, rng=generator(spec.seed, "adversary", attack.name), progress=progress)
+    if not isinstance(server, ServerAdversary):
+        raise BenchError(f"attack {attack.name!r}: take_over() must return a ServerAdversary, got {described(server)}")
+    return CheckedAdversary(attack.name, server, stream)

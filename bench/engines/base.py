@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.errors import RequestError
+from bench.failure import Failure, keep_trace
 from bench.files import DiskFullError
 from bench.planning import Planner
 from bench.progress import Progress
@@ -111,6 +112,6 @@ def execute(task: Task, planner: Planner, setup: Setup, progress: Progress) -> C
         raise
     except RequestError as error:
         return without_scores(task.cell, "not_applicable", str(error), split_hash=task.split_hash, refused=True)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    except (Exception, SystemExit) as error:
+        reason = keep_trace(setup.results, task.cell.cell_id, Failure.of(error))
         return task.failed(reason, seconds=time.perf_counter() - start)

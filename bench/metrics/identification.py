@@ -72,6 +72,7 @@ class _TopK(Metric):
 
     targets: ClassVar[frozenset[str]] = frozenset({"image"})
     higher_is_closer: ClassVar[bool] = True
+    share = True
     k: ClassVar[int]
 
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor | None:
@@ -138,6 +139,7 @@ class Identified(Metric):
     name = "identified"
     targets = frozenset({"image"})
     higher_is_closer = True
+    share = True
     card = Card(
         summary="1 where claim and truth are closer than 99 % of the pairs of pictures of different identities: cosine "
         "above the threshold of 1 % false matches.",

@@ -22,6 +22,7 @@ class _Picked(LineupMetric):
     """Whether fewer than k others look as much like the record as its own candidate."""
 
     higher_is_closer: ClassVar[bool] = True
+    share = True
     k: ClassVar[int]
 
     def compare(self, claim: Lineup, truth: Lineup, context: ScoringContext) -> Tensor:

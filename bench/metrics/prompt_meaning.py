@@ -62,6 +62,7 @@ class PromptTop1(TextMetric):
 
     name = "prompt_top1"
     higher_is_closer = True
+    share = True
     card = Card(
         summary="1 where no other prompt of the gallery is as near to the claim as the true one.",
         source="rank-1 identification rate, ISO/IEC 19795-1, on CLIP text similarity, arXiv:2103.00020",

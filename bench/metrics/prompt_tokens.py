@@ -44,6 +44,7 @@ class ExactMatch(TextMetric):
 
     name = "exact_match"
     higher_is_closer = True
+    share = True
     card = Card(
         summary="1 where the claim is the prompt itself, but for case and blanks.",
         source="standard definition",

@@ -24,6 +24,7 @@ class Success(Metric):
         notes="The threshold is a convention: read it beside ssim and the mean-image control.",
     )
     higher_is_closer = True
+    share = True
 
     class Params(plugin.Params):
         """Attributes: threshold: SSIM above which a record counts as recovered."""
