@@ -7,7 +7,7 @@ itself, which read what it had changed, and is therefore named.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,9 +26,9 @@ _OURS = frozenset({"bench", "attacks", "defenses", "victims"})
 class Snapshot:
     """The state of an object and of all that can be reached from it.
 
-    Followed are containers, modules of torch, and objects of this project and of ``packages``. Values other than
-    tensors count where they stand in frozen dataclasses. A defence is left out: an attacker's own copy may remember
-    what it protected.
+    Followed are containers, modules of torch, and objects of this project and of ``packages``. Of tensors the content
+    counts. What a frozen dataclass holds counts too, through the containers in it; other objects may remember things,
+    such as records that they have encoded. A defence is left out: an attacker's own copy may keep what it drew.
 
     Args:
         name: how the object is called in a sentence.
@@ -36,69 +36,62 @@ class Snapshot:
     """
 
     def __init__(self, name: str, thing: object, packages: Collection[str] = ()) -> None:
-        self._name, self._thing = name, thing
         self._packages = _OURS | set(packages)
-        self._before = self._read()
+        self._tensors: list[tuple[str, Tensor, str]] = []
+        self._holders: list[tuple[str, Any, dict[str, Any]]] = []
+        self._seen: dict[int, Any] = {}  # keeps what it has seen alive, so that no other object takes its place
+        self._visit(thing, name, strict=False)
 
     def changed(self) -> list[str]:
-        """Return the places that differ from what they were, or are not there any more, sorted."""
-        now = self._read()
-        return sorted(place for place, digest in self._before.items() if now.get(place) != digest)
+        """Return the places that differ from what they were, sorted."""
+        found = {place for place, tensor, digest in self._tensors if _digest(tensor) != digest}
+        for place, holder, before in self._holders:
+            now = _children(holder)
+            if now.keys() != before.keys():
+                found.add(place)
+            found |= {place + name for name, child in before.items() if name in now and not _same(now[name], child)}
+        return sorted(found)
 
-    def _read(self) -> dict[str, str]:
-        seen: set[int] = set()
-        return dict(self._walk(self._thing, self._name, False, seen))
-
-    def _walk(self, thing: Any, place: str, strict: bool, seen: set[int]) -> Iterator[tuple[str, str]]:
+    def _visit(self, thing: Any, place: str, *, strict: bool) -> None:
+        if isinstance(thing, _PLAIN | Defense | torch.Generator | type) or id(thing) in self._seen:
+            return
+        self._seen[id(thing)] = thing
         if isinstance(thing, Tensor | np.ndarray):
-            yield place, _digest(torch.as_tensor(thing))
+            tensor = torch.as_tensor(thing)
+            self._tensors.append((place, tensor, _digest(tensor)))
             return
-        if thing is None or isinstance(thing, str | int | float | bytes):
-            if strict:
-                yield place, repr(thing)
-            return
-        if isinstance(thing, Defense | torch.Generator | type) or id(thing) in seen:
-            return
-        seen.add(id(thing))
-        if isinstance(thing, Mapping):
-            if strict:
-                yield f"{place} (names)", repr(sorted(map(str, thing)))
-            for key, value in thing.items():
-                yield from self._walk(value, f"{place}[{key!r}]", strict, seen)
-        elif isinstance(thing, list | tuple):
-            if strict and all(isinstance(value, str | int | float | None) for value in thing):
-                yield place, hashlib.sha256(repr(thing).encode()).hexdigest()
-                return
-            for i, value in enumerate(thing):
-                yield from self._walk(value, f"{place}[{i}]", strict, seen)
-        elif isinstance(thing, nn.Module):
+        if isinstance(thing, nn.Module):
             for name, tensor in (*thing.named_parameters(), *thing.named_buffers()):
-                yield f"{place}.{name}", _digest(tensor)
-            if self._followed(thing):
-                own = {
-                    k: v for k, v in vars(thing).items() if not k.startswith(("_parameters", "_buffers", "_modules"))
-                }
-                yield from self._walk_attributes(own, place, False, seen)
-        elif self._followed(thing):
-            frozen = bool(getattr(getattr(type(thing), "__dataclass_params__", None), "frozen", False))
-            yield from self._walk_attributes(_attributes(thing), place, frozen, seen)
-
-    def _walk_attributes(
-        self, attributes: Mapping[str, Any], place: str, strict: bool, seen: set[int]
-    ) -> Iterator[tuple[str, str]]:
-        for name, value in attributes.items():
-            yield from self._walk(value, f"{place}.{name}", strict, seen)
-
-    def _followed(self, thing: object) -> bool:
-        return type(thing).__module__.partition(".")[0] in self._packages
+                self._visit(tensor, f"{place}.{name}", strict=False)
+        container = isinstance(thing, Mapping | list | tuple)
+        if not (container or type(thing).__module__.partition(".")[0] in self._packages):
+            return
+        if not container:
+            strict = bool(getattr(getattr(type(thing), "__dataclass_params__", None), "frozen", False))
+        children = _children(thing)
+        if strict:
+            self._holders.append((place, thing, children))
+        for name, child in children.items():
+            self._visit(child, place + name, strict=strict)
 
 
-def _attributes(thing: object) -> dict[str, Any]:
-    found = dict(getattr(thing, "__dict__", {}))
-    for name in getattr(type(thing), "__slots__", ()):
-        if hasattr(thing, name):
-            found[name] = getattr(thing, name)
-    return found
+_PLAIN = str | int | float | bytes | None
+
+
+def _children(thing: Any) -> dict[str, Any]:
+    """What an object holds, by how it is reached."""
+    if isinstance(thing, Mapping):
+        return {f"[{key!r}]": value for key, value in thing.items()}
+    if isinstance(thing, list | tuple):
+        return {f"[{i}]": value for i, value in enumerate(thing)}
+    names = [*getattr(thing, "__dict__", {}), *getattr(type(thing), "__slots__", ())]
+    return {f".{name}": getattr(thing, name) for name in names if hasattr(thing, name)}
+
+
+def _same(now: object, before: object) -> bool:
+    if now is before:
+        return True
+    return isinstance(now, _PLAIN) and type(now) is type(before) and now == before
 
 
 def _digest(tensor: Tensor) -> str:
