@@ -31,7 +31,7 @@ _AXES = {
 }
 _RUNNING = (
     *("results", "engine", "jobs", "threads", "address", "time_limit", "memory_limit"),
-    *("fresh", "retry_failed", "dry_run"),
+    *("fresh", "retry_failed", "dry_run", "debug"),
 )
 
 RESULTS = click.option(
@@ -165,6 +165,7 @@ def main() -> None:
 @click.option("--fresh", is_flag=True, help="Train and measure anew even what is in the ledger.")
 @click.option("--retry-failed", is_flag=True, help="Run cells again that failed or ran out of time.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--debug", is_flag=True, help="Show the traceback of each cell that failed.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Workers side by side; default: a suite takes all cores.")
 @click.option(
     "--engine",
@@ -212,12 +213,14 @@ def run(ctx: click.Context, /, suite: str | None, weights: Path | None, curve: b
 def list_plugins(kind: str | None, results: Path) -> None:
     """List what is installed: attacks, defenses, victims, metrics, datasets, suites."""
     with one_sentence():
+        from bench.guest_check import guest_faults
         from bench.registry import KINDS, listing, suggestion
         from bench.suite import shipped
 
         kinds = (*KINDS, "suites")
         if kind is not None and kind not in kinds:
             raise RequestError(f"unknown kind {kind!r}{suggestion(kind, kinds)}")
+        faults = guest_faults()
         for one in (kind,) if kind else kinds:
             if one == "suites":
                 click.echo("\n".join(["suites", *(f"  {name:<20} {said}" for name, said in shipped().items())]))
@@ -225,7 +228,10 @@ def list_plugins(kind: str | None, results: Path) -> None:
             registry = listing(one)
             click.echo(one)
             for name in registry.names():
-                click.echo(f"  {name:<20} {registry.origin(name)}")
+                clash = "" if registry.is_clash(name) else registry.origin(name)
+                click.echo(f"  {name:<20} {clash}".rstrip())
+                for fault in faults.get((one, name), ()):
+                    click.echo(f"  {'':<20} fault: {fault}")
 
 
 @main.command()

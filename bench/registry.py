@@ -76,6 +76,10 @@ class Registry(Generic[P]):
         """Whether ``name`` stands for a plugin of this project; imports nothing."""
         return all(is_built_in(point) for point in self._points.get(name, ()))
 
+    def is_clash(self, name: str) -> bool:
+        """Whether several packages provide ``name``, so that it cannot be loaded; imports nothing."""
+        return len(self._points.get(name, ())) > 1
+
     def origin(self, name: str) -> Origin:
         """Where ``name`` comes from; imports nothing.
 

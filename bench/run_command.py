@@ -14,7 +14,9 @@ from bench.comparable import view_of
 from bench.curve import curve_points, curve_suite, curve_table, draw_curves
 from bench.engines.base import Engine, Limits, Setup
 from bench.errors import CellFailedError, RequestError
+from bench.failure import log_file
 from bench.files import write_text
+from bench.guest_identity import guest_versions
 from bench.ledger import Ledger
 from bench.ledger_reader import LedgerReader
 from bench.planning import Job, Planner
@@ -39,6 +41,7 @@ class Running:
         address: of a Ray cluster.
         time_limit: seconds a cell.
         memory_limit: MiB a cell.
+        debug: show the traceback of a cell that failed.
     """
 
     results: Path
@@ -51,6 +54,7 @@ class Running:
     fresh: bool = False
     retry_failed: bool = False
     dry_run: bool = False
+    debug: bool = False
 
     @property
     def alone(self) -> bool:
@@ -163,13 +167,19 @@ def _run(
         progress.note(f"{plan.merged} of the cells are the same as others; merged")
     limits = Limits(running.time_limit or content.time_limit, running.memory_limit or content.memory_limit)
     setup = Setup(results, weights_dir, threads, limits)
-    engine = _engine("serial" if in_process else running.engine or "processes", setup, jobs, running, planner, progress)
+    guests = _guests(plan) if in_process and running.engine is None else ""
+    if guests:
+        progress.note(f"cells with plugins of {guests} run in a process that can be ended; --engine serial debugs them")
+    name = "serial" if in_process and not guests else running.engine or "processes"
+    engine = _engine(name, setup, jobs, running, planner, progress)
 
     def show(job: Job, result: CellResult, number: int, total: int) -> None:
         if tables:
             print_result(job, result, results)
         else:
             click.echo(_line(job, result, number, total))
+        if running.debug and (log := log_file(results, job.cell.cell_id)).exists():
+            click.echo(log.read_text(encoding="utf-8"), err=True)
 
     if tables:
         _show_known(plan, ledger, running, show)
@@ -190,6 +200,12 @@ def _run(
             f"{summary.unfinished} of the cells failed; their rows in {results / 'rows.csv'} say why, "
             "--retry-failed runs them again"
         )
+
+
+def _guests(plan: SuitePlan) -> str:
+    """The packages of others that the plan's cells take plugins from, for a sentence; empty where there are none."""
+    found = {package: version for job in plan.jobs for package, version in guest_versions(job.cell).items()}
+    return ", ".join(f"{package} {version}" for package, version in sorted(found.items()))
 
 
 def _engine(name: str, setup: Setup, jobs: int, running: Running, planner: Planner, progress: Progress) -> Engine:

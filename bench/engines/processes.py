@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from bench.engines.base import Report, Setup, Task
 from bench.engines.pool import run_pool
+from bench.engines.stages import ShownStages
 from bench.engines.worker_process import WorkerProcess
 from bench.progress import Progress
 
@@ -20,5 +21,7 @@ class ProcessEngine:
         self._setup, self._jobs, self._progress = setup, jobs, progress
 
     def run(self, tasks: Sequence[Task], report: Report) -> None:
-        workers = [WorkerProcess(self._setup, self._progress.note) for _ in range(min(self._jobs, len(tasks)))]
+        jobs = min(self._jobs, len(tasks))
+        stages = ShownStages(self._progress) if jobs == 1 else None  # bars of several cells would flicker
+        workers = [WorkerProcess(self._setup, self._progress.note, stages) for _ in range(jobs)]
         run_pool(workers, tasks, report)

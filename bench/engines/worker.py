@@ -12,27 +12,18 @@ import queue
 import signal
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
 from bench.engines.base import Limits, Setup, Task, execute
+from bench.engines.stages import SentStages
 from bench.files import DiskFullError
 from bench.planning import Planner
-from bench.progress import Silent
-
-
-class _Notes(Silent):
-    """Passes notes on to the parent."""
-
-    def __init__(self, answers: TextIO) -> None:
-        self._answers = answers
-
-    def note(self, text: str) -> None:
-        send(self._answers, "note", text)
 
 
 def send(answers: TextIO, kind: str, text: str) -> None:
-    """One answer: ``ready``, ``note``, ``result`` or ``full``."""
+    """One answer: ``ready``, ``note``, ``result`` or ``full``, or what ``bench.engines.stages`` knows."""
     answers.write(json.dumps([kind, text]) + "\n")
     answers.flush()
 
@@ -47,7 +38,7 @@ def serve(setup: Setup, tasks: TextIO, answers: TextIO) -> None:
         os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
-    notes = _Notes(answers)
+    notes = SentStages(partial(send, answers))
     planner = Planner(notes)
     send(answers, "ready", "")
     while True:

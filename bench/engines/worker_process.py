@@ -19,6 +19,8 @@ from typing import IO
 import psutil
 
 from bench.engines.base import Setup, Task
+from bench.engines.stages import ShownStages
+from bench.failure import Failure, keep_trace
 from bench.files import DiskFullError
 from bench.import_path import child_environment
 from bench.result import CellResult
@@ -33,11 +35,19 @@ class WorkerProcess:
 
     Args:
         note: takes the lines that the worker has for the user.
+        stages: shows what the worker is at, where it is the only one.
         directory: working directory of the worker, from which relative paths of models and data count; None is ours.
     """
 
-    def __init__(self, setup: Setup, note: Callable[[str], None], *, directory: Path | None = None) -> None:
-        self._setup, self._note, self._directory = setup, note, directory
+    def __init__(
+        self,
+        setup: Setup,
+        note: Callable[[str], None],
+        stages: ShownStages | None = None,
+        *,
+        directory: Path | None = None,
+    ) -> None:
+        self._setup, self._note, self._stages, self._directory = setup, note, stages, directory
         self._process: subprocess.Popen[bytes] | None = None
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 lives as long as this object
         self._stopped = threading.Event()
@@ -106,11 +116,15 @@ class WorkerProcess:
                     return str(text)
                 if kind == "full":
                     raise DiskFullError(str(text))
-                self._note(str(text))
-            elif limit is not None and time.monotonic() - begin > limit:
+                if kind == "note":
+                    self._note(str(text))
+                elif self._stages is not None:
+                    self._stages.show(kind, str(text))
+            # Looked at after every line too: a worker that talks all the time must not outlive its limits.
+            if limit is not None and time.monotonic() - begin > limit:
                 self._passed = ("timeout", f"not finished after {limit:g} s (time limit)")
                 return None
-            elif self._too_big():
+            if not line and self._too_big():
                 memory = self._setup.limits.memory_mib
                 self._passed = ("failed", f"used more than {memory} MiB of memory (memory limit)")
                 return None
@@ -133,7 +147,9 @@ class WorkerProcess:
 
     def _lost(self, task: Task, begin: float) -> CellResult:
         """The result of a task whose worker gave none; the worker is gone afterwards."""
-        status, reason = self._passed or ("failed", self._death())
+        status, reason = self._passed or ("failed", self._death(task))
+        if self._stages is not None:
+            self._stages.close()
         process, self._process = self._process, None
         if process is not None:
             _kill_group(process)
@@ -142,8 +158,8 @@ class WorkerProcess:
                     process.stdin.close()
         return task.failed(reason, status=status, seconds=time.monotonic() - begin)
 
-    def _death(self) -> str:
-        """How the worker ended."""
+    def _death(self, task: Task) -> str:
+        """How the worker ended; what it printed is kept in the cell's log."""
         if self._process is None or self._stopped.is_set():
             return "the worker was stopped"
         try:
@@ -154,8 +170,9 @@ class WorkerProcess:
             name = signal.Signals(-code).name
             return f"the worker was killed by {name}" + ("; out of memory?" if name == "SIGKILL" else "")
         self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace").strip().splitlines()
-        return f"the worker ended with exit code {code}" + (f": {said[-1]}" if said else "")
+        said = self._errors.read().decode(errors="replace").strip()
+        reason = f"the worker ended with exit code {code}" + (f": {said.splitlines()[-1]}" if said else "")
+        return keep_trace(self._setup.results, task.cell.cell_id, Failure(reason, said)) if said else reason
 
 
 def _pump(stream: IO[bytes], lines: queue.Queue[bytes | None]) -> None:
