@@ -30,7 +30,7 @@ class ImageBatch:
     broken: Tensor | None = None
 
     def __post_init__(self) -> None:
-        p = self.pixels
+        p = self.pixels.detach()
         if p.ndim != 4 or p.shape[1] != 3:
             raise ImageRangeError(f"images must be (N, 3, H, W), got {tuple(p.shape)}")
         if p.dtype != torch.float32:

@@ -307,10 +307,15 @@ class Planner:
 
     def _resolve(self, registry: Registry[P], text: str, extra: dict[str, Any] | None = None) -> Part[P]:
         name, values = parse_plugin(text)
+        cls = self._load(registry, name)
+        return Part(cls, plugin_spec(cls, {**values, **(extra or {})}))
+
+    def _load(self, registry: Registry[P], name: str) -> type[P]:
+        """A plugin class; what is to be said of the packages that provide its name is noted."""
         cls = registry.load(name)
         for fault in registry.faults().get(name, ()):
             self._note(fault)
-        return Part(cls, plugin_spec(cls, {**values, **(extra or {})}))
+        return cls
 
     def _metrics(self) -> tuple[Part[Metric], ...]:
         """Every metric that can be used; one of another package that cannot be is noted and left out."""
@@ -348,7 +353,7 @@ class Planner:
         """The parts of a stack; names that stand for a stack are replaced by it."""
         pairs = []
         for name, values in parse_stack(text):
-            cls = self.defenses.load(name)
+            cls = self._load(self.defenses, name)
             if cls.stands_for:
                 if values:
                     raise RequestError(f"defence {name!r} takes no parameters; write out {cls.stands_for} with them")
@@ -384,7 +389,8 @@ class Planner:
 
     def _data_spec(self, request: Request) -> DataSpec:
         name, values = parse_dataset(request.data)
-        dataset = Part(self.datasets.load(name), plugin_spec(self.datasets.load(name), values))
+        cls = self._load(self.datasets, name)
+        dataset = Part(cls, plugin_spec(cls, values))
         return DataSpec(
             dataset=dataset.spec,
             condition=dataset.build().resolve(request.condition),

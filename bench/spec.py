@@ -189,7 +189,7 @@ def _value(text: str) -> Any:
         return text
 
 
-_OPEN, _CLOSE = "[{(", "]})"
+_OPEN, _CLOSE = "[{", "]}"
 
 
 def _divided(text: str, mark: str) -> list[str]:

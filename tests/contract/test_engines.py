@@ -121,7 +121,10 @@ def test_bad_cells_cost_themselves_only(tiny_model, tmp_path, faulty):
     assert summary.statuses == {"ok": 2, "failed": 3}
     found = reasons(results)
     assert found["closed-form"][0] == found["inversion"][0] == "ok"
-    assert found["faulty"] == ("failed", "ZeroDivisionError: the attack's own mistake")
+    status, reason = found["faulty"]
+    assert status == "failed"
+    assert reason.startswith("ZeroDivisionError: the attack's own mistake (faulty.py, line ")
+    assert (results / reason.rpartition("traceback in ")[2]).read_text().count("ZeroDivisionError") == 1
     assert found["faulty:how=die"] == ("failed", "the worker was killed by SIGKILL; out of memory?")
     assert found["faulty:how=eat"] == ("failed", "used more than 3000 MiB of memory (memory limit)")
     assert run(plan, engine("serial", results, planner), results).ran == 0

@@ -67,12 +67,35 @@ def test_the_same_name_twice_is_an_error_that_names_both_origins(install: Instal
     assert defenses().load("none").name == "none"
 
 
-def test_a_stranger_cannot_silently_replace_a_built_in(install: Install) -> None:
+def test_a_stranger_neither_replaces_a_built_in_nor_keeps_it_from_being_used(install: Install) -> None:
     install("usurper", {"none": "usurper:Mine"}, GOOD.format(cls="Mine", name="none"))
-    with pytest.raises(RequestError, match="registered twice") as caught:
-        defenses().load("none")
-    assert "usurper 1.0" in str(caught.value)
-    assert "of splitleak" in str(caught.value)
+    registry = defenses()
+    assert registry.load("none").__module__ == "defenses.none"
+    assert "of splitleak" in str(registry.origin("none"))
+    (said,) = registry.faults()["none"]
+    assert said == "usurper:Mine of usurper 1.0 is not used: defense 'none' is splitleak's own; rename it"
+    assert "usurper" not in sys.modules
+
+
+def test_two_packages_that_provide_one_class_are_named_both(install: Install) -> None:
+    install("fogone", {"fog": "fogone:Fog"}, GOOD.format(cls="Fog", name="fog"))
+    install("fogtwo", {"fog": "fogone:Fog"})
+    registry = defenses()
+    assert registry.is_clash("fog")
+    assert "fogone:Fog of fogone 1.0 and fogone:Fog of fogtwo 1.0" in registry.faults()["fog"][0]
+
+
+def test_a_hidden_version_of_a_package_is_named(install: Install) -> None:
+    install("fogpack", {"fog": "fogpack:Fog"}, GOOD.format(cls="Fog", name="fog"), version="2.0")
+    install("fogpack", {"fog": "fogpack:Fog"}, GOOD.format(cls="Fog", name="fog"), version="1.0")
+    registry = defenses()
+    (said,) = registry.faults()["fog"]
+    used, hidden = said.split(" is used; there is also ")
+    assert {used, hidden} in (
+        {"fogpack:Fog of fogpack 2.0", "fogpack 1.0, which is hidden"},
+        {"fogpack:Fog of fogpack 1.0", "fogpack 2.0, which is hidden"},
+    )
+    assert registry.load("fog").name == "fog"
 
 
 @pytest.mark.parametrize(

@@ -172,6 +172,12 @@ def test_specs_are_frozen_and_refuse_strangers() -> None:
         ("a:path=C=D", ("a", {"path": "C=D"})),
         ('a:n="5"', ("a", {"n": "5"})),
         ("a:", ("a", {})),
+        ("a:groups=[3,4]", ("a", {"groups": [3, 4]})),
+        ("a:groups=[3, 4],x=1", ("a", {"groups": [3, 4], "x": 1})),
+        ("a:words=[red,blue]", ("a", {"words": ["red", "blue"]})),
+        ("a:words=[],pairs=[[1,2],[3]]", ("a", {"words": [], "pairs": [[1, 2], [3]]})),
+        ('a:table={"k":[1,2]},text="b,c"', ("a", {"table": {"k": [1, 2]}, "text": "b,c"})),
+        ("a:path=/data (new", ("a", {"path": "/data (new"})),
     ],
 )
 def test_plugins_are_parsed(text: str, expected: tuple[str, dict[str, Any]]) -> None:
@@ -186,16 +192,20 @@ def test_plugins_are_parsed(text: str, expected: tuple[str, dict[str, Any]]) -> 
         ("a:b", "'b' must be key=value"),
         ("a:=3", "'=3' must be key=value"),
         ("a:b=1,b=2", "'b' is given twice"),
+        ("a:b=[1,2", "brackets do not match"),
+        ("a:b=1]", "brackets do not match"),
     ],
 )
 def test_what_is_no_plugin_is_refused_in_one_sentence(text: str, message: str) -> None:
     with pytest.raises(RequestError, match=message) as caught:
         parse_plugin(text)
-    assert repr(text) in str(caught.value)
+    assert repr(text.partition(":")[2]) in str(caught.value) or repr(text) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_stacks_are_parsed_in_order() -> None:
     assert parse_stack("timestep:t_min=5 + prompt") == [("timestep", {"t_min": 5}), ("prompt", {})]
+    assert parse_stack("noise:sigma=1e+2+topk:kept=[1,2]") == [("noise", {"sigma": 100.0}), ("topk", {"kept": [1, 2]})]
+    assert parse_stack("noise:path=a1e+b") == [("noise", {"path": "a1e"}), ("b", {})]
     with pytest.raises(RequestError, match="name is missing"):
         parse_stack("timestep+")

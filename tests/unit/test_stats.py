@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from bench.errors import BenchError
-from bench.stats import mean_interval, normalised, p_above_zero, p_shift_above_zero, paired_difference
+from bench.stats import (
+    StatsError,
+    mean_interval,
+    normalised,
+    p_above_zero,
+    p_shift_above_zero,
+    paired_difference,
+    share_interval,
+)
 
 
 def test_the_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
@@ -110,3 +118,31 @@ def test_the_shift_test_keeps_its_level():
     for draw in (rng.standard_normal, rng.standard_cauchy):
         hits = sum(p_shift_above_zero(draw(16)) < 0.05 for _ in range(400))
         assert hits <= 400 * 0.05 + 3 * math.sqrt(400 * 0.05 * 0.95)
+
+
+@pytest.mark.parametrize(
+    ("ones", "of", "low", "high"),
+    [
+        (15, 16, 0.7167, 0.9889),
+        (0, 10, 0.0, 0.2775),
+        (10, 10, 0.7225, 1.0),
+        (1, 1, 0.2065, 1.0),
+        (50, 100, 0.4038, 0.5962),
+    ],
+)
+def test_the_interval_of_a_share_is_wilsons(ones: int, of: int, low: float, high: float) -> None:
+    """As statsmodels' ``proportion_confint(method="wilson")`` gives them, to four places."""
+    found = share_interval([1.0] * ones + [0.0] * (of - ones))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=5e-5)
+    assert 0.0 <= found.low <= found.mean == ones / of <= found.high <= 1.0
+
+
+def test_a_share_covers_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(5)
+    held = sum((i := share_interval(rng.random(24) < 0.9)).low <= 0.9 <= i.high for _ in range(500))
+    assert 0.92 <= held / 500 <= 0.99
+
+
+def test_a_share_is_of_zeros_and_ones() -> None:
+    with pytest.raises(StatsError, match="0 or 1"):
+        share_interval([0.5, 1.0])

@@ -1,0 +1,1 @@
+"""Help for tests: packages of others, and how to put them on the import path."""

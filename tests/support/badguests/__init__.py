@@ -1,0 +1,1 @@
+"""Plugins that are careless, vain or broken, each in one way; installed by tests only."""
