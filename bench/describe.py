@@ -101,12 +101,12 @@ def _wrapped(head: str, text: str) -> str:
 
 
 def plugin_table() -> str:
-    """Markdown tables of every installed plugin, from their cards."""
+    """Markdown tables of every plugin of this project, from their cards."""
     parts = []
     for kind in KINDS:
         registry = Registry(kind, _BASES[kind])
         rows = [f"## {kind}", "", "| name | what it is | source | needs | notes |", "|---|---|---|---|---|"]
-        for name in registry.names():
+        for name in filter(registry.built_in, registry.names()):
             cls = registry.load(name)
             card = cls.card
             cells = (f"`{name}`", card.summary, card.source, card.needs, card.notes)

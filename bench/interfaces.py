@@ -209,7 +209,8 @@ class Claim:
     Attributes:
         estimates: by target: pictures of ``"image"`` and ``"condition"``, texts of ``"prompt"``, ``Labels`` of
             ``"attribute"``, a ``Lineup`` of ``"identity"``. A target left out is not claimed.
-        diagnostics: numbers the attack wants in its row, such as its final loss.
+        diagnostics: numbers the attack wants in its row, such as its final loss; the columns are ``attack_*``
+            (``bench.diagnostics``).
         labels: where clients learn classes, how much speaks for each class, ``(N, K)``; a plain answer is one-hot.
         links: which releases of the view, all of them, are of one record; None is not claimed.
     """

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.csv_text import LONGEST
+from bench.diagnostics import PREFIX
 from bench.errors import DataError
 from bench.ledger import Ledger
 from bench.score_files import RecordScore
@@ -60,6 +61,8 @@ def _problem(name: str, value: object) -> str:
         return "must be a whole number from 0 up"
     if name in TEXT and not isinstance(value, str):
         return "must be text"
+    if name.startswith(PREFIX) and isinstance(value, str):
+        return "must be a number"
     if isinstance(value, str):
         if len(value) > LONGEST:
             return "is too long"

@@ -71,7 +71,8 @@ class Runner:
         utility, flags = self._utility(job, capture, fresh)
         targets = choose_targets(capture.transcript, job)
         attempt = run_attack(job, capture, targets, self._progress)
-        judge = judge_of(job)
+        with GlobalRandom(job.cell.capture.seed, "judge", device=job.cell.capture.device).active():
+            judge = judge_of(job)
         measured = Measured(utility, self._leakage(job, capture, judge.known, fresh), flags)
         try:
             outcome, panels = score_attempt(job, capture, targets, attempt, judge, measured, self._progress)

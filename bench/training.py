@@ -14,6 +14,7 @@ from bench.checked_defense import checked
 from bench.described import described
 from bench.errors import BenchError
 from bench.global_random import FLAG, GlobalRandom
+from bench.handed_over import Snapshot
 from bench.interfaces import TrainingPlan
 from bench.knowledge import public_knowledge
 from bench.progress import Progress
@@ -77,9 +78,12 @@ def server_adversary(job: Job, progress: Progress) -> CheckedAdversary | None:
         return None
     spec, attack = job.cell.capture, job.attack
     stream = GlobalRandom(spec.seed, "adversary", attack.name, device=spec.device)
-    public = public_knowledge(job)
     with stream.active():
+        public = public_knowledge(job)
+        handed = Snapshot("public", public, {type(attack).__module__.partition(".")[0]})
         server = attack.take_over(public, rng=generator(spec.seed, "adversary", attack.name), progress=progress)
+    if changed := handed.changed():
+        raise BenchError(f"attack {attack.name!r} changed what it was handed: {changed[0]}; work on a copy")
     if not isinstance(server, ServerAdversary):
         raise BenchError(f"attack {attack.name!r}: take_over() must return a ServerAdversary, got {described(server)}")
     return CheckedAdversary(attack.name, server, stream)

@@ -89,7 +89,7 @@ def test_epochs_and_prior_each_beat_the_linear_estimate(run) -> None:
         run(attack=name, defense="decoupled-noise:b=1") for name in ("closed-form", "posterior:releases=1", "posterior")
     )
     assert linear["target"] == fused["target"] == "condition"
-    assert fused["releases_fused"] == 3.0
+    assert fused["attack_releases_fused"] == 3.0
     assert fused["latent_nmse"] < 0.9 * alone["latent_nmse"]
     assert alone["latent_nmse"] < 0.8 * linear["latent_nmse"]
     kept = run(attack="posterior", defense="decoupled-noise:b=1,memoised=true")

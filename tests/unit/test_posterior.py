@@ -186,9 +186,9 @@ def run(tmp_path_factory):
 
 def test_fusion_and_prior_each_beat_what_closed_form_has(run):
     linear, alone, fused = (run(attack=name) for name in ("closed-form", "posterior:releases=1", "posterior"))
-    assert fused["releases_fused"] == 3.0
+    assert fused["attack_releases_fused"] == 3.0
     assert fused["latent_nmse"] < alone["latent_nmse"] < linear["latent_nmse"]
-    assert fused["latent_nmse"] < 1 / (1 + fused["snr_total"]), "the prior must do better than a flat one could"
+    assert fused["latent_nmse"] < 1 / (1 + fused["attack_snr_total"]), "the prior must do better than a flat one could"
     assert fused["ssim"] > alone["ssim"] > linear["ssim"]
 
 
