@@ -58,8 +58,8 @@ class ClosedForm(Attack):
         cost="seconds: one linear solve a record and one decoding",
         notes="The condition is claimed under no-gradient only; elsewhere it passes a trained, non-linear hint block. "
         "Its row has attack_feature_noise and attack_latent_noise, the noise found on h_sd and left on x_t. One "
-        "release a record; posterior adds up those of all epochs. A hidden timestep is found to some 20 steps of 1000, which leaves a "
-        "small error of the picture's contrast.",
+        "release a record; posterior adds up those of all epochs. A hidden timestep is found to some 20 steps of 1000, "
+        "which leaves a small error of the picture's contrast.",
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:

@@ -11,7 +11,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from bench.attempt import CLAIMED, choose_targets
+from bench.attempt import choose_targets
 from bench.capture import Capture
 from bench.channels import (
     CLIENT_UPDATE,
@@ -23,9 +23,14 @@ from bench.channels import (
     UNET_FEATURES,
     Channel,
 )
+from bench.checked_defense import checked
+from bench.claim_check import CLAIMED, check_claim
 from bench.defense import CompositeDefense, Defense, ProtectContext
+from bench.diagnostics import diagnostic_columns
 from bench.errors import NotApplicableError, RequestError
 from bench.facts import Fact, Labels, Lineup
+from bench.global_random import GlobalRandom
+from bench.handed_over import Snapshot
 from bench.interfaces import Attack, Budget, Claim, Dataset, Estimate, TrainingPlan, Victim
 from bench.knowledge import with_gallery
 from bench.measure import Metric
@@ -122,9 +127,13 @@ def own_model(victim: str) -> dict[str, None]:
 def train(job: Job, out: Path, epochs: int = 1) -> Capture:
     spec = job.cell.capture
     plan = TrainingPlan(epochs, spec.training.batch_size, spec.training.learning_rate, spec.seed, "cpu", "fp32")
-    return job.new_victim().train(
-        job.splits.victim, job.new_defense(), plan, protocol=spec.protocol, out=out, progress=Silent()
-    )
+    stream = GlobalRandom(0)
+    with stream.active():
+        capture = job.new_victim().train(
+            job.splits.victim, checked(job.new_defense()), plan, protocol=spec.protocol, out=out, progress=Silent()
+        )
+    assert not stream.drawn
+    return capture
 
 
 def attempt(attack: Attack, job: Job, capture: Capture, threat: str) -> tuple[View, Claim | None]:
@@ -140,10 +149,18 @@ def attempt(attack: Attack, job: Job, capture: Capture, threat: str) -> tuple[Vi
     view = model.project(capture.transcript, with_gallery(public, attack, job)[0], targets, history=attack.uses_history)
     if not targets or attack.requires - view.channels:
         return view, None
+    handed, stream = Snapshot("view", view), GlobalRandom(0)
     try:
-        return view, attack.run(view, rng=torch.Generator().manual_seed(0), budget=TINY, progress=Silent())
+        with stream.active():
+            claim = attack.run(view, rng=torch.Generator().manual_seed(0), budget=TINY, progress=Silent())
     except NotApplicableError:
         return view, None
+    finally:
+        assert handed.changed() == []
+        assert not stream.drawn
+    diagnostic_columns(attack.name, claim.diagnostics)
+    size = job.cell.capture.data.image_size
+    return view, check_claim(attack.name, claim, targets=len(targets), releases=len(view.releases), image_size=size)
 
 
 def check(claim: Claim | None, view: View, job: Job) -> None:
