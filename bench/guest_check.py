@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from bench.errors import RequestError
+from bench.import_path import child_environment
 from bench.registry import KINDS, listing
 
 _LIMIT = 120.0  # seconds that the imports of all guests may take
@@ -47,9 +48,10 @@ def _key(entry: str) -> tuple[str, str]:
 
 def _tried(entries: Sequence[str]) -> tuple[dict[str, str], str]:
     """The faults of entries as far as they could be tried, and why the first of the others could not be."""
-    command = [sys.executable, "-m", "bench.guest_check", *entries]
+    command = [sys.executable, "-P", "-m", "bench.guest_check", *entries]
+    environment = child_environment(os.environ)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT, check=False, env=environment)
         printed, reason = done.stdout, f"importing it ended the process with exit code {done.returncode}"
     except subprocess.TimeoutExpired as error:
         printed = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""

@@ -10,12 +10,14 @@ from typing import Any
 
 from bench.backbones.base import BackboneSet
 from bench.channels import Channel
-from bench.code_identity import code_hash
+from bench.checked_defense import checked
+from bench.code_identity import code_hash, is_ours
 from bench.data.conditions import AUTO
 from bench.defense import CompositeDefense, Defense
 from bench.errors import RequestError
 from bench.gallery import Gallery
 from bench.global_random import GlobalRandom
+from bench.guest_errors import guest_errors
 from bench.interfaces import Attack, Dataset, Victim
 from bench.measure import Metric
 from bench.parts import P, Part, backbone_names, cell_roots, plugin_spec, resolve_device
@@ -253,12 +255,13 @@ class Planner:
         if protocol not in victim.protocols:
             obstacle = f"victim {victim.name!r} has no protocol {protocol!r}; it has {', '.join(victim.protocols)}"
         else:
-            sent = new_defense().wire(victim.channels(protocol))
-            try:
-                victim.check_defense(new_defense())
-                parts.threat.granted(frozenset(Channel(c) for c in sent))
-            except RequestError as error:
-                obstacle = str(error)
+            with guest_errors("defence", _guest_of(parts.defenses)):
+                sent = checked(new_defense()).wire(victim.channels(protocol))
+                try:
+                    victim.check_defense(new_defense())
+                    parts.threat.granted(frozenset(Channel(c) for c in sent))
+                except RequestError as error:
+                    obstacle = str(error)
             obstacle = obstacle or _passive(parts.attack.cls, victim, protocol, parts.threat)
         victim.check(parts.data.image_size)
         self._check_records(victim, parts.victim.spec, parts.splits)
@@ -408,7 +411,7 @@ class Planner:
                 dataset.build().load, image_size=data.image_size, condition=data.condition, progress=self._progress
             )
             stream = GlobalRandom(0, "data", key)
-            with stream.active():
+            with stream.active(), guest_errors("dataset", dataset.cls):
                 self._splits[key] = load_splits(load, data.splits)
             if stream.drawn:
                 self._note(f"dataset {data.dataset.name!r} draws from a global generator; it was given a fixed seed")
@@ -462,6 +465,11 @@ class Planner:
         if key not in self._model_hashes:
             self._model_hashes[key] = victim.fingerprint()
         return self._model_hashes[key]
+
+
+def _guest_of(parts: Sequence[Part[Defense]]) -> type[Defense]:
+    """The first class of another package in a stack, else its first."""
+    return next((part.cls for part in parts if not is_ours(part.cls)), parts[0].cls)
 
 
 def _passive(attack: type[Attack], victim: Victim, protocol: str, threat: ThreatModel) -> str:

@@ -35,7 +35,7 @@ class WorkerProcess:
 
     Args:
         note: takes the lines that the worker has for the user.
-        stages: shows the worker's progress; None is nowhere.
+        stages: shows what the worker is at, where it is the only one.
         directory: working directory of the worker, from which relative paths of models and data count; None is ours.
     """
 
@@ -104,7 +104,7 @@ class WorkerProcess:
 
     def _answer(self, wanted: str, limit: float | None) -> str | None:
         """The text of the next answer of a kind; None when a limit is passed or the worker is not there any more."""
-        begin = time.monotonic()
+        begin = looked = time.monotonic()
         self._passed = None
         while True:
             line = self._line()
@@ -120,11 +120,15 @@ class WorkerProcess:
                     self._note(str(text))
                 elif self._stages is not None:
                     self._stages.show(kind, str(text))
-            # Looked at after every line too: a worker that talks all the time must not outlive its limits.
-            if limit is not None and time.monotonic() - begin > limit:
+            # Looked at after lines too: a worker that talks all the time must not outlive its limits.
+            now = time.monotonic()
+            if limit is not None and now - begin > limit:
                 self._passed = ("timeout", f"not finished after {limit:g} s (time limit)")
                 return None
-            if not line and self._too_big():
+            if now - looked < _LOOK:
+                continue
+            looked = now
+            if self._too_big():
                 memory = self._setup.limits.memory_mib
                 self._passed = ("failed", f"used more than {memory} MiB of memory (memory limit)")
                 return None

@@ -13,6 +13,7 @@ import pytest
 from bench.checked_defense import DefenseError
 from bench.engines.base import Limits, Setup
 from bench.engines.processes import ProcessEngine
+from bench.errors import RequestError
 from bench.guest_check import guest_faults
 from bench.ledger import Ledger
 from bench.planning import Job, Planner
@@ -225,6 +226,25 @@ def test_faults_are_found_without_an_import_in_this_process(guests: Path) -> Non
     assert ("attacks", "bad-attack") not in found
     assert ("defenses", "bad-defense") not in found
     assert set(found) >= {("attacks", "bad-import"), ("datasets", "bad-leaves"), ("metrics", "ssim")}
+
+
+def test_debug_shows_the_traceback_of_a_cell_in_a_process_of_its_own(
+    guests: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    sizes = ["--records=8", "--auxiliary=12", "--calibration=8", "--evaluation=8", "--epochs=1", "--targets=4"]
+    options = [*sizes, "--utility-steps=1", f"--model={tiny_model}", f"--results={tmp_path}", "--debug", "--device=cpu"]
+    command = [sys.executable, "-m", "bench.cli", "run", "--attack", "bad-attack:how=raise", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "cells with plugins of badguests 1.0 run in a process that can be ended" in done.stderr
+    assert "Traceback (most recent call last)" in done.stderr
+    assert "second line" in done.stderr
+    assert "ValueError: first line (attack.py, line " in done.stdout
+
+
+def test_a_data_set_that_raises_is_named_while_the_cell_is_planned(guests: Path, tiny_model: Path) -> None:
+    with pytest.raises(RequestError, match=r"^dataset 'bad-data': ZeroDivisionError: no records \(dataset.py, line "):
+        Planner(Silent()).plan(dataclasses.replace(SMALL, model=str(tiny_model), data="bad-data"))
 
 
 def test_what_ends_the_process_or_never_ends_costs_its_cell_alone(

@@ -23,7 +23,11 @@ BAD_PLUGINS: Mapping[str, Sequence[str]] = {
         "bad-metric-import = badguests.broken:Broken",
         "ssim = badguests.metric:BadMetric",
     ),
-    "datasets": ("bad-leaves = badguests.leaves:Leaves", "portraits = badguests.broken:Portraits"),
+    "datasets": (
+        "bad-data = badguests.dataset:BadData",
+        "bad-leaves = badguests.leaves:Leaves",
+        "portraits = badguests.broken:Portraits",
+    ),
 }
 
 
