@@ -12,6 +12,7 @@ import torch
 from bench.capture import Costs
 from bench.certificate import Certificate
 from bench.defense import Guarantee
+from bench.processor import processor
 from bench.provenance import commit, versions
 from bench.scoring import MetricScore
 from bench.spec import SCHEMA_VERSION, CellSpec
@@ -19,8 +20,8 @@ from bench.targets import IDENTITY
 
 Value = str | int | float | None
 
-TIMINGS = ("client_seconds", "server_seconds", "attack_seconds", "peak_memory_mib", "created", "commit")
-"""Fields that may differ between two runs of one spec."""
+TIMINGS = ("client_seconds", "server_seconds", "attack_seconds", "peak_memory_mib", "created", "commit", "processor")
+"""Fields that may differ between two runs of one spec: how long it took, when, and on what."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ def _plan_fields(cell: CellSpec, outcome: Outcome, split_hash: str) -> dict[str,
         "dtype": capture.training.dtype,
         "device": capture.device,
         "threads": torch.get_num_threads(),
+        "processor": processor(capture.device),
         "records_victim": sizes.victim,
         "records_auxiliary": sizes.auxiliary if cell.threat.auxiliary is None else cell.threat.auxiliary,
         "records_calibration": sizes.calibration,
