@@ -1,74 +1,64 @@
-"""Compares a ledger with a baseline: did an attack, a defence or a model get worse?"""
+"""Compares a run with a baseline: did an attack, a defence or a model get worse?
+
+A check is a function of what a suite plans, the rows and scores of a ledger, and a baseline; nothing is run or read
+from disk here. It answers ``no worse``, ``worse`` or ``cannot say``, and what it could not compare does not count as
+compared.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean
+from dataclasses import replace
 
-from bench.check_baseline import Key, Point
+from bench.check_baseline import Baseline
+from bench.check_match import Unit, units_of, unmatched
+from bench.check_plan import NOT_RUN, Present, check_distinct
+from bench.check_points import Key, Point, points
+from bench.check_strength import blind_findings, change_of, control_findings, strength_findings
 from bench.check_utility import models, utility_findings
-from bench.check_verdict import Finding, Tolerances, Verdict
-from bench.comparable import SETTING, UNDEFENDED, AttackBudget, Setting
-from bench.paired import SeedScores, stands_out
-from bench.stats import holm, normalised, p_shift_above_zero
-
-ROUNDING = 1e-5
-"""Normalised scores nearer than this are the same: a baseline keeps seven digits of them."""
-
-_Name = tuple[Setting, str, AttackBudget]
+from bench.check_verdict import Finding, Scope, Tolerances, Verdict
+from bench.comparable import ScoreReader, trials
+from bench.leaderboard import MEASURE
+from bench.suite_plan import UNFINISHED
 
 
-@dataclass(frozen=True, eq=False)
-class _Unit:
-    """One attack on one defence in one setting, over seeds; both sides' rows by seed."""
+def judge(
+    baseline: Baseline,
+    present: Present,
+    read: ScoreReader,
+    *,
+    suite: str,
+    name: str,
+    allow_new: bool = False,
+) -> Verdict:
+    """Compare the rows of a suite's present state with a baseline.
 
-    setting: Setting
-    defense: str
-    attack: AttackBudget
-    old: Mapping[int, Point]
-    new: Mapping[int, Point]
+    Args:
+        read: gives the scores by record of a cell that the ledger has.
+        suite, name: of the suite and the baseline, for people.
+        allow_new: rows that the baseline lacks are no finding.
 
-    @property
-    def subject(self) -> str:
-        return f"{self.attack.label} on {self.defense} ({self.setting.title()})"
-
-    @property
-    def must_work(self) -> bool:
-        """Whether the attack is held to its strength here: the undefended victim, or its certificate."""
-        return self.defense == UNDEFENDED or any(p.certificate for p in (*self.old.values(), *self.new.values()))
+    Raises:
+        DataError: a row is malformed, or scores by record contradict their row.
+    """
+    current = current_points(present, read, measure=MEASURE, baseline=baseline)
+    verdict = check(baseline.points, current, tolerances=baseline.tolerances, allow_new=allow_new)
+    scope = Scope(suite, present.asked, present.found, present.left_out, name, baseline.cells)
+    return replace(verdict, findings=(*present.findings, *verdict.findings), scope=scope)
 
 
-@dataclass(frozen=True, eq=False)
-class _Change:
-    """How much stronger an attack became, between the baseline's controls."""
+def current_points(
+    present: Present, read: ScoreReader, *, measure: str, baseline: Baseline | None = None
+) -> dict[Key, Point]:
+    """The points of a suite's present state, by the measures of a baseline where it has them.
 
-    unit: _Unit
-    stronger: SeedScores
-    before: SeedScores
-
-    @property
-    def mean(self) -> float:
-        return self.stronger.mean()
-
-    @property
-    def is_rounding(self) -> bool:
-        """Whether every record has the score it had, to the digits that a baseline keeps."""
-        return all(abs(value) <= ROUNDING for value in self.stronger.values())
-
-    def p_value(self, sign: float) -> float:
-        """That ``sign`` times the change is not above zero, on these seeds: over records, the seeds fixed.
-
-        A single mean has no statistics: 0, so that the tolerance decides alone.
-        """
-        values = [sign * value for value in self.stronger.values()]
-        return 0.0 if len(values) == 1 else p_shift_above_zero(values)
-
-    def stands_out(self, sign: float, alpha: float) -> bool:
-        """Whether it exceeds what another training run changes."""
-        worse = [sign * fmean(scores.values()) for _, scores in sorted(self.stronger.by_seed.items())]
-        return stands_out([fmean(scores.values()) for scores in self.before.by_seed.values()], worse, alpha)
+    Raises:
+        DataError: as ``judge``, or two cells of the suite cannot be told apart.
+    """
+    known = {} if baseline is None else baseline.points
+    chosen = {key: point.measure for key, point in known.items() if point.measure}
+    check_distinct(present.rows, (trials([row])[0].key for row in present.rows))
+    return points(present.rows, read, measure=measure, chosen=chosen)
 
 
 def check(
@@ -80,119 +70,77 @@ def check(
 ) -> Verdict:
     """Compare two sets of points.
 
-    An attack that got stronger on a defence counts if the change exceeds the tolerance, its p-value over
-    records (Holm over all attacks whose scores changed at all) is below alpha, and, from three seeds on, it
-    exceeds what another training run changes. Likewise one that got weaker where it must work. Utility has no scores by
-    record: there the tolerance and the seeds decide.
+    An attack that got stronger on a defence counts if the mean change exceeds the tolerance, its p-value over
+    records (Holm over all attacks whose scores changed at all) is below alpha, and, from three seeds on, it exceeds
+    what another training run changes; or if single records rose far above what the others changed. An attack that
+    got weaker where it must work counts by its mean. Utility is held to its tolerance and to the seeds, or to the
+    error that it states.
     """
     limits = tolerances or Tolerances()
-    units = _units(baseline, current)
-    findings = [finding for unit in units for finding in _states(unit, units, allow_new)]
-    changes = [change for unit in units if (change := _change(unit)) is not None]
-    findings += _strengths([change for change in changes if not change.is_rounding], limits)
+    units = units_of(baseline, current)
+    changes = [change for unit in units if (change := change_of(unit)) is not None]
     trained = models(baseline, current)
+    findings = unmatched(units, allow_new=allow_new)
+    findings += [finding for unit in units for finding in _states(unit)]
+    findings += _measures(units, allow_new)
+    findings += strength_findings(changes, limits)
+    findings += blind_findings(changes, limits)
+    findings += control_findings(changes, limits)
     findings += [finding for model in trained for finding in utility_findings(model, limits)]
     subjects = [unit.subject for unit in units] + [model.subject for model in trained]
-    return Verdict(tuple(dict.fromkeys(subjects)), tuple(findings))
+    compared = [change.unit.subject for change in changes] + [model.subject for model in trained if model.shared()]
+    return Verdict(tuple(dict.fromkeys(subjects)), tuple(dict.fromkeys(compared)), tuple(findings))
 
 
-def _units(baseline: Mapping[Key, Point], current: Mapping[Key, Point]) -> list[_Unit]:
-    names = dict.fromkeys(key[:3] for key in (*baseline, *current))
-    sides: tuple[dict[_Name, dict[int, Point]], ...] = tuple({name: {} for name in names} for _ in range(2))
-    for side, points in zip(sides, (baseline, current), strict=True):
-        for key, point in points.items():
-            side[key[:3]][key[3]] = point
-    return [_Unit(*name, sides[0][name], sides[1][name]) for name in names]
-
-
-def _states(unit: _Unit, units: Iterable[_Unit], allow_new: bool) -> list[Finding]:
-    """Rows that are gone, new or of another status, seeds taken together."""
-    found: dict[tuple[str, str], list[int]] = {}
-    for seed in sorted({*unit.old, *unit.new}):
-        old, new = unit.old.get(seed), unit.new.get(seed)
-        if new is None:
-            found.setdefault(("missing", f"is missing{_nearly(unit, units)}"), []).append(seed)
-        elif old is None:
-            if not allow_new and new.status != "not_claimed":  # a baseline may be older than a target
-                found.setdefault(("new", f"is not in the baseline ({new.status})"), []).append(seed)
-        elif old.status != new.status:
-            why = f": {new.reason}" if new.reason else ""
-            found.setdefault(("state", f"was {old.status} and is {new.status}{why}"), []).append(seed)
-        elif old.status == "ok" and math.isnan(new.score) and not math.isnan(old.score):
-            found.setdefault(("state", f"has no {old.measure} any more"), []).append(seed)
+def _states(unit: Unit) -> list[Finding]:
+    """Rows of another status than they had, seeds taken together; cells that were not run are told elsewhere."""
+    found: dict[tuple[str, str, str], list[int]] = {}
+    for seed, old in sorted(unit.old.items()):
+        new = unit.new.get(seed)
+        if new is None or new.status == NOT_RUN:
+            continue
+        why = f": {new.reason}" if new.reason else ""
+        if old.status != new.status:
+            level = "worse" if old.status == "ok" else "unsure"
+            found.setdefault((level, "state", f"was {old.status} and is {new.status}{why}"), []).append(seed)
+        elif old.status in UNFINISHED:
+            words = f"{new.status} as in the baseline, and was not compared{why}"
+            found.setdefault(("note", "state", words), []).append(seed)
+        elif old.measure != new.measure:
+            here = new.measure or "no measure between controls"
+            words = f"is compared by {old.measure or 'no measure'} in the baseline, and has {here} now"
+            found.setdefault(("unsure", "measure", words), []).append(seed)
+        elif old.certificate != new.certificate:
+            words = "is the attack's certificate " + ("in the baseline only" if old.certificate else "now only")
+            found.setdefault(("unsure", "state", words), []).append(seed)
     return [
-        Finding(kind, unit.subject, f"{unit.subject}: {words} at seed {', '.join(map(str, seeds))}")
-        for (kind, words), seeds in found.items()
+        Finding(kind, unit.subject, f"{unit.subject}: {words} at seed {', '.join(map(str, seeds))}", level)  # type: ignore[arg-type]
+        for (level, kind, words), seeds in found.items()
     ]
 
 
-def _nearly(unit: _Unit, units: Iterable[_Unit]) -> str:
-    """The fields of a new unit that is this one but for them, so that a changed setting is not a riddle."""
-    for other in units:
-        if other.old or other.defense != unit.defense or other.attack.label != unit.attack.label:
-            continue
-        names = [n for n in SETTING if other.setting[n] != unit.setting[n]]
-        names += ["the attack's budget"] * (other.attack != unit.attack)
-        if len(names) <= 2 and "target" not in names:
-            return f" (there is one that differs in {' and '.join(names)})"
-    return ""
-
-
-def _change(unit: _Unit) -> _Change | None:
-    """None where no seed has scores on both sides."""
-    both = [seed for seed in unit.old if seed in unit.new and _scored(unit.old[seed]) and _scored(unit.new[seed])]
-    if not both:
-        return None
-    before, after = (
-        SeedScores(
-            {seed: _between(side[seed], unit.old[seed]) for seed in both}, {seed: side[seed].drawn for seed in both}
-        )
-        for side in (unit.old, unit.new)
-    )
-    return _Change(unit, after.minus(before), before)
-
-
-def _scored(point: Point) -> bool:
-    return point.status == "ok" and math.isfinite(normalised(point.score, point.floor, point.ceiling))
-
-
-def _between(point: Point, controls: Point) -> dict[str, float]:
-    """Scores between the baseline's controls, so that a control that moved hides nothing."""
-    scores = point.scores or {"mean": point.score}
-    return {record: normalised(value, controls.floor, controls.ceiling) for record, value in scores.items()}
-
-
-def _strengths(changes: Sequence[_Change], limits: Tolerances) -> list[Finding]:
-    signs = [-1.0 if change.unit.must_work else 1.0 for change in changes]
-    adjusted = holm([change.p_value(sign) for change, sign in zip(changes, signs, strict=True)])
-    findings = []
-    for change, sign, p in zip(changes, signs, adjusted, strict=True):
-        if abs(change.mean) <= limits.attack:
-            continue
-        word = "stronger" if change.mean > 0.0 else "weaker"
-        bad = sign * change.mean > 0.0
-        if bad:
-            sure = p < limits.alpha and change.stands_out(sign, limits.alpha)
-        else:
-            sure = change.p_value(-sign) < limits.alpha and change.stands_out(-sign, limits.alpha)
-        if sure:
-            findings.append(Finding(f"attack-{word}", change.unit.subject, _strength(change, word, p, bad), fails=bad))
+def _measures(units: Iterable[Unit], allow_new: bool) -> list[Finding]:
+    """Measures that only one side has, told once for all rows that lost or gained the same ones."""
+    lost: dict[tuple[str, ...], list[str]] = {}
+    gained: dict[tuple[str, ...], list[str]] = {}
+    for unit in units:
+        for seed, old in unit.old.items():
+            new = unit.new.get(seed)
+            if new is None or old.status != "ok" or new.status != "ok":
+                continue
+            for groups, less, more in ((lost, new, old), (gained, old, new)):
+                if names := tuple(sorted(set(more.measures) - set(less.measures))):
+                    groups.setdefault(names, []).append(unit.subject)
+    findings = [_measure(names, subjects, "are in the baseline and not in the run") for names, subjects in lost.items()]
+    if not allow_new:
+        findings += [
+            _measure(names, subjects, "are in the run and not in the baseline") for names, subjects in gained.items()
+        ]
     return findings
 
 
-def _strength(change: _Change, word: str, p: float, bad: bool) -> str:
-    measure = next(iter(change.unit.old.values())).measure
-    meaning = {
-        ("stronger", True): "the defence holds less",
-        ("weaker", True): "a broken attack flatters every defence",
-        ("stronger", False): "the attack improved",
-        ("weaker", False): "the defence improved, or the attack broke here",
-    }[word, bad]
-    seeds = len(change.stronger.by_seed)
-    count = len(change.stronger.values())
-    units = f"{count} records of {seeds} seed{'s' * (seeds > 1)}" if count > seeds else f"means of {seeds} seeds"
-    told = f"adjusted p {p:.2g}, {units}" if bad and count > 1 else units if count > 1 else "one mean, by tolerance"
-    return (
-        f"{change.unit.subject}: attack got {word}, normalised {measure} from {change.before.mean():.3f} to "
-        f"{change.before.mean() + change.mean:.3f} ({told}); {meaning}"
-    )
+def _measure(names: Sequence[str], subjects: Sequence[str], words: str) -> Finding:
+    where = list(dict.fromkeys(subjects))
+    subject = where[0] if len(where) == 1 else f"measures of {len(where)} comparisons"
+    which = where[0] if len(where) == 1 else f"{len(where)} comparisons, such as {where[0]}"
+    return Finding("measure", subject, f"{which}: the measures {', '.join(names)} {words}", "unsure")

@@ -2,68 +2,138 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from bench.check_baseline import Key, Point
-from bench.check_verdict import Finding, Tolerances
-from bench.paired import stands_out
+from bench.check_points import Key, Point, trained_by
+from bench.check_verdict import Finding, Level, Tolerances
+from bench.paired import SEEDS, stands_out
 
 LOWER_IS_BETTER = frozenset({"fid", "kid", "lpips"})
-HIGHER_IS_BETTER = frozenset({"ssim", "condition_edge_f1", "condition_ssim", "prompt_score"})
+HIGHER_IS_BETTER = frozenset({"ssim", "accuracy", "condition_edge_f1", "condition_ssim", "prompt_score"})
 """What a victim's ``utility`` may return and a check knows the direction of; other figures are not compared."""
 
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A defence's trained models, whatever attacked them; both sides' utility by seed."""
+    """A defence's trained models, whatever attacked them; both sides' utility and processor by seed."""
 
     subject: str
     old: Mapping[int, Mapping[str, float]]
     new: Mapping[int, Mapping[str, float]]
+    other_processor: bool
+
+    @property
+    def seeds(self) -> list[int]:
+        """Those that both sides have."""
+        return sorted(set(self.old) & set(self.new))
+
+    def shared(self) -> list[str]:
+        """The figures that a check knows and both sides have, sorted."""
+        return sorted(n for n in LOWER_IS_BETTER | HIGHER_IS_BETTER if self.pairs(n))
+
+    def pairs(self, name: str) -> list[tuple[float, float]]:
+        """A figure before and now, by seed."""
+        return [
+            (self.old[s][name], self.new[s][name]) for s in self.seeds if name in self.old[s] and name in self.new[s]
+        ]
 
 
 def models(baseline: Mapping[Key, Point], current: Mapping[Key, Point]) -> list[Model]:
-    sides: list[dict[tuple[tuple[str, ...], str], dict[int, Mapping[str, float]]]] = [{}, {}]
-    subjects: dict[tuple[tuple[str, ...], str], str] = {}
-    for side, points in zip(sides, (baseline, current), strict=True):
-        for (setting, defense, _, seed), point in points.items():
-            trained = setting.without(
-                *("target", "threat", "threat_model", "withheld_from_view", "records_auxiliary", "targets", "epoch")
+    """The trained models that both sides have."""
+    sides: list[dict[tuple[object, ...], dict[int, Mapping[str, float]]]] = [{}, {}]
+    processors: list[dict[tuple[object, ...], set[str]]] = [{}, {}]
+    subjects: dict[tuple[object, ...], str] = {}
+    for side, made_on, points in zip(sides, processors, (baseline, current), strict=True):
+        for key, point in points.items():
+            if not point.utility:
+                continue
+            *name, seed = trained_by(key)
+            model, setting = tuple(name), key[0]
+            side.setdefault(model, {})[seed] = point.utility
+            made_on.setdefault(model, set()).add(point.processor)
+            server = f", {key[2].label}" if name[2] else ""
+            subjects[model] = (
+                f"utility of {key[1]} ({setting['victim']}, {setting['protocol']}, {setting['dataset']}{server})"
             )
-            if point.utility:
-                side.setdefault((trained, defense), {})[seed] = point.utility
-                subjects[trained, defense] = (
-                    f"utility of {defense} ({setting['victim']}, {setting['protocol']}, {setting['dataset']})"
-                )
-    return [Model(subjects[name], sides[0][name], sides[1][name]) for name in sides[0] if name in sides[1]]
+    return [
+        Model(subjects[name], sides[0][name], sides[1][name], processors[0][name] != processors[1][name])
+        for name in sides[0]
+        if name in sides[1]
+    ]
 
 
 def utility_findings(model: Model, limits: Tolerances) -> list[Finding]:
+    """Figures that got worse, and figures that only one side has."""
     findings = []
-    seeds = sorted(set(model.old) & set(model.new))
-    for name in sorted(LOWER_IS_BETTER | HIGHER_IS_BETTER):
-        pairs = [
-            (model.old[s][name], model.new[s][name]) for s in seeds if name in model.old[s] and name in model.new[s]
-        ]
-        if not pairs:
-            continue
+    for name in model.shared():
+        pairs = model.pairs(name)
         sign = 1.0 if name in LOWER_IS_BETTER else -1.0
         worse = [sign * (new - old) for old, new in pairs]
         before, after = fmean(old for old, _ in pairs), fmean(new for _, new in pairs)
-        # A figure that states its own spread over subsets is not held to less than that.
-        spread = fmean(model.old[s].get(f"{name}_std", 0.0) for s in seeds)
-        if fmean(worse) <= max(limits.utility * abs(before), spread):
+        other = limits.processor.of(f"utility_{name}").allowed(before) if model.other_processor else 0.0
+        # A figure that states its own spread is not held to less than that.
+        spread = fmean(model.old[s].get(f"{name}_std", model.old[s].get(f"{name}_se", 0.0)) for s in model.seeds)
+        if fmean(worse) <= max(limits.utility * abs(before), spread, other):
             continue
-        if not stands_out([old for old, _ in pairs], worse, limits.alpha):
-            continue
+        if len(pairs) >= SEEDS:
+            if not stands_out([old for old, _ in pairs], worse, limits.alpha):
+                continue
+            level: Level = "worse"
+            why = f"over {len(pairs)} seeds"
+        else:
+            level, why = _of_few_seeds(model, name, fmean(worse))
+        better = "lower" if sign > 0 else "higher"
         findings.append(
             Finding(
                 "utility-fell",
                 model.subject,
-                f"{model.subject}: {name} from {before:.4g} to {after:.4g} over {len(pairs)} "
-                f"seed{'s' * (len(pairs) > 1)} ({'lower' if sign > 0 else 'higher'} is better)",
+                f"{model.subject}: {name} from {before:.4g} to {after:.4g} {why} ({better} is better)",
+                level,
             )
         )
-    return findings
+    return [*findings, *_one_sided(model)]
+
+
+def _of_few_seeds(model: Model, name: str, worse: float) -> tuple[Level, str]:
+    """What a fall over one or two seeds is: counted where the figure states an error that it exceeds, else a note."""
+    many = f"at {len(model.seeds)} seed{'s' * (len(model.seeds) > 1)}"
+    error = _error(model, name)
+    if math.isnan(error):
+        return "note", f"{many}, which says nothing of other training runs"
+    if worse > 2.0 * error:
+        return "worse", f"{many}, more than twice its standard error of {error:.2g}"
+    return "note", f"{many}, within twice its standard error of {error:.2g}"
+
+
+def _error(model: Model, name: str) -> float:
+    """Standard error of a figure's change over records or subsets, which both sides must state (``kid_std``)."""
+    stated = [
+        side[seed][f"{name}{ending}"]
+        for seed in model.seeds
+        for side in (model.old, model.new)
+        for ending in ("_se", "_std")
+        if f"{name}{ending}" in side[seed]
+    ]
+    if len(stated) != 2 * len(model.seeds):
+        return math.nan
+    return math.sqrt(sum(error**2 for error in stated)) / len(model.seeds)
+
+
+def _one_sided(model: Model) -> list[Finding]:
+    """Figures that the other side does not have."""
+    lost = _names(model.old, model.seeds) - _names(model.new, model.seeds)
+    gained = _names(model.new, model.seeds) - _names(model.old, model.seeds)
+    sentences = []
+    if lost:
+        sentences.append(f"{model.subject}: {', '.join(sorted(lost))} is in the baseline and not measured any more")
+    if gained:
+        sentences.append(f"{model.subject}: {', '.join(sorted(gained))} is measured and not in the baseline")
+    return [Finding("measure", model.subject, sentence, "unsure") for sentence in sentences]
+
+
+def _names(side: Mapping[int, Mapping[str, float]], seeds: Sequence[int]) -> set[str]:
+    known = LOWER_IS_BETTER | HIGHER_IS_BETTER
+    return {name for seed in seeds for name in side[seed] if name in known}

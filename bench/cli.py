@@ -295,36 +295,51 @@ def merge(others: tuple[Path, ...], into: Path, keep_conflicts: bool) -> None:
 
 
 @main.command()
+@click.argument("suite", required=False)
 @click.option("--baseline", type=click.Path(dir_okay=False, path_type=Path), help="Default: RESULTS/baseline.csv.")
-@click.option("--update", is_flag=True, help="Make what is there now the baseline.")
+@click.option("--update", is_flag=True, help="Make what the suite gives now the baseline.")
 @click.option("--reason", help="Why; kept in the history beside the baseline. Needed by --update.")
-@click.option("--metric", default="ssim", show_default=True, help="Of a new baseline, where rows have it.")
-@click.option("--tolerance", type=click.FloatRange(min=0), default=0.01, show_default=True, help="Attacks, normalised.")
-@click.option("--utility-tolerance", type=click.FloatRange(min=0), default=0.05, show_default=True, help="Relative.")
+@click.option("--metric", help="Of a new baseline, where rows have it.  [default: ssim]")
+@click.option("--tolerance", type=float, help="Of a new baseline: attacks, normalised.  [default: 0.01]")
+@click.option("--utility-tolerance", type=float, help="Of a new baseline: relative.  [default: 0.05]")
+@click.option("--accept-failed", is_flag=True, help="A new baseline may hold cells that failed.")
 @click.option("--allow-new", is_flag=True, help="Rows that the baseline lacks are no finding.")
 @click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Also write JUnit XML.")
+@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON in place of lines.")
 @click.option("--github-summary", is_flag=True, help="Also add a table to GitHub's step summary.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Workers side by side; default: all cores.")
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of each worker; default: 1.")
+@click.option("--weights", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Your backbone weights.")
 @RESULTS
-def check(results: Path, **options: Any) -> None:
-    """Compare the ledger with a baseline; exit code 1 and one line a finding where something got worse."""
-    with one_sentence():
-        from bench.check_command import run_check
+def check(**options: Any) -> None:
+    """Run what SUITE lacks in --results, and compare exactly its cells with a baseline.
 
-        run_check(results, **options)
+    Without SUITE the ledger is judged as it is, by the suite that the baseline names. Exit code 0: nothing got worse;
+    1: something did; 4: something could not be compared, so nobody can say.
+
+    \b
+    bench check smoke --update --reason "first baseline"
+    bench check smoke
+    """
+    with one_sentence():
+        from bench.check_command import CheckOptions, run_check
+
+        run_check(CheckOptions(**options))
 
 
 @main.command()
 @click.argument("row")
 @click.option("--rows", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="A CSV; default: the ledger.")
 @click.option("--weights", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Your backbone weights.")
-@click.option(
-    "--tolerance", type=click.FloatRange(min=0), default=1e-6, show_default=True, help="Relative, of numbers."
-)
+@click.option("--tolerance", type=float, help="Relative, of all numbers; default: as measured between processors.")
+@click.option("--details", is_flag=True, help="Also list every field that differs.")
 @RESULTS
-def reproduce(row: str, csv_file: Path | None, weights: Path | None, tolerance: float, results: Path) -> None:
-    """Make ROW again from its own spec and compare every field but the timings.
+def reproduce(
+    row: str, csv_file: Path | None, weights: Path | None, tolerance: float | None, details: bool, results: Path
+) -> None:
+    """Make ROW again from its own spec, and say whether every field but the timings came out as it was.
 
-    ROW is a cell's id, or the beginning of one. Nothing that was kept is used. Exit code 1 where they differ.
+    ROW is a cell's id, or the beginning of one. Nothing that was kept is used. Exit code 1 where it is not reproduced.
     """
     with one_sentence():
         from bench.planning import Planner
@@ -335,9 +350,12 @@ def reproduce(row: str, csv_file: Path | None, weights: Path | None, tolerance: 
         progress = shown_progress()
         found = find_rows(row, results, csv_file)
         again = make_again(found, Planner(progress), progress, weights_dir=weights, tolerance=tolerance)
-        click.echo("\n".join(report(again, tolerance)))
-        if again.mismatches:
-            raise CheckFailedError(f"cell {again.cell_id}: {len(again.mismatches)} of {again.compared} fields differ")
+        sentence, *lines = report(again)
+        for line in lines if details else ():
+            click.echo(line)
+        if not again.reproduced:
+            raise CheckFailedError(sentence)
+        click.echo(sentence)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The one family of errors whose message is shown to the user as it stands.
 
 Anything else that escapes is a bug and keeps its traceback. Exit codes follow the command line's
-contract: 0 done, 1 a check failed, 2 the request was wrong, 3 some cells failed.
+contract: 0 done, 1 a check failed, 2 the request was wrong, 3 some cells failed, 4 a check could not say.
 """
 
 import re
@@ -47,3 +47,9 @@ class CellFailedError(BenchError):
     """One or more cells failed; their rows say why."""
 
     exit_code = 3
+
+
+class CannotSayError(BenchError):
+    """A check could not compare all that it was asked to compare, and found nothing worse in the rest."""
+
+    exit_code = 4

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 
 LEVELS = (("X86_V4", "x86-64-v4"), ("X86_V3", "x86-64-v3"), ("X86_V2", "x86-64-v2"))
@@ -39,9 +40,9 @@ def instruction_level() -> str:
     """The instructions that numpy uses here, such as ``x86-64-v3`` or ``arm64``."""
     machine = platform.machine().lower()
     if machine in ("x86_64", "amd64"):
-        from numpy._core._multiarray_umath import __cpu_features__
-
-        return next((level for name, level in LEVELS if __cpu_features__.get(name)), _older_level(__cpu_features__))
+        # numpy prints these features (numpy.show_runtime) and offers no function that returns them.
+        features: dict[str, bool] = import_module("numpy._core._multiarray_umath").__cpu_features__
+        return next((level for name, level in LEVELS if features.get(name)), _older_level(features))
     return "arm64" if machine in ("arm64", "aarch64") else machine
 
 

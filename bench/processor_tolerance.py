@@ -60,6 +60,10 @@ class Difference:
         """How far a number of this size may lie off."""
         return MARGIN * max(self.absolute, self.relative * abs(size))
 
+    def allowed_record(self) -> float:
+        """How far the score of a single record may lie off."""
+        return MARGIN * self.record
+
 
 @dataclass(frozen=True)
 class ProcessorTolerance:
@@ -172,7 +176,7 @@ class _Seen:
         if not self.numbers:
             return Difference(record=self.record)
         half = median(abs(a) for a, _ in self.numbers)
-        relative = [abs(a - b) / abs(a) for a, b in self.numbers if abs(a) >= half and a != 0.0]
+        relative = [abs(a - b) / abs(a) for a, b in self.numbers if abs(a) >= max(half, 1e-6)]
         return Difference(max(abs(a - b) for a, b in self.numbers), max(relative, default=0.0), self.record)
 
 
@@ -242,7 +246,7 @@ def main(first: Path, second: Path, suite: str, out: Path) -> None:
 
             return read
 
-        found = measure(*rows, reader(0), reader(1))
+        found = measure(rows[0], rows[1], reader(0), reader(1))
         words = " and ".join(", ".join(of_ledger) for of_ledger in processors)
         table = ProcessorTolerance(f"{suite}, {len(rows[0])} and {len(rows[1])} rows, between {words}", _short(found))
         with disk_errors(out):

@@ -126,6 +126,11 @@ def run_file(name: str, overrides: Mapping[str, Any], weights_dir: Path | None, 
     progress = shown_progress()
     planner = Planner(progress)
     plan = plan_suite(find_suite(name), planner, overrides=Settings(**overrides), weights_dir=weights_dir)
+    run_plan(plan, planner, weights_dir, running, progress)
+
+
+def run_plan(plan: SuitePlan, planner: Planner, weights_dir: Path | None, running: Running, progress: Progress) -> None:
+    """Run what a suite's ledger lacks, with a line for each cell; raises as ``run_file``."""
     _run(plan, planner, weights_dir, running, progress, in_process=running.engine == "serial", tables=False)
 
 
