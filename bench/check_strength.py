@@ -18,6 +18,8 @@ from bench.stats import holm, normalised, p_shift_above_zero
 
 ROUNDING = 1e-5
 """Normalised scores nearer than this are the same: a baseline keeps seven digits of them."""
+WEIGHTS = {"mean": 0.7, "jump": 0.2, "exposed": 0.1}
+"""Of the tests of one change in the correction for all of them: most of it is left to the mean."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,15 +139,14 @@ def strength_findings(changes: Sequence[Change], limits: Tolerances) -> list[Fin
     """What got stronger or weaker; p-values of means and of single records are corrected together (Holm)."""
     moved = [change for change in changes if not change.is_rounding]
     family: list[float] = []
+    weights: list[float] = []
     places: list[Mapping[str, int]] = []
     for change in moved:
-        sign = -1.0 if change.must_work else 1.0
-        tests = {"mean": change.p_value(sign)}
-        if not change.must_work and change.tail is not None:
-            tests |= {"jump": change.tail.jump_p, "exposed": change.tail.exposed_p}
+        tests = _tests(change)
         places.append({name: len(family) + i for i, name in enumerate(tests)})
         family += tests.values()
-    adjusted = holm(family)
+        weights += [WEIGHTS[name] for name in tests]
+    adjusted = holm(family, weights)
     findings: list[Finding] = []
     explained: list[Change] = []
     for change, of_change in zip(moved, places, strict=True):
@@ -159,6 +160,16 @@ def strength_findings(changes: Sequence[Change], limits: Tolerances) -> list[Fin
         if by_mean is None or not by_mean.fails:
             findings += _record_findings(change, p_values, limits)
     return [*findings, *_explained(explained)]
+
+
+def _tests(change: Change) -> dict[str, float]:
+    """The p-values of one change: of the mean, and, where the attack is to fail, of single records."""
+    tests = {"mean": change.p_value(-1.0 if change.must_work else 1.0)}
+    if not change.must_work and change.tail is not None:
+        tests["jump"] = change.tail.jump_p
+        if change.tail.exposed or change.tail.hidden:
+            tests["exposed"] = change.tail.exposed_p
+    return tests
 
 
 def _mean_finding(change: Change, p: float, limits: Tolerances) -> Finding | None:
@@ -189,7 +200,7 @@ def _record_findings(change: Change, p_values: Mapping[str, float], limits: Tole
             f"record {tail.record} rose by {tail.jump:.3f} of the way from floor to ceiling, far more than the others "
             f"(adjusted p {p_values['jump']:.2g})"
         )
-    if p_values["exposed"] < limits.alpha:
+    if p_values.get("exposed", 1.0) < limits.alpha:
         parts.append(
             f"{tail.exposed} records pass the identification threshold that did not, {tail.hidden} no more "
             f"(adjusted p {p_values['exposed']:.2g})"

@@ -146,13 +146,24 @@ def p_shift_above_zero(values: ArrayLike) -> float:
     return min(1.0, 2.0 * min(by_mean, by_rank))
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjusted p-values that hold the chance of any false finding in the family (Holm 1979), in the same order."""
+def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
+    """Adjusted p-values that hold the chance of any false finding in the family (Holm 1979), in the same order.
+
+    Args:
+        weights: above 0; a test of twice the weight is corrected half as much. None weighs all alike.
+
+    Raises:
+        StatsError: there are not as many weights as p-values, or one is not above 0.
+    """
+    shares = [1.0] * len(p_values) if weights is None else list(weights)
+    if len(shares) != len(p_values) or not all(share > 0.0 for share in shares):
+        raise StatsError(f"statistics: {len(shares)} weights for {len(p_values)} p-values, or one is not above 0")
     adjusted = [1.0] * len(p_values)
-    highest = 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+    highest, remaining = 0.0, sum(shares)
+    for place in sorted(range(len(p_values)), key=lambda i: p_values[i] / shares[i]):
+        highest = max(highest, min(1.0, remaining * p_values[place] / shares[place]))
         adjusted[place] = highest
+        remaining -= shares[place]
     return adjusted
 
 

@@ -31,6 +31,7 @@ class MadeLedger:
         status: str = "ok",
         noise: int = 0,
         spread: float = 0.05,
+        exposed: int = 0,
         utility: Mapping[str, float] | None = None,
         **fields: Any,
     ) -> dict[str, Any]:
@@ -38,6 +39,7 @@ class MadeLedger:
 
         Args:
             noise: seed of what differs between defences, attacks and reruns; half of the spread.
+            exposed: so many records score at the ceiling, whatever ``level`` says.
         """
         spec = spec_of(defense, attack, seed, fields)
         row: dict[str, Any] = {
@@ -55,9 +57,11 @@ class MadeLedger:
             "threat_model": "server",
             "withheld_from_view": "",
             "dataset": "portraits",
+            "split_hash": "51",
             "model": "pocket",
             "scale": "pocket",
             "backbones": "identity=embedded-v1",
+            "processor": "A",
             "seed": seed,
             "target": "image",
             "n": RECORDS if status == "ok" else 0,
@@ -72,6 +76,7 @@ class MadeLedger:
             hard = np.random.default_rng(seed).normal(size=RECORDS) * spread
             own = np.random.default_rng([seed, noise, 7]).normal(size=RECORDS) * spread / 2 * (noise > 0)
             values = hard - hard.mean() + own - own.mean() + level
+            values[:exposed] = 0.8
             self._scores[row["cell_id"]] = {f"r{i}": float(v) for i, v in enumerate(values)}
             row = {"ssim": float(values.mean()), "ssim_floor": 0.2, "ssim_ceiling": 0.8, "ssim_normalized": 0.0} | row
             row |= {"ssim_low": row["ssim"] - 0.01, "ssim_high": row["ssim"] + 0.01, "ssim_nearest": 0.2 + seed / 100}
@@ -79,8 +84,19 @@ class MadeLedger:
         return row
 
     def read(self, cell_id: str, target: str, metric: str) -> Mapping[str, float]:
-        """A ``ScoreReader``."""
-        return self._scores.get(cell_id, {}) if metric == "ssim" and target == "image" else {}
+        """A ``ScoreReader``; a record is identified where its score is near the ceiling."""
+        scores = self._scores.get(cell_id, {}) if target == "image" else {}
+        if metric == "identified":
+            return {record: float(value > 0.75) for record, value in scores.items()}
+        return scores if metric == "ssim" else {}
+
+    def plan(self) -> list[dict[str, Any]]:
+        """The rows as a suite plans them, before anything is run."""
+        measured = ("ssim", "utility_", "certificate", "created", "n")
+        return [
+            {k: v for k, v in row.items() if not k.startswith(measured)} | {"status": "not_run", "reason": ""}
+            for row in self.rows
+        ]
 
     def record_scores(self, cell_id: str) -> list[RecordScore]:
         """As ``Ledger.write`` takes them."""

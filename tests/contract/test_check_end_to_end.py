@@ -14,7 +14,7 @@ from torch import Tensor
 from attacks.closed_form import ClosedForm
 from bench.channels import NOISE_TARGET, Channel
 from bench.check import check
-from bench.check_baseline import Key, Point, points
+from bench.check_points import Key, Point, points
 from bench.comparable import ledger_scores
 from bench.defense import ProtectContext
 from bench.images import ImageBatch

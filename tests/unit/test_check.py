@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+import dataclasses
+import json
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from click.testing import CliRunner
 
 from bench.check import check
-from bench.check_baseline import points, read_baseline, write_baseline
-from bench.check_report import github_markdown, lines
+from bench.check_baseline import Baseline, read_baseline, write_baseline
+from bench.check_points import points
+from bench.check_report import as_json, github_lines, github_markdown, lines, write_junit
 from bench.check_verdict import Tolerances, Verdict
-from bench.cli import main
 from bench.errors import DataError, RequestError
-from bench.ledger import Ledger
 from tests.made_rows import MadeLedger
 
 LEVELS = {
@@ -64,7 +63,8 @@ class TestStrength:
     def test_a_weakened_attack_is_caught_where_it_must_work(self, seeds):
         verdict = compared(run(seeds, noise=1), run(seeds, noise=50, none_inversion=0.6, strong_inversion=0.2))
         assert kinds(verdict) == [("attack-weaker", "inversion on none")]
-        assert kinds(verdict, fails=False) == [("attack-weaker", "inversion on strong")]
+        notes = [("attack-weaker", "inversion on strong"), ("attack-blind", "inversion on strong")]
+        assert kinds(verdict, fails=False) == notes
 
     def test_an_improved_attack_on_the_undefended_victim_is_a_remark(self, seeds):
         verdict = compared(run(seeds), run(seeds, none_inversion=0.75))
@@ -105,7 +105,9 @@ def test_an_attack_is_measured_by_the_controls_of_the_baseline():
     old, new = MadeLedger(), MadeLedger()
     old.add("strong", level=0.3)
     new.add("strong", level=0.4, ssim_ceiling=1.4)
-    assert kinds(compared(old, new)) == [("attack-stronger", "inversion on strong")]
+    verdict = compared(old, new)
+    assert kinds(verdict) == [("attack-stronger", "inversion on strong"), ("controls", "inversion on strong")]
+    assert "ceiling of ssim from 0.8 to 1.4" in verdict.failures[1].sentence
 
 
 def test_where_lower_is_closer_a_lower_score_is_the_stronger_attack():
@@ -144,6 +146,7 @@ def test_a_fall_of_utility_is_caught(seeds, figure, worse, within):
     old = UTILITY[figure]
     verdict = compared(made(old), made(worse))
     assert [f.kind for f in verdict.findings] == ["utility-fell"]
+    assert [f.level for f in verdict.findings] == ["worse" if seeds == 3 else "note"]
     assert f"{figure} from {old * (1 + (seeds > 1) / 500):.4g} to" in verdict.findings[0].sentence
     assert compared(made(old), made(within)).findings == ()
     assert compared(made(worse), made(old)).findings == ()
@@ -174,65 +177,107 @@ def test_a_row_that_moved_to_another_setting_is_explained():
     old.add("strong", epochs=5)
     new.add("strong", epochs=6)
     found = {finding.kind: finding.sentence for finding in compared(old, new).findings}
-    assert set(found) == {"missing", "new"}
-    assert "there is one that differs in epochs" in found["missing"]
+    assert set(found) == {"missing"}
+    assert "differ in epochs (5 in the baseline, 6 now)" in found["missing"]
+
+
+def written(path: Path, made: MadeLedger, **options: object) -> Baseline:
+    """A baseline of a run, in files."""
+    baseline = Baseline(points(made.rows, made.read, measure="ssim"), "made", Tolerances(), **options)
+    write_baseline(path, baseline, reason="first", accepted=0)
+    return baseline
 
 
 def test_a_baseline_survives_its_files(tmp_path):
     made = run()
     made.add("odd", threat="12e45678", data_hash="0012345678901234", certificate=1)
     made.add("gone", status="failed")
-    old = points(made.rows, made.read, measure="ssim")
     path = tmp_path / "baseline.csv"
-    write_baseline(path, old, reason="first", accepted=0)
+    old = written(path, made, accepts_failed=True)
     again = read_baseline(path)
-    assert set(again) == set(old)
-    assert len(again) == len(made.rows)
-    assert check(again, old).findings == check(old, again).findings == ()
-    assert all(set(again[key].scores) == set(old[key].scores) for key in old)
+    assert set(again.points) == set(old.points)
+    assert len(again.points) == len(made.rows)
+    assert (again.suite, again.tolerances, again.accepts_failed) == ("made", Tolerances(), True)
+    assert kinds(check(again.points, old.points)) == kinds(check(old.points, again.points)) == []
+    for key, point in old.points.items():
+        assert set(again.points[key].scores) == set(point.scores)
+        assert again.points[key].identified == point.identified
     worse = run(strong_inversion=0.4)
-    assert kinds(check(again, points(worse.rows, worse.read, measure="ssim")))[-1][0] == "attack-stronger"
+    assert kinds(check(again.points, points(worse.rows, worse.read, measure="ssim")))[-1][0] == "attack-stronger"
     write_baseline(path, old, reason="second, with a comma", accepted=3)
     with (tmp_path / "baseline.history.csv").open() as stream:
         history = list(csv.DictReader(stream))
     assert [(line["reason"], line["accepted"]) for line in history] == [("first", "0"), ("second, with a comma", "3")]
 
 
+def test_line_ends_and_a_byte_order_mark_damage_no_baseline(tmp_path):
+    path = tmp_path / "baseline.csv"
+    old = written(path, run())
+    for file in (path, tmp_path / "baseline.scores.jsonl"):
+        file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
+    assert check(read_baseline(path).points, old.points).findings == ()
+
+
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
 def test_a_baseline_without_scores_by_record_still_compares_means(tmp_path, seeds):
     made, path = run(seeds), tmp_path / "baseline.csv"
-    write_baseline(path, points(made.rows, made.read, measure="ssim"), reason="first", accepted=0)
-    (tmp_path / "baseline.scores.jsonl").unlink()
+    current = points(made.rows, lambda *_: {}, measure="ssim")
+    write_baseline(path, Baseline(current, "made", Tolerances()), reason="first", accepted=0)
     worse = run(seeds, strong_inversion=0.4)
-    verdict = check(read_baseline(path), points(worse.rows, worse.read, measure="ssim"))
+    baseline = read_baseline(path).points
+    assert not any(point.scores for point in baseline.values())
+    verdict = check(baseline, points(worse.rows, worse.read, measure="ssim"))
     assert kinds(verdict) == [("attack-stronger", "inversion on strong")]
-    assert check(read_baseline(path), points(made.rows, made.read, measure="ssim")).findings == ()
+    assert check(baseline, points(made.rows, made.read, measure="ssim")).findings == ()
 
 
-def _cut(path: Path) -> None:
-    path.write_text(path.read_text().replace(",status", ",state"))
-
-
-def _twice(path: Path) -> None:
-    text = path.read_text()
-    path.write_text(text + text.splitlines(keepends=True)[-1])
-
-
-def _scores(path: Path) -> None:
-    path.with_name("baseline.scores.jsonl").write_text('{"cell_id": "x"}\n')
-
-
-@pytest.mark.parametrize(
-    ("damage", "words"), [(_cut, "not a baseline"), (_twice, "two rows"), (_scores, "line 1 holds no scores")]
-)
-def test_a_damaged_baseline_is_named(tmp_path, damage: Callable[[Path], None], words):
-    made, path = run(), tmp_path / "baseline.csv"
-    write_baseline(path, points(made.rows, made.read, measure="ssim"), reason="first", accepted=0)
-    damage(path)
-    with pytest.raises(DataError, match=words):
+def test_a_baseline_of_failed_cells_is_refused_unless_said(tmp_path):
+    made = run((0,))
+    made.add("gone", status="failed")
+    path = tmp_path / "baseline.csv"
+    with pytest.raises(RequestError, match=r"1 of the cells failed \(inversion on gone\)"):
+        written(path, made)
+    assert not path.exists()
+    old = written(path, made, accepts_failed=True)
+    verdict = check(read_baseline(path).points, old.points)
+    assert kinds(verdict, fails=False) == [("state", "inversion on gone")]
+    assert "failed as in the baseline, and was not compared" in verdict.findings[0].sentence
+    assert not [subject for subject in verdict.compared if "gone" in subject]
+    about = path.with_suffix(".json")
+    about.write_text(about.read_text().replace('"accepts_failed": true', '"accepts_failed": false'))
+    with pytest.raises(DataError, match="1 of its rows failed, which it does not say it accepts"):
         read_baseline(path)
-    with pytest.raises(RequestError, match="--update --reason"):
-        read_baseline(tmp_path / "none.csv")
+
+
+def test_where_nothing_has_a_score_there_is_no_baseline(tmp_path):
+    made = MadeLedger()
+    made.add("gone", status="failed")
+    with pytest.raises(RequestError, match="nothing could be compared"):
+        written(tmp_path / "baseline.csv", made, accepts_failed=True)
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan"), -0.1, 1.0])
+def test_impossible_tolerances_are_refused(value):
+    for name in ("attack", "record", "utility"):
+        with pytest.raises(RequestError, match=f"the {name} tolerance must be from 0 to below 1"):
+            Tolerances(**{name: value})
+    with pytest.raises(RequestError, match="alpha"):
+        Tolerances(alpha=value)
+
+
+def test_tolerances_stand_in_the_baseline(tmp_path):
+    path = tmp_path / "baseline.csv"
+    old = written(path, run())
+    write_baseline(path, dataclasses.replace(old, tolerances=Tolerances(attack=0.2)), reason="r", accepted=0)
+    baseline = read_baseline(path)
+    worse = run(strong_inversion=0.4)
+    current = points(worse.rows, worse.read, measure="ssim")
+    assert check(baseline.points, current, tolerances=baseline.tolerances).findings == ()
+    assert check(baseline.points, current).exit_code == 1
+    about = path.with_suffix(".json")
+    about.write_text(about.read_text().replace('"attack": 0.2', '"attack": Infinity'))
+    with pytest.raises(DataError, match="the attack tolerance must be from 0 to below 1"):
+        read_baseline(path)
 
 
 def test_reports_hold_one_line_a_finding_whatever_a_label_says():
@@ -240,57 +285,36 @@ def test_reports_hold_one_line_a_finding_whatever_a_label_says():
     assert [line.split(":")[0] for line in lines(verdict)] == ["FAIL attack-weaker", "FAIL attack-stronger"]
     old, new = MadeLedger(), MadeLedger()
     old.add("a|<b>\x1b\n")
-    table = github_markdown(compared(old, new)).splitlines()
+    verdict = compared(old, new)
+    table = github_markdown(verdict).splitlines()
     assert len(table) == 5
     assert "a\\|&lt;b>" in table[-1]
+    (line,) = github_lines(verdict)
+    assert line.startswith("::error title=bench check%3A missing::inversion on a|<b>")
+    assert "%0A" in line
+    assert "\n" not in line
 
 
-def stored(results: Path, made: MadeLedger) -> Path:
-    ledger = Ledger(results)
-    for row in made.rows:
-        scores = made.record_scores(row["cell_id"])
-        ledger.write(row["cell_id"], row["capture_id"], row["spec"], [row], scores)
-    return results
+def test_a_note_stands_in_every_report(tmp_path):
+    verdict = compared(run((0,)), run((0,), strong_inversion=0.2))
+    assert verdict.exit_code == 0
+    blind = [f for f in verdict.findings if f.kind == "attack-blind"]
+    assert "the attack may be broken" in blind[0].sentence
+    write_junit(tmp_path / "j.xml", verdict)
+    cases = {case.get("name"): case for case in ElementTree.parse(tmp_path / "j.xml").getroot().iter("testcase")}
+    assert "the attack may be broken" in cases[blind[0].subject].findtext("system-out")
+    told = json.loads(as_json(verdict))
+    assert (told["answer"], told["exit_code"]) == ("no worse", 0)
+    assert {f["kind"] for f in told["findings"]} == {"attack-weaker", "attack-blind"}
+    assert any(line.startswith("::notice title=bench check%3A attack-blind::") for line in github_lines(verdict))
+    assert "| note | attack-blind |" in github_markdown(verdict)
 
 
-def bench(*args: str, **environment: str) -> tuple[int, str]:
-    result = CliRunner().invoke(main, list(args), catch_exceptions=False, env=environment)
-    return result.exit_code, result.output
-
-
-def test_the_command_from_first_baseline_to_accepted_change(tmp_path):
-    good = stored(tmp_path / "good", run((0,)))
-    code, output = bench("check", "--results", str(good))
-    assert code == 2
-    assert "baseline.csv: no baseline there; make one with bench check --update --reason TEXT" in output
-    assert bench("check", "--results", str(good), "--update")[0] == 2
-    assert bench("check", "--results", str(good), "--update", "--reason", " ")[0] == 2
-    assert not (good / "baseline.csv").exists()
-    assert bench("check", "--results", str(good), "--update", "--reason", "first")[0] == 0
-    assert bench("check", "--results", str(good), "--reason", "why")[0] == 2
-    code, output = bench("check", "--results", str(good))
-    assert (code, output) == (0, "7 comparisons with the baseline, nothing got worse\n")
-
-    bad = stored(tmp_path / "bad", run((0,), strong_inversion=0.4))
-    against = ("check", "--results", str(bad), "--baseline", str(good / "baseline.csv"))
-    summary = tmp_path / "summary.md"
-    code, output = bench(
-        *against, "--junit", str(tmp_path / "j.xml"), "--github-summary", GITHUB_STEP_SUMMARY=str(summary)
-    )
-    assert code == 1
-    assert output.splitlines()[0].startswith("FAIL attack-stronger: inversion on strong (")
-    assert output.splitlines()[1] == "bench: 1 finding in 7 comparisons with the baseline"
-    suite = ElementTree.parse(tmp_path / "j.xml").getroot()
-    assert (suite.get("tests"), suite.get("failures")) == ("7", "1")
-    assert [f.get("type") for f in suite.iter("failure")] == ["attack-stronger"]
-    assert "| ❌ | attack-stronger |" in summary.read_text()
-    assert bench(*against, "--github-summary", GITHUB_STEP_SUMMARY="")[0] == 2
-
-    assert bench(*against, "--update", "--reason", "accepted for now")[0] == 0
-    assert bench(*against)[0] == 0
-    assert (good / "baseline.history.csv").read_text().splitlines()[-1].endswith(",4,1,accepted for now")
-
-
-def test_tolerances_are_the_callers_to_set():
-    old, new = (points(m.rows, m.read, measure="ssim") for m in (run(), run(strong_inversion=0.4)))
-    assert check(old, new, tolerances=Tolerances(attack=0.2)).findings == ()
+def test_an_attack_that_still_tells_records_apart_is_not_called_broken():
+    new = MadeLedger()
+    new.add("strong", "inversion", level=0.2, identified=0.5, identified_low=0.4, identified_high=0.6)
+    new.rows[0] |= {"identified_floor": 0.0, "identified_ceiling": 1.0, "identified_normalized": 0.5}
+    old = MadeLedger()
+    old.add("strong", "inversion", level=0.3)
+    (blind,) = [f for f in compared(old, new).findings if f.kind == "attack-blind"]
+    assert "other measures still are above their floor" in blind.sentence

@@ -6,7 +6,7 @@ import pytest
 
 from bench.attempt import _check_claim
 from bench.check import check
-from bench.check_baseline import points
+from bench.check_points import points
 from bench.comparable import choose_measure
 from bench.errors import BenchError
 from bench.interfaces import Claim, Estimate
