@@ -9,9 +9,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from bench import reproduce as reproduction
 from bench.cli import main
 from bench.errors import RequestError
 from bench.ledger import Ledger
+from bench.processor import processor
+from bench.processor_tolerance import Difference, ProcessorTolerance
 from bench.progress import Silent
 from bench.reproduce import find_rows, report, reproduce
 from bench.runner import Runner
@@ -36,7 +39,7 @@ def test_a_row_of_the_ledger_and_of_the_csv_match_when_made_again(results, plann
     assert again.compared > 100
     text = reproduce(of_csv, planner, Silent())
     assert text.mismatches == ()
-    assert report(text, 1e-6) == [f"cell {again.cell_id} matches: {text.compared} fields, numbers within 1e-06"]
+    assert report(text) == [f"reproduced: cell {again.cell_id}, all {text.compared} fields agree within 1e-06"]
 
 
 def test_a_changed_row_is_found_out_and_other_origins_are_told(results, planner):
@@ -51,8 +54,49 @@ def test_a_changed_row_is_found_out_and_other_origins_are_told(results, planner)
     again = reproduce(stored, planner, Silent())
     assert [(m.target, m.field) for m in again.mismatches] == [("image", "ssim"), ("condition", "flags")]
     assert again.changed[0] == "other code of attack inversion"
-    assert again.changed[1].startswith("torch 1.0 (here ")
-    assert report(again, 1e-6)[0].startswith("The row was made with other code of attack inversion; torch 1.0 (here")
+    assert again.changed[1].startswith("torch 1.0 (now ")
+    sentence, *details = report(again)
+    assert sentence.startswith(
+        f"not reproduced: cell {again.cell_id}, 2 of {again.compared} fields differ, most of all"
+    )
+    assert "; the row was made with other code of attack inversion, torch 1.0 (now" in sentence
+    assert [line.split(":")[0] for line in details] == ["  differs condition flags", "  differs image ssim"]
+
+
+def test_a_row_of_another_processor_is_reproduced_within_what_processors_change(results, planner, monkeypatch):
+    table = ProcessorTolerance("made", {"ssim": Difference(0.002, 0.0), "utility_fid": Difference(0.01, 0.0)})
+    monkeypatch.setattr(reproduction, "measured_tolerance", lambda: table)
+    stored = [dict(row, processor="another") for row in Ledger(results).rows()]
+    stored[0]["ssim"] += 1e-3
+    stored[0]["ssim_low"] -= 3e-3
+    stored[1]["flags"] = "floor-overlap"
+    again = reproduce(stored, planner, Silent())
+    assert again.reproduced
+    assert {(m.target, m.field) for m in again.differing} == {
+        *(("image", name) for name in ("ssim", "ssim_low")),
+        ("condition", "flags"),
+    }
+    (sentence, *_) = report(again)
+    assert sentence.startswith(
+        f"reproduced: cell {again.cell_id}, all {again.compared} fields agree within what another"
+    )
+    assert "(3 differ, most of all image ssim_low: " in sentence
+    assert sentence.endswith(f"; another processor, another (here {processor()})")
+    for row in stored:
+        del row["processor"]
+    stored[0]["ssim_low"] -= 3e-3
+    again = reproduce(stored, planner, Silent())
+    assert [(m.target, m.field) for m in again.mismatches] == [("image", "ssim_low")]
+    assert report(again)[0].endswith(f"made with a processor that the row does not name (here {processor()})")
+
+
+def test_a_callers_tolerance_stands_for_all_numbers(results, planner):
+    stored = [dict(row, processor="another") for row in Ledger(results).rows()]
+    stored[0]["ssim"] += 1e-3
+    assert reproduce(stored, planner, Silent(), tolerance=0.01).reproduced
+    assert not reproduce(stored, planner, Silent(), tolerance=1e-4).reproduced
+    with pytest.raises(RequestError, match="--tolerance must be a finite number from 0 up, got nan"):
+        reproduce(stored, planner, Silent(), tolerance=float("nan"))
 
 
 def test_the_command_exits_with_1_on_a_mismatch_and_2_on_a_wrong_request(results, tmp_path):
@@ -65,8 +109,17 @@ def test_the_command_exits_with_1_on_a_mismatch_and_2_on_a_wrong_request(results
     cell_id = rows[0]["cell_id"]
     result = CliRunner().invoke(main, ["reproduce", cell_id, "--rows", str(tmp_path / "changed.csv")])
     assert result.exit_code == 1, result.output
-    assert "image psnr: '99' in the row" in result.output
-    assert "1 of " in result.output.splitlines()[-1]
+    (sentence,) = result.output.splitlines()
+    assert sentence.startswith(f"bench: not reproduced: cell {cell_id}, 1 of ")
+    assert "most of all image psnr: '99' in the row" in sentence
+    rows[0]["psnr"], rows[1]["lpips"] = "9", "9"
+    with (tmp_path / "changed.csv").open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    result = CliRunner().invoke(main, ["reproduce", cell_id, "--rows", str(tmp_path / "changed.csv"), "--details"])
+    assert result.exit_code == 1, result.output
+    assert sum(line.startswith("  differs ") for line in result.output.splitlines()) == 2
     missing = CliRunner().invoke(main, ["reproduce", "zzz", "--results", str(results)])
     assert missing.exit_code == 2
     assert "no cells have an id that starts with 'zzz'" in missing.output
