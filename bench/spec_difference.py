@@ -8,6 +8,7 @@ from typing import Any
 
 _ABSENT = object()
 _KINDS = {"capture.victim": "victim", "capture.adversary": "attack", "attack.attack": "attack"}
+_CODE = {"capture.code": "training and recording", "code": "attack runs and scoring"}
 _FOLLOWS = frozenset({"label"})
 """Fields that repeat others."""
 _SHOWN = 40
@@ -52,7 +53,7 @@ def _words(path: tuple[str, ...], old: Any, new: Any, after: Any) -> str:
         return ""
     owner = _plugin(path[:-1], after)
     if last.startswith("code"):
-        return f"other code of {owner or 'the bench'}"
+        return f"other code of {owner or _CODE.get('.'.join(path), 'the bench')}"
     if last == "model_hash":
         return "other files of the model"
     if last == "data_hash":
