@@ -15,15 +15,25 @@ LOWER_IS_BETTER = frozenset({"fid", "kid", "lpips"})
 HIGHER_IS_BETTER = frozenset({"ssim", "accuracy", "condition_edge_f1", "condition_ssim", "prompt_score"})
 """What a victim's ``utility`` may return and a check knows the direction of; other figures are not compared."""
 
+SHARES = frozenset({"accuracy"})
+"""Figures that are a share of the held-out records."""
+
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A defence's trained models, whatever attacked them; both sides' utility and processor by seed."""
+    """A defence's trained models, whatever attacked them.
+
+    Attributes:
+        old, new: utility by seed.
+        other_processor: whether the two sides were made on different processors, or one does not say.
+        records: how many held-out records utility was measured on; 0 where that is not known.
+    """
 
     subject: str
     old: Mapping[int, Mapping[str, float]]
     new: Mapping[int, Mapping[str, float]]
     other_processor: bool
+    records: int = 0
 
     @property
     def seeds(self) -> list[int]:
@@ -46,6 +56,7 @@ def models(baseline: Mapping[Key, Point], current: Mapping[Key, Point]) -> list[
     sides: list[dict[tuple[object, ...], dict[int, Mapping[str, float]]]] = [{}, {}]
     processors: list[dict[tuple[object, ...], set[str]]] = [{}, {}]
     subjects: dict[tuple[object, ...], str] = {}
+    records: dict[tuple[object, ...], int] = {}
     for side, made_on, points in zip(sides, processors, (baseline, current), strict=True):
         for key, point in points.items():
             if not point.utility:
@@ -53,13 +64,21 @@ def models(baseline: Mapping[Key, Point], current: Mapping[Key, Point]) -> list[
             *name, seed = trained_by(key)
             model, setting = tuple(name), key[0]
             side.setdefault(model, {})[seed] = point.utility
+            count = setting["records_evaluation"]
+            records[model] = int(count) if count.isdigit() else 0
             made_on.setdefault(model, set()).add(point.processor)
             server = f", {key[2].label}" if name[2] else ""
             subjects[model] = (
                 f"utility of {key[1]} ({setting['victim']}, {setting['protocol']}, {setting['dataset']}{server})"
             )
     return [
-        Model(subjects[name], sides[0][name], sides[1][name], processors[0][name] != processors[1][name])
+        Model(
+            subjects[name],
+            sides[0][name],
+            sides[1][name],
+            other_processor=processors[0][name] != processors[1][name],
+            records=records[name],
+        )
         for name in sides[0]
         if name in sides[1]
     ]
@@ -75,7 +94,8 @@ def utility_findings(model: Model, limits: Tolerances) -> list[Finding]:
         before, after = fmean(old for old, _ in pairs), fmean(new for _, new in pairs)
         other = limits.processor.of(f"utility_{name}").allowed(before) if model.other_processor else 0.0
         # A figure that states its own spread is not held to less than that.
-        spread = fmean(model.old[s].get(f"{name}_std", model.old[s].get(f"{name}_se", 0.0)) for s in model.seeds)
+        errors = [_stated_error(model.old[seed], name, model.records) for seed in model.seeds]
+        spread = 0.0 if any(map(math.isnan, errors)) else fmean(errors)
         if fmean(worse) <= max(limits.utility * abs(before), spread, other):
             continue
         if len(pairs) >= SEEDS:
@@ -109,17 +129,20 @@ def _of_few_seeds(model: Model, name: str, worse: float) -> tuple[Level, str]:
 
 
 def _error(model: Model, name: str) -> float:
-    """Standard error of a figure's change over records or subsets, which both sides must state (``kid_std``)."""
-    stated = [
-        side[seed][f"{name}{ending}"]
-        for seed in model.seeds
-        for side in (model.old, model.new)
-        for ending in ("_se", "_std")
-        if f"{name}{ending}" in side[seed]
-    ]
-    if len(stated) != 2 * len(model.seeds):
-        return math.nan
+    """Standard error of a figure's change over records or subsets; NaN where a side neither states nor implies it."""
+    stated = [_stated_error(side[seed], name, model.records) for seed in model.seeds for side in (model.old, model.new)]
     return math.sqrt(sum(error**2 for error in stated)) / len(model.seeds)
+
+
+def _stated_error(figures: Mapping[str, float], name: str, records: int) -> float:
+    """The standard error beside a figure (``ssim_se``, ``kid_std``), or that of a share of the records."""
+    for ending in ("_se", "_std"):
+        if name + ending in figures:
+            return figures[name + ending]
+    if name in SHARES and records:
+        share = (figures[name] * records + 1.0) / (records + 2.0)  # so that 0 and 1 are not taken for certain
+        return math.sqrt(share * (1.0 - share) / records)
+    return math.nan
 
 
 def _one_sided(model: Model) -> list[Finding]:

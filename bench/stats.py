@@ -105,6 +105,19 @@ def mean_bounds(
     return Interval(mean, float(low), float(high))
 
 
+def mean_with_error(name: str, values: ArrayLike) -> dict[str, float]:
+    """A mean under ``name`` and, from two values on, its standard error over them under ``name_se``.
+
+    Raises:
+        StatsError: as ``mean_interval``.
+    """
+    scores = _vector(values)
+    found = {name: float(scores.mean())}
+    if len(scores) > 1:
+        found[f"{name}_se"] = float(scores.std(ddof=1) / math.sqrt(len(scores)))
+    return found
+
+
 def p_above_zero(values: ArrayLike, *, clusters: Sequence[Hashable] | None = None) -> float:
     """One-sided p-value of "the mean is not above zero": Student's t over units, as in ``mean_bounds``.
 

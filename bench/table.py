@@ -60,7 +60,8 @@ def print_result(job: Job, result: CellResult, results: Path) -> None:
     if labels:
         console.print("labels   " + "  ".join(f"{k} {v:.3f}" for k, v in labels.items()), soft_wrap=True)
     if result.utility:
-        console.print("utility  " + "  ".join(f"{k} {v:.3f}" for k, v in result.utility.items()), soft_wrap=True)
+        shown = {k: v for k, v in result.utility.items() if not k.endswith("_se")}  # errors stand in the row
+        console.print("utility  " + "  ".join(f"{k} {v:.3f}" for k, v in shown.items()), soft_wrap=True)
     if first.get("bytes_up") is not None:
         console.print(
             f"costs    {first['bytes_up']:,.0f} bytes up, {first['bytes_down']:,.0f} down a record and step; "

@@ -31,6 +31,7 @@ from bench.plugin import Params
 from bench.progress import Progress
 from bench.public import Emission, Public, PublicClient, Simulator
 from bench.records import Records
+from bench.stats import mean_with_error
 from bench.trained_part import restore
 from bench.transcript import TranscriptWriter
 from victims import hub
@@ -251,10 +252,10 @@ class DiffusionVictim(Victim):
             "fid": fid(truth, samples, backbones.distribution),
             "kid": kid_mean,
             "kid_std": kid_std,
-            "lpips": float(backbones.perceptual.distance(truth, samples).mean()),
-            "ssim": float(ssim("ssim", Estimate(samples), Estimate(truth)).mean()),
+            **mean_with_error("lpips", backbones.perceptual.distance(truth, samples).cpu()),
+            **mean_with_error("ssim", ssim("ssim", Estimate(samples), Estimate(truth))),
             **fidelity,
-            "prompt_score": float(backbones.prompt.prompt_score(samples, held_out.prompts).mean()),
+            **mean_with_error("prompt_score", backbones.prompt.prompt_score(samples, held_out.prompts).cpu()),
         }
 
 

@@ -9,6 +9,7 @@ from bench.images import ImageBatch
 from bench.interfaces import Estimate
 from bench.metrics.edge_f1 import edge_f1
 from bench.metrics.ssim import ssim
+from bench.stats import mean_with_error
 
 SHARE_OF_DIAGONAL = 0.0075
 """Position error that the boundary benchmark of Martin et al. (IEEE TPAMI 2004) forgives."""
@@ -37,9 +38,9 @@ def condition_fidelity(samples: ImageBatch, hints: ImageBatch, condition: str) -
         condition: kind of the hints, by its name in ``bench.data.conditions``.
 
     Returns:
-        Means over the samples; nothing for hints that cannot be found again in pixels (noise, and those
-        that only a data set knows). ``condition_ssim`` in [-1, 1]; for lines also
-        ``condition_edge_f1`` in [0, 1]: of thin outlines those that lie within :func:`tolerance` and run
+        Means over the samples, each with its standard error as ``…_se``; nothing for hints that cannot be
+        found again in pixels (noise, and those that only a data set knows). ``condition_ssim`` in [-1, 1];
+        for lines also ``condition_edge_f1`` in [0, 1]: of thin outlines those that lie within :func:`tolerance` and run
         the same way, of thick scribbles those that overlap; and each as ``…_chance``: the same
         samples against the hint of the next record, which is what a generator that ignores its hint
         would get. No chance for a single sample.
@@ -68,9 +69,9 @@ def condition_fidelity(samples: ImageBatch, hints: ImageBatch, condition: str) -
 def _scores(again: ImageBatch, hints: ImageBatch, ending: str, *, condition: str) -> dict[str, float]:
     from bench.data.conditions import LINES
 
-    scores = {f"condition_ssim{ending}": float(ssim("condition_ssim", Estimate(again), Estimate(hints)).mean())}
+    scores = mean_with_error(f"condition_ssim{ending}", ssim("condition_ssim", Estimate(again), Estimate(hints)))
     if condition in LINES:
         thin = condition != "scribble"  # thick strokes are their own tolerance
         found = edge_f1(again, hints, tolerance(*hints.size) if thin else 0, directed=thin)
-        scores[f"condition_edge_f1{ending}"] = float(found.mean())
+        scores |= mean_with_error(f"condition_edge_f1{ending}", found)
     return scores

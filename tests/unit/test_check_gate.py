@@ -182,6 +182,15 @@ def test_a_figure_of_one_seed_that_states_its_error_is_held_to_it(now, level):
     assert levels == ([level] if level else [])
 
 
+@pytest.mark.parametrize(("now", "level"), [(0.75, None), (0.65, "note"), (0.4, "worse")])
+def test_an_accuracy_of_one_seed_is_held_to_its_records(now, level):
+    old, new = MadeLedger(), MadeLedger()
+    for made, value in ((old, 0.8), (new, now)):
+        made.add("strong", utility={"accuracy": value}, records_evaluation=40)
+    levels = [f.level for f in judged(old, new, new).findings]
+    assert levels == ([level] if level else [])
+
+
 @pytest.mark.parametrize("noise", [0, 9])
 @pytest.mark.parametrize("exposed", [1, 2, 3])
 def test_records_that_lost_their_privacy_are_found_though_the_mean_hardly_moved(exposed, noise):
