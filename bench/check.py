@@ -30,6 +30,7 @@ def judge(
     suite: str,
     name: str,
     allow_new: bool = False,
+    versions: Mapping[str, str] | None = None,
 ) -> Verdict:
     """Compare the rows of a suite's present state with a baseline.
 
@@ -37,6 +38,8 @@ def judge(
         read: gives the scores by record of a cell that the ledger has.
         suite, name: of the suite and the baseline, for people.
         allow_new: rows that the baseline lacks are no finding.
+        versions: of the libraries that are here; where they are others than the baseline's, findings are read with that
+            in mind.
 
     Raises:
         DataError: a row is malformed, or scores by record contradict their row.
@@ -44,7 +47,18 @@ def judge(
     current = current_points(present, read, measure=MEASURE, baseline=baseline)
     verdict = check(baseline.points, current, tolerances=baseline.tolerances, allow_new=allow_new)
     scope = Scope(suite, present.asked, present.found, present.left_out, name, baseline.cells)
-    return replace(verdict, findings=(*present.findings, *verdict.findings), scope=scope)
+    findings = (*present.findings, *verdict.findings)
+    if versions is not None and any(finding.fails for finding in findings):
+        findings += _versions(baseline.versions, versions)
+    return replace(verdict, findings=findings, scope=scope)
+
+
+def _versions(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[Finding, ...]:
+    """One note on the libraries that are of another version than the baseline's."""
+    names = dict.fromkeys((*then, *now))
+    found = [f"{n} {then.get(n, 'none')} (now {now.get(n, 'none')})" for n in names if then.get(n) != now.get(n)]
+    sentence = f"the baseline was made with other libraries: {', '.join(found)}"
+    return (Finding("versions", "other libraries", sentence, "note"),) if found else ()
 
 
 def current_points(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -41,12 +41,14 @@ class Baseline:
     Attributes:
         suite: name of a shipped suite, or a file's path from the baseline's folder.
         accepts_failed: whether it may hold cells that failed.
+        versions: of the libraries that it was made with; those that are here for a new one.
     """
 
     points: Mapping[Key, Point]
     suite: str
     tolerances: Tolerances
     accepts_failed: bool = False
+    versions: Mapping[str, str] = field(default_factory=versions)
 
     @property
     def cells(self) -> int:
@@ -79,7 +81,7 @@ def read_baseline(path: Path) -> Baseline:
             f"{path}: it or the scores beside it were changed since they were written; "
             "take the committed files, or make them anew with bench check SUITE --update --reason TEXT"
         )
-    return Baseline(found, about["suite"], about["tolerances"], about["accepts_failed"])
+    return Baseline(found, about["suite"], about["tolerances"], about["accepts_failed"], about["versions"])
 
 
 def write_baseline(path: Path, baseline: Baseline, *, reason: str, accepted: int) -> None:
@@ -117,7 +119,7 @@ def _description(baseline: Baseline, table: Table) -> dict[str, Any]:
         "cells": baseline.cells,
         "rows": len(baseline.points),
         "commit": commit(),
-        "versions": versions(),
+        "versions": dict(baseline.versions),
         "processors": sorted({point.processor for point in baseline.points.values()} - {""}),
         "accepts_failed": baseline.accepts_failed,
         "tolerances": {
@@ -153,12 +155,13 @@ def _about(path: Path) -> dict[str, Any]:
             "suite": str(found["suite"]),
             "accepts_failed": found["accepts_failed"] is True,
             "tolerances": tolerances,
+            "versions": {str(name): str(version) for name, version in found["versions"].items()},
             "columns": [str(name) for name in found["columns"]],
             "sha256": str(found["sha256"]),
         }
     except RequestError as error:
         raise DataError(f"{about}: {error}") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{about}: does not describe a baseline: {type(error).__name__} {error}") from error
 
 

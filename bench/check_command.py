@@ -18,6 +18,7 @@ from bench.check_verdict import Tolerances, Verdict
 from bench.comparable import Row, ledger_scores
 from bench.errors import CannotSayError, CellFailedError, CheckFailedError, DataError, RequestError
 from bench.ledger import Ledger
+from bench.provenance import versions
 from bench.suite import SHIPPED, Suite, find_suite
 
 
@@ -96,7 +97,13 @@ def run_check(options: CheckOptions) -> None:
     suite = find_suite(options.suite if options.suite is not None else _suite_path(baseline.suite, path))
     ledger, present = _present(options, suite, run=options.suite is not None)
     verdict = judge(
-        baseline, present, ledger_scores(ledger), suite=suite.name, name=str(path), allow_new=options.allow_new
+        baseline,
+        present,
+        ledger_scores(ledger),
+        suite=suite.name,
+        name=str(path),
+        allow_new=options.allow_new,
+        versions=versions(),
     )
     _show(verdict, options)
     if verdict.exit_code:
@@ -123,7 +130,7 @@ def _update(options: CheckOptions) -> None:
     baseline = Baseline(current, _suite_name(suite, path), limits, options.accept_failed)
     accepted = 0
     if before is not None:
-        verdict = judge(before, present, read, suite=suite.name, name=str(path))
+        verdict = judge(before, present, read, suite=suite.name, name=str(path), versions=versions())
         accepted = len(verdict.failures)
         _show(verdict, options)
     reason = " ".join((options.reason or "").split())

@@ -52,7 +52,8 @@ class Finding:
 
     Attributes:
         kind: one of ``attack-stronger``, ``records-exposed``, ``attack-weaker``, ``attack-blind``, ``utility-fell``,
-            ``state``, ``missing``, ``new``, ``measure``, ``controls``, ``not-run``, ``stale``, ``processor``.
+            ``state``, ``missing``, ``new``, ``measure``, ``controls``, ``not-run``, ``stale``, ``processor``,
+            ``versions``.
     """
 
     kind: str

@@ -226,6 +226,16 @@ def test_more_records_above_the_identification_threshold_are_found():
     assert "9 records pass the identification threshold that did not, 0 no more" in verdict.failures[0].sentence
 
 
+def test_other_libraries_are_named_where_something_was_found():
+    baseline, good, leaky = baseline_of(state()), state(), state(strong=0.5)
+    here = {**baseline.versions, "torch": "0.1"}
+    for made, expected in ((good, []), (leaky, ["attack-stronger", "versions"])):
+        present = present_rows(made.plan(), made.rows)
+        verdict = judge(baseline, present, made.read, suite="made", name="b.csv", versions=here)
+        assert [finding.kind for finding in verdict.findings] == expected
+    assert f"torch {baseline.versions['torch']} (now 0.1)" in verdict.findings[1].sentence
+
+
 def test_scores_by_record_that_contradict_their_row_are_refused():
     new = state()
     new.rows[1]["ssim"] = 0.2
