@@ -100,7 +100,7 @@ def check(
     findings += strength_findings(changes, limits)
     findings += blind_findings(changes, limits)
     findings += control_findings(changes, limits)
-    findings += [finding for model in trained for finding in utility_findings(model, limits)]
+    findings += [finding for model in trained for finding in utility_findings(model, limits, allow_new=allow_new)]
     subjects = [unit.subject for unit in units] + [model.subject for model in trained]
     compared = [change.unit.subject for change in changes] + [model.subject for model in trained if model.shared()]
     return Verdict(tuple(dict.fromkeys(subjects)), tuple(dict.fromkeys(compared)), tuple(findings))

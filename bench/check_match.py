@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.check_plan import NOT_RUN
 from bench.check_points import Key, Point
@@ -23,18 +23,24 @@ _MOST_CHANGES = 3
 
 @dataclass(frozen=True, eq=False)
 class Unit:
-    """One attack on one defence in one setting, over seeds; both sides' points by seed."""
+    """One attack on one defence in one setting, over seeds.
+
+    Attributes:
+        old, new: points of both sides by seed.
+        beside: what tells it from other units of the same name, such as ``epochs 5``; empty where there are none.
+    """
 
     setting: Setting
     defense: str
     attack: AttackBudget
     old: Mapping[int, Point]
     new: Mapping[int, Point]
+    beside: str = ""
 
     @property
     def subject(self) -> str:
         """For people: the attack, the defence and the setting."""
-        return f"{self.attack.label} on {self.defense} ({self.setting.title()})"
+        return f"{self.attack.label} on {self.defense} ({self.setting.title()}{self.beside and ', ' + self.beside})"
 
 
 def units_of(baseline: Mapping[Key, Point], current: Mapping[Key, Point]) -> list[Unit]:
@@ -46,7 +52,23 @@ def units_of(baseline: Mapping[Key, Point], current: Mapping[Key, Point]) -> lis
     for side, points in zip(sides, (baseline, current), strict=True):
         for key, point in points.items():
             side[key[:3]][key[3]] = point
-    return [Unit(*name, sides[0][name], sides[1][name]) for name in names]
+    return _told_apart([Unit(*name, sides[0][name], sides[1][name]) for name in names])
+
+
+def _told_apart(units: Sequence[Unit]) -> list[Unit]:
+    """The units, those of one name with what they differ in."""
+    of_name: dict[str, list[Unit]] = {}
+    for unit in units:
+        of_name.setdefault(unit.subject, []).append(unit)
+    found = []
+    for unit in units:
+        same = of_name[unit.subject]
+        fields = [n for n in SETTING if len({other.setting[n] for other in same}) > 1]
+        words = [f"{name} {unit.setting[name] or 'empty'}" for name in fields]
+        if len({other.attack for other in same}) > 1:
+            words.append(f"{unit.attack.iterations} iterations of {unit.attack.batch_size}")
+        found.append(replace(unit, beside=", ".join(words)))
+    return found
 
 
 def unmatched(units: Sequence[Unit], *, allow_new: bool) -> list[Finding]:

@@ -15,6 +15,8 @@ LOWER_IS_BETTER = frozenset({"fid", "kid", "lpips"})
 HIGHER_IS_BETTER = frozenset({"ssim", "accuracy", "condition_edge_f1", "condition_ssim", "prompt_score"})
 """What a victim's ``utility`` may return and a check knows the direction of; other figures are not compared."""
 
+_TRAINED = ("ok", "not_claimed")
+"""Statuses of rows whose model was trained, so that it has a utility to state."""
 SHARES = frozenset({"accuracy"})
 """Figures that are a share of the held-out records."""
 
@@ -52,18 +54,21 @@ class Model:
 
 
 def models(baseline: Mapping[Key, Point], current: Mapping[Key, Point]) -> list[Model]:
-    """The trained models that both sides have."""
+    """The trained models that both sides have, where at least one of them states a utility."""
     sides: list[dict[tuple[object, ...], dict[int, Mapping[str, float]]]] = [{}, {}]
     processors: list[dict[tuple[object, ...], set[str]]] = [{}, {}]
     subjects: dict[tuple[object, ...], str] = {}
     records: dict[tuple[object, ...], int] = {}
     for side, made_on, points in zip(sides, processors, (baseline, current), strict=True):
         for key, point in points.items():
-            if not point.utility:
-                continue
             *name, seed = trained_by(key)
             model, setting = tuple(name), key[0]
-            side.setdefault(model, {})[seed] = point.utility
+            if point.utility:
+                side.setdefault(model, {})[seed] = point.utility
+            elif point.status in _TRAINED:
+                side.setdefault(model, {}).setdefault(seed, {})
+            else:
+                continue
             count = setting["records_evaluation"]
             records[model] = int(count) if count.isdigit() else 0
             made_on.setdefault(model, set()).add(point.processor)
@@ -80,12 +85,12 @@ def models(baseline: Mapping[Key, Point], current: Mapping[Key, Point]) -> list[
             records=records[name],
         )
         for name in sides[0]
-        if name in sides[1]
+        if name in sides[1] and any(utility for side in sides for utility in side[name].values())
     ]
 
 
-def utility_findings(model: Model, limits: Tolerances) -> list[Finding]:
-    """Figures that got worse, and figures that only one side has."""
+def utility_findings(model: Model, limits: Tolerances, *, allow_new: bool = False) -> list[Finding]:
+    """Figures that got worse, and figures that only one side has (only the baseline, with ``allow_new``)."""
     findings = []
     for name in model.shared():
         pairs = model.pairs(name)
@@ -114,7 +119,7 @@ def utility_findings(model: Model, limits: Tolerances) -> list[Finding]:
                 level,
             )
         )
-    return [*findings, *_one_sided(model)]
+    return [*findings, *_one_sided(model, allow_new)]
 
 
 def _of_few_seeds(model: Model, name: str, worse: float) -> tuple[Level, str]:
@@ -145,14 +150,14 @@ def _stated_error(figures: Mapping[str, float], name: str, records: int) -> floa
     return math.nan
 
 
-def _one_sided(model: Model) -> list[Finding]:
+def _one_sided(model: Model, allow_new: bool) -> list[Finding]:
     """Figures that the other side does not have."""
     lost = _names(model.old, model.seeds) - _names(model.new, model.seeds)
     gained = _names(model.new, model.seeds) - _names(model.old, model.seeds)
     sentences = []
     if lost:
         sentences.append(f"{model.subject}: {', '.join(sorted(lost))} is in the baseline and not measured any more")
-    if gained:
+    if gained and not allow_new:
         sentences.append(f"{model.subject}: {', '.join(sorted(gained))} is measured and not in the baseline")
     return [Finding("measure", model.subject, sentence, "unsure") for sentence in sentences]
 

@@ -88,7 +88,7 @@ def test_a_collapse_at_one_seed_of_three_is_caught():
     for row in run(noise=1).rows:
         broke = row["attack"] == "closed-form" and row["seed"] == 1
         level = 0.3 if broke else LEVELS[row["defense"], row["attack"]]
-        new.add(row["defense"], row["attack"], row["seed"], level, noise=1)
+        new.add(row["defense"], row["attack"], row["seed"], level, noise=1, utility=UTILITY)
     assert kinds(compared(old, new)) == [("attack-weaker", "closed-form on none")]
 
 

@@ -162,6 +162,24 @@ def test_a_figure_of_utility_on_one_side_only_is_told():
     assert told(verdict) == [("measure", "unsure")] * 2
     assert "ssim is in the baseline and not measured any more" in verdict.findings[0].sentence
     assert told(judged(new, old, old)) == [("measure", "unsure")] * 2
+    assert judged(new, old, old, allow_new=True).exit_code == 0
+    for row in new.rows:
+        del row["utility_fid"]
+    verdict = judged(old, new, new)
+    assert [f.sentence.partition(": ")[2] for f in verdict.findings] == [
+        "fid, ssim is in the baseline and not measured any more"
+    ] * 2
+    assert len(verdict.compared) == 2
+
+
+def test_comparisons_of_one_name_are_counted_each():
+    made = MadeLedger()
+    for epochs in (1, 2):
+        made.add("strong", level=0.3, epochs=epochs)
+    made.add("strong", level=0.3, epochs=2, attack_iterations=7)
+    verdict = judged(made, made, made)
+    assert len(verdict.compared) == 3
+    assert any("epochs 2, 7 iterations of 32)" in subject for subject in verdict.compared)
 
 
 def test_a_defence_made_stronger_is_not_called_worse_for_one_figure_of_one_seed():
