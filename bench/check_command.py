@@ -15,9 +15,9 @@ from bench.check_baseline import Baseline, read_baseline, write_baseline
 from bench.check_plan import NOT_RUN, Present, present_rows
 from bench.check_report import add_github_summary, as_json, github_lines, lines, summary, write_junit
 from bench.check_verdict import Tolerances, Verdict
-from bench.comparable import Row, ledger_scores
+from bench.comparable import Row, ScoreReader, ledger_scores
 from bench.errors import CannotSayError, CellFailedError, CheckFailedError, DataError, RequestError
-from bench.ledger import Ledger
+from bench.leaderboard_table import open_ledger
 from bench.provenance import versions
 from bench.suite import SHIPPED, Suite, find_suite
 
@@ -95,11 +95,11 @@ def run_check(options: CheckOptions) -> None:
         return
     baseline = read_baseline(path)
     suite = find_suite(options.suite if options.suite is not None else _suite_path(baseline.suite, path))
-    ledger, present = _present(options, suite, run=options.suite is not None)
+    present, read = _present(options, suite, run=options.suite is not None)
     verdict = judge(
         baseline,
         present,
-        ledger_scores(ledger),
+        read,
         suite=suite.name,
         name=str(path),
         allow_new=options.allow_new,
@@ -121,8 +121,7 @@ def _update(options: CheckOptions) -> None:
         utility=usual.utility if options.utility_tolerance is None else options.utility_tolerance,
     )
     before = _before(path)
-    ledger, present = _present(options, suite, run=True)
-    read = ledger_scores(ledger)
+    present, read = _present(options, suite, run=True)
     absent = [finding for finding in present.findings if finding.fails]
     if absent:
         raise RequestError(f"no baseline of a suite that is not complete: {absent[0].sentence}")
@@ -169,8 +168,8 @@ def _show(verdict: Verdict, options: CheckOptions) -> None:
         add_github_summary(verdict)
 
 
-def _present(options: CheckOptions, suite: Suite, *, run: bool) -> tuple[Ledger, Present]:
-    """The ledger and the rows of the suite's present state, after what is missing was run.
+def _present(options: CheckOptions, suite: Suite, *, run: bool) -> tuple[Present, ScoreReader]:
+    """The rows of the suite's present state and what reads their scores, after what is missing was run.
 
     Args:
         run: otherwise the ledger is judged as it is.
@@ -197,8 +196,8 @@ def _present(options: CheckOptions, suite: Suite, *, run: bool) -> tuple[Ledger,
             run_plan(plan, planner, options.weights, running, progress)
     elif not (options.results / "ledger.sqlite").exists():
         raise RequestError(f"{options.results}: no ledger.sqlite there; bench check SUITE runs what is missing")
-    ledger = Ledger(options.results)
-    return ledger, present_rows(planned, ledger.rows())
+    ledger = open_ledger(options.results)
+    return present_rows(planned, ledger.rows()), ledger_scores(ledger)
 
 
 def _suite_name(suite: Suite, baseline: Path) -> str:

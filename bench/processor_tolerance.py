@@ -30,10 +30,7 @@ ANY = "*"
 """Stands for numbers that the table has no entry for."""
 
 _HASHES = ("model_hash", "data_hash", "split_hash", "threat")
-_ENDINGS = (
-    *("low", "high", "floor", "ceiling", "normalized", "nearest", "random", "mean", "typical", "caption"),
-    *("normalized_low", "normalized_high"),
-)
+_ENDINGS = ("low", "high", "floor", "ceiling", "nearest", "random", "mean", "typical", "caption")
 _COUNTS = frozenset({"n", "seed", "threads", "schema_version", "steps", "bytes_up", "bytes_down", "bytes_once"})
 """Numbers of a row that are counts or settings: no processor moves them."""
 
@@ -118,7 +115,7 @@ def measured_tolerance() -> ProcessorTolerance:
 
 
 def quantity(field: str, known: Iterable[str] = ()) -> str:
-    """The quantity that a field belongs to: ``ssim`` for ``ssim_low`` and ``ssim_floor``.
+    """The quantity that a field belongs to: ``ssim`` for ``ssim_low`` and ``ssim_floor``, which are of one scale.
 
     ``known`` names are taken as they stand: ``leak_snr_mean`` is no end of ``leak_snr``.
     """

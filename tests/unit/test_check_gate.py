@@ -17,6 +17,7 @@ from bench.check_baseline import Baseline
 from bench.check_plan import present_rows
 from bench.check_verdict import Tolerances, Verdict
 from bench.cli import main
+from bench.comparable import ledger_scores
 from bench.errors import DataError
 from bench.ledger import Ledger
 from bench.processor_tolerance import Difference, ProcessorTolerance
@@ -304,14 +305,12 @@ def command(tmp_path, monkeypatch):
     document = None
     suite = Suite("made", SuiteFile.model_validate({"blocks": {"b": {"attacks": ["x"]}}}), document)
     monkeypatch.setattr(check_command, "find_suite", lambda name: suite)
-    monkeypatch.setattr(
-        check_command,
-        "_present",
-        lambda options, suite, run: (
-            (ledger := Ledger(options.results)),
-            present_rows(planned[-1].plan(), ledger.rows()),
-        ),
-    )
+
+    def present(options: Any, suite: Suite, *, run: bool) -> tuple[Any, Any]:
+        ledger = Ledger(options.results)
+        return present_rows(planned[-1].plan(), ledger.rows()), ledger_scores(ledger)
+
+    monkeypatch.setattr(check_command, "_present", present)
 
     def stored(name: str, made: MadeLedger) -> str:
         planned.append(made)
