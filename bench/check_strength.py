@@ -18,6 +18,7 @@ from bench.stats import holm, normalised, p_shift_above_zero
 
 ROUNDING = 1e-5
 """Normalised scores nearer than this are the same: a baseline keeps seven digits of them."""
+_YES_OR_NO = 2  # values that the scores of a measure take which only says yes or no of each record
 WEIGHTS = {"mean": 0.7, "jump": 0.2, "exposed": 0.1}
 """Of the tests of one change in the correction for all of them: most of it is left to the mean."""
 
@@ -95,6 +96,7 @@ class Change:
         changes: dict[str, float] = {}
         before: dict[str, float] = {}
         now: dict[str, float] = {}
+        values: set[float] = set()
         many = len(self.seeds) > 1
         for seed in self.seeds:
             scores = self.stronger.by_seed[seed]
@@ -105,10 +107,11 @@ class Change:
             def named(record: str, seed: int = seed) -> str:
                 return f"{record} at seed {seed}" if many else record
 
+            values |= {*old.scores.values(), *new.scores.values()}
             changes |= {named(record): value for record, value in scores.items()}
             before |= {named(record): value for record, value in old.identified.items() if record in scores}
             now |= {named(record): value for record, value in new.identified.items() if record in scores}
-        return tail_of(changes, before, now)
+        return tail_of(changes, before, now, binary=len(values) <= _YES_OR_NO)
 
 
 def change_of(unit: Unit) -> Change | None:
