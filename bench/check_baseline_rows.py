@@ -14,8 +14,9 @@ from typing import Any
 
 from bench.check_points import IDENTIFIED, Key, Point, agrees, is_figure, trained_by
 from bench.comparable import SETTING, AttackBudget, Setting
+from bench.csv_text import LONGEST
 from bench.errors import DataError
-from bench.merge_check import CELL_ID, LONGEST, STATES
+from bench.merge_check import CELL_ID, STATES
 from bench.stats import normalised
 
 _ATTACK = ("attack", "attack_iterations", "attack_batch_size")
