@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from bench.check_baseline import Baseline
+from bench.check_doubts import blind_findings, control_findings
 from bench.check_match import Unit, units_of, unmatched
 from bench.check_plan import NOT_RUN, Present, check_distinct
 from bench.check_points import Key, Point, points
-from bench.check_strength import blind_findings, change_of, control_findings, strength_findings
+from bench.check_strength import change_of, strength_findings
 from bench.check_utility import models, utility_findings
 from bench.check_verdict import Finding, Scope, Tolerances, Verdict
 from bench.comparable import ScoreReader, trials

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +17,7 @@ from bench.stats import holm, normalised, p_shift_above_zero
 
 ROUNDING = 1e-5
 """Normalised scores nearer than this are the same: a baseline keeps seven digits of them."""
+_YES_OR_NO = 2  # values that the scores of a measure take which only says yes or no of each record
 WEIGHTS = {"mean": 0.7, "jump": 0.2, "exposed": 0.1}
 """Of the tests of one change in the correction for all of them: most of it is left to the mean."""
 
@@ -95,6 +95,7 @@ class Change:
         changes: dict[str, float] = {}
         before: dict[str, float] = {}
         now: dict[str, float] = {}
+        values: set[float] = set()
         many = len(self.seeds) > 1
         for seed in self.seeds:
             scores = self.stronger.by_seed[seed]
@@ -105,10 +106,11 @@ class Change:
             def named(record: str, seed: int = seed) -> str:
                 return f"{record} at seed {seed}" if many else record
 
+            values |= {*old.scores.values(), *new.scores.values()}
             changes |= {named(record): value for record, value in scores.items()}
             before |= {named(record): value for record, value in old.identified.items() if record in scores}
             now |= {named(record): value for record, value in new.identified.items() if record in scores}
-        return tail_of(changes, before, now)
+        return tail_of(changes, before, now, binary=len(values) <= _YES_OR_NO)
 
 
 def change_of(unit: Unit) -> Change | None:
@@ -253,46 +255,3 @@ def _explained(changes: Sequence[Change]) -> list[Finding]:
         f"{abs(largest.mean):.3f} ({largest.unit.subject})"
     )
     return [Finding("processor", "another processor", sentence, "note")]
-
-
-def blind_findings(changes: Sequence[Change], limits: Tolerances) -> list[Finding]:
-    """Notes on attacks that found something before and nothing now."""
-    findings = []
-    for change in changes:
-        blind = all(change.unit.new[seed].blind for seed in change.seeds)
-        before, now = change.before.mean(), change.before.mean() + change.mean
-        if before <= limits.attack or change.is_rounding or not (blind or now <= limits.attack):
-            continue
-        rest = (
-            "no measure is above its floor any more, so its claims do not tell one record's releases from another's: "
-            "the attack may be broken"
-            if blind
-            else "other measures still are above their floor"
-        )
-        sentence = (
-            f"{change.unit.subject}: the attack finds nothing where it found something before (normalised "
-            f"{change.measure} {before:.3f}, now {now:.3f}); {rest}"
-        )
-        findings.append(Finding("attack-blind", change.unit.subject, sentence, "note"))
-    return findings
-
-
-def control_findings(changes: Sequence[Change], limits: Tolerances) -> list[Finding]:
-    """Controls that moved: what a score stands between should not depend on the code of attacks and defences."""
-    findings = []
-    for change in changes:
-        moved = {}
-        for seed in change.seeds:
-            old, new = change.unit.old[seed], change.unit.new[seed]
-            width = abs(old.ceiling - old.floor)
-            room = max(limits.attack * width, change.processor_share(limits) * width)
-            for name in ("floor", "ceiling"):
-                before, now = getattr(old, name), getattr(new, name)
-                if not (math.isfinite(now) and abs(now - before) <= room):
-                    moved[name] = f"{name} of {old.measure} from {before:.4g} to {now:.4g}"
-        if moved:
-            sentence = (
-                f"{change.unit.subject}: controls moved, {' and '.join(moved.values())}; what a score means changed"
-            )
-            findings.append(Finding("controls", change.unit.subject, sentence, "unsure"))
-    return findings

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import fmean, median
 
@@ -32,13 +32,18 @@ class Tail:
 
 
 def tail_of(
-    changes: Mapping[str, float], identified_before: Mapping[str, float], identified_now: Mapping[str, float]
+    changes: Mapping[str, float],
+    identified_before: Mapping[str, float],
+    identified_now: Mapping[str, float],
+    *,
+    binary: bool = False,
 ) -> Tail:
     """The tail of one comparison.
 
     Args:
         changes: by record, how much its score rose; at least two records.
         identified_before, identified_now: 1 for records above the identification threshold; may be empty.
+        binary: whether scores say yes or no only: there every change is as large as any, and only their number counts.
     """
     record = max(changes, key=lambda name: changes[name])
     middle = median(changes.values())
@@ -49,11 +54,17 @@ def tail_of(
     return Tail(
         record=record,
         jump=changes[record] - middle,
-        jump_p=jump_p(list(changes.values())),
+        jump_p=sign_p(*_signs(changes.values())) if binary else jump_p(list(changes.values())),
         exposed=exposed,
         hidden=hidden,
         exposed_p=sign_p(exposed, hidden),
     )
+
+
+def _signs(changes: Iterable[float]) -> tuple[int, int]:
+    """How many rose and how many fell."""
+    listed = list(changes)
+    return sum(change > 0.0 for change in listed), sum(change < 0.0 for change in listed)
 
 
 def jump_p(changes: list[float]) -> float:

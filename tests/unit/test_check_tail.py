@@ -48,6 +48,14 @@ def test_known_answers():
     assert (tail.exposed, tail.hidden) == (1, 1)
 
 
+def test_of_scores_that_say_yes_or_no_only_the_number_counts():
+    one = {f"r{i}": float(i == 0) for i in range(48)}
+    assert tail_of(one, {}, {}).jump_p == 0.0
+    assert tail_of(one, {}, {}, binary=True).jump_p == 0.5
+    seven = {f"r{i}": float(i < 7) for i in range(48)}
+    assert tail_of(seven, {}, {}, binary=True).jump_p == pytest.approx(1 / 128)
+
+
 def test_weights_of_holm():
     assert holm([0.01, 0.02], [1.0, 1.0]) == pytest.approx(holm([0.01, 0.02]))
     assert holm([0.01, 0.01], [0.8, 0.2]) == pytest.approx([0.0125, 0.0125])
