@@ -133,7 +133,7 @@ def measure(
 ) -> dict[str, Difference]:
     """The differences between two ledgers of one suite.
 
-    Rows are paired by setting, defence, attack and seed, whatever their hashes.
+    Rows are paired by setting, defence, attack and seed, whatever their hashes; of several runs the newest counts.
 
     Args:
         read_first, read_second: a cell's scores by target, metric and record.
@@ -141,9 +141,9 @@ def measure(
     Raises:
         RequestError: no row of one is in the other.
     """
-    theirs = {_name(row): row for row in second}
+    mine, theirs = ({_name(row): row for row in side} for side in (first, second))
     seen: dict[tuple[str, str], _Seen] = {}
-    pairs = [(row, theirs[_name(row)]) for row in first if _name(row) in theirs]
+    pairs = [(row, theirs[name]) for name, row in mine.items() if name in theirs]
     if not pairs:
         raise RequestError("the two ledgers have no cell in common")
     for one, other in pairs:
@@ -153,10 +153,10 @@ def measure(
             of_attack = "" if name.startswith(("leak_", "utility_", "loss_")) else attack
             seen.setdefault((name, of_attack), _Seen()).numbers.append((a, b))
         target = str(one["target"])
-        mine, yours = read_first(str(one["cell_id"])), read_second(str(other["cell_id"]))
-        for (of_target, metric, record), value in mine.items():
-            if of_target == target and (of_target, metric, record) in yours:
-                change = abs(value - yours[of_target, metric, record])
+        before, after = read_first(str(one["cell_id"])), read_second(str(other["cell_id"]))
+        for (of_target, metric, record), value in before.items():
+            if of_target == target and (of_target, metric, record) in after:
+                change = abs(value - after[of_target, metric, record])
                 found = seen.setdefault((metric, attack), _Seen())
                 found.record = max(found.record, change)
     return _entries(seen)
