@@ -27,7 +27,7 @@ MARGIN = 2.0
 APART = 10.0
 """An attack whose differences are so many times those of the others has entries under its own name."""
 ANY = "*"
-"""Stands for numbers that the table has no entry for."""
+"""Stands for numbers that the table has no entry for: the typical relative difference of those that it has."""
 
 _HASHES = ("model_hash", "data_hash", "split_hash", "threat")
 _ENDINGS = ("low", "high", "floor", "ceiling", "nearest", "random", "mean", "typical", "caption")
@@ -188,7 +188,8 @@ def _entries(seen: Mapping[tuple[str, str], _Seen]) -> dict[str, Difference]:
         apart = {a for a, d in of_attacks.items() if a and d.absolute > APART * max(typical, 1e-6)}
         entries |= {f"{name}@{attack}": of_attacks[attack] for attack in apart}
         entries[name] = _largest(d for a, d in of_attacks.items() if a not in apart)
-    entries[ANY] = Difference(0.0, max((d.relative for name, d in entries.items() if "@" not in name), default=0.0))
+    moved = [d.relative for name, d in entries.items() if "@" not in name and d.relative > 0.0]
+    entries[ANY] = Difference(0.0, median(moved) if moved else 0.0)
     return {name: entry for name, entry in entries.items() if entry != Difference() or "@" not in name}
 
 

@@ -84,6 +84,7 @@ def test_the_table_that_comes_with_the_package_can_be_read():
     table = measured_tolerance()
     assert table.measured
     assert 0.0 < table.of("utility_fid").allowed(100.0) < 1.0
+    assert table.of("of_a_plugin").allowed(1.0) < 1e-3
 
 
 def two() -> tuple[MadeLedger, MadeLedger]:
