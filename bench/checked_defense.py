@@ -52,7 +52,7 @@ def _wrapped(part: Defense, name: str, hook: Hook, check: Hook) -> Hook:
             raise DefenseError(f"{place} raised {type(error).__name__}: {said}") from error
         if _versions(watched) != versions:
             raise DefenseError(f"{place} changed its input in place; it must return another tensor")
-        check(place, found, *args, **kwargs)
+        check(part, place, found, *args, **kwargs)
         return found
 
     return run
@@ -63,12 +63,17 @@ def _versions(tensors: list[Tensor]) -> list[int]:
     return [tensor._version for tensor in tensors if not tensor.is_inference()]
 
 
-def _like(place: str, found: object, given: Tensor) -> None:
-    """Refuse anything but a tensor of the shape, type and device of ``given``, and finite where that is."""
+def _like(place: str, found: object, given: Tensor, dtype: torch.dtype | None = None) -> None:
+    """Refuse anything but a tensor of the shape, type and device of ``given``, and finite where that is.
+
+    Args:
+        dtype: another type than that of ``given``.
+    """
+    expected = described(given if dtype is None else torch.empty(given.shape, dtype=dtype, device="meta"))
     if not isinstance(found, Tensor):
-        raise DefenseError(f"{place} must return a tensor, {described(given)}; got {described(found)}")
-    if found.shape != given.shape or found.dtype != given.dtype:
-        raise DefenseError(f"{place} must return {described(given)}; got {described(found)}")
+        raise DefenseError(f"{place} must return a tensor, {expected}; got {described(found)}")
+    if found.shape != given.shape or found.dtype != (dtype or given.dtype):
+        raise DefenseError(f"{place} must return {expected}; got {described(found)}")
     if found.device != given.device:
         raise DefenseError(f"{place} must return a tensor on {given.device}; got one on {found.device}")
     if bool(torch.isfinite(given).all()) and not bool(torch.isfinite(found).all()):
@@ -86,23 +91,23 @@ def _named(place: str, found: object, given: Mapping[str, Tensor]) -> None:
         _like(f"{place}, {name}", found[name], tensor)
 
 
-def _protect(place: str, found: object, channel: Channel, tensor: Tensor, context: object) -> None:
-    _like(place, found, tensor)
+def _protect(part: Defense, place: str, found: object, channel: Channel, tensor: Tensor, context: object) -> None:
+    _like(place, found, tensor, part.sends_as.get(channel))
 
 
-def _protect_update(place: str, found: object, update: Mapping[str, Tensor], context: object) -> None:
+def _protect_update(part: Defense, place: str, found: object, update: Mapping[str, Tensor], context: object) -> None:
     _named(place, found, update)
 
 
-def _control_input(place: str, found: object, noisy: Tensor, context: object) -> None:
+def _control_input(part: Defense, place: str, found: object, noisy: Tensor, context: object) -> None:
     _like(place, found, noisy)
 
 
-def _prepare(place: str, found: object, private: Mapping[str, Tensor], rng: object) -> None:
+def _prepare(part: Defense, place: str, found: object, private: Mapping[str, Tensor], rng: object) -> None:
     _named(place, found, private)
 
 
-def _sample_timesteps(place: str, found: object, record_ids: Any, schedule: Any, rng: object) -> None:
+def _sample_timesteps(part: Defense, place: str, found: object, record_ids: Any, schedule: Any, rng: object) -> None:
     expected = f"int64 ({len(record_ids)},) in 0 to {schedule.steps - 1}"
     if not isinstance(found, Tensor) or found.dtype != torch.int64 or tuple(found.shape) != (len(record_ids),):
         raise DefenseError(f"{place} must return {expected}; got {described(found)}")
@@ -110,34 +115,36 @@ def _sample_timesteps(place: str, found: object, record_ids: Any, schedule: Any,
         raise DefenseError(f"{place} must return {expected}; got {int(found.min())} to {int(found.max())}")
 
 
-def _sample_noise(place: str, found: object, record_ids: Any, shape: tuple[int, ...], rng: object) -> None:
+def _sample_noise(
+    part: Defense, place: str, found: object, record_ids: Any, shape: tuple[int, ...], rng: object
+) -> None:
     if not isinstance(found, Tensor) or found.dtype != torch.float32 or tuple(found.shape) != tuple(shape):
         raise DefenseError(f"{place} must return float32 {tuple(shape)}; got {described(found)}")
     if not bool(torch.isfinite(found).all()):
         raise DefenseError(f"{place} must return finite numbers")
 
 
-def _client_loss(place: str, found: object, private: object, sent: object) -> None:
+def _client_loss(part: Defense, place: str, found: object, private: object, sent: object) -> None:
     if found is not None and not (isinstance(found, Tensor) and found.numel() == 1 and found.is_floating_point()):
         raise DefenseError(f"{place} must return None or one number as a tensor; got {described(found)}")
 
 
-def _local_gradient(place: str, found: object, records: object, rng: object) -> None:
+def _local_gradient(part: Defense, place: str, found: object, records: object, rng: object) -> None:
     if not isinstance(found, Mapping) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
         raise DefenseError(f"{place} must return the gradient of each parameter by name; got {described(found)}")
 
 
-def _server_adapter(place: str, found: object, empty_prompt: object) -> None:
+def _server_adapter(part: Defense, place: str, found: object, empty_prompt: object) -> None:
     if found is not None and not isinstance(found, ServerAdapter):
         raise DefenseError(f"{place} must return None or a ServerAdapter; got {described(found)}")
 
 
-def _guarantee(place: str, found: object, releases: int, schedule: object) -> None:
+def _guarantee(part: Defense, place: str, found: object, releases: int, schedule: object) -> None:
     if found is not None and not isinstance(found, Guarantee):
         raise DefenseError(f"{place} must return None or a Guarantee; got {described(found)}")
 
 
-def _wire(place: str, found: object, channels: object) -> None:
+def _wire(part: Defense, place: str, found: object, channels: object) -> None:
     if not isinstance(found, frozenset):
         raise DefenseError(f"{place} must return a frozenset of channels; got {described(found)}")
 
@@ -155,4 +162,4 @@ _CHECKS: Mapping[str, Hook] = {
     "guarantee": _guarantee,
     "wire": _wire,
 }
-"""What each hook must return; arguments as the hook's own."""
+"""What each hook must return: the defence, the place for the sentence, what came, then the hook's own arguments."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 import torch
@@ -94,6 +95,7 @@ class Defense(Plugin):
     record_gradients: bool = False  # a client that trains must ask local_gradient for the gradient of each step
     sends_latent: bool = False  # x_t itself crosses as unet_features, and the server applies conv_in
     trained_part: TrainedPart | None = None  # what it trains itself; an instance of each defence object
+    sends_as: ClassVar[Mapping[Channel, torch.dtype]] = MappingProxyType({})  # types that protect gives to channels
     stands_for: ClassVar[str] = ""  # a stack of others that this name is short for
 
     def flat(self) -> tuple[Defense, ...]:

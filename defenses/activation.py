@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 import torch
 from torch import Tensor
 
@@ -25,6 +27,8 @@ class Activation(Defense):
         cost="halves the bytes of h_ctrl",
         notes="f is strictly increasing, hence invertible by anybody who knows it; what is lost is fp16 rounding.",
     )
+
+    sends_as = MappingProxyType({CONTROL_FEATURES: torch.float16})
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         return activation(tensor).half() if channel == CONTROL_FEATURES else tensor
