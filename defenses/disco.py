@@ -87,7 +87,9 @@ class Filter(TrainedPart):
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         leaving, entering = state["weight"].shape
-        self.scores, self.decoder, self._optimizer = nn.Linear(entering, leaving).to(state["bias"]), None, None
+        # First weights would be drawn from the global generator, only to be replaced.
+        self.scores, self.decoder, self._optimizer = nn.utils.skip_init(nn.Linear, entering, leaving), None, None
+        self.scores.to(state["bias"])
         self.scores.load_state_dict(dict(state))
 
 
