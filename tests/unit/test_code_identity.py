@@ -86,7 +86,7 @@ def replaced(module: str, old: str, new: str) -> Callable[[str, str], str]:
         ("bench.stats", "resamples: int = 2000", "resamples: int = 2001", {"scoring"}),
         ("bench.leakage", "SAMPLE = 64", "SAMPLE = 65", {"scoring", "leakage"}),
         ("bench.rows", "SCHEMA_VERSION,", "SCHEMA_VERSION,", set()),
-        ("bench.data.folder_entries", "MOST_WORDS = 75", "MOST_WORDS = 76", {"folder"}),
+        ("bench.data.folder_captions", "MOST_WORDS = 75", "MOST_WORDS = 76", {"folder"}),
         ("bench.ledger", "timeout", "timeout", set()),
         ("bench.errors", "exit_code = ", "exit_code = 1 + ", set()),
     ],
@@ -129,7 +129,7 @@ def test_comments_docstrings_and_layout_count_nowhere(stage: str, before: dict[s
 
 def test_a_card_and_a_definition_beside_it_count_nowhere(before: dict[str, str]) -> None:
     assert identities(replaced("defenses.timestep", "card = Card(", "card = Card(notes='', ")) == before
-    assert identities(lambda name, text: text + "\n\ndef unused() -> int:\n    return 7\n") == before
+    assert identities(lambda name, text: text + "\n\ndef that_nobody_calls() -> int:\n    return 7\n") == before
 
 
 def test_imports_for_type_checkers_are_not_followed(before: dict[str, str]) -> None:

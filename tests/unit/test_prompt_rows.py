@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.attempt import _check_claim
 from bench.check import check
 from bench.check_points import points
+from bench.claim_check import check_claim
 from bench.comparable import choose_measure
 from bench.errors import BenchError
 from bench.interfaces import Claim, Estimate
@@ -72,7 +72,7 @@ def test_a_target_that_nobody_claims_is_no_news_to_an_older_baseline():
 )
 def test_a_claim_of_the_wrong_kind_is_refused(estimates, words):
     with pytest.raises(BenchError, match=words):
-        _check_claim(Claim(estimates), 2)
+        check_claim("guess", Claim(estimates), targets=2, releases=2, image_size=32)
 
 
 def test_a_cell_of_texts_goes_all_the_way(make_job, tmp_path, capsys):

@@ -284,7 +284,7 @@ def test_another_latent_factor_goes_through_the_same_code(make_job, other_model,
 
 def test_a_model_directory_that_is_none_is_refused(make_job, tmp_path):
     (tmp_path / "unet").mkdir()
-    with pytest.raises(DataError, match="unet/config.json: file is missing"):
+    with pytest.raises(DataError, match=r"unet/config\.json: file is missing"):
         make_job(model=str(tmp_path))
 
 
