@@ -99,7 +99,7 @@ def test_special_values() -> None:
     assert exact.arctan(1e100) == pytest.approx(math.pi / 2, abs=1e-15)
 
 
-def close(a: np.ndarray, b: np.ndarray, within: float = 1e-6) -> None:
+def assert_close(a: np.ndarray, b: np.ndarray, within: float = 1e-6) -> None:
     assert a.dtype == np.float32
     assert float(np.abs(a.astype(np.float64) - b).max()) < within
 
@@ -108,19 +108,19 @@ def test_arrays_agree_with_numpy() -> None:
     rng = np.random.default_rng(0)
     x = rng.uniform(0, 30, (70, 90)).astype(np.float32)
     signed, other = (rng.uniform(-30, 30, (70, 90)).astype(np.float32) for _ in range(2))
-    close(exact_arrays.decay(x), np.exp(-x.astype(np.float64)))
-    close(exact_arrays.sin(signed), np.sin(signed.astype(np.float64)))
-    close(exact_arrays.cos(signed), np.cos(signed.astype(np.float64)))
-    close(exact_arrays.arctan2(signed, other), np.arctan2(signed.astype(np.float64), other))
+    assert_close(exact_arrays.decay(x), np.exp(-x.astype(np.float64)))
+    assert_close(exact_arrays.sin(signed), np.sin(signed.astype(np.float64)))
+    assert_close(exact_arrays.cos(signed), np.cos(signed.astype(np.float64)))
+    assert_close(exact_arrays.arctan2(signed, other), np.arctan2(signed.astype(np.float64), other))
     part = x * np.float32(4 / 30)
-    close(exact_arrays.power(part, 2.2), part.astype(np.float64) ** 2.2, 4e-6)
+    assert_close(exact_arrays.power(part, 2.2), part.astype(np.float64) ** 2.2, 4e-6)
     blocks = exact_arrays.block_mean(x, 2)
-    close(blocks, x.astype(np.float64).reshape(35, 2, 45, 2).mean(axis=(1, 3)), 4e-6)
+    assert_close(blocks, x.astype(np.float64).reshape(35, 2, 45, 2).mean(axis=(1, 3)), 4e-6)
 
 
 def test_angles_on_the_axes() -> None:
     y, x = (np.array(v, np.float32) for v in ([0, 1, 0, -1, 0], [1, 0, -1, 0, 0]))
-    close(exact_arrays.arctan2(y, x), np.array([0, math.pi / 2, math.pi, -math.pi / 2, 0]))
+    assert_close(exact_arrays.arctan2(y, x), np.array([0, math.pi / 2, math.pi, -math.pi / 2, 0]))
 
 
 def test_a_table_is_constant_beyond_its_end() -> None:
