@@ -1,6 +1,6 @@
 """splitleak: an attack-and-defence benchmark for split training of ControlNet and Stable Diffusion."""
 
-from bench.import_path import leave_working_directory
+from bench.util.import_path import leave_working_directory
 
 __version__ = "0.1.0"
 

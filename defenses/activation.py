@@ -7,9 +7,9 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from bench.channels import CONTROL_FEATURES, Channel
-from bench.defense import Defense, ProtectContext
-from bench.plugin import Card
+from bench.interfaces.defense import Defense, ProtectContext
+from bench.interfaces.plugin import Card
+from bench.types.channels import CONTROL_FEATURES, Channel
 
 
 def activation(u: Tensor) -> Tensor:

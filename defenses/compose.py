@@ -8,12 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from bench.channels import Channel
-from bench.defense import CompositeDefense, Defense, Guarantee, ProtectContext, ServerAdapter
-from bench.errors import RequestError
-from bench.insertion import Insertion
-from bench.plugin import Card, Params
-from bench.schedule import NoiseSchedule
+from bench.interfaces.defense import CompositeDefense, Defense, Guarantee, ProtectContext, ServerAdapter
+from bench.interfaces.inserted_layers import Insertion
+from bench.interfaces.plugin import Card, Params
+from bench.types.channels import Channel
+from bench.types.schedule import NoiseSchedule
+from bench.util.errors import RequestError
 
 _EXCLUSIVE = ("sample_timesteps", "sample_noise", "local_gradient", "insertion")
 

@@ -6,9 +6,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.defense import Defense, ProtectContext
-from bench.plugin import Card, Params
-from defenses.memory import per_record_noise
+from bench.interfaces.defense import Defense, ProtectContext
+from bench.interfaces.plugin import Card, Params
+from defenses.common.record_noise import per_record_noise
 
 
 class DecoupledNoiseParams(Params):

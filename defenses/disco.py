@@ -9,13 +9,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.channels import CONTROL_FEATURES, Channel
-from bench.defense import Defense, ProtectContext
-from bench.plugin import Card, Params
-from bench.schedule import NoiseSchedule
-from bench.trained_part import TrainedPart
-from defenses.smashed import straight_through
-from defenses.training_client import refuse_untrained
+from bench.interfaces.defense import Defense, ProtectContext
+from bench.interfaces.plugin import Card, Params
+from bench.interfaces.trained_part import TrainedPart
+from bench.types.channels import CONTROL_FEATURES, Channel
+from bench.types.schedule import NoiseSchedule
+from defenses.common.feature_params import straight_through
+from defenses.common.requires_training_client import refuse_untrained
 
 DECODER_WIDTH = 32
 

@@ -9,7 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.channels import (
+from bench.interfaces.defense import Defense, Guarantee
+from bench.interfaces.plugin import Card, Params
+from bench.types.channels import (
     CONTROL_FEATURES,
     GRADIENT_DOWN,
     LOSS_GRADIENT,
@@ -18,10 +20,8 @@ from bench.channels import (
     PROMPT_EMBEDDING,
     UNET_FEATURES,
 )
-from bench.defense import Defense, Guarantee
-from bench.plugin import Card, Params
-from bench.schedule import NoiseSchedule
-from defenses.gaussian_dp import epsilon_of
+from bench.types.schedule import NoiseSchedule
+from defenses.common.gaussian_accounting import epsilon_of
 
 
 class DpSgdParams(Params):

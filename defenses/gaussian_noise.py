@@ -8,12 +8,12 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from bench.channels import CLIENT_UPDATE, CLIENT_WEIGHTS, LOSS_GRADIENT, NOISE_TARGET, Channel
-from bench.defense import Defense, Guarantee, ProtectContext
-from bench.plugin import Card
-from bench.schedule import NoiseSchedule
-from defenses.gaussian_dp import epsilon_of, gaussian_mu
-from defenses.smashed import SmashedParams, clipped, numbers
+from bench.interfaces.defense import Defense, Guarantee, ProtectContext
+from bench.interfaces.plugin import Card
+from bench.types.channels import CLIENT_UPDATE, CLIENT_WEIGHTS, LOSS_GRADIENT, NOISE_TARGET, Channel
+from bench.types.schedule import NoiseSchedule
+from defenses.common.feature_params import SmashedParams, clipped, numbers
+from defenses.common.gaussian_accounting import epsilon_of, gaussian_mu
 
 
 class GaussianNoiseParams(SmashedParams):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from bench.channels import Channel
-from bench.defense import Defense
-from bench.errors import RequestError
-from bench.plugin import Card, Params
-from bench.schedule import NoiseSchedule
+from bench.interfaces.defense import Defense
+from bench.interfaces.plugin import Card, Params
+from bench.types.channels import Channel
+from bench.types.schedule import NoiseSchedule
+from bench.util.errors import RequestError
 
 
 class InferenceMatchParams(Params):

@@ -6,12 +6,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.channels import CONTROL_FEATURES, UNET_FEATURES, Channel
-from bench.defense import Defense, ProtectContext, ServerAdapter
-from bench.errors import RequestError
-from bench.interfaces import generator
-from bench.plugin import Card
-from defenses.smashed import SmashedParams
+from bench.interfaces.defense import Defense, ProtectContext, ServerAdapter
+from bench.interfaces.plugin import Card
+from bench.types.channels import CONTROL_FEATURES, UNET_FEATURES, Channel
+from bench.util.errors import RequestError
+from bench.util.rng import generator
+from defenses.common.feature_params import SmashedParams
 
 
 class KeyedMixingParams(SmashedParams):

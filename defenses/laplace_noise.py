@@ -5,11 +5,11 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from bench.channels import Channel
-from bench.defense import Defense, Guarantee, ProtectContext
-from bench.plugin import Card
-from bench.schedule import NoiseSchedule
-from defenses.smashed import SmashedParams, laplace, statement_of_one_number
+from bench.interfaces.defense import Defense, Guarantee, ProtectContext
+from bench.interfaces.plugin import Card
+from bench.types.channels import Channel
+from bench.types.schedule import NoiseSchedule
+from defenses.common.feature_params import SmashedParams, laplace, statement_of_one_number
 
 
 class LaplaceNoiseParams(SmashedParams):

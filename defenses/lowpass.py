@@ -6,10 +6,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.channels import Channel
-from bench.defense import Defense, ProtectContext
-from bench.plugin import Card
-from defenses.smashed import SmashedParams
+from bench.interfaces.defense import Defense, ProtectContext
+from bench.interfaces.plugin import Card
+from bench.types.channels import Channel
+from defenses.common.feature_params import SmashedParams
 
 
 class LowpassParams(SmashedParams):

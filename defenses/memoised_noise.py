@@ -8,14 +8,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.channels import Channel
-from bench.defense import Defense, Guarantee
-from bench.errors import RequestError
-from bench.interfaces import generator
-from bench.plugin import Card, Params
-from bench.schedule import NoiseSchedule
-from defenses.gaussian_dp import latent_statement
-from defenses.memory import per_record_noise
+from bench.interfaces.defense import Defense, Guarantee
+from bench.interfaces.plugin import Card, Params
+from bench.types.channels import Channel
+from bench.types.schedule import NoiseSchedule
+from bench.util.errors import RequestError
+from bench.util.rng import generator
+from defenses.common.gaussian_accounting import latent_statement
+from defenses.common.record_noise import per_record_noise
 
 
 class MemoisedNoiseParams(Params):

@@ -9,8 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.defense import Defense
-from bench.plugin import Card, Params
+from bench.interfaces.defense import Defense
+from bench.interfaces.plugin import Card, Params
 
 
 class MixupParams(Params):

@@ -6,12 +6,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.channels import NOISE_TARGET, Channel
-from bench.defense import Defense, Guarantee, ProtectContext
-from bench.plugin import Card, Params
-from bench.schedule import NoiseSchedule
-from defenses.gaussian_dp import with_noisy_target
-from defenses.memory import per_record_noise
+from bench.interfaces.defense import Defense, Guarantee, ProtectContext
+from bench.interfaces.plugin import Card, Params
+from bench.types.channels import NOISE_TARGET, Channel
+from bench.types.schedule import NoiseSchedule
+from defenses.common.gaussian_accounting import with_noisy_target
+from defenses.common.record_noise import per_record_noise
 
 
 class NoisyTargetParams(Params):

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pydantic import Field
 from torch import Tensor
 
-from bench.channels import CONTROL_FEATURES, Channel
-from bench.defense import Defense
+from bench.interfaces.defense import Defense
+from bench.interfaces.plugin import Card, Params
 from bench.metrics.distance_correlation import distance_correlation
-from bench.plugin import Card, Params
+from bench.types.channels import CONTROL_FEATURES, Channel
 
 
 class NoPeekParams(Params):

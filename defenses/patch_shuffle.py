@@ -9,9 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.channels import CONTROL_FEATURES, NOISE_TARGET, UNET_FEATURES, Channel
-from bench.defense import Defense, ProtectContext
-from bench.plugin import Card, Params
+from bench.interfaces.defense import Defense, ProtectContext
+from bench.interfaces.plugin import Card, Params
+from bench.types.channels import CONTROL_FEATURES, NOISE_TARGET, UNET_FEATURES, Channel
 
 
 class PatchShuffleParams(Params):

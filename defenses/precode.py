@@ -10,10 +10,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from bench.defense import Defense
-from bench.insertion import Insertion
-from bench.interfaces import generator
-from bench.plugin import Card, Params
+from bench.interfaces.defense import Defense
+from bench.interfaces.inserted_layers import Insertion
+from bench.interfaces.plugin import Card, Params
+from bench.util.rng import generator
 
 ENCODER, DECODER = "bottleneck.encoder", "bottleneck.decoder"
 

@@ -7,9 +7,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench.channels import POOLED_PROMPT, PROMPT_EMBEDDING, Channel
-from bench.defense import Defense, ProtectContext, ServerAdapter
-from bench.plugin import Card, Params
+from bench.interfaces.defense import Defense, ProtectContext, ServerAdapter
+from bench.interfaces.plugin import Card, Params
+from bench.types.channels import POOLED_PROMPT, PROMPT_EMBEDDING, Channel
 
 
 class PromptParams(Params):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bench.defense import Defense
-from bench.plugin import Card
+from bench.interfaces.defense import Defense
+from bench.interfaces.plugin import Card
 
 
 class Published(Defense):

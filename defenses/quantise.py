@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from bench.channels import Channel
-from bench.defense import Defense, ProtectContext
-from bench.plugin import Card
-from defenses.smashed import SmashedParams, per_record, straight_through
+from bench.interfaces.defense import Defense, ProtectContext
+from bench.interfaces.plugin import Card
+from bench.types.channels import Channel
+from defenses.common.feature_params import SmashedParams, per_record, straight_through
 
 
 class QuantiseParams(SmashedParams):

@@ -8,13 +8,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.channels import CONTROL_FEATURES, Channel
-from bench.defense import Defense, ProtectContext
-from bench.plugin import Card, Params
-from bench.schedule import NoiseSchedule
-from bench.trained_part import TrainedPart
-from defenses.smashed import laplace
-from defenses.training_client import refuse_untrained
+from bench.interfaces.defense import Defense, ProtectContext
+from bench.interfaces.plugin import Card, Params
+from bench.interfaces.trained_part import TrainedPart
+from bench.types.channels import CONTROL_FEATURES, Channel
+from bench.types.schedule import NoiseSchedule
+from defenses.common.feature_params import laplace
+from defenses.common.requires_training_client import refuse_untrained
 
 
 class ShredderParams(Params):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.channels import CLIENT_UPDATE, Channel
-from bench.defense import Defense, ProtectContext
-from bench.plugin import Card
+from bench.interfaces.defense import Defense, ProtectContext
+from bench.interfaces.plugin import Card
+from bench.types.channels import CLIENT_UPDATE, Channel
 
 
 class Sign(Defense):

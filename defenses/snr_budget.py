@@ -8,10 +8,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.defense import Defense, Guarantee
-from bench.plugin import Card, Params
-from bench.schedule import NoiseSchedule
-from defenses.gaussian_dp import latent_statement
+from bench.interfaces.defense import Defense, Guarantee
+from bench.interfaces.plugin import Card, Params
+from bench.types.schedule import NoiseSchedule
+from defenses.common.gaussian_accounting import latent_statement
 
 
 class SnrBudgetParams(Params):

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pydantic import Field
 from torch import Tensor
 
-from bench.defense import Defense, ProtectContext
-from bench.errors import RequestError
-from bench.plugin import Card, Params
+from bench.interfaces.defense import Defense, ProtectContext
+from bench.interfaces.plugin import Card, Params
+from bench.util.errors import RequestError
 
 
 class SoteriaParams(Params):

@@ -9,12 +9,12 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from bench.channels import Channel
-from bench.defense import Defense, Guarantee
-from bench.errors import RequestError
-from bench.plugin import Card, Params
-from bench.schedule import NoiseSchedule
-from defenses.gaussian_dp import gaussian_mu, latent_statement
+from bench.interfaces.defense import Defense, Guarantee
+from bench.interfaces.plugin import Card, Params
+from bench.types.channels import Channel
+from bench.types.schedule import NoiseSchedule
+from bench.util.errors import RequestError
+from defenses.common.gaussian_accounting import gaussian_mu, latent_statement
 
 
 class TimestepParams(Params):

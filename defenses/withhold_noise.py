@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.channels import LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN, Channel
-from bench.defense import Defense, Guarantee, ProtectContext
-from bench.plugin import Card, Params
-from bench.schedule import NoiseSchedule
-from defenses.gaussian_dp import with_noisy_target
+from bench.interfaces.defense import Defense, Guarantee, ProtectContext
+from bench.interfaces.plugin import Card, Params
+from bench.types.channels import LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN, Channel
+from bench.types.schedule import NoiseSchedule
+from defenses.common.gaussian_accounting import with_noisy_target
 
 
 class WithholdNoiseParams(Params):

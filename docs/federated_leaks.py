@@ -17,21 +17,22 @@ from pathlib import Path
 
 import torch
 
-from attacks.prompt_span import PromptSpan
-from bench.capture import Capture
-from bench.data.portraits import Portraits
-from bench.defense import Defense
-from bench.errors import NotApplicableError
-from bench.interfaces import Budget, TrainingPlan
-from bench.matching import matched_texts
-from bench.progress import Silent
-from bench.records import Records
-from bench.registry import Registry
-from bench.spec import parse_plugin
-from bench.threat import ThreatModel
-from bench.transcript import Release
-from bench.wording import Wording
-from victims.federated import Federated
+from attacks.prompts.prompt_span import PromptSpan
+from bench.data.portraits.dataset import Portraits
+from bench.interfaces.attack import Budget
+from bench.interfaces.defense import Defense
+from bench.interfaces.registry import Registry
+from bench.interfaces.threat import ThreatModel
+from bench.interfaces.victim import TrainingPlan
+from bench.scoring.matching import matched_texts
+from bench.spec.names import parse_plugin
+from bench.types.records import Records
+from bench.types.texts import Wording
+from bench.util.errors import NotApplicableError
+from bench.util.progress import Silent
+from bench.wire.capture import Capture
+from bench.wire.transcript import Release
+from victims.diffusion.federated import Federated
 
 HEAD = "| records an update | update | rank of the span | tokens right | prompts exact | worst residual | s |"
 

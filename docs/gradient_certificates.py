@@ -19,21 +19,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from attacks.gradients.labels import recover_labels
-from attacks.gradients.updates import trainer_of, updates_in
-from bench.data.portraits import Portraits
-from bench.defense import Defense
-from bench.images import ImageBatch
-from bench.interfaces import Attack, Budget, TrainingPlan
-from bench.matching import matched
-from bench.progress import Silent
-from bench.records import Records
-from bench.registry import Registry
-from bench.spec import parse_plugin
-from bench.threat import ThreatModel, View
-from bench.transcript import Release
-from victims.classifier_records import labels
-from victims.federated_classifier import FederatedClassifier
+from attacks.gradients.engine.labels import recover_labels
+from attacks.gradients.engine.updates import trainer_of, updates_in
+from bench.data.portraits.dataset import Portraits
+from bench.interfaces.attack import Attack, Budget
+from bench.interfaces.defense import Defense
+from bench.interfaces.registry import Registry
+from bench.interfaces.threat import ThreatModel, View
+from bench.interfaces.victim import TrainingPlan
+from bench.scoring.matching import matched
+from bench.spec.names import parse_plugin
+from bench.types.images import ImageBatch
+from bench.types.records import Records
+from bench.util.progress import Silent
+from bench.wire.transcript import Release
+from victims.classifier.federated_classifier import FederatedClassifier
+from victims.classifier.parts.labelled_records import labels
 
 HEAD = "| defence | known | attack | records an update | records | MSE, median | below 1e-4 | labels | iterations | s |"
 

@@ -16,17 +16,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from attacks.gradients.adaptation import Adaptation
-from attacks.gradients.first_order import Adam
-from attacks.gradients.objectives import Cosine
-from attacks.gradients.priors import TotalVariation
-from attacks.gradients.problem import Problem, Terms
-from attacks.gradients.updates import Update
-from bench.data.portraits import Portraits
-from bench.progress import Silent
-from victims.classifier_network import Classifier
-from victims.classifier_trainer import LABEL, PIXELS, ClassifierTrainer
-from victims.federated_classifier import PUBLIC_SEED, FederatedClassifier
+from attacks.common.optimisation.adam import Adam
+from attacks.common.optimisation.priors import TotalVariation
+from attacks.gradients.engine.adaptation import Adaptation
+from attacks.gradients.engine.objectives import Cosine
+from attacks.gradients.engine.problem import Problem, Terms
+from attacks.gradients.engine.updates import Update
+from bench.data.portraits.dataset import Portraits
+from bench.util.progress import Silent
+from victims.classifier.federated_classifier import PUBLIC_SEED, FederatedClassifier
+from victims.classifier.parts.public_trainer import LABEL, PIXELS, ClassifierTrainer
+from victims.classifier.parts.small_networks import Classifier
 
 TV, RATE = 1e-3, 0.1
 

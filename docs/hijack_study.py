@@ -11,17 +11,19 @@ from pathlib import Path
 
 import torch
 
-from attacks.hijack import Hijack
-from bench.adversary import ServerAdversary
-from bench.data.portraits import Portraits
-from bench.defense import Defense
-from bench.images import ImageBatch
-from bench.interfaces import Budget, Estimate, TrainingPlan
+from attacks.malicious.hijack import Hijack
+from bench.data.portraits.dataset import Portraits
+from bench.interfaces.attack import Budget
+from bench.interfaces.defense import Defense
+from bench.interfaces.public import Public
+from bench.interfaces.server_adversary import ServerAdversary
+from bench.interfaces.threat import PRESETS
+from bench.interfaces.victim import TrainingPlan
 from bench.metrics.ssim import ssim
-from bench.progress import Silent
-from bench.public import Public
-from bench.threat import PRESETS
-from victims.split_cnn import SplitCnn
+from bench.types.estimate import Estimate
+from bench.types.images import ImageBatch
+from bench.util.progress import Silent
+from victims.classifier.split_cnn import SplitCnn
 
 
 def main() -> None:

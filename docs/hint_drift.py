@@ -15,14 +15,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from attacks.client_replay import ClientReplay
-from attacks.hint_lessons import HintLessons
-from bench.data.portraits import Portraits
-from bench.defense import Defense
-from bench.interfaces import TrainingPlan
-from bench.progress import Silent
-from bench.threat import ThreatModel
-from victims.split_controlnet import SplitControlNet
+from attacks.hints.parts.client_replay import ClientReplay
+from attacks.hints.parts.hint_decoder import HintLessons
+from bench.data.portraits.dataset import Portraits
+from bench.interfaces.defense import Defense
+from bench.interfaces.threat import ThreatModel
+from bench.interfaces.victim import TrainingPlan
+from bench.util.progress import Silent
+from victims.diffusion.split_controlnet import SplitControlNet
 
 
 def main() -> None:

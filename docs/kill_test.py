@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.ledger import Ledger
+from bench.ledger.ledger import Ledger
 from tests.suite_helpers import SETTINGS, stable_rows, workers_of
 from tests.tiny_model import make_tiny_model
 
@@ -32,7 +32,18 @@ AXES = {
 
 def start(suite: Path, results: Path) -> subprocess.Popen[bytes]:
     """A run in the background; failed cells (of killed workers) are run again."""
-    command = [sys.executable, "-m", "bench.cli", "run", str(suite), "--retry-failed", "--jobs", "2", "--threads", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "bench.cli.main",
+        "run",
+        str(suite),
+        "--retry-failed",
+        "--jobs",
+        "2",
+        "--threads",
+        "1",
+    ]
     return subprocess.Popen([*command, "--results", str(results)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 

@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.interfaces import TrainingPlan
-from bench.planning import Job, Planner, Request
-from bench.progress import Silent
-from bench.records import Records
-from bench.spec import SplitSizes, TrainSpec, UtilitySpec
+from bench.cell.job import Job
+from bench.data.splits import SplitSizes
+from bench.interfaces.victim import TrainingPlan
+from bench.planning.planner import Planner
+from bench.planning.request import Request
+from bench.spec.cell import TrainSpec, UtilitySpec
+from bench.types.records import Records
+from bench.util.progress import Silent
 from tests.tiny_model import make_tiny_model
 from tests.tiny_sdxl import make_tiny_sdxl
 

@@ -23,15 +23,16 @@ from numpy.typing import NDArray
 from bench.backbones.embedded import load_embedded
 from bench.data.conditions import CHOICES, extract, find_again
 from bench.data.fill import Fill
-from bench.data.photos import Photos
-from bench.data.portrait_people import person, shot, stream
-from bench.data.portrait_render import paint
-from bench.data.portraits import Portraits
-from bench.interfaces import Dataset
-from bench.planning import Planner, Request
-from bench.progress import Silent
-from bench.records import Records
-from bench.spec import SplitSizes
+from bench.data.photos.dataset import Photos
+from bench.data.portraits.dataset import Portraits
+from bench.data.portraits.people import person, shot, stream
+from bench.data.portraits.render import paint
+from bench.data.splits import SplitSizes
+from bench.interfaces.dataset import Dataset
+from bench.planning.planner import Planner
+from bench.planning.request import Request
+from bench.types.records import Records
+from bench.util.progress import Silent
 from victims.pocket import tokenizer as tokens
 from victims.pocket.figures import WEIGHTS
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bench.data.folder import Folder
-from bench.progress import Silent
-from bench.records import Records
+from bench.data.folder.dataset import Folder
+from bench.types.records import Records
+from bench.util.progress import Silent
 
 
 class Notes(Silent):

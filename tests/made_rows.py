@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.score_files import RecordScore
+from bench.ledger.score_files import RecordScore
 
 RECORDS = 40
 

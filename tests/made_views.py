@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from bench.channels import Channel
-from bench.public import Public
-from bench.records import Records
-from bench.schedule import NoiseSchedule
-from bench.threat import ThreatModel, View
-from bench.transcript import Release
-from victims.stable_diffusion import StableDiffusion
+from bench.interfaces.public import Public
+from bench.interfaces.threat import ThreatModel, View
+from bench.types.channels import Channel
+from bench.types.records import Records
+from bench.types.schedule import NoiseSchedule
+from bench.wire.transcript import Release
+from victims.stable_diffusion.model import StableDiffusion
 
 
 def made_public(model: StableDiffusion, auxiliary: Records) -> Public:

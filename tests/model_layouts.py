@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from tests.tiny_model import bytes_to_characters
-from victims.model_networks import read_network
+from victims.stable_diffusion.networks import read_network
 
 SD_INDEX = {
     "_class_name": "StableDiffusionPipeline",

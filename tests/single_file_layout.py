@@ -8,7 +8,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from torch import Tensor
 
-from victims.model_networks import read_network
+from victims.stable_diffusion.networks import read_network
 
 _UNET_ENDS = {
     "time_embedding.linear_1": "time_embed.0",

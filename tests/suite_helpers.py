@@ -9,9 +9,9 @@ from typing import Any
 
 import psutil
 
-from bench.ledger import Ledger
-from bench.rows import TIMINGS
-from bench.suite import Suite, SuiteFile
+from bench.ledger.ledger import Ledger
+from bench.planning.suite import Suite, SuiteFile
+from bench.scoring.rows import TIMINGS
 
 SETTINGS = {
     "records": 8,
@@ -32,8 +32,8 @@ SETTINGS = {
 FAULTY = """
 import os, signal, time
 from typing import Literal
-from bench.interfaces import Attack
-from bench.plugin import Card, Params
+from bench.interfaces.attack import Attack
+from bench.interfaces.plugin import Card, Params
 
 class FaultyParams(Params):
     how: Literal["raise", "hang", "die", "eat"] = "raise"
@@ -77,7 +77,7 @@ def workers_of(pid: int) -> list[int]:
     found = []
     for child in psutil.Process(pid).children():
         with contextlib.suppress(psutil.Error):  # it ended meanwhile
-            if "bench.engines.worker" in child.cmdline():
+            if "bench.running.engines.worker" in child.cmdline():
                 found.append(child.pid)
     return found
 

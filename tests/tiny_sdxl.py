@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from bench.compat import guard_torchvision
+from bench.util.torchvision_guard import guard_torchvision
 from tests.tiny_model import vocabulary, write_tokenizer
-from victims.model_files import POCKET
+from victims.stable_diffusion.files import POCKET
 
 LENGTH = 10  # tokens of a prompt
 POOLED = 20  # numbers of a pooled prompt

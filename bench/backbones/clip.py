@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.compat import guard_torchvision
-from bench.errors import DataError
-from bench.files import sha256_file
-from bench.images import ImageBatch
+from bench.types.images import ImageBatch
+from bench.util.errors import DataError
+from bench.util.files import sha256_file
+from bench.util.torchvision_guard import guard_torchvision
 
 CHUNK = 16
 WEIGHTS = "model.safetensors"

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.backbones.attributes import CLASSES, WIDTHS
-from bench.backbones.base import BackboneSet
+from bench.backbones.portrait_attributes import CLASSES, WIDTHS
 from bench.backbones.towers import FEATURES, Towers, tokens
-from bench.errors import DataError
-from bench.images import ImageBatch
+from bench.interfaces.backbone import BackboneSet
+from bench.types.images import ImageBatch
+from bench.util.errors import DataError
 
 NAME = "embedded-v2"
 WEIGHTS = Path(__file__).parent / "weights" / "embedded.safetensors"
-TRAINING_COMMAND = "python -m bench.backbones.train_embedded --out DIR"
+TRAINING_COMMAND = "python -m bench.backbones.recipe.train --out DIR"
 CHUNK = 64
 
 

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.compat import guard_torchvision
-from bench.errors import DataError
-from bench.images import ImageBatch
+from bench.types.images import ImageBatch
+from bench.util.errors import DataError
+from bench.util.torchvision_guard import guard_torchvision
 
 CHUNK = 16
 

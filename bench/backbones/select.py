@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench.backbones import clip, external
-from bench.backbones.base import ROLES, BackboneSet
 from bench.backbones.embedded import load_embedded
-from bench.errors import DataError, RequestError
+from bench.interfaces.backbone import ROLES, BackboneSet
+from bench.util.errors import DataError, RequestError
 
 FITS: dict[str, tuple[str, ...]] = {
     "alex": ("perceptual",),
@@ -133,3 +134,9 @@ class _Files:
         if name == "inception-v3":
             return external.InceptionBackbone.load(self._checkpoints)
         return external.LpipsBackbone.load(name, self._checkpoints)
+
+
+def backbone_names(backbones: BackboneSet) -> tuple[str, ...]:
+    """``role=name`` of each extractor."""
+    roles: Sequence[str] = ("identity", "distribution", "perceptual", "prompt")
+    return tuple(f"{role}={getattr(backbones, role).name}" for role in roles)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.backbones.attributes import WIDTHS as ATTRIBUTE_WIDTHS
+from bench.backbones.portrait_attributes import WIDTHS as ATTRIBUTE_WIDTHS
 
 SIDE = 64
 """Pixels to which every picture is resized."""

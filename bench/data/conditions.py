@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.data.smoothing import smooth, smooth_inside
-from bench.errors import RequestError
+from bench.util.errors import RequestError
 
-AUTO = "auto"
-"""What a request says for: the data set's own hints where it has them, else :data:`DEFAULT`."""
-DEFAULT = "canny"
 REFERENCE_SIZE = 64
 LUMA = (299, 587, 114)
 """Thousandths of red, green and blue in the brightness of a colour (BT.601)."""

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from bench.data.conditions import AUTO, extract
-from bench.errors import RequestError
-from bench.interfaces import Dataset
-from bench.plugin import Card, Params
-from bench.progress import Progress
-from bench.records import Records
+from bench.data.conditions import extract
+from bench.interfaces.dataset import AUTO, Dataset
+from bench.interfaces.plugin import Card, Params
+from bench.types.records import Records
+from bench.util.errors import RequestError
+from bench.util.progress import Progress
 
 SMALLEST = 16
 OUTLINE = "outline"

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bench.facts import Labels
-from bench.measure import LabelMetric, ScoringContext
-from bench.plugin import Card
+from bench.interfaces.metric import LabelMetric, ScoringContext
+from bench.interfaces.plugin import Card
+from bench.types.facts import Labels
 
 
 def _each(claim: Labels, truth: Labels, score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:

@@ -7,10 +7,10 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-from bench.backbones.base import FeatureBackbone
-from bench.compat import guard_torchvision
-from bench.errors import BenchError
-from bench.images import ImageBatch
+from bench.interfaces.backbone import FeatureBackbone
+from bench.types.images import ImageBatch
+from bench.util.errors import BenchError
+from bench.util.torchvision_guard import guard_torchvision
 
 CHUNK = 64
 

@@ -7,12 +7,12 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from bench import plugin
-from bench.images import ImageBatch
-from bench.interfaces import Estimate
-from bench.measure import Metric, ScoringContext
+from bench.interfaces import plugin
+from bench.interfaces.metric import Metric, ScoringContext
+from bench.interfaces.plugin import Card
 from bench.metrics.pairs import check_pairs
-from bench.plugin import Card
+from bench.types.estimate import Estimate
+from bench.types.images import ImageBatch
 
 DIRECTIONS = 8
 """Channels of 22.5 degrees each; neighbours match."""

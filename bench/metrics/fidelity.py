@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from bench.errors import BenchError
-from bench.images import ImageBatch
-from bench.interfaces import Estimate
 from bench.metrics.edge_f1 import edge_f1
 from bench.metrics.ssim import ssim
-from bench.stats import mean_with_error
+from bench.types.estimate import Estimate
+from bench.types.images import ImageBatch
+from bench.util.errors import BenchError
+from bench.util.stats import mean_with_error
 
 SHARE_OF_DIAGONAL = 0.0075
 """Position error that the boundary benchmark of Martin et al. (IEEE TPAMI 2004) forgives."""

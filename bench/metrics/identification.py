@@ -15,15 +15,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench import plugin
-from bench.errors import BenchError
-from bench.identities import group_numbers
-from bench.images import ImageBatch
-from bench.interfaces import Estimate
-from bench.measure import Metric, ScoringContext
+from bench.interfaces import plugin
+from bench.interfaces.metric import Metric, ScoringContext
+from bench.interfaces.plugin import Card
 from bench.metrics.match_threshold import MatchThreshold, calibrate, shortage
 from bench.metrics.pairs import check_pairs
-from bench.plugin import Card
+from bench.types.estimate import Estimate
+from bench.types.identities import group_numbers
+from bench.types.images import ImageBatch
+from bench.util.errors import BenchError
 
 TIE = 1e-6
 """Cosines closer than this are one: a forward pass repeats itself no better."""

@@ -7,9 +7,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from bench.backbones.embedded import NAME
-from bench.facts import Lineup
-from bench.measure import LineupMetric, ScoringContext
-from bench.plugin import Card
+from bench.interfaces.metric import LineupMetric, ScoringContext
+from bench.interfaces.plugin import Card
+from bench.types.facts import Lineup
 
 _SOURCE = "closed-set identification, ISO/IEC 19795-1; METHODS 6.3"
 _NOTES = (

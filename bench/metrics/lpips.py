@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.interfaces import Estimate
-from bench.measure import Metric, ScoringContext
+from bench.interfaces.metric import Metric, ScoringContext
+from bench.interfaces.plugin import Card
 from bench.metrics.pairs import check_pairs
-from bench.plugin import Card
+from bench.types.estimate import Estimate
 
 
 class LPIPS(Metric):

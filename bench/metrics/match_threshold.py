@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.errors import BenchError
-from bench.identities import group_numbers
+from bench.types.identities import group_numbers
+from bench.util.errors import BenchError
 
 RESAMPLES = 1000
 TAIL = 0.025

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.errors import BenchError
-from bench.interfaces import Estimate
-from bench.wording import Wording
+from bench.types.estimate import Estimate
+from bench.types.texts import Wording
+from bench.util.errors import BenchError
 
 
 def check_pairs(metric: str, claim: Estimate, truth: Estimate) -> None:

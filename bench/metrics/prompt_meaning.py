@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.backbones.base import TextBackbone
-from bench.errors import BenchError
-from bench.measure import ScoringContext, TextMetric
+from bench.interfaces.backbone import TextBackbone
+from bench.interfaces.metric import ScoringContext, TextMetric
+from bench.interfaces.plugin import Card
 from bench.metrics.identification import ranks
 from bench.metrics.pairs import check_texts
-from bench.plugin import Card
-from bench.wording import Wording
+from bench.types.texts import Wording
+from bench.util.errors import BenchError
 
 
 def _unit(context: ScoringContext, texts: tuple[str, ...]) -> Tensor | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.measure import ScoringContext, TextMetric
+from bench.interfaces.metric import ScoringContext, TextMetric
+from bench.interfaces.plugin import Card
 from bench.metrics.pairs import check_texts
-from bench.plugin import Card
-from bench.wording import Wording, words_and_marks
+from bench.types.texts import Wording, words_and_marks
 
 
 class TokenAccuracy(TextMetric):

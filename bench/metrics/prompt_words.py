@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.measure import ScoringContext, TextMetric
+from bench.interfaces.metric import ScoringContext, TextMetric
+from bench.interfaces.plugin import Card
 from bench.metrics.pairs import check_texts
-from bench.plugin import Card
-from bench.rouge import rouge_l
-from bench.wording import Wording
+from bench.metrics.rouge import rouge_l
+from bench.types.texts import Wording
 
 
 class RougeL(TextMetric):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.errors import BenchError
-from bench.interfaces import Estimate
-from bench.measure import Metric, ScoringContext
+from bench.interfaces.metric import Metric, ScoringContext
+from bench.interfaces.plugin import Card
 from bench.metrics.pairs import pixel_pairs
-from bench.plugin import Card
+from bench.types.estimate import Estimate
+from bench.util.errors import BenchError
 
 WINDOW = 11  # what a Gaussian of sigma 1.5 truncated at 3.5 sigma spans
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from bench import plugin
-from bench.interfaces import Estimate
-from bench.measure import Metric, ScoringContext
+from bench.interfaces import plugin
+from bench.interfaces.metric import Metric, ScoringContext
+from bench.interfaces.plugin import Card
 from bench.metrics.ssim import ssim
-from bench.plugin import Card
+from bench.types.estimate import Estimate
 
 
 class Success(Metric):

@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from bench.checked_defense import DefenseError
-from bench.engines.base import Limits, Setup
-from bench.engines.processes import ProcessEngine
-from bench.errors import RequestError
-from bench.guest_check import guest_faults
-from bench.ledger import Ledger
-from bench.planning import Job, Planner
-from bench.progress import Silent
-from bench.result import CellResult
-from bench.runner import Runner
-from bench.suite_plan import plan_suite
-from bench.suite_run import run_suite
+from bench.cell.job import Job
+from bench.cell.result import CellResult
+from bench.cell.runner import Runner
+from bench.interfaces.checked_defense import DefenseError
+from bench.ledger.ledger import Ledger
+from bench.planning.planner import Planner
+from bench.planning.suite_plan import plan_suite
+from bench.running.engines.base import Limits, Setup
+from bench.running.engines.processes import ProcessEngine
+from bench.running.guest_check import guest_faults
+from bench.running.suite import run_suite
+from bench.util.errors import RequestError
+from bench.util.progress import Silent
 from tests.conftest import SMALL
 from tests.suite_helpers import small_suite
 from tests.support.install import forget, install_bad_guests, on_path
@@ -207,7 +208,7 @@ def test_a_list_is_a_parameter_and_stands_in_the_label_as_it_is_written(run: Run
 
 
 def test_the_listing_names_every_fault_and_imports_nothing(guests: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "bench.cli", "ls"], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "bench", "ls"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for words in (
         "fault: attack 'bad-import' (badguests.broken:Broken of badguests 1.0) cannot be loaded: No module named",
@@ -233,7 +234,7 @@ def test_debug_shows_the_traceback_of_a_cell_in_a_process_of_its_own(
 ) -> None:
     sizes = ["--records=8", "--auxiliary=12", "--calibration=8", "--evaluation=8", "--epochs=1", "--targets=4"]
     options = [*sizes, "--utility-steps=1", f"--model={tiny_model}", f"--results={tmp_path}", "--debug", "--device=cpu"]
-    command = [sys.executable, "-m", "bench.cli", "run", "--attack", "bad-attack:how=raise", *options]
+    command = [sys.executable, "-m", "bench", "run", "--attack", "bad-attack:how=raise", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert "cells with plugins of badguests 1.0 run in a process that can be ended" in done.stderr

@@ -12,12 +12,13 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-import attacks.closed_form
-from bench import planning, run_command
-from bench.check_baseline import read_baseline
-from bench.cli import main
-from bench.ledger import Ledger
-from bench.processor import processor
+import attacks.wire.closed_form
+from bench.cli import run as run_command
+from bench.cli.main import main
+from bench.ledger.ledger import Ledger
+from bench.planning import planner as planning
+from bench.reports.check.baseline import read_baseline
+from bench.util.processor import processor
 from tests.suite_helpers import SETTINGS
 
 
@@ -104,7 +105,7 @@ def test_rows_of_another_code_do_not_count(results, monkeypatch):
 
     def edited(cls: type, values: dict[str, Any]) -> Any:
         spec = real(cls, values)
-        return spec.model_copy(update={"code": "0" * 12}) if cls is attacks.closed_form.ClosedForm else spec
+        return spec.model_copy(update={"code": "0" * 12}) if cls is attacks.wire.closed_form.ClosedForm else spec
 
     monkeypatch.setattr(planning, "plugin_spec", edited)
     code, output = bench("check", "--results", results)

@@ -11,20 +11,21 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks.closed_form import ClosedForm
-from bench.channels import NOISE_TARGET, Channel
-from bench.check import check
-from bench.check_points import Key, Point, points
-from bench.comparable import ledger_scores
-from bench.defense import ProtectContext
-from bench.images import ImageBatch
-from bench.interfaces import Claim, Estimate
-from bench.leaderboard import leaderboard
-from bench.ledger import Ledger
-from bench.planning import Job
-from bench.progress import Silent
-from bench.runner import Runner
-from bench.schedule import NoiseSchedule
+from attacks.wire.closed_form import ClosedForm
+from bench.cell.job import Job
+from bench.cell.runner import Runner
+from bench.interfaces.defense import ProtectContext
+from bench.ledger.ledger import Ledger
+from bench.reports.check.compare import check
+from bench.reports.check.points import Key, Point, points
+from bench.reports.comparability import ledger_scores
+from bench.reports.leaderboard import leaderboard
+from bench.types.channels import NOISE_TARGET, Channel
+from bench.types.claim import Claim
+from bench.types.estimate import Estimate
+from bench.types.images import ImageBatch
+from bench.types.schedule import NoiseSchedule
+from bench.util.progress import Silent
 from defenses.prompt import PromptRetention
 
 MEASURE = "latent_nmse"  # the tiny autoencoder's pictures say little; its latents do

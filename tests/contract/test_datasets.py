@@ -10,14 +10,13 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.data.conditions import AUTO, CHOICES, DRAWN
-from bench.errors import RequestError
-from bench.interfaces import Dataset
-from bench.progress import Silent
-from bench.records import Records
-from bench.registry import Registry, listing
-from bench.spec import SplitSizes
-from bench.splits import check_disjoint, load_splits
+from bench.data.conditions import CHOICES, DRAWN
+from bench.data.splits import SplitSizes, check_disjoint, load_splits
+from bench.interfaces.dataset import AUTO, Dataset
+from bench.interfaces.registry import Registry, listing
+from bench.types.records import Records
+from bench.util.errors import RequestError
+from bench.util.progress import Silent
 from victims.pocket import tokenizer as tokens
 from victims.pocket.figures import WEIGHTS
 

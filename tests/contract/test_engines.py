@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pytest
 
-from bench.engines.base import Engine, Limits, Setup, Task
-from bench.engines.pool import CaptureQueue
-from bench.engines.processes import ProcessEngine
-from bench.engines.ray_cluster import RayEngine
-from bench.engines.serial import SerialEngine
-from bench.errors import RequestError
-from bench.ledger import Ledger
-from bench.planning import Planner
-from bench.progress import Silent
-from bench.suite_plan import SuitePlan, plan_suite
-from bench.suite_run import Summary, run_suite
+from bench.ledger.ledger import Ledger
+from bench.planning.planner import Planner
+from bench.planning.suite_plan import SuitePlan, plan_suite
+from bench.running.engines.base import Engine, Limits, Setup, Task
+from bench.running.engines.pool import CaptureQueue
+from bench.running.engines.processes import ProcessEngine
+from bench.running.engines.ray_cluster import RayEngine
+from bench.running.engines.serial import SerialEngine
+from bench.running.suite import Summary, run_suite
+from bench.util.errors import RequestError
+from bench.util.progress import Silent
 from tests.suite_helpers import install_faulty, small_suite, stable_rows, workers_of
 
 NONE = Limits()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.errors import BenchError
-from bench.facts import Fact, Labels, Lineup
-from bench.images import ImageBatch
-from bench.interfaces import Estimate
-from bench.measure import LabelMetric, LineupMetric, Metric, ScoringContext
-from bench.registry import Registry, listing
+from bench.interfaces.metric import LabelMetric, LineupMetric, Metric, ScoringContext
+from bench.interfaces.registry import Registry, listing
+from bench.types.estimate import Estimate
+from bench.types.facts import Fact, Labels, Lineup
+from bench.types.images import ImageBatch
+from bench.util.errors import BenchError
 
 LOADED = {name: Registry("metrics", Metric).load(name) for name in listing("metrics").names()}
 FACT_METRICS = sorted(n for n, kind in LOADED.items() if issubclass(kind, LabelMetric | LineupMetric))

@@ -40,7 +40,7 @@ def follow(page: str, folder: Path) -> tuple[list[list[str]], dict[str, list[str
 
 def bench(folder: Path, arguments: list[str]) -> str:
     environment = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "bench.cli", *arguments]
+    command = [sys.executable, "-m", "bench", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -80,10 +80,10 @@ def fields(page: str, title: str) -> set[str]:
 def test_the_tables_name_every_field() -> None:
     import dataclasses
 
-    from bench.defense import ProtectContext
-    from bench.interfaces import Claim
-    from bench.public import Public
-    from bench.threat import View
+    from bench.interfaces.defense import ProtectContext
+    from bench.interfaces.public import Public
+    from bench.interfaces.threat import View
+    from bench.types.claim import Claim
 
     for title, cls, page in (
         ("`Public`", Public, "how-to-attack.md"),
@@ -96,7 +96,7 @@ def test_the_tables_name_every_field() -> None:
 
 
 def test_the_table_names_every_hook() -> None:
-    from bench.defense import Defense
+    from bench.interfaces.defense import Defense
 
     section = (DOCS / "how-to-defense.md").read_text().split("## The hooks\n")[1].split("\n#")[0]
     hooks = {name for name in vars(Defense) if not name.startswith("_")}

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from bench.backbones.embedded import NAME as EMBEDDED
-from bench.errors import BenchError
-from bench.images import ImageBatch
-from bench.interfaces import Estimate
-from bench.measure import LabelMetric, LineupMetric, Metric, ScoringContext, TextMetric
-from bench.spec import SplitSizes
-from bench.targets import EVERY as TARGETS
-from bench.wording import Wording
+from bench.data.splits import SplitSizes
+from bench.interfaces.metric import LabelMetric, LineupMetric, Metric, ScoringContext, TextMetric
+from bench.types.estimate import Estimate
+from bench.types.images import ImageBatch
+from bench.types.targets import EVERY as TARGETS
+from bench.types.texts import Wording
+from bench.util.errors import BenchError
 from tests.contract.test_plugins import METRICS, MakeJob, load
 
 TEXT_METRICS = [name for name in METRICS if issubclass(load("metrics", name), TextMetric)]

@@ -11,9 +11,22 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from bench.attempt import choose_targets
-from bench.capture import Capture
-from bench.channels import (
+from bench.cell.attempt import choose_targets
+from bench.cell.handed_over import Snapshot
+from bench.cell.job import Job
+from bench.cell.knowledge import with_gallery
+from bench.interfaces.attack import Attack, Budget
+from bench.interfaces.checked_defense import checked
+from bench.interfaces.dataset import Dataset
+from bench.interfaces.defense import CompositeDefense, Defense, ProtectContext
+from bench.interfaces.metric import Metric
+from bench.interfaces.plugin import Card, Plugin
+from bench.interfaces.registry import KINDS, Registry, listing
+from bench.interfaces.threat import PRESETS, View
+from bench.interfaces.victim import TrainingPlan, Victim
+from bench.ledger.diagnostics import diagnostic_columns
+from bench.scoring.claim_check import CLAIMED, check_claim
+from bench.types.channels import (
     CLIENT_UPDATE,
     CLIENT_WEIGHTS,
     CONTROL_FEATURES,
@@ -23,25 +36,16 @@ from bench.channels import (
     UNET_FEATURES,
     Channel,
 )
-from bench.checked_defense import checked
-from bench.claim_check import CLAIMED, check_claim
-from bench.defense import CompositeDefense, Defense, ProtectContext
-from bench.diagnostics import diagnostic_columns
-from bench.errors import NotApplicableError, RequestError
-from bench.facts import Fact, Labels, Lineup
-from bench.global_random import GlobalRandom
-from bench.handed_over import Snapshot
-from bench.interfaces import Attack, Budget, Claim, Dataset, Estimate, TrainingPlan, Victim
-from bench.knowledge import with_gallery
-from bench.measure import Metric
-from bench.planning import Job
-from bench.plugin import Card, Plugin
-from bench.progress import Silent
-from bench.registry import KINDS, Registry, listing
-from bench.schedule import NoiseSchedule
-from bench.targets import EVERY as TARGETS
-from bench.threat import PRESETS, View
-from bench.wording import Wording
+from bench.types.claim import Claim
+from bench.types.estimate import Estimate
+from bench.types.facts import Fact, Labels, Lineup
+from bench.types.schedule import NoiseSchedule
+from bench.types.targets import EVERY as TARGETS
+from bench.types.texts import Wording
+from bench.util.errors import NotApplicableError, RequestError
+from bench.util.global_random import GlobalRandom
+from bench.util.progress import Silent
+from bench.wire.capture import Capture
 
 MakeJob = Callable[..., Job]
 
@@ -307,8 +311,8 @@ def test_a_defended_client_that_trains_still_learns(make_job: MakeJob, tmp_path:
 
 def initial_stem(job: Job) -> Mapping[str, Tensor]:
     """The client's weights before training, from a victim that has not trained."""
-    from victims.control import STEMS, new_controlnet
-    from victims.diffusion_victim import PUBLIC_SEED
+    from victims.diffusion.parts.base import PUBLIC_SEED
+    from victims.diffusion.parts.controlnet import STEMS, new_controlnet
 
     victim = job.new_victim()
     model = victim.load("cpu")  # type: ignore[attr-defined]

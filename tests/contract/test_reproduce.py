@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench import reproduce as reproduction
-from bench.cli import main
-from bench.errors import RequestError
-from bench.ledger import Ledger
-from bench.processor import processor
-from bench.processor_tolerance import Difference, ProcessorTolerance
-from bench.progress import Silent
-from bench.reproduce import find_rows, report, reproduce
-from bench.runner import Runner
-from bench.targets import TARGETS
+from bench.cell.runner import Runner
+from bench.cli.main import main
+from bench.ledger.ledger import Ledger
+from bench.reports.processor_tolerance import Difference, ProcessorTolerance
+from bench.running import reproduce as reproduction
+from bench.running.reproduce import find_rows, report, reproduce
+from bench.types.targets import TARGETS
+from bench.util.errors import RequestError
+from bench.util.processor import processor
+from bench.util.progress import Silent
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from bench.backbones import external
 from bench.backbones.external import WeightFile
 from bench.backbones.select import load_backbones
-from bench.compat import guard_torchvision
-from bench.errors import DataError
-from bench.images import ImageBatch
+from bench.types.images import ImageBatch
+from bench.util.errors import DataError
+from bench.util.torchvision_guard import guard_torchvision
 
 # Which activations of torchvision's ``features`` LPIPS 0.1 compares.
 TAPS = {"alex": (1, 4, 7, 9, 11), "vgg": (3, 8, 15, 22, 29)}

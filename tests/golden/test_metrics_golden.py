@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.backbones.base import BackboneSet
 from bench.backbones.external import LpipsBackbone
-from bench.compat import guard_torchvision
-from bench.images import ImageBatch
-from bench.interfaces import Estimate
-from bench.measure import Metric, ScoringContext
+from bench.interfaces.backbone import BackboneSet
+from bench.interfaces.metric import Metric, ScoringContext
 from bench.metrics.distribution import fid, kid
 from bench.metrics.lpips import LPIPS
 from bench.metrics.mse import MSE
 from bench.metrics.psnr import PSNR
 from bench.metrics.ssim import SSIM
+from bench.types.estimate import Estimate
+from bench.types.images import ImageBatch
+from bench.util.torchvision_guard import guard_torchvision
 
 guard_torchvision()
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler
 
-from victims.model_schedule import LEAST_ABAR, read_scheduler
+from victims.stable_diffusion.noise_schedule import LEAST_ABAR, read_scheduler
 
 T = torch.tensor([0, 1, 250, 500, 998, 999])
 BETAS = [0.001 + 0.019 * (i / 999) ** 2 for i in range(1000)]

@@ -43,7 +43,7 @@ def python(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def bench(site: Path, *arguments: str) -> str:
     """Standard output of a ``bench`` command that must succeed."""
-    done = python(site, "-m", "bench.cli", *arguments)
+    done = python(site, "-m", "bench", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -55,12 +55,12 @@ def test_every_kind_is_listed_with_its_origin(site: Path) -> None:
         (line,) = (line for line in section if line.split()[:1] == [name])
         assert line.endswith("of leaktoy 0.2.0"), line
         assert "leaktoy." in line
-    assert "attacks.closed_form:ClosedForm of splitleak" in listed
+    assert "attacks.wire.closed_form:ClosedForm of splitleak" in listed
 
 
 def test_listing_imports_neither_torch_nor_the_plugins(site: Path) -> None:
     script = (
-        "import sys; from bench.cli import main; main(['ls'], standalone_mode=False); "
+        "import sys; from bench.cli.main import main; main(['ls'], standalone_mode=False); "
         "print(sorted({m.partition('.')[0] for m in sys.modules} & {'torch', 'leaktoy', 'attacks', 'diffusers'}))"
     )
     done = python(site, "-c", script)

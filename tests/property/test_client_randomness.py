@@ -13,18 +13,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks.wire import noisy_latents
-from bench.attempt import choose_targets, run_attack
-from bench.capture import Capture
-from bench.channels import NOISE_TARGET, TIMESTEP
-from bench.interfaces import Attack, Claim, Estimate
-from bench.planning import Job
-from bench.plugin import Card
-from bench.progress import Silent
-from bench.rng import derived_seed, generator
-from bench.threat import View
-from bench.training import client_seed, train_capture
-from victims.client import ClientRandomness, client_secret
+from attacks.common.wire_algebra import noisy_latents
+from bench.cell.attempt import choose_targets, run_attack
+from bench.cell.job import Job
+from bench.cell.training import client_seed, train_capture
+from bench.interfaces.attack import Attack
+from bench.interfaces.plugin import Card
+from bench.interfaces.threat import View
+from bench.types.channels import NOISE_TARGET, TIMESTEP
+from bench.types.claim import Claim
+from bench.types.estimate import Estimate
+from bench.util.progress import Silent
+from bench.util.rng import derived_seed, generator
+from bench.wire.capture import Capture
+from victims.diffusion.parts.client import ClientRandomness, client_secret
 
 TRIED = range(500)
 

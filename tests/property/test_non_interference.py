@@ -14,19 +14,24 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.attempt import choose_targets
-from bench.capture import SECRETS_DIR, Capture, Secrets
-from bench.channels import TIMESTEP, UNET_FEATURES
-from bench.facts import Fact, Labels, Lineup
-from bench.interfaces import Attack, Budget, Claim, Estimate, Victim, generator
-from bench.knowledge import with_gallery
-from bench.planning import Job
-from bench.plugin import Card
-from bench.progress import Silent
-from bench.records import Records
-from bench.store import CaptureStore
-from bench.transcript import Transcript
-from bench.wording import Wording
+from bench.cell.attempt import choose_targets
+from bench.cell.capture_store import CaptureStore
+from bench.cell.job import Job
+from bench.cell.knowledge import with_gallery
+from bench.interfaces.attack import Attack, Budget
+from bench.interfaces.plugin import Card
+from bench.interfaces.victim import Victim
+from bench.types.channels import TIMESTEP, UNET_FEATURES
+from bench.types.claim import Claim
+from bench.types.estimate import Estimate
+from bench.types.facts import Fact, Labels, Lineup
+from bench.types.records import Records
+from bench.types.texts import Wording
+from bench.util.progress import Silent
+from bench.util.rng import generator
+from bench.wire.capture import SECRETS_DIR, Capture
+from bench.wire.secrets import Secrets
+from bench.wire.transcript import Transcript
 
 
 def trained(job: Job, results: Path) -> Path:
@@ -50,7 +55,7 @@ def trained(job: Job, results: Path) -> Path:
 
 
 def _plan(job: Job) -> Any:
-    from bench.interfaces import TrainingPlan
+    from bench.interfaces.victim import TrainingPlan
 
     spec = job.cell.capture
     return TrainingPlan(

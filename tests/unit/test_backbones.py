@@ -9,24 +9,24 @@ import pytest
 import torch
 
 from bench.backbones import external
-from bench.backbones.attributes import CLASSES, labels
-from bench.backbones.base import FeatureBackbone, ImageBackbone, PerceptualBackbone, PromptBackbone
-from bench.backbones.distort import DISTORTIONS, augment
 from bench.backbones.embedded import NAME, EmbeddedBackbone, embedded_set, load_embedded, read_embedded
 from bench.backbones.external import FILES, WeightFile, fidelity_installed, read_checked
+from bench.backbones.portrait_attributes import CLASSES, labels
+from bench.backbones.recipe.distort import DISTORTIONS, augment
+from bench.backbones.recipe.train import HELD_OUT_IDENTITY, Recipe, photos, train
 from bench.backbones.select import load_backbones
 from bench.backbones.towers import Towers, tokens
-from bench.backbones.train_embedded import HELD_OUT_IDENTITY, Recipe, photos, train
-from bench.errors import BenchError, DataError, RequestError
-from bench.images import ImageBatch
-from bench.interfaces import generator
+from bench.interfaces.backbone import FeatureBackbone, ImageBackbone, PerceptualBackbone, PromptBackbone
 from bench.metrics.identification import ranks
-from bench.progress import Silent
-from bench.records import Records
+from bench.types.images import ImageBatch
+from bench.types.records import Records
+from bench.util.errors import BenchError, DataError, RequestError
+from bench.util.progress import Silent
+from bench.util.rng import generator
 
 HARDLY_READ = {"eyes", "earrings"}  # too small at 64 pixels, as the card says
 LEAST_IDENTIFIED = 0.85
-"""Of one gallery, which varies by 0.03; the mean of five is 0.9 (`python -m bench.backbones.figures`)."""
+"""Of one gallery, which varies by 0.03; the mean of five is 0.9 (`python -m bench.backbones.recipe.figures`)."""
 
 
 @pytest.fixture(scope="module")

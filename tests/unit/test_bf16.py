@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.defense import Defense
-from bench.interfaces import TrainingPlan
-from bench.progress import Silent
-from bench.records import Records
-from bench.runner import Runner
-from bench.spec import TrainSpec
-from victims.diffusion_victim import ModelParams
-from victims.split_controlnet import PROTOCOLS, SplitControlNet
+from bench.cell.runner import Runner
+from bench.interfaces.defense import Defense
+from bench.interfaces.victim import TrainingPlan
+from bench.spec.cell import TrainSpec
+from bench.types.records import Records
+from bench.util.progress import Silent
+from victims.diffusion.parts.base import ModelParams
+from victims.diffusion.split_controlnet import PROTOCOLS, SplitControlNet
 
 
 @pytest.mark.parametrize("protocol", list(PROTOCOLS))

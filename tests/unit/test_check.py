@@ -10,12 +10,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench.check import check
-from bench.check_baseline import Baseline, read_baseline, write_baseline
-from bench.check_points import points
-from bench.check_report import as_json, github_lines, github_markdown, lines, write_junit
-from bench.check_verdict import Tolerances, Verdict
-from bench.errors import DataError, RequestError
+from bench.reports.check.baseline import Baseline, read_baseline, write_baseline
+from bench.reports.check.compare import check
+from bench.reports.check.output import as_json, github_lines, github_markdown, lines, write_junit
+from bench.reports.check.points import points
+from bench.reports.check.verdict import Tolerances, Verdict
+from bench.util.errors import DataError, RequestError
 from tests.made_rows import MadeLedger
 
 LEVELS = {

@@ -11,17 +11,17 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner
 
-from bench import check_command
-from bench.check import current_points, judge
-from bench.check_baseline import Baseline
-from bench.check_plan import present_rows
-from bench.check_verdict import Tolerances, Verdict
-from bench.cli import main
-from bench.comparable import ledger_scores
-from bench.errors import DataError
-from bench.ledger import Ledger
-from bench.processor_tolerance import Difference, ProcessorTolerance
-from bench.suite import Suite, SuiteFile
+from bench.cli import check as check_command
+from bench.cli.main import main
+from bench.ledger.ledger import Ledger
+from bench.planning.suite import Suite, SuiteFile
+from bench.reports.check.baseline import Baseline
+from bench.reports.check.compare import current_points, judge
+from bench.reports.check.plan import present_rows
+from bench.reports.check.verdict import Tolerances, Verdict
+from bench.reports.comparability import ledger_scores
+from bench.reports.processor_tolerance import Difference, ProcessorTolerance
+from bench.util.errors import DataError
 from tests.made_rows import RECORDS, MadeLedger
 
 UTILITY = {"fid": 100.0, "ssim": 0.0713}

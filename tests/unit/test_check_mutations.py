@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from bench.check import current_points, judge
-from bench.check_baseline import Baseline, read_baseline, write_baseline
-from bench.check_baseline_rows import COLUMNS
-from bench.check_plan import Present, present_rows
-from bench.check_verdict import Tolerances
-from bench.errors import BenchError
+from bench.reports.check.baseline import Baseline, read_baseline, write_baseline
+from bench.reports.check.baseline_rows import COLUMNS
+from bench.reports.check.compare import current_points, judge
+from bench.reports.check.plan import Present, present_rows
+from bench.reports.check.verdict import Tolerances
+from bench.util.errors import BenchError
 from tests.made_rows import MadeLedger
 
 Table = list[list[str]]
@@ -161,7 +161,7 @@ def survivors(
         signed: also write the hash and the columns of the damaged files into the description, as somebody would who
             knows the format.
     """
-    import bench.check_baseline as module
+    import bench.reports.check.baseline as module
 
     lines, tried, found = table(text), 0, []
     for name, content in text.items():

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.check_tail import jump_p, sign_p, tail_of
-from bench.errors import BenchError
-from bench.stats import holm
+from bench.reports.check.tail import jump_p, sign_p, tail_of
+from bench.util.errors import BenchError
+from bench.util.stats import holm
 
 NOISES = {
     "normal": lambda rng, n: rng.normal(size=n),

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from bench.cli import main
-from bench.targets import TARGETS
+from bench.cli.main import main
+from bench.types.targets import TARGETS
 
 SMALL = [
     *("--records", "8", "--auxiliary", "12", "--calibration", "8", "--evaluation", "8", "--epochs", "1"),

@@ -14,17 +14,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from bench.backbones import clip
-from bench.backbones.base import ImageBackbone, PromptBackbone
 from bench.backbones.clip import MEAN, PUBLISHED, STD, ClipBackbone, load_directory, prepared
 from bench.backbones.embedded import load_embedded
-from bench.backbones.select import load_backbones
-from bench.errors import DataError, RequestError
-from bench.files import sha256_file
-from bench.images import ImageBatch
-from bench.parts import backbone_names
-from bench.progress import Silent
-from bench.runner import Runner
-from bench.spec import SplitSizes
+from bench.backbones.select import backbone_names, load_backbones
+from bench.cell.runner import Runner
+from bench.data.splits import SplitSizes
+from bench.interfaces.backbone import ImageBackbone, PromptBackbone
+from bench.types.images import ImageBatch
+from bench.util.errors import DataError, RequestError
+from bench.util.files import sha256_file
+from bench.util.progress import Silent
 from tests.tiny_clip import make_tiny_clip
 
 NAME = "clip-vit-base-patch32"

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.linear import invert_convolution, least_squares
-from bench.controls import controls
-from bench.errors import NotApplicableError
-from bench.interfaces import generator
-from bench.schedule import NoiseSchedule
-from bench.scoring import score_target
+from attacks.common.least_squares import invert_convolution, least_squares
+from bench.scoring.controls.images import controls
+from bench.scoring.score import score_target
+from bench.types.schedule import NoiseSchedule
+from bench.util.errors import NotApplicableError
+from bench.util.rng import generator
 
 
 @pytest.mark.parametrize("channels", [6, 16, 64])
@@ -89,11 +89,11 @@ def test_the_target_gives_the_latent_at_every_timestep(prediction, t):
 
 def attack_scores(job, results):
     """Train, attack, and give the scores by target and metric."""
-    from bench.capture import Capture
-    from bench.images import ImageBatch
-    from bench.interfaces import Budget
-    from bench.measure import ScoringContext
-    from bench.progress import Silent
+    from bench.interfaces.attack import Budget
+    from bench.interfaces.metric import ScoringContext
+    from bench.types.images import ImageBatch
+    from bench.util.progress import Silent
+    from bench.wire.capture import Capture
     from tests.property.test_non_interference import trained, view_of
 
     capture = Capture.open(trained(job, results))

@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from attacks.closed_form import ClosedForm
-from bench.code_identity import INERT, Closure, Root, Sources, Symbol, _read, code_hash
-from bench.data.folder import Folder
-from bench.data.portraits import Portraits
-from bench.leakage import leakage
+from attacks.wire.closed_form import ClosedForm
+from bench.cell.code_roots import cell_roots
+from bench.cell.training import train_capture
+from bench.data.folder.dataset import Folder
+from bench.data.portraits.dataset import Portraits
+from bench.data.splits import load_splits
 from bench.metrics.lpips import LPIPS
 from bench.metrics.ssim import SSIM
-from bench.parts import cell_roots
-from bench.splits import load_splits
-from bench.training import train_capture
+from bench.scoring.leakage import leakage
+from bench.util.code_identity import INERT, Closure, Root, Sources, Symbol, _read, code_hash
 from defenses.timestep import TimestepPolicy
 from tests.support_code import altered_constant
-from victims.split_controlnet import SplitControlNet
+from victims.diffusion.split_controlnet import SplitControlNet
 
 CAPTURE: tuple[Root, ...] = (train_capture, load_splits, SplitControlNet, TimestepPolicy, Portraits)
 STAGES: dict[str, tuple[Root, ...]] = {
@@ -71,24 +71,29 @@ def replaced(module: str, old: str, new: str) -> Callable[[str, str], str]:
 @pytest.mark.parametrize(
     ("module", "old", "new", "moved"),
     [
-        ("bench.schedule", "noisy", "noisy", set()),
-        ("bench.transcript", "safetensors", "safetensors", set()),
-        ("bench.schedule", "return (1.0 - self", "return (0.5 - self", {"capture", "attack", "scoring", "leakage"}),
-        ("victims.encoded", "mean + std *", "mean + 2 * std *", {"capture"}),
+        ("bench.types.schedule", "noisy", "noisy", set()),
+        ("bench.wire.transcript", "safetensors", "safetensors", set()),
+        (
+            "bench.types.schedule",
+            "return (1.0 - self",
+            "return (0.5 - self",
+            {"capture", "attack", "scoring", "leakage"},
+        ),
+        ("victims.diffusion.parts.encoded_records", "mean + std *", "mean + 2 * std *", {"capture"}),
         ("defenses.timestep", "Field(default=8.0", "Field(default=9.0", {"capture"}),
-        ("bench.data.portrait_render", "SUPERSAMPLE = 2", "SUPERSAMPLE = 3", {"capture"}),
-        ("bench.splits", "MOST_SPARE = 4", "MOST_SPARE = 5", {"capture"}),
-        ("bench.training", '"client"', '"a client"', {"capture"}),
-        ("attacks.linear", "1e-", "2e-", {"attack"}),
+        ("bench.data.portraits.render", "SUPERSAMPLE = 2", "SUPERSAMPLE = 3", {"capture"}),
+        ("bench.data.splits", "MOST_SPARE = 4", "MOST_SPARE = 5", {"capture"}),
+        ("bench.cell.training", '"client"', '"a client"', {"capture"}),
+        ("attacks.common.least_squares", "1e-", "2e-", {"attack"}),
         ("bench.metrics.ssim", "data_range=1.0", "data_range=2.0", {"capture", "ssim"}),
-        ("bench.scoring", "CLOSE = 0.1", "CLOSE = 0.2", {"scoring"}),
-        ("bench.controls", "BLIND", "BLIND", set()),
-        ("bench.stats", "resamples: int = 2000", "resamples: int = 2001", {"scoring"}),
-        ("bench.leakage", "SAMPLE = 64", "SAMPLE = 65", {"scoring", "leakage"}),
-        ("bench.rows", "SCHEMA_VERSION,", "SCHEMA_VERSION,", set()),
-        ("bench.data.folder_captions", "MOST_WORDS = 75", "MOST_WORDS = 76", {"folder"}),
-        ("bench.ledger", "timeout", "timeout", set()),
-        ("bench.errors", "exit_code = ", "exit_code = 1 + ", set()),
+        ("bench.scoring.score", "CLOSE = 0.1", "CLOSE = 0.2", {"scoring"}),
+        ("bench.scoring.controls.images", "BLIND", "BLIND", set()),
+        ("bench.util.stats", "resamples: int = 2000", "resamples: int = 2001", {"scoring"}),
+        ("bench.scoring.leakage", "SAMPLE = 64", "SAMPLE = 65", {"scoring", "leakage"}),
+        ("bench.scoring.rows", "SCHEMA_VERSION,", "SCHEMA_VERSION,", set()),
+        ("bench.data.folder.captions", "MOST_WORDS = 75", "MOST_WORDS = 76", {"folder"}),
+        ("bench.ledger.ledger", "timeout", "timeout", set()),
+        ("bench.util.errors", "exit_code = ", "exit_code = 1 + ", set()),
     ],
 )
 def test_a_changed_constant_moves_exactly_the_identities_that_lean_on_it(
@@ -133,10 +138,8 @@ def test_a_card_and_a_definition_beside_it_count_nowhere(before: dict[str, str])
 
 
 def test_imports_for_type_checkers_are_not_followed(before: dict[str, str]) -> None:
-    extra = (
-        "\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from attacks.inversion import Inversion as Fact\n"
-    )
-    assert identities(lambda n, t: t + extra if n == "bench.schedule" else t) == before
+    extra = "\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from attacks.learned.inversion import Inversion as Fact\n"
+    assert identities(lambda n, t: t + extra if n == "bench.types.schedule" else t) == before
 
 
 @pytest.fixture
@@ -147,7 +150,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name, text in {
         "__init__": "",
         "plugin": "import json\nfrom hashed.near import helper\nfrom hashed.far import first as chosen\n"
-        "from bench.schedule import NoiseSchedule\n\n\nclass Plugin:\n"
+        "from bench.types.schedule import NoiseSchedule\n\n\nclass Plugin:\n"
         "    def run(self):\n        return helper(), chosen, NoiseSchedule, json\n",
         "near": "from . import far\n\n\ndef helper():\n    return far.third\n",
         "far": "first = 1\nsecond = 2\nthird = 3\n",
@@ -190,7 +193,7 @@ def test_a_guest_counts_with_what_it_uses(package: Path, file: str, old: str, ne
 def test_a_guest_leans_on_this_project_too(package: Path) -> None:
     cls: Any = type("Plugin", (), {"__module__": "hashed.plugin", "__qualname__": "Plugin"})
     reached = Closure([cls], Sources()).reached
-    assert Symbol("bench.schedule", "NoiseSchedule") in reached
+    assert Symbol("bench.types.schedule", "NoiseSchedule") in reached
     assert not {s.module for s in reached} & INERT
 
 
@@ -203,9 +206,9 @@ def test_a_move_to_another_module_counts_for_nothing(package: Path) -> None:
 
 
 def test_built_in_plugins_do_not_depend_on_each_other() -> None:
-    from victims.federated import Federated
+    from victims.diffusion.federated import Federated
 
     used = Closure([ClosedForm], Sources()).modules()
-    assert {"attacks.closed_form", "attacks.wire", "attacks.linear"} <= used
-    assert not used & {"attacks.inversion", "attacks.posterior", "attacks.dlg"}
-    assert "victims.split_controlnet" not in Closure([Federated], Sources()).modules()
+    assert {"attacks.wire.closed_form", "attacks.common.wire_algebra", "attacks.common.least_squares"} <= used
+    assert not used & {"attacks.learned.inversion", "attacks.wire.posterior", "attacks.gradients.dlg"}
+    assert "victims.diffusion.split_controlnet" not in Closure([Federated], Sources()).modules()

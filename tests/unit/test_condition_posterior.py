@@ -7,14 +7,16 @@ import dataclasses
 import pytest
 import torch
 
-from attacks.condition_posterior import ConditionEvidence
-from attacks.patches import PatchPrior
-from attacks.spectrum import Spectrum
-from bench.interfaces import generator
-from bench.planning import Planner, Request
-from bench.progress import Silent
-from bench.runner import Runner
-from bench.spec import SplitSizes, TrainSpec, UtilitySpec
+from attacks.common.spectral_prior import Spectrum
+from attacks.wire.parts.condition_posterior import ConditionEvidence
+from attacks.wire.parts.patch_prior import PatchPrior
+from bench.cell.runner import Runner
+from bench.data.splits import SplitSizes
+from bench.planning.planner import Planner
+from bench.planning.request import Request
+from bench.spec.cell import TrainSpec, UtilitySpec
+from bench.util.progress import Silent
+from bench.util.rng import generator
 
 SHAPE = (4, 16, 16)
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from bench.data.conditions import extract
-from bench.errors import RequestError
+from bench.util.errors import RequestError
 
 
 def test_canny_outlines_a_disc() -> None:

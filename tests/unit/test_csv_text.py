@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench.csv_text import read_table
-from bench.errors import DataError
-from bench.ledger import Ledger
-from bench.merge import merge
-from bench.summary import main as summary
+from bench.cli.summary import main as summary
+from bench.ledger.ledger import Ledger
+from bench.ledger.merge import merge
+from bench.util.csv_text import read_table
+from bench.util.errors import DataError
 from tests.made_rows import MadeLedger
 
 TABLE = 'cell_id,view,ssim\nab,"x,y",0.5\ncd,,0.25\n'

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from bench.curve import curve_points, curve_suite, curve_table, draw_curves, effort_of
-from bench.effort import Effort
-from bench.errors import RequestError
-from bench.interfaces import Attack
-from bench.registry import Registry, listing
+from bench.interfaces.attack import Attack
+from bench.interfaces.budget_axis import Effort
+from bench.interfaces.registry import Registry, listing
+from bench.planning.curve import curve_suite, effort_of
+from bench.reports.curve import curve_points, curve_table, draw_curves
+from bench.util.errors import RequestError
 
 AXES: dict[str, Any] = {"attacks": ("dlg",), "defenses": ("none", "sign"), "victims": ("federated-classifier",)}
 WITH_EFFORT = [
@@ -30,7 +31,7 @@ def test_a_block_for_every_value_of_the_effort():
 
 
 def test_a_parameter_of_the_attack_can_be_the_knob(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("bench.curve.effort_of", lambda attack: Effort("restarts", (1, 3)))
+    monkeypatch.setattr("bench.planning.curve.effort_of", lambda attack: Effort("restarts", (1, 3)))
     suite = curve_suite({**AXES, "attacks": ("dlg:layerwise=true",)}, {})
     attacks = [block.attacks for block in suite.content.blocks.values()]
     assert attacks == [("dlg:layerwise=true,restarts=1",), ("dlg:layerwise=true,restarts=3",)]

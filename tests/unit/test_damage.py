@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.comparable import ledger_scores
-from bench.errors import BenchError
-from bench.ledger import Ledger
-from bench.ledger_reader import LedgerReader
-from bench.merge import merge
+from bench.ledger.ledger import Ledger
+from bench.ledger.merge import merge
+from bench.ledger.reader import LedgerReader
+from bench.reports.comparability import ledger_scores
+from bench.util.errors import BenchError
 from tests.made_rows import MadeLedger
 
 MUTATIONS = int(os.environ.get("MUTATIONS", "300"))

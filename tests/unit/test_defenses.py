@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 
-from attacks.activation_inverse import inverse_activation
-from bench.channels import CONTROL_FEATURES, NOISE_TARGET, PROMPT_EMBEDDING
-from bench.defense import Defense, ProtectContext
-from bench.errors import RequestError
-from bench.interfaces import generator
-from bench.schedule import NoiseSchedule
+from attacks.common.activation_inverse import inverse_activation
+from bench.interfaces.defense import Defense, ProtectContext
+from bench.types.channels import CONTROL_FEATURES, NOISE_TARGET, PROMPT_EMBEDDING
+from bench.types.schedule import NoiseSchedule
+from bench.util.errors import RequestError
+from bench.util.rng import generator
 from defenses.activation import Activation, activation
 from defenses.compose import Compose
 from defenses.prompt import PromptRetention

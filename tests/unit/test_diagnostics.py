@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from bench.diagnostics import MOST, diagnostic_columns, not_finite
-from bench.errors import BenchError, RequestError
-from bench.rows import RESERVED, RESERVED_PREFIXES, check_metric_name
+from bench.ledger.diagnostics import MOST, diagnostic_columns, not_finite
+from bench.scoring.rows import RESERVED, RESERVED_PREFIXES, check_metric_name
+from bench.util.errors import BenchError, RequestError
 
 
 def test_every_name_gets_the_prefix_once() -> None:
@@ -45,8 +45,8 @@ def test_other_names_are_fine(name: str) -> None:
 
 
 def test_every_column_of_the_runner_is_reserved(make_job, tmp_path) -> None:
-    from bench.progress import Silent
-    from bench.runner import Runner
+    from bench.cell.runner import Runner
+    from bench.util.progress import Silent
 
     row = Runner(tmp_path, Silent()).run(make_job(attack="closed-form")).rows[0]
     metrics = [metric.name for metric in make_job(attack="closed-form").metrics]

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from attacks.discrepancy import SCALES, cells, mmd
+from attacks.learned.parts.discrepancy import SCALES, cells, mmd
 
 
 def test_two_points_at_one_place_and_two_at_another_by_hand():

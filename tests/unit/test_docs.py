@@ -7,14 +7,14 @@ import runpy
 from importlib.metadata import entry_points
 from pathlib import Path
 
-from bench.registry import KINDS, listing
-from bench.threat import PRESETS
+from bench.interfaces.registry import KINDS, listing
+from bench.interfaces.threat import PRESETS
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_plugin_table_is_current():
-    from bench.describe import plugin_table
+    from bench.reports.describe import plugin_table
 
     builtin = {p.name for kind in KINDS for p in entry_points(group=f"splitleak.{kind}") if p.dist.name == "splitleak"}
     installed = {name for kind in KINDS for name in listing(kind).names()}

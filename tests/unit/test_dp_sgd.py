@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.capture import Capture
-from bench.channels import CLIENT_UPDATE, NOISE_TARGET, TIMESTEP, UNET_FEATURES
-from bench.defense import Defense
-from bench.interfaces import TrainingPlan
-from bench.progress import Silent
-from bench.schedule import NoiseSchedule
+from bench.interfaces.defense import Defense
+from bench.interfaces.victim import TrainingPlan
+from bench.types.channels import CLIENT_UPDATE, NOISE_TARGET, TIMESTEP, UNET_FEATURES
+from bench.types.schedule import NoiseSchedule
+from bench.util.progress import Silent
+from bench.wire.capture import Capture
 from defenses.compose import Compose
 from defenses.dp_sgd import DpSgd, DpSgdParams
 from defenses.timestep import TimestepPolicy

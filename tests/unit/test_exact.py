@@ -12,9 +12,10 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from skimage.feature import canny
 
-from bench.data import conditions, exact, exact_arrays, portrait_canvas, smoothing
-from bench.data.portrait_people import person, shot
-from bench.data.portrait_render import draw
+from bench.data import conditions, exact, exact_arrays, smoothing
+from bench.data.portraits import canvas as portrait_canvas
+from bench.data.portraits.people import person, shot
+from bench.data.portraits.render import draw
 
 DATA = Path(exact.__file__).parent
 ROOMS = ("conditions", "exact", "exact_arrays", "fill", "photos", "smoothing", "portrait*")

@@ -8,18 +8,18 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from attacks.reidentify import meeting_loss
-from bench.attribute_reader import AttributeReader, told_apart
-from bench.backbones.attributes import CLASSES
-from bench.errors import BenchError
-from bench.fact_controls import fact_controls
-from bench.facts import Labels, Lineup
-from bench.gallery import Gallery
-from bench.matching import matched_facts
+from attacks.learned.reidentify import meeting_loss
+from bench.backbones.attribute_reader import AttributeReader, told_apart
+from bench.backbones.portrait_attributes import CLASSES
+from bench.cell.runner import Runner
 from bench.metrics.attributes import AttributeAccuracy, AttributeAuc, AttributeBalanced
 from bench.metrics.lineup import IdentityRank, IdentityTop1, IdentityTop5
-from bench.progress import Silent
-from bench.runner import Runner
+from bench.scoring.controls.facts import fact_controls
+from bench.scoring.matching import matched_facts
+from bench.types.facts import Labels, Lineup
+from bench.types.gallery import Gallery
+from bench.util.errors import BenchError
+from bench.util.progress import Silent
 from tests.conftest import make_records
 
 VALUES = {"hat": ("none", "cap"), "hair": ("black", "red", "grey")}

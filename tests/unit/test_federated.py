@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 from torch.func import vmap
 
-from bench.capture import Capture
-from bench.channels import CLIENT_UPDATE, GLOBAL_MODEL, NOISE_TARGET, TIMESTEP
-from bench.errors import RequestError
-from bench.interfaces import TrainingPlan
-from bench.planning import Job
-from bench.progress import Silent
-from bench.public_trainer import LocalTraining
-from victims.federated_rounds import schedule, shares
+from bench.cell.job import Job
+from bench.interfaces.public_trainer import LocalTraining
+from bench.interfaces.victim import TrainingPlan
+from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL, NOISE_TARGET, TIMESTEP
+from bench.util.errors import RequestError
+from bench.util.progress import Silent
+from bench.wire.capture import Capture
+from victims.diffusion.parts.federated_rounds import schedule, shares
 
 RATE = 0.25
 
@@ -174,7 +174,7 @@ def test_the_server_ends_with_the_same_model_either_way(trained) -> None:  # typ
 def test_shared_draws_need_a_model_that_predicts_the_noise(make_job, monkeypatch, tmp_path) -> None:  # type: ignore[no-untyped-def]
     from dataclasses import replace
 
-    from victims.federated import Federated
+    from victims.diffusion.federated import Federated
 
     job = make_job(victim="federated:shared_draws=true", attack="inversion")
     load = Federated.load

@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bench.capture import Capture
-from bench.channels import CLIENT_UPDATE, GLOBAL_MODEL
-from bench.controls import ORACLE, controls
-from bench.errors import RequestError
-from bench.interfaces import TrainingPlan
-from bench.progress import Silent
+from bench.interfaces.victim import TrainingPlan
+from bench.scoring.controls.images import ORACLE, controls
+from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL
+from bench.util.errors import RequestError
+from bench.util.progress import Silent
+from bench.wire.capture import Capture
 from defenses.none import NoDefense
 from tests.conftest import make_records
-from victims.classifier_records import labels, pooled
-from victims.federated_classifier import FederatedClassifier
+from victims.classifier.federated_classifier import FederatedClassifier
+from victims.classifier.parts.labelled_records import labels, pooled
 
 RECORDS = make_records(9)
 SMALL = {"size": 8, "clients": 2, "label": "identity", "records_per_update": 2}

@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 
-from attacks.evidence import Evidence
-from attacks.feedback import from_clipped, from_projection, from_signs
-from bench.channels import LOSS_GRADIENT
-from bench.defense import ProtectContext
-from bench.interfaces import generator
-from bench.schedule import NoiseSchedule
+from attacks.common.evidence import Evidence
+from attacks.common.loss_feedback import from_clipped, from_projection, from_signs
+from bench.interfaces.defense import ProtectContext
+from bench.types.channels import LOSS_GRADIENT
+from bench.types.schedule import NoiseSchedule
+from bench.util.rng import generator
 from defenses.withhold_noise import WithholdNoise
 
 SCHEDULE = NoiseSchedule.stable_diffusion()

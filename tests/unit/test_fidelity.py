@@ -7,12 +7,12 @@ import torch
 
 from bench.data.conditions import CHOICES
 from bench.data.fill import Fill
-from bench.data.portraits import Portraits
-from bench.images import ImageBatch
+from bench.data.portraits.dataset import Portraits
 from bench.metrics.edge_f1 import edge_f1
 from bench.metrics.fidelity import condition_fidelity, tolerance
-from bench.progress import Silent
-from bench.records import Records
+from bench.types.images import ImageBatch
+from bench.types.records import Records
+from bench.util.progress import Silent
 
 
 def portraits(condition: str, count: int = 8) -> Records:

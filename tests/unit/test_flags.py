@@ -8,8 +8,8 @@ import math
 import pytest
 import torch
 
-from bench.capture import Costs
-from bench.scoring import MetricScore, flags
+from bench.scoring.score import MetricScore, flags
+from bench.wire.capture import Costs
 
 
 def score(low: float, floor: float, ceiling: float, nearest: float = 0.0) -> MetricScore:

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from bench.data.folder import Folder
-from bench.data.folder_pictures import decode
-from bench.errors import DataError
-from bench.progress import Silent
-from bench.records import Records
+from bench.data.folder.dataset import Folder
+from bench.data.folder.pictures import decode
+from bench.types.records import Records
+from bench.util.errors import DataError
+from bench.util.progress import Silent
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 
@@ -83,7 +83,7 @@ def test_damaged_pictures_are_named(damage: str, monkeypatch: pytest.MonkeyPatch
         damage, whole.getvalue()
     )
     if damage == "bomb":
-        monkeypatch.setattr("bench.data.folder_pictures.MOST_PIXELS", 3000)
+        monkeypatch.setattr("bench.data.folder.pictures.MOST_PIXELS", 3000)
     words = {"bomb": "60 x 60 pixels, more than 3,000", "pointer": "Git LFS pointer .* `git lfs pull`"}
     with pytest.raises(DataError, match=rf"^list, line 3: a\.png .*{words.get(damage, 'cannot be read as a picture')}"):
         decode(content, "a.png", "list, line 3")

@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.data.folder_copies import Fingerprint, copies, fingerprint
-from bench.data.portraits import Portraits
-from bench.data.shipped_photos import GREY_PROMPTS, PROMPTS, photograph
-from bench.planning import Job
-from bench.progress import Silent
-from bench.runner import Runner
-from bench.spec import SplitSizes
-from bench.splits import PARTS, load_splits
+from bench.cell.job import Job
+from bench.cell.runner import Runner
+from bench.data.folder.copies import Fingerprint, copies, fingerprint
+from bench.data.photos.shipped import GREY_PROMPTS, PROMPTS, photograph
+from bench.data.portraits.dataset import Portraits
+from bench.data.splits import PARTS, SplitSizes, load_splits
+from bench.util.progress import Silent
 from tests.folders import fill, jsonl, load, picture
 
 SIZES = SplitSizes(victim=8, auxiliary=8, calibration=8, evaluation=8)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import DataError
+from bench.util.errors import DataError
 from tests.folders import as_csv, fill, hint_shows, jsonl, load, picture, png, shows
 
 HINT = 500  # hints show pictures from this number on

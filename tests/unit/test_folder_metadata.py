@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from bench.errors import DataError
+from bench.util.errors import DataError
 from tests.folders import as_csv, fill, hint_shows, jsonl, load, png, shows
 
 HINT = 500  # hints show pictures from this number on
@@ -198,12 +198,12 @@ class TestParquetWithPictures:
 
     def test_too_large_a_row_group_is_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         shard(tmp_path, "train.parquet", 2)
-        monkeypatch.setattr("bench.data.folder_parquet.MOST_GROUP_BYTES", 100)
+        monkeypatch.setattr("bench.data.folder.parquet.MOST_GROUP_BYTES", 100)
         with pytest.raises(DataError, match=r"row group 0 holds .* write it anew with smaller row groups"):
             load(tmp_path)
 
     def test_too_many_rows_are_refused(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         shard(tmp_path, "train.parquet", 3)
-        monkeypatch.setattr("bench.data.folder_parquet.MOST_ROWS", 2)
+        monkeypatch.setattr("bench.data.folder.parquet.MOST_ROWS", 2)
         with pytest.raises(DataError, match=r"3 rows .* are too many"):
             load(tmp_path)

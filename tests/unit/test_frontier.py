@@ -8,11 +8,11 @@ import io
 import pytest
 from click.testing import CliRunner
 
-from bench.cli import main
-from bench.frontier import QUALITIES, FrontierPoint, frontier
-from bench.frontier_report import as_csv, as_markdown, draw, family
-from bench.ledger import Ledger
-from bench.stats import Interval
+from bench.cli.main import main
+from bench.ledger.ledger import Ledger
+from bench.reports.frontier import QUALITIES, FrontierPoint, frontier
+from bench.reports.frontier_files import as_csv, as_markdown, draw, family
+from bench.util.stats import Interval
 from tests.made_rows import MadeLedger
 
 SEEDS = (0, 1, 2)

@@ -10,24 +10,26 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from attacks.gidm import GIDM
-from attacks.gradients.adaptation import Adaptation
-from attacks.gradients.engine import Engine
-from attacks.gradients.generated import Ddim, Generated
-from attacks.gradients.objectives import Cosine
-from attacks.gradients.priors import TotalVariation
-from attacks.gradients.updates import Update
-from attacks.gradients.whole_numbers import fit, grid
-from bench.channels import CLIENT_UPDATE, GLOBAL_MODEL, NOISE_TARGET, TIMESTEP, Channel
-from bench.errors import NotApplicableError
-from bench.images import ImageBatch
-from bench.interfaces import Budget, Claim, Estimate
-from bench.progress import Silent
-from bench.public import Codec, Denoiser, Public
-from bench.public_trainer import LocalTraining, PublicTrainer, Unknown
-from bench.schedule import NoiseSchedule
-from bench.threat import ThreatModel, View
-from bench.transcript import Parts, Release
+from attacks.common.optimisation.priors import TotalVariation
+from attacks.gradients.engine.adaptation import Adaptation
+from attacks.gradients.engine.engine import Engine
+from attacks.gradients.engine.integer_search import fit, grid
+from attacks.gradients.engine.latent_training import Ddim, Generated
+from attacks.gradients.engine.objectives import Cosine
+from attacks.gradients.engine.updates import Update
+from attacks.gradients.gidm import GIDM
+from bench.interfaces.attack import Budget
+from bench.interfaces.public import Codec, Denoiser, Public
+from bench.interfaces.public_trainer import LocalTraining, PublicTrainer, Unknown
+from bench.interfaces.threat import ThreatModel, View
+from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL, NOISE_TARGET, TIMESTEP, Channel
+from bench.types.claim import Claim
+from bench.types.estimate import Estimate
+from bench.types.images import ImageBatch
+from bench.types.schedule import NoiseSchedule
+from bench.util.errors import NotApplicableError
+from bench.util.progress import Silent
+from bench.wire.transcript import Parts, Release
 from tests.conftest import make_records
 
 SCHEDULE = NoiseSchedule.stable_diffusion()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.global_random import GlobalRandom
+from bench.util.global_random import GlobalRandom
 
 
 def draws() -> tuple[float, float, float]:

@@ -10,27 +10,29 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks.analytic import Analytic
-from attacks.dlg import DLG
-from attacks.gradients.adaptation import Adaptation
-from attacks.gradients.objectives import Cosine, SquaredL2
-from attacks.gradients.updates import trainer_of, updates_in
-from attacks.idlg import IDLG
-from attacks.inverting_gradients import InvertingGradients
-from bench.defense import Defense
-from bench.errors import NotApplicableError
-from bench.interfaces import Attack, Budget, Claim, TrainingPlan
-from bench.matching import matched
-from bench.progress import Silent
-from bench.public_trainer import LocalTraining
-from bench.threat import ThreatModel, View
+from attacks.gradients.analytic import Analytic
+from attacks.gradients.dlg import DLG
+from attacks.gradients.engine.adaptation import Adaptation
+from attacks.gradients.engine.objectives import Cosine, SquaredL2
+from attacks.gradients.engine.updates import trainer_of, updates_in
+from attacks.gradients.idlg import IDLG
+from attacks.gradients.inverting_gradients import InvertingGradients
+from bench.interfaces.attack import Attack, Budget
+from bench.interfaces.defense import Defense
+from bench.interfaces.public_trainer import LocalTraining
+from bench.interfaces.threat import ThreatModel, View
+from bench.interfaces.victim import TrainingPlan
+from bench.scoring.matching import matched
+from bench.types.claim import Claim
+from bench.util.errors import NotApplicableError
+from bench.util.progress import Silent
 from defenses.clip_noise import ClipNoise
 from defenses.gradient_pruning import GradientPruning
 from defenses.none import NoDefense
 from defenses.sign import Sign
 from defenses.soteria import Soteria
 from tests.conftest import make_records
-from victims.federated_classifier import FederatedClassifier
+from victims.classifier.federated_classifier import FederatedClassifier
 
 RECORDS = make_records(16)
 See = Callable[..., tuple[View, Tensor, list[list[int]]]]
@@ -64,7 +66,7 @@ def run(attack: Attack, view: View, iterations: int | None = None) -> Claim:
 
 def errors(claim: Claim, truth: Tensor, groups: list[list[int]]) -> Tensor:
     """Mean squared error of each record, put in the order that fits best."""
-    from bench.images import ImageBatch
+    from bench.types.images import ImageBatch
 
     fitted = matched(claim.estimates["image"], ImageBatch(truth), groups)
     return (fitted.images.pixels - truth).square().mean((1, 2, 3))

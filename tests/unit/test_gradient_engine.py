@@ -10,21 +10,21 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from attacks.gradients.adaptation import Adaptation
-from attacks.gradients.engine import Engine
-from attacks.gradients.first_order import Adam
-from attacks.gradients.labels import recover_labels
-from attacks.gradients.lbfgs import LBFGS
-from attacks.gradients.objectives import L1, Cosine, SquaredL2
-from attacks.gradients.priors import TotalVariation
-from attacks.gradients.problem import Problem, Terms
-from attacks.gradients.schedules import factor
-from attacks.gradients.simulate import summed_gradient
-from attacks.gradients.updates import Update
-from bench.errors import NotApplicableError
-from bench.interfaces import Estimate
-from bench.progress import Silent
-from bench.public_trainer import LocalTraining, PublicTrainer, Unknown
+from attacks.common.optimisation.adam import Adam
+from attacks.common.optimisation.priors import TotalVariation
+from attacks.common.optimisation.schedules import factor
+from attacks.gradients.engine.adaptation import Adaptation
+from attacks.gradients.engine.engine import Engine
+from attacks.gradients.engine.labels import recover_labels
+from attacks.gradients.engine.lbfgs import LBFGS
+from attacks.gradients.engine.local_training import summed_gradient
+from attacks.gradients.engine.objectives import L1, Cosine, SquaredL2
+from attacks.gradients.engine.problem import Problem, Terms
+from attacks.gradients.engine.updates import Update
+from bench.interfaces.public_trainer import LocalTraining, PublicTrainer, Unknown
+from bench.types.estimate import Estimate
+from bench.util.errors import NotApplicableError
+from bench.util.progress import Silent
 
 
 class Regression(PublicTrainer):

@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from bench.defense import ProtectContext
-from bench.interfaces import generator
-from bench.schedule import NoiseSchedule
-from defenses.gaussian_dp import epsilon_of, gaussian_mu
+from bench.interfaces.defense import ProtectContext
+from bench.types.schedule import NoiseSchedule
+from bench.util.rng import generator
+from defenses.common.gaussian_accounting import epsilon_of, gaussian_mu
 from defenses.gaussian_noise import GaussianNoise
 from defenses.laplace_noise import LaplaceNoise
 from defenses.timestep import TimestepPolicy

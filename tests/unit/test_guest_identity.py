@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from attacks.closed_form import ClosedForm
-from bench.code_identity import code_hash
-from bench.guest_identity import plugin_code
+from attacks.wire.closed_form import ClosedForm
+from bench.spec.guest_identity import plugin_code
+from bench.util.code_identity import code_hash
 from tests.support.install import add_distribution, forget, install_bad_guests, on_path
 
 PACKAGES = ("badguests", "labtools", "looselib")
-USES = "import labtools.maths\nfrom looselib import FACTOR\nimport json, torch, bench.rng\n"
+USES = "import labtools.maths\nfrom looselib import FACTOR\nimport json, torch, bench.util.rng\n"
 
 
 @pytest.fixture

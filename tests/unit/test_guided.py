@@ -8,26 +8,28 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.activations.knowledge import plain_noisy
-from attacks.activations.objectives import Match
-from attacks.activations.spaces import Direct
-from attacks.denoising import Prior
-from attacks.guidance.blocks import Noised, Plain
-from attacks.guidance.features import FeatureGuide
-from attacks.guidance.gaussian_prior import GaussianDenoiser
-from attacks.guidance.walk import Gaussian, NoGuide, Pace, posterior_mean, turned, walk
-from attacks.guided import Guided
-from attacks.spectrum import Spectrum
-from bench.capture import Capture
-from bench.channels import CONTROL_FEATURES, NOISE_TARGET, UNET_FEATURES
-from bench.defense import Defense
-from bench.errors import NotApplicableError
-from bench.interfaces import Budget, TrainingPlan, generator
-from bench.progress import Silent
-from bench.public_forward import CONDITION_LATENTS, NOISY, PublicForward
-from bench.public_trainer import Unknown
-from bench.schedule import NoiseSchedule
-from bench.threat import ThreatModel
+from attacks.common.denoising import Prior
+from attacks.common.spectral_prior import Spectrum
+from attacks.features.guidance.feature_guide import FeatureGuide
+from attacks.features.guidance.gaussian_prior import GaussianDenoiser
+from attacks.features.guidance.sampler import Gaussian, NoGuide, Pace, posterior_mean, turned, walk
+from attacks.features.guidance.unknown_latents import Noised, Plain
+from attacks.features.guided import Guided
+from attacks.features.search.coordinates import Direct
+from attacks.features.search.knowledge import plain_noisy
+from attacks.features.search.match import Match
+from bench.interfaces.attack import Budget
+from bench.interfaces.defense import Defense
+from bench.interfaces.public_forward import CONDITION_LATENTS, NOISY, PublicForward
+from bench.interfaces.public_trainer import Unknown
+from bench.interfaces.threat import ThreatModel
+from bench.interfaces.victim import TrainingPlan
+from bench.types.channels import CONTROL_FEATURES, NOISE_TARGET, UNET_FEATURES
+from bench.types.schedule import NoiseSchedule
+from bench.util.errors import NotApplicableError
+from bench.util.progress import Silent
+from bench.util.rng import generator
+from bench.wire.capture import Capture
 from defenses.activation import Activation
 from defenses.compose import Compose
 from defenses.gaussian_noise import GaussianNoise
@@ -36,8 +38,8 @@ from defenses.none import NoDefense
 from defenses.quantise import Quantise
 from defenses.topk import TopK
 from tests.conftest import make_records
-from victims.split_cnn import SplitCnn
-from victims.split_controlnet import SplitControlNet
+from victims.classifier.split_cnn import SplitCnn
+from victims.diffusion.split_controlnet import SplitControlNet
 
 SCHEDULE = NoiseSchedule.stable_diffusion()
 SHAPE = (4, 6, 6)

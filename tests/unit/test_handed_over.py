@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 import torch
 
-from bench.handed_over import Snapshot
-from bench.records import Records
+from bench.cell.handed_over import Snapshot
+from bench.types.records import Records
 from tests.conftest import make_records
 
 

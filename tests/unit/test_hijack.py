@@ -10,27 +10,29 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks.hijack import Hijack
-from attacks.hijack_goal import ClientPilot
-from attacks.hijack_server import CriticPlan, DecoderPlan, HijackServer, train_autoencoder
-from attacks.hold import Hold
-from bench.adversary import ServerAdversary
-from bench.channels import CONTROL_FEATURES, GRADIENT_DOWN, Channel
-from bench.data.portraits import Portraits
-from bench.defense import Defense
-from bench.errors import RequestError
-from bench.interfaces import Attack, Budget, Estimate, TrainingPlan
+from attacks.malicious.hijack import Hijack
+from attacks.malicious.hold import Hold
+from attacks.malicious.parts.hijack_server import CriticPlan, DecoderPlan, HijackServer, train_autoencoder
+from attacks.malicious.parts.target_features import ClientPilot
+from bench.cell.job import Job
+from bench.cell.runner import Runner
+from bench.data.portraits.dataset import Portraits
+from bench.interfaces.attack import Attack, Budget
+from bench.interfaces.defense import Defense
+from bench.interfaces.public_forward import PIXELS
+from bench.interfaces.server_adversary import ServerAdversary
+from bench.interfaces.threat import PRESETS
+from bench.interfaces.victim import TrainingPlan
 from bench.metrics.ssim import ssim
-from bench.planning import Job
-from bench.progress import Silent
-from bench.public_forward import PIXELS
-from bench.records import Records
-from bench.runner import Runner
-from bench.spec import CaptureSpec
-from bench.threat import PRESETS
+from bench.spec.cell import CaptureSpec
+from bench.types.channels import CONTROL_FEATURES, GRADIENT_DOWN, Channel
+from bench.types.estimate import Estimate
+from bench.types.records import Records
+from bench.util.errors import RequestError
+from bench.util.progress import Silent
 from tests.conftest import make_records
-from victims.split_cnn import SplitCnn
-from victims.split_controlnet import SplitControlNet
+from victims.classifier.split_cnn import SplitCnn
+from victims.diffusion.split_controlnet import SplitControlNet
 
 DECODER = DecoderPlan(width=8, steps=60, batch_size=8, rate=3e-3)
 CRITIC = CriticPlan(width=8, rate=3e-3, steps=3, penalty=10.0, horizon=0)

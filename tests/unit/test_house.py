@@ -95,7 +95,7 @@ def test_no_file_is_longer_than_500_lines() -> None:
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["ls"], ["ls", "attacks"]], ids=" ".join)
 def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     script = (
-        "import sys; from bench.cli import main; main(sys.argv[1:], standalone_mode=False); "
+        "import sys; from bench.cli.main import main; main(sys.argv[1:], standalone_mode=False); "
         "heavy = {'torch', 'numpy', 'diffusers', 'transformers', 'attacks', 'defenses', 'victims'}; "
         "print(sorted({m.partition('.')[0] for m in sys.modules} & heavy))"
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import import_path
-from bench.import_path import child_environment, leave_empty_items, without_empty_items
+from bench.util import import_path
+from bench.util.import_path import child_environment, leave_empty_items, without_empty_items
 
 NAMES = ("attacks", "defenses", "victims")
 
@@ -37,7 +37,7 @@ def python(folder: Path, *arguments: str, pythonpath: str | None = None) -> subp
 
 @pytest.mark.parametrize("pythonpath", [None, os.pathsep + "/no/such/folder"])
 def test_the_working_directory_is_not_searched(shadow: Path, pythonpath: str | None) -> None:
-    done = python(shadow, "-m", "bench.cli", "describe", "none", pythonpath=pythonpath)
+    done = python(shadow, "-m", "bench", "describe", "none", pythonpath=pythonpath)
     assert done.returncode == 0, done.stderr
     assert "The undefended victim" in done.stdout
 
@@ -60,10 +60,10 @@ def test_a_package_in_the_place_of_ours_is_named(owned: bool, tmp_path: Path) ->
         info.mkdir()
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: foolbox\nVersion: 9.0\n")
         (info / "RECORD").write_text("attacks/__init__.py,,\nfoolbox-9.0.dist-info/METADATA,,\n")
-    done = python(tmp_path, "-m", "bench.cli", "describe", "closed-form", pythonpath=str(site))
+    done = python(tmp_path, "-m", "bench", "describe", "closed-form", pythonpath=str(site))
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("bench: attack 'closed-form' (attacks.closed_form:ClosedForm of splitleak")
+    assert line.startswith("bench: attack 'closed-form' (attacks.wire.closed_form:ClosedForm of splitleak")
     assert f"{site / 'attacks'} " in line
     assert "is imported in place of the package 'attacks' of splitleak" in line
     assert ("of the distribution foolbox is" in line) == owned

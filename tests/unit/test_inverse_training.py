@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attacks.halving import halve, rungs
-from attacks.inverse_training import one_cycle
-from attacks.mirrored import by_identity, with_mirrored
-from bench.interfaces import Budget
-from bench.progress import Silent
-from bench.runner import Runner
+from attacks.common.augmentation import by_identity, with_mirrored
+from attacks.learned.parts.inverse_training import one_cycle
+from attacks.learned.parts.successive_halving import halve, rungs
+from bench.cell.runner import Runner
+from bench.interfaces.attack import Budget
+from bench.util.progress import Silent
 from tests.conftest import make_records
 
 

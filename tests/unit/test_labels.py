@@ -8,20 +8,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks.gradients.labels import distinct_labels
-from attacks.gradients.updates import Update
-from attacks.label_counts import LabelCounts
-from attacks.label_norms import LabelNorms, class_weights
-from bench.errors import BenchError, NotApplicableError
-from bench.interfaces import Budget, Claim, TrainingPlan
-from bench.label_scores import label_scores
-from bench.planning import Job
-from bench.progress import Silent
-from bench.runner import Runner
-from bench.threat import ThreatModel, View
+from attacks.gradients.engine.labels import distinct_labels
+from attacks.gradients.engine.updates import Update
+from attacks.gradients.label_counts import LabelCounts
+from attacks.gradients.label_norms import LabelNorms, class_weights
+from bench.cell.job import Job
+from bench.cell.runner import Runner
+from bench.interfaces.attack import Budget
+from bench.interfaces.threat import ThreatModel, View
+from bench.interfaces.victim import TrainingPlan
+from bench.scoring.labels import label_scores
+from bench.types.claim import Claim
+from bench.util.errors import BenchError, NotApplicableError
+from bench.util.progress import Silent
 from defenses.none import NoDefense
 from tests.conftest import make_records
-from victims.federated_classifier import FederatedClassifier
+from victims.classifier.federated_classifier import FederatedClassifier
 
 
 def one_hot(*labels: int) -> Tensor:
@@ -107,7 +109,7 @@ def test_a_row_says_what_claimed_labels_are_worth(make_job: Callable[..., Job], 
 
 
 def test_labels_of_a_victim_without_classes_are_refused(make_job: Callable[..., Job], tmp_path) -> None:  # type: ignore[no-untyped-def]
-    from bench.judging import _label_fields
+    from bench.cell.judging import _label_fields
 
     job = make_job()
     with pytest.raises(BenchError, match="no classes"):

@@ -7,9 +7,9 @@ import io
 
 import pytest
 
-from bench.errors import RequestError
-from bench.leaderboard import Standing, leaderboard
-from bench.leaderboard_table import as_csv, as_markdown, write_leaderboard
+from bench.reports.leaderboard import Standing, leaderboard
+from bench.reports.leaderboard_files import as_csv, as_markdown, write_leaderboard
+from bench.util.errors import RequestError
 from tests.made_rows import MadeLedger
 
 SEEDS = (0, 1, 2)

@@ -8,22 +8,22 @@ import math
 import pytest
 import torch
 
-from bench.channels import CONTROL_FEATURES, NOISE_TARGET, TIMESTEP, UNET_FEATURES
-from bench.defense import Defense
-from bench.interfaces import generator
-from bench.leakage import Known, dfil, leakage, squared_norm, stored_leakage
+from bench.cell.runner import Runner
+from bench.interfaces.defense import Defense
 from bench.metrics.distance_correlation import corrected_distance_correlation, distance_correlation
-from bench.progress import Silent
-from bench.runner import Runner
-from bench.schedule import NoiseSchedule
+from bench.scoring.leakage import Known, dfil, leakage, squared_norm, stored_leakage
+from bench.types.channels import CONTROL_FEATURES, NOISE_TARGET, TIMESTEP, UNET_FEATURES
+from bench.types.schedule import NoiseSchedule
+from bench.util.progress import Silent
+from bench.util.rng import generator
 from defenses.additive_noise import AdditiveNoise
 from defenses.compose import Compose
 from defenses.memoised_noise import MemoisedNoise
 from defenses.nopeek import NoPeek
 from defenses.send_latent import SendLatent
 from defenses.withhold_noise import WithholdNoise
-from victims.diffusion_victim import ModelParams
-from victims.split_controlnet import SplitControlNet
+from victims.diffusion.parts.base import ModelParams
+from victims.diffusion.split_controlnet import SplitControlNet
 
 SCHEDULE = NoiseSchedule.stable_diffusion()
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import DataError, RequestError
-from bench.ledger import Ledger
-from bench.score_files import RecordScore, ScoreFiles
+from bench.ledger.ledger import Ledger
+from bench.ledger.score_files import RecordScore, ScoreFiles
+from bench.util.errors import DataError, RequestError
 
 KILLS = int(os.environ.get("KILLS", "4"))
 ROW = dict.fromkeys(Ledger.FIRST, "x") | {"status": "ok", "n": 2, "created": "2026-01-01T00:00:00"}
@@ -29,7 +29,7 @@ SCORES = [
 WRITER = """
 import sys
 from pathlib import Path
-from bench.ledger import Ledger
+from bench.ledger.ledger import Ledger
 from tests.unit.test_ledger import SCORES, rows
 ledger = Ledger(Path(sys.argv[1]))
 for i in range(int(sys.argv[3])):
@@ -40,7 +40,7 @@ for i in range(int(sys.argv[3])):
 RESUMER = """
 import sys
 from pathlib import Path
-from bench.ledger import Ledger
+from bench.ledger.ledger import Ledger
 from tests.unit.test_ledger import SCORES, rows
 ledger = Ledger(Path(sys.argv[1]))
 assert not ledger.damaged, ledger.damaged

@@ -8,14 +8,18 @@ import math
 import pytest
 import torch
 
-from attacks.linking import by_order, hint_energy, link
-from bench.interfaces import Claim, generator
-from bench.links import Links, link_scores
-from bench.planning import Planner, Request
-from bench.progress import Silent
-from bench.runner import Runner
-from bench.spec import SplitSizes, TrainSpec, UtilitySpec
-from bench.targets import LINK
+from attacks.common.release_linking import by_order, hint_energy, link
+from bench.cell.runner import Runner
+from bench.data.splits import SplitSizes
+from bench.planning.planner import Planner
+from bench.planning.request import Request
+from bench.scoring.links import link_scores
+from bench.spec.cell import TrainSpec, UtilitySpec
+from bench.types.claim import Claim
+from bench.types.links import Links
+from bench.types.targets import LINK
+from bench.util.progress import Silent
+from bench.util.rng import generator
 
 N, E = 12, 4
 EPOCHS = [epoch for epoch in range(E) for _ in range(N)]
@@ -133,7 +137,7 @@ def test_prompts_link_where_they_are_sent(run) -> None:
 
 
 def test_a_cell_of_links_goes_all_the_way(run, make_job, tmp_path, capsys) -> None:
-    from bench.table import print_result
+    from bench.reports.result_table import print_result
 
     result = run(attack="linkage")
     assert [(row["target"], row["status"]) for row in result.rows] == [(LINK, "ok")]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.ledger import Ledger
-from bench.locks import lock_if_free, locked
+from bench.ledger.ledger import Ledger
+from bench.util.locks import lock_if_free, locked
 
 
 @pytest.fixture(

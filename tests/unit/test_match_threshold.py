@@ -10,21 +10,22 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.backbones.base import BackboneSet
-from bench.errors import BenchError
-from bench.fact_controls import _wrong
-from bench.identities import group_numbers, other_identities
-from bench.images import ImageBatch
-from bench.interfaces import Estimate, generator
-from bench.measure import ScoringContext
+from bench.cell.runner import Runner
+from bench.data.splits import SplitSizes
+from bench.interfaces.backbone import BackboneSet
+from bench.interfaces.metric import ScoringContext
 from bench.metrics.identification import Identified
 from bench.metrics.match_threshold import MatchThreshold, calibrate, shortage, threshold
-from bench.progress import Silent
-from bench.rows import Outcome, make_rows
-from bench.runner import Runner
-from bench.scoring import score_target, unscored
-from bench.spec import SplitSizes
-from bench.table import print_result
+from bench.reports.result_table import print_result
+from bench.scoring.controls.facts import _wrong
+from bench.scoring.rows import Outcome, make_rows
+from bench.scoring.score import score_target, unscored
+from bench.types.estimate import Estimate
+from bench.types.identities import group_numbers, other_identities
+from bench.types.images import ImageBatch
+from bench.util.errors import BenchError
+from bench.util.progress import Silent
+from bench.util.rng import generator
 from tests.conftest import make_records
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from bench.errors import DataError, RequestError
-from bench.ledger import Ledger
-from bench.merge import merge
-from bench.merge_read import read_foreign
+from bench.ledger.ledger import Ledger
+from bench.ledger.merge import merge
+from bench.ledger.merge_read import read_foreign
+from bench.util.errors import DataError, RequestError
 from tests.made_rows import MadeLedger
 
 

@@ -9,12 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.backbones.base import BackboneSet
 from bench.data.conditions import extract
-from bench.errors import BenchError, RequestError
-from bench.images import ImageBatch, ImageRangeError
-from bench.interfaces import Estimate
-from bench.measure import Metric, ScoringContext
+from bench.interfaces.backbone import BackboneSet
+from bench.interfaces.metric import Metric, ScoringContext
 from bench.metrics.distribution import fid, kid, needed_for_fid
 from bench.metrics.edge_f1 import EdgeF1, edge_f1
 from bench.metrics.fidelity import condition_fidelity
@@ -25,6 +22,9 @@ from bench.metrics.mse import MSE
 from bench.metrics.psnr import PSNR
 from bench.metrics.ssim import SSIM
 from bench.metrics.success import Success
+from bench.types.estimate import Estimate
+from bench.types.images import ImageBatch, ImageRangeError
+from bench.util.errors import BenchError, RequestError
 
 PIXEL_METRICS: list[type[Metric]] = [MSE, PSNR, SSIM, LPIPS, Success]
 PERFECT = {"mse": 0.0, "psnr": 100.0, "ssim": 1.0, "lpips": 0.0, "success": 1.0}

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench.cli import main
-from bench.errors import DataError
+from bench.cli.main import main
+from bench.util.errors import DataError
 from tests.model_layouts import LFS_POINTER, edit_json, resave, split_vocabulary, write_index
-from victims.model_checks import check_model
-from victims.model_files import fingerprint, locate
-from victims.model_kind import SD, SDXL, model_kind
-from victims.model_networks import read_network
-from victims.split_controlnet import SplitControlNet
+from victims.diffusion.split_controlnet import SplitControlNet
+from victims.stable_diffusion.files import fingerprint, locate
+from victims.stable_diffusion.model_checks import check_model
+from victims.stable_diffusion.model_kind import SD, SDXL, model_kind
+from victims.stable_diffusion.networks import read_network
 
 UNET = "unet/config.json"
 

@@ -15,13 +15,13 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
 
-from bench.errors import DataError, RequestError
-from bench.images import ImageBatch
-from victims import hub
-from victims.diffusion_victim import ModelParams
-from victims.model_files import POCKET, conv_in_report, fingerprint, locate, weight_files
-from victims.split_controlnet import SplitControlNet
-from victims.stable_diffusion import StableDiffusion, images_at_once
+from bench.types.images import ImageBatch
+from bench.util.errors import DataError, RequestError
+from victims.diffusion.parts.base import ModelParams
+from victims.diffusion.split_controlnet import SplitControlNet
+from victims.stable_diffusion import hub
+from victims.stable_diffusion.files import POCKET, conv_in_report, fingerprint, locate, weight_files
+from victims.stable_diffusion.model import StableDiffusion, images_at_once
 
 SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

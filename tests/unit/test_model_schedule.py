@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.errors import DataError, RequestError
-from bench.schedule import NoiseSchedule
-from victims.model_schedule import read_scheduler
-from victims.split_controlnet import SplitControlNet
+from bench.types.schedule import NoiseSchedule
+from bench.util.errors import DataError, RequestError
+from victims.diffusion.split_controlnet import SplitControlNet
+from victims.stable_diffusion.noise_schedule import read_scheduler
 
 SD = {
     "_class_name": "PNDMScheduler",

@@ -7,11 +7,11 @@ import math
 import pytest
 import torch
 
-from bench.channels import CLIENT_UPDATE, LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN
-from bench.defense import ProtectContext
-from bench.errors import RequestError
-from bench.interfaces import generator
-from bench.schedule import NoiseSchedule
+from bench.interfaces.defense import ProtectContext
+from bench.types.channels import CLIENT_UPDATE, LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN
+from bench.types.schedule import NoiseSchedule
+from bench.util.errors import RequestError
+from bench.util.rng import generator
 from defenses.compose import Compose
 from defenses.memoised_noise import MemoisedNoise
 from defenses.noisy_target import NoisyTarget

@@ -14,11 +14,11 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from bench.cli import main
-from bench.engines import worker_process
-from bench.engines.serial import _alarm
-from bench.errors import RequestError
-from bench.files import process_alive
+from bench.cli.main import main
+from bench.running.engines import worker_process
+from bench.running.engines.serial import _alarm
+from bench.util.errors import RequestError
+from bench.util.files import process_alive
 
 IMPORT_ALL = """
 import builtins, importlib, pkgutil
@@ -34,7 +34,7 @@ packages = [importlib.import_module(room) for room in rooms]
 names = [found.name for p in packages for found in pkgutil.walk_packages(p.__path__, p.__name__ + ".")]
 for name in names:
     importlib.import_module(name)
-from victims.diffusion_victim import psutil, peak_memory_mib
+from victims.diffusion.parts.base import psutil, peak_memory_mib
 psutil.Process = lambda: type("P", (), {"memory_info": lambda self: type("I", (), {"peak_wset": 3 * 2**20})()})()
 print(len(names), peak_memory_mib("cpu"))
 """
@@ -53,7 +53,7 @@ def gone(*key):
 pwd.getpwuid = pwd.getpwnam = gone
 for name in ("HOME", "USER", "LOGNAME", "LNAME", "USERNAME"):
     os.environ.pop(name, None)
-from bench.cli import main
+from bench.cli.main import main
 main(sys.argv[1:])
 """
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from bench.planning import Planner, Request
-from bench.progress import Silent
-from bench.runner import Runner
-from bench.spec import SplitSizes, TrainSpec, UtilitySpec
+from bench.cell.runner import Runner
+from bench.data.splits import SplitSizes
+from bench.planning.planner import Planner
+from bench.planning.request import Request
+from bench.spec.cell import TrainSpec, UtilitySpec
+from bench.util.progress import Silent
 
 SMALL = {
     "splits": SplitSizes(victim=32, auxiliary=128, calibration=16, evaluation=16),

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from bench.progress import Silent
+from bench.util.progress import Silent
 from victims.pocket.follow import SHOWN, Settings, run, show
 
 

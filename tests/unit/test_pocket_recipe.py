@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from bench.compat import guard_torchvision
+from bench.util.torchvision_guard import guard_torchvision
 from victims.pocket.figures import round_trip, sample, stem_rank
 from victims.pocket.recipe import Run, Settings, parse
 from victims.pocket.tokenizer import learn_merges

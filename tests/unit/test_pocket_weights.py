@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.compat import guard_torchvision
+from bench.util.torchvision_guard import guard_torchvision
 from victims.pocket import tokenizer as tokens
 from victims.pocket.corpus import HELD_OUT_IDENTITY, HELD_OUT_PHOTOS, crops, portraits
 from victims.pocket.figures import WEIGHTS, noise_losses, retrieval, round_trip, sample, stem_rank

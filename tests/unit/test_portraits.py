@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from bench.data.portrait_people import CLOTHES, GLASSES, HATS, SCENES, person, shot, stream
-from bench.data.portrait_prompt import labels, prompt
-from bench.data.portrait_render import draw, render
-from bench.data.portraits import Portraits
-from bench.errors import RequestError
-from bench.progress import Silent
-from bench.records import Records
+from bench.data.portraits.dataset import Portraits
+from bench.data.portraits.people import CLOTHES, GLASSES, HATS, SCENES, person, shot, stream
+from bench.data.portraits.prompt import labels, prompt
+from bench.data.portraits.render import draw, render
+from bench.types.records import Records
+from bench.util.errors import RequestError
+from bench.util.progress import Silent
 from victims.pocket import tokenizer as tokens
 from victims.pocket.figures import WEIGHTS
 

@@ -7,18 +7,20 @@ import dataclasses
 import pytest
 import torch
 
-from attacks.denoising import Prior, Way, denoise
-from attacks.evidence import Evidence, equivalent_timestep
-from attacks.hidden_time import likeliest_timesteps
-from attacks.spectrum import Spectrum, dct, inverse_dct
-from attacks.target_noise import target_variance
-from bench.interfaces import generator
-from bench.planning import Planner, Request
-from bench.progress import Silent
-from bench.public import Denoiser
-from bench.runner import Runner
-from bench.schedule import NoiseSchedule
-from bench.spec import SplitSizes, TrainSpec, UtilitySpec
+from attacks.common.denoising import Prior, Way, denoise
+from attacks.common.evidence import Evidence, equivalent_timestep
+from attacks.common.spectral_prior import Spectrum, dct, inverse_dct
+from attacks.common.target_noise import target_variance
+from attacks.common.timestep_estimation import likeliest_timesteps
+from bench.cell.runner import Runner
+from bench.data.splits import SplitSizes
+from bench.interfaces.public import Denoiser
+from bench.planning.planner import Planner
+from bench.planning.request import Request
+from bench.spec.cell import TrainSpec, UtilitySpec
+from bench.types.schedule import NoiseSchedule
+from bench.util.progress import Silent
+from bench.util.rng import generator
 
 SCHEDULE = NoiseSchedule.stable_diffusion()
 V_SCHEDULE = NoiseSchedule(SCHEDULE.alphas_cumprod, "v_prediction")

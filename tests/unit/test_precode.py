@@ -8,20 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from attacks.analytic import Analytic
-from attacks.gradients.adaptation import Adaptation
-from attacks.gradients.labels import recover_labels
-from attacks.gradients.updates import trainer_of, updates_in
-from bench.errors import RequestError
-from bench.interfaces import Budget, TrainingPlan
-from bench.planning import Job
-from bench.progress import Silent
-from bench.threat import ThreatModel, View
+from attacks.gradients.analytic import Analytic
+from attacks.gradients.engine.adaptation import Adaptation
+from attacks.gradients.engine.labels import recover_labels
+from attacks.gradients.engine.updates import trainer_of, updates_in
+from bench.cell.job import Job
+from bench.interfaces.attack import Budget
+from bench.interfaces.threat import ThreatModel, View
+from bench.interfaces.victim import TrainingPlan
+from bench.util.errors import RequestError
+from bench.util.progress import Silent
 from defenses.clip_noise import ClipNoise
 from defenses.compose import Compose
 from defenses.precode import DECODER, ENCODER, Bottleneck, Precode
 from tests.conftest import make_records
-from victims.federated_classifier import FederatedClassifier
+from victims.classifier.federated_classifier import FederatedClassifier
 
 SMALL = Precode.build({"width": 8})
 

@@ -11,10 +11,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench.errors import DataError, RequestError
-from bench.ledger import Ledger
-from bench.processor import instruction_level, processor
-from bench.processor_tolerance import (
+from bench.ledger.ledger import Ledger
+from bench.reports.processor_tolerance import (
     MARGIN,
     Difference,
     ProcessorTolerance,
@@ -23,6 +21,8 @@ from bench.processor_tolerance import (
     measured_tolerance,
     quantity,
 )
+from bench.util.errors import DataError, RequestError
+from bench.util.processor import instruction_level, processor
 from tests.made_rows import MadeLedger
 
 WITHOUT_AVX512 = {
@@ -39,7 +39,7 @@ def test_the_words_name_level_kernels_and_follow_the_environment():
     assert blas.startswith("blas=")
     if level != "x86-64-v4":
         pytest.skip("the switches below are for processors with AVX-512")
-    code = "from bench.processor import processor; print(processor())"
+    code = "from bench.util.processor import processor; print(processor())"
     found = subprocess.run(
         [sys.executable, "-c", code], env={**os.environ, **WITHOUT_AVX512}, capture_output=True, text=True, check=True
     )

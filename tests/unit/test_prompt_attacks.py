@@ -7,20 +7,20 @@ import dataclasses
 import pytest
 import torch
 
-from attacks.likely_tokens import LikelyTokens
-from attacks.prompt_decode import PromptDecode, beam_search, greedy
-from attacks.prompt_from_image import PromptFromImage
-from attacks.prompt_nearest import PromptNearest
-from attacks.prompt_optimise import PromptOptimise
-from bench.channels import NOISE_TARGET, PROMPT_EMBEDDING, TIMESTEP, UNET_FEATURES
-from bench.data.portraits import Portraits
-from bench.errors import NotApplicableError
-from bench.interfaces import Budget
-from bench.progress import Silent
-from bench.rouge import rouge_l
+from attacks.prompts.parts.token_order import LikelyTokens
+from attacks.prompts.prompt_decode import PromptDecode, beam_search, greedy
+from attacks.prompts.prompt_from_image import PromptFromImage
+from attacks.prompts.prompt_nearest import PromptNearest
+from attacks.prompts.prompt_optimise import PromptOptimise
+from bench.data.portraits.dataset import Portraits
+from bench.interfaces.attack import Budget
+from bench.metrics.rouge import rouge_l
+from bench.types.channels import NOISE_TARGET, PROMPT_EMBEDDING, TIMESTEP, UNET_FEATURES
+from bench.util.errors import NotApplicableError
+from bench.util.progress import Silent
 from tests.conftest import make_records
 from tests.made_views import made_public, made_view
-from victims.stable_diffusion import StableDiffusion
+from victims.stable_diffusion.model import StableDiffusion
 
 BUDGET = Budget(iterations=3, batch_size=2)
 ON_STATES = [PromptDecode, PromptNearest, PromptOptimise]

@@ -8,19 +8,19 @@ from typing import Any
 import pytest
 import torch
 
-from bench.errors import BenchError
-from bench.interfaces import Estimate
-from bench.matching import matched_texts
-from bench.measure import ScoringContext
+from bench.interfaces.metric import ScoringContext
 from bench.metrics.mse import MSE
 from bench.metrics.prompt_meaning import PromptCosine, PromptTop1
 from bench.metrics.prompt_tokens import ExactMatch, TokenAccuracy
 from bench.metrics.prompt_words import RougeL
+from bench.metrics.rouge import lcs_lengths, rouge_l, rouge_table
 from bench.metrics.ssim import SSIM
-from bench.prompt_controls import prompt_controls
-from bench.rouge import lcs_lengths, rouge_l, rouge_table
-from bench.scoring import score_target
-from bench.wording import Wording
+from bench.scoring.controls.prompts import prompt_controls
+from bench.scoring.matching import matched_texts
+from bench.scoring.score import score_target
+from bench.types.estimate import Estimate
+from bench.types.texts import Wording
+from bench.util.errors import BenchError
 from tests.conftest import make_records
 
 

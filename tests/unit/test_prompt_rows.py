@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from bench.check import check
-from bench.check_points import points
-from bench.claim_check import check_claim
-from bench.comparable import choose_measure
-from bench.errors import BenchError
-from bench.interfaces import Claim, Estimate
-from bench.leaderboard import leaderboard
-from bench.progress import Silent
-from bench.runner import Runner
-from bench.targets import HEADLINE, TARGETS
-from bench.wording import Wording
+from bench.cell.runner import Runner
+from bench.reports.check.compare import check
+from bench.reports.check.points import points
+from bench.reports.comparability import choose_measure
+from bench.reports.leaderboard import leaderboard
+from bench.scoring.claim_check import check_claim
+from bench.types.claim import Claim
+from bench.types.estimate import Estimate
+from bench.types.targets import HEADLINE, TARGETS
+from bench.types.texts import Wording
+from bench.util.errors import BenchError
+from bench.util.progress import Silent
 from tests.conftest import make_records
 from tests.made_rows import MadeLedger
 
@@ -76,7 +77,7 @@ def test_a_claim_of_the_wrong_kind_is_refused(estimates, words):
 
 
 def test_a_cell_of_texts_goes_all_the_way(make_job, tmp_path, capsys):
-    from bench.table import print_result
+    from bench.reports.result_table import print_result
 
     job = make_job(attack="prompt-decode", protocol="gradient", attack_batch_size=64)
     result = Runner(tmp_path, Silent()).run(job)

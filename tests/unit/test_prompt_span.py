@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks.prompt_span import PromptSpan
-from attacks.text_span import read_prompts, text_span
-from bench.channels import CLIENT_UPDATE
-from bench.errors import NotApplicableError
-from bench.interfaces import Budget, TrainingPlan
-from bench.progress import Silent
-from bench.threat import ThreatModel
-from bench.transcript import Release
+from attacks.prompts.parts.text_span import read_prompts, text_span
+from attacks.prompts.prompt_span import PromptSpan
+from bench.interfaces.attack import Budget
+from bench.interfaces.threat import ThreatModel
+from bench.interfaces.victim import TrainingPlan
+from bench.types.channels import CLIENT_UPDATE
+from bench.util.errors import NotApplicableError
+from bench.util.progress import Silent
+from bench.wire.transcript import Release
 
 NAMES = ("down.attn2.to_k.weight", "mid.attn2.to_v.weight")
 BUDGET = Budget(0, 1)

@@ -10,15 +10,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks.pseudo_scene import Scene
-from attacks.pseudo_training import Objective, match
-from bench.channels import CONTROL_FEATURES, UNET_FEATURES, Channel
-from bench.interfaces import Budget, Estimate
-from bench.planning import Job
-from bench.progress import Silent
-from bench.public_forward import CONDITION, NOISY, PIXELS, PublicForward
-from bench.public_trainer import Unknown
-from bench.runner import Runner
+from attacks.learned.parts.pseudo_client_data import Scene
+from attacks.learned.parts.pseudo_client_training import Objective, match
+from bench.cell.job import Job
+from bench.cell.runner import Runner
+from bench.interfaces.attack import Budget
+from bench.interfaces.public_forward import CONDITION, NOISY, PIXELS, PublicForward
+from bench.interfaces.public_trainer import Unknown
+from bench.types.channels import CONTROL_FEATURES, UNET_FEATURES, Channel
+from bench.types.estimate import Estimate
+from bench.util.progress import Silent
 
 FORA, CRITIC = Objective(1.0, 0.0, 0.0, 1e-2, 1e-3, 8), Objective(0.0, 0.3, 1.0, 1e-2, 1e-3, 8)
 

@@ -7,18 +7,18 @@ import copy
 import pytest
 import torch
 
-from bench.channels import CONTROL_FEATURES, UNET_FEATURES
-from bench.defense import Defense
-from bench.errors import NotApplicableError
-from bench.interfaces import generator
-from bench.public import PublicClient
-from bench.public_forward import CONDITION, CONDITION_LATENTS, NOISY, TIMESTEPS
+from bench.interfaces.defense import Defense
+from bench.interfaces.public import PublicClient
+from bench.interfaces.public_forward import CONDITION, CONDITION_LATENTS, NOISY, TIMESTEPS
+from bench.types.channels import CONTROL_FEATURES, UNET_FEATURES
+from bench.util.errors import NotApplicableError
+from bench.util.rng import generator
 from defenses.activation import Activation
 from defenses.compose import Compose
 from defenses.prompt import PromptRetention
-from victims.client import ClientRandomness
-from victims.control import HintStem
-from victims.split_controlnet import SplitControlNet
+from victims.diffusion.parts.client import ClientRandomness
+from victims.diffusion.parts.controlnet import HintStem
+from victims.diffusion.split_controlnet import SplitControlNet
 
 DEFENSES = {
     "none": Defense,

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.public_text import PublicText
-from victims.clip_text import ClipText
-from victims.stable_diffusion import StableDiffusion
+from bench.interfaces.public_text import PublicText
+from victims.stable_diffusion.clip_text import ClipText
+from victims.stable_diffusion.model import StableDiffusion
 
 PROMPTS = ("a man", "", "no end to this one")
 

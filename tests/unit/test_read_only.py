@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench.check_baseline import Baseline, write_baseline
-from bench.check_points import points
-from bench.check_verdict import Tolerances
-from bench.cli import main
-from bench.errors import DataError, RequestError
-from bench.ledger import Ledger
-from bench.ledger_reader import LedgerReader
-from bench.summary import main as summary
+from bench.cli.main import main
+from bench.cli.summary import main as summary
+from bench.ledger.ledger import Ledger
+from bench.ledger.reader import LedgerReader
+from bench.reports.check.baseline import Baseline, write_baseline
+from bench.reports.check.points import points
+from bench.reports.check.verdict import Tolerances
+from bench.util.errors import DataError, RequestError
 from tests.made_rows import MadeLedger
 from tests.unit.test_ledger import first_schema
 

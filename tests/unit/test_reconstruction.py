@@ -6,29 +6,31 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.activations.nuisance import affine_in_noisy, outside, shadow
-from attacks.activations.objectives import Match
-from attacks.activations.problem import FeatureProblem
-from attacks.activations.spaces import Direct
-from attacks.gradients.first_order import Adam
-from attacks.gradients.priors import TotalVariation
-from attacks.reconstruction import Reconstruction
-from attacks.unsplit import UnSplit
-from bench.capture import Capture
-from bench.channels import CONTROL_FEATURES, TIMESTEP
-from bench.errors import NotApplicableError
-from bench.images import ImageBatch
-from bench.interfaces import Budget, TrainingPlan, generator
-from bench.progress import Silent
-from bench.public_forward import NOISY, PIXELS, PublicForward
-from bench.public_trainer import Unknown
-from bench.threat import ThreatModel
+from attacks.common.optimisation.adam import Adam
+from attacks.common.optimisation.priors import TotalVariation
+from attacks.features.reconstruction import Reconstruction
+from attacks.features.search.coordinates import Direct
+from attacks.features.search.match import Match
+from attacks.features.search.nuisance import affine_in_noisy, outside, shadow
+from attacks.features.search.problem import FeatureProblem
+from attacks.features.unsplit import UnSplit
+from bench.interfaces.attack import Budget
+from bench.interfaces.public_forward import NOISY, PIXELS, PublicForward
+from bench.interfaces.public_trainer import Unknown
+from bench.interfaces.threat import ThreatModel
+from bench.interfaces.victim import TrainingPlan
+from bench.types.channels import CONTROL_FEATURES, TIMESTEP
+from bench.types.images import ImageBatch
+from bench.util.errors import NotApplicableError
+from bench.util.progress import Silent
+from bench.util.rng import generator
+from bench.wire.capture import Capture
 from defenses.activation import Activation
 from defenses.gaussian_noise import GaussianNoise
 from defenses.none import NoDefense
 from tests.conftest import make_records
-from victims.split_cnn import SplitCnn
-from victims.split_controlnet import SplitControlNet
+from victims.classifier.split_cnn import SplitCnn
+from victims.diffusion.split_controlnet import SplitControlNet
 
 RECORDS = make_records(6)
 
@@ -219,9 +221,9 @@ def view_of_release(victim, client, told):
     """A view of one release of three records, with the weights that the attacker is told."""
     from types import SimpleNamespace
 
-    from bench.channels import CLIENT_WEIGHTS
-    from bench.transcript import Parts
-    from victims.client import ClientRandomness
+    from bench.types.channels import CLIENT_WEIGHTS
+    from bench.wire.transcript import Parts
+    from victims.diffusion.parts.client import ClientRandomness
 
     rng = ClientRandomness.seeded(1)
     with torch.no_grad():

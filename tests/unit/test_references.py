@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from bench.images import ImageBatch
-from bench.interfaces import Estimate
-from bench.references import References
+from bench.scoring.control_cache import References
+from bench.types.estimate import Estimate
+from bench.types.images import ImageBatch
 
 
 def _estimate(value: float) -> Estimate:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from bench.defense import Defense
-from bench.errors import RequestError
-from bench.registry import KINDS, Registry, listing
+from bench.interfaces.defense import Defense
+from bench.interfaces.registry import KINDS, Registry, listing
+from bench.util.errors import RequestError
 
 GOOD = """
-from bench.defense import Defense
-from bench.plugin import Card
+from bench.interfaces.defense import Defense
+from bench.interfaces.plugin import Card
 class {cls}(Defense):
     name = "{name}"
     card = Card(summary="s", source="this project")
@@ -101,17 +101,17 @@ def test_a_hidden_version_of_a_package_is_named(install: Install) -> None:
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("class Fog:\n    name = 'fog'\n", "must extend bench.defense.Defense"),
-        ("Fog = 3\n", "must extend bench.defense.Defense"),
-        ("from attacks.closed_form import ClosedForm as Fog\n", "must extend bench.defense.Defense"),
+        ("class Fog:\n    name = 'fog'\n", "must extend bench.interfaces.defense.Defense"),
+        ("Fog = 3\n", "must extend bench.interfaces.defense.Defense"),
+        ("from attacks.wire.closed_form import ClosedForm as Fog\n", "must extend bench.interfaces.defense.Defense"),
         ("import no_such_module_of_mine\n", "cannot be loaded: No module named 'no_such_module_of_mine'"),
         ("class Fog(\n", "cannot be loaded"),
         ("raise RuntimeError('boom')\n", "cannot be loaded: boom"),
         ("Mist = 1\n", "cannot be loaded"),
         (GOOD.format(cls="Fog", name="mist"), "calls itself 'mist'"),
-        ("from bench.interfaces import Defense\nclass Fog(Defense):\n    name = 'fog'\n", "has no card"),
+        ("from bench.interfaces.attack import Defense\nclass Fog(Defense):\n    name = 'fog'\n", "has no card"),
         (
-            "from bench.interfaces import Defense\nclass Fog(Defense):\n    name = 'fog'\n    card = 'x'\n",
+            "from bench.interfaces.attack import Defense\nclass Fog(Defense):\n    name = 'fog'\n    card = 'x'\n",
             "has no card",
         ),
     ],

@@ -7,19 +7,21 @@ from dataclasses import replace
 import pytest
 import torch
 
-from attacks.client_replay import ClientReplay, Exchange, hint_part
-from attacks.hint_lessons import HintLessons
-from attacks.replay import Replay, spread
-from bench.capture import Capture
-from bench.channels import CLIENT_WEIGHTS, GRADIENT_DOWN, NOISE_TARGET
-from bench.errors import NotApplicableError
-from bench.interfaces import Budget, TrainingPlan, generator
-from bench.progress import Silent
-from bench.threat import ThreatModel
+from attacks.hints.parts.client_replay import ClientReplay, Exchange, hint_part
+from attacks.hints.parts.hint_decoder import HintLessons
+from attacks.hints.replay import Replay, spread
+from bench.interfaces.attack import Budget
+from bench.interfaces.threat import ThreatModel
+from bench.interfaces.victim import TrainingPlan
+from bench.types.channels import CLIENT_WEIGHTS, GRADIENT_DOWN, NOISE_TARGET
+from bench.util.errors import NotApplicableError
+from bench.util.progress import Silent
+from bench.util.rng import generator
+from bench.wire.capture import Capture
 from defenses.activation import Activation
 from defenses.none import NoDefense
 from tests.conftest import make_records
-from victims.split_controlnet import SplitControlNet
+from victims.diffusion.split_controlnet import SplitControlNet
 
 RECORDS, AUXILIARY = make_records(9), make_records(12, seed=1)
 RATE = 2e-3

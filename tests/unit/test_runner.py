@@ -12,15 +12,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.errors import BenchError, DataError
-from bench.files import DiskFullError, disk_errors
-from bench.interfaces import Attack, Claim, Estimate
-from bench.ledger import Ledger, RowError
-from bench.plugin import Card
-from bench.progress import Silent
-from bench.rows import TIMINGS
-from bench.runner import Runner
-from bench.store import CaptureStore
+from bench.cell.capture_store import CaptureStore
+from bench.cell.runner import Runner
+from bench.interfaces.attack import Attack
+from bench.interfaces.plugin import Card
+from bench.ledger.ledger import Ledger, RowError
+from bench.scoring.rows import TIMINGS
+from bench.types.claim import Claim
+from bench.types.estimate import Estimate
+from bench.util.errors import BenchError, DataError
+from bench.util.files import DiskFullError, disk_errors
+from bench.util.progress import Silent
 
 
 class Notes(Silent):
@@ -173,7 +175,7 @@ def test_a_damaged_capture_is_kept_aside_and_trained_anew(make_job, tmp_path):
 
 def test_an_interrupted_training_leaves_nothing_and_the_next_run_works(make_job, tmp_path, monkeypatch):
     job = make_job(attack="closed-form")
-    from victims.split_controlnet import SplitControlNet
+    from victims.diffusion.split_controlnet import SplitControlNet
 
     original = SplitControlNet.train
 
@@ -250,7 +252,7 @@ def test_a_full_disk_is_one_sentence_with_exit_code_3(tmp_path):
 
 
 def test_a_full_disk_during_training_loses_nothing(make_job, tmp_path, monkeypatch):
-    from bench.transcript import TranscriptWriter
+    from bench.wire.transcript import TranscriptWriter
 
     job = make_job(attack="closed-form")
     Runner(tmp_path, Silent()).run(job)

@@ -11,22 +11,22 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import save_file
 
-from bench.channels import CLIENT_WEIGHTS
-from bench.cli import main
-from bench.defense import Defense
-from bench.errors import DataError
-from bench.schedule import NoiseSchedule
-from bench.transcript import TranscriptWriter
+from bench.cli.main import main
+from bench.interfaces.defense import Defense
+from bench.types.channels import CLIENT_WEIGHTS
+from bench.types.schedule import NoiseSchedule
+from bench.util.errors import DataError
+from bench.wire.transcript import TranscriptWriter
 from tests.sd15_shape import make_sd15_shape
-from victims.anatomy import Division, Wire, model_parts, parameters, payload
-from victims.client import ClientHalf
-from victims.control import new_controlnet, predict, predict_undivided
-from victims.diffusion_victim import PUBLIC_SEED, ModelParams
-from victims.model_files import check_size, native_size
-from victims.prompt_code import PromptCode
-from victims.server import ServerHalf
-from victims.split_controlnet import PROTOCOLS, SplitControlNet
-from victims.stable_diffusion import StableDiffusion
+from victims.diffusion.parts.base import PUBLIC_SEED, ModelParams
+from victims.diffusion.parts.client import ClientHalf
+from victims.diffusion.parts.controlnet import new_controlnet, predict, predict_undivided
+from victims.diffusion.parts.prompt_code import PromptCode
+from victims.diffusion.parts.server import ServerHalf
+from victims.diffusion.parts.size_report import Division, Wire, model_parts, parameters, payload
+from victims.diffusion.split_controlnet import PROTOCOLS, SplitControlNet
+from victims.stable_diffusion.files import check_size, native_size
+from victims.stable_diffusion.model import StableDiffusion
 
 STEM, LATENT, TEXT = 320 * 64 * 64, 4 * 64 * 64, 77 * 768  # numbers a record
 HINT_BLOCK, CONV_IN, UNET, CONTROLNET = 1_086_480, 11_840, 859_520_964, 361_279_120

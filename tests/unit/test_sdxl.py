@@ -12,35 +12,37 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from attacks.denoising import Prior
-from attacks.prompt_decode import PromptDecode
-from attacks.prompt_optimise import PromptOptimise
-from attacks.wire import pooled_prompts
-from bench.channels import POOLED_PROMPT, PROMPT_EMBEDDING
-from bench.cli import main
-from bench.defense import Defense, ServerAdapter
-from bench.errors import DataError, RequestError
-from bench.interfaces import Budget, TrainingPlan, generator
-from bench.progress import Silent
-from bench.records import Records
-from bench.threat import PRESETS
-from bench.transcript import TranscriptWriter
+from attacks.common.denoising import Prior
+from attacks.common.wire_algebra import pooled_prompts
+from attacks.prompts.prompt_decode import PromptDecode
+from attacks.prompts.prompt_optimise import PromptOptimise
+from bench.cli.main import main
+from bench.interfaces.attack import Budget
+from bench.interfaces.defense import Defense, ServerAdapter
+from bench.interfaces.threat import PRESETS
+from bench.interfaces.victim import TrainingPlan
+from bench.types.channels import POOLED_PROMPT, PROMPT_EMBEDDING
+from bench.types.records import Records
+from bench.util.errors import DataError, RequestError
+from bench.util.progress import Silent
+from bench.util.rng import generator
+from bench.wire.transcript import TranscriptWriter
 from defenses.dp_sgd import DpSgd
 from defenses.mixup import Mixup
 from defenses.prompt import PromptRetention
 from tests.conftest import make_records
 from tests.made_views import made_public, made_view
 from tests.tiny_sdxl import LENGTH, POOLED, make_tiny_sdxl
-from victims.centralised import Centralised
-from victims.client import ClientRandomness
-from victims.control import new_controlnet
-from victims.denoising import UNetDenoiser
-from victims.diffusion_victim import PUBLIC_SEED
-from victims.federated import Federated
-from victims.prompt_code import time_ids
-from victims.sampling import SamplingPlan, TrainedControl, sample
-from victims.split_controlnet import PROTOCOLS, SplitControlNet
-from victims.stable_diffusion import StableDiffusion
+from victims.diffusion.centralised import Centralised
+from victims.diffusion.federated import Federated
+from victims.diffusion.parts.base import PUBLIC_SEED
+from victims.diffusion.parts.client import ClientRandomness
+from victims.diffusion.parts.controlnet import new_controlnet
+from victims.diffusion.parts.prompt_code import time_ids
+from victims.diffusion.parts.public_denoiser import UNetDenoiser
+from victims.diffusion.parts.sampling import SamplingPlan, TrainedControl, sample
+from victims.diffusion.split_controlnet import PROTOCOLS, SplitControlNet
+from victims.stable_diffusion.model import StableDiffusion
 
 PROMPTS = ("a cat", "", "far too long for it", "b? (2)")
 

@@ -7,18 +7,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.channels import CLIENT_WEIGHTS
-from bench.defense import Defense
+from bench.interfaces.defense import Defense
+from bench.types.channels import CLIENT_WEIGHTS
 from tests.sdxl_shape import make_sdxl_shape
-from victims.anatomy import Division, Wire, model_parts, parameters, payload
-from victims.client import ClientHalf
-from victims.control import new_controlnet, predict, predict_undivided
-from victims.diffusion_victim import PUBLIC_SEED, ModelParams
-from victims.model_files import check_size, native_size
-from victims.prompt_code import PromptCode
-from victims.server import ServerHalf
-from victims.split_controlnet import PROTOCOLS, SplitControlNet
-from victims.stable_diffusion import StableDiffusion
+from victims.diffusion.parts.base import PUBLIC_SEED, ModelParams
+from victims.diffusion.parts.client import ClientHalf
+from victims.diffusion.parts.controlnet import new_controlnet, predict, predict_undivided
+from victims.diffusion.parts.prompt_code import PromptCode
+from victims.diffusion.parts.server import ServerHalf
+from victims.diffusion.parts.size_report import Division, Wire, model_parts, parameters, payload
+from victims.diffusion.split_controlnet import PROTOCOLS, SplitControlNet
+from victims.stable_diffusion.files import check_size, native_size
+from victims.stable_diffusion.model import StableDiffusion
 
 STEM, LATENT, TEXT = 320 * 128 * 128, 4 * 128 * 128, 77 * 2048 + 1280  # numbers a record
 HINT_BLOCK, CONV_IN, UNET, CONTROLNET = 1_086_480, 11_840, 2_567_463_684, 1_251_014_160

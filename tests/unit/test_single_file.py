@@ -10,13 +10,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bench.errors import DataError, RequestError
+from bench.util.errors import DataError, RequestError
 from tests.model_layouts import LFS_POINTER, write_index
 from tests.single_file_layout import save_single_file
-from victims import hub
-from victims.model_files import locate
-from victims.single_file import conversion
-from victims.stable_diffusion import StableDiffusion
+from victims.stable_diffusion import hub
+from victims.stable_diffusion.files import locate
+from victims.stable_diffusion.model import StableDiffusion
+from victims.stable_diffusion.single_file import conversion
 
 UNET = "model.diffusion_model.input_blocks.0.0.weight"
 VAE = "first_stage_model.encoder.conv_in.weight"

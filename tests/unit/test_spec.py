@@ -10,20 +10,11 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from bench.errors import RequestError
-from bench.spec import (
-    AttackSpec,
-    CaptureSpec,
-    CellSpec,
-    DataSpec,
-    PluginSpec,
-    SplitSizes,
-    TrainSpec,
-    UtilitySpec,
-    parse_plugin,
-    parse_stack,
-)
-from bench.threat import ThreatModel
+from bench.data.splits import SplitSizes
+from bench.interfaces.threat import ThreatModel
+from bench.spec.cell import AttackSpec, CaptureSpec, CellSpec, DataSpec, PluginSpec, TrainSpec, UtilitySpec
+from bench.spec.names import parse_plugin, parse_stack
+from bench.util.errors import RequestError
 
 
 def plugin(name: str, **params: Any) -> PluginSpec:

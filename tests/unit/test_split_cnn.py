@@ -9,21 +9,22 @@ import pytest
 import torch
 from torch.nn import functional
 
-from attacks.inverse_network import InverseNetwork
-from attacks.smashed import Inputs
-from bench.capture import Capture
-from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, GRADIENT_DOWN, LABEL, PREDICTION_DOWN
-from bench.controls import ORACLE, controls
-from bench.defense import Defense
-from bench.errors import RequestError
-from bench.interfaces import TrainingPlan, generator
-from bench.progress import Silent
-from bench.public_forward import PIXELS
+from attacks.learned.parts.inverse_network import InverseNetwork
+from attacks.learned.parts.simulated_releases import Inputs
+from bench.interfaces.defense import Defense
+from bench.interfaces.public_forward import PIXELS
+from bench.interfaces.victim import TrainingPlan
+from bench.scoring.controls.images import ORACLE, controls
+from bench.types.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, GRADIENT_DOWN, LABEL, PREDICTION_DOWN
+from bench.util.errors import RequestError
+from bench.util.progress import Silent
+from bench.util.rng import generator
+from bench.wire.capture import Capture
 from defenses.activation import Activation, activation
 from tests.conftest import make_records
-from victims.classifier_records import pooled
-from victims.cnn_network import CUTS, halves, network
-from victims.split_cnn import SplitCnn
+from victims.classifier.parts.cnn import CUTS, halves, network
+from victims.classifier.parts.labelled_records import pooled
+from victims.classifier.split_cnn import SplitCnn
 
 RECORDS = make_records(9)
 SMALL = {"size": 16, "width": 4, "label": "identity"}

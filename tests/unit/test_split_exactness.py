@@ -9,20 +9,21 @@ from typing import Any
 import pytest
 import torch
 
-from bench.channels import GRADIENT_DOWN, NOISE_TARGET
-from bench.defense import Defense
-from bench.errors import DataError
-from bench.interfaces import TrainingPlan
-from bench.progress import Silent
-from bench.records import Records
-from bench.transcript import Transcript, TranscriptWriter
+from bench.interfaces.defense import Defense
+from bench.interfaces.victim import TrainingPlan
+from bench.types.channels import GRADIENT_DOWN, NOISE_TARGET
+from bench.types.records import Records
+from bench.util.errors import DataError
+from bench.util.progress import Silent
+from bench.wire.transcript import Transcript, TranscriptWriter
 from defenses.activation import Activation
 from defenses.prompt import PromptRetention
-from victims.client import ClientRandomness
-from victims.control import new_controlnet, predict
-from victims.diffusion_victim import PUBLIC_SEED, ModelParams, epoch_batches
-from victims.split_controlnet import PROTOCOLS, SplitControlNet
-from victims.undivided import draw, undivided_loss
+from victims.common.batches import epoch_batches
+from victims.diffusion.parts.base import PUBLIC_SEED, ModelParams
+from victims.diffusion.parts.client import ClientRandomness
+from victims.diffusion.parts.controlnet import new_controlnet, predict
+from victims.diffusion.parts.undivided_step import draw, undivided_loss
+from victims.diffusion.split_controlnet import PROTOCOLS, SplitControlNet
 
 
 def victim(model: Path) -> SplitControlNet:

@@ -8,10 +8,9 @@ import itertools
 import pytest
 import torch
 
-from bench.errors import DataError
-from bench.records import Records
-from bench.spec import SplitSizes
-from bench.splits import PARTS, Splits, check_disjoint, divide
+from bench.data.splits import PARTS, Splits, SplitSizes, check_disjoint, divide
+from bench.types.records import Records
+from bench.util.errors import DataError
 
 SIZES = SplitSizes(victim=10, auxiliary=14, calibration=8, evaluation=6)
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from bench.errors import BenchError
-from bench.stats import (
+from bench.util.errors import BenchError
+from bench.util.stats import (
     StatsError,
     mean_interval,
     normalised,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.paired import SeedScores, p_worst_below, stands_out, worst_case
-from bench.stats import holm, mean_interval, p_above_zero
+from bench.reports.seed_statistics import SeedScores, p_worst_below, stands_out, worst_case
+from bench.util.stats import holm, mean_interval, p_above_zero
 
 
 def clustered(rng: np.random.Generator, seeds: int, between: float, within: float, records: int = 64) -> np.ndarray:

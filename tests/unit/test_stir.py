@@ -5,18 +5,20 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attacks.client_replay import ClientReplay, hint_part
-from attacks.hint_lessons import HintLessons
-from attacks.stir import Stir
-from attacks.stir_server import StirServer
-from bench.capture import Capture
-from bench.channels import CLIENT_WEIGHTS, GRADIENT_DOWN, PREDICTION_DOWN
-from bench.interfaces import Budget, TrainingPlan, generator
-from bench.progress import Silent
-from bench.threat import preset
+from attacks.hints.parts.client_replay import ClientReplay, hint_part
+from attacks.hints.parts.hint_decoder import HintLessons
+from attacks.malicious.parts.stir_server import StirServer
+from attacks.malicious.stir import Stir
+from bench.interfaces.attack import Budget
+from bench.interfaces.threat import preset
+from bench.interfaces.victim import TrainingPlan
+from bench.types.channels import CLIENT_WEIGHTS, GRADIENT_DOWN, PREDICTION_DOWN
+from bench.util.progress import Silent
+from bench.util.rng import generator
+from bench.wire.capture import Capture
 from defenses.none import NoDefense
 from tests.conftest import make_records
-from victims.split_controlnet import SplitControlNet
+from victims.diffusion.split_controlnet import SplitControlNet
 
 RECORDS, AUXILIARY = make_records(8), make_records(12, seed=1)
 STIRRED, EPOCHS = 5, 15

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from bench.cli import main
-from bench.errors import RequestError
-from bench.ledger_reader import Entry
-from bench.planning import Planner
-from bench.progress import Silent
-from bench.suite import SHIPPED, Block, Settings, Suite, find_suite, read_suite, shipped
-from bench.suite_plan import describe_plan, plan_suite
+from bench.cli.main import main
+from bench.ledger.reader import Entry
+from bench.planning.planner import Planner
+from bench.planning.suite import SHIPPED, Block, Settings, Suite, find_suite, read_suite, shipped
+from bench.planning.suite_plan import describe_plan, plan_suite
+from bench.util.errors import RequestError
+from bench.util.progress import Silent
 from tests.suite_helpers import SETTINGS, small_suite
 
 GOOD = """\

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas
 import pytest
 
-from bench.errors import RequestError
-from bench.summary import summarise
+from bench.reports.summary import summarise
+from bench.util.errors import RequestError
 
 ROWS = pandas.DataFrame(
     [

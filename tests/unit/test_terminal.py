@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from bench.planning import Job
-from bench.progress import Bars, Lines, shown_progress
-from bench.result import CellResult
-from bench.table import print_result
-from bench.terminal import fit_output, is_terminal
+from bench.cell.job import Job
+from bench.cell.result import CellResult
+from bench.reports.result_table import print_result
+from bench.util.progress import Bars, Lines, shown_progress
+from bench.util.terminal import fit_output, is_terminal
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from bench.channels import CLIENT_WEIGHTS, DESCRIPTIONS, NOISE_TARGET, TIMESTEP, UNET_FEATURES, Channel
-from bench.errors import NotGrantedError, RequestError
-from bench.public import Public
-from bench.records import Records
-from bench.schedule import NoiseSchedule
-from bench.threat import PRESETS, ThreatModel, View, preset
-from bench.transcript import Release, Transcript, TranscriptWriter
+from bench.interfaces.public import Public
+from bench.interfaces.threat import PRESETS, ThreatModel, View, preset
+from bench.types.channels import CLIENT_WEIGHTS, DESCRIPTIONS, NOISE_TARGET, TIMESTEP, UNET_FEATURES, Channel
+from bench.types.records import Records
+from bench.types.schedule import NoiseSchedule
+from bench.util.errors import NotGrantedError, RequestError
+from bench.wire.transcript import Release, Transcript, TranscriptWriter
 
 SENT = frozenset({UNET_FEATURES, TIMESTEP, NOISE_TARGET, CLIENT_WEIGHTS})
 

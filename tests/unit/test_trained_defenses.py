@@ -8,27 +8,29 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from attacks.inversion import Inversion
-from attacks.noise_collection import found_noise, grouped
-from attacks.pruning import kept_channels
-from attacks.reconstruction import Reconstruction
-from bench import trained_part
-from bench.capture import Capture
-from bench.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, UNET_FEATURES
-from bench.defense import Defense, ProtectContext
-from bench.errors import RequestError
-from bench.interfaces import Budget, TrainingPlan, generator
-from bench.progress import Silent
-from bench.schedule import NoiseSchedule
-from bench.threat import ThreatModel, View
+from attacks.common.disco_mask import kept_channels
+from attacks.common.shredder_noise import found_noise, grouped
+from attacks.features.reconstruction import Reconstruction
+from attacks.learned.inversion import Inversion
+from bench.interfaces import trained_part
+from bench.interfaces.attack import Budget
+from bench.interfaces.defense import Defense, ProtectContext
+from bench.interfaces.threat import ThreatModel, View
+from bench.interfaces.victim import TrainingPlan
+from bench.types.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, UNET_FEATURES
+from bench.types.schedule import NoiseSchedule
+from bench.util.errors import RequestError
+from bench.util.progress import Silent
+from bench.util.rng import generator
+from bench.wire.capture import Capture
 from defenses.compose import Compose
 from defenses.disco import Disco
 from defenses.none import NoDefense
 from defenses.shredder import Shredder
 from defenses.sign import Sign
 from tests.conftest import make_records
-from victims.split_cnn import SplitCnn
-from victims.split_controlnet import SplitControlNet
+from victims.classifier.split_cnn import SplitCnn
+from victims.diffusion.split_controlnet import SplitControlNet
 
 RECORDS, OWN = make_records(24), make_records(32, seed=1)
 VICTIM = {"size": 16, "width": 8, "label": "identity"}

@@ -11,16 +11,16 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bench import trained_part
-from bench.channels import CONTROL_FEATURES, Channel
-from bench.defense import Defense, ProtectContext
-from bench.interfaces import TrainingPlan
-from bench.progress import Silent
+from bench.interfaces import trained_part
+from bench.interfaces.defense import Defense, ProtectContext
+from bench.interfaces.victim import TrainingPlan
+from bench.types.channels import CONTROL_FEATURES, Channel
+from bench.util.progress import Silent
 from defenses.compose import Compose
 from defenses.sign import Sign
 from tests.conftest import make_records
-from victims.split_cnn import SplitCnn
-from victims.split_controlnet import SplitControlNet
+from victims.classifier.split_cnn import SplitCnn
+from victims.diffusion.split_controlnet import SplitControlNet
 
 PLAN = TrainingPlan(epochs=1, batch_size=4, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
 RECORDS = make_records(8)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from bench.channels import CLIENT_WEIGHTS, GRADIENT_DOWN, TIMESTEP, UNET_FEATURES
-from bench.errors import DataError
-from bench.transcript import HEADER, Release, Transcript, TranscriptWriter, named
+from bench.types.channels import CLIENT_WEIGHTS, GRADIENT_DOWN, TIMESTEP, UNET_FEATURES
+from bench.util.errors import DataError
+from bench.wire.transcript import HEADER, Release, Transcript, TranscriptWriter, named
 
 UP: dict[str, Any] = {"direction": "up", "sender": "client", "receiver": "server"}
 DOWN: dict[str, Any] = {"direction": "down", "sender": "server", "receiver": "client"}

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.jigsaw import Habits, by_borders, by_overlap, by_target, cut, put
-from attacks.keyed import apart, key_of_features, key_of_latents
-from bench.channels import CONTROL_FEATURES, UNET_FEATURES
-from bench.errors import NotApplicableError
-from bench.interfaces import generator
+from attacks.common.undo.keyed_mixing import apart, key_of_features, key_of_latents
+from attacks.common.undo.patch_shuffle import Habits, by_borders, by_overlap, by_target, cut, put
+from bench.types.channels import CONTROL_FEATURES, UNET_FEATURES
+from bench.util.errors import NotApplicableError
+from bench.util.rng import generator
 from defenses.keyed_mixing import mix, secret_matrix
 from tests.unit.test_closed_form import attack_scores
 

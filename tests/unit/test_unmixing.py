@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from attacks.unmixing import Mixture, from_moments, unmix
-from bench.channels import TIMESTEP
-from bench.interfaces import generator
-from bench.spec import SplitSizes, TrainSpec
+from attacks.wire.parts.mixture import Mixture, from_moments, unmix
+from bench.data.splits import SplitSizes
+from bench.spec.cell import TrainSpec
+from bench.types.channels import TIMESTEP
+from bench.util.rng import generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +107,7 @@ def test_the_attack_takes_mixup_apart_on_the_wire(make_job, tmp_path):
 
 
 def test_without_a_timestep_nothing_is_told_exactly(make_job, tmp_path):
-    from bench.errors import NotApplicableError
+    from bench.util.errors import NotApplicableError
     from tests.unit.test_closed_form import attack_scores
 
     with pytest.raises(NotApplicableError, match="without timestep and noise target"):

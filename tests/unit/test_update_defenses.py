@@ -8,18 +8,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.certificate import Certificate
-from bench.channels import CLIENT_UPDATE, TIMESTEP
-from bench.defense import Defense, ProtectContext, Representation
-from bench.errors import RequestError
-from bench.schedule import NoiseSchedule
+from bench.interfaces.certificate import Certificate
+from bench.interfaces.defense import Defense, ProtectContext, Representation
+from bench.types.channels import CLIENT_UPDATE, TIMESTEP
+from bench.types.schedule import NoiseSchedule
+from bench.util.errors import RequestError
 from defenses.clip_noise import ClipNoise
 from defenses.compose import Compose
 from defenses.gradient_pruning import GradientPruning
 from defenses.none import NoDefense
 from defenses.sign import Sign
 from defenses.soteria import Soteria
-from victims.federated_classifier import FederatedClassifier
+from victims.classifier.federated_classifier import FederatedClassifier
 
 SCHEDULE = NoiseSchedule.stable_diffusion()
 
@@ -118,7 +118,7 @@ def test_a_stack_protects_updates_in_order() -> None:
 
 
 def test_a_certificate_speaks_of_the_victims_parameters_that_it_names(make_job) -> None:  # type: ignore[no-untyped-def]
-    from attacks.dlg import DLG
+    from attacks.gradients.dlg import DLG
 
     job = make_job(victim="federated-classifier", model=None, attack="dlg", iterations=300, attack_batch_size=32)
     other = make_job(

@@ -7,21 +7,21 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.attempt import choose_targets
-from bench.channels import CLIENT_UPDATE, GLOBAL_MODEL
-from bench.images import ImageBatch
-from bench.interfaces import Estimate
-from bench.matching import matched
-from bench.threat import ThreatModel
-from bench.transcript import Release
+from bench.cell.attempt import choose_targets
+from bench.interfaces.threat import ThreatModel
+from bench.scoring.matching import matched
+from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL
+from bench.types.estimate import Estimate
+from bench.types.images import ImageBatch
+from bench.wire.transcript import Release
 
 
 @pytest.fixture(scope="module")
 def federated(make_job, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
     """A federated job (2 clients with 4 records each, 2 rounds) and its capture."""
     job = make_job(victim="federated:clients=2", attack="inversion", targets=3)
-    from bench.interfaces import TrainingPlan
-    from bench.progress import Silent
+    from bench.interfaces.victim import TrainingPlan
+    from bench.util.progress import Silent
 
     plan = TrainingPlan(epochs=2, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
     out: Path = tmp_path_factory.mktemp("federated") / "c"

@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench.errors import DataError
+from bench.util.errors import DataError
 from tests.model_layouts import edit_json, resave
-from victims.model_files import conv_in_report, fingerprint, locate
-from victims.stable_diffusion import StableDiffusion
-from victims.weight_files import conversion, find_weights, weight_files
+from victims.stable_diffusion.files import conv_in_report, fingerprint, locate
+from victims.stable_diffusion.model import StableDiffusion
+from victims.stable_diffusion.weight_files import conversion, find_weights, weight_files
 
 PARTS = ("vae", "unet", "text_encoder")
 

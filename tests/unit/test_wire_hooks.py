@@ -8,9 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from attacks.closed_form import ClosedForm
-from bench.attempt import choose_targets
-from bench.channels import (
+from attacks.wire.closed_form import ClosedForm
+from bench.cell.attempt import choose_targets
+from bench.interfaces.defense import Defense
+from bench.interfaces.plugin import Card
+from bench.interfaces.threat import PRESETS
+from bench.interfaces.victim import TrainingPlan
+from bench.types.channels import (
     CONTROL_FEATURES,
     GRADIENT_DOWN,
     LOSS_GRADIENT,
@@ -19,23 +23,20 @@ from bench.channels import (
     TIMESTEP,
     UNET_FEATURES,
 )
-from bench.defense import Defense
-from bench.interfaces import TrainingPlan, generator
-from bench.plugin import Card
-from bench.progress import Silent
-from bench.records import Records
-from bench.threat import PRESETS
+from bench.types.records import Records
+from bench.util.progress import Silent
+from bench.util.rng import generator
+from defenses.common.record_noise import per_record_noise
 from defenses.compose import Compose
 from defenses.decoupled_noise import DecoupledNoise
 from defenses.inference_match import InferenceMatch
-from defenses.memory import per_record_noise
 from defenses.timestep import TimestepPolicy
 from defenses.withhold_noise import WithholdNoise
-from victims.client import ClientRandomness
-from victims.control import new_controlnet
-from victims.diffusion_victim import PUBLIC_SEED, ModelParams
-from victims.sampling import SamplingPlan, sample
-from victims.split_controlnet import SplitControlNet
+from victims.diffusion.parts.base import PUBLIC_SEED, ModelParams
+from victims.diffusion.parts.client import ClientRandomness
+from victims.diffusion.parts.controlnet import new_controlnet
+from victims.diffusion.parts.sampling import SamplingPlan, sample
+from victims.diffusion.split_controlnet import SplitControlNet
 
 INDEX = [0, 1, 2, 3]
 
@@ -102,8 +103,8 @@ def spied_inputs(tiny_model, records, defense, monkeypatch):
     model = split.load("cpu")
     net = new_controlnet(model, PUBLIC_SEED)
     client = split.client_half(model, net, defense, "no-gradient")
-    from bench.defense import ServerAdapter
-    from victims.sampling import TrainedControl
+    from bench.interfaces.defense import ServerAdapter
+    from victims.diffusion.parts.sampling import TrainedControl
 
     seen: list[tuple[int, torch.Tensor, float]] = []
     control = TrainedControl(client, client.stem.server_part(net).eval(), ServerAdapter())
@@ -212,7 +213,7 @@ def test_a_simulated_client_starts_each_release_without_memory(tiny_model, recor
 
 def test_the_clients_secret_is_kept_for_inference_and_not_shared(tiny_model, records: Records, plan, tmp_path):
     _, found = trained(tiny_model, records, plan, Defense(), tmp_path)
-    from victims.client import client_secret
+    from victims.diffusion.parts.client import client_secret
 
     assert found.client.secret == client_secret(plan.seed) != client_secret(plan.seed + 1)
     public = victim(tiny_model).public(Defense(), records, protocol="no-gradient", device="cpu")

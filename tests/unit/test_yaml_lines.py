@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.errors import RequestError
-from bench.suite import read_suite
-from bench.yaml_lines import MOST_VALUES, read_yaml
+from bench.planning.suite import read_suite
+from bench.planning.yaml_lines import MOST_VALUES, read_yaml
+from bench.util.errors import RequestError
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefg", "bcdefgh", strict=True)

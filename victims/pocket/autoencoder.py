@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.compat import guard_torchvision
+from bench.util.torchvision_guard import guard_torchvision
 from victims.pocket.corpus import Corpus
 from victims.pocket.training import Compute, Plan, fit
 

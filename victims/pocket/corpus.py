@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bench.data.shipped_photos import POCKET_TRAINING, PROMPTS, photograph
+from bench.data.photos.shipped import POCKET_TRAINING, PROMPTS, photograph
 
 FIRST_IDENTITY = 1_000_000
 """Also the first circle."""
@@ -51,7 +51,7 @@ class Corpus:
 
 
 def _portraits(task: tuple[int, int, int]) -> tuple[NDArray[np.uint8], list[str]]:
-    from bench.data.portrait_render import render
+    from bench.data.portraits.render import render
 
     first, count, size = task
     drawn = [render(first + i, 0, size, 0) for i in range(count)]

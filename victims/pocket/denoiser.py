@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.compat import guard_torchvision
+from bench.util.torchvision_guard import guard_torchvision
 from victims.pocket.tokenizer import MAX_TOKENS
 from victims.pocket.training import Compute, Plan, fit, load
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.compat import guard_torchvision
-from bench.images import ImageBatch
+from bench.types.images import ImageBatch
+from bench.util.torchvision_guard import guard_torchvision
 from victims.pocket import tokenizer as tokens
 from victims.pocket.corpus import HELD_OUT_IDENTITY, HELD_OUT_PHOTOS, circles, crops, portraits
 from victims.pocket.denoiser import noised, signal

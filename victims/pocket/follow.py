@@ -17,16 +17,18 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.defense import Defense
-from bench.images import ImageBatch
-from bench.interfaces import TrainingPlan
+from bench.data.splits import SplitSizes
+from bench.interfaces.defense import Defense
+from bench.interfaces.victim import TrainingPlan
 from bench.metrics.fidelity import condition_fidelity
-from bench.planning import Planner, Request
-from bench.progress import Progress, shown_progress
-from bench.records import Records
-from bench.spec import SplitSizes, TrainSpec
+from bench.planning.planner import Planner
+from bench.planning.request import Request
+from bench.spec.cell import TrainSpec
+from bench.types.images import ImageBatch
+from bench.types.records import Records
+from bench.util.progress import Progress, shown_progress
+from victims.diffusion.parts.sampling import SamplingPlan, sample
 from victims.pocket.figures import picture
-from victims.sampling import SamplingPlan, sample
 
 SHOWN = 8
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.compat import guard_torchvision
+from bench.util.torchvision_guard import guard_torchvision
 
 MAX_TOKENS = 32
 START, END = "<|startoftext|>", "<|endoftext|>"

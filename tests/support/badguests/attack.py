@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from badguests.helper import SCALE
 
-from bench.images import ImageBatch
-from bench.interfaces import Attack, Claim, Estimate
-from bench.plugin import Card, Params
+from bench.interfaces.attack import Attack
+from bench.interfaces.plugin import Card, Params
+from bench.types.claim import Claim
+from bench.types.estimate import Estimate
+from bench.types.images import ImageBatch
 
 VAIN = {"ssim": 0.99, "ssim_normalized": 1.0, "utility_fid": 0.0, "n": 1000, "seed": 7}
 

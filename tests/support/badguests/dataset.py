@@ -1,7 +1,7 @@
 """A data set that raises."""
 
-from bench.interfaces import Dataset
-from bench.plugin import Card
+from bench.interfaces.dataset import Dataset
+from bench.interfaces.plugin import Card
 
 
 class BadData(Dataset):

@@ -4,9 +4,9 @@ from typing import Literal
 
 import torch
 
-from bench.channels import UNET_FEATURES
-from bench.defense import Defense
-from bench.plugin import Card, Params
+from bench.interfaces.defense import Defense
+from bench.interfaces.plugin import Card, Params
+from bench.types.channels import UNET_FEATURES
 
 
 class BadDefenseParams(Params):

@@ -1,7 +1,7 @@
 """Metrics that raise, and that take the name of a column."""
 
-from bench.measure import Metric
-from bench.plugin import Card
+from bench.interfaces.metric import Metric
+from bench.interfaces.plugin import Card
 
 
 class BadMetric(Metric):

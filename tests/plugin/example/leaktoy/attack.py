@@ -6,12 +6,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.channels import UNET_FEATURES, Channel
-from bench.errors import NotApplicableError
-from bench.interfaces import Attack, Budget, Claim, Estimate
-from bench.plugin import Card, Params
-from bench.progress import Progress
-from bench.threat import View
+from bench.interfaces.attack import Attack, Budget
+from bench.interfaces.plugin import Card, Params
+from bench.interfaces.threat import View
+from bench.types.channels import UNET_FEATURES, Channel
+from bench.types.claim import Claim
+from bench.types.estimate import Estimate
+from bench.util.errors import NotApplicableError
+from bench.util.progress import Progress
 
 FEATURES = (Channel("toy_features"), UNET_FEATURES)
 

@@ -9,10 +9,11 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.data.conditions import extract
-from bench.interfaces import Dataset, generator
-from bench.plugin import Card, Params
-from bench.progress import Progress
-from bench.records import Records
+from bench.interfaces.dataset import Dataset
+from bench.interfaces.plugin import Card, Params
+from bench.types.records import Records
+from bench.util.progress import Progress
+from bench.util.rng import generator
 
 
 class ToyStripesParams(Params):

@@ -11,17 +11,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from bench.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, TRANSCRIPT_DIR, Capture, Costs, SecretsWriter
-from bench.channels import Channel
-from bench.defense import Defense, ProtectContext
-from bench.images import ImageBatch
-from bench.interfaces import TrainingPlan, UtilityPlan, Victim, generator
-from bench.plugin import Card
-from bench.progress import Progress
-from bench.public import Codec, Emission, Public, PublicClient, Simulator
-from bench.records import Records
-from bench.schedule import NoiseSchedule
-from bench.transcript import Release, TranscriptWriter
+from bench.interfaces.defense import Defense, ProtectContext
+from bench.interfaces.plugin import Card
+from bench.interfaces.public import Codec, Emission, Public, PublicClient, Simulator
+from bench.interfaces.victim import TrainingPlan, UtilityPlan, Victim
+from bench.types.channels import Channel
+from bench.types.images import ImageBatch
+from bench.types.records import Records
+from bench.types.schedule import NoiseSchedule
+from bench.util.progress import Progress
+from bench.util.rng import generator
+from bench.wire.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, TRANSCRIPT_DIR, Capture, Costs
+from bench.wire.secrets import SecretsWriter
+from bench.wire.transcript import Release, TranscriptWriter
 
 FEATURES, LABEL = Channel("toy_features"), Channel("toy_label")
 FACTOR, WIDTH = 4, 12

@@ -1,0 +1,37 @@
+"""What an attacker makes of few records of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from bench.types.records import Records
+
+
+def with_mirrored(records: Records) -> Records:
+    """The records, then each with left and right exchanged; who is shown and what they are like stays."""
+    return replace(
+        records,
+        ids=(*records.ids, *(f"{name}, mirrored" for name in records.ids)),
+        images=torch.cat([records.images, records.images.flip(-1)]),
+        conditions=torch.cat([records.conditions, records.conditions.flip(-1)]),
+        prompts=records.prompts * 2,
+        identities=records.identities * 2,
+        attributes=records.attributes * 2,
+        origins=(),
+        groups=None,
+        duplicate=(),
+    )
+
+
+def by_identity(records: Records, copies: int = 1) -> list[list[int]]:
+    """Numbers of the records that show one identity, copies that follow all records included; in order of appearance.
+
+    A record without identity is its own.
+    """
+    groups: dict[str, list[int]] = {}
+    for i, name in enumerate(records.identities):
+        places = [i + copy * len(records) for copy in range(copies)]
+        groups.setdefault(f"record {i}" if name is None else f"identity {name}", []).extend(places)
+    return list(groups.values())

@@ -1,0 +1,68 @@
+"""Which timestep a release is of, where the wire does not say (METHODS 3.0, step 4)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from attacks.common.spectral_prior import Spectrum, dct
+from bench.types.schedule import NoiseSchedule
+
+
+def likeliest_timesteps(
+    noisy: Tensor,
+    schedule: NoiseSchedule,
+    prior: Spectrum,
+    *,
+    target: Tensor | None = None,
+    target_variance: float = 0.0,
+) -> Tensor:
+    """argmax_t of the likelihood of x_t, and of its target, under a Gaussian prior over z0; ``(R,)`` int64.
+
+    Where eps is known, at any t but the true one white noise is left in x_t - b_t eps, which no latent has at high
+    spatial frequencies. Where it is hidden, those frequencies show b_t^2 directly.
+
+    Args:
+        noisy: x_t, ``(R, 4, h, w)``; target: what the network must predict, or None where it is hidden.
+        target_variance: of noise that the client added to the target; taken as 0 for ``v_prediction``.
+    """
+    x, mean = dct(noisy.double()), dct(prior.mean.double())
+    y = None if target is None else dct(target.double())
+    variance = prior.variance.double()
+    best = torch.full((len(noisy),), -torch.inf, dtype=torch.float64)
+    found = torch.zeros(len(noisy), dtype=torch.long)
+    for t, abar in enumerate(schedule.alphas_cumprod.double().tolist()):
+        a, b = abar**0.5, (1 - abar) ** 0.5
+        if y is not None and schedule.prediction == "v_prediction":
+            clean, noise = a * x - b * y, b * x + a * y  # a rotation, so of unit volume
+            score = _log_density_of_latent(clean - mean, prior) + _log_density(noise, torch.ones_like(variance))
+        elif y is not None and target_variance == 0:
+            score = _log_density_of_latent((x - b * y) / a - mean, prior) - mean.numel() * math.log(a)
+        else:
+            known = 0.0 if y is None else b / (1 + target_variance) * y
+            left = 1.0 if y is None else target_variance / (1 + target_variance)
+            score = _log_density(x - a * mean - known, a**2 * variance + b**2 * left)
+        better = score > best
+        best, found = torch.where(better, score, best), torch.where(better, t, found)
+    return found
+
+
+def projected_timesteps(noisy: Tensor, noise: Tensor, schedule: NoiseSchedule) -> Tensor:
+    """The t whose b_t is nearest to <x_t, eps> / ||eps||^2, ``(R,)`` int64: needs no prior, but is a few steps off."""
+    share = (noisy * noise).flatten(1).sum(1) / noise.square().flatten(1).sum(1)
+    levels = (1 - schedule.alphas_cumprod).sqrt().float()
+    return (share.unsqueeze(1) - levels.unsqueeze(0)).abs().argmin(1)
+
+
+def _log_density_of_latent(values: Tensor, prior: Spectrum) -> Tensor:
+    """Under the prior with the record's own contrast, at its likeliest: else a dull picture would pass for a late t."""
+    size = values[0].numel()
+    contrast = (values.square() / prior.variance).flatten(1).mean(1).clamp_min(1e-300).log()
+    return -0.5 * size * contrast - 0.5 * (contrast / prior.spread).square()
+
+
+def _log_density(values: Tensor, variance: Tensor) -> Tensor:
+    """Of independent zero-mean normals, up to a constant, ``(R,)``."""
+    return -0.5 * (values.square() / variance).flatten(1).sum(1) - 0.5 * variance.log().sum()

@@ -1,0 +1,114 @@
+"""The latents behind a client's features as unknowns of a walk: how each enters the client, and how it comes back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from attacks.features.search.coordinates import Space
+from bench.interfaces.public import Codec
+from bench.types.images import ImageBatch
+from bench.types.schedule import NoiseSchedule
+
+
+class Block(Protocol):
+    """One latent of each record; ``name`` is the client's input that it is behind."""
+
+    name: str
+
+    def forward(self, latents: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean ``(N, *shape)`` and variance ``(N, 1, 1, 1)`` of that input, given the latent's."""
+
+    def back(self, latents: Tensor, variance: Tensor, found: Tensor) -> Tensor:
+        """The likeliest latent ``(N, 4, h, w)``, given its mean and variance, and the input that was found."""
+
+
+@dataclass(frozen=True, eq=False)
+class Noised:
+    """z0, which the client sends noised: x_t = scale z0 + offset + an error; the noise is a nuisance summed out.
+
+    Attributes:
+        scale, offset, spread: ``(N, 1, 1, 1)``, ``(N, 4, h, w)``, and the error's variance ``(N, 1, 1, 1)``.
+    """
+
+    name: str
+    scale: Tensor
+    offset: Tensor
+    spread: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        shape: tuple[int, ...],
+        times: Tensor,
+        schedule: NoiseSchedule,
+        target: Tensor | None,
+        variance: float,
+    ) -> Noised:
+        """For a client whose eps is standard normal, or told by the target with an error of ``variance``.
+
+        Args:
+            shape: of x_t, ``(N, 4, h, w)``.
+            target: what the network must predict, of that shape, or None.
+        """
+        a, b = schedule.signal(times), schedule.noise(times)
+        if target is None:
+            return cls(name, a, torch.zeros(shape), b.square())
+        if schedule.prediction == "epsilon":  # a Gaussian prior of eps beside a measurement of it
+            return cls(name, a, b * target / (1 + variance), b.square() * (variance / (1 + variance)))
+        return cls(name, 1 / a, b * target / a, (b / a).square() * variance)  # eps = (v + b z0) / a
+
+    def forward(self, latents: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        return self.scale * latents + self.offset, self.scale.square() * _wide(variance) + self.spread
+
+    def back(self, latents: Tensor, variance: Tensor, found: Tensor) -> Tensor:
+        mean, spread = self.forward(latents, variance)
+        return latents + self.scale * _wide(variance) / spread.clamp_min(1e-12) * (found - mean)
+
+
+@dataclass(frozen=True)
+class Plain:
+    """z_c, which enters the client as it is."""
+
+    name: str
+
+    def forward(self, latents: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        return latents, _wide(variance)
+
+    def back(self, latents: Tensor, variance: Tensor, found: Tensor) -> Tensor:
+        return found
+
+
+@dataclass(frozen=True, eq=False)
+class Pictured:
+    """z_c of a client that takes the picture itself: searched for in pixels, between a decoding and an encoding.
+
+    So that no slope has to pass the autoencoder, which costs more than the denoiser does.
+
+    Attributes:
+        space: coordinates of the picture.
+        contrast: variance of a pixel for variance 1 of a latent's number.
+    """
+
+    name: str
+    codec: Codec
+    space: Space
+    contrast: float
+
+    @torch.no_grad()
+    def forward(self, latents: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
+        pixels = self.codec.decode(latents).pixels.cpu()
+        point = pixels.mean(1, keepdim=True) if self.space.shape[0] == 1 else pixels
+        return point, self.contrast * _wide(variance)
+
+    @torch.no_grad()
+    def back(self, latents: Tensor, variance: Tensor, found: Tensor) -> Tensor:
+        return self.codec.encode(ImageBatch.clamped(self.space.input(found))).float().cpu()
+
+
+def _wide(per_record: Tensor) -> Tensor:
+    return per_record.float().view(-1, 1, 1, 1)

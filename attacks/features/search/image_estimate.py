@@ -1,0 +1,48 @@
+"""What the linear part of a diffusion client's wire says of the private image, beside a search for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from attacks.common.least_squares import invert_convolution
+from attacks.common.wire_algebra import noisy_latents
+from attacks.features.search.knowledge import Knowledge
+from attacks.wire.closed_form import likeliest_image
+from bench.interfaces.threat import View
+from bench.types.channels import LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN, TIMESTEP, UNET_FEATURES
+from bench.types.claim import Claim
+from bench.types.estimate import Estimate
+from bench.util.errors import NotApplicableError
+
+
+@torch.no_grad()
+def image_estimate(view: View) -> Estimate | None:
+    """z0 decoded: exact with the noise target (``closed-form``), else the public denoiser's posterior mean.
+
+    None where x_t cannot be read, or neither t nor a noise target is in view.
+    """
+    public = view.public
+    if public.stem is None or not view.has(UNET_FEATURES):
+        return None
+    told = view.has(NOISE_TARGET) or (view.has(PREDICTION_DOWN) and view.has(LOSS_GRADIENT))
+    if not told and view.has(TIMESTEP) and public.denoiser is not None:
+        noisy, t = invert_convolution(public.stem, view.read(UNET_FEATURES)), view.read(TIMESTEP)
+        latents = public.schedule.clean(noisy, public.denoiser.predict(noisy, t).cpu(), t)
+        return Estimate(public.codec.decode(latents), latents)
+    try:
+        found = likeliest_image(view, noisy_latents(view), torch.Generator())
+    except NotApplicableError:
+        return None
+    return None if found is None else found[0]
+
+
+def claim_of(view: View, seen: Knowledge, found: Mapping[str, Tensor], losses: Mapping[str, float]) -> Claim:
+    """The claim of inputs ``(T, *shape)`` that were searched for, and of the image where the wire tells it."""
+    estimates = dict(seen.forward.estimates(found))
+    image = image_estimate(view)
+    if image is not None:
+        estimates["image"] = image
+    return Claim(estimates, losses)

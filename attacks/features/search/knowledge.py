@@ -1,0 +1,161 @@
+"""What a view holds for a search: the client as a function, the features to match, and inputs known already."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from attacks.common.disco_mask import kept_channels
+from attacks.common.least_squares import invert_convolution, least_squares
+from attacks.common.shredder_noise import found_noise
+from attacks.features.search.match import Distance, Match
+from attacks.features.search.nuisance import affine_in_noisy, shadow
+from bench.interfaces.public import PublicClient
+from bench.interfaces.public_forward import CONDITION, CONDITION_LATENTS, NOISY, PIXELS, TIMESTEPS, PublicForward
+from bench.interfaces.public_trainer import Unknown
+from bench.interfaces.threat import View
+from bench.types.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, TIMESTEP, UNET_FEATURES, Channel
+from bench.types.records import Records
+from bench.util.errors import NotApplicableError
+
+
+@dataclass(frozen=True, eq=False)
+class Knowledge:
+    """Attributes:
+    forward: the client, with its trained weights where they are in view.
+    observed: by channel, features of the targets, ``(T, ...)`` float32.
+    known: by name, inputs that need no search, ``(T, *shape)``.
+    free: by name, inputs that do.
+    warm: by name, first guesses from where the client is nearly linear, ``(T, *shape)``.
+    nuisance: by channel, bases of what is to be left out of a comparison (``attacks.features.search.nuisance``).
+    counted: by channel, which of its feature channels are to be compared (``attacks.common.disco_mask``).
+    learned: the defence has learned something that was found out from the wire; another copy of it would not have it.
+    """
+
+    forward: PublicForward
+    observed: Mapping[Channel, Tensor]
+    known: Mapping[str, Tensor]
+    free: Mapping[str, Unknown]
+    warm: Mapping[str, Tensor]
+    nuisance: Mapping[Channel, Tensor]
+    counted: Mapping[Channel, Tensor] = field(default_factory=dict)
+    learned: bool = False
+
+    def match(self, distance: Distance, rows: Tensor) -> Match:
+        """What the features of the targets ``rows`` are compared by."""
+        held = (self.observed, self.nuisance, self.counted)
+        observed, nuisance, counted = ({c: t[rows] for c, t in by_channel.items()} for by_channel in held)
+        return Match(observed, distance, nuisance=nuisance, counted=counted)
+
+
+def knowledge_of(view: View, client: PublicClient, *, adapt: bool = True, solve: bool = True) -> Knowledge:
+    """Read the view; x_t is solved for where h_sd and ``conv_in`` allow it (METHODS 3.0), which leaves the condition.
+
+    Args:
+        adapt: find out what the known defence has learned, and take it into account.
+        solve: without it x_t is left free, its least squares are a first guess, and h_sd is matched like the rest, be
+            h_ctrl in view or not: for a wire whose h_sd is not what ``conv_in`` made (``plain_noisy``).
+
+    Raises:
+        NotApplicableError: there is nothing to match, or nothing to search for.
+    """
+    if view.has(CLIENT_WEIGHTS):
+        client = client.with_weights(view.parts(CLIENT_WEIGHTS)[-1].tensors)
+    forward = client.forward(view.public.auxiliary.images.shape[-1])
+    inputs = forward.inputs()
+    known: dict[str, Tensor] = {}
+    warm: dict[str, Tensor] = {}
+    if TIMESTEPS in inputs and view.has(TIMESTEP):
+        known[TIMESTEPS] = view.read(TIMESTEP)
+    if NOISY in inputs and view.has(UNET_FEATURES) and view.public.stem is not None:
+        solution = invert_convolution(view.public.stem, view.read(UNET_FEATURES))
+        (known if solve else warm)[NOISY] = solution
+    shapes = sent_shapes(forward)
+    wanted = [c for c in shapes if view.has(c) and not (c == UNET_FEATURES and NOISY in known)]
+    if CONTROL_FEATURES not in wanted and (solve or not wanted):
+        raise NotApplicableError("needs control_features in view; the rest of the wire is linear, see closed-form")
+    observed = {channel: view.read(channel).float() for channel in wanted}
+    noise, kept = (found_noise(view, client), kept_channels(view)) if adapt else (None, None)
+    if noise is not None:
+        observed[CONTROL_FEATURES] = observed[CONTROL_FEATURES] - noise.targets
+    for channel, tensor in observed.items():
+        if tuple(tensor.shape[1:]) != shapes[channel]:
+            raise NotApplicableError(
+                f"{channel} is {tuple(tensor.shape[1:])} a record on the wire, but {shapes[channel]} "
+                "by what is known of the client"
+            )
+    free = {name: unknown for name, unknown in inputs.items() if name not in known and not unknown.integer}
+    if not free:
+        raise NotApplicableError("every input of the client is known exactly; nothing is left to search for")
+    noisy, control = known.get(NOISY, warm.get(NOISY)), observed.get(CONTROL_FEATURES)
+    if noisy is not None and control is not None and CONDITION_LATENTS in free and control.shape == noisy.shape:
+        warm[CONDITION_LATENTS] = control - noisy  # exact where nothing protects h_ctrl
+    counted = {} if kept is None else {CONTROL_FEATURES: kept}
+    nuisance = _nuisance(view.public.stem, forward, known)
+    learned = noise is not None or kept is not None
+    return Knowledge(forward, observed, known, free, warm, nuisance, counted, learned)
+
+
+def _nuisance(conv: nn.Module | None, forward: PublicForward, known: Mapping[str, Tensor]) -> dict[Channel, Tensor]:
+    """Of a client that trains: its features were sent under weights between those that are known."""
+    trains = any(weight.requires_grad for weight in forward.stem.parameters())
+    if NOISY not in known or not trains or not isinstance(conv, nn.Conv2d):
+        return {}
+    if not affine_in_noisy(forward, made_up(forward)):
+        return {}
+    basis = shadow(conv, known[NOISY])
+    return {} if basis is None else {CONTROL_FEATURES: basis}
+
+
+@torch.no_grad()
+def plain_noisy(forward: PublicForward, conv: nn.Module) -> bool:
+    """Whether least squares give x_t back from what the client sends: exactly, or but for draws of the defence.
+
+    Not so where h_sd is cut, rounded or filtered by the defence.
+    """
+    inputs = made_up(forward)
+    first, second = (forward.send(inputs, torch.Generator().manual_seed(seed)).get(UNET_FEATURES) for seed in (0, 1))
+    if first is None or second is None:
+        return False
+    if not torch.equal(first, second):
+        return True
+    noisy = inputs[NOISY].cpu()
+    off = least_squares(conv, first).inputs - noisy
+    return float(off.square().mean()) < 1e-4 * float(noisy.square().mean())
+
+
+def own_pictures(forward: PublicForward, records: Records) -> tuple[str, Tensor]:
+    """The client's input that is a picture, and those of ``records`` for it, ``(M, 3, H, W)`` in [0, 1].
+
+    Raises:
+        NotApplicableError: none is.
+    """
+    wanted = forward.inputs()
+    name = next((name for name in (CONDITION, PIXELS) if name in wanted), None)
+    if name is None:
+        raise NotApplicableError("no picture enters the client's trained part")
+    pictures = (records.condition_batch() if name == CONDITION else records.image_batch()).pixels
+    return name, functional.avg_pool2d(pictures, pictures.shape[-1] // wanted[name].shape[-1])
+
+
+def made_up(forward: PublicForward) -> dict[str, Tensor]:
+    """Inputs of one made-up record: draws from a fixed generator, and 0 for whole numbers."""
+    device = next(iter(forward.stem.parameters()), torch.empty(0)).device
+    rng = torch.Generator().manual_seed(0)
+    return {
+        name: torch.zeros(1, *unknown.shape, dtype=torch.long, device=device)
+        if unknown.integer
+        else torch.rand(1, *unknown.shape, generator=rng).to(device)
+        for name, unknown in forward.inputs().items()
+    }
+
+
+@torch.no_grad()
+def sent_shapes(forward: PublicForward) -> dict[Channel, tuple[int, ...]]:
+    """By channel, what the client sends of one record, ``(...)``."""
+    sent = forward.send(made_up(forward), torch.Generator().manual_seed(0))
+    return {channel: tuple(tensor.shape[1:]) for channel, tensor in sent.items()}

@@ -1,0 +1,116 @@
+"""The inputs behind several rows of features, several restarts of each, as one batch of optimisation problems."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.func import vmap
+
+from attacks.common.optimisation.optimiser import Value
+from attacks.common.optimisation.priors import Prior
+from attacks.features.search.coordinates import Space
+from attacks.features.search.match import Match
+from bench.interfaces.public_forward import PublicForward
+from bench.types.channels import Channel
+
+
+class FeatureProblem:
+    """T rows, R restarts each; the free inputs of one make a vector of D numbers.
+
+    The optimisers of ``attacks.gradients`` take it in place of a problem of gradients.
+
+    Args:
+        known: by name, inputs that the attacker has, ``(T, *shape)``.
+        spaces: by name, the coordinates of each free input.
+        warm: by name, first guesses ``(T, *shape)`` of the first restart, in the coordinates of its space.
+    """
+
+    def __init__(
+        self,
+        forward: PublicForward,
+        match: Match,
+        *,
+        known: Mapping[str, Tensor],
+        spaces: Mapping[str, Space],
+        priors: Sequence[Prior],
+        restarts: int,
+        warm: Mapping[str, Tensor],
+        rng: torch.Generator,
+        device: str,
+    ) -> None:
+        self._forward, self._priors, self._restarts = forward, tuple(priors), restarts
+        self._spaces, self._rng, self._device = dict(spaces), rng, device
+        self._count = len(next(iter(match.observed.values())))
+        self._sizes = [math.prod(space.shape) for space in self._spaces.values()]
+        self._known = {n: self._repeated(t.to(device)) for n, t in known.items()}
+        observed, nuisance, counted = (
+            {c: self._repeated(t.to(device)) for c, t in held.items()}
+            for held in (match.observed, match.nuisance, match.counted)
+        )
+        self.match = Match(observed, match.distance, nuisance=nuisance, counted=counted)
+        self.first = self._start(warm)
+        if match.distance == "l2":
+            self.match = self.match.scaled_by(self._sent(self.first))
+
+    def _repeated(self, tensor: Tensor) -> Tensor:
+        """A row for each restart of each target, ``(T * R, ...)``."""
+        return tensor.repeat_interleave(self._restarts, 0)
+
+    def _start(self, warm: Mapping[str, Tensor]) -> Tensor:
+        """First guesses ``(T, R, D)``: the first restart from ``warm`` or the middle, the others from draws."""
+        pieces = []
+        for name, space in self._spaces.items():
+            piece = space.start(self._count * self._restarts, self._rng, random=True).to(self._device)
+            piece = piece.unflatten(0, (self._count, self._restarts))
+            middle = space.start(self._count, self._rng, random=False)
+            piece[:, 0] = warm.get(name, middle).to(self._device)
+            pieces.append(piece.flatten(2))
+        return torch.cat(pieces, 2)
+
+    def clamp(self, point: Tensor) -> Tensor:
+        """Guesses ``(..., D)`` moved into the range of each input."""
+        pieces = point.split(self._sizes, -1)
+        return torch.cat([s.clamp(p) for p, s in zip(pieces, self._spaces.values(), strict=True)], -1)
+
+    def evaluate(self, point: Tensor, rows: Tensor | None = None) -> Value:
+        """Distance and slope at ``(T, R, D)``; or at ``(len(rows), R, D)``, for those targets alone."""
+        flat = point.detach().clone().requires_grad_()
+        index = None
+        if rows is not None:
+            index = (rows.unsqueeze(1) * self._restarts + torch.arange(self._restarts)).flatten().to(self._device)
+        inputs = self._inputs(flat)
+        match = self._distance(inputs, index)
+        total = match
+        for prior in self._priors:
+            total = total + vmap(lambda one, prior=prior: prior({n: t.unsqueeze(0) for n, t in one.items()}))(inputs)
+        (slope,) = torch.autograd.grad(total.sum(), flat)
+        shape = point.shape[:2]
+        return Value(total.detach().view(shape), match.detach().view(shape), slope)
+
+    def distance(self, point: Tensor) -> Tensor:
+        """Distance ``(T, R)`` at ``(T, R, D)``, differentiable in the client's weights."""
+        return self._distance(self._inputs(point.detach()), None).view(point.shape[:2])
+
+    @torch.no_grad()
+    def inputs(self, point: Tensor, restart: Tensor) -> dict[str, Tensor]:
+        """The free inputs ``(T, *shape)`` that one restart of each target ``(T,)`` has come to."""
+        return self._inputs(point[torch.arange(len(point)), restart].unsqueeze(1))
+
+    def _distance(self, inputs: Mapping[str, Tensor], index: Tensor | None) -> Tensor:
+        known = self._known if index is None else {n: t[index] for n, t in self._known.items()}
+        return self.match(self._forward.send({**known, **inputs}, self._rng), index)
+
+    @torch.no_grad()
+    def _sent(self, point: Tensor) -> Mapping[Channel, Tensor]:
+        return self._forward.send({**self._known, **self._inputs(point)}, self._rng)
+
+    def _inputs(self, point: Tensor) -> dict[str, Tensor]:
+        """Inputs by name, ``(T * R, *shape)``, of ``(T, R, D)``."""
+        pieces = point.flatten(0, 1).split(self._sizes, -1)
+        return {
+            name: space.input(piece.unflatten(-1, space.shape))
+            for (name, space), piece in zip(self._spaces.items(), pieces, strict=True)
+        }

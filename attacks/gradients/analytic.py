@@ -1,0 +1,92 @@
+"""A linear layer on the record gives it away: no optimisation (Geiping et al., arXiv:2003.14053, proposition 3.1)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from attacks.gradients.engine.claims import claim_of
+from attacks.gradients.engine.labels import label_name
+from attacks.gradients.engine.linear_layer import ratios, separate
+from attacks.gradients.engine.updates import Update, trainer_of, updates_in
+from bench.interfaces.attack import Attack, Budget
+from bench.interfaces.certificate import Certificate
+from bench.interfaces.plugin import Card
+from bench.interfaces.public_trainer import PublicTrainer
+from bench.interfaces.threat import View
+from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL
+from bench.types.claim import Claim
+from bench.util.errors import NotApplicableError
+from bench.util.progress import Progress
+
+
+class Analytic(Attack):
+    """x = (dL/dW_i) / (dL/db_i) for a first layer y = W x + b, exact for one record.
+
+    For several records a row gives a weighted mean of them, and a record itself where the row's neuron fired for it
+    alone, as half-dead ReLU neurons often do; such rows agree with one another and stand out.
+    """
+
+    name = "analytic"
+    requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
+    adapts_to = ("precode",)
+    default_budget = Budget(iterations=0, batch_size=64)
+    certificates = (
+        Certificate("federated-mlp", "fedsgd", "image", "ssim", 0.98, given=(("records_per_update", 1),)),
+        Certificate(
+            "federated-classifier",
+            "fedsgd",
+            "image",
+            "ssim",
+            0.98,
+            given=(("network", "linear"), ("records_per_update", 1)),
+        ),
+    )
+    card = Card(
+        summary="Divides a linear first layer's weight gradient by its bias gradient; the record comes out exactly.",
+        source="Geiping et al., arXiv:2003.14053, proposition 3.1; the idea of R-GAP, arXiv:2010.07733",
+        needs="client_update of SGD clients whose first layer is linear on the record, with a bias",
+        cost="none: one division an update",
+        notes="One local step only. For several records a ReLU layer gives back those that some neuron saw alone. "
+        "What lies behind the first layer changes nothing, precode's bottleneck included.",
+    )
+
+    def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
+        trainer = trainer_of(view)
+        updates = updates_in(view, trainer)
+        name = _flat_input(trainer, updates[0])
+        unknown, label = trainer.unknowns()[name], label_name(trainer)
+        classes = None if label is None else trainer.unknowns()[label].shape[0]
+        found, told = [], 0
+        with progress.stage("dividing gradients", len(updates)) as advance:
+            for update in updates:
+                if update.records > trainer.local.batch_size:
+                    raise NotApplicableError(
+                        "several local steps are summed in one update; rows of one step are needed"
+                    )
+                clear = {n: t for n, t in update.gradient.items() if n not in trainer.behind_noise}
+                rows, sizes = ratios(clear, width=math.prod(unknown.shape), classes=classes)
+                pictures, isolated = separate(rows, sizes, update.records, low=unknown.low, high=unknown.high)
+                told += isolated
+                found.append(pictures.unflatten(1, unknown.shape))
+                advance(1)
+        return claim_of(trainer, updates, {name: found}, {"records_isolated": told / sum(u.records for u in updates)})
+
+
+def _flat_input(trainer: PublicTrainer, update: Update) -> str:
+    """The map that a linear layer of the update takes flat, with nothing before it.
+
+    Raises:
+        NotApplicableError: there is none.
+    """
+    # A trained convolution comes first wherever there is one, and a linear layer behind it takes no record.
+    behind = any(t.ndim == 4 for t in update.gradient.values())
+    widths = {t.shape[1] for t in update.gradient.values() if t.ndim == 2 and not behind}
+    for name, unknown in trainer.unknowns().items():
+        if len(unknown.shape) == 3 and math.prod(unknown.shape) in widths:
+            return name
+    raise NotApplicableError(
+        "no layer of the client is linear on the whole record and has a bias; behind convolutions only what enters the "
+        "linear layer could be read, which is no picture"
+    )

@@ -1,0 +1,76 @@
+"""Deep leakage from gradients (Zhu et al., arXiv:1906.08935)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from attacks.gradients.engine.adaptation import ADAPTS_TO
+from attacks.gradients.engine.claims import claim_by_inversion
+from attacks.gradients.engine.engine import Engine
+from attacks.gradients.engine.lbfgs import LBFGS
+from attacks.gradients.engine.objectives import SquaredL2
+from bench.interfaces.attack import Attack, Budget
+from bench.interfaces.budget_axis import Effort
+from bench.interfaces.certificate import Certificate
+from bench.interfaces.plugin import Card, Params
+from bench.interfaces.threat import View
+from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL
+from bench.types.claim import Claim
+from bench.util.progress import Progress
+
+
+class DLGParams(Params):
+    """Attributes:
+    restarts: first guesses an update; the one whose gradient fits best is claimed.
+    memory: pairs of differences that L-BFGS keeps.
+    start: first guesses are standard normal, as in the paper, or uniform over the inputs' range.
+    unroll: simulate local steps one after the other.
+    """
+
+    restarts: int = Field(default=1, ge=1)
+    memory: int = Field(default=50, ge=1)
+    start: Literal["normal", "uniform"] = "uniform"
+    unroll: bool = True
+
+
+SINGLE_RECORDS = Certificate(
+    "federated-classifier",
+    "fedsgd",
+    "image",
+    "ssim",
+    0.9,
+    given=(("network", "lenet"), ("activation", None), ("records_per_update", 1)),
+)
+
+
+def engine_of(params: DLGParams) -> Engine:
+    """The paper's objective and optimiser."""
+    return Engine(SquaredL2(), LBFGS(params.memory), restarts=params.restarts, start=params.start, unroll=params.unroll)
+
+
+class DLG(Attack):
+    """Pictures and soft labels together, by L-BFGS on the squared distance of gradients (algorithm 1)."""
+
+    name = "dlg"
+    Params = DLGParams
+    requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
+    adapts_to = ADAPTS_TO
+    default_budget = Budget(iterations=300, batch_size=32)
+    effort = Effort("iterations", (25, 50, 100, 200, 300))
+    certificates = (SINGLE_RECORDS,)
+    card = Card(
+        summary="Optimises pictures and labels together until their gradient is the one that was sent.",
+        source="Zhu et al., arXiv:1906.08935, algorithm 1; METHODS 4",
+        needs="client_update and global_model of SGD clients; their public local training",
+        cost="iterations x restarts simulations of a client's local training an update",
+        notes="L-BFGS is this project's own, batched over updates, with a halving line search. For smooth "
+        "activations: second derivatives of ReLU are zero. Falls off quickly with the records of an update.",
+    )
+
+    def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
+        return claim_by_inversion(
+            view, engine_of(self.params), read_labels=False, rng=rng, budget=budget, progress=progress
+        )

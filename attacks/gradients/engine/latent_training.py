@@ -1,0 +1,73 @@
+"""A client's training seen through a generator: what is guessed is not the picture's latent but what makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from bench.interfaces.public import Denoiser
+from bench.interfaces.public_trainer import PublicTrainer, Unknown
+from bench.types.estimate import Estimate
+from bench.types.records import Records
+from bench.types.schedule import NoiseSchedule
+
+
+@dataclass(frozen=True)
+class Ddim:
+    """Deterministic DDIM steps (Song et al., arXiv:2010.02502, equation 12 without noise), differentiable.
+
+    Attributes:
+        steps: of the chain, evenly spaced from the last timestep; each costs one pass of the denoiser, and its memory,
+            for every slope.
+    """
+
+    denoiser: Denoiser
+    schedule: NoiseSchedule
+    steps: int
+
+    def __call__(self, latent: Tensor) -> Tensor:
+        """z0 ``(B, 4, h, w)`` of x_T of the same shape, which is first given the length of standard normal ones.
+
+        Off that sphere the denoiser has seen nothing, and the first step would multiply what is wrong by 1 / a_T.
+        """
+        last = self.schedule.steps - 1
+        times = [round(last * (1 - i / self.steps)) for i in range(self.steps)]
+        here = latent * latent.square().mean((1, 2, 3), keepdim=True).add(1e-12).rsqrt()
+        for i, time in enumerate(times):
+            t = torch.full((len(latent),), time, device=latent.device)
+            with sdpa_kernel(SDPBackend.MATH):  # the fused kernel has no batching rule, and is slower under vmap
+                output = self.denoiser.predict(here, t)
+            clean = self.schedule.clean(here, output, t)
+            if i + 1 == self.steps:
+                return clean
+            noise = self.schedule.noise_in(here, output, t)
+            here = self.schedule.add_noise(clean, noise, torch.full_like(t, times[i + 1]))
+        return here
+
+
+class Generated(PublicTrainer):
+    """The same training with one input made by a generator, of an input of the same name and shape."""
+
+    def __init__(self, inner: PublicTrainer, name: str, generate: Callable[[Tensor], Tensor]) -> None:
+        self.local, self.behind_noise = inner.local, inner.behind_noise
+        self._inner, self._name, self._generate = inner, name, generate
+
+    def made(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The inner training's inputs."""
+        return {**inputs, self._name: self._generate(inputs[self._name])}
+
+    def unknowns(self) -> Mapping[str, Unknown]:
+        return self._inner.unknowns()
+
+    def inputs(self, records: Records) -> Mapping[str, Tensor]:
+        return self._inner.inputs(records)
+
+    def gradient(self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return self._inner.gradient(weights, self.made(inputs))
+
+    def estimates(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Estimate]:
+        return self._inner.estimates(self.made(inputs))

@@ -1,0 +1,160 @@
+"""Several updates and several restarts of each as one batch of optimisation problems over flat vectors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.func import grad, vmap
+
+from attacks.common.optimisation.optimiser import Value
+from attacks.common.optimisation.priors import Prior
+from attacks.gradients.engine.adaptation import Adaptation
+from attacks.gradients.engine.local_training import summed_gradient
+from attacks.gradients.engine.objectives import TINY, Objective
+from attacks.gradients.engine.updates import Update
+from bench.interfaces.public_trainer import PublicTrainer
+from bench.util.errors import NotApplicableError
+
+Start = Literal["normal", "uniform"]
+
+
+@dataclass(frozen=True, eq=False)
+class Terms:
+    """What a guess is judged by."""
+
+    objective: Objective
+    priors: Sequence[Prior]
+    adaptation: Adaptation
+    unroll: bool
+
+
+class Problem:
+    """T updates of equally many records, R restarts each; the free inputs of one make a vector of D numbers.
+
+    Inputs on a simplex are optimised as logits. Whole-number inputs that are not known are drawn once a restart and
+    stay, so that the choice of the best restart searches over them.
+
+    Args:
+        known: by name, inputs that the attacker has, ``(T, B, *shape)``.
+
+    Raises:
+        NotApplicableError: a whole number without bounds is unknown.
+    """
+
+    def __init__(
+        self,
+        trainer: PublicTrainer,
+        updates: Sequence[Update],
+        terms: Terms,
+        *,
+        known: Mapping[str, Tensor],
+        restarts: int,
+        rng: torch.Generator,
+        dtype: torch.dtype,
+        device: str,
+    ) -> None:
+        self._trainer, self._terms, self._restarts = trainer, terms, restarts
+        self._place = {"dtype": dtype, "device": device}
+        self._count, self._records = len(updates), updates[0].records
+        unknowns = trainer.unknowns()
+        self._free = {n: u for n, u in unknowns.items() if n not in known and not u.integer}
+        self._shapes = {n: (self._records, *u.shape) for n, u in self._free.items()}
+        self._sizes = [math.prod(shape) for shape in self._shapes.values()]
+        if not self._free:
+            raise NotApplicableError("everything that the update was computed on is known; nothing is left to invert")
+        self._fixed = {
+            n: (t.to(**self._place) if t.is_floating_point() else t.to(device)).unsqueeze(1) for n, t in known.items()
+        }
+        self._fixed = {n: t.expand(-1, restarts, *t.shape[2:]) for n, t in self._fixed.items()}
+        for name, unknown in unknowns.items():
+            if unknown.integer and name not in known:
+                if unknown.low is None or unknown.high is None:
+                    raise NotApplicableError(f"{name!r} is a whole number without bounds, which cannot be guessed")
+                shape = (self._count, restarts, self._records, *unknown.shape)
+                self._fixed[name] = torch.randint(int(unknown.low), int(unknown.high) + 1, shape, generator=rng).to(
+                    device
+                )
+        adaptation = terms.adaptation
+        seen = [adaptation.observed(u.gradient) for u in updates]
+        self._observed = {n: torch.stack([s[n] for s in seen]).to(**self._place) for n in seen[0]}
+        self._shared = all(_same(updates[0].weights, u.weights) for u in updates[1:])
+        kept = updates[:1] if self._shared else updates
+        self._weights = {n: torch.stack([u.weights[n] for u in kept]).to(**self._place) for n in updates[0].weights}
+        if self._shared:
+            self._weights = {n: tensor[0] for n, tensor in self._weights.items()}
+        along = vmap(grad(self._loss, has_aux=True), in_dims=(0, None, None, 0))
+        self._batched = vmap(along, in_dims=(0, None if self._shared else 0, 0, 0))
+
+    def start(self, how: Start, rng: torch.Generator) -> Tensor:
+        """First guesses ``(T, R, D)``: normal everywhere, or uniform where an input has a range."""
+        pieces = []
+        for unknown, size in zip(self._free.values(), self._sizes, strict=True):
+            shape = (self._count, self._restarts, size)
+            if how == "uniform" and not unknown.simplex and unknown.low is not None and unknown.high is not None:
+                pieces.append(unknown.low + (unknown.high - unknown.low) * torch.rand(shape, generator=rng))
+            else:
+                pieces.append(torch.randn(shape, generator=rng))
+        return torch.cat(pieces, 2).to(**self._place)  # type: ignore[call-overload]
+
+    def at(self, inputs: Sequence[Mapping[str, Tensor]]) -> Tensor:
+        """The guesses ``(T, R, D)`` that stand for these inputs of each update, ``(B, *shape)``, in every restart."""
+        rows = []
+        for one in inputs:
+            pieces = [one[n].clamp_min(TINY).log() if u.simplex else one[n] for n, u in self._free.items()]
+            rows.append(torch.cat([piece.flatten() for piece in pieces]))
+        return torch.stack(rows).unsqueeze(1).repeat(1, self._restarts, 1).to(**self._place)  # type: ignore[call-overload]
+
+    def clamp(self, point: Tensor) -> Tensor:
+        """Guesses ``(..., D)`` moved into the range of each input (the box prior)."""
+        pieces = []
+        for piece, unknown in zip(point.split(self._sizes, -1), self._free.values(), strict=True):
+            boxed = not unknown.simplex and (unknown.low is not None or unknown.high is not None)
+            pieces.append(piece.clamp(unknown.low, unknown.high) if boxed else piece)
+        return torch.cat(pieces, -1)
+
+    def evaluate(self, point: Tensor, rows: Tensor | None = None) -> Value:
+        """Objective and slope at ``(T, R, D)``; or at ``(len(rows), R, D)``, for those updates alone."""
+        weights, observed, fixed = self._weights, self._observed, self._fixed
+        if rows is not None:
+            observed = {n: t[rows] for n, t in observed.items()}
+            fixed = {n: t[rows] for n, t in fixed.items()}
+            if not self._shared:
+                weights = {n: t[rows] for n, t in weights.items()}
+        slope, (total, match) = self._batched(point, weights, observed, fixed)
+        return Value(total.detach(), match.detach(), slope.detach())
+
+    def inputs(self, point: Tensor, restart: Tensor) -> dict[str, Tensor]:
+        """The inputs ``(T, B, *shape)`` that one restart of each update ``(T,)`` has come to."""
+        rows = torch.arange(self._count)
+        fixed = {n: t[rows, restart] for n, t in self._fixed.items()}
+        return {n: t.detach() for n, t in self._unpack(point[rows, restart], fixed).items()}
+
+    def _loss(
+        self, point: Tensor, weights: Mapping[str, Tensor], observed: Mapping[str, Tensor], fixed: Mapping[str, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """One restart of one update, ``(D,)``."""
+        terms = self._terms
+        inputs = self._unpack(point, fixed)
+        gradient = summed_gradient(self._trainer, weights, inputs, unroll=terms.unroll)
+        match = terms.objective(terms.adaptation.simulated(gradient, observed), observed)
+        total = match
+        for prior in terms.priors:
+            total = total + prior({name: inputs[name] for name in self._free})
+        return total, (total, match)
+
+    def _unpack(self, point: Tensor, fixed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Inputs by name of ``(..., D)``."""
+        inputs = dict(fixed)
+        for (name, unknown), piece in zip(self._free.items(), point.split(self._sizes, -1), strict=True):
+            shaped = piece.unflatten(-1, self._shapes[name])
+            inputs[name] = shaped.softmax(-1) if unknown.simplex else shaped
+        return inputs
+
+
+def _same(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return all(torch.equal(tensor, other[name]) for name, tensor in one.items())

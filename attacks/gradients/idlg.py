@@ -1,0 +1,48 @@
+"""Improved deep leakage from gradients (Zhao et al., arXiv:2001.02610)."""
+
+from __future__ import annotations
+
+import torch
+
+from attacks.gradients.dlg import SINGLE_RECORDS, DLGParams, engine_of
+from attacks.gradients.engine.adaptation import ADAPTS_TO
+from attacks.gradients.engine.claims import claim_by_inversion
+from attacks.gradients.engine.labels import label_name
+from attacks.gradients.engine.updates import trainer_of
+from bench.interfaces.attack import Attack, Budget
+from bench.interfaces.budget_axis import Effort
+from bench.interfaces.plugin import Card
+from bench.interfaces.threat import View
+from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL
+from bench.types.claim import Claim
+from bench.util.errors import NotApplicableError
+from bench.util.progress import Progress
+
+
+class IDLG(Attack):
+    """The label by the sign of the head's gradient, exactly; then the picture as DLG does."""
+
+    name = "idlg"
+    Params = DLGParams
+    requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
+    adapts_to = ADAPTS_TO
+    default_budget = Budget(iterations=300, batch_size=32)
+    effort = Effort("iterations", (25, 50, 100, 200, 300))
+    certificates = (SINGLE_RECORDS,)
+    card = Card(
+        summary="Reads the label off the head's gradient, then optimises the picture alone.",
+        source="Zhao et al., arXiv:2001.02610; METHODS 4",
+        needs="client_update and global_model of SGD clients that train a classifier on one record an update",
+        cost="as dlg",
+        notes="Updates of several records are not applicable: the sign names a label for one record only.",
+    )
+
+    def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
+        trainer = trainer_of(view)
+        if label_name(trainer) is None:
+            raise NotApplicableError("the client's training has no class label to read off")
+        if max(view.batch_sizes()) > 1:
+            raise NotApplicableError("several records went into one update; the label is told for a single one only")
+        return claim_by_inversion(
+            view, engine_of(self.params), read_labels=True, rng=rng, budget=budget, progress=progress
+        )

@@ -1,0 +1,56 @@
+"""The classes of an update's records, off the gradient of the output layer, without any optimisation."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from attacks.gradients.engine.claims import in_order
+from attacks.gradients.engine.labels import distinct_labels, recover_labels
+from attacks.gradients.engine.updates import trainer_of, updates_in
+from bench.interfaces.attack import Attack, Budget
+from bench.interfaces.plugin import Card, Params
+from bench.interfaces.threat import View
+from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL
+from bench.types.claim import Claim
+from bench.util.progress import Progress
+
+
+class LabelCountsParams(Params):
+    """Attributes:
+    rule: ``counts`` reads off the head's bias how often each class occurs; ``distinct`` takes the rows of its weight
+        that fall lowest, one record each.
+    """
+
+    rule: Literal["counts", "distinct"] = "counts"
+
+
+class LabelCounts(Attack):
+    """Of one record the class is certain: its bias gradient alone is negative. Of several it is a count or a rank."""
+
+    name = "label-counts"
+    Params = LabelCountsParams
+    requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
+    adapts_to = ("precode",)
+    default_budget = Budget(iterations=0, batch_size=64)
+    card = Card(
+        summary="Reads the classes of an update's records off the gradient of the output layer; claims no picture.",
+        source="Zhao et al., arXiv:2001.02610; counts after LLG, arXiv:2105.09369; distinct: arXiv:2104.07586",
+        needs="client_update of SGD clients that train a classifier",
+        cost="none; a few simulated gradients where several records share an update",
+        notes="Its result is label_accuracy in the row (label_accuracy_blind: the commonest class every time), so the "
+        "row's targets say not_claimed. Layers before the head, precode's too, do not change what the head says.",
+    )
+
+    def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
+        p: LabelCountsParams = self.params
+        trainer = trainer_of(view)
+        updates = updates_in(view, trainer)
+        found = []
+        with progress.stage("reading labels", len(updates)) as advance:
+            for update in updates:
+                distinct = p.rule == "distinct"
+                found.append(distinct_labels(trainer, update) if distinct else recover_labels(trainer, update, rng))
+                advance(1)
+        return Claim({}, labels=in_order(updates, found))

@@ -1,0 +1,85 @@
+"""The condition by way of the picture: hints that are computed from pictures can be computed once more."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+
+from attacks.common.via_picture import ByPicture, picture
+from attacks.wire.posterior import Posterior
+from bench.data.conditions import CHOICES, DRAWN, find_again
+from bench.interfaces.attack import Budget
+from bench.interfaces.certificate import Certificate
+from bench.interfaces.plugin import Card, Params
+from bench.interfaces.public import Public
+from bench.interfaces.threat import View
+from bench.types.channels import UNET_FEATURES
+from bench.types.claim import Claim
+from bench.types.estimate import Estimate
+from bench.types.images import ImageBatch
+from bench.util.errors import NotApplicableError
+from bench.util.progress import Progress
+
+_EXAMPLES = 16  # auxiliary records on which the way of making hints is recognised
+_ALIKE = 0.5  # of the distance to other records' hints; a like detector with other settings stays below it
+
+
+class HintFromImageParams(Params):
+    """Attributes:
+    through: the attack that makes the picture, with its default parameters.
+    """
+
+    through: str = Field(default="posterior", min_length=1)
+
+
+class HintFromImage(ByPicture):
+    """Draws the hint of another attack's picture; reads nothing of ``control_features`` for it.
+
+    How hints are made is recognised on the attacker's own records: the known way whose answers to their pictures are
+    nearest to their hints. A condition that is masked on the wire is so no safer than the picture.
+    """
+
+    name = "hint-from-image"
+    Params = HintFromImageParams
+    requires = frozenset({UNET_FEATURES})
+    adapts_to = Posterior.adapts_to
+    speaks_of = ("condition",)
+    default_budget = Budget(iterations=0, batch_size=64)
+    certificates = (Certificate("split-controlnet", "no-gradient", "condition", "edge_f1", 0.6),)
+    card = Card(
+        summary="Computes the hint anew from the picture that another attack (through, default posterior) recovers.",
+        source="this project",
+        needs="what the attack named by through needs; auxiliary records whose hints are computed from their pictures",
+        cost="that of the attack, and one pass of an edge detector or filter a record",
+        notes="Not applicable to hints that no pixels tell: random ones, depth, segmentation. Thin lines move by a "
+        "pixel when a picture is a little off, so edge_f1 says more of it than ssim.",
+    )
+
+    def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
+        way = way_of_hints(view.public)
+        assert self.through is not None
+        seen = picture(self.through, view, rng, budget, progress)
+        drawn = find_again(way, seen.uint8())
+        assert drawn is not None  # way_of_hints has found hints in this way
+        images = ImageBatch.from_uint8(drawn)
+        return Claim({"condition": Estimate(images, view.public.codec.encode(images))})
+
+
+def way_of_hints(public: Public) -> str:
+    """The name of the computation that makes hints like those of the attacker's own records.
+
+    Raises:
+        NotApplicableError: fewer than two records, or none of the known ways comes near.
+    """
+    count = min(_EXAMPLES, len(public.auxiliary))
+    if count < 2:
+        raise NotApplicableError("needs 2 auxiliary records to recognise how hints are made")
+    known = public.auxiliary.select(range(count))
+    hints = known.conditions.float()
+    strangers = float((hints - hints.roll(1, 0)).abs().mean())
+    drawn = {name: find_again(name, known.images) for name in (*CHOICES, *DRAWN)}
+    apart = {name: float((found - hints).abs().mean()) for name, found in drawn.items() if found is not None}
+    best = min(apart, key=lambda name: apart[name])
+    if apart[best] > _ALIKE * strangers:
+        raise NotApplicableError("the hints of the attacker's own records are not computed from their pictures")
+    return best

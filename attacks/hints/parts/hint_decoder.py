@@ -1,0 +1,114 @@
+"""What a hint block that is on its way makes of the attacker's own conditions, for a network to learn from."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from attacks.hints.parts.client_replay import Path, hint_part
+from attacks.learned.parts.inverse_network import InverseNetwork
+from attacks.learned.parts.inverse_training import one_cycle
+from attacks.learned.parts.simulated_releases import Inputs
+from bench.interfaces.public import Codec
+from bench.interfaces.public_forward import PublicForward
+from bench.types.records import Records
+from bench.util.progress import Advance
+
+_MEASURED = 96
+"""Auxiliary conditions by which mean and spread of a step's hint parts are measured."""
+_FIRST = 64
+"""Of them, those by which the network sets its scales."""
+
+
+class HintLessons:
+    """Hint parts of the attacker's own conditions under the weights of one of the steps, drawn anew for each batch.
+
+    Mean and spread of the step are taken out, so that hint parts of all steps are of one kind.
+
+    Args:
+        records: of the attacker's own.
+        compared: a random share of the batch's own mean is taken out too: what a comparison within a step loses.
+
+    Attributes:
+        means: by step, ``(1, C, h, w)``.
+        spreads: by step.
+    """
+
+    def __init__(
+        self, forward: PublicForward, path: Path, records: Records, codec: Codec, device: str, *, compared: bool
+    ) -> None:
+        self._forward, self._path, self._device, self._compared = forward, path, device, compared
+        pictures = records.condition_batch()
+        self._conditions, self._latents = pictures.pixels, codec.encode(pictures)
+        self.means: dict[int, Tensor] = {}
+        self.spreads: dict[int, float] = {}
+        for step in path.at:
+            parts = self._parts(step, self._conditions[:_MEASURED])
+            self.means[step] = parts.mean(0, keepdim=True)
+            self.spreads[step] = max(float((parts - self.means[step]).std()), 1e-12)
+
+    def draw(self, size: int, rng: torch.Generator) -> tuple[Inputs, Tensor]:
+        """Hint parts of ``size`` records, and their z_c ``(size, 4, h, w)``."""
+        steps = list(self.means)
+        step = steps[int(torch.randint(len(steps), (1,), generator=rng))]
+        rows = torch.randint(len(self._conditions), (size,), generator=rng)
+        off = self._parts(step, self._conditions[rows]) - self.means[step]
+        if self._compared:
+            off = off - float(torch.rand(1, generator=rng)) * off.mean(0)
+        return Inputs(off / self.spreads[step], None).to(self._device), self._latents[rows].to(self._device)
+
+    def exam(self, deviations: Tensor, steps: Tensor) -> Inputs:
+        """Hint parts of releases ``(N, C, h, w)`` in the form of the lessons; ``steps`` are theirs, ``(N,)``."""
+        spread = torch.tensor([self.spreads[int(step)] for step in steps]).view(-1, 1, 1, 1)
+        return Inputs(deviations / spread, None).to(self._device)
+
+    def _parts(self, step: int, conditions: Tensor) -> Tensor:
+        self._forward.stem.load_state_dict(dict(self._path.at[step]))
+        return hint_part(self._forward, conditions, self._device)
+
+
+class HintDecoder:
+    """The network of ``inversion``, of which z_c alone is asked; it goes on learning from round to round.
+
+    Attributes:
+        losses: l1 distance of z_c, by iteration.
+    """
+
+    def __init__(self, lessons: HintLessons, width: int, depth: int, rng: torch.Generator, device: str) -> None:
+        example, latents = lessons.draw(_FIRST, rng)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
+            self._network = InverseNetwork(example, width, depth, tuple(latents.shape[2:])).to(device)
+        self.losses: list[float] = []
+
+    def learn(
+        self,
+        lessons: HintLessons,
+        iterations: int,
+        batch_size: int,
+        peak: float,
+        rng: torch.Generator,
+        advance: Advance,
+    ) -> None:
+        """One cycle of AdamW up to the learning rate ``peak``."""
+        self._network.train()
+        optimizer = torch.optim.AdamW(self._network.parameters(), lr=peak, fused=True)
+        for step in range(iterations):
+            rate, momentum = one_cycle(step, iterations)
+            for group in optimizer.param_groups:
+                group["lr"], group["betas"] = peak * rate, (momentum, 0.999)
+            inputs, truth = lessons.draw(batch_size, rng)
+            loss = (self._network(inputs)[1] - truth).abs().mean()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
+            optimizer.step()
+            self.losses.append(float(loss.detach()))
+            advance(1)
+
+    @torch.no_grad()
+    def read(self, lessons: HintLessons, deviations: Tensor, steps: Tensor) -> Tensor:
+        """z_c ``(N, 4, h, w)`` of the hint parts ``(N, C, h, w)`` of releases of ``steps`` ``(N,)``."""
+        self._network.eval()
+        parts = zip(deviations.split(64), steps.split(64), strict=True)
+        return torch.cat([self._network(lessons.exam(part, step))[1].cpu() for part, step in parts])

@@ -1,0 +1,47 @@
+"""A critic of latents: holds what a decoder makes of the victim's features to look like those of pictures one has."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from attacks.learned.parts.discrepancy import Critic, step, verdict
+from attacks.learned.parts.inverse_network import InverseNetwork
+from attacks.learned.parts.simulated_releases import Inputs, Lessons
+
+
+class LatentCritic:
+    """The decoder's further loss in SDAR (arXiv:2310.10483, section 4); learns a step whenever it is asked.
+
+    Args:
+        exam: the victim's releases that are to be decoded.
+        weight: of the verdict.
+        records: of the attacker's own, by number below this.
+    """
+
+    def __init__(
+        self,
+        lessons: Lessons,
+        exam: Inputs,
+        *,
+        weight: float,
+        width: int,
+        rate: float,
+        batch_size: int,
+        records: int,
+        rng: torch.Generator,
+    ) -> None:
+        self._lessons, self._exam, self._weight = lessons, exam, weight
+        self._batch_size, self._records, self._rng = batch_size, records, rng
+        self._critic = Critic(8, width).to(exam.maps.device)
+        self._optimizer = torch.optim.Adam(self._critic.parameters(), lr=rate, betas=(0.5, 0.99))
+
+    def __call__(self, decoder: InverseNetwork) -> Tensor:
+        chosen = torch.randint(0, self._records, (self._batch_size,), generator=self._rng).tolist()
+        _, own = self._lessons.draw(chosen, self._rng)
+        rows = torch.randint(0, len(self._exam.maps), (self._batch_size,), generator=self._rng)
+        time = None if self._exam.time is None else self._exam.time[rows]
+        decoded = torch.cat(decoder(Inputs(self._exam.maps[rows], time)), 1)
+        real = torch.cat([own.image_latents, own.condition_latents], 1).float()
+        step(self._optimizer, verdict(self._critic(real), True) + verdict(self._critic(decoded.detach()), False))
+        return self._weight * verdict(self._critic(decoded), True)

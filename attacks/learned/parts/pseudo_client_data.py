@@ -1,0 +1,130 @@
+"""What a pseudo-client is taught with: the victim's releases, and a client of one's own on auxiliary pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from attacks.common.least_squares import invert_convolution
+from attacks.features.search.knowledge import made_up, own_pictures
+from attacks.features.search.nuisance import affine_in_noisy
+from bench.interfaces.public_forward import NOISY, TIMESTEPS, PublicForward
+from bench.interfaces.threat import View
+from bench.types.channels import CONTROL_FEATURES, LABEL, TIMESTEP, UNET_FEATURES
+from bench.util.errors import NotApplicableError
+
+FITTED = 16
+"""Releases that the client's part in x_t is fitted on: many cells each, so few are enough."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """Attributes:
+    forward: the pseudo-client; its ``stem`` is what learns.
+    observed: the victim's features, ``(R, C, h, w)``.
+    known: by name, inputs of those releases that the wire tells, ``(R, ...)``.
+    name: of the input that it does not; pictures: the attacker's own of that kind, ``(M, 3, H, W)`` in [0, 1].
+    labels: of the releases ``(R,)``, own: of the pictures ``(M,)``; None where either is not known.
+    """
+
+    forward: PublicForward
+    observed: Tensor
+    known: Mapping[str, Tensor]
+    name: str
+    pictures: Tensor
+    labels: Tensor | None = None
+    own: Tensor | None = None
+
+    def send(self, chosen: Tensor, rng: torch.Generator) -> Tensor:
+        """Features of own pictures where no x_t goes in, ``(B, C, h, w)``."""
+        still = {
+            name: torch.zeros_like(tensor[:1]).expand(len(chosen), *tensor.shape[1:])
+            for name, tensor in self.known.items()
+        }
+        picture = self.pictures[chosen].to(self.observed.device)
+        return self.forward.send({**still, self.name: picture}, rng)[CONTROL_FEATURES].float()
+
+    def shared(self, releases: Tensor) -> Tensor:
+        """What x_t, which is known, has put into these releases, ``(B, C, h, w)``.
+
+        As a difference of two sends, so that what the unknown picture adds cancels.
+        """
+        inputs = {name: tensor[releases] for name, tensor in self.known.items()}
+        blank = torch.zeros(len(releases), *self.pictures.shape[1:], device=self.observed.device)
+        still = {**inputs, NOISY: torch.zeros_like(inputs[NOISY])}
+        with_noise, without = (
+            self.forward.send({**given, self.name: blank}, torch.Generator().manual_seed(0))[CONTROL_FEATURES].float()
+            for given in (inputs, still)
+        )
+        return with_noise - without
+
+    def rest(self, rounds: int) -> Tensor:
+        """What the unknown pictures put into the releases, ``(R, C, h, w)``.
+
+        What the client makes of x_t is fitted by least squares first, since the noise in it hangs on no picture.
+
+        Args:
+            rounds: of the solver.
+        """
+        if NOISY not in self.known:
+            return self.observed
+        weights = [weight for weight in self.forward.stem.parameters() if weight.requires_grad]
+        solver = torch.optim.LBFGS(weights, max_iter=rounds, line_search_fn="strong_wolfe")
+        few = torch.arange(min(FITTED, len(self.observed)))
+
+        def loss() -> Tensor:
+            solver.zero_grad()
+            found = self.observed[few] - self.shared(few)
+            value = (found - found.mean((0, 2, 3), keepdim=True)).square().mean()
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        solver.step(loss)  # type: ignore[no-untyped-call, arg-type]
+        with torch.no_grad():
+            everyone = torch.arange(len(self.observed)).split(FITTED)
+            return torch.cat([self.observed[rows] - self.shared(rows) for rows in everyone])
+
+
+def scene_of(view: View) -> Scene:
+    """The releases of the targets' epochs, and the client as everybody knows it before the first step.
+
+    Earlier releases are of a client that had not learned as much.
+
+    Raises:
+        NotApplicableError: no client to start from, nothing on it that trains, or fewer than 2 auxiliary records.
+    """
+    public = view.public
+    if public.client is None:
+        raise NotApplicableError("the form of the client is not known under this threat model")
+    if len(public.auxiliary) < 2:
+        raise NotApplicableError("needs at least 2 auxiliary records to learn from")
+    forward = public.client.forward(public.auxiliary.images.shape[-1])
+    if not any(weight.requires_grad for weight in forward.stem.parameters()):
+        raise NotApplicableError("nothing on this client trains, so its weights are public: inversion is the attack")
+    wanted = forward.inputs()
+    name, pictures = own_pictures(forward, public.auxiliary)
+    epochs = {view.releases[i].epoch for i in view.targets}
+    places = [i for i, release in enumerate(view.releases) if release.epoch in epochs]
+    known: dict[str, Tensor] = {}
+    if NOISY in wanted:
+        if not view.has(UNET_FEATURES) or public.stem is None:
+            raise NotApplicableError("x_t hides the condition's share of the features, and unet_features are not here")
+        features = view.read(UNET_FEATURES, every=True)[places]
+        known[NOISY] = invert_convolution(public.stem, features).to(public.device)
+        if TIMESTEPS in wanted and view.has(TIMESTEP):
+            known[TIMESTEPS] = view.read(TIMESTEP, every=True)[places].to(public.device)
+        if not affine_in_noisy(forward, made_up(forward)):
+            raise NotApplicableError("a defence bends these features, so x_t's share cannot be taken out of them")
+    labels = view.read(LABEL, every=True)[places] if view.has(LABEL) else None
+    return Scene(
+        forward=forward,
+        observed=view.read(CONTROL_FEATURES, every=True)[places].float().to(public.device),
+        known=known,
+        name=name,
+        pictures=pictures,
+        labels=labels,
+        own=public.labels,
+    )

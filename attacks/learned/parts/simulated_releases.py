@@ -1,0 +1,95 @@
+"""Smashed data as a network takes it, from the wire and from simulated releases of the attacker's own records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from attacks.common.disco_mask import kept_channels, prune_alike
+from attacks.common.shredder_noise import found_noise, without_noise
+from bench.interfaces.public import Emission, Simulator
+from bench.interfaces.threat import View
+from bench.types.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, NOISE_TARGET, TIMESTEP, UNET_FEATURES, Channel
+from bench.types.records import Records
+from bench.util.errors import NotApplicableError
+
+MAPS = (CONTROL_FEATURES, UNET_FEATURES, NOISE_TARGET)  # what a network can take: maps of the latent's size
+Which = Literal["granted", "features"]
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """Maps side by side ``(B, C, h, w)`` float32, and t ``(B,)`` or None."""
+
+    maps: Tensor
+    time: Tensor | None
+
+    @classmethod
+    def of(cls, sent: Mapping[Channel, Tensor], time: Tensor | None) -> Inputs:
+        return cls(torch.cat([tensor.detach().float() for tensor in sent.values()], 1), time)
+
+    def to(self, device: str) -> Inputs:
+        return Inputs(self.maps.to(device), None if self.time is None else self.time.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Lessons:
+    """Releases of known records in the shape of those in view, defence and all.
+
+    Attributes:
+        wanted: the maps that both have.
+        knows_time: whether t is in view.
+        noise: of each target's ``control_features``, what a defence was found to have added, ``(T, C, h, w)``.
+    """
+
+    simulator: Simulator
+    wanted: tuple[Channel, ...]
+    knows_time: bool
+    noise: Tensor | None = None
+
+    def draw(self, index: Sequence[int], rng: torch.Generator) -> tuple[Inputs, Emission]:
+        """A fresh release of the records at ``index``, and the truth behind it."""
+        release = self.simulator.emit(index, rng)
+        sent = {c: release.sent[c] for c in self.wanted}
+        return Inputs.of(sent, release.sent[TIMESTEP] if self.knows_time else None), release
+
+    def exam(self, view: View) -> Inputs:
+        """The targets of the view, on its device."""
+        time = view.read(TIMESTEP) if self.knows_time else None
+        sent = {c: view.read(c) for c in self.wanted}
+        if self.noise is not None and CONTROL_FEATURES in sent:
+            sent[CONTROL_FEATURES] = sent[CONTROL_FEATURES].float() - self.noise
+        return Inputs.of(sent, time).to(view.public.device)
+
+
+def lessons(view: View, records: Records, which: Which, *, adapt: bool = True) -> Lessons:
+    """What to learn from, with the client's final weights where they are in view.
+
+    Args:
+        records: of the attacker's own.
+        which: ``granted`` is every map in view, ``features`` leaves out the noise target, as the literature does.
+        adapt: find out what the known defence has learned, and put it into the attacker's own copy of it.
+
+    Raises:
+        NotApplicableError: no smashed data in view, no client to simulate, or fewer than 2 records.
+    """
+    if not (view.has(CONTROL_FEATURES) or view.has(UNET_FEATURES)):
+        raise NotApplicableError("needs control_features or unet_features in view")
+    client = view.public.client
+    if client is None:
+        raise NotApplicableError("the client half cannot be simulated under this threat model")
+    if len(records) < 2:
+        raise NotApplicableError("needs at least 2 auxiliary records to learn from")
+    if view.has(CLIENT_WEIGHTS):
+        client = client.with_weights(view.parts(CLIENT_WEIGHTS)[-1].tensors)
+    wanted = tuple(c for c in MAPS if view.has(c) and (which == "granted" or c != NOISE_TARGET))
+    noise, kept = (found_noise(view, client), kept_channels(view)) if adapt else (None, None)
+    if noise is not None:
+        without_noise(view, noise)
+    if kept is not None:
+        prune_alike(view, kept)
+    return Lessons(client.simulator(records), wanted, view.has(TIMESTEP), None if noise is None else noise.targets)

@@ -1,0 +1,137 @@
+"""Re-identification: who of a public gallery a release shows, without a need for the picture (METHODS 6.3)."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from attacks.common.augmentation import by_identity, with_mirrored
+from attacks.common.via_picture import ByPicture, picture
+from attacks.learned.parts.fact_network import ReaderParams, train_reader
+from attacks.learned.parts.simulated_releases import lessons
+from bench.backbones.embedded import load_embedded
+from bench.interfaces.attack import Budget
+from bench.interfaces.budget_axis import Effort
+from bench.interfaces.certificate import Certificate
+from bench.interfaces.plugin import Card
+from bench.interfaces.threat import View
+from bench.types.claim import Claim
+from bench.types.facts import Lineup
+from bench.types.records import Records
+from bench.types.targets import IDENTITY
+from bench.util.errors import NotApplicableError
+from bench.util.progress import Progress
+
+TEMPERATURE = 0.1
+
+
+class ReidentifyParams(ReaderParams):
+    """Attributes:
+    gallery: photographs in the gallery, at least; the private people are always among them.
+    """
+
+    gallery: int = Field(default=100, ge=2)
+
+
+class Reidentify(ByPicture):
+    """Embeds releases where the public face embedding has the picture, and ranks the gallery by cosine.
+
+    The network learns, on simulated releases of auxiliary records, to meet the embedding of the record's picture and
+    of other pictures of its person (InfoNCE, arXiv:1807.03748); what it says is added to the embedding of the picture
+    that it estimates. With ``through`` the embedding is that of the picture that another attack makes.
+    """
+
+    name = "reidentify"
+    Params = ReidentifyParams
+    speaks_of = (IDENTITY,)
+    adapts_to = ("timestep", "activation", "prompt")
+    default_budget = Budget(iterations=400, batch_size=16)
+    effort = Effort("iterations", (25, 50, 100, 200, 400, 800))
+    # Undefended, as many releases reach 0.84 with 128 auxiliary records; the bar leaves room for data and seeds.
+    certificates = (Certificate("split-controlnet", "no-gradient", IDENTITY, "identity_top1", 0.6),)
+    card = Card(
+        summary="Finds the person of a release in a gallery of other photographs, with or without a reconstruction.",
+        source="identification by embedding, METHODS 6.3; InfoNCE, arXiv:1807.03748; this project",
+        needs="a data set that can give another photograph of each private person; auxiliary records, control_features "
+        "or unet_features and the public client weights, or what the attack named by through needs",
+        cost="its training: iterations x batch size releases of the simulated client; or that of the other attack",
+        notes="No record is in the gallery: it holds one other photograph of each person. The embedding is that of the "
+        "embedded backbone, which knows the data set portraits; elsewhere it is weak and proves nothing.",
+    )
+
+    @property
+    def candidates(self) -> int:
+        return int(self.params.gallery)
+
+    def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
+        gallery = view.public.gallery
+        if gallery is None:
+            raise NotApplicableError("the data set has no other photograph of the private people for a gallery")
+        diagnostics: dict[str, float] = {}
+        if self.through is None:
+            query, diagnostics = self._directly(view, rng, budget, progress)
+        else:
+            query = load_embedded().embed(picture(self.through, view, rng, budget, progress))
+        return Claim({IDENTITY: Lineup(query @ load_embedded().embed(gallery).T)}, diagnostics)
+
+    def _directly(
+        self, view: View, rng: torch.Generator, budget: Budget, progress: Progress
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Unit-length embeddings of the targets, ``(N, 128)``."""
+        records = with_mirrored(view.public.auxiliary) if self.params.mirror else view.public.auxiliary
+        known, device = lessons(view, records, "granted"), view.public.device
+        pictured = load_embedded().embed(records.image_batch()).to(device)
+        people = _people(records, len(view.public.auxiliary)).to(device)
+
+        def loss(facts: Tensor, index: Tensor) -> Tensor:
+            return meeting_loss(functional.normalize(facts, dim=1), pictured, people, index.to(device))
+
+        codec = view.public.codec
+
+        def hunch(latents: Tensor) -> Tensor:
+            return load_embedded().embed(codec.decode(latents)).to(device)
+
+        network, diagnostics = train_reader(
+            known,
+            len(records),
+            loss,
+            pictured.shape[1],
+            self.params,
+            hunch if self.params.backbone else None,
+            rng=rng,
+            budget=budget,
+            device=device,
+            progress=progress,
+        )
+        with torch.no_grad():
+            return functional.normalize(network(known.exam(view))[0].cpu(), dim=1), diagnostics
+
+
+def meeting_loss(query: Tensor, pictured: Tensor, people: Tensor, index: Tensor) -> Tensor:
+    """How far embedded releases are from their pictures, and how hard their person is to tell from the others.
+
+    Args:
+        query: of the releases of the records at ``index``, ``(B, D)`` unit-length.
+        pictured: of all pictures, ``(R, D)`` unit-length.
+        people: who each picture shows, ``(R,)`` int64.
+
+    Returns:
+        A scalar: 1 - cosine with the own picture, and the cross-entropy of picking any picture of the own person among
+        all pictures.
+    """
+    cosine = query @ pictured.T
+    own = cosine.gather(1, index.unsqueeze(1)).mean()
+    same = people[index].unsqueeze(1) == people.unsqueeze(0)
+    picked = torch.logsumexp((cosine / TEMPERATURE).masked_fill(~same, float("-inf")), 1)
+    return (1 - own) + (torch.logsumexp(cosine / TEMPERATURE, 1) - picked).mean()
+
+
+def _people(records: Records, count: int) -> Tensor:
+    """A number for each identity, ``(R,)``, of records whose first ``count`` may be followed by mirrored ones."""
+    first = records.select(range(count))
+    people = torch.empty(len(records), dtype=torch.long)
+    for number, places in enumerate(by_identity(first, len(records) // count)):
+        people[places] = number
+    return people

@@ -1,0 +1,77 @@
+"""The bluntest malicious server: it lets the client learn nothing, and reads it like a public one."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+
+from attacks.malicious.parts.hijack_server import Autoencoder, DecoderPlan, train_autoencoder
+from attacks.malicious.parts.hold_server import HoldServer
+from attacks.malicious.parts.target_features import ClientPilot, Goal
+from bench.interfaces.attack import Attack, Budget
+from bench.interfaces.certificate import Certificate
+from bench.interfaces.plugin import Card, Params
+from bench.interfaces.public import Public
+from bench.interfaces.server_adversary import ServerAdversary
+from bench.interfaces.threat import View, preset
+from bench.types.channels import CONTROL_FEATURES
+from bench.types.claim import Claim
+from bench.util.errors import NotApplicableError
+from bench.util.progress import Progress
+
+
+class HoldParams(Params):
+    """Attributes:
+    width: channels of the server's decoder.
+    steps: of it on public pictures; batch_size: of a step; learning_rate: its own.
+    seed: of the decoder.
+    """
+
+    width: int = Field(default=64, ge=4)
+    steps: int = Field(default=400, ge=1)
+    batch_size: int = Field(default=16, ge=1)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    seed: int = Field(default=0, ge=0)
+
+
+class Hold(Attack):
+    """Answers every exchange with a gradient of zero, so that the client stays at its public initial weights; a decoder
+    taught on those weights then reads all it sends, however long it trains."""
+
+    name = "hold"
+    Params = HoldParams
+    requires = frozenset({CONTROL_FEATURES})
+    malicious = True
+    default_budget = Budget(iterations=0, batch_size=64)
+    # With a quarter of the width and 150 steps it reached SSIM 0.93 there (width=4, size=16; blind 0.18); under an
+    # honest server the same decoder gave 0.12.
+    certificates = (
+        Certificate(
+            "split-cnn", "gradient", "image", "ssim", 0.6, given=(("cut", "conv11"),), threat=preset("malicious_server")
+        ),
+    )
+    card = Card(
+        summary="A malicious server keeps the client at its public weights by zero gradients, and inverts those.",
+        source="this project; what feature-space hijacking (arXiv:2012.02670) comes to with a public client",
+        needs="threat model malicious_server; a client that pictures alone enter; its public initial weights; "
+        "auxiliary records",
+        cost="a decoder's training; the victim's model is spoilt by it, as its loss shows",
+        notes="Works from the first step on. Where x_t enters the features too (split-controlnet) the hint block, held "
+        "at its start, says nothing of the condition, so it does not apply there.",
+    )
+
+    def take_over(self, public: Public, *, rng: torch.Generator, progress: Progress) -> ServerAdversary:
+        return HoldServer()
+
+    def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
+        known = Goal.of(view.public)
+        if not known.alone:
+            raise NotApplicableError("x_t enters this client too, and at its start the picture does not show")
+        return known.claim(self._decoder(known, view.public.device, progress), view, budget.batch_size)
+
+    def _decoder(self, known: Goal, device: str, progress: Progress) -> Autoencoder:
+        p = self.params
+        plan = DecoderPlan(p.width, p.steps, p.batch_size, p.learning_rate)
+        rng = torch.Generator().manual_seed(p.seed)
+        pilot = ClientPilot(known.forward, known.name).requires_grad_(False)
+        return train_autoencoder(known.pictures, known.shape, plan, rng, device, progress, pilot)

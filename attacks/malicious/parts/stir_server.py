@@ -1,0 +1,41 @@
+"""A malicious server that wakes a client's hint block without learning anything for it, then lets it stand still."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from bench.interfaces.server_adversary import ServerAdversary
+from bench.types.channels import GRADIENT_DOWN, Channel
+
+_SIZE = 1e-3
+"""Of the gradients, root mean square: about what a loss gives. Adam's steps do not depend on it."""
+
+
+class StirServer(ServerAdversary):
+    """Answers with random gradients in its first exchanges, and with zeros after them.
+
+    A zero convolution moves by the sum over places of gradient times what enters it. Gradients of a loss lie in few
+    directions, and the first of them is the mean of what enters, which says nothing of a record; so an honest client's
+    hint block speaks in few directions too. Here every channel gets a gradient of its own at every place, with mean
+    zero over the places of a record: what differs between places is all that moves it.
+
+    Args:
+        exchanges: that are answered so; an adaptive optimiser needs some tens more to come to rest.
+    """
+
+    def __init__(self, exchanges: int, rng: torch.Generator) -> None:
+        self._left, self._rng = exchanges, rng
+
+    def answer(self, sent: Mapping[Channel, Tensor], honest: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        if GRADIENT_DOWN not in honest:
+            return honest
+        asked = honest[GRADIENT_DOWN]
+        gradient = torch.zeros(asked.shape)
+        if self._left > 0:
+            self._left -= 1
+            gradient = _SIZE * torch.randn(asked.shape, generator=self._rng)
+            gradient -= gradient.mean((2, 3), keepdim=True)
+        return {**honest, GRADIENT_DOWN: gradient.to(asked)}

@@ -1,0 +1,66 @@
+"""What a malicious server wants the client's features to become, and what it knows of the client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from attacks.features.search.knowledge import own_pictures, sent_shapes
+from attacks.malicious.parts.hijack_server import Autoencoder
+from bench.interfaces.public import Public
+from bench.interfaces.public_forward import NOISY, PublicForward
+from bench.interfaces.threat import View
+from bench.types.channels import CONTROL_FEATURES
+from bench.types.claim import Claim
+from bench.util.errors import NotApplicableError
+
+
+@dataclass(frozen=True, eq=False)
+class Goal:
+    """What the client's features are to be turned into.
+
+    Attributes:
+        name: of the client's input; pictures: the attacker's own, ``(M, 3, H, W)`` in [0, 1].
+        shape: of the client's features, ``(C, h, w)``.
+    """
+
+    forward: PublicForward
+    name: str
+    pictures: Tensor
+    shape: tuple[int, ...]
+
+    @classmethod
+    def of(cls, public: Public) -> Goal:
+        if public.client is None:
+            raise NotApplicableError("the form of the client's features is not known under this threat model")
+        records = public.auxiliary
+        forward = public.client.forward(records.images.shape[-1])
+        name, pictures = own_pictures(forward, records)
+        return cls(forward, name, pictures, sent_shapes(forward)[CONTROL_FEATURES])
+
+    @property
+    def alone(self) -> bool:
+        """Whether the picture is all that enters the client's trained part, and x_t does not."""
+        return NOISY not in self.forward.inputs()
+
+    @torch.no_grad()
+    def claim(self, networks: Autoencoder, view: View, batch_size: int) -> Claim:
+        """What the inverse makes of the targets' features."""
+        parts = view.read(CONTROL_FEATURES).float().split(batch_size)
+        found = torch.cat([networks.inverse(part.to(view.public.device)).cpu() for part in parts])
+        return Claim(self.forward.estimates({self.name: found}))
+
+
+class ClientPilot(nn.Module):
+    """The client as it is before the first step, from pictures ``(B, 3, H, W)`` to features ``(B, C, h, w)``."""
+
+    def __init__(self, forward: PublicForward, name: str) -> None:
+        super().__init__()
+        self.stem = forward.stem
+        self._forward, self._name = forward, name
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        sent = self._forward.send({self._name: pictures}, torch.Generator().manual_seed(0))
+        return sent[CONTROL_FEATURES].float()

@@ -1,0 +1,123 @@
+"""The span of text states behind a gradient of cross-attention, and the search for prompts within it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.interfaces.public_text import PublicText
+from bench.util.errors import NotApplicableError
+
+PROJECTIONS = ("attn2.to_k.weight", "attn2.to_v.weight")
+SPARE = 16
+"""A span is told from the whole space only where it leaves one in so many directions free."""
+CHUNK = 4096
+EXPLAINED = 1e-3
+"""A residual below it is rounding, or a state that hardly took part; of wrong tokens it is larger by far."""
+
+
+@dataclass(frozen=True, eq=False)
+class TextSpan:
+    """Attributes:
+    complement: orthonormal directions outside the span, ``(D, D - rank)`` float64.
+    tolerance: singular values below it, of the largest, were taken for rounding.
+    """
+
+    complement: Tensor
+    tolerance: float
+
+    @property
+    def rank(self) -> int:
+        """Dimensions of the span."""
+        return int(self.complement.shape[0] - self.complement.shape[1])
+
+    def residual(self, states: Tensor) -> Tensor:
+        """||s - s R^T R|| / ||s|| of states ``(..., D)``, the span check of DAGER (arXiv:2405.15586, section 4)."""
+        double = states.double()
+        return (double @ self.complement.to(double.device)).norm(dim=-1) / double.norm(dim=-1)
+
+
+def text_span(update: Mapping[str, Tensor], width: int, *, finest: float, coarsest: float) -> TextSpan:
+    """The row space of the cross-attention's key and value projections in an update.
+
+    Key and value are W s for each text state s, so dL/dW = sum of delta s^T: its rows lie in the states' span,
+    whatever else the loss depends on. Every matrix counts alike, since those of deep layers are smaller.
+
+    Args:
+        width: D, of the text states.
+        finest, coarsest: a singular value that is a smaller share of the largest is taken for rounding. The finest
+            share that leaves a sixteenth of the directions free is used.
+
+    Raises:
+        NotApplicableError: no such matrices, all of them zero, or states that fill the space.
+    """
+    found = [g.double().cpu() for n, g in update.items() if n.endswith(PROJECTIONS) and g.shape[-1] == width]
+    if not found:
+        raise NotApplicableError("the update has no cross-attention projections of text states")
+    rows = [g / g.norm() for g in found if float(g.norm()) > 0]
+    if not rows:
+        raise NotApplicableError(
+            "the gradient of every cross-attention projection is zero; while the ControlNet's zero convolutions are "
+            "zero, in the first round, nothing passes back through them"
+        )
+    _, values, directions = torch.linalg.svd(torch.cat(rows), full_matrices=True)
+    values = values / values[0]
+    tolerance, most = finest, width - -(-width // SPARE)
+    while int((values > tolerance).sum()) > most:
+        tolerance *= 10
+        if tolerance > coarsest * (1 + 1e-9):
+            raise NotApplicableError(
+                f"the text states behind the update fill {int((values > coarsest).sum())} of {width} directions: too "
+                "many tokens in one update (or noise on it) for a span check"
+            )
+    return TextSpan(directions[int((values > tolerance).sum()) :].T.contiguous(), tolerance)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Attributes:
+    tokens: of a prompt, without start, end and padding.
+    residual: the largest of its states' residuals, its end's included.
+    """
+
+    tokens: tuple[int, ...]
+    residual: float
+
+
+def read_prompts(text: PublicText, span: TextSpan, count: int, beam: int) -> list[Reading]:
+    """The ``count`` token sequences that lie deepest in the span, best first; fewer where not so many end.
+
+    Left to right: the encoder is causal, so a state is a function of the tokens up to it. A sequence is as
+    good as its worst state. The search ends when no open sequence can be among the ``count`` best.
+
+    Args:
+        beam: open sequences kept at each position, at most: one ten times worse than the best is dropped where
+            the span does not explain it.
+    """
+    vocabulary = torch.arange(text.vocabulary).unsqueeze(0)
+    prefix = text.begin(1)
+    open_: list[Reading] = [Reading((), 0.0)]
+    ended: list[Reading] = []
+    for position in range(1, text.length):
+        parts = torch.split(vocabulary, CHUNK, dim=1)
+        residual = torch.cat([span.residual(text.candidates(prefix, part)) for part in parts], 1).cpu()
+        so_far = torch.tensor([reading.residual for reading in open_], dtype=torch.float64).unsqueeze(1)
+        worst = torch.maximum(residual, so_far)
+        ended += [Reading(r.tokens, float(worst[k, text.end])) for k, r in enumerate(open_)]
+        ended = sorted(ended, key=lambda reading: reading.residual)[:count]
+        worst[:, text.end] = torch.inf
+        bar = ended[-1].residual if len(ended) == count else float("inf")
+        best = worst.flatten().topk(min(beam, worst.numel()), largest=False)
+        kept = best.values < min(bar, max(EXPLAINED, 10 * float(best.values[0])))
+        if position == text.length - 1 or not bool(kept.any()):
+            break
+        origin, chosen = best.indices[kept] // text.vocabulary, best.indices[kept] % text.vocabulary
+        open_ = [
+            Reading((*open_[k].tokens, token), value)
+            for k, token, value in zip(origin.tolist(), chosen.tolist(), best.values[kept].tolist(), strict=True)
+        ]
+        prefix = text.extend(prefix.take(origin), chosen)
+    return ended

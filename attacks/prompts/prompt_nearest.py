@@ -1,0 +1,59 @@
+"""The cheap baseline on prompts: each state by itself, to the token whose states it resembles most."""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+
+from attacks.prompts.parts.states import private_states
+from attacks.prompts.parts.token_means import TokenMeans, altered_prompts, random_sequences
+from bench.interfaces.attack import Attack, Budget
+from bench.interfaces.plugin import Card, Params
+from bench.interfaces.threat import View
+from bench.types.channels import PROMPT_EMBEDDING
+from bench.types.claim import Claim
+from bench.types.texts import Wording
+from bench.util.progress import Progress
+
+
+class PromptNearestParams(Params):
+    """Attributes:
+    sequences: token sequences to learn from; half are random, half auxiliary prompts with random tokens in them.
+    ridge: share of the mean variance added to the covariance.
+    """
+
+    sequences: int = Field(default=1024, ge=2)
+    ridge: float = Field(default=1e-4, gt=0)
+
+
+class PromptNearest(Attack):
+    """Reads every position on its own, with linear discriminants that are the same at all positions.
+
+    It does not use that the encoder is causal; what it lacks against ``prompt-decode`` is what context does to a state.
+    """
+
+    name = "prompt-nearest"
+    Params = PromptNearestParams
+    requires = frozenset({PROMPT_EMBEDDING})
+    adapts_to = ("timestep", "activation")
+    default_budget = Budget(iterations=0, batch_size=64)
+    card = Card(
+        summary="Nearest token at each position by linear discriminants on the text encoder's states.",
+        source="this project; discriminants of Fisher, Annals of Eugenics 1936",
+        needs="prompt_embedding; the public text encoder; auxiliary prompts help",
+        cost="one pass of the text encoder over the sequences it learns from",
+        notes="A baseline: where it comes near prompt-decode, the latter is broken.",
+    )
+
+    def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
+        text, states = private_states(view)
+        known = view.public.auxiliary.prompts
+        half = self.params.sequences // 2
+        with progress.stage("learning tokens", 2) as advance:
+            ids = random_sequences(text, self.params.sequences - half, rng)
+            others = altered_prompts(text, known, half, rng) if known else random_sequences(text, half, rng)
+            means = TokenMeans.fit(text, torch.cat([ids, others]), self.params.ridge)
+            advance(1)
+            tokens = tuple(text.content(row) for row in means.read(states).tolist())
+            advance(1)
+        return Claim({"prompt": Wording(tuple(text.decode(row) for row in tokens), tokens)})

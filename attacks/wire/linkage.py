@@ -1,0 +1,75 @@
+"""Linkage: which releases are of one record, across epochs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from attacks.common.release_linking import SOURCES, by_order, link_view
+from attacks.common.undo.view import UNDONE, undone
+from bench.interfaces.attack import Attack, Budget
+from bench.interfaces.certificate import Certificate
+from bench.interfaces.plugin import Card, Params
+from bench.interfaces.threat import View
+from bench.types.channels import CONTROL_FEATURES, NOISE_TARGET, PROMPT_EMBEDDING, UNET_FEATURES
+from bench.types.claim import Claim
+from bench.types.links import Links
+from bench.types.targets import LINK
+from bench.util.errors import NotApplicableError
+from bench.util.progress import Progress
+
+
+class LinkageParams(Params):
+    """Attributes:
+    by: ``all`` uses every mark in view together; ``image``, ``condition``, ``hint`` or ``prompt`` one of them;
+        ``order`` the place within the epoch, a control that finds nothing where the client shuffles.
+    """
+
+    by: Literal["all", "image", "condition", "hint", "prompt", "order"] = "all"
+
+
+class Linkage(Attack):
+    """Links releases by marks that stay with a record: z0, z_c, the hint block's answer, the prompt's states."""
+
+    name = "linkage"
+    speaks_of = (LINK,)
+    Params = LinkageParams
+    adapts_to = ("timestep", "activation", "prompt", *UNDONE)
+    uses_history = True
+    default_budget = Budget(iterations=0, batch_size=64)
+    card = Card(
+        summary="Tells which releases of different epochs are of one record; claims links, no pictures.",
+        source="this project; linkage as in METHODS 6.3 of the wire of arXiv:2409.08503",
+        needs="two epochs; unet_features with control_features or noise_target, or prompt_embedding",
+        cost="seconds: one linear solve a release and one assignment an epoch",
+        notes="Its row has the target link. The client shuffles, so by=order is a control. Records with the same "
+        "mark are not told apart and then not linked. What is linked can be averaged: see posterior.",
+    )
+    certificates = (Certificate("split-controlnet", "no-gradient", "link", "link_f1", 0.95),)
+
+    def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
+        epochs = [release.epoch for release in view.releases]
+        if len(set(epochs)) < 2:
+            raise NotApplicableError("the view holds one epoch, so there is nothing to link")
+        with progress.stage("linking", 1) as advance:
+            if self.params.by == "order":
+                _touch(view)
+                labels, used = by_order(epochs), ("order",)
+            else:
+                found, used = link_view(undone(view), SOURCES if self.params.by == "all" else (self.params.by,))
+                if found is None:
+                    raise NotApplicableError("nothing that stays with a record can be read off this view")
+                labels = found
+            advance(1)
+        diagnostics = {"records_told_apart": float(len(set(labels))), "link_sources": float(len(used))}
+        return Claim({}, diagnostics=diagnostics, links=Links(tuple(labels)))
+
+
+def _touch(view: View) -> None:
+    """Note in the row that the wire was looked at: the order is one of messages, whatever they carry."""
+    for channel in (UNET_FEATURES, CONTROL_FEATURES, PROMPT_EMBEDDING, NOISE_TARGET):
+        if view.has(channel):
+            view.read(channel)
+            return
+    raise NotApplicableError("no message of single records is in view")

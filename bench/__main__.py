@@ -1,0 +1,5 @@
+"""Runs the command line: ``python -m bench`` is ``bench``."""
+
+from bench.cli.main import main
+
+main()

@@ -1,0 +1,77 @@
+"""Reads attributes off pictures: the ceiling of attribute attacks, and the last step of those that have a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from bench.backbones.embedded import load_embedded
+from bench.backbones.portrait_attributes import CLASSES
+from bench.types.facts import Labels
+from bench.types.images import ImageBatch
+from bench.types.records import Records
+
+
+def told_apart(auxiliary: Records) -> dict[str, tuple[str, ...]]:
+    """Attributes that every auxiliary record carries and that can be learned, each with its values.
+
+    An attribute of one value tells nothing, and one whose values no two identities share is a name: its values say
+    nothing of strangers. Values are those the embedded heads know, else those met.
+    """
+    if not len(auxiliary):
+        return {}
+    people = [name if name is not None else f"record {i}" for i, name in enumerate(auxiliary.identities)]
+    found = {}
+    for name in auxiliary.attributes[0]:
+        if not all(name in row for row in auxiliary.attributes):
+            continue
+        owners: dict[str, set[str]] = {}
+        for row, who in zip(auxiliary.attributes, people, strict=True):
+            owners.setdefault(row[name], set()).add(who)
+        if len(owners) > 1 and any(len(who) > 1 for who in owners.values()):
+            found[name] = CLASSES[name] if set(owners) <= set(CLASSES.get(name, ())) else tuple(sorted(owners))
+    return found
+
+
+class AttributeReader:
+    """Reads by the heads of the embedded backbone where they know all values, else by what auxiliary pictures teach.
+
+    What is learned is logistic regression on the backbone's features of the auxiliary pictures.
+
+    Args:
+        values: what to read, by attribute.
+        auxiliary: records that carry those attributes.
+    """
+
+    def __init__(self, values: Mapping[str, tuple[str, ...]], auxiliary: Records) -> None:
+        self._values = dict(values)
+        self._auxiliary = auxiliary
+
+    def read(self, images: ImageBatch) -> Labels:
+        """The attributes of pictures."""
+        told = load_embedded().attributes(images)
+        learned = [name for name, known in self._values.items() if CLASSES.get(name) != known]
+        told |= self._learned(images, learned) if learned else {}
+        return Labels(self._values, {name: told[name] for name in self._values})
+
+    def _learned(self, images: ImageBatch, names: list[str]) -> dict[str, Tensor]:
+        from sklearn.linear_model import LogisticRegression
+
+        known, asked = _features(self._auxiliary.image_batch()), _features(images)
+        mean, spread = known.mean(0), known.std(0).clamp_min(1e-6)
+        found = {}
+        for name in names:
+            model = LogisticRegression(C=0.1, max_iter=500)
+            model.fit(((known - mean) / spread).numpy(), [row[name] for row in self._auxiliary.attributes])
+            odds = torch.zeros(len(images), len(self._values[name]))
+            places = [self._values[name].index(value) for value in model.classes_]
+            odds[:, places] = torch.from_numpy(model.predict_proba(((asked - mean) / spread).numpy())).float()
+            found[name] = odds
+        return found
+
+
+def _features(images: ImageBatch) -> Tensor:
+    backbone = load_embedded()
+    return torch.cat([backbone.features(images), backbone.prompt_embed(images)], 1).double()

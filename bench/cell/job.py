@@ -1,0 +1,40 @@
+"""A cell with the objects that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench.data.splits import Splits
+from bench.interfaces.attack import Attack
+from bench.interfaces.backbone import BackboneSet
+from bench.interfaces.defense import Defense
+from bench.interfaces.metric import Metric
+from bench.interfaces.victim import Victim
+from bench.scoring.control_cache import References
+from bench.spec.cell import CellSpec
+from bench.types.gallery import Gallery
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A cell with the objects that it needs.
+
+    Attributes:
+        new_victim, new_defense: make objects that share no state, so that an attacker's copy of either
+            holds nothing of the victim's own.
+        new_gallery: of at least so many people, the private ones among them; None where the data set has none.
+        references: controls that other jobs of the same planner have made.
+        obstacle: why these parts cannot be put together; empty where they can.
+    """
+
+    cell: CellSpec
+    splits: Splits
+    attack: Attack
+    metrics: tuple[Metric, ...]
+    backbones: BackboneSet
+    new_victim: Callable[[], Victim]
+    new_defense: Callable[[], Defense]
+    new_gallery: Callable[[int], Gallery | None]
+    references: References
+    obstacle: str = ""

@@ -1,0 +1,89 @@
+"""The first stage of a cell: a victim is trained, by which a capture comes to be."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.cell.handed_over import Snapshot
+from bench.cell.knowledge import public_knowledge
+from bench.interfaces.checked_adversary import CheckedAdversary
+from bench.interfaces.checked_defense import checked
+from bench.interfaces.server_adversary import ServerAdversary
+from bench.interfaces.victim import TrainingPlan
+from bench.types.records import Records
+from bench.util.described import described
+from bench.util.errors import BenchError
+from bench.util.global_random import FLAG, GlobalRandom
+from bench.util.progress import Progress
+from bench.util.rng import derived_seed, generator
+from bench.wire.capture import FLAGS_FILE, Capture
+
+if TYPE_CHECKING:
+    from bench.cell.job import Job
+
+
+def client_seed(records: Records, seed: int) -> int:
+    """Return the number from which everything that clients draw in training follows, 256 bits.
+
+    It depends on the private records themselves, to the last pixel and letter, and on the run's ``seed``. So the same
+    run draws the same on every machine that has the same records, and whoever could compute it has the records
+    already: trying seeds does not lead to it.
+    """
+    return derived_seed(seed, "client", records.pixel_hash())
+
+
+def train_capture(job: Job, out: Path, progress: Progress) -> Capture:
+    """Train the job's victim under its defence; write transcript, secrets and model under ``out``.
+
+    Global generators follow from the clients' seed meanwhile, and from the attack's inside a malicious server.
+    """
+    spec = job.cell.capture
+    seed = client_seed(job.splits.victim, spec.seed)
+    adversary = server_adversary(job, progress)
+    plan = TrainingPlan(
+        epochs=spec.training.epochs,
+        batch_size=spec.training.batch_size,
+        learning_rate=spec.training.learning_rate,
+        seed=seed,
+        device=spec.device,
+        dtype=spec.training.dtype,
+        adversary=adversary,
+    )
+    stream = GlobalRandom(seed, "training", device=spec.device)
+    with stream.active():
+        capture = job.new_victim().train(
+            job.splits.victim.copy(),
+            checked(job.new_defense()),
+            plan,
+            protocol=spec.protocol,
+            out=out,
+            progress=progress,
+        )
+    if stream.drawn or (adversary is not None and adversary.stream.drawn):
+        capture = replace(capture, flags=(FLAG,))
+        (out / FLAGS_FILE).write_text(json.dumps(capture.flags))
+    return capture
+
+
+def server_adversary(job: Job, progress: Progress) -> CheckedAdversary | None:
+    """Return the server that a malicious attack puts up, with public knowledge and records of the attacker alone.
+
+    Raises:
+        BenchError: the attack gives no server.
+    """
+    if job.cell.capture.adversary is None:
+        return None
+    spec, attack = job.cell.capture, job.attack
+    stream = GlobalRandom(spec.seed, "adversary", attack.name, device=spec.device)
+    with stream.active():
+        public = public_knowledge(job)
+        handed = Snapshot("public", public, {type(attack).__module__.partition(".")[0]})
+        server = attack.take_over(public, rng=generator(spec.seed, "adversary", attack.name), progress=progress)
+    if changed := handed.changed():
+        raise BenchError(f"attack {attack.name!r} changed what it was handed: {changed[0]}; work on a copy")
+    if not isinstance(server, ServerAdversary):
+        raise BenchError(f"attack {attack.name!r}: take_over() must return a ServerAdversary, got {described(server)}")
+    return CheckedAdversary(attack.name, server, stream)

@@ -1,0 +1,59 @@
+"""``bench sheet``: a picture of the first records of a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bench.cli.errors import one_sentence
+from bench.util.errors import RequestError
+from bench.util.files import disk_errors
+
+if TYPE_CHECKING:
+    from bench.types.records import Records
+
+
+def load(data: str, count: int, image_size: int, condition: str) -> Records:
+    """The first ``count`` records of a data set, asked for as for ``bench run``.
+
+    Raises:
+        RequestError, DataError: as the data set.
+    """
+    from bench.interfaces.dataset import Dataset
+    from bench.interfaces.registry import Registry
+    from bench.spec.names import parse_dataset
+    from bench.util.progress import shown_progress
+
+    name, values = parse_dataset(data)
+    registry: Registry[Dataset] = Registry("datasets", Dataset)  # type: ignore[type-abstract]
+    dataset: Dataset = registry.load(name).build(values)
+    return dataset.load(count, image_size=image_size, condition=dataset.resolve(condition), progress=shown_progress())
+
+
+@click.command()
+@click.argument("data")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("sheet.png"), show_default=True)
+@click.option("--count", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option("--columns", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--image-size", type=click.IntRange(min=16), default=64, show_default=True)
+@click.option("--condition", default="auto", show_default=True, help="As for bench run.")
+@click.option("--colours", type=click.IntRange(2, 256), help="Keep only so many colours: a smaller file.")
+def sheet(data: str, out: Path, count: int, columns: int, image_size: int, condition: str, colours: int | None) -> None:
+    """Write a PNG of the first records of DATA, each picture over its hint."""
+    from PIL import Image
+
+    from bench.data.sheet import contact_sheet
+
+    with one_sentence():
+        records = load(data, count, image_size, condition)
+        if not len(records):
+            raise RequestError(f"{data}: no records")
+        page = Image.fromarray(contact_sheet(records, columns))
+        if colours is not None:
+            page = page.quantize(colours, dither=Image.Dither.NONE)
+        with disk_errors(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            page.save(out, format="PNG", optimize=True)
+        click.echo(f"{len(records)} records in {out}")

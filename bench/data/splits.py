@@ -1,0 +1,149 @@
+"""Divides records into parts that share no record, no identity and no picture."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from pydantic import Field
+
+from bench.types.records import Records
+from bench.util.errors import DataError
+from bench.util.frozen import Frozen
+from bench.util.rng import generator
+
+PARTS = ("victim", "auxiliary", "calibration", "evaluation")
+MOST_SPARE = 4
+"""At most this many times the records of all parts are asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """The four parts; disjoint by record, by identity and by group."""
+
+    victim: Records
+    auxiliary: Records
+    calibration: Records
+    evaluation: Records
+
+    def manifest(self) -> dict[str, list[str]]:
+        """Record ids by part."""
+        return {part: list(getattr(self, part).ids) for part in PARTS}
+
+    def manifest_hash(self) -> str:
+        """sha256 of the manifest; stands in the row."""
+        return hashlib.sha256(json.dumps(self.manifest(), sort_keys=True).encode()).hexdigest()
+
+    def duplicate_records(self) -> int:
+        """How many records of the four parts show a picture that another record of the data set shows too."""
+        return sum(sum(getattr(self, part).duplicate) for part in PARTS)
+
+    def content_hash(self) -> str:
+        """sha256 over the content of every part."""
+        return hashlib.sha256("".join(getattr(self, p).content_hash() for p in PARTS).encode()).hexdigest()
+
+
+def load_splits(load: Callable[[int], Records], sizes: SplitSizes) -> Splits:
+    """Ask for as many records as all parts need, and for more where whole groups leave one short.
+
+    Args:
+        load: gives the first so many records, or all that there are.
+
+    Raises:
+        DataError: as :func:`divide`.
+    """
+    limit = sizes.total()
+    while True:
+        records = load(limit)
+        enough = limit >= MOST_SPARE * sizes.total() or len(records) < limit
+        if enough or _deal(records, sizes) is not None:
+            return divide(records, sizes)
+        limit *= 2
+
+
+def divide(records: Records, sizes: SplitSizes) -> Splits:
+    """Deal whole groups of records, such as those of one identity, out to the parts until each has its size.
+
+    The order is drawn from a fixed seed: the split belongs to the data, not to a run's seed, so that
+    seeds differ in training and attack alone. A record without a group or an identity is a group by itself.
+
+    Raises:
+        DataError: too few records or groups; says how many there are and what would fit.
+    """
+    dealt = _deal(records, sizes)
+    if dealt is None:
+        kinds = "identities" if records.groups is None else "groups that share no identity and no picture"
+        found = f"{len(records)} records in {len(_groups(records))} {kinds}"
+        raise DataError(
+            f"the data set has {found}, too few for disjoint parts of "
+            + ", ".join(f"{getattr(sizes, p)} {p}" for p in PARTS)
+            + "; ask for fewer with --records, --auxiliary, --calibration or --evaluation"
+        )
+    splits = Splits(**{part: records.select(dealt[part]) for part in PARTS})
+    check_disjoint(splits)
+    return splits
+
+
+def _groups(records: Records) -> dict[str, list[int]]:
+    """Numbers of records by group."""
+    groups: dict[str, list[int]] = {}
+    for i, name in enumerate(records.group_names()):
+        groups.setdefault(name, []).append(i)
+    return groups
+
+
+def _deal(records: Records, sizes: SplitSizes) -> dict[str, list[int]] | None:
+    """The records of each part, or None where there are too few."""
+    groups = _groups(records)
+    names = sorted(groups)
+    order = torch.randperm(len(names), generator=generator(0, "splits")).tolist()
+    # The smallest part is filled first, so that one large group cannot starve it.
+    wanted = sorted((getattr(sizes, part), part) for part in PARTS)
+    dealt: dict[str, list[int]] = {part: [] for part in PARTS}
+    queue = [groups[names[i]] for i in order]
+    for size, part in wanted:
+        while queue and len(dealt[part]) < size:
+            dealt[part] += queue.pop()
+        if len(dealt[part]) < size:
+            return None
+        dealt[part] = sorted(dealt[part])[:size]
+    return dealt
+
+
+def check_disjoint(splits: Splits) -> None:
+    """Refuse parts that share a record, an identity or a group.
+
+    Raises:
+        DataError: names the parts and what they share.
+    """
+    for i, first in enumerate(PARTS):
+        for second in PARTS[i + 1 :]:
+            a, b = getattr(splits, first), getattr(splits, second)
+            shared = set(a.ids) & set(b.ids)
+            people = (set(a.identities) & set(b.identities)) - {None}
+            groups = set(a.groups or ()) & set(b.groups or ())
+            if shared or people or groups:
+                raise DataError(f"splits {first} and {second} share {sorted(shared | people or groups)[0]!r}")
+
+
+class SplitSizes(Frozen):
+    """How many records each disjoint part gets.
+
+    Attributes:
+        victim: the client's private records.
+        auxiliary: records of the attacker's own.
+        calibration: for thresholds.
+        evaluation: held out for the trained model's utility, and distractors of the gallery.
+    """
+
+    victim: int = Field(default=160, ge=2)
+    auxiliary: int = Field(default=384, ge=2)
+    calibration: int = Field(default=64, ge=8)
+    evaluation: int = Field(default=72, ge=2)
+
+    def total(self) -> int:
+        """Records needed for all parts."""
+        return self.victim + self.auxiliary + self.calibration + self.evaluation

@@ -1,0 +1,124 @@
+"""``bench describe``: made from the plugins' own cards and parameters."""
+
+from __future__ import annotations
+
+import textwrap
+
+from bench.interfaces.attack import Attack
+from bench.interfaces.dataset import Dataset
+from bench.interfaces.defense import Defense
+from bench.interfaces.metric import Metric
+from bench.interfaces.plugin import Plugin
+from bench.interfaces.registry import KINDS, Registry, listing
+from bench.interfaces.threat import PRESETS, ThreatModel
+from bench.interfaces.victim import Victim
+from bench.types.channels import DESCRIPTIONS, Channel
+from bench.util.errors import RequestError
+from bench.util.text import suggestion
+
+_BASES: dict[str, type[Plugin]] = {
+    "attacks": Attack,
+    "defenses": Defense,
+    "victims": Victim,
+    "metrics": Metric,
+    "datasets": Dataset,
+}
+
+
+def describe_text(name: str, *, model: str | None = None) -> str:
+    """Text about a plugin of any kind, a threat model or a channel; several where a name has several meanings.
+
+    Raises:
+        RequestError: nothing has that name.
+    """
+    parts = []
+    names: set[str] = set()
+    for kind in KINDS:
+        known = listing(kind).names()
+        names.update(known)
+        if name in known:
+            registry = Registry(kind, _BASES[kind])
+            parts.append(_plugin(kind, registry.load(name), str(registry.origin(name)), model))
+    if name in PRESETS:
+        parts.append(_threat(PRESETS[name]))
+    if name in DESCRIPTIONS:
+        parts.append(f"channel {name}\n  {DESCRIPTIONS[Channel(name)]}")
+    if not parts:
+        raise RequestError(f"nothing is called {name!r}{suggestion(name, names | set(PRESETS) | set(DESCRIPTIONS))}")
+    return "\n\n".join(parts)
+
+
+def _plugin(kind: str, cls: type[Plugin], origin: str, model: str | None) -> str:
+    card = cls.card
+    fields = {"source": card.source, "needs": card.needs, "cost": card.cost, "notes": card.notes, "from": origin}
+    if issubclass(cls, Attack):
+        budget = cls.default_budget
+        fields["requires"] = ", ".join(sorted(cls.requires)) or "any of its inputs, see needs"
+        fields["adapts to"] = ", ".join(cls.adapts_to)
+        fields["certificate"] = "; ".join(f"{c} on undefended {c.victim}, {c.protocol}" for c in cls.certificates)
+        fields["budget"] = f"{budget.iterations} iterations of {budget.batch_size} records"
+        if cls.effort is not None:
+            fields["curve"] = f"bench run --curve runs over {cls.effort.knob} {', '.join(map(str, cls.effort.values))}"
+        fields["sees"] = f"releases of {'every epoch' if cls.uses_history else 'the attacked epoch'}"
+        fields["threats"] = ", ".join(model.name for model in PRESETS.values() if _allows(model, cls))
+    if issubclass(cls, Defense) and cls.stands_for:
+        fields["stands for"] = cls.stands_for
+    if issubclass(cls, Victim):
+        victim = cls.build({} if model is None else {"model": model})
+        fields["protocols"] = ", ".join(cls.protocols)
+        for protocol in cls.protocols:
+            fields[f"wire of {protocol}"] = ", ".join(sorted(victim.channels(protocol))) or "nothing"
+        fields |= victim.notes()
+    lines = [f"{kind[:-1]} {cls.name}", _wrapped("  ", card.summary)]
+    lines += [_wrapped(f"  {key + ':':<12} ", text) for key, text in fields.items() if text]
+    for name, info in cls.Params.model_fields.items():
+        default = "required" if info.is_required() else f"default {info.get_default(call_default_factory=True)}"
+        kind_name = getattr(info.annotation, "__name__", None) or str(info.annotation).replace("typing.", "")
+        lines.append(f"  parameter    {name} ({kind_name}, {default})")
+    return "\n".join(lines)
+
+
+def _allows(model: ThreatModel, attack: type[Attack]) -> bool:
+    """Whether the threat model grants all that the attack cannot do without, and lets it misbehave where it must."""
+    sees = model.grants is None or attack.requires <= set(model.grants)
+    return sees and (model.behaviour == "malicious" or not attack.malicious)
+
+
+def _threat(model: ThreatModel) -> str:
+    sight = "everything on the wire" if model.grants is None else ", ".join(model.grants) or "no channel"
+    yes_no = {True: "yes", False: "no"}
+    return "\n".join(
+        [
+            f"threat model {model.name}",
+            f"  role:        {model.role}, {model.behaviour}",
+            _wrapped("  sees:        ", sight),
+            f"  knows:       client weights {yes_no[model.weights_known]}, defence {yes_no[model.defense_known]}",
+            f"  auxiliary:   {'all of the split' if model.auxiliary is None else model.auxiliary}",
+            f"  links:       {yes_no[model.linkable]}; queries {model.queries}",
+        ]
+    )
+
+
+def _wrapped(head: str, text: str) -> str:
+    return textwrap.fill(text, width=108, initial_indent=head, subsequent_indent=" " * len(head))
+
+
+def plugin_table() -> str:
+    """Markdown tables of every plugin of this project, from their cards."""
+    parts = []
+    for kind in KINDS:
+        registry = Registry(kind, _BASES[kind])
+        rows = [f"## {kind}", "", "| name | what it is | source | needs | notes |", "|---|---|---|---|---|"]
+        for name in filter(registry.built_in, registry.names()):
+            cls = registry.load(name)
+            card = cls.card
+            cells = (f"`{name}`", card.summary, card.source, card.needs, card.notes)
+            rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        parts.append("\n".join(rows))
+    return (
+        "\n\n".join(["# Plugins", "Made by `python -m bench.reports.describe` from the plugins' cards.", *parts]) + "\n"
+    )
+
+
+if __name__ == "__main__":
+    print(plugin_table(), end="")

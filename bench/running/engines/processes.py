@@ -1,0 +1,27 @@
+"""Worker processes on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bench.running.engines.base import Report, Setup, Task
+from bench.running.engines.pool import run_pool
+from bench.running.engines.stages import ShownStages
+from bench.running.engines.worker_process import WorkerProcess
+from bench.util.progress import Progress
+
+
+class ProcessEngine:
+    """``jobs`` workers side by side, each in a process of its own.
+
+    A worker that dies, hangs or takes too much memory costs the cell that it runs; another takes its place.
+    """
+
+    def __init__(self, setup: Setup, jobs: int, progress: Progress) -> None:
+        self._setup, self._jobs, self._progress = setup, jobs, progress
+
+    def run(self, tasks: Sequence[Task], report: Report) -> None:
+        jobs = min(self._jobs, len(tasks))
+        stages = ShownStages(self._progress) if jobs == 1 else None  # bars of several cells would flicker
+        workers = [WorkerProcess(self._setup, self._progress.note, stages) for _ in range(jobs)]
+        run_pool(workers, tasks, report)

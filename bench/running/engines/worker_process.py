@@ -1,0 +1,221 @@
+"""A process that runs one cell at a time and may die of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO
+
+import psutil
+
+from bench.cell.result import CellResult
+from bench.running.engines.base import Setup, Task
+from bench.running.engines.stages import ShownStages
+from bench.util.failure import Failure, keep_trace
+from bench.util.files import DiskFullError
+from bench.util.import_path import child_environment
+
+_LOOK = 0.2  # seconds between looks at clock and memory
+_START = 600.0  # seconds a worker may take to import its libraries
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+class WorkerProcess:
+    """Starts a worker when it has something to do, kills it at its limits, and starts another for the next task.
+
+    Args:
+        note: takes the lines that the worker has for the user.
+        stages: shows what the worker is at, where it is the only one.
+        directory: working directory of the worker, from which relative paths of models and data count; None is ours.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        note: Callable[[str], None],
+        stages: ShownStages | None = None,
+        *,
+        directory: Path | None = None,
+    ) -> None:
+        self._setup, self._note, self._stages, self._directory = setup, note, stages, directory
+        self._process: subprocess.Popen[bytes] | None = None
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 lives as long as this object
+        self._stopped = threading.Event()
+        self._lines: queue.Queue[bytes | None] = queue.Queue()
+        self._passed: tuple[str, str] | None = None
+
+    def execute(self, task: Task) -> CellResult:
+        """Run a task; death, limits and mistakes of the worker are in the result.
+
+        Raises:
+            DiskFullError: the worker could not store its files.
+        """
+        begin = time.monotonic()
+        if self._process is None:
+            self._start()
+            if self._answer("ready", _START) is None:
+                return self._lost(task, begin)
+        begin = time.monotonic()
+        process = self._process
+        if process is not None and process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):  # its end shows in the answer
+                process.stdin.write(task.encode().encode() + b"\n")
+                process.stdin.flush()
+        answer = self._answer("result", self._setup.limits.seconds)
+        return self._lost(task, begin) if answer is None else CellResult.decode(answer)
+
+    def stop(self) -> None:
+        """Kill the worker; ``execute``, in whatever thread, returns soon, and no other is started."""
+        self._stopped.set()
+        if self._process is not None:
+            _kill_group(self._process)
+
+    def _start(self) -> None:
+        weights = self._setup.weights_dir
+        # -P: the working directory is the user's, and must not be searched for our modules.
+        command = [sys.executable, "-P", "-m", "bench.running.engines.worker"]
+        command += [str(self._setup.results), str(self._setup.threads), "" if weights is None else str(weights)]
+        self._errors.truncate(0)
+        self._errors.seek(0)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            cwd=self._directory,
+            env=_environment(os.environ, self._setup.threads),
+            start_new_session=True,  # Ctrl-C reaches the parent alone, and a kill all that the worker started
+        )
+        self._lines = queue.Queue()
+        if self._process.stdout is not None:  # a thread, since Windows cannot wait for pipes with a time limit
+            threading.Thread(target=_pump, args=(self._process.stdout, self._lines), daemon=True).start()
+        if self._stopped.is_set():
+            _kill_group(self._process)
+
+    def _answer(self, wanted: str, limit: float | None) -> str | None:
+        """The text of the next answer of a kind; None when a limit is passed or the worker is not there any more."""
+        begin = looked = time.monotonic()
+        self._passed = None
+        while True:
+            line = self._line()
+            if line is None:
+                return None
+            if line:
+                kind, text = json.loads(line)
+                if kind == wanted:
+                    return str(text)
+                if kind == "full":
+                    raise DiskFullError(str(text))
+                if kind == "note":
+                    self._note(str(text))
+                elif self._stages is not None:
+                    self._stages.show(kind, str(text))
+            # Looked at after lines too: a worker that talks all the time must not outlive its limits.
+            now = time.monotonic()
+            if limit is not None and now - begin > limit:
+                self._passed = ("timeout", f"not finished after {limit:g} s (time limit)")
+                return None
+            if now - looked < _LOOK:
+                continue
+            looked = now
+            if self._too_big():
+                memory = self._setup.limits.memory_mib
+                self._passed = ("failed", f"used more than {memory} MiB of memory (memory limit)")
+                return None
+
+    def _line(self) -> bytes | None:
+        """A whole line, nothing for now, or None at the end."""
+        if self._process is None:
+            return None
+        try:
+            line = self._lines.get(timeout=_LOOK)
+        except queue.Empty:
+            return b"" if self._process.poll() is None else None
+        if line is None:
+            self._lines.put(None)  # the end stays the end
+        return line
+
+    def _too_big(self) -> bool:
+        limit = self._setup.limits.memory_mib
+        return limit is not None and self._process is not None and _resident(self._process.pid) > limit * 2**20
+
+    def _lost(self, task: Task, begin: float) -> CellResult:
+        """The result of a task whose worker gave none; the worker is gone afterwards."""
+        status, reason = self._passed or ("failed", self._death(task))
+        if self._stages is not None:
+            self._stages.close()
+        process, self._process = self._process, None
+        if process is not None:
+            _kill_group(process)
+            if process.stdin is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    process.stdin.close()
+        return task.failed(reason, status=status, seconds=time.monotonic() - begin)
+
+    def _death(self, task: Task) -> str:
+        """How the worker ended; what it printed is kept in the cell's log."""
+        if self._process is None or self._stopped.is_set():
+            return "the worker was stopped"
+        try:
+            code = self._process.wait(timeout=5)  # its output may end a moment before it does
+        except subprocess.TimeoutExpired:
+            return "the worker closed its output"
+        if code < 0:
+            name = signal.Signals(-code).name
+            return f"the worker was killed by {name}" + ("; out of memory?" if name == "SIGKILL" else "")
+        self._errors.seek(0)
+        said = self._errors.read().decode(errors="replace").strip()
+        reason = f"the worker ended with exit code {code}" + (f": {said.splitlines()[-1]}" if said else "")
+        return keep_trace(self._setup.results, task.cell.cell_id, Failure(reason, said)) if said else reason
+
+
+def _pump(stream: IO[bytes], lines: queue.Queue[bytes | None]) -> None:
+    """Pass on whole lines until the stream ends, and then None."""
+    with stream:
+        for line in stream:
+            if line.endswith(b"\n"):
+                lines.put(line)
+    lines.put(None)
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a worker and all that it started."""
+    if process.poll() is None:
+        if hasattr(os, "killpg"):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        else:  # Windows has no process groups that a signal reaches
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        child.kill()
+            process.kill()
+    process.wait()
+
+
+def _environment(base: Mapping[str, str], threads: int) -> dict[str, str]:
+    """The worker's environment: torch jobs beside each other must not each take all cores."""
+    settings = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
+    return {**child_environment(base), **dict.fromkeys(_THREAD_VARIABLES, str(threads)), **settings}
+
+
+def _resident(pid: int) -> int:
+    """Bytes that a process and its children hold."""
+    total = 0
+    try:
+        process = psutil.Process(pid)
+        for one in (process, *process.children(recursive=True)):
+            total += one.memory_info().rss
+    except psutil.NoSuchProcess:
+        pass
+    return total

@@ -1,0 +1,177 @@
+"""How much a wire leaks by itself, whatever the attack: fields ``leak_*`` of a row (METHODS 7.1, 7.12)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.interfaces.defense import Defense
+from bench.metrics.distance_correlation import corrected_distance_correlation
+from bench.types.channels import CONTROL_FEATURES, LOSS_GRADIENT, NOISE_TARGET, TIMESTEP, UNET_FEATURES, Channel
+from bench.types.schedule import NoiseSchedule
+from bench.util.code_identity import code_hash
+from bench.util.files import disk_errors, kept_numbers, write_text
+from bench.util.rng import generator
+from bench.wire.capture import Capture
+from bench.wire.transcript import Release
+
+SAMPLE = 64
+"""Releases of the last epoch that the distance correlation is measured on; at most so many records for D."""
+
+_SHORT: Mapping[Channel, str] = {CONTROL_FEATURES: "control", UNET_FEATURES: "unet"}
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is public of the way from a latent to the wire.
+
+    Attributes:
+        stem: the convolution from x_t to ``unet_features``, or None.
+    """
+
+    schedule: NoiseSchedule
+    stem: nn.Module | None
+    defense: Defense
+
+
+def stored_leakage(
+    file: Path, capture: Capture, known: Known, *, fresh: bool, note: Callable[[str], None]
+) -> dict[str, float]:
+    """:func:`leakage`, kept in ``file``, since every attack on one capture shares it.
+
+    Args:
+        note: is told of a damaged file, which is measured anew.
+    """
+    code = code_hash(leakage)
+
+    def pick(stored: dict[str, Any]) -> Any:
+        return stored["leakage"] if stored["code"] == code else None
+
+    kept = None if fresh else kept_numbers(file, pick, note)
+    if kept is not None:
+        return kept
+    found = leakage(capture, known)
+    with disk_errors(file):
+        write_text(file, json.dumps({"code": code, "leakage": found}, indent=1))
+    return found
+
+
+def leakage(capture: Capture, known: Known) -> dict[str, float]:
+    """Numbers from the capture alone; one that makes no sense on this wire is left out.
+
+    * ``leak_snr_mean``, ``leak_snr_max``: sum of SNR_t over the releases of a record, over records; one release
+      counts where a defence makes all of a record the same. Of x_t alone: where the noise target is on the wire
+      too, the latent is given away whatever this says.
+    * ``leak_mu_mean``, ``leak_mu_max``: D sqrt of that, the mu of Gaussian DP (arXiv:1905.02383) of x_t.
+      ``leak_mu_distance`` is D, the largest l2 distance between the private latents of two sampled records.
+    * ``leak_dcor_<image|condition>_<control|unet>``: bias-corrected distance correlation of private pictures and
+      smashed data, one release a record.
+    * ``leak_dfil``: mean over releases of an upper bound of the diagonal Fisher information leakage
+      Tr(J^T J) / (d sigma^2) of the d numbers of z0 through ``unet_features`` (Maeng et al., arXiv:2209.10119); its
+      inverse bounds any unbiased attacker's mean squared error per number of the latent.
+    """
+    transcript = capture.transcript
+    releases = [r for r in transcript.releases() if r in capture.secrets.position]
+    if not releases or not transcript.is_row_channel(TIMESTEP):
+        return {}
+    timesteps = transcript.rows(TIMESTEP, releases)
+    record = capture.secrets.record_index[[capture.secrets.position[r] for r in releases]]
+    statement = known.defense.guarantee(1, known.schedule)
+    counted = _first(record) if statement is not None and statement.once else slice(None)
+    found = _accumulated(known.schedule.snr(timesteps)[counted], record[counted], _distance(capture))
+    found |= _correlations(capture, releases)
+    if transcript.is_row_channel(UNET_FEATURES):
+        shown = bool({NOISE_TARGET, LOSS_GRADIENT} & transcript.channels())
+        size = transcript.rows(UNET_FEATURES, releases[:1])[0].numel()
+        latent = tuple(capture.secrets.image_latents.shape[1:])
+        if (bound := dfil(known, timesteps, latent, size, noise_shown=shown)) is not None:
+            found["leak_dfil"] = bound
+    return found
+
+
+def _accumulated(snr: Tensor, record: Tensor, distance: float) -> dict[str, float]:
+    total = torch.zeros(int(record.max()) + 1, dtype=torch.float64).index_add_(0, record, snr.double())
+    total = total[torch.bincount(record) > 0]
+    mu = distance * total.sqrt()
+    return {
+        "leak_snr_mean": float(total.mean()),
+        "leak_snr_max": float(total.max()),
+        "leak_mu_mean": float(mu.mean()),
+        "leak_mu_max": float(mu.max()),
+        "leak_mu_distance": distance,
+    }
+
+
+def _first(record: Tensor) -> list[int]:
+    """Where each record appears first."""
+    index = record.tolist()
+    return [index.index(i) for i in sorted(set(index))]
+
+
+def _distance(capture: Capture) -> float:
+    secrets = capture.secrets
+    latents = secrets.image_latents[_first(secrets.record_index)[:SAMPLE]].double().flatten(1)
+    return float(torch.pdist(latents).max()) if len(latents) > 1 else 0.0
+
+
+def _correlations(capture: Capture, releases: list[Release]) -> dict[str, float]:
+    last = [r for r in releases if r.epoch == releases[-1].epoch]
+    order = torch.randperm(len(last), generator=generator(0, "leakage")).tolist()[:SAMPLE]
+    sample = [last[i] for i in order]
+    index = capture.secrets.record_index[[capture.secrets.position[r] for r in sample]].tolist()
+    records = capture.secrets.records
+    found = {}
+    for channel, short in _SHORT.items():
+        if not capture.transcript.is_row_channel(channel):
+            continue
+        features = capture.transcript.rows(channel, sample)
+        for target, pictures in (("image", records.images), ("condition", records.conditions)):
+            found[f"leak_dcor_{target}_{short}"] = corrected_distance_correlation(pictures[index].float(), features)
+    return {name: value for name, value in found.items() if not math.isnan(value)}
+
+
+def dfil(known: Known, timesteps: Tensor, latent: tuple[int, ...], size: int, *, noise_shown: bool) -> float | None:
+    """The bound of :func:`leakage`, or None where no Gaussian noise stands between the latent and the wire.
+
+    Two sources of noise each give a bound, since more noise never leaks more; the smaller counts.
+
+    * The noising process, if the noise target stays hidden: x_t = a z0 + b eps, J = a I, so SNR_t.
+    * Noise of deviation s that a defence adds to conv_in(x_t): J = a W, so a^2 ||W||_F^2 / (d s^2). Clipping before it
+      is left out, which can only lower the leakage.
+
+    Args:
+        latent: shape of z0.
+        size: how many numbers a record has in ``unet_features``.
+        noise_shown: eps can be read off the wire.
+    """
+    abar = known.schedule.alphas_cumprod[timesteps]
+    bounds = [] if noise_shown else [abar / (1 - abar)]
+    added, norm = known.defense.added_noise(UNET_FEATURES, size), math.nan
+    if known.defense.sends_latent:
+        norm = float(math.prod(latent))
+    elif isinstance(known.stem, nn.Conv2d):
+        norm = squared_norm(known.stem, latent)
+    if added > 0 and not math.isnan(norm):
+        bounds.append(abar * norm / (math.prod(latent) * added**2))
+    if not bounds:
+        return None
+    return float(torch.stack(bounds).amin(0).mean())
+
+
+def squared_norm(conv: nn.Conv2d, shape: tuple[int, ...]) -> float:
+    """||W||_F^2 of a convolution of stride 1 as a matrix on maps of ``shape`` (C, h, w), zero padding included."""
+    weight = conv.weight.detach().double().square().sum((0, 1)).cpu()
+    padding = conv.padding if isinstance(conv.padding, tuple) else (0, 0)
+    reach = []
+    for length, kernel, pad in zip(shape[1:], weight.shape, padding, strict=True):
+        outputs = length + 2 * pad - kernel + 1
+        reach.append([max(0, min(outputs, length + pad - k) - max(0, pad - k)) for k in range(kernel)])
+    counts = torch.tensor(reach[0], dtype=torch.float64).unsqueeze(1) * torch.tensor(reach[1], dtype=torch.float64)
+    return float((weight * counts).sum())

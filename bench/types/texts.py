@@ -1,0 +1,49 @@
+"""Texts that are claimed or true: what an estimate is for prompts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from bench.util.errors import BenchError
+
+_WORDS = re.compile(r"\w+")
+_WORDS_AND_MARKS = re.compile(r"\w+|[^\w\s]")
+
+
+@dataclass(frozen=True)
+class Wording:
+    """One text a record.
+
+    Attributes:
+        tokens: where known, the token ids that each text was read from, without start, end and padding. A text
+            of wrong tokens need not be cut into the same tokens again.
+
+    Raises:
+        BenchError: texts and token rows differ in number.
+    """
+
+    texts: tuple[str, ...]
+    tokens: tuple[tuple[int, ...], ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.tokens is not None and len(self.tokens) != len(self.texts):
+            raise BenchError(f"{len(self.texts)} texts but {len(self.tokens)} rows of tokens")
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def take(self, index: list[int]) -> Wording:
+        """The texts at ``index``, in that order."""
+        tokens = None if self.tokens is None else tuple(self.tokens[i] for i in index)
+        return Wording(tuple(self.texts[i] for i in index), tokens)
+
+
+def words(text: str) -> list[str]:
+    """Lower-cased words, in order; blanks and marks between them do not count."""
+    return _WORDS.findall(text.lower())
+
+
+def words_and_marks(text: str) -> list[str]:
+    """Likewise with every mark as a word of its own, so that only the blanks do not count."""
+    return _WORDS_AND_MARKS.findall(text.lower())

@@ -1,0 +1,86 @@
+"""CSV tables as people have them: written by this project, or saved again by a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from pathlib import Path
+
+from bench.util.errors import DataError
+
+LONGEST = 100_000
+"""Characters in one field; a spec has about 4,000."""
+
+_DECIMAL_COMMA = re.compile(r"-?[0-9]+,[0-9]+([eE][-+]?[0-9]+)?")
+
+
+def read_table(path: Path, *, texts: frozenset[str] = frozenset()) -> list[dict[str, str]]:
+    """The lines of a CSV file by column; empty fields are empty texts. Arguments and errors as of ``read_lines``."""
+    header, *rows = read_lines(path, texts=texts) or [[]]
+    return [dict(zip(header, fields, strict=True)) for fields in rows]
+
+
+def read_lines(path: Path, *, texts: frozenset[str] = frozenset()) -> list[list[str]]:
+    """The lines of a CSV file, the header first; an empty file has none.
+
+    A byte order mark, semicolons or tabs between fields, a first line ``sep=;``, any line ends and empty lines are
+    read as spreadsheets write them.
+
+    Args:
+        texts: columns in which ``1,5`` is text and no number.
+
+    Raises:
+        DataError: the file is missing, not UTF-8, not CSV, has a column twice, a line with more or fewer fields than
+            the header, or numbers with a decimal comma.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: file is missing") from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not a readable CSV file: not in UTF-8; save it as CSV UTF-8") from error
+    separator, text, skipped = _separator(text)
+    csv.field_size_limit(LONGEST)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    found: list[list[str]] = []
+    try:
+        for fields in reader:
+            if not any(fields):
+                continue
+            if not found and len(set(fields)) < len(fields):
+                double = next(name for name in fields if fields.count(name) > 1)
+                raise DataError(f"{path}: column {double[:40]!r} is given twice")
+            line = reader.line_num + skipped
+            if found and len(fields) != len(found[0]):
+                raise DataError(
+                    f"{path}: line {line} has not as many fields as the header: {len(fields)}, not {len(found[0])}"
+                )
+            if found and separator != ",":
+                row = dict(zip(found[0], fields, strict=True))
+                _refuse_decimal_comma(path, line, {name: row[name] for name in found[0] if name not in texts})
+            found.append(fields)
+    except csv.Error as error:
+        raise DataError(f"{path}: not a readable CSV file: {error}") from error
+    return found
+
+
+def _separator(text: str) -> tuple[str, str, int]:
+    """The sign between fields, the text from its header on, and how many lines stand before it."""
+    first, _, rest = text.partition("\n")
+    declared = re.fullmatch(r'"?sep=(.)"?\r?', first)
+    if declared:
+        return declared[1], rest, 1
+    counts = {sign: first.count(sign) for sign in ",;\t"}
+    return max(counts, key=lambda sign: counts[sign]), text, 0
+
+
+def _refuse_decimal_comma(path: Path, line: int, row: dict[str, str]) -> None:
+    for name, value in row.items():
+        if _DECIMAL_COMMA.fullmatch(value):
+            raise DataError(
+                f"{path}: line {line}: column {name[:40]!r} has {value[:40]!r}, a decimal comma; save the table with "
+                "decimal points"
+            )

@@ -1,0 +1,77 @@
+"""What a trained victim leaves behind: transcript, sealed secrets, trained model, costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from bench.util.errors import DataError
+from bench.util.files import read_json
+from bench.wire.secrets import Secrets
+from bench.wire.transcript import Transcript
+
+TRANSCRIPT_DIR = "transcript"
+SECRETS_DIR = "secrets"
+MODEL_DIR = "model"
+COSTS_FILE = "costs.json"
+FLAGS_FILE = "flags.json"
+
+
+class Costs(BaseModel):
+    """What training took. Seconds are of this machine and run; only their ratios mean anything.
+
+    Attributes:
+        bytes_up: mean bytes a record and step sends up, by real serialisation.
+        bytes_down: likewise, down.
+        bytes_once: bytes outside the steps (weights, updates), both ways, in all.
+        peak_memory_mib: of the process, or of the GPU where one is used.
+        losses: of every step; infinite or NaN where the training broke down, which a row's flags say.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    bytes_up: float
+    bytes_down: float
+    bytes_once: int
+    client_seconds: float
+    server_seconds: float
+    peak_memory_mib: float
+    steps: int
+    losses: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Capture:
+    """A capture on disk, opened.
+
+    Attributes:
+        model_dir: what ``Victim.utility`` needs to rebuild the trained model.
+        flags: reasons to doubt the training, which every row on it repeats.
+    """
+
+    transcript: Transcript
+    secrets: Secrets
+    model_dir: Path
+    costs: Costs
+    flags: tuple[str, ...] = ()
+
+    @classmethod
+    def open(cls, path: Path) -> Capture:
+        """Open a capture directory.
+
+        Raises:
+            DataError: a part is missing or malformed.
+        """
+        try:
+            costs = Costs.model_validate(read_json(path / COSTS_FILE))
+        except ValidationError as error:
+            raise DataError(f"{path / COSTS_FILE}: malformed") from error
+        return cls(
+            transcript=Transcript(path / TRANSCRIPT_DIR),
+            secrets=Secrets.open(path / SECRETS_DIR),
+            model_dir=path / MODEL_DIR,
+            costs=costs,
+            flags=tuple(map(str, read_json(path / FLAGS_FILE))) if (path / FLAGS_FILE).exists() else (),
+        )

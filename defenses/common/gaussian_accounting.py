@@ -1,0 +1,78 @@
+"""What a Gaussian mechanism guarantees (Dong et al., arXiv:1905.02383): mu into epsilon, by opacus' accountant."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from bench.interfaces.defense import Guarantee
+from bench.types.channels import CLIENT_UPDATE, LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN
+from bench.types.schedule import NoiseSchedule
+
+
+def epsilon_of(mu: float, delta: float) -> float:
+    """The epsilon of (epsilon, delta)-differential privacy of a mu-GDP mechanism; infinite where none is worth stating.
+
+    The accountant searches up to 500.
+    """
+    from opacus.accountants.analysis.gdp import eps_from_mu
+
+    try:
+        return float(eps_from_mu(mu=mu, delta=delta))
+    except ValueError:
+        return math.inf
+
+
+def gaussian_mu(epsilon: float, delta: float) -> float:
+    """The largest mu of a Gaussian mechanism that is (epsilon, delta)-differentially private."""
+    from opacus.accountants.analysis.gdp import delta_eps_mu
+    from scipy.optimize import brentq
+
+    return float(brentq(lambda mu: delta_eps_mu(eps=epsilon, mu=mu) - delta, 1e-6, 1e3))
+
+
+def latent_statement(
+    snr: float,
+    sensitivity: float,
+    delta: float,
+    releases: int,
+    *,
+    once: bool = False,
+    unit: str = "one record's image latent z0",
+) -> Guarantee:
+    """What the noising process guarantees: mu = D sqrt(snr) (METHODS 7.1).
+
+    Args:
+        snr: sum of SNR_t over the releases that tell something new.
+        sensitivity: D, the largest l2 distance between two latents that the statement covers.
+        once: as of ``Guarantee``.
+    """
+    mu = sensitivity * math.sqrt(snr)
+    return Guarantee(
+        epsilon=epsilon_of(mu, delta),
+        delta=delta,
+        unit=f"{unit}, its condition held fixed",
+        sensitivity=f"l2 distance {sensitivity:g} between latents; nothing is clipped to it",
+        releases=releases,
+        voided_by=(NOISE_TARGET, PREDICTION_DOWN, CLIENT_UPDATE),
+        mu=mu,
+        once=once,
+    )
+
+
+def with_noisy_target(statement: Guarantee, sigma: float, schedule: NoiseSchedule, *, memoised: bool) -> Guarantee:
+    """The statement of a noising process whose noise is known up to N(0, sigma^2 I), instead of not at all.
+
+    Given x_t = a z0 + b eps and eps + eta, the information on z0 grows from SNR_t to SNR_t (1 + 1 / sigma^2), and over
+    k releases of one (t, eps) with k fresh eta to SNR_t (1 + k / sigma^2) (METHODS 7.17). Only for networks that
+    predict eps: a target v carries the latent itself.
+
+    Args:
+        memoised: eta is the same whenever t and eps are.
+    """
+    if statement.mu is None or NOISE_TARGET not in statement.voided_by or schedule.prediction != "epsilon":
+        return statement
+    shown = statement.releases if statement.once and not memoised else 1
+    mu = statement.mu * math.sqrt(1 + shown / sigma**2)
+    left = tuple(c for c in statement.voided_by if c not in (NOISE_TARGET, PREDICTION_DOWN, LOSS_GRADIENT))
+    return replace(statement, epsilon=epsilon_of(mu, statement.delta), mu=mu, voided_by=left)

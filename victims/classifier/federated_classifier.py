@@ -1,0 +1,206 @@
+"""FedSGD over a small classifier (McMahan et al., arXiv:1602.05629): the victim of the gradient literature."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+from pydantic import Field
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.func import jacrev, vmap
+
+from bench.interfaces.defense import Defense, ProtectContext, Representation
+from bench.interfaces.plugin import Card, Params
+from bench.interfaces.public import Public
+from bench.interfaces.public_trainer import LocalTraining
+from bench.interfaces.victim import TrainingPlan, UtilityPlan, Victim
+from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL, Channel
+from bench.types.records import Records
+from bench.types.schedule import NoiseSchedule
+from bench.util.errors import RequestError
+from bench.util.progress import Progress
+from bench.wire.capture import Capture
+from victims.classifier.parts.federated_rounds import Rounds
+from victims.classifier.parts.labelled_records import PooledCodec, labels, pooled
+from victims.classifier.parts.public_trainer import LABEL, ClassifierTrainer
+from victims.classifier.parts.small_networks import HEAD, Activation, Classifier, Network
+
+PUBLIC_SEED = 0
+
+
+class FederatedClassifierParams(Params):
+    """Attributes:
+    records_per_update: records that one update is computed on.
+    batch_size: records a local step; None is all of the update in one step, which is FedSGD.
+    clients: how many share the records, evenly; each sends one update a turn.
+    size: height and width of the pictures trained on; larger ones are pooled to it.
+    network: ``lenet``, ``mlp`` or ``linear`` (``victims.classifier.parts.small_networks``).
+    activation: None is the sigmoid of DLG for ``lenet`` and ReLU for ``mlp``.
+    label: name of the attribute that is the label, or ``identity``.
+    classes: the label's values are folded into so many.
+    hidden: width of the ``mlp``.
+    learning_rate: of SGD, on clients; the training plan's own rate is for AdamW and not used.
+    """
+
+    records_per_update: int = Field(default=1, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
+    clients: int = Field(default=8, ge=1)
+    size: int = Field(default=16, ge=8, multiple_of=2)
+    network: Network = "lenet"
+    activation: Activation | None = None
+    label: str = "hair_colour"
+    classes: int = Field(default=10, ge=2)
+    hidden: int = Field(default=64, ge=1)
+    learning_rate: float = Field(default=0.1, gt=0)
+
+
+class FederatedClassifier(Victim):
+    """In each turn every client sends what SGD on its next few records makes of the global model; the server adds
+    the mean. A last group that is too small for an update waits for the next epoch's shuffle."""
+
+    name = "federated-classifier"
+    protocols: tuple[Literal["fedsgd"], ...] = ("fedsgd",)
+    takes_insertion = True
+    Params = FederatedClassifierParams
+    card = Card(
+        summary="FedSGD over DLG's small sigmoid network, or a linear or two-layer one; labels from an attribute.",
+        source="FedSGD: McMahan et al., arXiv:1602.05629; network: Zhu et al., arXiv:1906.08935, section 4",
+        needs="records with the attribute that is the label (or label=identity)",
+        cost="seconds; an update holds about 20,000 numbers",
+        notes="No diffusion: it is where gradient attacks are proven. The record claimed is the pooled picture. "
+        "Held-out people share no identity with the private ones, so with label=identity accuracy is chance.",
+    )
+
+    def channels(self, protocol: str) -> frozenset[Channel]:
+        return frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
+
+    def check(self, image_size: int) -> None:
+        if image_size % self.params.size:
+            raise RequestError(
+                f"victim {self.name!r}: image size {image_size} is no multiple of size={self.params.size}"
+            )
+
+    def check_records(self, records: Records, progress: Progress) -> None:
+        labels(records, self.params.label, self.params.classes)
+
+    def classifier(self, defense: Defense | None = None) -> Classifier:
+        """The network that the parameters ask for, with what the defence puts into it."""
+        p: FederatedClassifierParams = self.params
+        activation = p.activation or ("sigmoid" if p.network == "lenet" else "relu")
+        insertion = None if defense is None else defense.insertion()
+        return Classifier(p.network, activation, p.size, p.classes, p.hidden, insertion)
+
+    def trainer(self, image_size: int, defense: Defense | None = None) -> ClassifierTrainer:
+        """The clients' local training, by public knowledge."""
+        p: FederatedClassifierParams = self.params
+        local = LocalTraining("sgd", p.learning_rate, p.records_per_update, p.batch_size or p.records_per_update)
+        return ClassifierTrainer(self.classifier(defense), local, image_size, p.label)
+
+    def train(
+        self, records: Records, defense: Defense, plan: TrainingPlan, *, protocol: str, out: Path, progress: Progress
+    ) -> Capture:
+        p: FederatedClassifierParams = self.params
+        if plan.dtype != "fp32":
+            raise RequestError(f"victim {self.name!r} trains in fp32 only")
+        if len(records) < p.clients * p.records_per_update:
+            raise RequestError(
+                f"victim {self.name!r}: {p.clients} clients with {p.records_per_update} records an update need "
+                f"{p.clients * p.records_per_update} records; there are {len(records)}"
+            )
+        schedule = NoiseSchedule.stable_diffusion()
+        defense.check(schedule, self.channels(protocol))
+        trainer = self.trainer(records.images.shape[-1], defense)
+        rounds = Rounds(
+            trainer=trainer,
+            weights=self.classifier(defense).initial_weights(PUBLIC_SEED),
+            records=records,
+            inputs=trainer.inputs(records),
+            slope=partial(self._slope, defense, trainer),
+            protect=partial(self._protect, defense, schedule),
+            clients=p.clients,
+            plan=plan,
+        )
+        return rounds.run(out, victim=self.name, protocol=protocol, progress=progress)
+
+    def labels(self, records: Records) -> Tensor:
+        return labels(records, self.params.label, self.params.classes)
+
+    def _slope(
+        self,
+        defense: Defense,
+        trainer: ClassifierTrainer,
+        weights: Mapping[str, Tensor],
+        batch: Mapping[str, Tensor],
+        rng: torch.Generator,
+    ) -> Mapping[str, Tensor]:
+        """The gradient of one step; where the defence wants it, made of each record's own."""
+        if not defense.record_gradients:
+            return trainer.gradient(weights, batch)
+        rows = range(len(batch[LABEL]))
+        alone = ({name: tensor[i : i + 1] for name, tensor in batch.items()} for i in rows)
+        return defense.local_gradient((trainer.gradient(weights, one) for one in alone), rng)
+
+    def _protect(
+        self,
+        defense: Defense,
+        schedule: NoiseSchedule,
+        update: Mapping[str, Tensor],
+        weights: Mapping[str, Tensor],
+        pixels: Tensor,
+        ids: Sequence[str],
+        rng: torch.Generator,
+    ) -> dict[str, Tensor]:
+        context = ProtectContext(
+            phase="training",
+            timesteps=torch.zeros(len(ids), dtype=torch.long),
+            schedule=schedule,
+            empty_prompt=torch.zeros(1, 1, 1),
+            record_ids=ids,
+            rng=rng,
+            representation=Representation(HEAD, partial(self._measure, self.classifier(defense), weights, pixels)),
+        )
+        return defense.protect_update(update, context)
+
+    def _measure(self, network: Classifier, weights: Mapping[str, Tensor], pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """The head's inputs, without noise, and their sensitivity to the picture, each ``(B, features)``."""
+
+        def alone(picture: Tensor) -> Tensor:
+            return network.into_head(weights, picture.unsqueeze(0))[0].squeeze(0)
+
+        jacobian = vmap(jacrev(alone, chunk_size=64))(pixels)
+        return network.into_head(weights, pixels)[0], jacobian.flatten(2).norm(dim=2)
+
+    def public(self, defense: Defense | None, auxiliary: Records, *, protocol: str, device: str) -> Public:
+        image_size = auxiliary.images.shape[-1]
+        return Public(
+            client=None,
+            codec=PooledCodec(self.params.size, image_size),
+            schedule=NoiseSchedule.stable_diffusion(),
+            stem=None,
+            defense=defense,
+            protocol=protocol,
+            auxiliary=auxiliary,
+            device=device,
+            trainer=self.trainer(image_size, defense),
+        )
+
+    def utility(
+        self, capture: Capture, held_out: Records, defense: Defense, plan: UtilityPlan, *, protocol: str
+    ) -> Mapping[str, float]:
+        """Share of held-out records whose class is found, and the share of the commonest class (blind guessing)."""
+        weights = load_file(capture.model_dir / "classifier.safetensors")
+        truth = labels(held_out, self.params.label, self.params.classes)
+        guess = self.classifier(defense).logits(weights, pooled(held_out.images, self.params.size)).argmax(1)
+        commonest = truth.bincount().max() / len(truth)
+        return {"accuracy": float((guess == truth).float().mean()), "accuracy_blind": float(commonest)}
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256(repr(self.classifier()).encode())
+        for name, tensor in sorted(self.classifier().initial_weights(PUBLIC_SEED).items()):
+            digest.update(name.encode() + tensor.numpy().tobytes())
+        return digest.hexdigest()

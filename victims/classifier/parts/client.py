@@ -1,0 +1,116 @@
+"""The client of a split classifier: the first layers on private pictures; and the same as everybody can rebuild it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from bench.interfaces.defense import Defense, ProtectContext
+from bench.interfaces.public import Emission, PublicClient, Simulator
+from bench.interfaces.public_forward import PIXELS, PublicForward
+from bench.interfaces.public_trainer import Unknown
+from bench.types.channels import CONTROL_FEATURES, Channel
+from bench.types.estimate import Estimate
+from bench.types.images import ImageBatch
+from bench.types.records import Records
+from bench.types.schedule import NoiseSchedule
+from bench.util.errors import DataError
+from victims.classifier.parts.labelled_records import PooledCodec, enlarged, pooled
+
+
+class CnnClient(nn.Module):
+    """The client's layers and the defence on what they put out.
+
+    Args:
+        stem: from pixels ``(B, 3, size, size)`` in [0, 1] to features ``(B, C, h, w)``.
+    """
+
+    def __init__(self, stem: nn.Module, defense: Defense, device: str) -> None:
+        super().__init__()
+        self.stem = stem.to(device)
+        self.defense = defense
+        self.device = device
+
+    def release(self, pixels: Tensor, ids: Sequence[str], phase: str, rng: torch.Generator) -> Tensor:
+        """Protected features, still attached to the stem."""
+        context = made_context(phase, len(pixels), ids, rng)
+        return self.defense.protect(CONTROL_FEATURES, self.stem(pixels.to(self.device)), context)
+
+
+def made_context(phase: str, count: int, ids: Sequence[str], rng: torch.Generator) -> ProtectContext:
+    """What a defence is told where there is no diffusion: every t is 0, and no prompt."""
+    times = torch.zeros(count, dtype=torch.long)
+    return ProtectContext(phase, times, NoiseSchedule.stable_diffusion(), torch.zeros(1, 1, 1), ids, rng)
+
+
+class PublicCnnClient(PublicClient):
+    """A client of its own with public weights, for pictures pooled to ``size``."""
+
+    def __init__(self, client: CnnClient, size: int) -> None:
+        self._client, self._size = client, size
+
+    def _with(self, stem: nn.Module) -> CnnClient:
+        return CnnClient(stem, self._client.defense, self._client.device)
+
+    def with_weights(self, parts: Mapping[str, Tensor]) -> PublicCnnClient:
+        stem = copy.deepcopy(self._client.stem)
+        try:
+            stem.load_state_dict(dict(parts))
+        except RuntimeError as error:
+            raise DataError("the client weights on the wire do not fit this client") from error
+        return PublicCnnClient(self._with(stem), self._size)
+
+    def simulator(self, records: Records) -> Simulator:
+        return CnnSimulator(self._client, records, self._size)
+
+    def forward(self, image_size: int) -> CnnForward:
+        return CnnForward(self._with(copy.deepcopy(self._client.stem)), self._size, image_size)
+
+
+class CnnSimulator(Simulator):
+    """Releases of the attacker's own records."""
+
+    def __init__(self, client: CnnClient, records: Records, size: int) -> None:
+        self._client = client
+        self._pixels = pooled(records.images, size)
+        image_size = records.images.shape[-1]
+        codec = PooledCodec(size, image_size)
+        self._latents = codec.encode(ImageBatch(enlarged(self._pixels, image_size)))
+        self._condition_latents = codec.encode(records.condition_batch())
+
+    @torch.no_grad()
+    def emit(self, index: Sequence[int], rng: torch.Generator) -> Emission:
+        rows, device = list(index), self._client.device
+        own = CnnClient(self._client.stem, copy.deepcopy(self._client.defense), device)  # what it makes starts anew
+        sent = own.release(self._pixels[rows], [""] * len(rows), "training", rng)
+        latents, condition_latents = self._latents[rows], self._condition_latents[rows]
+        return Emission({CONTROL_FEATURES: sent}, latents.to(device), condition_latents.to(device))
+
+
+class CnnForward(PublicForward):
+    """Features of guessed pixels ``(B, 3, size, size)``."""
+
+    def __init__(self, client: CnnClient, size: int, image_size: int) -> None:
+        self.stem = client.stem
+        self._client, self._size, self._image_size = client, size, image_size
+
+    def inputs(self) -> Mapping[str, Unknown]:
+        return {PIXELS: Unknown((3, self._size, self._size), low=0.0, high=1.0)}
+
+    def send(self, inputs: Mapping[str, Tensor], rng: torch.Generator) -> dict[Channel, Tensor]:
+        if PIXELS not in inputs:
+            return {}
+        pixels = inputs[PIXELS]
+        context = made_context("training", len(pixels), [""] * len(pixels), rng)
+        features = self.stem(pixels.to(self._client.device))
+        return {CONTROL_FEATURES: self._client.defense.surrogate(CONTROL_FEATURES, features, context)}
+
+    def estimates(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Estimate]:
+        if PIXELS not in inputs:
+            return {}
+        small = inputs[PIXELS].detach().float().cpu().clamp(0, 1)
+        images = ImageBatch.clamped(enlarged(small, self._image_size))
+        return {"image": Estimate(images, PooledCodec(self._size, self._image_size).encode(images))}

@@ -1,0 +1,143 @@
+"""The rounds of a federated classifier: who trains on which records, and what crosses the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bench.interfaces.victim import TrainingPlan
+from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL
+from bench.types.images import ImageBatch
+from bench.types.records import Records
+from bench.util.progress import Progress
+from bench.util.rng import generator
+from bench.wire.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, TRANSCRIPT_DIR, Capture, Costs
+from bench.wire.secrets import SecretsWriter
+from bench.wire.transcript import Direction, Release, TranscriptWriter, named
+from victims.classifier.parts.labelled_records import PooledCodec, as_trained, enlarged
+from victims.classifier.parts.public_trainer import PIXELS, ClassifierTrainer
+from victims.common.measure import Clock, peak_memory_mib
+
+Protect = Callable[
+    [Mapping[str, Tensor], Mapping[str, Tensor], Tensor, Sequence[str], torch.Generator], dict[str, Tensor]
+]
+Slope = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], torch.Generator], Mapping[str, Tensor]]
+
+
+class Rounds:
+    """All turns of all epochs, from one set of global weights."""
+
+    def __init__(
+        self,
+        *,
+        trainer: ClassifierTrainer,
+        weights: dict[str, Tensor],
+        records: Records,
+        inputs: Mapping[str, Tensor],
+        slope: Slope,
+        protect: Protect,
+        clients: int,
+        plan: TrainingPlan,
+    ) -> None:
+        self.trainer, self.weights = trainer, weights
+        self.records, self.inputs, self.slope, self.protect = records, inputs, slope, protect
+        self.clients, self.plan = clients, plan
+        order = torch.randperm(len(records), generator=generator(plan.seed, "shares")).tolist()
+        self.shares = [order[k::clients] for k in range(clients)]
+        self.private = [generator(plan.seed, "client", str(k)) for k in range(clients)]
+        self.losses: list[float] = []
+        self.secrets = SecretsWriter()
+        self._clocks = {end: Clock(plan.device) for end in ("client", "server")}
+        size = inputs[PIXELS].shape[-1]
+        self._codec = PooledCodec(size, records.images.shape[-1])
+
+    def run(self, out: Path, *, victim: str, protocol: str, progress: Progress) -> Capture:
+        """Train, and write everything that a capture holds under ``out``."""
+        writer = TranscriptWriter(out / TRANSCRIPT_DIR, victim=victim, protocol=protocol)
+        count = self.trainer.local.records
+        turns = min(len(share) for share in self.shares) // count
+        step = 0
+        with progress.stage("training the victim", self.plan.epochs * turns * self.clients) as advance:
+            for epoch in range(self.plan.epochs):
+                orders = [
+                    torch.randperm(len(share), generator=rng).tolist()
+                    for share, rng in zip(self.shares, self.private, strict=True)
+                ]
+                for turn in range(turns):
+                    mean = {name: torch.zeros_like(tensor) for name, tensor in self.weights.items()}
+                    for client in range(self.clients):
+                        rows = orders[client][turn * count : (turn + 1) * count]
+                        sent = self._update(writer, client, [self.shares[client][i] for i in rows], epoch, step)
+                        for name in mean:
+                            mean[name] += sent[f"{CLIENT_UPDATE}/{name}"] / self.clients
+                        step += 1
+                        advance(1)
+                    with self._clocks["server"].running():
+                        self.weights = {name: tensor + mean[name] for name, tensor in self.weights.items()}
+        return self._seal(out, writer)
+
+    def _update(
+        self, writer: TranscriptWriter, client: int, index: list[int], epoch: int, step: int
+    ) -> dict[str, Tensor]:
+        """One client's part of a turn; what the server receives."""
+
+        def send(tensors: dict[str, Tensor], direction: Direction) -> dict[str, Tensor]:
+            ends = ("server", f"client-{client}")
+            return writer.send(
+                tensors,
+                step=step,
+                epoch=epoch,
+                direction=direction,
+                sender=ends[direction == "up"],
+                receiver=ends[direction == "down"],
+                rows=0,
+                records=len(index),
+            )
+
+        received = send(named(GLOBAL_MODEL, self.weights.items()), "down")
+        weights = {name: received[f"{GLOBAL_MODEL}/{name}"] for name in self.weights}
+        with self._clocks["client"].running():
+            update = self._local(weights, index, self.private[client])
+            pixels, ids = self.inputs[PIXELS][index], [self.records.ids[i] for i in index]
+            update = self.protect(update, weights, pixels, ids, self.private[client])
+        small = ImageBatch(enlarged(self.inputs[PIXELS][index], self.records.images.shape[-1]))
+        conditions = self._codec.encode(self.records.select(index).condition_batch())
+        self.secrets.add(
+            [Release(epoch, step, row) for row in range(len(index))], index, self._codec.encode(small), conditions
+        )
+        return send(named(CLIENT_UPDATE, update.items()), "up")
+
+    def _local(self, weights: Mapping[str, Tensor], index: list[int], rng: torch.Generator) -> dict[str, Tensor]:
+        """SGD over the records in order; the sum of its steps, which loses no digits to the weights' size."""
+        local = self.trainer.local
+        moved = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
+        for start in range(0, len(index), local.batch_size):
+            batch = {name: tensor[index[start : start + local.batch_size]] for name, tensor in self.inputs.items()}
+            batch |= self.trainer.draw(len(batch[PIXELS]), rng)
+            here = {name: tensor + moved[name] for name, tensor in weights.items()}
+            slope = self.slope(here, batch, rng)
+            moved = {name: moved[name] - local.learning_rate * slope[name] for name in moved}
+            self.losses.append(float(self.trainer.loss(here, batch)))
+        return moved
+
+    def _seal(self, out: Path, writer: TranscriptWriter) -> Capture:
+        self.secrets.close(out / SECRETS_DIR, as_trained(self.records, self.inputs[PIXELS].shape[-1]))
+        transcript = writer.close()
+        (out / MODEL_DIR).mkdir()
+        save_file(self.weights, out / MODEL_DIR / "classifier.safetensors")
+        costs = Costs(
+            bytes_up=0.0,
+            bytes_down=0.0,
+            bytes_once=transcript.bytes("up") + transcript.bytes("down"),
+            client_seconds=self._clocks["client"].seconds,
+            server_seconds=self._clocks["server"].seconds,
+            peak_memory_mib=peak_memory_mib(self.plan.device),
+            steps=len(self.losses),
+            losses=tuple(self.losses),
+        )
+        (out / COSTS_FILE).write_text(costs.model_dump_json())
+        return Capture.open(out)

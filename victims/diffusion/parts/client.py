@@ -1,0 +1,143 @@
+"""The client half: everything private, up to the tensors that leave it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from bench.interfaces.defense import Defense, ProtectContext
+from bench.types.channels import (
+    CONTROL_FEATURES,
+    NOISE_TARGET,
+    POOLED_PROMPT,
+    PROMPT_EMBEDDING,
+    TIMESTEP,
+    UNET_FEATURES,
+    Channel,
+)
+from bench.types.records import Records
+from bench.util.rng import derived_seed, generator
+from victims.diffusion.parts.controlnet import HintStem, LatentStem
+from victims.diffusion.parts.encoded_records import Batch, EncodedRecords
+from victims.stable_diffusion.model import StableDiffusion
+
+
+@dataclass(frozen=True, eq=False)
+class ClientRandomness:
+    """One stream for each purpose, so that a defence that draws more from one shifts no other."""
+
+    timesteps: torch.Generator
+    noise: torch.Generator
+    latents: torch.Generator
+    protection: torch.Generator
+
+    @classmethod
+    def seeded(cls, seed: int) -> ClientRandomness:
+        """Four independent streams."""
+        return cls(*(generator(seed, "client", word) for word in ("timesteps", "noise", "latents", "protection")))
+
+    @classmethod
+    def single(cls, rng: torch.Generator) -> ClientRandomness:
+        """One stream for all, for an attacker's simulation."""
+        return cls(rng, rng, rng, rng)
+
+
+def client_secret(seed: int) -> int:
+    """The number that the client of a training with ``seed`` keeps to itself, 256 bits."""
+    return derived_seed(seed, "client", "secret")
+
+
+class ClientHalf(nn.Module):
+    """Frozen public parts and a stem; the stem trains only in protocols that send gradients back.
+
+    Args:
+        secret: of ``ProtectContext``; 0 is an attacker's, who does not know the client's.
+    """
+
+    def __init__(self, model: StableDiffusion, stem: HintStem | LatentStem, defense: Defense, secret: int = 0) -> None:
+        super().__init__()
+        self.stem = stem
+        self._model = (model,)  # a tuple keeps the frozen parts out of this module's parameters
+        self.defense = defense
+        self.secret = secret
+        self._empty = model.prompt_code([""])
+        self._encoded: EncodedRecords | None = None
+
+    @property
+    def model(self) -> StableDiffusion:
+        """The frozen public model."""
+        return self._model[0]
+
+    @property
+    def empty_prompt(self) -> Tensor:
+        """States of the empty prompt, ``(1, L, D)``."""
+        return self._empty.states
+
+    @property
+    def empty_pooled(self) -> Tensor | None:
+        """Pooled embedding of the empty prompt, ``(1, P)``, where the model has one."""
+        return self._empty.pooled
+
+    def encode(self, records: Records, index: Sequence[int], rng: ClientRandomness) -> Batch:
+        """Private records as latents and states; those of the last ``records`` are encoded once."""
+        if self._encoded is None or self._encoded.records is not records:
+            self._encoded = EncodedRecords(self.model, records)
+        return self._encoded.batch(index, rng.latents)
+
+    def release(self, batch: Batch, rng: ClientRandomness) -> dict[Channel, Tensor]:
+        """Every channel that the published wire carries upwards and no defence withholds, as ``compute``."""
+        withheld = self.defense.withheld
+        return {channel: tensor for channel, tensor in self.compute(batch, rng).items() if channel not in withheld}
+
+    def compute(self, batch: Batch, rng: ClientRandomness) -> dict[Channel, Tensor]:
+        """Every channel of the published wire, protected, still attached to the stem, withheld ones included.
+
+        ``unet_features`` and ``control_features`` as of METHODS 1.1.2 and 1.1.3; ``noise_target`` is what
+        the network must predict, which a client that keeps the loss needs itself.
+        """
+        batch = self._prepared(batch, rng.protection)
+        schedule, device = self.model.schedule, self.model.device
+        t = self.defense.sample_timesteps(batch.record_ids, schedule, rng.timesteps).to(device)
+        shape = tuple(batch.image_latents.shape)
+        noise = self.defense.sample_noise(batch.record_ids, shape, rng.noise).to(device)
+        noisy = schedule.add_noise(batch.image_latents, noise, t)
+        context = self.context("training", t, batch.record_ids, rng.protection)
+        sent = {
+            CONTROL_FEATURES: self.stem(
+                self.defense.control_input(noisy, context), batch.condition, batch.condition_latents
+            ),
+            UNET_FEATURES: noisy if self.defense.sends_latent else self.model.unet.conv_in(noisy),
+            TIMESTEP: t,
+            NOISE_TARGET: schedule.target(batch.image_latents, noise, t),
+            PROMPT_EMBEDDING: batch.text,
+        }
+        if batch.pooled_text is not None:
+            sent[POOLED_PROMPT] = batch.pooled_text
+        return {channel: self.defense.protect(channel, tensor, context) for channel, tensor in sent.items()}
+
+    def _prepared(self, batch: Batch, rng: torch.Generator) -> Batch:
+        private = {
+            "image_latents": batch.image_latents,
+            "condition_latents": batch.condition_latents,
+            "condition": batch.condition,
+            "text": batch.text,
+        }
+        if batch.pooled_text is not None:
+            private["pooled_text"] = batch.pooled_text
+        return replace(batch, **self.defense.prepare(private, rng))
+
+    def context(self, phase: str, t: Tensor, record_ids: Sequence[str], rng: torch.Generator) -> ProtectContext:
+        """What the defence is told."""
+        return ProtectContext(
+            phase,
+            t,
+            self.model.schedule,
+            self.empty_prompt,
+            record_ids,
+            rng,
+            secret=self.secret,
+            empty_pooled=self.empty_pooled,
+        )

@@ -1,0 +1,153 @@
+"""Loads any Stable Diffusion 1.x, 2.x or XL in the diffusers layout: a directory, a hub id, or ``pocket``."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.interfaces.public import Codec
+from bench.interfaces.public_text import PublicText
+from bench.types.images import ImageBatch
+from bench.types.schedule import NoiseSchedule
+from bench.util.torchvision_guard import guard_torchvision
+from victims.diffusion.parts.prompt_code import PromptCode
+from victims.stable_diffusion.clip_text import ClipText
+from victims.stable_diffusion.files import locate
+from victims.stable_diffusion.model_kind import WEIGHTED, model_kind, zeros_for_no_prompt
+from victims.stable_diffusion.networks import read_network, shapes
+from victims.stable_diffusion.noise_schedule import read_scheduler
+from victims.stable_diffusion.sdxl_text import PairedText
+from victims.stable_diffusion.tokenizer import read_tokenizer
+
+guard_torchvision()
+
+from diffusers.utils import logging as diffusers_logging  # noqa: E402
+from transformers.utils import logging as transformers_logging  # noqa: E402
+
+# The libraries' own bars and notices would tear the progress display.
+diffusers_logging.set_verbosity_error()
+transformers_logging.set_verbosity_error()
+diffusers_logging.disable_progress_bar()
+transformers_logging.disable_progress_bar()
+
+
+@dataclass(frozen=True, eq=False)
+class StableDiffusion(Codec):
+    """The frozen public parts, in float32 on one device.
+
+    Attributes:
+        text_encoder_2, tokenizer_2: of Stable Diffusion XL; None in other models.
+        zeros_for_no_prompt: the model works without a prompt on zeros, instead of the states of the empty prompt.
+    """
+
+    vae: Any
+    unet: Any
+    text_encoder: Any
+    tokenizer: Any
+    scheduler: Any
+    schedule: NoiseSchedule
+    device: str
+    text_encoder_2: Any = None
+    tokenizer_2: Any = None
+    zeros_for_no_prompt: bool = False
+
+    @classmethod
+    def load(cls, model: str, device: str = "cpu") -> StableDiffusion:
+        """Load a model; safetensors only, from local files only.
+
+        On the device ``meta`` the networks have shapes and no weights: a model of any size is there in a
+        second, and everything that asks for shapes and counts only runs on it as on a real one.
+
+        Raises:
+            RequestError, DataError: as ``locate``; also for a damaged part or one that does not fit.
+        """
+        path = locate(model)
+        tokenizer = read_tokenizer(path / "tokenizer")
+        scheduler, schedule = read_scheduler(path / "scheduler")
+        read = shapes if device == "meta" else read_network
+        networks = {part: read(path / part) for part in WEIGHTED[model_kind(path)]}
+        for module in networks.values():
+            module.requires_grad_(False).eval().to(device)
+        vae, unet, text, *others = networks.values()
+        model = cls(vae, unet, text, tokenizer, scheduler, schedule, device)
+        if not others:
+            return model
+        return replace(
+            model,
+            text_encoder_2=others[0],
+            tokenizer_2=read_tokenizer(path / "tokenizer_2"),
+            zeros_for_no_prompt=zeros_for_no_prompt(path),
+        )
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent cell: 8 in Stable Diffusion."""
+        return int(2 ** (len(self.vae.config.block_out_channels) - 1))
+
+    @torch.no_grad()
+    def moments(self, images: ImageBatch) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the scaled latent posterior, each ``(N, 4, h, w)``."""
+        means, stds = [], []
+        for part in torch.split(images.pixels, images_at_once(images.pixels.shape[-1], most=16)):
+            posterior = self.vae.encode(part.to(self.device) * 2 - 1).latent_dist
+            means.append(posterior.mean)
+            stds.append(posterior.std)
+        scale, shift = self.vae.config.scaling_factor, self.vae.config.shift_factor or 0.0
+        return (torch.cat(means) - shift) * scale, torch.cat(stds) * scale
+
+    def sample_latents(self, images: ImageBatch, rng: torch.Generator) -> Tensor:
+        """One draw from the scaled latent posterior, ``(N, 4, h, w)``."""
+        mean, std = self.moments(images)
+        return mean + std * torch.randn(mean.shape, generator=rng).to(mean.device)
+
+    def encode(self, images: ImageBatch) -> Tensor:
+        return self.moments(images)[0]
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> ImageBatch:
+        parts = torch.split(latents, images_at_once(latents.shape[-1] * self.factor, most=16))
+        return ImageBatch.from_signed(torch.cat([self._decoded(part).cpu() for part in parts]))
+
+    def render(self, latents: Tensor) -> Tensor:
+        return (self._decoded(latents) + 1) / 2
+
+    def _decoded(self, latents: Tensor) -> Tensor:
+        """Pixels ``(N, 3, H, W)`` in about [-1, 1]."""
+        scale, shift = self.vae.config.scaling_factor, self.vae.config.shift_factor or 0.0
+        pixels: Tensor = self.vae.decode(latents.to(self.device) / scale + shift).sample
+        return pixels
+
+    def embed(self, prompts: list[str]) -> Tensor:
+        """Text-encoder states, ``(N, L, D)``; overlong prompts are cut at the encoder's length."""
+        text = self.text()
+        return text.states(text.encode(prompts))
+
+    def prompt_code(self, prompts: list[str]) -> PromptCode:
+        """All that the networks take of prompts; overlong ones are cut at the encoder's length."""
+        text = self.text()
+        ids = text.encode(prompts)
+        return PromptCode(text.states(ids), text.pooled(ids))
+
+    def no_prompt(self) -> PromptCode:
+        """What the UNet was taught to take for no prompt at all, of one record: the other side of guidance."""
+        empty = self.prompt_code([""])
+        return empty.zeros() if self.zeros_for_no_prompt else empty
+
+    def text(self) -> PublicText:
+        """The text encoder with its tokenizer, or both of each, for public use."""
+        if self.text_encoder_2 is None:
+            return ClipText(self.text_encoder, self.tokenizer, self.device)
+        return PairedText(self.text_encoder, self.tokenizer, self.text_encoder_2, self.tokenizer_2, self.device)
+
+    def stem(self) -> nn.Module:
+        """A copy of the UNet's ``conv_in``."""
+        return copy.deepcopy(self.unet.conv_in)
+
+
+def images_at_once(side: int, *, most: int) -> int:
+    """How many pictures to put through a network together: ``most`` up to 128x128, fewer above, 1 at the least."""
+    return max(1, min(most, most * 128**2 // side**2))

@@ -1,0 +1,108 @@
+"""The two text encoders of Stable Diffusion XL as one public text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.interfaces.public_text import Prefix, PublicText
+from victims.stable_diffusion.clip_text import ClipText
+
+
+@dataclass(frozen=True, eq=False)
+class PairedPrefix(Prefix):
+    """Keys and values of the first encoder's layers, then of the second's.
+
+    Attributes:
+        ended: whether the end token was read, ``(N,)``.
+    """
+
+    ended: Tensor
+
+    def take(self, rows: Tensor) -> PairedPrefix:
+        taken = super().take(rows)
+        return PairedPrefix(taken.keys, taken.values, self.ended[rows.to(self.ended.device)])
+
+
+class PairedText(PublicText):
+    """Penultimate states of both encoders side by side (arXiv:2307.01952, section 2.1).
+
+    Both read the same tokens and differ in the padding after the end, so ids are those of the first tokenizer, and the
+    second encoder is given its own padding. Both are causal, so a prompt is decoded token by token as with one encoder.
+
+    The padding of the second is the token ``!``. Within a prompt it stays the mark that it is, as in OpenCLIP, with
+    which that encoder was trained; diffusers' second tokenizer takes it for padding there too.
+
+    Args:
+        encoder, encoder_2: CLIPTextModel and CLIPTextModelWithProjection, frozen, of one vocabulary and length.
+    """
+
+    def __init__(self, encoder: Any, tokenizer: Any, encoder_2: Any, tokenizer_2: Any, device: str) -> None:
+        self._first = ClipText(encoder, tokenizer, device, penultimate=True)
+        self._second = ClipText(encoder_2, tokenizer_2, device, penultimate=True)
+        self.vocabulary, self.length = self._first.vocabulary, self._first.length
+        self.start, self.end, self.padding = self._first.start, self._first.end, self._first.padding
+
+    def encode(self, prompts: Sequence[str]) -> Tensor:
+        return self._first.encode(prompts)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return self._first.decode(ids)
+
+    def states(self, ids: Tensor) -> Tensor:
+        return torch.cat([self._first.states(ids), self._second.states(self._repadded(ids))], -1)
+
+    def pooled(self, ids: Tensor) -> Tensor:
+        return self._second.projected(self._repadded(ids))
+
+    def embeddings(self) -> Tensor:
+        return torch.cat([self._first.embeddings(), self._second.embeddings()], 1)
+
+    def states_of_embeddings(self, embedded: Tensor) -> Tensor:
+        """Embeddings do not say what is padding, so behind the end those of the second encoder must be its own."""
+        width = self._first.embeddings().shape[1]
+        parts = embedded[..., :width], embedded[..., width:]
+        return torch.cat([self._first.states_of_embeddings(parts[0]), self._second.states_of_embeddings(parts[1])], -1)
+
+    def begin(self, count: int) -> PairedPrefix:
+        return self._joined(self._first.begin(count), self._second.begin(count), torch.zeros(count, dtype=torch.bool))
+
+    def candidates(self, prefix: Prefix, tokens: Tensor) -> Tensor:
+        first, second, ended = self._parts(prefix)
+        return torch.cat(
+            [self._first.candidates(first, tokens), self._second.candidates(second, self._padded(tokens, ended))], -1
+        )
+
+    def extend(self, prefix: Prefix, tokens: Tensor) -> PairedPrefix:
+        first, second, ended = self._parts(prefix)
+        return self._joined(
+            self._first.extend(first, tokens),
+            self._second.extend(second, self._padded(tokens.unsqueeze(1), ended).squeeze(1)),
+            ended | (tokens.to(ended.device) == self.end),
+        )
+
+    def _joined(self, first: Prefix, second: Prefix, ended: Tensor) -> PairedPrefix:
+        return PairedPrefix(first.keys + second.keys, first.values + second.values, ended)
+
+    def _parts(self, prefix: Prefix) -> tuple[Prefix, Prefix, Tensor]:
+        assert isinstance(prefix, PairedPrefix)
+        cut = self._first.depth
+        first, second = (Prefix(prefix.keys[part], prefix.values[part]) for part in (slice(cut), slice(cut, None)))
+        return first, second, prefix.ended
+
+    def _padded(self, tokens: Tensor, ended: Tensor) -> Tensor:
+        """Next tokens ``(N or 1, C)`` for the second encoder, ``(N or 1, C)``."""
+        if not bool(ended.any()):
+            return tokens
+        padding = ended.unsqueeze(1) & (tokens.to(ended.device) == self.padding)
+        return torch.where(padding, self._second.padding, tokens.to(ended.device))
+
+    def _repadded(self, ids: Tensor) -> Tensor:
+        """Whole ids ``(N, L')`` for the second encoder."""
+        ends = ids == self.end
+        behind = ends.cumsum(1) - ends.long() > 0
+        return torch.where(behind & (ids == self.padding), self._second.padding, ids)
