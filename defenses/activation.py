@@ -7,9 +7,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, ProtectContext
-from bench.interfaces.plugin import Card
-from bench.types.channels import CONTROL_FEATURES, Channel
+from bench.interfaces import CONTROL_FEATURES, Card, Channel, Defense, ProtectContext
 
 
 def activation(u: Tensor) -> Tensor:

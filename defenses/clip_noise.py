@@ -9,9 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, Guarantee, ProtectContext
-from bench.interfaces.plugin import Card, Params
-from bench.types.channels import (
+from bench.interfaces import (
     CLIENT_WEIGHTS,
     CONTROL_FEATURES,
     LOSS_GRADIENT,
@@ -20,16 +18,21 @@ from bench.types.channels import (
     PREDICTION_DOWN,
     PROMPT_EMBEDDING,
     UNET_FEATURES,
+    Card,
+    Defense,
+    Guarantee,
+    NoiseSchedule,
+    Params,
+    ProtectContext,
 )
-from bench.types.schedule import NoiseSchedule
 from defenses.common.gaussian_accounting import epsilon_of
 
 
 class ClipNoiseParams(Params):
     """Attributes:
-    clip: C, the largest l2 norm of a whole update (of the weights' change, so the learning rate is in it).
-    multiplier: the noise's standard deviation over C; 0 only clips.
-    delta: of the (epsilon, delta) statement.
+    clip: C, the largest l2 norm of a whole update (of the weights' change, so the learning rate is
+    in it). multiplier: the noise's standard deviation over C; 0 only clips. delta: of the (epsilon,
+    delta) statement.
     """
 
     clip: float = Field(default=0.1, gt=0)
@@ -38,11 +41,12 @@ class ClipNoiseParams(Params):
 
 
 class ClipNoise(Defense):
-    """The update, all tensors together, shortened to norm C, plus normal noise of deviation ``multiplier`` C.
+    """The update, all tensors together, shortened to norm C, plus normal noise of deviation
+    ``multiplier`` C.
 
-    The Gaussian mechanism: replacing one record changes the one update it is in by at most 2 C, so each release is
-    mu-GDP with mu = 2 / multiplier (Dong et al., arXiv:1905.02383), and k releases with sqrt(k) mu. What the server
-    sends back is made of noised updates and costs nothing more.
+    The Gaussian mechanism: replacing one record changes the one update it is in by at most 2 C, so
+    each release is mu-GDP with mu = 2 / multiplier (Dong et al., arXiv:1905.02383), and k releases
+    with sqrt(k) mu. What the server sends back is made of noised updates and costs nothing more.
     """
 
     name = "clip-noise"
@@ -55,12 +59,15 @@ class ClipNoise(Defense):
         "client cross the wire. Small multipliers hide detail without a useful epsilon.",
     )
 
-    def protect_update(self, update: Mapping[str, Tensor], context: ProtectContext) -> dict[str, Tensor]:
+    def protect_update(
+        self, update: Mapping[str, Tensor], context: ProtectContext
+    ) -> dict[str, Tensor]:
         norm = math.sqrt(sum(float(tensor.double().square().sum()) for tensor in update.values()))
         scale = min(1.0, self.params.clip / norm) if norm > 0 else 1.0
         deviation = self.params.multiplier * self.params.clip
         return {
-            name: tensor * scale + deviation * torch.randn(tensor.shape, generator=context.rng).to(tensor)
+            name: tensor * scale
+            + deviation * torch.randn(tensor.shape, generator=context.rng).to(tensor)
             for name, tensor in update.items()
         }
 

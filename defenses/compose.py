@@ -8,12 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from bench.interfaces.defense import CompositeDefense, Defense, Guarantee, ProtectContext, ServerAdapter
-from bench.interfaces.inserted_layers import Insertion
-from bench.interfaces.plugin import Card, Params
-from bench.types.channels import Channel
-from bench.types.schedule import NoiseSchedule
-from bench.util.errors import RequestError
+from bench.interfaces import (
+    Card,
+    Channel,
+    CompositeDefense,
+    Defense,
+    Guarantee,
+    Insertion,
+    NoiseSchedule,
+    Params,
+    ProtectContext,
+    RequestError,
+    ServerAdapter,
+)
 
 _EXCLUSIVE = ("sample_timesteps", "sample_noise", "local_gradient", "insertion")
 
@@ -84,11 +91,15 @@ class Compose(CompositeDefense):
             noisy = part.control_input(noisy, context)
         return noisy
 
-    def sample_timesteps(self, record_ids: Sequence[str], schedule: NoiseSchedule, rng: torch.Generator) -> Tensor:
+    def sample_timesteps(
+        self, record_ids: Sequence[str], schedule: NoiseSchedule, rng: torch.Generator
+    ) -> Tensor:
         owner = self._drawing["sample_timesteps"] or super()
         return owner.sample_timesteps(record_ids, schedule, rng)
 
-    def sample_noise(self, record_ids: Sequence[str], shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
+    def sample_noise(
+        self, record_ids: Sequence[str], shape: tuple[int, ...], rng: torch.Generator
+    ) -> Tensor:
         owner = self._drawing["sample_noise"] or super()
         return owner.sample_noise(record_ids, shape, rng)
 
@@ -102,21 +113,31 @@ class Compose(CompositeDefense):
             tensor = part.surrogate(channel, tensor, context)
         return tensor
 
-    def local_gradient(self, records: Iterable[Mapping[str, Tensor]], rng: torch.Generator) -> Mapping[str, Tensor]:
+    def local_gradient(
+        self, records: Iterable[Mapping[str, Tensor]], rng: torch.Generator
+    ) -> Mapping[str, Tensor]:
         owner = self._drawing["local_gradient"] or super()
         return owner.local_gradient(records, rng)
 
-    def protect_update(self, update: Mapping[str, Tensor], context: ProtectContext) -> dict[str, Tensor]:
+    def protect_update(
+        self, update: Mapping[str, Tensor], context: ProtectContext
+    ) -> dict[str, Tensor]:
         for part in self.parts:
             update = part.protect_update(update, context)
         return dict(update)
 
-    def client_loss(self, private: Mapping[str, Tensor], sent: Mapping[Channel, Tensor]) -> Tensor | None:
-        losses = [loss for part in self.parts if (loss := part.client_loss(private, sent)) is not None]
+    def client_loss(
+        self, private: Mapping[str, Tensor], sent: Mapping[Channel, Tensor]
+    ) -> Tensor | None:
+        losses = [
+            loss for part in self.parts if (loss := part.client_loss(private, sent)) is not None
+        ]
         return torch.stack(losses).sum() if losses else None
 
     def server_adapter(self, empty_prompt: Tensor) -> ServerAdapter | None:
-        adapters = [a for part in self.parts if (a := part.server_adapter(empty_prompt)) is not None]
+        adapters = [
+            a for part in self.parts if (a := part.server_adapter(empty_prompt)) is not None
+        ]
         return AdapterChain(adapters) if adapters else None
 
     def insertion(self) -> Insertion | None:
@@ -130,7 +151,11 @@ class Compose(CompositeDefense):
         """
         if any(type(single).prepare is not Defense.prepare for single in self.flat()):
             return None
-        found = (statement for part in self.parts if (statement := part.guarantee(releases, schedule)) is not None)
+        found = (
+            statement
+            for part in self.parts
+            if (statement := part.guarantee(releases, schedule)) is not None
+        )
         return next((self.qualify(statement, schedule) for statement in found), None)
 
     def qualify(self, statement: Guarantee, schedule: NoiseSchedule) -> Guarantee:

@@ -6,15 +6,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, ProtectContext
-from bench.interfaces.plugin import Card, Params
+from bench.interfaces import Card, Defense, Params, ProtectContext
 from defenses.common.record_noise import per_record_noise
 
 
 class DecoupledNoiseParams(Params):
     """Attributes:
-    b: standard deviation of the control branch's noise; the condition's latent has about unit variance.
-    memoised: the same noise for a record at every release, so that averaging over epochs gains nothing.
+    b: standard deviation of the control branch's noise; the condition's latent has about unit
+    variance. memoised: the same noise for a record at every release, so that averaging over epochs
+    gains nothing.
     """
 
     b: float = Field(default=1.0, gt=0)
@@ -24,8 +24,9 @@ class DecoupledNoiseParams(Params):
 class DecoupledNoise(Defense):
     """h_ctrl = stem(b e', c) with e' ~ N(0, I) of its own, in place of stem(x_t, c) (METHODS 7.19).
 
-    In ``no-gradient`` that is z_c + b e': the server can no longer subtract the x_t that it reads off h_sd, and is
-    left with SNR 1 / b^2 of the condition's latent a release, k / b^2 over k releases unless memoised.
+    In ``no-gradient`` that is z_c + b e': the server can no longer subtract the x_t that it reads
+    off h_sd, and is left with SNR 1 / b^2 of the condition's latent a release, k / b^2 over k
+    releases unless memoised.
     """
 
     name = "decoupled-noise"
@@ -40,7 +41,9 @@ class DecoupledNoise(Defense):
 
     def control_input(self, noisy: Tensor, context: ProtectContext) -> Tensor:
         if self.params.memoised:
-            fresh = per_record_noise(context.secret, self.name, context.record_ids, tuple(noisy.shape[1:]))
+            fresh = per_record_noise(
+                context.secret, self.name, context.record_ids, tuple(noisy.shape[1:])
+            )
         else:
             fresh = torch.randn(noisy.shape, generator=context.rng)
         return self.params.b * fresh.to(noisy)

@@ -9,11 +9,16 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.interfaces.defense import Defense, ProtectContext
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.trained_part import TrainedPart
-from bench.types.channels import CONTROL_FEATURES, Channel
-from bench.types.schedule import NoiseSchedule
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    Card,
+    Channel,
+    Defense,
+    NoiseSchedule,
+    Params,
+    ProtectContext,
+    TrainedPart,
+)
 from defenses.common.feature_params import straight_through
 from defenses.common.requires_training_client import refuse_untrained
 
@@ -22,10 +27,10 @@ DECODER_WIDTH = 32
 
 class DiscoParams(Params):
     """Attributes:
-    ratio: share of the channels that is pruned; 0.1 to 0.5 in the paper's code, at least one channel is kept.
-    rho: weight of the adversary against the task, as rho / (1 - rho); 0.75 to 0.95 in the paper's code.
-    temperature: of the slope of the mask in its scores.
-    rate: step size of Adam on filter and adversary.
+    ratio: share of the channels that is pruned; 0.1 to 0.5 in the paper's code, at least one
+    channel is kept. rho: weight of the adversary against the task, as rho / (1 - rho); 0.75 to 0.95
+    in the paper's code. temperature: of the slope of the mask in its scores. rate: step size of
+    Adam on filter and adversary.
     """
 
     ratio: float = Field(default=0.5, ge=0, lt=1)
@@ -35,7 +40,8 @@ class DiscoParams(Params):
 
 
 class Filter(TrainedPart):
-    """A linear layer from each channel's mean and mean size to its score, and the adversary it learns against.
+    """A linear layer from each channel's mean and mean size to its score, and the adversary it
+    learns against.
 
     Both are made when the first features tell how many channels there are.
     """
@@ -55,7 +61,9 @@ class Filter(TrainedPart):
         score = self.scores(torch.cat([seen.mean((2, 3)), seen.abs().mean((2, 3))], 1)).sigmoid()
         ranked, order = score.sort(dim=1, descending=True, stable=True)
         kept = max(1, count - round(self._params.ratio * count))
-        threshold = ranked[:, kept - 1 : kept + 1].mean(1, keepdim=True)  # between the last kept and the first pruned
+        threshold = ranked[:, kept - 1 : kept + 1].mean(
+            1, keepdim=True
+        )  # between the last kept and the first pruned
         hard = torch.zeros_like(score).scatter(1, order[:, :kept], 1.0)
         soft = ((score - threshold.detach()) / self._params.temperature).sigmoid()
         return straight_through(soft, hard)[:, :, None, None]
@@ -63,8 +71,8 @@ class Filter(TrainedPart):
     def adversary_loss(self, features: Tensor, pictures: Tensor) -> Tensor:
         """Mean squared error of the decoded pictures ``(B, 3, H, W)``, at the features' size.
 
-        Its decoder descends; the features get the opposite slope, times rho / (1 - rho) (Ganin and Lempitsky,
-        arXiv:1409.7495).
+        Its decoder descends; the features get the opposite slope, times rho / (1 - rho) (Ganin and
+        Lempitsky, arXiv:1409.7495).
         """
         assert self.decoder is not None
         weight = self._params.rho / (1 - self._params.rho)
@@ -77,23 +85,34 @@ class Filter(TrainedPart):
         if self.scores is None:
             return
         if self._optimizer is None:
-            weights = [*self.scores.parameters(), *(self.decoder.parameters() if self.decoder is not None else ())]
+            weights = [
+                *self.scores.parameters(),
+                *(self.decoder.parameters() if self.decoder is not None else ()),
+            ]
             self._optimizer = torch.optim.Adam(weights, lr=self._params.rate)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> dict[str, Tensor]:
-        return {} if self.scores is None else {"weight": self.scores.weight, "bias": self.scores.bias}
+        return (
+            {} if self.scores is None else {"weight": self.scores.weight, "bias": self.scores.bias}
+        )
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         leaving, entering = state["weight"].shape
         # First weights would be drawn from the global generator, only to be replaced.
-        self.scores, self.decoder, self._optimizer = nn.utils.skip_init(nn.Linear, entering, leaving), None, None
+        self.scores, self.decoder, self._optimizer = (
+            nn.utils.skip_init(nn.Linear, entering, leaving),
+            None,
+            None,
+        )
         self.scores.to(state["bias"])
         self.scores.load_state_dict(dict(state))
 
 
-def _networks(channels: int, rng: torch.Generator, device: torch.device) -> tuple[nn.Linear, nn.Module]:
+def _networks(
+    channels: int, rng: torch.Generator, device: torch.device
+) -> tuple[nn.Linear, nn.Module]:
     """Filter and adversary, with first weights from the client's randomness."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
@@ -143,7 +162,9 @@ class Disco(Defense):
         """The features unpruned: which channels count is read off the release, not guessed."""
         return tensor
 
-    def client_loss(self, private: Mapping[str, Tensor], sent: Mapping[Channel, Tensor]) -> Tensor | None:
+    def client_loss(
+        self, private: Mapping[str, Tensor], sent: Mapping[Channel, Tensor]
+    ) -> Tensor | None:
         features = sent[CONTROL_FEATURES]
         if not features.requires_grad or self.trained_part.decoder is None:
             return None

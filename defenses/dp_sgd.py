@@ -9,9 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, Guarantee
-from bench.interfaces.plugin import Card, Params
-from bench.types.channels import (
+from bench.interfaces import (
     CONTROL_FEATURES,
     GRADIENT_DOWN,
     LOSS_GRADIENT,
@@ -19,8 +17,12 @@ from bench.types.channels import (
     PREDICTION_DOWN,
     PROMPT_EMBEDDING,
     UNET_FEATURES,
+    Card,
+    Defense,
+    Guarantee,
+    NoiseSchedule,
+    Params,
 )
-from bench.types.schedule import NoiseSchedule
 from defenses.common.gaussian_accounting import epsilon_of
 
 
@@ -37,11 +39,13 @@ class DpSgdParams(Params):
 
 
 class DpSgd(Defense):
-    """g = (sum of g_i min(1, C / ||g_i||) + sigma C N(0, I)) / B (Abadi et al., arXiv:1607.00133, Algorithm 1).
+    """g = (sum of g_i min(1, C / ||g_i||) + sigma C N(0, I)) / B (Abadi et al., arXiv:1607.00133,
+    Algorithm 1).
 
-    A record is in exactly one step an epoch, of a batch drawn without regard to what it holds, so nothing is
-    gained by subsampling and ``epochs`` Gaussian mechanisms are composed: replacing one record moves the sum by
-    at most 2C, so mu = 2 sqrt(epochs) / sigma (Gaussian DP, Dong et al., arXiv:1905.02383).
+    A record is in exactly one step an epoch, of a batch drawn without regard to what it holds, so
+    nothing is gained by subsampling and ``epochs`` Gaussian mechanisms are composed: replacing one
+    record moves the sum by at most 2C, so mu = 2 sqrt(epochs) / sigma (Gaussian DP, Dong et al.,
+    arXiv:1905.02383).
     """
 
     name = "dp-sgd"
@@ -58,13 +62,17 @@ class DpSgd(Defense):
         "that share a person.",
     )
 
-    def local_gradient(self, records: Iterable[Mapping[str, Tensor]], rng: torch.Generator) -> Mapping[str, Tensor]:
+    def local_gradient(
+        self, records: Iterable[Mapping[str, Tensor]], rng: torch.Generator
+    ) -> Mapping[str, Tensor]:
         total: dict[str, Tensor] = {}
         count = 0
         for gradient in records:
             norm = torch.stack([g.norm() for g in gradient.values()]).norm()
             share = (self.params.clip / norm.clamp_min(1e-12)).clamp_max(1.0)
-            total = {name: share * g + (total[name] if total else 0.0) for name, g in gradient.items()}
+            total = {
+                name: share * g + (total[name] if total else 0.0) for name, g in gradient.items()
+            }
             count += 1
         scale = self.params.noise * self.params.clip
         return {

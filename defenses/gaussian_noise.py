@@ -8,10 +8,18 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, Guarantee, ProtectContext
-from bench.interfaces.plugin import Card
-from bench.types.channels import CLIENT_UPDATE, CLIENT_WEIGHTS, LOSS_GRADIENT, NOISE_TARGET, Channel
-from bench.types.schedule import NoiseSchedule
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    CLIENT_WEIGHTS,
+    LOSS_GRADIENT,
+    NOISE_TARGET,
+    Card,
+    Channel,
+    Defense,
+    Guarantee,
+    NoiseSchedule,
+    ProtectContext,
+)
 from defenses.common.feature_params import SmashedParams, clipped, numbers
 from defenses.common.gaussian_accounting import epsilon_of, gaussian_mu
 
@@ -20,7 +28,8 @@ class GaussianNoiseParams(SmashedParams):
     """How much noise: by at most one of the two ways.
 
     Attributes:
-        clip: each tensor of a record is shortened to the norm C = clip sqrt(n), n its numbers: a root mean square.
+        clip: each tensor of a record is shortened to the norm C = clip sqrt(n), n its numbers: a
+            root mean square.
         multiplier: the noise's standard deviation over C, 0.01 unless epsilon is given.
         epsilon: of one release of one tensor, from which the multiplier follows.
         delta: of the (epsilon, delta) statements.
@@ -44,9 +53,10 @@ DEFAULT_MULTIPLIER = 0.01
 class GaussianNoise(Defense):
     """h min(1, C / ||h||) + N(0, (multiplier C)^2 I) for each tensor of a record.
 
-    Replacing a record's picture and condition moves each tensor by at most 2C, whatever t and eps are: mu-GDP with
-    mu = 2 / multiplier a tensor and release (Dong et al., arXiv:1905.02383), times the square root of their number.
-    The noise target does not void it where the network predicts eps, which does not depend on the record; v does.
+    Replacing a record's picture and condition moves each tensor by at most 2C, whatever t and eps
+    are: mu-GDP with mu = 2 / multiplier a tensor and release (Dong et al., arXiv:1905.02383), times
+    the square root of their number. The noise target does not void it where the network predicts
+    eps, which does not depend on the record; v does.
     """
 
     name = "gaussian-noise"
@@ -70,14 +80,21 @@ class GaussianNoise(Defense):
         return DEFAULT_MULTIPLIER if p.multiplier is None else float(p.multiplier)
 
     def added_noise(self, channel: Channel, size: int) -> float:
-        return self.multiplier * self.params.clip * math.sqrt(size) if channel in self.params.channels else 0.0
+        return (
+            self.multiplier * self.params.clip * math.sqrt(size)
+            if channel in self.params.channels
+            else 0.0
+        )
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         if channel not in self.params.channels:
             return tensor
         size = numbers(tensor)
         noise = torch.randn(tensor.shape, generator=context.rng).to(tensor)
-        return clipped(tensor, self.params.clip * math.sqrt(size)) + self.added_noise(channel, size) * noise
+        return (
+            clipped(tensor, self.params.clip * math.sqrt(size))
+            + self.added_noise(channel, size) * noise
+        )
 
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
         p = self.params

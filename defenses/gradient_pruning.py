@@ -6,9 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, ProtectContext
-from bench.interfaces.plugin import Card, Params
-from bench.types.channels import CLIENT_UPDATE, Channel
+from bench.interfaces import CLIENT_UPDATE, Card, Channel, Defense, Params, ProtectContext
 
 
 class GradientPruningParams(Params):

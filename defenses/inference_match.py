@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from bench.interfaces.defense import Defense
-from bench.interfaces.plugin import Card, Params
-from bench.types.channels import Channel
-from bench.types.schedule import NoiseSchedule
-from bench.util.errors import RequestError
+from bench.interfaces import Card, Channel, Defense, NoiseSchedule, Params, RequestError
 
 
 class InferenceMatchParams(Params):
     """Attributes:
-    t_min: the smallest timestep at which the control network is applied; None is the smallest that the
+    t_min: the smallest timestep at which the control network is applied; None is the smallest that
+    the
         timestep policy beside it trains at, which is 0 without one.
     """
 
@@ -36,7 +33,9 @@ class InferenceMatch(Defense):
 
     def check(self, schedule: NoiseSchedule, channels: frozenset[Channel]) -> None:
         if self.params.t_min is not None and self.params.t_min >= schedule.steps:
-            raise RequestError(f"{self.name}: t_min is beyond the schedule's {schedule.steps} steps")
+            raise RequestError(
+                f"{self.name}: t_min is beyond the schedule's {schedule.steps} steps"
+            )
 
     def control_from(self, schedule: NoiseSchedule, first: int) -> int:
         return first if self.params.t_min is None else int(self.params.t_min)

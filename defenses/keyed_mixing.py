@@ -6,17 +6,24 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.interfaces.defense import Defense, ProtectContext, ServerAdapter
-from bench.interfaces.plugin import Card
-from bench.types.channels import CONTROL_FEATURES, UNET_FEATURES, Channel
-from bench.util.errors import RequestError
-from bench.util.rng import generator
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    UNET_FEATURES,
+    Card,
+    Channel,
+    Defense,
+    ProtectContext,
+    RequestError,
+    ServerAdapter,
+    generator,
+)
 from defenses.common.feature_params import SmashedParams
 
 
 class KeyedMixingParams(SmashedParams):
     """Attributes:
-    group: how many channels are mixed with each other; it must divide the channels of every tensor acted on.
+    group: how many channels are mixed with each other; it must divide the channels of every tensor
+    acted on.
     """
 
     group: int = Field(default=4, ge=2)
@@ -27,7 +34,9 @@ class Unmixing(ServerAdapter):
 
     def __init__(self, channels: tuple[Channel, ...], group: int) -> None:
         super().__init__()
-        self.matrices = nn.ParameterDict({str(channel): nn.Parameter(torch.eye(group)) for channel in channels})
+        self.matrices = nn.ParameterDict(
+            {str(channel): nn.Parameter(torch.eye(group)) for channel in channels}
+        )
 
     def forward(self, channel: str, tensor: Tensor) -> Tensor:
         return mix(tensor, self.matrices[channel]) if channel in self.matrices else tensor
@@ -51,11 +60,17 @@ class KeyedMixing(Defense):
         if channel not in self.params.channels:
             return tensor
         if tensor.shape[1] % self.params.group:
-            raise RequestError(f"{self.name}: groups of {self.params.group} do not divide {tensor.shape[1]} channels")
+            raise RequestError(
+                f"{self.name}: groups of {self.params.group} do not divide {tensor.shape[1]} channels"
+            )
         return mix(tensor, secret_matrix(context.secret, channel, self.params.group).to(tensor))
 
     def server_adapter(self, empty_prompt: Tensor) -> ServerAdapter | None:
-        wanted = [channel for channel in (CONTROL_FEATURES, UNET_FEATURES) if channel in self.params.channels]
+        wanted = [
+            channel
+            for channel in (CONTROL_FEATURES, UNET_FEATURES)
+            if channel in self.params.channels
+        ]
         return Unmixing(tuple(wanted), self.params.group)
 
 

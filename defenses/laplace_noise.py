@@ -5,10 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, Guarantee, ProtectContext
-from bench.interfaces.plugin import Card
-from bench.types.channels import Channel
-from bench.types.schedule import NoiseSchedule
+from bench.interfaces import Card, Channel, Defense, Guarantee, NoiseSchedule, ProtectContext
 from defenses.common.feature_params import SmashedParams, laplace, statement_of_one_number
 
 
@@ -47,4 +44,6 @@ class LaplaceNoise(Defense):
 
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
         p = self.params
-        return statement_of_one_number(p.epsilon, f"numbers clipped to [-{p.clip:g}, {p.clip:g}]", releases, p.spared)
+        return statement_of_one_number(
+            p.epsilon, f"numbers clipped to [-{p.clip:g}, {p.clip:g}]", releases, p.spared
+        )

@@ -6,15 +6,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, ProtectContext
-from bench.interfaces.plugin import Card
-from bench.types.channels import Channel
+from bench.interfaces import Card, Channel, Defense, ProtectContext
 from defenses.common.feature_params import SmashedParams
 
 
 class LowpassParams(SmashedParams):
     """Attributes:
-    keep: the largest spatial frequency that passes, along either axis, over the largest that there is.
+    keep: the largest spatial frequency that passes, along either axis, over the largest that there
+    is.
     """
 
     keep: float = Field(default=0.5, ge=0, le=1)

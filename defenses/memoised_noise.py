@@ -8,12 +8,16 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, Guarantee
-from bench.interfaces.plugin import Card, Params
-from bench.types.channels import Channel
-from bench.types.schedule import NoiseSchedule
-from bench.util.errors import RequestError
-from bench.util.rng import generator
+from bench.interfaces import (
+    Card,
+    Channel,
+    Defense,
+    Guarantee,
+    NoiseSchedule,
+    Params,
+    RequestError,
+    generator,
+)
 from defenses.common.gaussian_accounting import latent_statement
 from defenses.common.record_noise import per_record_noise
 
@@ -31,7 +35,8 @@ class MemoisedNoiseParams(Params):
 
 
 class MemoisedNoise(Defense):
-    """One (t, eps) for each record for good, drawn with a secret of the client (RAPPOR, arXiv:1407.6981, section 3.2).
+    """One (t, eps) for each record for good, drawn with a secret of the client (RAPPOR,
+    arXiv:1407.6981, section 3.2).
 
     k releases tell no more of a latent than one does: mu stays D sqrt(SNR_t).
     """
@@ -59,13 +64,20 @@ class MemoisedNoise(Defense):
     def first_timestep(self, schedule: NoiseSchedule) -> int:
         return int(self.params.t_min)
 
-    def sample_timesteps(self, record_ids: Sequence[str], schedule: NoiseSchedule, rng: torch.Generator) -> Tensor:
+    def sample_timesteps(
+        self, record_ids: Sequence[str], schedule: NoiseSchedule, rng: torch.Generator
+    ) -> Tensor:
         secret = self._secret("timesteps", rng)
         low, high = self.params.t_min, schedule.steps
-        drawn = [torch.randint(low, high, (1,), generator=generator(secret, self.name, name)) for name in record_ids]
+        drawn = [
+            torch.randint(low, high, (1,), generator=generator(secret, self.name, name))
+            for name in record_ids
+        ]
         return torch.cat(drawn)
 
-    def sample_noise(self, record_ids: Sequence[str], shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
+    def sample_noise(
+        self, record_ids: Sequence[str], shape: tuple[int, ...], rng: torch.Generator
+    ) -> Tensor:
         return per_record_noise(self._secret("noise", rng), self.name, record_ids, tuple(shape[1:]))
 
     def _secret(self, purpose: str, rng: torch.Generator) -> int:
@@ -76,4 +88,6 @@ class MemoisedNoise(Defense):
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
         snr = float(schedule.snr(self.params.t_min))
         unit = "one record's mean image latent"
-        return latent_statement(snr, self.params.sensitivity, self.params.delta, releases, once=True, unit=unit)
+        return latent_statement(
+            snr, self.params.sensitivity, self.params.delta, releases, once=True, unit=unit
+        )

@@ -9,24 +9,26 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces.defense import Defense
-from bench.interfaces.plugin import Card, Params
+from bench.interfaces import Card, Defense, Params
 
 
 class MixupParams(Params):
     """Attributes:
-    alpha: of Beta(alpha, alpha), from which a row's weight is drawn; its own record gets the larger share.
+    alpha: of Beta(alpha, alpha), from which a row's weight is drawn; its own record gets the larger
+    share.
     """
 
     alpha: float = Field(default=1.0, gt=0)
 
 
 class Mixup(Defense):
-    """Latents, condition and prompt states become w own + (1 - w) partner, before fresh noise is added.
+    """Latents, condition and prompt states become w own + (1 - w) partner, before fresh noise is
+    added.
 
-    Noise is added after mixing, so x_t has the level that t says, and the noise target is the noise itself: the
-    task stays denoising, of mixed pictures under mixed conditions. The partner is another record of the batch; the
-    truth behind a row is its own record, whose share w is at least a half.
+    Noise is added after mixing, so x_t has the level that t says, and the noise target is the noise
+    itself: the task stays denoising, of mixed pictures under mixed conditions. The partner is
+    another record of the batch; the truth behind a row is its own record, whose share w is at least
+    a half.
     """
 
     name = "mixup"
@@ -48,7 +50,9 @@ class Mixup(Defense):
             return private
         shift = int(torch.randint(1, count, (1,), generator=rng))
         seed = int(torch.randint(2**31, (1,), generator=rng))
-        drawn = torch.from_numpy(np.random.default_rng(seed).beta(self.params.alpha, self.params.alpha, count))
+        drawn = torch.from_numpy(
+            np.random.default_rng(seed).beta(self.params.alpha, self.params.alpha, count)
+        )
         own = torch.maximum(drawn, 1 - drawn).float()
         return {name: _mix(tensor, own.to(tensor), shift) for name, tensor in private.items()}
 

@@ -6,18 +6,25 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, Guarantee, ProtectContext
-from bench.interfaces.plugin import Card, Params
-from bench.types.channels import NOISE_TARGET, Channel
-from bench.types.schedule import NoiseSchedule
+from bench.interfaces import (
+    NOISE_TARGET,
+    Card,
+    Channel,
+    Defense,
+    Guarantee,
+    NoiseSchedule,
+    Params,
+    ProtectContext,
+)
 from defenses.common.gaussian_accounting import with_noisy_target
 from defenses.common.record_noise import per_record_noise
 
 
 class NoisyTargetParams(Params):
     """Attributes:
-    sigma: standard deviation of the noise on every number of the target, which has about unit variance itself.
-    memoised: the same noise for a record at a timestep; for stacks with memoised-noise.
+    sigma: standard deviation of the noise on every number of the target, which has about unit
+    variance itself. memoised: the same noise for a record at a timestep; for stacks with
+    memoised-noise.
     """
 
     sigma: float = Field(default=1.0, gt=0)
@@ -25,11 +32,13 @@ class NoisyTargetParams(Params):
 
 
 class NoisyTarget(Defense):
-    """eps' = eps + eta, eta ~ N(0, sigma^2 I): the loss has the same minimiser, E[eps' | x_t] = E[eps | x_t].
+    """eps' = eps + eta, eta ~ N(0, sigma^2 I): the loss has the same minimiser, E[eps' | x_t] =
+    E[eps | x_t].
 
-    With x_t = a z0 + b eps the server is left with SNR_t (1 + sigma^2) / sigma^2 of the latent, where the plain target
-    leaves it infinite (METHODS 7.17). Memoised noise belongs to a record and a timestep, never to a record alone:
-    two releases of one eta at different t are two equations x_t - b_t eps' = a_t z0 - b_t eta for two unknowns.
+    With x_t = a z0 + b eps the server is left with SNR_t (1 + sigma^2) / sigma^2 of the latent,
+    where the plain target leaves it infinite (METHODS 7.17). Memoised noise belongs to a record and
+    a timestep, never to a record alone: two releases of one eta at different t are two equations
+    x_t - b_t eps' = a_t z0 - b_t eta for two unknowns.
     """
 
     name = "noisy-target"
@@ -47,11 +56,16 @@ class NoisyTarget(Defense):
         if channel != NOISE_TARGET:
             return tensor
         if self.params.memoised:
-            names = [f"{name} at {t}" for name, t in zip(context.record_ids, context.timesteps.tolist(), strict=True)]
+            names = [
+                f"{name} at {t}"
+                for name, t in zip(context.record_ids, context.timesteps.tolist(), strict=True)
+            ]
             noise = per_record_noise(context.secret, self.name, names, tuple(tensor.shape[1:]))
         else:
             noise = torch.randn(tensor.shape, generator=context.rng)
         return tensor + self.params.sigma * noise.to(tensor)
 
     def qualify(self, statement: Guarantee, schedule: NoiseSchedule) -> Guarantee:
-        return with_noisy_target(statement, self.params.sigma, schedule, memoised=self.params.memoised)
+        return with_noisy_target(
+            statement, self.params.sigma, schedule, memoised=self.params.memoised
+        )

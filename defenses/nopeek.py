@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces.defense import Defense
-from bench.interfaces.plugin import Card, Params
+from bench.interfaces import CONTROL_FEATURES, Card, Channel, Defense, Params
 from bench.metrics.distance_correlation import distance_correlation
-from bench.types.channels import CONTROL_FEATURES, Channel
 
 
 class NoPeekParams(Params):
@@ -35,7 +33,9 @@ class NoPeek(Defense):
         "however low the correlation. Adaptive attack: a decoder taught on the defended stem, whose weights are sent.",
     )
 
-    def client_loss(self, private: Mapping[str, Tensor], sent: Mapping[Channel, Tensor]) -> Tensor | None:
+    def client_loss(
+        self, private: Mapping[str, Tensor], sent: Mapping[Channel, Tensor]
+    ) -> Tensor | None:
         features = sent[CONTROL_FEATURES]
         if len(features) < 2 or not features.requires_grad:
             return None

@@ -9,15 +9,23 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, ProtectContext
-from bench.interfaces.plugin import Card, Params
-from bench.types.channels import CONTROL_FEATURES, NOISE_TARGET, UNET_FEATURES, Channel
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    NOISE_TARGET,
+    UNET_FEATURES,
+    Card,
+    Channel,
+    Defense,
+    Params,
+    ProtectContext,
+)
 
 
 class PatchShuffleParams(Params):
     """Attributes:
-    patch: side of the squares in latent cells; where it does not divide a map, the largest common divisor is used.
-    target: whether the noise target is shuffled alike; if not, the server is asked for noise where there is none.
+    patch: side of the squares in latent cells; where it does not divide a map, the largest common
+    divisor is used. target: whether the noise target is shuffled alike; if not, the server is asked
+    for noise where there is none.
     """
 
     patch: int = Field(default=4, ge=1)
@@ -43,15 +51,23 @@ class PatchShuffle(Defense):
         self._release: tuple[weakref.ref[ProtectContext], int, Tensor] | None = None
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
-        shuffled = (CONTROL_FEATURES, UNET_FEATURES, *((NOISE_TARGET,) if self.params.target else ()))
+        shuffled = (
+            CONTROL_FEATURES,
+            UNET_FEATURES,
+            *((NOISE_TARGET,) if self.params.target else ()),
+        )
         if channel not in shuffled or context.phase != "training":
             return tensor
         height, width = tensor.shape[-2:]
         side = math.gcd(math.gcd(height, width), self.params.patch)
         count = (height // side) * (width // side)
-        squares = torch.nn.functional.unfold(tensor.float(), side, stride=side)  # (B, C side side, count)
+        squares = torch.nn.functional.unfold(
+            tensor.float(), side, stride=side
+        )  # (B, C side side, count)
         order = self._order(context, count).to(tensor.device).unsqueeze(1).expand_as(squares)
-        moved = torch.nn.functional.fold(squares.gather(2, order), (height, width), side, stride=side)
+        moved = torch.nn.functional.fold(
+            squares.gather(2, order), (height, width), side, stride=side
+        )
         return moved.to(tensor.dtype)
 
     def _order(self, context: ProtectContext, count: int) -> Tensor:

@@ -10,10 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from bench.interfaces.defense import Defense
-from bench.interfaces.inserted_layers import Insertion
-from bench.interfaces.plugin import Card, Params
-from bench.util.rng import generator
+from bench.interfaces import Card, Defense, Insertion, Params, generator
 
 ENCODER, DECODER = "bottleneck.encoder", "bottleneck.decoder"
 
@@ -29,10 +26,12 @@ class PrecodeParams(Params):
 
 
 class Bottleneck(Insertion):
-    """Features z to mean and log-variance of b, a draw of b by reparameterisation, and from b features again.
+    """Features z to mean and log-variance of b, a draw of b by reparameterisation, and from b
+    features again.
 
-    b = mu + exp(log-variance / 2) * noise; loss beta * KL(N(mu, variance) || N(0, 1)), the sum over b's numbers and
-    the mean over records (Scheliga et al., arXiv:2108.04725, section 3; Kingma and Welling, arXiv:1312.6114).
+    b = mu + exp(log-variance / 2) * noise; loss beta * KL(N(mu, variance) || N(0, 1)), the sum over
+    b's numbers and the mean over records (Scheliga et al., arXiv:2108.04725, section 3; Kingma and
+    Welling, arXiv:1312.6114).
     """
 
     behind_noise = frozenset({f"{DECODER}.weight", f"{DECODER}.bias"})
@@ -46,12 +45,18 @@ class Bottleneck(Insertion):
         weights = {}
         for name, (outputs, inputs) in shapes.items():
             bound = 1 / math.sqrt(inputs)
-            weights[f"{name}.weight"] = (2 * torch.rand((outputs, inputs), generator=rng) - 1) * bound
+            weights[f"{name}.weight"] = (
+                2 * torch.rand((outputs, inputs), generator=rng) - 1
+            ) * bound
             weights[f"{name}.bias"] = (2 * torch.rand((outputs,), generator=rng) - 1) * bound
         return weights
 
-    def apply(self, weights: Mapping[str, Tensor], features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        encoded = functional.linear(features, weights[f"{ENCODER}.weight"], weights[f"{ENCODER}.bias"])
+    def apply(
+        self, weights: Mapping[str, Tensor], features: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        encoded = functional.linear(
+            features, weights[f"{ENCODER}.weight"], weights[f"{ENCODER}.bias"]
+        )
         mean, log_variance = encoded.chunk(2, 1)
         drawn = mean + (log_variance / 2).exp() * noise
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(1).mean()

@@ -7,14 +7,22 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from bench.interfaces.defense import Defense, ProtectContext, ServerAdapter
-from bench.interfaces.plugin import Card, Params
-from bench.types.channels import POOLED_PROMPT, PROMPT_EMBEDDING, Channel
+from bench.interfaces import (
+    POOLED_PROMPT,
+    PROMPT_EMBEDDING,
+    Card,
+    Channel,
+    Defense,
+    Params,
+    ProtectContext,
+    ServerAdapter,
+)
 
 
 class PromptParams(Params):
     """Attributes:
-    null: ``zero`` sends zeros, as the public code does; ``empty`` sends the states of the empty prompt;
+    null: ``zero`` sends zeros, as the public code does; ``empty`` sends the states of the empty
+    prompt;
         ``learned`` sends zeros, for which the server puts states that it trains.
         The pooled embedding of Stable Diffusion XL is zero, that of the empty prompt, and zero.
     """

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, ProtectContext
-from bench.interfaces.plugin import Card
-from bench.types.channels import Channel
+from bench.interfaces import Card, Channel, Defense, ProtectContext
 from defenses.common.feature_params import SmashedParams, per_record, straight_through
 
 

@@ -8,10 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, Guarantee, ProtectContext
-from bench.interfaces.plugin import Card
-from bench.types.channels import Channel
-from bench.types.schedule import NoiseSchedule
+from bench.interfaces import Card, Channel, Defense, Guarantee, NoiseSchedule, ProtectContext
 from defenses.common.feature_params import SmashedParams, statement_of_one_number, straight_through
 
 
@@ -28,8 +25,9 @@ class RandomisedResponseParams(SmashedParams):
 
 
 class RandomisedResponse(Defense):
-    """Each number's level with probability e^eps / (e^eps + k - 1), else any other one (Warner 1965; k-ary:
-    Kairouz et al., arXiv:1407.1338). No rescaling: the server learns the shrunken scale."""
+    """Each number's level with probability e^eps / (e^eps + k - 1), else any other one (Warner
+    1965; k-ary: Kairouz et al., arXiv:1407.1338). No rescaling: the server learns the shrunken
+    scale."""
 
     name = "randomised-response"
     Params = RandomisedResponseParams

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bench.interfaces.defense import Defense
-from bench.interfaces.plugin import Card
+from bench.interfaces import Card, Defense
 
 
 class SendLatent(Defense):

@@ -8,11 +8,16 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.interfaces.defense import Defense, ProtectContext
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.trained_part import TrainedPart
-from bench.types.channels import CONTROL_FEATURES, Channel
-from bench.types.schedule import NoiseSchedule
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    Card,
+    Channel,
+    Defense,
+    NoiseSchedule,
+    Params,
+    ProtectContext,
+    TrainedPart,
+)
 from defenses.common.feature_params import laplace
 from defenses.common.requires_training_client import refuse_untrained
 
@@ -20,9 +25,9 @@ from defenses.common.requires_training_client import refuse_untrained
 class ShredderParams(Params):
     """Attributes:
     coeff: what a unit of the noise's standard deviation takes off the client's loss.
-    scale: of the Laplace draws that the tensors start from, around half of it; 1.2 in the paper's code.
-    collection: how many tensors; a release gets one of them, drawn evenly.
-    rate: step size of Adam on the tensors. The paper's code has 3e-4, for trainings of many thousand steps.
+    scale: of the Laplace draws that the tensors start from, around half of it; 1.2 in the paper's
+    code. collection: how many tensors; a release gets one of them, drawn evenly. rate: step size of
+    Adam on the tensors. The paper's code has 3e-4, for trainings of many thousand steps.
     """
 
     coeff: float = Field(default=0.5, ge=0)
@@ -69,9 +74,11 @@ class NoiseCollection(TrainedPart):
 
 
 class Shredder(Defense):
-    """h_ctrl + n_k, k drawn for each release; the n_k learn from the server's gradient and from -coeff * std(n_k).
+    """h_ctrl + n_k, k drawn for each release; the n_k learn from the server's gradient and from
+    -coeff * std(n_k).
 
-    The paper trains the noise of a frozen network; here it is trained beside the client's layers, in the same steps.
+    The paper trains the noise of a frozen network; here it is trained beside the client's layers,
+    in the same steps.
     """
 
     name = "shredder"
@@ -105,7 +112,9 @@ class Shredder(Defense):
         """The features alone: what the collection adds is for the attacker to find in the releases, not to guess."""
         return tensor
 
-    def client_loss(self, private: Mapping[str, Tensor], sent: Mapping[Channel, Tensor]) -> Tensor | None:
+    def client_loss(
+        self, private: Mapping[str, Tensor], sent: Mapping[Channel, Tensor]
+    ) -> Tensor | None:
         if self.params.coeff == 0 or self.trained_part.noise is None:
             return None
         return -self.params.coeff * self.trained_part.spread()

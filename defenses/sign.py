@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, ProtectContext
-from bench.interfaces.plugin import Card
-from bench.types.channels import CLIENT_UPDATE, Channel
+from bench.interfaces import CLIENT_UPDATE, Card, Channel, Defense, ProtectContext
 
 
 class Sign(Defense):

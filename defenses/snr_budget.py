@@ -8,9 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, Guarantee
-from bench.interfaces.plugin import Card, Params
-from bench.types.schedule import NoiseSchedule
+from bench.interfaces import Card, Defense, Guarantee, NoiseSchedule, Params
 from defenses.common.gaussian_accounting import latent_statement
 
 
@@ -29,11 +27,13 @@ class SnrBudgetParams(Params):
 
 
 class SnrBudget(Defense):
-    """t ~ U{t_r, ..., T-1} with t_r the first timestep whose SNR is within ``share`` of what is left of B.
+    """t ~ U{t_r, ..., T-1} with t_r the first timestep whose SNR is within ``share`` of what is
+    left of B.
 
-    A record whose rest is below the schedule's last SNR retires: it is sent at the last timestep from then on. So the
-    sum over k releases is at most B + k SNR_(T-1), and the releases are mu-GDP at D sqrt of that
-    (Dong et al., arXiv:1905.02383). Timesteps depend on the past ones alone, not on what the record shows.
+    A record whose rest is below the schedule's last SNR retires: it is sent at the last timestep
+    from then on. So the sum over k releases is at most B + k SNR_(T-1), and the releases are mu-GDP
+    at D sqrt of that (Dong et al., arXiv:1905.02383). Timesteps depend on the past ones alone, not
+    on what the record shows.
     """
 
     name = "snr-budget"
@@ -51,7 +51,9 @@ class SnrBudget(Defense):
         super().__init__(params)
         self._spent: dict[str, float] = {}
 
-    def sample_timesteps(self, record_ids: Sequence[str], schedule: NoiseSchedule, rng: torch.Generator) -> Tensor:
+    def sample_timesteps(
+        self, record_ids: Sequence[str], schedule: NoiseSchedule, rng: torch.Generator
+    ) -> Tensor:
         snr = schedule.snr(torch.arange(schedule.steps))
         last = schedule.steps - 1
         drawn = []

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, ProtectContext
-from bench.interfaces.plugin import Card, Params
-from bench.util.errors import RequestError
+from bench.interfaces import Card, Defense, Params, ProtectContext, RequestError
 
 
 class SoteriaParams(Params):
@@ -21,11 +19,12 @@ class SoteriaParams(Params):
 
 
 class Soteria(Defense):
-    """Of the head's weight gradient, the columns of the features with the largest ||dr_i/dx|| / |r_i| become zero.
+    """Of the head's weight gradient, the columns of the features with the largest ||dr_i/dx|| /
+    |r_i| become zero.
 
-    The perturbation of the representation r that moves the reconstruction most while it changes r least keeps those
-    features out (Sun et al.). Only the head's update is changed, as in the paper's prototype; over several
-    records the ratio is averaged.
+    The perturbation of the representation r that moves the reconstruction most while it changes r
+    least keeps those features out (Sun et al.). Only the head's update is changed, as in the
+    paper's prototype; over several records the ratio is averaged.
     """
 
     name = "soteria"
@@ -40,10 +39,14 @@ class Soteria(Defense):
         "would void that statement: stack it first.",
     )
 
-    def protect_update(self, update: Mapping[str, Tensor], context: ProtectContext) -> dict[str, Tensor]:
+    def protect_update(
+        self, update: Mapping[str, Tensor], context: ProtectContext
+    ) -> dict[str, Tensor]:
         shown = context.representation
         if shown is None:
-            raise RequestError("soteria protects what enters a linear head; this client's model has none")
+            raise RequestError(
+                "soteria protects what enters a linear head; this client's model has none"
+            )
         features, sensitivity = shown.measure()
         ratio = (sensitivity / features.abs().clamp_min(1e-12)).mean(0)
         hidden = ratio.topk(int(self.params.share * len(ratio))).indices

@@ -9,11 +9,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, Guarantee
-from bench.interfaces.plugin import Card, Params
-from bench.types.channels import Channel
-from bench.types.schedule import NoiseSchedule
-from bench.util.errors import RequestError
+from bench.interfaces import Card, Channel, Defense, Guarantee, NoiseSchedule, Params, RequestError
 from defenses.common.gaussian_accounting import gaussian_mu, latent_statement
 
 
@@ -26,9 +22,11 @@ class TimestepParams(Params):
         epsilon: of an (epsilon, delta) statement for one release of one latent.
         delta: likewise.
         sensitivity: D, the largest l2 distance between two latents that the statement covers.
-        beta0, k: a linear schedule beta_t = beta0 + k t, by which snr or epsilon is turned into t_min in place of the
-            model's own; the noise added, and the statement, stay those of the model.
-        distribution: of t above t_min: ``uniform``, or ``logit-normal``, t / T = sigmoid(N(mean, std^2)) cut at t_min.
+        beta0, k: a linear schedule beta_t = beta0 + k t, by which snr or epsilon is turned into
+            t_min in place of the model's own; the noise added, and the statement, stay those of the
+            model.
+        distribution: of t above t_min: ``uniform``, or ``logit-normal``, t / T = sigmoid(N(mean,
+            std^2)) cut at t_min.
         mean, std: of the logit-normal.
     """
 
@@ -47,7 +45,9 @@ class TimestepParams(Params):
     def _one_way(self) -> TimestepParams:
         given = [n for n in ("t_min", "snr", "epsilon") if getattr(self, n) is not None]
         if len(given) > 1:
-            raise ValueError(f"choose t_min by one of t_min, snr or epsilon, not by {' and '.join(given)}")
+            raise ValueError(
+                f"choose t_min by one of t_min, snr or epsilon, not by {' and '.join(given)}"
+            )
         if (self.beta0 is None) != (self.k is None):
             raise ValueError("beta0 and k make a linear schedule together; give both or neither")
         if self.k is not None and self.snr is None and self.epsilon is None:
@@ -59,12 +59,14 @@ DEFAULT_T_MIN = 500
 
 
 class TimestepPolicy(Defense):
-    """t ~ U{t_min, …, T-1}, or a logit-normal (Esser et al., arXiv:2403.03206, section 3.1) cut at t_min.
+    """t ~ U{t_min, …, T-1}, or a logit-normal (Esser et al., arXiv:2403.03206, section 3.1) cut at
+    t_min.
 
-    With x_t = a_t z0 + b_t eps this is a Gaussian mechanism of noise-to-signal 1 / SNR_t: two latents at
-    distance D are told apart no better than two unit Gaussians at mu = D sqrt(SNR_t) (mu-GDP, Dong et
-    al., arXiv:1905.02383), which gives epsilon at a delta. The paper's own t_eps(k, beta_0) is not
-    public; the (epsilon, delta, D) form and beta_t = beta0 + k t are this project's reading (METHODS 7.1, 1.1.4).
+    With x_t = a_t z0 + b_t eps this is a Gaussian mechanism of noise-to-signal 1 / SNR_t: two
+    latents at distance D are told apart no better than two unit Gaussians at mu = D sqrt(SNR_t)
+    (mu-GDP, Dong et al., arXiv:1905.02383), which gives epsilon at a delta. The paper's own
+    t_eps(k, beta_0) is not public; the (epsilon, delta, D) form and beta_t = beta0 + k t are this
+    project's reading (METHODS 7.1, 1.1.4).
     """
 
     name = "timestep"
@@ -91,7 +93,9 @@ class TimestepPolicy(Defense):
             return self._reading(schedule).first_at_or_below_snr((mu / p.sensitivity) ** 2)
         t_min = DEFAULT_T_MIN if p.t_min is None else p.t_min
         if t_min >= schedule.steps:
-            raise RequestError(f"timestep: t_min {t_min} is beyond the schedule's {schedule.steps} steps")
+            raise RequestError(
+                f"timestep: t_min {t_min} is beyond the schedule's {schedule.steps} steps"
+            )
         return int(t_min)
 
     def _reading(self, schedule: NoiseSchedule) -> NoiseSchedule:
@@ -102,7 +106,9 @@ class TimestepPolicy(Defense):
         """
         if self.params.k is None:
             return schedule
-        betas = self.params.beta0 + self.params.k * torch.arange(schedule.steps, dtype=torch.float64)
+        betas = self.params.beta0 + self.params.k * torch.arange(
+            schedule.steps, dtype=torch.float64
+        )
         if float(betas[-1]) >= 1:
             raise RequestError(
                 f"timestep: beta0 + k t reaches {float(betas[-1]):.3g} at the last of {schedule.steps} steps"
@@ -115,7 +121,9 @@ class TimestepPolicy(Defense):
     def check(self, schedule: NoiseSchedule, channels: frozenset[Channel]) -> None:
         self.t_min(schedule)
 
-    def sample_timesteps(self, record_ids: Sequence[str], schedule: NoiseSchedule, rng: torch.Generator) -> Tensor:
+    def sample_timesteps(
+        self, record_ids: Sequence[str], schedule: NoiseSchedule, rng: torch.Generator
+    ) -> Tensor:
         first, count = self.t_min(schedule), len(record_ids)
         if self.params.distribution == "uniform":
             return torch.randint(first, schedule.steps, (count,), generator=rng)
@@ -129,4 +137,6 @@ class TimestepPolicy(Defense):
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
         """The statement at the worst timestep, composed over ``releases`` (mu grows with their square root)."""
         snr = float(schedule.snr(self.t_min(schedule)))
-        return latent_statement(snr * releases, self.params.sensitivity, self.params.delta, releases)
+        return latent_statement(
+            snr * releases, self.params.sensitivity, self.params.delta, releases
+        )

@@ -9,19 +9,29 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, Guarantee, ProtectContext
-from bench.interfaces.plugin import Card, Params
-from bench.types.channels import LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN, Channel
-from bench.types.schedule import NoiseSchedule
+from bench.interfaces import (
+    LOSS_GRADIENT,
+    NOISE_TARGET,
+    PREDICTION_DOWN,
+    Card,
+    Channel,
+    Defense,
+    Guarantee,
+    NoiseSchedule,
+    Params,
+    ProtectContext,
+)
 from defenses.common.gaussian_accounting import with_noisy_target
 
 
 class WithholdNoiseParams(Params):
     """Attributes:
-    feedback: what is made of each record's gradient g of the loss: ``plain`` returns it; ``noise`` adds noise;
-        ``clip-noise`` shortens it to a norm first; ``sign`` returns its signs at its mean absolute value;
-        ``project`` returns its shadow on a few random directions.
-    noise: standard deviation of the noise: in units of the noise target for ``noise`` (eps + eta, eta ~ N(0, noise^2)),
+    feedback: what is made of each record's gradient g of the loss: ``plain`` returns it; ``noise``
+    adds noise;
+        ``clip-noise`` shortens it to a norm first; ``sign`` returns its signs at its mean absolute
+        value; ``project`` returns its shadow on a few random directions.
+    noise: standard deviation of the noise: in units of the noise target for ``noise`` (eps + eta,
+    eta ~ N(0, noise^2)),
         in units of ``clip`` for ``clip-noise``.
     clip: largest l2 norm of a record's gradient, in units of the noise target's expected norm.
     directions: how many random directions ``project`` keeps.
@@ -34,18 +44,24 @@ class WithholdNoiseParams(Params):
 
 
 class WithholdNoise(Defense):
-    """The server sends eps_hat down and gets a gradient of the mean squared error back, g = 2 (eps_hat - eps) / N.
+    """The server sends eps_hat down and gets a gradient of the mean squared error back, g = 2
+    (eps_hat - eps) / N.
 
-    N is how many numbers the batch's prediction has. The server knows eps_hat, so g gives eps away exactly; each
-    kind of feedback leaks exactly this (METHODS 7.20), with n = numbers a record and u = 2 / N:
+    N is how many numbers the batch's prediction has. The server knows eps_hat, so g gives eps away
+    exactly; each kind of feedback leaks exactly this (METHODS 7.20), with n = numbers a record and
+    u = 2 / N:
 
     * ``plain``: eps.
     * ``noise``: g + u noise eta, that is eps + noise eta: the noisy target of METHODS 7.17.
-    * ``clip-noise``: min(1, C / ||g||) g + noise C eta with C = clip u sqrt(n): by itself mu-GDP at mu = 2 / noise a
-      release (arXiv:1905.02383), whatever the records are; eps comes with noise of clip sqrt(n) noise on each number.
-    * ``sign``: one bit for each number of eps, whether it is above eps_hat, and one mean absolute error.
-    * ``project``: the ``directions`` coordinates of eps - eps_hat along the directions, which are fresh at each
-      release; the rest, a share 1 - directions / n of it, is not sent. It is rescaled to be unbiased.
+    * ``clip-noise``: min(1, C / ||g||) g + noise C eta with C = clip u sqrt(n): by itself mu-GDP at
+    mu = 2 / noise a
+      release (arXiv:1905.02383), whatever the records are; eps comes with noise of clip sqrt(n)
+      noise on each number.
+    * ``sign``: one bit for each number of eps, whether it is above eps_hat, and one mean absolute
+    error. * ``project``: the ``directions`` coordinates of eps - eps_hat along the directions,
+    which are fresh at each
+      release; the rest, a share 1 - directions / n of it, is not sent. It is rescaled to be
+      unbiased.
     """
 
     name = "withhold-noise"
@@ -80,7 +96,9 @@ class WithholdNoise(Defense):
         if p.feedback == "noise":
             return tensor + unit * p.noise * _normal(tensor.shape, tensor, context.rng)
         if p.feedback == "sign":
-            return tensor.sign() * tensor.abs().flatten(1).mean(1).view(-1, *[1] * (tensor.ndim - 1))
+            return tensor.sign() * tensor.abs().flatten(1).mean(1).view(
+                -1, *[1] * (tensor.ndim - 1)
+            )
         if p.feedback == "project":
             directions = _normal((len(tensor), min(p.directions, size), size), tensor, context.rng)
             basis = torch.linalg.qr(directions.transpose(1, 2)).Q  # (B, size, directions)

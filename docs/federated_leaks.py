@@ -1,8 +1,9 @@
-"""Which prompts leave a federated ControlNet with its updates, by records an update and age of the model, as a table.
+"""Which prompts leave a federated ControlNet with its updates, by records an update and age of the
+model, as a table.
 
-One client trains with SGD on a few portraits; the first update, one in the middle and the last are attacked by
-``prompt-span``. A prompt counts as exact where every token is right. Readings are matched to the records of their
-update before they are scored, as in a row.
+One client trains with SGD on a few portraits; the first update, one in the middle and the last are
+attacked by ``prompt-span``. A prompt counts as exact where every token is right. Readings are
+matched to the records of their update before they are scored, as in a row.
 
 Usage: ``python docs/federated_leaks.py [--counts 1,2,4,8] [--records 8] [--epochs 3] [--rate 0.1]
 [--protocol fedavg] [--clients 1] [--defense dp-sgd:noise=1]``
@@ -19,19 +20,21 @@ import torch
 
 from attacks.prompts.prompt_span import PromptSpan
 from bench.data.portraits.dataset import Portraits
-from bench.interfaces.attack import Budget
-from bench.interfaces.defense import Defense
+from bench.interfaces import (
+    Budget,
+    Capture,
+    Defense,
+    NotApplicableError,
+    Records,
+    Release,
+    Silent,
+    ThreatModel,
+    TrainingPlan,
+    Wording,
+)
 from bench.interfaces.registry import Registry
-from bench.interfaces.threat import ThreatModel
-from bench.interfaces.victim import TrainingPlan
 from bench.scoring.matching import matched_texts
 from bench.spec.names import parse_plugin
-from bench.types.records import Records
-from bench.types.texts import Wording
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Silent
-from bench.wire.capture import Capture
-from bench.wire.transcript import Release
 from victims.diffusion.federated import Federated
 
 HEAD = "| records an update | update | rank of the span | tokens right | prompts exact | worst residual | s |"
@@ -56,12 +59,19 @@ def main() -> None:
     print(HEAD + "\n|---|---|---|---|---|---|---|", flush=True)
     for count in map(int, asked.counts.split(",")):
         victim = Federated.build(
-            {"clients": asked.clients, "records_per_update": count, "optimizer": "sgd", "learning_rate": asked.rate}
+            {
+                "clients": asked.clients,
+                "records_per_update": count,
+                "optimizer": "sgd",
+                "learning_rate": asked.rate,
+            }
         )
         with tempfile.TemporaryDirectory() as folder:
             plan = TrainingPlan(asked.epochs, count, asked.rate, 0, "cpu", "fp32")
             out = Path(folder) / "capture"
-            capture = victim.train(private, defense, plan, protocol=asked.protocol, out=out, progress=Silent())
+            capture = victim.train(
+                private, defense, plan, protocol=asked.protocol, out=out, progress=Silent()
+            )
             for target in ages(capture):
                 print(f"| {len(target)} " + attacked(victim, capture, private, target), flush=True)
 
@@ -70,16 +80,23 @@ def ages(capture: Capture) -> list[list[Release]]:
     """The releases of the first update, of one in the middle and of the last."""
     releases = capture.transcript.releases()
     steps = sorted({release.step for release in releases})
-    return [[r for r in releases if r.step == step] for step in (steps[0], steps[len(steps) // 2], steps[-1])]
+    return [
+        [r for r in releases if r.step == step]
+        for step in (steps[0], steps[len(steps) // 2], steps[-1])
+    ]
 
 
 def attacked(victim: Federated, capture: Capture, private: Records, target: list[Release]) -> str:
     """The rest of one row."""
-    public = victim.public(None, private.select([0]), protocol=capture.transcript.header.protocol, device="cpu")
+    public = victim.public(
+        None, private.select([0]), protocol=capture.transcript.header.protocol, device="cpu"
+    )
     view = ThreatModel().project(capture.transcript, public, target)
     start, which = time.perf_counter(), f"| {target[0].step + 1} "
     try:
-        claim = PromptSpan().run(view, rng=torch.Generator(), budget=Budget(0, 1), progress=Silent())
+        claim = PromptSpan().run(
+            view, rng=torch.Generator(), budget=Budget(0, 1), progress=Silent()
+        )
     except NotApplicableError as error:
         return f"{which}| not applicable: {error} | | | | |"
     took = time.perf_counter() - start
@@ -91,7 +108,9 @@ def attacked(victim: Federated, capture: Capture, private: Records, target: list
     found = matched_texts(claimed, true, [list(range(len(target)))])
     assert true.tokens is not None
     assert found.tokens is not None
-    right = [sum(map(int.__eq__, a, b)) / len(b) for a, b in zip(found.tokens, true.tokens, strict=True)]
+    right = [
+        sum(map(int.__eq__, a, b)) / len(b) for a, b in zip(found.tokens, true.tokens, strict=True)
+    ]
     exact = sum(a == b for a, b in zip(found.tokens, true.tokens, strict=True))
     shown = claim.diagnostics
     return (

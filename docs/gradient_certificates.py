@@ -1,11 +1,12 @@
-"""How well gradient attacks reconstruct from updates of 1, 2, 4 or 8 records, defended or not, as a table.
+"""How well gradient attacks reconstruct from updates of 1, 2, 4 or 8 records, defended or not, as a
+table.
 
-Records that share an update are matched to the truth before they are scored, as in a row. A record counts as
-reconstructed at a squared error below 1e-4 (40 dB). Labels are held against the truth here, which attacks cannot. Each
-defence is attacked by one who knows it and by one who does not.
+Records that share an update are matched to the truth before they are scored, as in a row. A record
+counts as reconstructed at a squared error below 1e-4 (40 dB). Labels are held against the truth
+here, which attacks cannot. Each defence is attacked by one who knows it and by one who does not.
 
-Usage: ``python docs/gradient_certificates.py [--attacks dlg inverting-gradients:tv=0] [--records 1,2,4]
-[--targets 8] [--defenses none sign]``
+Usage: ``python docs/gradient_certificates.py [--attacks dlg inverting-gradients:tv=0] [--records
+1,2,4] [--targets 8] [--defenses none sign]``
 """
 
 from __future__ import annotations
@@ -22,17 +23,21 @@ from torch import Tensor
 from attacks.gradients.engine.labels import recover_labels
 from attacks.gradients.engine.updates import trainer_of, updates_in
 from bench.data.portraits.dataset import Portraits
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.defense import Defense
+from bench.interfaces import (
+    Attack,
+    Budget,
+    Defense,
+    ImageBatch,
+    Records,
+    Release,
+    Silent,
+    ThreatModel,
+    TrainingPlan,
+    View,
+)
 from bench.interfaces.registry import Registry
-from bench.interfaces.threat import ThreatModel, View
-from bench.interfaces.victim import TrainingPlan
 from bench.scoring.matching import matched
 from bench.spec.names import parse_plugin
-from bench.types.images import ImageBatch
-from bench.types.records import Records
-from bench.util.progress import Silent
-from bench.wire.transcript import Release
 from victims.classifier.federated_classifier import FederatedClassifier
 from victims.classifier.parts.labelled_records import labels
 
@@ -42,9 +47,19 @@ HEAD = "| defence | known | attack | records an update | records | MSE, median |
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--attacks", nargs="+", default=["dlg", "inverting-gradients"], metavar="NAME[:KEY=VALUE,...]")
+    parser.add_argument(
+        "--attacks",
+        nargs="+",
+        default=["dlg", "inverting-gradients"],
+        metavar="NAME[:KEY=VALUE,...]",
+    )
     parser.add_argument("--records", default="1,2,4,8")
-    parser.add_argument("--targets", type=int, default=8, help="records attacked, a multiple of the records an update")
+    parser.add_argument(
+        "--targets",
+        type=int,
+        default=8,
+        help="records attacked, a multiple of the records an update",
+    )
     parser.add_argument("--defenses", nargs="+", default=["none"], metavar="NAME[:KEY=VALUE,...]")
     parser.add_argument("--iterations", type=int, help="instead of the attack's own")
     asked = parser.parse_args()
@@ -60,7 +75,10 @@ def main() -> None:
                     scene = seen(private, count, defence, known, Path(folder))
                     for attack in asked.attacks:
                         cells = attacked(scene, attack, asked.iterations)
-                        print(f"| {defence} | {'yes' if known else 'no'} | {attack} | {count} | {cells}", flush=True)
+                        print(
+                            f"| {defence} | {'yes' if known else 'no'} | {attack} | {count} | {cells}",
+                            flush=True,
+                        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +94,18 @@ class Scene:
 def seen(private: Records, count: int, defence: str, known: bool, folder: Path) -> Scene:
     """Train for a round and look at what was sent."""
     victim = FederatedClassifier.build({"records_per_update": count, "clients": 1})
-    plan = TrainingPlan(epochs=1, batch_size=8, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
+    plan = TrainingPlan(
+        epochs=1, batch_size=8, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+    )
     name, params = parse_plugin(defence)
     defense = Registry("defenses", Defense).load(name).build(params)
-    capture = victim.train(private, defense, plan, protocol="fedsgd", out=folder / "c", progress=Silent())
+    capture = victim.train(
+        private, defense, plan, protocol="fedsgd", out=folder / "c", progress=Silent()
+    )
     targets = capture.transcript.releases(0)
-    public = victim.public(defense if known else None, private.select([]), protocol="fedsgd", device="cpu")
+    public = victim.public(
+        defense if known else None, private.select([]), protocol="fedsgd", device="cpu"
+    )
     index = capture.secrets.record_index[[capture.secrets.position[r] for r in targets]]
     return Scene(
         view=ThreatModel().project(capture.transcript, public, targets),
@@ -95,9 +119,13 @@ def attacked(scene: Scene, label: str, iterations: int | None) -> str:
     """The rest of a row of the table."""
     name, params = parse_plugin(label)
     attack = Registry("attacks", Attack).load(name).build(params)  # type: ignore[type-abstract]
-    budget = Budget(iterations or attack.default_budget.iterations, attack.default_budget.batch_size)
+    budget = Budget(
+        iterations or attack.default_budget.iterations, attack.default_budget.batch_size
+    )
     start = time.perf_counter()
-    claim = attack.run(scene.view, rng=torch.Generator().manual_seed(0), budget=budget, progress=Silent())
+    claim = attack.run(
+        scene.view, rng=torch.Generator().manual_seed(0), budget=budget, progress=Silent()
+    )
     took = time.perf_counter() - start
     fitted = matched(claim.estimates["image"], scene.truth, scene.groups)
     error = (fitted.images.pixels - scene.truth.pixels).square().mean((1, 2, 3))

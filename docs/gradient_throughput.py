@@ -1,7 +1,8 @@
-"""Images x iterations a second of ``inverting-gradients``: batched through torch.func, and one image at a time.
+"""Images x iterations a second of ``inverting-gradients``: batched through torch.func, and one
+image at a time.
 
-Both run the paper's signed Adam on the same network and updates from the same first guesses, by turns, on this machine;
-that they come to the same objectives is checked.
+Both run the paper's signed Adam on the same network and updates from the same first guesses, by
+turns, on this machine; that they come to the same objectives is checked.
 
 Usage: ``python docs/gradient_throughput.py [--images 32] [--iterations 10] [--turns 3]``
 """
@@ -23,7 +24,7 @@ from attacks.gradients.engine.objectives import Cosine
 from attacks.gradients.engine.problem import Problem, Terms
 from attacks.gradients.engine.updates import Update
 from bench.data.portraits.dataset import Portraits
-from bench.util.progress import Silent
+from bench.interfaces import Silent
 from victims.classifier.federated_classifier import PUBLIC_SEED, FederatedClassifier
 from victims.classifier.parts.public_trainer import LABEL, PIXELS, ClassifierTrainer
 from victims.classifier.parts.small_networks import Classifier
@@ -44,17 +45,26 @@ def main() -> None:
     trainer = victim.trainer(64)
     inputs, weights = trainer.inputs(records), victim.classifier().initial_weights(PUBLIC_SEED)
     updates = [
-        Update((i,), 1, weights, trainer.gradient(weights, {n: t[i : i + 1] for n, t in inputs.items()}))
+        Update(
+            (i,),
+            1,
+            weights,
+            trainer.gradient(weights, {n: t[i : i + 1] for n, t in inputs.items()}),
+        )
         for i in range(asked.images)
     ]
-    start = torch.rand(asked.images, 1, inputs[PIXELS][0].numel(), generator=torch.Generator().manual_seed(0))
+    start = torch.rand(
+        asked.images, 1, inputs[PIXELS][0].numel(), generator=torch.Generator().manual_seed(0)
+    )
     spent: dict[str, list[tuple[float, float]]] = {"batched": [], "one at a time": []}
     ends = {}
     batched(trainer, updates, inputs, start, 1)  # the first call of either makes its kernels ready
     loop(victim.classifier(), updates[:1], inputs, start[:1], 1)
     ways = {
         "batched": lambda: batched(trainer, updates, inputs, start, asked.iterations),
-        "one at a time": lambda: loop(victim.classifier(), updates, inputs, start, asked.iterations),
+        "one at a time": lambda: loop(
+            victim.classifier(), updates, inputs, start, asked.iterations
+        ),
     }
     for _ in range(asked.turns):
         for name, way in ways.items():
@@ -64,9 +74,12 @@ def main() -> None:
     torch.testing.assert_close(ends["batched"], ends["one at a time"], rtol=0.05, atol=1e-5)
     work = asked.images * asked.iterations
     rates = {
-        name: [work / statistics.median(column) for column in zip(*found, strict=True)] for name, found in spent.items()
+        name: [work / statistics.median(column) for column in zip(*found, strict=True)]
+        for name, found in spent.items()
     }
-    print(f"{asked.images} images, {asked.iterations} iterations, median of {asked.turns} turns, one thread")
+    print(
+        f"{asked.images} images, {asked.iterations} iterations, median of {asked.turns} turns, one thread"
+    )
     for name, (wall, cpu) in rates.items():
         print(f"{name:14} {wall:8.0f} images x iterations a second, {cpu:8.0f} a CPU second")
     ratios = [a / b for a, b in zip(rates["batched"], rates["one at a time"], strict=True)]
@@ -81,7 +94,11 @@ def timed(work: Callable[[], Tensor]) -> tuple[Tensor, tuple[float, float]]:
 
 
 def batched(
-    trainer: ClassifierTrainer, updates: list[Update], inputs: dict[str, Tensor], start: Tensor, iterations: int
+    trainer: ClassifierTrainer,
+    updates: list[Update],
+    inputs: dict[str, Tensor],
+    start: Tensor,
+    iterations: int,
 ) -> Tensor:
     """The engine's way; the last objective of each image without the prior."""
     problem = Problem(
@@ -94,11 +111,19 @@ def batched(
         dtype=torch.float32,
         device="cpu",
     )
-    return Adam(RATE, signed=True).minimise(problem, start, iterations, lambda _: None).match.squeeze(1)
+    return (
+        Adam(RATE, signed=True)
+        .minimise(problem, start, iterations, lambda _: None)
+        .match.squeeze(1)
+    )
 
 
 def loop(
-    network: Classifier, updates: list[Update], inputs: dict[str, Tensor], start: Tensor, iterations: int
+    network: Classifier,
+    updates: list[Update],
+    inputs: dict[str, Tensor],
+    start: Tensor,
+    iterations: int,
 ) -> Tensor:
     """The straightforward way: autograd and torch's own Adam, image by image."""
     ends = []

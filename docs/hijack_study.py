@@ -1,4 +1,5 @@
-"""What a hijacking server reads of a cut classifier, beside what the same decoder reads under an honest one.
+"""What a hijacking server reads of a cut classifier, beside what the same decoder reads under an
+honest one.
 
 python docs/hijack_study.py [--cut conv11] [--pilot client|own]
 """
@@ -13,16 +14,18 @@ import torch
 
 from attacks.malicious.hijack import Hijack
 from bench.data.portraits.dataset import Portraits
-from bench.interfaces.attack import Budget
-from bench.interfaces.defense import Defense
-from bench.interfaces.public import Public
-from bench.interfaces.server_adversary import ServerAdversary
+from bench.interfaces import (
+    Budget,
+    Defense,
+    Estimate,
+    ImageBatch,
+    Public,
+    ServerAdversary,
+    Silent,
+    TrainingPlan,
+)
 from bench.interfaces.threat import PRESETS
-from bench.interfaces.victim import TrainingPlan
 from bench.metrics.ssim import ssim
-from bench.types.estimate import Estimate
-from bench.types.images import ImageBatch
-from bench.util.progress import Silent
 from victims.classifier.split_cnn import SplitCnn
 
 
@@ -45,7 +48,12 @@ def main() -> None:
         plan = TrainingPlan(asked.epochs, 16, 5e-3, 0, "cpu", "fp32", adversary=adversary)
         with tempfile.TemporaryDirectory() as folder:
             capture = victim.train(
-                private, Defense(), plan, protocol="gradient", out=Path(folder) / "c", progress=Silent()
+                private,
+                Defense(),
+                plan,
+                protocol="gradient",
+                out=Path(folder) / "c",
+                progress=Silent(),
             )
             last = [r for r in capture.transcript.releases() if r.epoch == asked.epochs - 1][:48]
             view = PRESETS["malicious_server"].project(capture.transcript, public(), last)
@@ -54,7 +62,9 @@ def main() -> None:
             assert isinstance(found, Estimate)
             truth = Estimate(capture.secrets.truth(last)[0].image_batch())
             mean = ImageBatch(auxiliary.image_batch().pixels.mean(0).expand_as(truth.images.pixels))
-            return float(ssim("ssim", found, truth).mean()), float(ssim("ssim", Estimate(mean), truth).mean())
+            return float(ssim("ssim", found, truth).mean()), float(
+                ssim("ssim", Estimate(mean), truth).mean()
+            )
 
     adversary = attack.take_over(public(), rng=torch.Generator().manual_seed(0), progress=Silent())
     (hijacked, blind), (honest, _) = read(adversary), read(None)
@@ -63,7 +73,9 @@ def main() -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cut", default="conv11")
     parser.add_argument("--pilot", choices=("client", "own"), default="client")
     parser.add_argument("--records", type=int, default=256)

@@ -1,7 +1,8 @@
-"""How little a young hint block says beside how far the client's weights move, and how near a replay comes to it.
+"""How little a young hint block says beside how far the client's weights move, and how near a
+replay comes to it.
 
-A ControlNet is split under ``gradient`` and trained on portraits; looked at are the releases of the last epoch, with
-the truth at hand.
+A ControlNet is split under ``gradient`` and trained on portraits; looked at are the releases of the
+last epoch, with the truth at hand.
 
 python docs/hint_drift.py [--records 160] [--epochs 5] [--seed 0]
 """
@@ -18,10 +19,7 @@ from torch import Tensor
 from attacks.hints.parts.client_replay import ClientReplay
 from attacks.hints.parts.hint_decoder import HintLessons
 from bench.data.portraits.dataset import Portraits
-from bench.interfaces.defense import Defense
-from bench.interfaces.threat import ThreatModel
-from bench.interfaces.victim import TrainingPlan
-from bench.util.progress import Silent
+from bench.interfaces import Defense, Silent, ThreatModel, TrainingPlan
 from victims.diffusion.split_controlnet import SplitControlNet
 
 
@@ -33,16 +31,21 @@ def main() -> None:
         asked.records + 96, image_size=64, condition="canny", progress=Silent()
     )
     private, auxiliary = (
-        records.select(range(start, end)) for start, end in ((0, asked.records), (asked.records, asked.records + 96))
+        records.select(range(start, end))
+        for start, end in ((0, asked.records), (asked.records, asked.records + 96))
     )
     victim = SplitControlNet.build({})
     plan = TrainingPlan(asked.epochs, 8, 5e-4, asked.seed, "cpu", "fp32")
     with tempfile.TemporaryDirectory() as folder:
-        capture = victim.train(private, Defense(), plan, protocol="gradient", out=Path(folder) / "c", progress=Silent())
+        capture = victim.train(
+            private, Defense(), plan, protocol="gradient", out=Path(folder) / "c", progress=Silent()
+        )
         public = victim.public(None, auxiliary, protocol="gradient", device="cpu")
         last = capture.transcript.releases(asked.epochs - 1)
         view = ThreatModel().project(capture.transcript, public, last, history=True)
-        truth = capture.secrets.records.condition_batch().pixels[capture.secrets.records_behind(view.releases)]
+        truth = capture.secrets.records.condition_batch().pixels[
+            capture.secrets.records_behind(view.releases)
+        ]
         replay = ClientReplay.of(view)
     attacked = [i for i, release in enumerate(view.releases) if release.epoch == asked.epochs - 1]
     typical = auxiliary.condition_batch().pixels.mean(0)
@@ -55,7 +58,9 @@ def main() -> None:
     replay.forward.stem.load_state_dict(dict(exact.at[max(steps)]))
     missed = replay.exchange.features[attacked] - replay.sent(replay.forward, attacked, truth)
     print(f"learning rate found                                  {rate:.6f}")
-    print(f"h_ctrl                                               {_rms(replay.exchange.features[attacked]):.1e}")
+    print(
+        f"h_ctrl                                               {_rms(replay.exchange.features[attacked]):.1e}"
+    )
     print(f"h_ctrl, from what the weights of the last step give  {_rms(missed):.1e}")
     print(f"what the hint block says of a record                 {_rms(said):.1e}")
     guess = typical.expand_as(truth)
@@ -72,7 +77,9 @@ def _rms(values: Tensor) -> float:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--records", type=int, default=160)
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,8 +1,9 @@
-"""Kills a suite at random moments and checks that nothing is lost or doubled: python docs/kill_test.py [KILLS] [SEED].
+"""Kills a suite at random moments and checks that nothing is lost or doubled: python
+docs/kill_test.py [KILLS] [SEED].
 
-A small suite on a random tiny model runs in worker processes. Each time, after a random while, the whole run or one
-of its workers is killed (SIGKILL); then it is started again. In the end every cell must be there once, and the rows
-must be those of a run that nobody disturbed.
+A small suite on a random tiny model runs in worker processes. Each time, after a random while, the
+whole run or one of its workers is killed (SIGKILL); then it is started again. In the end every cell
+must be there once, and the rows must be those of a run that nobody disturbed.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def start(suite: Path, results: Path) -> subprocess.Popen[bytes]:
         "--threads",
         "1",
     ]
-    return subprocess.Popen([*command, "--results", str(results)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [*command, "--results", str(results)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
 
 
 def kill(run: subprocess.Popen[bytes], rng: random.Random) -> str:
@@ -60,7 +63,8 @@ def kill(run: subprocess.Popen[bytes], rng: random.Random) -> str:
 
 
 def verify(killed: Path, calm: Path) -> None:
-    """A run that came to its end has every row and score of the calm one, once, and nothing half done.
+    """A run that came to its end has every row and score of the calm one, once, and nothing half
+    done.
 
     Raises:
         AssertionError: with what differs.
@@ -84,7 +88,9 @@ def main(kills: int = 20, seed: int = 0) -> None:
         model = make_tiny_model(root / "model")
         settings = {**SETTINGS, "model": str(model)}
         suite = root / "small.yaml"
-        suite.write_text(json.dumps({"blocks": {"only": {**AXES, "settings": settings}}}))  # JSON is YAML
+        suite.write_text(
+            json.dumps({"blocks": {"only": {**AXES, "settings": settings}}})
+        )  # JSON is YAML
         begin = time.perf_counter()
         calm = start(suite, root / "calm")
         assert calm.wait() == 0, calm.communicate()[1].decode()
@@ -96,7 +102,10 @@ def main(kills: int = 20, seed: int = 0) -> None:
             try:
                 run.wait(timeout=rng.uniform(0.2, 0.6) * whole)
                 verify(root / "killed", root / "calm")
-                print("finished before it was killed, with the rows of the calm run; starting afresh", flush=True)
+                print(
+                    "finished before it was killed, with the rows of the calm run; starting afresh",
+                    flush=True,
+                )
                 (root / "killed").rename(root / f"finished-{struck}-{time.monotonic_ns()}")
                 continue
             except subprocess.TimeoutExpired:

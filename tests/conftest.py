@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bench.cell.job import Job
-from bench.data.splits import SplitSizes
+from bench.data.split_sizes import SplitSizes
 from bench.interfaces.victim import TrainingPlan
 from bench.planning.planner import Planner
 from bench.planning.request import Request
@@ -50,8 +50,12 @@ def make_records(count: int, size: int = 32, seed: int = 0) -> Records:
     """Random blobs with captions, one identity each."""
     rng = torch.Generator().manual_seed(seed)
     coarse = torch.rand(count, 3, 4, 4, generator=rng)
-    images = torch.nn.functional.interpolate(coarse, size=size, mode="bilinear").mul(255).to(torch.uint8)
-    edges = torch.nn.functional.interpolate(coarse[:, :1], size=size).gt(0.5).mul(255).to(torch.uint8)
+    images = (
+        torch.nn.functional.interpolate(coarse, size=size, mode="bilinear").mul(255).to(torch.uint8)
+    )
+    edges = (
+        torch.nn.functional.interpolate(coarse[:, :1], size=size).gt(0.5).mul(255).to(torch.uint8)
+    )
     return Records(
         ids=tuple(f"r{seed}-{i}" for i in range(count)),
         images=images,
@@ -71,7 +75,9 @@ def records() -> Records:
 @pytest.fixture
 def plan() -> TrainingPlan:
     """Two epochs in batches of three, so that the last batch of each is smaller."""
-    return TrainingPlan(epochs=2, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
+    return TrainingPlan(
+        epochs=2, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+    )
 
 
 SMALL = Request(

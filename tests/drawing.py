@@ -1,9 +1,10 @@
-"""Draws a little of everything and prints digests of it as JSON, to compare processors or their settings.
+"""Draws a little of everything and prints digests of it as JSON, to compare processors or their
+settings.
 
-``python -m tests.drawing`` prints one sha256 for each group of arrays or words; with ``--keep FILE`` it also writes
-the arrays as a NumPy archive, and with ``--golden`` it rewrites ``tests/golden/drawing.json``. Entries that start with
-``library:`` are digests of numbers that libraries compute inexactly: they show whether a setting reached the code, and
-may differ.
+``python -m tests.drawing`` prints one sha256 for each group of arrays or words; with ``--keep
+FILE`` it also writes the arrays as a NumPy archive, and with ``--golden`` it rewrites
+``tests/golden/drawing.json``. Entries that start with ``library:`` are digests of numbers that
+libraries compute inexactly: they show whether a setting reached the code, and may differ.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from bench.data.photos.dataset import Photos
 from bench.data.portraits.dataset import Portraits
 from bench.data.portraits.people import person, shot, stream
 from bench.data.portraits.render import paint
-from bench.data.splits import SplitSizes
+from bench.data.split_sizes import SplitSizes
 from bench.interfaces.dataset import Dataset
 from bench.planning.planner import Planner
 from bench.planning.request import Request
@@ -59,9 +60,14 @@ def portraits(arrays: Arrays, words: Words) -> None:
         arrays[f"portraits {name}"] = load(dataset, 40, name).conditions.numpy()
     # Before rounding to grey levels the smallest difference shows.
     people = [(person(i, 1), shot(i, 0, 1)) for i in range(60)]
-    arrays["canvases"] = np.stack([paint(p, s, 64, stream(s.texture_seed, "scene"), None) for p, s in people])
+    arrays["canvases"] = np.stack(
+        [paint(p, s, 64, stream(s.texture_seed, "scene"), None) for p, s in people]
+    )
     large = load(dataset, 12, "canny", 128)
-    arrays["large portraits"], arrays["large portraits canny"] = large.images.numpy(), large.conditions.numpy()
+    arrays["large portraits"], arrays["large portraits canny"] = (
+        large.images.numpy(),
+        large.conditions.numpy(),
+    )
     gallery = dataset.gallery(["p00000", "p00003"], 20, image_size=64)
     arrays["gallery"] = gallery.images.uint8().numpy()
     words["gallery order"] = gallery.shuffled(0).names
@@ -89,12 +95,20 @@ def photos(arrays: Arrays, words: Words) -> None:
 def text(records: Records) -> object:
     """What records hold besides pixels, with the prompts as the pocket model takes them."""
     ids = tokens.encode(tokens.load(WEIGHTS / "tokenizer"), list(records.prompts)).tolist()
-    return [records.ids, records.prompts, records.identities, [dict(a) for a in records.attributes], ids]
+    return [
+        records.ids,
+        records.prompts,
+        records.identities,
+        [dict(a) for a in records.attributes],
+        ids,
+    ]
 
 
 def planned() -> Words:
     """Splits, ids and hashes of a small cell on the shipped model."""
-    request = dataclasses.replace(Request(), splits=SPLITS, targets=4, backbones="embedded", device="cpu")
+    request = dataclasses.replace(
+        Request(), splits=SPLITS, targets=4, backbones="embedded", device="cpu"
+    )
     job = Planner(Silent()).plan(request)
     return {
         "splits": job.splits.manifest(),
@@ -138,9 +152,13 @@ def main() -> None:
         np.savez(given.keep, **arrays)
     digests = {name: sha256(array) for name, array in arrays.items()}
     if given.golden:
-        committed = {name: digest for name, digest in sorted(digests.items()) if name.startswith(PROCEDURAL)}
+        committed = {
+            name: digest for name, digest in sorted(digests.items()) if name.startswith(PROCEDURAL)
+        }
         GOLDEN.write_text(json.dumps(committed, indent=1) + "\n")
-    digests |= {name: hashlib.sha256(json.dumps(w).encode()).hexdigest() for name, w in words.items()}
+    digests |= {
+        name: hashlib.sha256(json.dumps(w).encode()).hexdigest() for name, w in words.items()
+    }
     print(json.dumps(digests, indent=1))
 
 

@@ -64,7 +64,11 @@ def png(number: int, size: tuple[int, int] = (40, 40)) -> bytes:
 
 
 def fill(
-    folder: Path, count: int = 4, first: int = 0, size: tuple[int, int] = (40, 40), name: str = "{:03d}.png"
+    folder: Path,
+    count: int = 4,
+    first: int = 0,
+    size: tuple[int, int] = (40, 40),
+    name: str = "{:03d}.png",
 ) -> Path:
     """Pictures ``000.png`` and so on, numbered from ``first`` in what they show."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,30 +78,48 @@ def fill(
 
 
 def jsonl(folder: Path, *rows: Mapping[str, object]) -> None:
-    (folder / "metadata.jsonl").write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    (folder / "metadata.jsonl").write_text(
+        "\n".join(json.dumps(row) for row in rows), encoding="utf-8"
+    )
 
 
-def as_csv(folder: Path, columns: Sequence[str], *rows: Sequence[str], delimiter: str = ",", start: str = "") -> None:
+def as_csv(
+    folder: Path,
+    columns: Sequence[str],
+    *rows: Sequence[str],
+    delimiter: str = ",",
+    start: str = "",
+) -> None:
     text = io.StringIO()
     csv.writer(text, delimiter=delimiter).writerows([columns, *rows])
     (folder / "metadata.csv").write_bytes((start + text.getvalue()).encode())
 
 
-def shows(records: Records, number: int, picture_number: int, size: tuple[int, int] = (40, 40)) -> bool:
+def shows(
+    records: Records, number: int, picture_number: int, size: tuple[int, int] = (40, 40)
+) -> bool:
     """Whether a record is the centre square of picture ``picture_number``, and no other."""
     image = picture(picture_number, size)
     side = min(size)
     left, top = (size[0] - side) // 2, (size[1] - side) // 2
     expected = np.asarray(
-        image.crop((left, top, left + side, top + side)).resize((32, 32), Image.Resampling.LANCZOS), np.float64
+        image.crop((left, top, left + side, top + side)).resize((32, 32), Image.Resampling.LANCZOS),
+        np.float64,
     )
     found = records.images[number].permute(1, 2, 0).numpy().astype(np.float64)
     return bool(np.abs(found - expected).mean() < 6)
 
 
-def hint_shows(records: Records, number: int, picture_number: int, size: tuple[int, int] = (40, 40)) -> bool:
+def hint_shows(
+    records: Records, number: int, picture_number: int, size: tuple[int, int] = (40, 40)
+) -> bool:
     """As :func:`shows`, of the hint."""
     swapped = Records(
-        records.ids, records.conditions, records.images, records.prompts, records.identities, records.attributes
+        records.ids,
+        records.conditions,
+        records.images,
+        records.prompts,
+        records.identities,
+        records.attributes,
     )
     return shows(swapped, number, picture_number, size)

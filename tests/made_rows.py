@@ -35,7 +35,8 @@ class MadeLedger:
         utility: Mapping[str, float] | None = None,
         **fields: Any,
     ) -> dict[str, Any]:
-        """A row whose records score ``level`` on the mean, each by its difficulty, which ``seed`` fixes.
+        """A row whose records score ``level`` on the mean, each by its difficulty, which ``seed``
+        fixes.
 
         Args:
             noise: seed of what differs between defences, attacks and reruns; half of the spread.
@@ -74,12 +75,26 @@ class MadeLedger:
         }
         if status == "ok":
             hard = np.random.default_rng(seed).normal(size=RECORDS) * spread
-            own = np.random.default_rng([seed, noise, 7]).normal(size=RECORDS) * spread / 2 * (noise > 0)
+            own = (
+                np.random.default_rng([seed, noise, 7]).normal(size=RECORDS)
+                * spread
+                / 2
+                * (noise > 0)
+            )
             values = hard - hard.mean() + own - own.mean() + level
             values[:exposed] = 0.8
             self._scores[row["cell_id"]] = {f"r{i}": float(v) for i, v in enumerate(values)}
-            row = {"ssim": float(values.mean()), "ssim_floor": 0.2, "ssim_ceiling": 0.8, "ssim_normalized": 0.0} | row
-            row |= {"ssim_low": row["ssim"] - 0.01, "ssim_high": row["ssim"] + 0.01, "ssim_nearest": 0.2 + seed / 100}
+            row = {
+                "ssim": float(values.mean()),
+                "ssim_floor": 0.2,
+                "ssim_ceiling": 0.8,
+                "ssim_normalized": 0.0,
+            } | row
+            row |= {
+                "ssim_low": row["ssim"] - 0.01,
+                "ssim_high": row["ssim"] + 0.01,
+                "ssim_nearest": 0.2 + seed / 100,
+            }
         self.rows.append(row)
         return row
 
@@ -94,13 +109,17 @@ class MadeLedger:
         """The rows as a suite plans them, before anything is run."""
         measured = ("ssim", "utility_", "certificate", "created", "n")
         return [
-            {k: v for k, v in row.items() if not k.startswith(measured)} | {"status": "not_run", "reason": ""}
+            {k: v for k, v in row.items() if not k.startswith(measured)}
+            | {"status": "not_run", "reason": ""}
             for row in self.rows
         ]
 
     def record_scores(self, cell_id: str) -> list[RecordScore]:
         """As ``Ledger.write`` takes them."""
-        return [RecordScore("image", "ssim", name, v) for name, v in self._scores.get(cell_id, {}).items()]
+        return [
+            RecordScore("image", "ssim", name, v)
+            for name, v in self._scores.get(cell_id, {}).items()
+        ]
 
 
 def spec_of(defense: str, attack: str, seed: int, fields: Mapping[str, Any]) -> str:

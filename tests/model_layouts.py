@@ -36,7 +36,13 @@ def edit_json(file: Path, **changes: object) -> None:
     """Replace entries of a JSON object; None removes an entry."""
     content = {**json.loads(file.read_text()), **changes}
     file.write_text(
-        json.dumps({name: value for name, value in content.items() if name not in changes or value is not None})
+        json.dumps(
+            {
+                name: value
+                for name, value in content.items()
+                if name not in changes or value is not None
+            }
+        )
     )
 
 
@@ -55,7 +61,13 @@ def split_vocabulary(folder: Path, merges: int = 20) -> None:
     characters = list(bytes_to_characters().values())
     made = [("a", b) for b in characters[:merges]]
     kept = characters[: len(characters) - merges // 2]
-    words = [*kept, *(c + "</w>" for c in kept), *("".join(pair) for pair in made), "<|startoftext|>", "<|endoftext|>"]
+    words = [
+        *kept,
+        *(c + "</w>" for c in kept),
+        *("".join(pair) for pair in made),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
     (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
     (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in made))
     (folder / "tokenizer.json").unlink()

@@ -63,7 +63,9 @@ def make_sd15_shape(path: Path) -> Path:
     with torch.device("meta"):
         text = CLIPTextModel(words)
     kernel = 0.05 * torch.randn(320, 4, 3, 3, generator=torch.Generator().manual_seed(0))
-    save_sparse(unet, path / "unet" / "diffusion_pytorch_model.safetensors", {"conv_in.weight": kernel})
+    save_sparse(
+        unet, path / "unet" / "diffusion_pytorch_model.safetensors", {"conv_in.weight": kernel}
+    )
     save_sparse(vae, path / "vae" / "diffusion_pytorch_model.safetensors", {})
     save_sparse(text, path / "text_encoder" / "model.safetensors", {})
     write_tokenizer(path / "tokenizer")
@@ -91,14 +93,18 @@ def write_tokenizer(folder: Path, padding: str = "<|endoftext|>") -> None:
     """A vocabulary of the right size, in the two files that the hub has."""
     characters = list(bytes_to_characters().values())
     words = [*characters, *(c + "</w>" for c in characters)]
-    merges = list(itertools.islice(itertools.product(characters, characters), TOKENS - 2 - len(words)))
+    merges = list(
+        itertools.islice(itertools.product(characters, characters), TOKENS - 2 - len(words))
+    )
     words += ["".join(pair) for pair in merges]
     words += ["<|startoftext|>", "<|endoftext|>"]
     folder.mkdir()
     (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
     (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))
     (folder / "tokenizer_config.json").write_text(
-        json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "pad_token": padding})
+        json.dumps(
+            {"tokenizer_class": "CLIPTokenizer", "model_max_length": 77, "pad_token": padding}
+        )
     )
 
 

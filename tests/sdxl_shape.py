@@ -56,7 +56,9 @@ def make_sdxl_shape(path: Path) -> Path:
     text.config.save_pretrained(path / "text_encoder")
     text_2.config.save_pretrained(path / "text_encoder_2")
     kernel = 0.05 * torch.randn(320, 4, 3, 3, generator=torch.Generator().manual_seed(0))
-    save_sparse(unet, path / "unet" / "diffusion_pytorch_model.safetensors", {"conv_in.weight": kernel})
+    save_sparse(
+        unet, path / "unet" / "diffusion_pytorch_model.safetensors", {"conv_in.weight": kernel}
+    )
     save_sparse(vae, path / "vae" / "diffusion_pytorch_model.safetensors", {})
     save_sparse(text, path / "text_encoder" / "model.safetensors", {})
     save_sparse(text_2, path / "text_encoder_2" / "model.safetensors", {})

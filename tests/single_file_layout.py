@@ -41,7 +41,9 @@ def save_single_file(model: Path, file: Path) -> None:
     for name, tensor in vae.state_dict().items():
         tensors[f"first_stage_model.{_vae_name(name, blocks)}"] = tensor
     for name, tensor in text.items():
-        tensors[f"cond_stage_model.transformer.text_model.{name.removeprefix('text_model.')}"] = tensor
+        tensors[f"cond_stage_model.transformer.text_model.{name.removeprefix('text_model.')}"] = (
+            tensor
+        )
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, file)
 
 
@@ -49,7 +51,9 @@ def _unet_name(name: str, per_block: int) -> str:
     for ours, theirs in _UNET_ENDS.items():
         if name.startswith(f"{ours}."):
             name = name.replace(ours, theirs, 1)
-    found = re.match(r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.", name)
+    found = re.match(
+        r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.", name
+    )
     if found:
         way, block, what, layer = found[1], int(found[2]), found[3], int(found[4])
         rest = name[found.end() :]
@@ -62,14 +66,22 @@ def _unet_name(name: str, per_block: int) -> str:
             start = f"{'input' if way == 'down' else 'output'}_blocks.{index}.{int(what == 'attentions')}"
         name = f"{start}.{rest}"
     for ours, theirs in _RESNET.items():
-        name = re.sub(rf"^((?:in|out)put_blocks\.\d+\.0|middle_block\.\d)\.{ours}\.", rf"\1.{theirs}.", name)
+        name = re.sub(
+            rf"^((?:in|out)put_blocks\.\d+\.0|middle_block\.\d)\.{ours}\.", rf"\1.{theirs}.", name
+        )
     return name
 
 
 def _vae_name(name: str, blocks: int) -> str:
     name = re.sub(r"down_blocks\.(\d+)\.resnets\.", r"down.\1.block.", name)
     name = re.sub(r"down_blocks\.(\d+)\.downsamplers\.0\.", r"down.\1.downsample.", name)
-    name = re.sub(r"up_blocks\.(\d+)\.resnets\.", lambda m: f"up.{blocks - 1 - int(m[1])}.block.", name)
-    name = re.sub(r"up_blocks\.(\d+)\.upsamplers\.0\.", lambda m: f"up.{blocks - 1 - int(m[1])}.upsample.", name)
+    name = re.sub(
+        r"up_blocks\.(\d+)\.resnets\.", lambda m: f"up.{blocks - 1 - int(m[1])}.block.", name
+    )
+    name = re.sub(
+        r"up_blocks\.(\d+)\.upsamplers\.0\.",
+        lambda m: f"up.{blocks - 1 - int(m[1])}.upsample.",
+        name,
+    )
     name = re.sub(r"mid_block\.resnets\.(\d)\.", lambda m: f"mid.block_{int(m[1]) + 1}.", name)
     return name.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")

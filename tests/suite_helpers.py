@@ -58,7 +58,9 @@ class Faulty(Attack):
 """
 
 
-def small_suite(model: Path, *, settings: dict[str, Any] | None = None, **axes: Sequence[Any]) -> Suite:
+def small_suite(
+    model: Path, *, settings: dict[str, Any] | None = None, **axes: Sequence[Any]
+) -> Suite:
     """A suite of one block."""
     block = {**axes, "settings": {**SETTINGS, "model": str(model), **(settings or {})}}
     return Suite("small", SuiteFile.model_validate({"blocks": {"only": block}}))
@@ -68,8 +70,12 @@ def install_faulty(site: Path) -> None:
     """Make the attack ``faulty`` as if it had been installed in the folder ``site``."""
     (site / "faulty-1.0.dist-info").mkdir(parents=True)
     (site / "faulty.py").write_text(FAULTY)
-    (site / "faulty-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: faulty\nVersion: 1.0\n")
-    (site / "faulty-1.0.dist-info" / "entry_points.txt").write_text("[splitleak.attacks]\nfaulty = faulty:Faulty\n")
+    (site / "faulty-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: faulty\nVersion: 1.0\n"
+    )
+    (site / "faulty-1.0.dist-info" / "entry_points.txt").write_text(
+        "[splitleak.attacks]\nfaulty = faulty:Faulty\n"
+    )
 
 
 def workers_of(pid: int) -> list[int]:

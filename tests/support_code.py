@@ -27,7 +27,9 @@ def altered_constant(text: str, names: set[str]) -> str | None:
     """The text of a module with one number changed within one of the definitions ``names``; None where none has one."""
     tree = ast.parse(text)
     for node in tree.body:
-        bound = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+        bound = {
+            n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)
+        }
         name = getattr(node, "name", None)
         mine = name in names if name is not None else bool(bound & names)
         if mine and not isinstance(node, ast.Import | ast.ImportFrom):

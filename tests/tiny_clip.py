@@ -18,7 +18,12 @@ def make_tiny_clip(path: Path, *, seed: int = 0) -> Path:
 
     characters = list(bytes_to_characters().values())
     words = [*characters, *(c + "</w>" for c in characters), "<|startoftext|>", "<|endoftext|>"]
-    tower = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    tower = {
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     config = CLIPConfig(
         text_config={
             **tower,
@@ -37,6 +42,12 @@ def make_tiny_clip(path: Path, *, seed: int = 0) -> Path:
     (path / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
     (path / "merges.txt").write_text("#version: 0.2\n")
     (path / "tokenizer_config.json").write_text(
-        json.dumps({"tokenizer_class": "CLIPTokenizer", "model_max_length": 12, "pad_token": "<|endoftext|>"})
+        json.dumps(
+            {
+                "tokenizer_class": "CLIPTokenizer",
+                "model_max_length": 12,
+                "pad_token": "<|endoftext|>",
+            }
+        )
     )
     return path

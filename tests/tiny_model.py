@@ -97,4 +97,6 @@ def write_tokenizer(folder: Path, length: int, padding: str = "<|endoftext|>") -
     from transformers import CLIPTokenizer
 
     vocab = {word: i for i, word in enumerate(vocabulary())}
-    CLIPTokenizer(vocab=vocab, merges=[], model_max_length=length, pad_token=padding).save_pretrained(folder)
+    CLIPTokenizer(
+        vocab=vocab, merges=[], model_max_length=length, pad_token=padding
+    ).save_pretrained(folder)

@@ -18,10 +18,12 @@ POOLED = 20  # numbers of a pooled prompt
 
 
 def make_tiny_sdxl(path: Path, *, trained_vae: bool = False, seed: int = 0) -> Path:
-    """Write a model directory with latent factor 4; the second tokenizer pads with ``!``, as that of SDXL does.
+    """Write a model directory with latent factor 4; the second tokenizer pads with ``!``, as that
+    of SDXL does.
 
     Args:
-        trained_vae: give it the autoencoder of the pocket model, whose pictures are worth comparing.
+        trained_vae: give it the autoencoder of the pocket model, whose pictures are worth
+            comparing.
     """
     guard_torchvision()
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -60,7 +62,12 @@ def make_tiny_sdxl(path: Path, *, trained_vae: bool = False, seed: int = 0) -> P
         )
         text = CLIPTextModel(_text_config(16, 2, 2, "quick_gelu"))
         text_2 = CLIPTextModelWithProjection(_text_config(24, 3, 4, "gelu"))
-    for name, module in (("unet", unet), ("vae", vae), ("text_encoder", text), ("text_encoder_2", text_2)):
+    for name, module in (
+        ("unet", unet),
+        ("vae", vae),
+        ("text_encoder", text),
+        ("text_encoder_2", text_2),
+    ):
         module.save_pretrained(path / name)
     if trained_vae:
         shutil.rmtree(path / "vae")

@@ -16,5 +16,7 @@ def inverse_activation(y: Tensor, iterations: int = 60) -> Tensor:
     for _ in range(iterations):
         tanh = torch.tanh(u / 2)
         slope = tanh + u / 2 * (1 - tanh * tanh)
-        u = u - torch.where(slope > 0, (u * tanh - target) / slope.clamp_min(1e-300), torch.zeros_like(u))
+        u = u - torch.where(
+            slope > 0, (u * tanh - target) / slope.clamp_min(1e-300), torch.zeros_like(u)
+        )
     return torch.copysign(u, y.double())

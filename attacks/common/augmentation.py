@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from bench.types.records import Records
+from bench.interfaces import Records
 
 
 def with_mirrored(records: Records) -> Records:
@@ -26,7 +26,8 @@ def with_mirrored(records: Records) -> Records:
 
 
 def by_identity(records: Records, copies: int = 1) -> list[list[int]]:
-    """Numbers of the records that show one identity, copies that follow all records included; in order of appearance.
+    """Numbers of the records that show one identity, copies that follow all records included; in
+    order of appearance.
 
     A record without identity is its own.
     """

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from attacks.common.evidence import equivalent_timestep
-from bench.interfaces.public import Denoiser
-from bench.types.schedule import NoiseSchedule
+from bench.interfaces import Denoiser, NoiseSchedule
 
 
 @dataclass(frozen=True)
@@ -18,7 +17,8 @@ class Way:
     """How to get to t = 0.
 
     Attributes:
-        mode: ``tweedie``, one step; ``ddim``, a deterministic walk; ``samples``, the mean of random walks.
+        mode: ``tweedie``, one step; ``ddim``, a deterministic walk; ``samples``, the mean of random
+            walks.
         steps: of a walk; samples: walks.
     """
 
@@ -33,7 +33,8 @@ class Prior:
 
     Attributes:
         states: of prompts, ``(N, L, D)``; None is the empty prompt.
-        pooled: embeddings of the same prompts, ``(N, P)``, where the model takes them and they are in view.
+        pooled: embeddings of the same prompts, ``(N, P)``, where the model takes them and they are
+            in view.
     """
 
     denoiser: Denoiser
@@ -67,7 +68,11 @@ class Prior:
             kept = schedule.noise(after)
             fresh = torch.zeros_like(noisy)
             if rng is not None:
-                share = (1 - (schedule.signal(now) / schedule.signal(after)).square()).clamp_min(0).sqrt()
+                share = (
+                    (1 - (schedule.signal(now) / schedule.signal(after)).square())
+                    .clamp_min(0)
+                    .sqrt()
+                )
                 fresh = kept / schedule.noise(now) * share * torch.randn(noisy.shape, generator=rng)
                 kept = kept * (1 - (share / schedule.noise(now)).square()).clamp_min(0).sqrt()
             noisy = schedule.signal(after) * clean + kept * noise + fresh

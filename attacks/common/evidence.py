@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.types.schedule import NoiseSchedule
+from bench.interfaces import NoiseSchedule
 
 _LEAST = 1e-8  # variance of the errors of an exact wire; smaller ones cost digits in the elimination of eps
 _DOUBT = 6.0  # standard deviations by which a distance must miss that of independent noise
@@ -27,7 +27,8 @@ class Evidence:
         noisy_variance: of n, ``(R,)``.
         target: what the network must predict, ``(R, 4, h, w)``, or None.
         target_variance: of eta, one for all or ``(R,)``; 0 where the target is sent as it is.
-        draw_variance: of z0 between two epochs, which are two draws from the autoencoder's posterior.
+        draw_variance: of z0 between two epochs, which are two draws from the autoencoder's
+            posterior.
     """
 
     noisy: Tensor
@@ -43,11 +44,13 @@ class Evidence:
         return self.fused([[i] for i in range(len(self.noisy))])
 
     def fused(self, groups: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """The likeliest z0 of each group's first release, all of a group being of one record (METHODS 3.3d).
+        """The likeliest z0 of each group's first release, all of a group being of one record
+        (METHODS 3.3d).
 
         Returns:
-            z_ML ``(G, 4, h, w)`` float32 and S ``(G,)`` float64: z_ML = z0 + an error of variance 1 / S a number. Of
-            releases with independent noise and hidden targets S is the sum of their SNR.
+            z_ML ``(G, 4, h, w)`` float32 and S ``(G,)`` float64: z_ML = z0 + an error of variance 1
+            / S a number. Of releases with independent noise and hidden targets S is the sum of
+            their SNR.
         """
         found = [self._group(group) for group in groups]
         return torch.stack([z for z, _ in found]).float(), torch.stack([s for _, s in found])
@@ -61,7 +64,8 @@ class Evidence:
     def _cluster(self, rows: Sequence[int], own: int) -> tuple[Tensor, Tensor]:
         """z0 from releases of one eps, by elimination of eps, whose prior is N(0, 1).
 
-        The normal equations of one number are J (z0, eps)^T = h; the precision of z0 is J_zz - J_ze^2 / J_ee.
+        The normal equations of one number are J (z0, eps)^T = h; the precision of z0 is J_zz -
+        J_ze^2 / J_ee.
         """
         j_zz = j_ze = torch.zeros((), dtype=torch.float64)
         j_ee = torch.ones((), dtype=torch.float64)
@@ -69,23 +73,32 @@ class Evidence:
         for i in rows:
             abar = self.schedule.alphas_cumprod[self.times[i]].double()
             a, b = abar.sqrt(), (1 - abar).sqrt()
-            spread = self.noisy_variance[i].double() + (0.0 if i == own else self.draw_variance) * abar
+            spread = (
+                self.noisy_variance[i].double() + (0.0 if i == own else self.draw_variance) * abar
+            )
             seen = [(a, b, self.noisy[i].double(), spread)]
             if self.target is not None and not self._repeats_target(i, rows):
-                to_z, to_e = (-b, a) if self.schedule.prediction == "v_prediction" else (0 * a, 0 * a + 1)
+                to_z, to_e = (
+                    (-b, a) if self.schedule.prediction == "v_prediction" else (0 * a, 0 * a + 1)
+                )
                 seen.append((to_z, to_e, self.target[i].double(), self._eta(i)))
             for to_z, to_e, value, variance in seen:
                 weight = 1 / variance.double().clamp_min(_LEAST)
-                j_zz, j_ze, j_ee = j_zz + weight * to_z**2, j_ze + weight * to_z * to_e, j_ee + weight * to_e**2
+                j_zz, j_ze, j_ee = (
+                    j_zz + weight * to_z**2,
+                    j_ze + weight * to_z * to_e,
+                    j_ee + weight * to_e**2,
+                )
                 h_z, h_e = h_z + weight * to_z * value, h_e + weight * to_e * value
         precision = j_zz - j_ze**2 / j_ee
         return (h_z - j_ze / j_ee * h_e) / precision, precision
 
     def _sharing_noise(self, group: Sequence[int]) -> list[list[int]]:
-        """The group in clusters of one eps each: a client may keep a record's noise, and then epochs add nothing.
+        """The group in clusters of one eps each: a client may keep a record's noise, and then
+        epochs add nothing.
 
-        Independent noise makes ||x_i / a_i - x_j / a_j||^2 as large as the sum of its variances; shared noise at
-        similar t, far smaller.
+        Independent noise makes ||x_i / a_i - x_j / a_j||^2 as large as the sum of its variances;
+        shared noise at similar t, far smaller.
         """
         clusters: list[list[int]] = []
         for i in group:
@@ -107,7 +120,10 @@ class Evidence:
         assert self.target is not None
         earlier = [self.target[j] for j in rows[: list(rows).index(i)]]
         limit = 2 * float(self._eta(i)) * self._limit()
-        return any(float((self.target[i] - other).square().mean()) < max(limit, _LEAST) for other in earlier)
+        return any(
+            float((self.target[i] - other).square().mean()) < max(limit, _LEAST)
+            for other in earlier
+        )
 
     def _eta(self, i: int) -> Tensor:
         return torch.as_tensor(self.target_variance, dtype=torch.float64).expand(len(self.noisy))[i]

@@ -1,18 +1,26 @@
-"""What a client that keeps the loss still tells of the noise target, as a measurement with an error of known variance.
+"""What a client that keeps the loss still tells of the noise target, as a measurement with an error
+of known variance.
 
-The server sends eps_hat down and gets something of d = eps_hat - eps back (``defenses.withhold_noise``, METHODS 7.20).
-Every kind of feedback becomes a pseudo-target y = eps + zeta, with zeta of mean 0 and not correlated with eps given
-eps_hat. So y is worth what a noisy target (METHODS 7.17) of the same variance is worth, and all that follows from x_t
-and y together stays as it is there. With tau^2 = mean d^2, which is the loss, and n numbers a record:
+The server sends eps_hat down and gets something of d = eps_hat - eps back
+(``defenses.withhold_noise``, METHODS 7.20). Every kind of feedback becomes a pseudo-target y = eps
++ zeta, with zeta of mean 0 and not correlated with eps given eps_hat. So y is worth what a noisy
+target (METHODS 7.17) of the same variance is worth, and all that follows from x_t and y together
+stays as it is there. With tau^2 = mean d^2, which is the loss, and n numbers a record:
 
 * ``plain``: y = eps_hat - d; variance 0. ``noise``: the same, with the noise's variance.
-* ``sign``: s = sign(d) and m = mean |d| come. For normal d, E|d| = tau sqrt(2 / pi), and the regression of s on d
-  (Bussgang's theorem, 1952) gives y = eps_hat - (pi / 2) m s of variance tau^2 (pi / 2 - 1). Together with eps_hat
-  itself that is the mean of a half-normal, eps_hat - m s, whose variance is tau^2 (1 - 2 / pi).
-* ``project``: q = (n / k) P d comes, P on k directions that nobody sends. E[q | d] = d, so y = eps_hat - q, of
-  variance tau^2 (n / k - 1); tau^2 is estimated by (k / n) mean q^2. Only the one direction of q is known exactly.
-* ``clip-noise``: q = d / c + noise clip sqrt(n) eta comes, c >= 1 unknown where the clipping bites. y = eps_hat - c q
-  must have the mean square that the target has, 1, and its noise's; that is a quadratic equation for c.
+* ``sign``: s = sign(d) and m = mean |d| come. For normal d, E|d| = tau sqrt(2 / pi), and the
+regression of s on d
+  (Bussgang's theorem, 1952) gives y = eps_hat - (pi / 2) m s of variance tau^2 (pi / 2 - 1).
+  Together with eps_hat itself that is the mean of a half-normal, eps_hat - m s, whose variance is
+  tau^2 (1 - 2 / pi).
+* ``project``: q = (n / k) P d comes, P on k directions that nobody sends. E[q | d] = d, so y =
+eps_hat - q, of
+  variance tau^2 (n / k - 1); tau^2 is estimated by (k / n) mean q^2. Only the one direction of q is
+  known exactly.
+* ``clip-noise``: q = d / c + noise clip sqrt(n) eta comes, c >= 1 unknown where the clipping bites.
+y = eps_hat - c q
+  must have the mean square that the target has, 1, and its noise's; that is a quadratic equation
+  for c.
 """
 
 from __future__ import annotations
@@ -25,9 +33,7 @@ from torch import Tensor
 
 from attacks.common.target_noise import target_variance
 from attacks.common.wire_algebra import noise_target
-from bench.interfaces.defense import Defense
-from bench.interfaces.threat import View
-from bench.types.channels import LOSS_GRADIENT, PREDICTION_DOWN
+from bench.interfaces import LOSS_GRADIENT, PREDICTION_DOWN, Defense, View
 
 _DOUBT = 3.0  # standard deviations by which a signal must be above its noise before its scale is read off it
 _UNCLIPPED = 1 - 1e-3  # of the largest norm; a gradient shorter than this came as it was
@@ -62,7 +68,9 @@ def measured_target(view: View, *, every: bool = False) -> MeasuredTarget | None
     part = _withholding(defense)
     if part is None or not view.has(PREDICTION_DOWN) or not view.has(LOSS_GRADIENT):
         return None
-    prediction, gradient = (view.read(c, every=every).float() for c in (PREDICTION_DOWN, LOSS_GRADIENT))
+    prediction, gradient = (
+        view.read(c, every=every).float() for c in (PREDICTION_DOWN, LOSS_GRADIENT)
+    )
     size = torch.tensor(view.batch_sizes(every=every)).view(-1, 1, 1, 1) * prediction[0].numel()
     sent = size / 2 * gradient
     if part.params.feedback == "sign":
@@ -71,17 +79,22 @@ def measured_target(view: View, *, every: bool = False) -> MeasuredTarget | None
         found = from_projection(prediction, sent, part.params.directions)
     else:
         found = from_clipped(prediction, sent, part.params.clip, part.params.noise)
-    return MeasuredTarget(found.values, found.variance + target_variance(found.values, defense, schedule))
+    return MeasuredTarget(
+        found.values, found.variance + target_variance(found.values, defense, schedule)
+    )
 
 
 def from_signs(prediction: Tensor, sent: Tensor) -> MeasuredTarget:
     """From the signs of d at its mean absolute value.
 
     Args:
-        prediction: eps_hat, ``(R, 4, h, w)``; sent: what came back, in units of the target, likewise.
+        prediction: eps_hat, ``(R, 4, h, w)``; sent: what came back, in units of the target,
+            likewise.
     """
     mean = sent.abs().flatten(1).mean(1).double()
-    return MeasuredTarget(prediction - math.pi / 2 * sent, mean.square() * math.pi / 2 * (math.pi / 2 - 1))
+    return MeasuredTarget(
+        prediction - math.pi / 2 * sent, mean.square() * math.pi / 2 * (math.pi / 2 - 1)
+    )
 
 
 def from_projection(prediction: Tensor, sent: Tensor, directions: int) -> MeasuredTarget:
@@ -93,9 +106,11 @@ def from_projection(prediction: Tensor, sent: Tensor, directions: int) -> Measur
 
 
 def from_clipped(prediction: Tensor, sent: Tensor, clip: float, noise: float) -> MeasuredTarget:
-    """From d clipped to the norm clip sqrt(n), with noise of deviation noise clip sqrt(n) on each number.
+    """From d clipped to the norm clip sqrt(n), with noise of deviation noise clip sqrt(n) on each
+    number.
 
-    Where the noise drowns d, c is that of a prediction without skill, and the measurement is worth next to nothing.
+    Where the noise drowns d, c is that of a prediction without skill, and the measurement is worth
+    next to nothing.
     """
     size = sent[0].numel()
     spread = noise * clip * math.sqrt(size)
@@ -107,7 +122,8 @@ def from_clipped(prediction: Tensor, sent: Tensor, clip: float, noise: float) ->
     scale = torch.where(heard, scale, (own + 1).sqrt() / clip).clamp_min(1)
     whole = (power.sqrt() < clip * _UNCLIPPED) if noise == 0 else torch.zeros_like(heard)
     scale = torch.where(whole, torch.ones_like(scale), scale)
-    # The mean square of n normal numbers misses 1 by sqrt(2 / n); c misses by half of that over mean d^2.
+    # The mean square of n normal numbers misses 1 by sqrt(2 / n); c misses by half of that over
+    # mean d^2.
     loss = (scale.square() * signal).clamp_min(1e-8)
     off = torch.where(whole, torch.zeros_like(loss), 1 / (2 * size * loss)).clamp_max(1)
     variance = (scale * spread).square() + torch.where(heard, off, torch.zeros_like(off))

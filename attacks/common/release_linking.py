@@ -13,8 +13,7 @@ from attacks.common.evidence import Evidence
 from attacks.common.least_squares import LeastSquares
 from attacks.common.loss_feedback import measured_target
 from attacks.common.wire_algebra import condition_latents, noisy_latents, prompt_states
-from bench.interfaces.threat import View
-from bench.types.channels import CONTROL_FEATURES, TIMESTEP, UNET_FEATURES
+from bench.interfaces import CONTROL_FEATURES, TIMESTEP, UNET_FEATURES, View
 
 SOURCES = ("image", "condition", "hint", "prompt")
 """What can stay with a record: z0 and z_c (up to draws from the autoencoder), the hint block's answer, the prompt."""
@@ -23,10 +22,10 @@ SOURCES = ("image", "condition", "hint", "prompt")
 def link(marks: Tensor, epochs: Sequence[int]) -> list[int]:
     """A label for each release; equal labels are said to be one record's.
 
-    Epoch by epoch, the releases are assigned to the records known so far at the least total distance, a record at most
-    once an epoch. An assignment counts if the release is nearer to that record than to any other release of its own
-    epoch, which is of another record for certain; otherwise the release starts a record of its own. A record's mark
-    is the mean over its releases.
+    Epoch by epoch, the releases are assigned to the records known so far at the least total
+    distance, a record at most once an epoch. An assignment counts if the release is nearer to that
+    record than to any other release of its own epoch, which is of another record for certain;
+    otherwise the release starts a record of its own. A record's mark is the mean over its releases.
 
     Args:
         marks: what identifies a record, ``(R, D)``.
@@ -66,13 +65,21 @@ def by_order(epochs: Sequence[int]) -> list[int]:
     return labels
 
 
-def marks(view: View, sources: Sequence[str] = SOURCES, solved: LeastSquares | None = None) -> dict[str, Tensor]:
-    """Marks of every release in the view by source, each ``(R, D)`` with unit spread; what the view lacks is left out.
+def marks(
+    view: View, sources: Sequence[str] = SOURCES, solved: LeastSquares | None = None
+) -> dict[str, Tensor]:
+    """Marks of every release in the view by source, each ``(R, D)`` with unit spread; what the view
+    lacks is left out.
 
     Args:
         solved: x_t of every release, where it is known already.
     """
-    if solved is None and view.has(UNET_FEATURES) and view.public.stem is not None and set(sources) != {"prompt"}:
+    if (
+        solved is None
+        and view.has(UNET_FEATURES)
+        and view.public.stem is not None
+        and set(sources) != {"prompt"}
+    ):
         solved = noisy_latents(view, every=True)
     found: dict[str, Tensor | None] = {}
     if solved is not None:
@@ -80,7 +87,11 @@ def marks(view: View, sources: Sequence[str] = SOURCES, solved: LeastSquares | N
         found["condition"] = condition_latents(view, solved.inputs, every=True)
         found["hint"] = _hint(view, solved.inputs)
     found["prompt"] = prompt_states(view, every=True)
-    return {name: _spread(mark.flatten(1).double()) for name in sources if (mark := found.get(name)) is not None}
+    return {
+        name: _spread(mark.flatten(1).double())
+        for name in sources
+        if (mark := found.get(name)) is not None
+    }
 
 
 def _spread(mark: Tensor) -> Tensor:
@@ -90,9 +101,11 @@ def _spread(mark: Tensor) -> Tensor:
 
 
 def _image(view: View, solved: LeastSquares) -> Tensor | None:
-    """z0 where timestep and noise target give it, the best linear estimate of it where they do so with noise.
+    """z0 where timestep and noise target give it, the best linear estimate of it where they do so
+    with noise.
 
-    Without the shrinking, noise on late releases, (b / a)^2 times that on the target, would drown every other mark.
+    Without the shrinking, noise on late releases, (b / a)^2 times that on the target, would drown
+    every other mark.
     """
     target = measured_target(view, every=True)
     if target is None or not view.has(TIMESTEP):
@@ -119,11 +132,13 @@ def _hint(view: View, noisy: Tensor) -> Tensor | None:
 
 
 def hint_energy(noisy: Tensor, features: Tensor, steps: Sequence[int]) -> Tensor:
-    """At every place, the length of what h_ctrl holds besides a 3x3 map of x_t, ``(R, h w)`` float64 of mean 1.
+    """At every place, the length of what h_ctrl holds besides a 3x3 map of x_t, ``(R, h w)``
+    float64 of mean 1.
 
-    The map, the client's copy of ``conv_in`` as it stands at that step, is found by least squares over the step's
-    patches, so no weights are needed. The length stays comparable while the hint block's last layer, which starts at
-    zero, turns and grows; what is found in the first steps means little.
+    The map, the client's copy of ``conv_in`` as it stands at that step, is found by least squares
+    over the step's patches, so no weights are needed. The length stays comparable while the hint
+    block's last layer, which starts at zero, turns and grows; what is found in the first steps
+    means little.
 
     Args:
         noisy: x_t, ``(R, 4, h, w)``; features: h_ctrl, ``(R, C, h, w)``.

@@ -10,12 +10,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from attacks.common.least_squares import invert_convolution
-from bench.interfaces.public import PublicClient
-from bench.interfaces.public_forward import CONDITION, NOISY, PIXELS, PublicForward
-from bench.interfaces.threat import View
-from bench.interfaces.trained_part import parts
-from bench.types.channels import CONTROL_FEATURES, UNET_FEATURES
-from bench.util.errors import NotApplicableError
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    UNET_FEATURES,
+    NotApplicableError,
+    PublicClient,
+    PublicForward,
+    View,
+)
+from bench.interfaces.public_forward import CONDITION, NOISY, PIXELS
 
 SHREDDER = "shredder"
 MOST_OWN = 128
@@ -38,11 +41,13 @@ class FoundNoise:
 
 
 def found_noise(view: View, client: PublicClient) -> FoundNoise | None:
-    """The collection of ``shredder``, from the releases in view; None where that defence is not known to be there.
+    """The collection of ``shredder``, from the releases in view; None where that defence is not
+    known to be there.
 
-    A release is f(record) + n_k. What the public client makes of the attacker's own records, x_t as it is where it can
-    be read, stands for f(record); the rest is grouped by k-means, outside of the directions that records differ in,
-    and a group's mean is its tensor (METHODS 7.7, 10.2). The error left in it is that of a mean over the group.
+    A release is f(record) + n_k. What the public client makes of the attacker's own records, x_t as
+    it is where it can be read, stands for f(record); the rest is grouped by k-means, outside of the
+    directions that records differ in, and a group's mean is its tensor (METHODS 7.7, 10.2). The
+    error left in it is that of a mean over the group.
 
     Args:
         client: with the trained weights, where they are in view.
@@ -76,7 +81,7 @@ def collection_size(view: View) -> int:
 def without_noise(view: View, found: FoundNoise) -> None:
     """Make the attacker's own copy of the defence add nothing, for releases whose noise has been taken off."""
     assert view.public.defense is not None
-    for name, part in parts(view.public.defense).items():
+    for name, part in view.public.defense.trained_parts().items():
         if name.endswith(f"-{SHREDDER}"):
             part.restore({"noise": torch.zeros_like(found.collection).to(view.public.device)})
 
@@ -88,7 +93,9 @@ def _own_features(view: View, forward: PublicForward) -> tuple[Tensor, Tensor | 
     own: dict[str, Tensor] = {}
     for name, pictures in ((PIXELS, auxiliary.images), (CONDITION, auxiliary.conditions)):
         if name in wanted:
-            small = functional.adaptive_avg_pool2d(pictures[:MOST_OWN].float() / 255, wanted[name].shape[1:])
+            small = functional.adaptive_avg_pool2d(
+                pictures[:MOST_OWN].float() / 255, wanted[name].shape[1:]
+            )
             own[name] = small.to(view.public.device)
     if not own:
         return None
@@ -97,11 +104,17 @@ def _own_features(view: View, forward: PublicForward) -> tuple[Tensor, Tensor | 
         return _sent(forward, own, rng), None
     if not view.has(UNET_FEATURES) or view.public.stem is None:
         return None
-    noisy = invert_convolution(view.public.stem, view.read(UNET_FEATURES, every=True)).to(view.public.device)
+    noisy = invert_convolution(view.public.stem, view.read(UNET_FEATURES, every=True)).to(
+        view.public.device
+    )
     still = torch.zeros_like(noisy[:1])
-    features = _sent(forward, {**own, NOISY: still.expand(len(next(iter(own.values()))), -1, -1, -1)}, rng)
+    features = _sent(
+        forward, {**own, NOISY: still.expand(len(next(iter(own.values()))), -1, -1, -1)}, rng
+    )
     one = {name: pictures[:1].expand(len(noisy), -1, -1, -1) for name, pictures in own.items()}
-    moved = _sent(forward, {**one, NOISY: noisy}, rng) - _sent(forward, {**one, NOISY: torch.zeros_like(noisy)}, rng)
+    moved = _sent(forward, {**one, NOISY: noisy}, rng) - _sent(
+        forward, {**one, NOISY: torch.zeros_like(noisy)}, rng
+    )
     return features, moved
 
 
@@ -128,7 +141,10 @@ def grouped(rows: Tensor, count: int, rounds: int = 25) -> Tensor:
         centres = torch.cat([centres, rows[far : far + 1]])
     groups = torch.cdist(rows, centres).argmin(1)
     for _ in range(rounds):
-        means = [rows[groups == k].mean(0) if bool((groups == k).any()) else centres[k] for k in range(len(centres))]
+        means = [
+            rows[groups == k].mean(0) if bool((groups == k).any()) else centres[k]
+            for k in range(len(centres))
+        ]
         centres = torch.stack(means)
         groups, before = torch.cdist(rows, centres).argmin(1), groups
         if torch.equal(groups, before):

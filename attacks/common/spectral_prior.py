@@ -10,20 +10,21 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from bench.interfaces.public import Public
+    from bench.interfaces import Public
 
 _ENOUGH = 128  # records; a ring of the spectrum is a mean over all of them and all its coefficients
 
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """z0 ~ N(mean, C^T diag(variance) C) with C the orthonormal two-dimensional DCT-II of each channel.
+    """z0 ~ N(mean, C^T diag(variance) C) with C the orthonormal two-dimensional DCT-II of each
+    channel.
 
     Attributes:
         mean: ``(4, h, w)``.
         variance: of each coefficient, ``(4, h, w)``; equal within rings of one spatial frequency.
-        spread: standard deviation among records of the logarithm of a record's power over the expected: some pictures
-            have more contrast than others at all frequencies.
+        spread: standard deviation among records of the logarithm of a record's power over the
+            expected: some pictures have more contrast than others at all frequencies.
     """
 
     mean: Tensor
@@ -47,19 +48,22 @@ class Spectrum:
     def of(cls, public: Public, rng: torch.Generator) -> Spectrum | None:
         """From the attacker's records; None where there are fewer than 2.
 
-        Of draws as a client makes them, where the client can be simulated: they have more power at high frequencies
-        than the autoencoder's means.
+        Of draws as a client makes them, where the client can be simulated: they have more power at
+        high frequencies than the autoencoder's means.
         """
         count = min(_ENOUGH, len(public.auxiliary))
         if count < 2:
             return None
         records = public.auxiliary.select(range(count))
         if public.client is not None:
-            return cls.fit(public.client.simulator(records).emit(range(count), rng).image_latents.float().cpu())
+            return cls.fit(
+                public.client.simulator(records).emit(range(count), rng).image_latents.float().cpu()
+            )
         return cls.fit(public.codec.encode(records.image_batch()).float().cpu())
 
     def wiener(self, latents: Tensor, precision: Tensor) -> Tensor:
-        """The posterior mean of z0 given z0 plus white noise of variance 1 / ``precision``, ``(N, 4, h, w)``.
+        """The posterior mean of z0 given z0 plus white noise of variance 1 / ``precision``, ``(N,
+        4, h, w)``.
 
         Args:
             precision: ``(N,)``.
@@ -76,12 +80,18 @@ def dct(maps: Tensor) -> Tensor:
 
 def inverse_dct(coefficients: Tensor) -> Tensor:
     """Undoes ``dct``."""
-    rows, columns = _basis(coefficients.shape[-2]).to(coefficients), _basis(coefficients.shape[-1]).to(coefficients)
+    rows, columns = (
+        _basis(coefficients.shape[-2]).to(coefficients),
+        _basis(coefficients.shape[-1]).to(coefficients),
+    )
     return rows.T @ coefficients @ columns
 
 
 def _basis(size: int) -> Tensor:
-    k, n = torch.arange(size, dtype=torch.float64).view(-1, 1), torch.arange(size, dtype=torch.float64)
+    k, n = (
+        torch.arange(size, dtype=torch.float64).view(-1, 1),
+        torch.arange(size, dtype=torch.float64),
+    )
     basis = torch.cos(math.pi * (n + 0.5) * k / size) * math.sqrt(2 / size)
     basis[0] /= math.sqrt(2)
     return basis

@@ -6,8 +6,7 @@ import math
 
 from torch import Tensor
 
-from bench.interfaces.defense import Defense
-from bench.types.schedule import NoiseSchedule
+from bench.interfaces import Defense, NoiseSchedule
 
 _DOUBT = 6.0  # standard errors by which the mean square of exact noise must be passed
 
@@ -15,8 +14,8 @@ _DOUBT = 6.0  # standard errors by which the mean square of exact noise must be 
 def target_variance(target: Tensor, defense: Defense | None, schedule: NoiseSchedule) -> float:
     """Variance of what was added to each number of the target.
 
-    Of a known defence, from its parameters. Of an unknown one, from the mean square of the target, which for eps is 1;
-    of other predictions it is not known, and none is assumed.
+    Of a known defence, from its parameters. Of an unknown one, from the mean square of the target,
+    which for eps is 1; of other predictions it is not known, and none is assumed.
 
     Args:
         target: of many releases, ``(R, 4, h, w)``.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attacks.common.spectral_prior import Spectrum, dct
-from bench.types.schedule import NoiseSchedule
+from bench.interfaces import NoiseSchedule
 
 
 def likeliest_timesteps(
@@ -19,14 +19,18 @@ def likeliest_timesteps(
     target: Tensor | None = None,
     target_variance: float = 0.0,
 ) -> Tensor:
-    """argmax_t of the likelihood of x_t, and of its target, under a Gaussian prior over z0; ``(R,)`` int64.
+    """argmax_t of the likelihood of x_t, and of its target, under a Gaussian prior over z0;
+    ``(R,)`` int64.
 
-    Where eps is known, at any t but the true one white noise is left in x_t - b_t eps, which no latent has at high
-    spatial frequencies. Where it is hidden, those frequencies show b_t^2 directly.
+    Where eps is known, at any t but the true one white noise is left in x_t - b_t eps, which no
+    latent has at high spatial frequencies. Where it is hidden, those frequencies show b_t^2
+    directly.
 
     Args:
-        noisy: x_t, ``(R, 4, h, w)``; target: what the network must predict, or None where it is hidden.
-        target_variance: of noise that the client added to the target; taken as 0 for ``v_prediction``.
+        noisy: x_t, ``(R, 4, h, w)``; target: what the network must predict, or None where it is
+            hidden.
+        target_variance: of noise that the client added to the target; taken as 0 for
+            ``v_prediction``.
     """
     x, mean = dct(noisy.double()), dct(prior.mean.double())
     y = None if target is None else dct(target.double())
@@ -37,9 +41,13 @@ def likeliest_timesteps(
         a, b = abar**0.5, (1 - abar) ** 0.5
         if y is not None and schedule.prediction == "v_prediction":
             clean, noise = a * x - b * y, b * x + a * y  # a rotation, so of unit volume
-            score = _log_density_of_latent(clean - mean, prior) + _log_density(noise, torch.ones_like(variance))
+            score = _log_density_of_latent(clean - mean, prior) + _log_density(
+                noise, torch.ones_like(variance)
+            )
         elif y is not None and target_variance == 0:
-            score = _log_density_of_latent((x - b * y) / a - mean, prior) - mean.numel() * math.log(a)
+            score = _log_density_of_latent((x - b * y) / a - mean, prior) - mean.numel() * math.log(
+                a
+            )
         else:
             known = 0.0 if y is None else b / (1 + target_variance) * y
             left = 1.0 if y is None else target_variance / (1 + target_variance)

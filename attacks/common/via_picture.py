@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.plugin import Params
+from bench.interfaces import (
+    Attack,
+    Budget,
+    Estimate,
+    ImageBatch,
+    NotApplicableError,
+    Params,
+    Progress,
+    RequestError,
+    View,
+)
 from bench.interfaces.registry import Registry
-from bench.interfaces.threat import View
-from bench.types.estimate import Estimate
-from bench.types.images import ImageBatch
-from bench.util.errors import NotApplicableError, RequestError
-from bench.util.progress import Progress
 
 
 def attack_named(name: str) -> Attack:
@@ -40,7 +44,9 @@ class ByPicture(Attack):
         self.uses_history = self.through is not None and self.through.uses_history
 
 
-def picture(attack: Attack, view: View, rng: torch.Generator, budget: Budget, progress: Progress) -> ImageBatch:
+def picture(
+    attack: Attack, view: View, rng: torch.Generator, budget: Budget, progress: Progress
+) -> ImageBatch:
     """What an attack claims the images are.
 
     Raises:
@@ -48,7 +54,9 @@ def picture(attack: Attack, view: View, rng: torch.Generator, budget: Budget, pr
     """
     missing = sorted(attack.requires - view.channels)
     if missing:
-        raise NotApplicableError(f"{attack.name} requires {', '.join(missing)}, which is not in view")
+        raise NotApplicableError(
+            f"{attack.name} requires {', '.join(missing)}, which is not in view"
+        )
     seen = attack.run(view, rng=rng, budget=budget, progress=progress).estimates.get("image")
     if not isinstance(seen, Estimate):
         raise NotApplicableError(f"{attack.name} claims no image here")

@@ -1,4 +1,5 @@
-"""What the published wire gives away without a guess: x_t, the noise target, z_c; the pieces attacks are built of.
+"""What the published wire gives away without a guess: x_t, the noise target, z_c; the pieces
+attacks are built of.
 
 Each function reads the target releases, or with ``every`` all releases of the view.
 """
@@ -10,9 +11,7 @@ from torch import Tensor
 
 from attacks.common.activation_inverse import inverse_activation
 from attacks.common.least_squares import LeastSquares, least_squares
-from bench.interfaces.defense import Defense
-from bench.interfaces.threat import View
-from bench.types.channels import (
+from bench.interfaces import (
     CONTROL_FEATURES,
     LOSS_GRADIENT,
     NOISE_TARGET,
@@ -21,24 +20,30 @@ from bench.types.channels import (
     PROMPT_EMBEDDING,
     UNET_FEATURES,
     Channel,
+    Defense,
+    NotApplicableError,
+    View,
 )
-from bench.util.errors import NotApplicableError
 
 
 def noisy_latents(view: View, *, every: bool = False) -> LeastSquares:
     """x_t by least squares through the public ``conv_in``, with the noise that h_sd shows.
 
     Raises:
-        NotApplicableError: the weights of ``conv_in`` are not known, or do not let h_sd be inverted.
+        NotApplicableError: the weights of ``conv_in`` are not known, or do not let h_sd be
+            inverted.
     """
     if view.public.stem is None:
-        raise NotApplicableError("the public weights of conv_in are not known under this threat model")
+        raise NotApplicableError(
+            "the public weights of conv_in are not known under this threat model"
+        )
     return least_squares(view.public.stem, view.read(UNET_FEATURES, every=every))
 
 
 def noise_target(view: View, *, every: bool = False) -> Tensor | None:
-    """What the network must predict, ``(R, 4, h, w)``: as sent, or worked out from the feedback of a client that keeps
-    the loss, eps_hat - (n / 2) dL/deps_hat for the mean squared error over n numbers. None where neither is in view."""
+    """What the network must predict, ``(R, 4, h, w)``: as sent, or worked out from the feedback of
+    a client that keeps the loss, eps_hat - (n / 2) dL/deps_hat for the mean squared error over n
+    numbers. None where neither is in view."""
     if not _feedback_is_linear(view.public.defense):
         return None
     if view.has(NOISE_TARGET):
@@ -52,16 +57,19 @@ def noise_target(view: View, *, every: bool = False) -> Tensor | None:
 
 
 def condition_latents(view: View, noisy: Tensor, *, every: bool = False) -> Tensor | None:
-    """z_c = f^-1(h_ctrl) - x_t under ``no-gradient``, ``(R, 4, h, w)``; None where it cannot be read so.
+    """z_c = f^-1(h_ctrl) - x_t under ``no-gradient``, ``(R, 4, h, w)``; None where it cannot be
+    read so.
 
-    Where the control branch has noise of its own, of deviation b, in place of x_t, the best linear estimate under a
-    unit-variance latent, f^-1(h_ctrl) / (1 + b^2).
+    Where the control branch has noise of its own, of deviation b, in place of x_t, the best linear
+    estimate under a unit-variance latent, f^-1(h_ctrl) / (1 + b^2).
     """
     found = masked_condition(view, noisy, every=every)
     return None if found is None else found[0] / (1 + found[1])
 
 
-def masked_condition(view: View, noisy: Tensor, *, every: bool = False) -> tuple[Tensor, float] | None:
+def masked_condition(
+    view: View, noisy: Tensor, *, every: bool = False
+) -> tuple[Tensor, float] | None:
     """The same as it is on the wire, z_c + b e', with b^2, which is 0 where x_t is subtracted."""
     if not view.has(CONTROL_FEATURES) or view.public.protocol != "no-gradient":
         return None
@@ -102,4 +110,8 @@ def pooled_prompts(view: View) -> Tensor | None:
 def _feedback_is_linear(defense: Defense | None) -> bool:
     """Whether the gradient that a client returns still gives eps by itself, with Gaussian noise or without."""
     parts = () if defense is None else defense.flat()
-    return all(part.params.feedback in ("plain", "noise") for part in parts if part.name == "withhold-noise")
+    return all(
+        part.params.feedback in ("plain", "noise")
+        for part in parts
+        if part.name == "withhold-noise"
+    )

@@ -27,35 +27,44 @@ from attacks.features.guidance.sampler import Gaussian, NoGuide, Pace, Step, wal
 from attacks.features.search.coordinates import spaces_of, typical
 from attacks.features.search.knowledge import knowledge_of, plain_noisy
 from attacks.wire.posterior import evidence_of, record_groups
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.budget_axis import Effort
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.public import Denoiser, PublicClient
-from bench.interfaces.public_forward import CONDITION, CONDITION_LATENTS, NOISY, PublicForward
-from bench.interfaces.threat import View
-from bench.types.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, TIMESTEP, UNET_FEATURES
-from bench.types.claim import Claim
-from bench.types.estimate import Estimate
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Progress
+from bench.interfaces import (
+    CLIENT_WEIGHTS,
+    CONTROL_FEATURES,
+    TIMESTEP,
+    UNET_FEATURES,
+    Attack,
+    Budget,
+    Card,
+    Certificate,
+    Claim,
+    Denoiser,
+    Effort,
+    Estimate,
+    NotApplicableError,
+    Params,
+    Progress,
+    PublicClient,
+    PublicForward,
+    View,
+)
+from bench.interfaces.public_forward import CONDITION, CONDITION_LATENTS, NOISY
 
 
 class GuidedParams(Params):
     """Attributes:
     steps: levels of the walk from noise to a clean latent.
     recurrences: visits of each level.
-    step: how the guide pulls: ``proximal`` in place of the denoiser's guess, ``spherical`` by the slope through the
+    step: how the guide pulls: ``proximal`` in place of the denoiser's guess, ``spherical`` by the
+    slope through the
         denoiser, as DRAG does.
     ratio, clip: of ``spherical`` (``attacks.features.guidance.sampler.Pace``).
     eta: noise of a step: 0 is the deterministic walk, 1 ancestral sampling.
-    strength: share of all levels that is walked; below 1 it starts from the linear estimate (DRAG++).
-    samples: walks, whose mean is claimed.
-    searches: steps of the search for inputs that explain the features, at each level.
-    rate: its first step size.
-    tolerance: what features may be off, over their root mean square.
-    tv: weight of squared total variation in that search.
-    condition_prior: of hints: ``spectrum`` is a Gaussian learned from the attacker's own, ``denoiser`` the public
+    strength: share of all levels that is walked; below 1 it starts from the linear estimate
+    (DRAG++). samples: walks, whose mean is claimed. searches: steps of the search for inputs that
+    explain the features, at each level. rate: its first step size. tolerance: what features may be
+    off, over their root mean square. tv: weight of squared total variation in that search.
+    condition_prior: of hints: ``spectrum`` is a Gaussian learned from the attacker's own,
+    ``denoiser`` the public
         model.
     releases: at most so many of a record's releases are put together where h_sd is sent plainly.
     """
@@ -77,13 +86,18 @@ class GuidedParams(Params):
 
 
 class Guided(Attack):
-    """Draws latents from the public model's prior, at each level pulled to what explains the features in view.
+    """Draws latents from the public model's prior, at each level pulled to what explains the
+    features in view.
 
-    1. Where h_sd is what ``conv_in`` made, x_t of every release is solved for and is Gaussian evidence of z0; the
-       likelihood's score is then exact, and the walk a draw from the posterior (``attacks.features.guidance.sampler``).
-    2. Where the known defence cut, rounded or filtered h_sd, x_t is searched for through it, with a Gaussian prior
+    1. Where h_sd is what ``conv_in`` made, x_t of every release is solved for and is Gaussian
+    evidence of z0; the
+       likelihood's score is then exact, and the walk a draw from the posterior
+       (``attacks.features.guidance.sampler``).
+    2. Where the known defence cut, rounded or filtered h_sd, x_t is searched for through it, with a
+    Gaussian prior
        around the denoiser's guess in which eps is summed out, and z0 follows from it.
-    3. The condition's latent: by algebra where it can be; else through the defence, or as a picture through the hint
+    3. The condition's latent: by algebra where it can be; else through the defence, or as a picture
+    through the hint
        block, guided likewise, together with z0 where x_t is not known.
     """
 
@@ -104,7 +118,8 @@ class Guided(Attack):
     default_budget = Budget(iterations=0, batch_size=64)
     effort = Effort("steps", (1, 2, 4, 8, 16))
     certificates = tuple(
-        Certificate("split-controlnet", "no-gradient", target, "ssim", 0.95) for target in ("image", "condition")
+        Certificate("split-controlnet", "no-gradient", target, "ssim", 0.95)
+        for target in ("image", "condition")
     )
     card = Card(
         summary="Samples latents from the public diffusion model, pulled to what explains all features in view.",
@@ -120,14 +135,18 @@ class Guided(Attack):
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         client, denoiser = view.public.client, view.public.denoiser
         if client is None or denoiser is None:
-            raise NotApplicableError("the client half or the diffusion model is not known under this threat model")
+            raise NotApplicableError(
+                "the client half or the diffusion model is not known under this threat model"
+            )
         if not (view.has(UNET_FEATURES) or view.has(CONTROL_FEATURES)):
             raise NotApplicableError("no features are in view")
         if view.has(CLIENT_WEIGHTS):
             client = client.with_weights(view.parts(CLIENT_WEIGHTS)[-1].tensors)
         forward = client.forward(view.public.auxiliary.images.shape[-1])
         if NOISY not in forward.inputs():
-            raise NotApplicableError("this client noises nothing: there is no latent behind its features to walk for")
+            raise NotApplicableError(
+                "this client noises nothing: there is no latent behind its features to walk for"
+            )
         scene = _Scene(view, client, forward, denoiser, rng, budget.batch_size, progress)
         stem = view.public.stem
         plain = stem is not None and view.has(UNET_FEATURES) and plain_noisy(forward, stem)
@@ -145,7 +164,11 @@ class Guided(Attack):
         return Claim(estimates, diagnostics)
 
     def _by_evidence(
-        self, scene: _Scene, solved: LeastSquares, estimates: dict[str, Estimate], diagnostics: dict[str, float]
+        self,
+        scene: _Scene,
+        solved: LeastSquares,
+        estimates: dict[str, Estimate],
+        diagnostics: dict[str, float],
     ) -> None:
         """Claims the image, and the condition where it can be read exactly, from x_t of every release."""
         view, rng = scene.view, scene.rng
@@ -158,10 +181,15 @@ class Guided(Attack):
                 clean = latents
             else:
                 start = (precision / (1 + precision)).float().view(-1, 1, 1, 1) * latents
-                clean = self._walk(scene, [scene.prior()], Gaussian(latents, precision), NoGuide(), start)
+                clean = self._walk(
+                    scene, [scene.prior()], Gaussian(latents, precision), NoGuide(), start
+                )
             estimates["image"] = Estimate(view.public.codec.decode(clean), clean)
         own = solved.inputs[list(view.targets)]
-        if plain_condition(scene.forward, view) and (found := condition_latents(view, own)) is not None:
+        if (
+            plain_condition(scene.forward, view)
+            and (found := condition_latents(view, own)) is not None
+        ):
             estimates["condition"] = Estimate(view.public.codec.decode(found), found)
 
     def _by_features(
@@ -186,7 +214,9 @@ class Guided(Attack):
         if CONDITION_LATENTS in warm:
             noisy = seen.known.get(NOISY, warm.get(NOISY))
             assert noisy is not None
-            warm[CONDITION_LATENTS] = before_activation(view.read(CONTROL_FEATURES), view.public.defense) - noisy
+            warm[CONDITION_LATENTS] = (
+                before_activation(view.read(CONTROL_FEATURES), view.public.defense) - noisy
+            )
         blocks = blocks_of(view, seen, spaces, warm, scene.rng)
         if not blocks:
             return
@@ -194,7 +224,9 @@ class Guided(Attack):
             scene.forward,
             seen.match("l2", torch.arange(len(view.targets))),
             blocks,
-            spaces={name: spaces[name] for name in spaces if name in {block.name for block in blocks}},
+            spaces={
+                name: spaces[name] for name in spaces if name in {block.name for block in blocks}
+            },
             warm=warm,
             known=seen.known,
             tolerance=p.tolerance,
@@ -206,11 +238,20 @@ class Guided(Attack):
         )
         shape = (len(view.targets), *scene.forward.inputs()[NOISY].shape)
         zeros, ones = torch.zeros(shape), torch.ones(shape[0])
-        start = torch.cat([b.back(zeros, ones, warm[b.name]) if b.name in warm else zeros for b in blocks])
-        priors = [scene.prior() if b.name == NOISY else scene.condition_prior(p.condition_prior) for b in blocks]
+        start = torch.cat(
+            [b.back(zeros, ones, warm[b.name]) if b.name in warm else zeros for b in blocks]
+        )
+        priors = [
+            scene.prior() if b.name == NOISY else scene.condition_prior(p.condition_prior)
+            for b in blocks
+        ]
         none = Gaussian(torch.zeros_like(start), torch.zeros(len(start), dtype=torch.float64))
         found = dict(
-            zip([b.name for b in blocks], self._walk(scene, priors, none, guide, start).chunk(len(blocks)), strict=True)
+            zip(
+                [b.name for b in blocks],
+                self._walk(scene, priors, none, guide, start).chunk(len(blocks)),
+                strict=True,
+            )
         )
         diagnostics["misfit"] = float(guide.misfit().mean())
         if NOISY in found:
@@ -221,20 +262,37 @@ class Guided(Attack):
             estimates.update(scene.forward.estimates({CONDITION_LATENTS: found[CONDITION_LATENTS]}))
 
     def _walk(
-        self, scene: _Scene, priors: Sequence[Prior], evidence: Gaussian, guide: FeatureGuide | NoGuide, start: Tensor
+        self,
+        scene: _Scene,
+        priors: Sequence[Prior],
+        evidence: Gaussian,
+        guide: FeatureGuide | NoGuide,
+        start: Tensor,
     ) -> Tensor:
         """The mean of ``samples`` walks, ``(N, 4, h, w)``: from noise, or with ``strength`` below 1 from ``start``."""
         p, schedule = self.params, scene.view.public.schedule
-        if p.strength == 1:  # even a_T times an estimate would count twice what the walk is then told of the record
+        if (
+            p.strength == 1
+        ):  # even a_T times an estimate would count twice what the walk is then told of the record
             start = torch.zeros_like(start)
         pace = Pace(p.steps, p.recurrences, p.step, p.ratio, p.clip, p.eta)
         times = torch.full((len(start),), max(1, round(p.strength * (schedule.steps - 1))))
         total = torch.zeros_like(start)
         with scene.progress.stage("walking", p.steps * p.recurrences * p.samples) as advance:
             for _ in range(p.samples):
-                state = schedule.add_noise(start, torch.randn(start.shape, generator=scene.rng), times)
+                state = schedule.add_noise(
+                    start, torch.randn(start.shape, generator=scene.rng), times
+                )
                 total += walk(
-                    priors, evidence, guide, state, times, pace, rng=scene.rng, batch_size=scene.batch, advance=advance
+                    priors,
+                    evidence,
+                    guide,
+                    state,
+                    times,
+                    pace,
+                    rng=scene.rng,
+                    batch_size=scene.batch,
+                    advance=advance,
                 )
         return total / p.samples
 

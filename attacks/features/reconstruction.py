@@ -18,30 +18,37 @@ from attacks.features.search.knowledge import Knowledge, knowledge_of
 from attacks.features.search.match import Distance
 from attacks.features.search.problem import FeatureProblem
 from attacks.features.search.tv_weight import smoothest
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.budget_axis import Effort
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.threat import View
-from bench.types.channels import CONTROL_FEATURES
-from bench.types.claim import Claim
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Progress
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    Attack,
+    Budget,
+    Card,
+    Certificate,
+    Claim,
+    Effort,
+    NotApplicableError,
+    Params,
+    Progress,
+    View,
+)
 
 
 class ReconstructionParams(Params):
     """Attributes:
-    space: search for pictures by their own numbers, or as what the public autoencoder makes of latents.
-    distance: mean squared difference of features, or 1 - cosine.
-    tv: weight of squared total variation beside a distance that is 1 at the first guess; unless told, chosen on
-        auxiliary pictures where that can be done (attacks.features.search.tv_weight), and 0 elsewhere.
+    space: search for pictures by their own numbers, or as what the public autoencoder makes of
+    latents. distance: mean squared difference of features, or 1 - cosine. tv: weight of squared
+    total variation beside a distance that is 1 at the first guess; unless told, chosen on
+        auxiliary pictures where that can be done (attacks.features.search.tv_weight), and 0
+        elsewhere.
     rate: first step size of Adam.
     schedule: how it falls.
     amsgrad: step sizes never grow again, as in the paper.
-    restarts: first guesses a record, the first from the middle or the linear solution, the others drawn; the one
+    restarts: first guesses a record, the first from the middle or the linear solution, the others
+    drawn; the one
         whose features fit best is claimed.
-    adapt: take off the noise that shredder adds, and leave channels out that disco has pruned; false is for comparison.
-    history: find that noise in the releases of every epoch, not in the targets alone.
+    adapt: take off the noise that shredder adds, and leave channels out that disco has pruned;
+    false is for comparison. history: find that noise in the releases of every epoch, not in the
+    targets alone.
     """
 
     space: Literal["input", "latent"] = "input"
@@ -56,10 +63,12 @@ class ReconstructionParams(Params):
 
 
 class Reconstruction(Attack):
-    """min over inputs of the distance of their features to those seen, plus priors, by Adam in the box.
+    """min over inputs of the distance of their features to those seen, plus priors, by Adam in the
+    box.
 
-    What is linear is solved, not searched for: x_t by least squares, z0 from it. Left are the picture of a split
-    classifier, and the condition: through the hint block, or through the defence on z_c + x_t.
+    What is linear is solved, not searched for: x_t by least squares, z0 from it. Left are the
+    picture of a split classifier, and the condition: through the hint block, or through the defence
+    on z_c + x_t.
     """
 
     name = "reconstruction"
@@ -77,7 +86,9 @@ class Reconstruction(Attack):
     )
     default_budget = Budget(iterations=500, batch_size=32)
     # It reaches 1.0 there with 200 iterations; the bar leaves room for other data and seeds.
-    certificates = (Certificate("split-cnn", "inference", "image", "ssim", 0.95, given=(("cut", "conv11"),)),)
+    certificates = (
+        Certificate("split-cnn", "inference", "image", "ssim", 0.95, given=(("cut", "conv11"),)),
+    )
     effort = Effort("iterations", (10, 30, 100, 300, 1000))
     card = Card(
         summary="Optimises the private input until the client's features of it are those that were seen.",
@@ -106,7 +117,9 @@ class Reconstruction(Attack):
         device = view.public.device
 
         def trial(tried: Knowledge, tv: float) -> Mapping[str, Tensor]:
-            return self._search(tried, spaces, {}, tv, torch.Generator().manual_seed(0), budget, progress, device)[0]
+            return self._search(
+                tried, spaces, {}, tv, torch.Generator().manual_seed(0), budget, progress, device
+            )[0]
 
         tv = smoothest(seen, auxiliary, trial) if self.params.tv is None else self.params.tv
         found, losses = self._search(seen, spaces, warm, tv, rng, budget, progress, device)

@@ -13,23 +13,27 @@ from attacks.features.search.image_estimate import claim_of
 from attacks.features.search.knowledge import Knowledge, knowledge_of
 from attacks.features.search.match import Distance
 from attacks.features.search.problem import FeatureProblem
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.budget_axis import Effort
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.threat import View
-from bench.types.channels import CONTROL_FEATURES
-from bench.types.claim import Claim
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Advance, Progress
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    Advance,
+    Attack,
+    Budget,
+    Card,
+    Certificate,
+    Claim,
+    Effort,
+    NotApplicableError,
+    Params,
+    Progress,
+    View,
+)
 
 
 class UnSplitParams(Params):
     """Attributes:
-    turns: how often the two searches change places; the budget's iterations are shared out among them.
-    weight_rate: step size of Adam on the client's weights.
-    rate: step size of Adam on the inputs.
-    tv: weight of squared total variation beside a distance that is 1 at the first guess.
+    turns: how often the two searches change places; the budget's iterations are shared out among
+    them. weight_rate: step size of Adam on the client's weights. rate: step size of Adam on the
+    inputs. tv: weight of squared total variation beside a distance that is 1 at the first guess.
     distance: mean squared difference of features, or 1 - cosine.
     """
 
@@ -41,11 +45,13 @@ class UnSplitParams(Params):
 
 
 class UnSplit(Attack):
-    """Alternates Adam on the inputs of all targets with Adam on a clone of the client, from the weights known.
+    """Alternates Adam on the inputs of all targets with Adam on a clone of the client, from the
+    weights known.
 
-    The paper's clone starts at random; here it starts from the public initial weights, or from the final ones where
-    they are in view, whose drift since the release it then makes up for. Both searches lower one distance. Where the
-    client has no weights of its own there is no clone to train: that is ``reconstruction``, the white-box case.
+    The paper's clone starts at random; here it starts from the public initial weights, or from the
+    final ones where they are in view, whose drift since the release it then makes up for. Both
+    searches lower one distance. Where the client has no weights of its own there is no clone to
+    train: that is ``reconstruction``, the white-box case.
     """
 
     name = "unsplit"
@@ -54,7 +60,9 @@ class UnSplit(Attack):
     adapts_to = ("timestep", "activation", "prompt")
     default_budget = Budget(iterations=500, batch_size=32)
     # It reaches 0.97 there with 100 iterations, and 0.96 without client_weights.
-    certificates = (Certificate("split-cnn", "gradient", "image", "ssim", 0.85, given=(("cut", "conv11"),)),)
+    certificates = (
+        Certificate("split-cnn", "gradient", "image", "ssim", 0.85, given=(("cut", "conv11"),)),
+    )
     effort = Effort("iterations", (10, 30, 100, 300, 1000))
     card = Card(
         summary="Optimises the private inputs and a clone of the client in turns, until their features are those seen.",
@@ -68,10 +76,14 @@ class UnSplit(Attack):
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         client = view.public.client
         if client is None:
-            raise NotApplicableError("neither the client's architecture nor first weights are known here")
+            raise NotApplicableError(
+                "neither the client's architecture nor first weights are known here"
+            )
         seen = knowledge_of(view, client)
         if not any(weight.requires_grad for weight in seen.forward.stem.parameters()):
-            raise NotApplicableError("nothing on this client trains, so all weights are known: see reconstruction")
+            raise NotApplicableError(
+                "nothing on this client trains, so all weights are known: see reconstruction"
+            )
         found, losses = self._alternate(view, seen, rng, budget, progress)
         return claim_of(view, seen, found, losses)
 
@@ -97,7 +109,9 @@ class UnSplit(Attack):
         clone = torch.optim.Adam(weights, lr=p.weight_rate)
         inputs = Adam(rate=p.rate, amsgrad=True)
         point, turns = problem.first, min(p.turns, max(1, budget.iterations))
-        shares = [budget.iterations // turns + (turn < budget.iterations % turns) for turn in range(turns)]
+        shares = [
+            budget.iterations // turns + (turn < budget.iterations % turns) for turn in range(turns)
+        ]
         first = float(problem.distance(point).mean().detach())
         with progress.stage("matching features and weights", 2 * budget.iterations) as advance:
             for share in shares:
@@ -110,7 +124,12 @@ class UnSplit(Attack):
         }
 
     def _train(
-        self, problem: FeatureProblem, point: Tensor, clone: torch.optim.Optimizer, steps: int, advance: Advance
+        self,
+        problem: FeatureProblem,
+        point: Tensor,
+        clone: torch.optim.Optimizer,
+        steps: int,
+        advance: Advance,
     ) -> None:
         """Steps on the clone's weights, for the inputs as they stand."""
         for _ in range(steps):

@@ -10,22 +10,27 @@ from attacks.gradients.engine.claims import claim_of
 from attacks.gradients.engine.labels import label_name
 from attacks.gradients.engine.linear_layer import ratios, separate
 from attacks.gradients.engine.updates import Update, trainer_of, updates_in
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.plugin import Card
-from bench.interfaces.public_trainer import PublicTrainer
-from bench.interfaces.threat import View
-from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL
-from bench.types.claim import Claim
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Progress
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    GLOBAL_MODEL,
+    Attack,
+    Budget,
+    Card,
+    Certificate,
+    Claim,
+    NotApplicableError,
+    Progress,
+    PublicTrainer,
+    View,
+)
 
 
 class Analytic(Attack):
     """x = (dL/dW_i) / (dL/db_i) for a first layer y = W x + b, exact for one record.
 
-    For several records a row gives a weighted mean of them, and a record itself where the row's neuron fired for it
-    alone, as half-dead ReLU neurons often do; such rows agree with one another and stand out.
+    For several records a row gives a weighted mean of them, and a record itself where the row's
+    neuron fired for it alone, as half-dead ReLU neurons often do; such rows agree with one another
+    and stand out.
     """
 
     name = "analytic"
@@ -33,7 +38,9 @@ class Analytic(Attack):
     adapts_to = ("precode",)
     default_budget = Budget(iterations=0, batch_size=64)
     certificates = (
-        Certificate("federated-mlp", "fedsgd", "image", "ssim", 0.98, given=(("records_per_update", 1),)),
+        Certificate(
+            "federated-mlp", "fedsgd", "image", "ssim", 0.98, given=(("records_per_update", 1),)
+        ),
         Certificate(
             "federated-classifier",
             "fedsgd",
@@ -67,11 +74,18 @@ class Analytic(Attack):
                     )
                 clear = {n: t for n, t in update.gradient.items() if n not in trainer.behind_noise}
                 rows, sizes = ratios(clear, width=math.prod(unknown.shape), classes=classes)
-                pictures, isolated = separate(rows, sizes, update.records, low=unknown.low, high=unknown.high)
+                pictures, isolated = separate(
+                    rows, sizes, update.records, low=unknown.low, high=unknown.high
+                )
                 told += isolated
                 found.append(pictures.unflatten(1, unknown.shape))
                 advance(1)
-        return claim_of(trainer, updates, {name: found}, {"records_isolated": told / sum(u.records for u in updates)})
+        return claim_of(
+            trainer,
+            updates,
+            {name: found},
+            {"records_isolated": told / sum(u.records for u in updates)},
+        )
 
 
 def _flat_input(trainer: PublicTrainer, update: Update) -> str:
@@ -80,7 +94,8 @@ def _flat_input(trainer: PublicTrainer, update: Update) -> str:
     Raises:
         NotApplicableError: there is none.
     """
-    # A trained convolution comes first wherever there is one, and a linear layer behind it takes no record.
+    # A trained convolution comes first wherever there is one, and a linear layer behind it takes no
+    # record.
     behind = any(t.ndim == 4 for t in update.gradient.values())
     widths = {t.shape[1] for t in update.gradient.values() if t.ndim == 2 and not behind}
     for name, unknown in trainer.unknowns().items():

@@ -12,14 +12,19 @@ from attacks.gradients.engine.claims import claim_by_inversion
 from attacks.gradients.engine.engine import Engine
 from attacks.gradients.engine.lbfgs import LBFGS
 from attacks.gradients.engine.objectives import SquaredL2
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.budget_axis import Effort
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.threat import View
-from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL
-from bench.types.claim import Claim
-from bench.util.progress import Progress
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    GLOBAL_MODEL,
+    Attack,
+    Budget,
+    Card,
+    Certificate,
+    Claim,
+    Effort,
+    Params,
+    Progress,
+    View,
+)
 
 
 class DLGParams(Params):
@@ -48,7 +53,13 @@ SINGLE_RECORDS = Certificate(
 
 def engine_of(params: DLGParams) -> Engine:
     """The paper's objective and optimiser."""
-    return Engine(SquaredL2(), LBFGS(params.memory), restarts=params.restarts, start=params.start, unroll=params.unroll)
+    return Engine(
+        SquaredL2(),
+        LBFGS(params.memory),
+        restarts=params.restarts,
+        start=params.start,
+        unroll=params.unroll,
+    )
 
 
 class DLG(Attack):
@@ -72,5 +83,10 @@ class DLG(Attack):
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         return claim_by_inversion(
-            view, engine_of(self.params), read_labels=False, rng=rng, budget=budget, progress=progress
+            view,
+            engine_of(self.params),
+            read_labels=False,
+            rng=rng,
+            budget=budget,
+            progress=progress,
         )

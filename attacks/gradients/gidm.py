@@ -19,20 +19,28 @@ from attacks.gradients.engine.engine import Engine
 from attacks.gradients.engine.latent_training import Ddim, Generated
 from attacks.gradients.engine.objectives import Cosine
 from attacks.gradients.engine.updates import Update, trainer_of, updates_in
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.budget_axis import Effort
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.public_trainer import PublicTrainer
-from bench.interfaces.threat import View
-from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL, POOLED_PROMPT, PROMPT_EMBEDDING
-from bench.types.claim import Claim
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Progress
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    GLOBAL_MODEL,
+    POOLED_PROMPT,
+    PROMPT_EMBEDDING,
+    Attack,
+    Budget,
+    Card,
+    Claim,
+    Effort,
+    NotApplicableError,
+    Params,
+    Progress,
+    PublicTrainer,
+    View,
+)
 
 
 class GIDMParams(Params):
     """Attributes:
-    chain: DDIM steps from the latent to z0. Few, since every slope goes back through all of them: two make a blurred
+    chain: DDIM steps from the latent to z0. Few, since every slope goes back through all of them:
+    two make a blurred
         but plausible picture, and the second phase has to correct it in any case.
     generated: share of the iterations that goes into the first phase; 0 leaves it out.
     rate: first step size of the first phase; ``fine_rate`` of the second.
@@ -40,8 +48,8 @@ class GIDMParams(Params):
     layerwise: compare directions tensor by tensor.
     rounds: how often private timesteps are fitted anew in each phase.
     points: timesteps tried each time.
-    prompt: prompt states that are not on the wire are those of the empty prompt, or are optimised too.
-    unroll: simulate local steps one after the other.
+    prompt: prompt states that are not on the wire are those of the empty prompt, or are optimised
+    too. unroll: simulate local steps one after the other.
     """
 
     chain: int = Field(default=2, ge=1)
@@ -57,11 +65,13 @@ class GIDMParams(Params):
 
 
 class GIDM(Attack):
-    """Phase 1 optimises the Gaussian latent from which the public denoiser makes z0; phase 2 optimises z0 itself.
+    """Phase 1 optimises the Gaussian latent from which the public denoiser makes z0; phase 2
+    optimises z0 itself.
 
-    The paper fine-tunes pixels; those of a latent model are z0, so that is what the second phase moves. Where t and eps
-    were sent they are known (GIDM); else eps is optimised beside the latent and t is fitted in turn with them on a grid
-    that grows finer (the triple optimisation of GIDM+): a whole number has no slope, so its optimiser is a search.
+    The paper fine-tunes pixels; those of a latent model are z0, so that is what the second phase
+    moves. Where t and eps were sent they are known (GIDM); else eps is optimised beside the latent
+    and t is fitted in turn with them on a grid that grows finer (the triple optimisation of GIDM+):
+    a whole number has no slope, so its optimiser is a search.
     """
 
     name = "gidm"
@@ -86,14 +96,19 @@ class GIDM(Attack):
         trainer = trainer_of(view)
         name = next((n for n, unknown in trainer.unknowns().items() if unknown.latent), None)
         if name is None or view.public.denoiser is None:
-            raise NotApplicableError("needs a client that trains on image latents, and the public denoiser of those")
+            raise NotApplicableError(
+                "needs a client that trains on image latents, and the public denoiser of those"
+            )
         updates = updates_in(view, trainer)
         known = on_the_wire(view, trainer, updates)
         if p.prompt == "empty":
             known = [
-                {**_empty_prompt(view, trainer, update), **one} for update, one in zip(updates, known, strict=True)
+                {**_empty_prompt(view, trainer, update), **one}
+                for update, one in zip(updates, known, strict=True)
             ]
-        maps = frozenset(n for n, u in trainer.unknowns().items() if len(u.shape) == 3 and u.low is not None)
+        maps = frozenset(
+            n for n, u in trainer.unknowns().items() if len(u.shape) == 3 and u.low is not None
+        )
         search = Alternation(
             Engine(
                 Cosine(p.layerwise),
@@ -112,13 +127,22 @@ class GIDM(Attack):
         share = round(p.generated * budget.iterations)
         begin, diagnostics = None, {}
         if share:
-            chain = Generated(trainer, name, Ddim(view.public.denoiser, view.public.schedule, p.chain))
+            chain = Generated(
+                trainer, name, Ddim(view.public.denoiser, view.public.schedule, p.chain)
+            )
             prior = search.minimise(chain, updates, known, None, share)
             begin = [_made(chain, one, view.public.device) for one in prior.rows]
             diagnostics = {"attack_loss_first": prior.first, "attack_loss_generated": prior.last}
-            search = replace(search, engine=replace(search.engine, optimiser=Adam(p.fine_rate, schedule="cosine")))
+            search = replace(
+                search,
+                engine=replace(search.engine, optimiser=Adam(p.fine_rate, schedule="cosine")),
+            )
         found = search.minimise(trainer, updates, known, begin, budget.iterations - share)
-        diagnostics = {"attack_loss_first": found.first, **diagnostics, "attack_loss_last": found.last}
+        diagnostics = {
+            "attack_loss_first": found.first,
+            **diagnostics,
+            "attack_loss_last": found.last,
+        }
         inputs = {n: [one[n] for one in found.rows] for n in found.rows[0]}
         return claim_of(trainer, updates, inputs, diagnostics)
 
@@ -136,6 +160,14 @@ def _empty_prompt(view: View, trainer: PublicTrainer, update: Update) -> dict[st
         return {}
     ids = text.encode([""])
     empty = {PROMPT_EMBEDDING: text.states(ids), POOLED_PROMPT: text.pooled(ids)}
-    channels = {name: unknown.channel for name, unknown in trainer.unknowns().items() if unknown.channel in empty}
+    channels = {
+        name: unknown.channel
+        for name, unknown in trainer.unknowns().items()
+        if unknown.channel in empty
+    }
     made = {name: empty[channel] for name, channel in channels.items() if channel is not None}
-    return {n: t.detach().cpu().repeat(update.records, *[1] * (t.ndim - 1)) for n, t in made.items() if t is not None}
+    return {
+        n: t.detach().cpu().repeat(update.records, *[1] * (t.ndim - 1))
+        for n, t in made.items()
+        if t is not None
+    }

@@ -9,14 +9,18 @@ from attacks.gradients.engine.adaptation import ADAPTS_TO
 from attacks.gradients.engine.claims import claim_by_inversion
 from attacks.gradients.engine.labels import label_name
 from attacks.gradients.engine.updates import trainer_of
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.budget_axis import Effort
-from bench.interfaces.plugin import Card
-from bench.interfaces.threat import View
-from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL
-from bench.types.claim import Claim
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Progress
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    GLOBAL_MODEL,
+    Attack,
+    Budget,
+    Card,
+    Claim,
+    Effort,
+    NotApplicableError,
+    Progress,
+    View,
+)
 
 
 class IDLG(Attack):
@@ -42,7 +46,14 @@ class IDLG(Attack):
         if label_name(trainer) is None:
             raise NotApplicableError("the client's training has no class label to read off")
         if max(view.batch_sizes()) > 1:
-            raise NotApplicableError("several records went into one update; the label is told for a single one only")
+            raise NotApplicableError(
+                "several records went into one update; the label is told for a single one only"
+            )
         return claim_by_inversion(
-            view, engine_of(self.params), read_labels=True, rng=rng, budget=budget, progress=progress
+            view,
+            engine_of(self.params),
+            read_labels=True,
+            rng=rng,
+            budget=budget,
+            progress=progress,
         )

@@ -14,14 +14,19 @@ from attacks.gradients.engine.adaptation import ADAPTS_TO
 from attacks.gradients.engine.claims import claim_by_inversion
 from attacks.gradients.engine.engine import Engine
 from attacks.gradients.engine.objectives import Cosine
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.budget_axis import Effort
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.threat import View
-from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL
-from bench.types.claim import Claim
-from bench.util.progress import Progress
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    GLOBAL_MODEL,
+    Attack,
+    Budget,
+    Card,
+    Certificate,
+    Claim,
+    Effort,
+    Params,
+    Progress,
+    View,
+)
 
 
 class InvertingGradientsParams(Params):
@@ -49,10 +54,12 @@ class InvertingGradientsParams(Params):
 
 
 class InvertingGradients(Attack):
-    """1 - cosine of gradients plus total variation, by Adam in the box; labels are read off the update.
+    """1 - cosine of gradients plus total variation, by Adam in the box; labels are read off the
+    update.
 
-    The paper's own settings are ``signed=true,schedule=step,layerwise=false``. The defaults come nearest on a
-    sigmoid network, where one cosine over all tensors hears little but the head (``docs/gradients.md``).
+    The paper's own settings are ``signed=true,schedule=step,layerwise=false``. The defaults come
+    nearest on a sigmoid network, where one cosine over all tensors hears little but the head
+    (``docs/gradients.md``).
     """
 
     name = "inverting-gradients"
@@ -90,4 +97,6 @@ class InvertingGradients(Attack):
             start=p.start,
             unroll=p.unroll,
         )
-        return claim_by_inversion(view, engine, read_labels=True, rng=rng, budget=budget, progress=progress)
+        return claim_by_inversion(
+            view, engine, read_labels=True, rng=rng, budget=budget, progress=progress
+        )

@@ -9,17 +9,23 @@ import torch
 from attacks.gradients.engine.claims import in_order
 from attacks.gradients.engine.labels import distinct_labels, recover_labels
 from attacks.gradients.engine.updates import trainer_of, updates_in
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.threat import View
-from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL
-from bench.types.claim import Claim
-from bench.util.progress import Progress
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    GLOBAL_MODEL,
+    Attack,
+    Budget,
+    Card,
+    Claim,
+    Params,
+    Progress,
+    View,
+)
 
 
 class LabelCountsParams(Params):
     """Attributes:
-    rule: ``counts`` reads off the head's bias how often each class occurs; ``distinct`` takes the rows of its weight
+    rule: ``counts`` reads off the head's bias how often each class occurs; ``distinct`` takes the
+    rows of its weight
         that fall lowest, one record each.
     """
 
@@ -51,6 +57,10 @@ class LabelCounts(Attack):
         with progress.stage("reading labels", len(updates)) as advance:
             for update in updates:
                 distinct = p.rule == "distinct"
-                found.append(distinct_labels(trainer, update) if distinct else recover_labels(trainer, update, rng))
+                found.append(
+                    distinct_labels(trainer, update)
+                    if distinct
+                    else recover_labels(trainer, update, rng)
+                )
                 advance(1)
         return Claim({}, labels=in_order(updates, found))

@@ -11,22 +11,29 @@ from torch.func import vmap
 from attacks.gradients.engine.claims import in_order
 from attacks.gradients.engine.labels import label_name
 from attacks.gradients.engine.updates import Update, trainer_of, updates_in
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.budget_axis import Effort
-from bench.interfaces.plugin import Card
-from bench.interfaces.public_trainer import PublicTrainer
-from bench.interfaces.threat import View
-from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL
-from bench.types.claim import Claim
-from bench.util.errors import NotApplicableError, RequestError
-from bench.util.progress import Progress
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    GLOBAL_MODEL,
+    Attack,
+    Budget,
+    Card,
+    Claim,
+    Effort,
+    NotApplicableError,
+    Progress,
+    PublicTrainer,
+    RequestError,
+    View,
+)
 
 
 class LabelNorms(Attack):
-    """Gradient norms of rare classes are larger, since the model is less sure of them (Li et al., arXiv:2102.08504).
+    """Gradient norms of rare classes are larger, since the model is less sure of them (Li et al.,
+    arXiv:2102.08504).
 
-    The attacker computes the norms that records of its own would have at the same weights, and gives each class the
-    weight that a kernel density of their logarithms has at the norm that was sent, times the class's share.
+    The attacker computes the norms that records of its own would have at the same weights, and
+    gives each class the weight that a kernel density of their logarithms has at the norm that was
+    sent, times the class's share.
     """
 
     name = "label-norms"
@@ -49,7 +56,9 @@ class LabelNorms(Attack):
             raise NotApplicableError("the client's training has no class label")
         updates = updates_in(view, trainer)
         if max(update.records for update in updates) > 1:
-            raise NotApplicableError("several records went into one update; its length is no record's own")
+            raise NotApplicableError(
+                "several records went into one update; its length is no record's own"
+            )
         if len(view.public.auxiliary) < 2:
             raise NotApplicableError("needs auxiliary records, whose gradients are measured")
         try:
@@ -60,7 +69,9 @@ class LabelNorms(Attack):
         with progress.stage("measuring norms", len(updates)) as advance:
             for update in updates:
                 norms = norms_of(trainer, update, own)
-                sent = torch.stack([t.square().sum() for t in update.gradient.values()]).sum().sqrt()
+                sent = (
+                    torch.stack([t.square().sum() for t in update.gradient.values()]).sum().sqrt()
+                )
                 found.append(class_weights(sent, norms, own[name]).unsqueeze(0))
                 advance(1)
         return Claim({}, labels=in_order(updates, found))
@@ -77,9 +88,11 @@ def norms_of(trainer: PublicTrainer, update: Update, own: Mapping[str, Tensor]) 
 
 
 def class_weights(sent: Tensor, norms: Tensor, labels: Tensor) -> Tensor:
-    """Posterior ``(K,)`` of the class given the norm ``sent`` ``()``, from own norms ``(M,)`` and one-hot ``(M, K)``.
+    """Posterior ``(K,)`` of the class given the norm ``sent`` ``()``, from own norms ``(M,)`` and
+    one-hot ``(M, K)``.
 
-    Gaussian kernels on logarithms, of the width of Silverman's rule (1986) for all records together.
+    Gaussian kernels on logarithms, of the width of Silverman's rule (1986) for all records
+    together.
     """
     logs = norms.clamp_min(1e-12).log()
     width = (1.06 * logs.std() * len(logs) ** -0.2).clamp_min(1e-6)

@@ -8,17 +8,20 @@ from pydantic import Field
 from attacks.common.via_picture import ByPicture, picture
 from attacks.wire.posterior import Posterior
 from bench.data.conditions import CHOICES, DRAWN, find_again
-from bench.interfaces.attack import Budget
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.public import Public
-from bench.interfaces.threat import View
-from bench.types.channels import UNET_FEATURES
-from bench.types.claim import Claim
-from bench.types.estimate import Estimate
-from bench.types.images import ImageBatch
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Progress
+from bench.interfaces import (
+    UNET_FEATURES,
+    Budget,
+    Card,
+    Certificate,
+    Claim,
+    Estimate,
+    ImageBatch,
+    NotApplicableError,
+    Params,
+    Progress,
+    Public,
+    View,
+)
 
 _EXAMPLES = 16  # auxiliary records on which the way of making hints is recognised
 _ALIKE = 0.5  # of the distance to other records' hints; a like detector with other settings stays below it
@@ -35,8 +38,9 @@ class HintFromImageParams(Params):
 class HintFromImage(ByPicture):
     """Draws the hint of another attack's picture; reads nothing of ``control_features`` for it.
 
-    How hints are made is recognised on the attacker's own records: the known way whose answers to their pictures are
-    nearest to their hints. A condition that is masked on the wire is so no safer than the picture.
+    How hints are made is recognised on the attacker's own records: the known way whose answers to
+    their pictures are nearest to their hints. A condition that is masked on the wire is so no safer
+    than the picture.
     """
 
     name = "hint-from-image"
@@ -78,8 +82,14 @@ def way_of_hints(public: Public) -> str:
     hints = known.conditions.float()
     strangers = float((hints - hints.roll(1, 0)).abs().mean())
     drawn = {name: find_again(name, known.images) for name in (*CHOICES, *DRAWN)}
-    apart = {name: float((found - hints).abs().mean()) for name, found in drawn.items() if found is not None}
+    apart = {
+        name: float((found - hints).abs().mean())
+        for name, found in drawn.items()
+        if found is not None
+    }
     best = min(apart, key=lambda name: apart[name])
     if apart[best] > _ALIKE * strangers:
-        raise NotApplicableError("the hints of the attacker's own records are not computed from their pictures")
+        raise NotApplicableError(
+            "the hints of the attacker's own records are not computed from their pictures"
+        )
     return best

@@ -9,21 +9,27 @@ from torch import Tensor
 from attacks.common.release_linking import link_view
 from attacks.hints.parts.client_replay import ClientReplay
 from attacks.hints.parts.hint_decoder import HintDecoder, HintLessons
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.budget_axis import Effort
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.threat import View
-from bench.types.channels import CONTROL_FEATURES, GRADIENT_DOWN, UNET_FEATURES
-from bench.types.claim import Claim
-from bench.types.estimate import Estimate
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Progress
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    GRADIENT_DOWN,
+    UNET_FEATURES,
+    Attack,
+    Budget,
+    Card,
+    Claim,
+    Effort,
+    Estimate,
+    NotApplicableError,
+    Params,
+    Progress,
+    View,
+)
 
 
 class ReplayParams(Params):
     """Attributes:
-    rounds: how often the client is trained over again, each time on what the round before took the conditions for.
-    width, depth, learning_rate: of the decoder, as of ``inversion``.
+    rounds: how often the client is trained over again, each time on what the round before took the
+    conditions for. width, depth, learning_rate: of the decoder, as of ``inversion``.
     """
 
     rounds: int = Field(default=4, ge=1)
@@ -33,16 +39,18 @@ class ReplayParams(Params):
 
 
 class Replay(Attack):
-    """Goes the way of the client's weights again, and reads the conditions off what is left of h_ctrl.
+    """Goes the way of the client's weights again, and reads the conditions off what is left of
+    h_ctrl.
 
-    In the first epochs a hint block, whose last layer starts at zero, says little of a record, and the client's weights
-    move features by much more (docs/hint_drift.py). But the server has sent each
-    gradient that moved them, and knows x_t:
+    In the first epochs a hint block, whose last layer starts at zero, says little of a record, and
+    the client's weights move features by much more (docs/hint_drift.py). But the server has sent
+    each gradient that moved them, and knows x_t:
 
     1. the learning rate, from how far the features of a step moved apart;
-    2. the client trained over again on guessed conditions: its share of x_t is exact then, the hint block nearly so;
-    3. a decoder, taught on the attacker's own conditions under the weights of the steps of the target epoch;
-    4. what h_ctrl holds besides, compared within its step, decoded. The decoded conditions are the next guess for all
+    2. the client trained over again on guessed conditions: its share of x_t is exact then, the hint
+    block nearly so; 3. a decoder, taught on the attacker's own conditions under the weights of the
+    steps of the target epoch; 4. what h_ctrl holds besides, compared within its step, decoded. The
+    decoded conditions are the next guess for all
        releases of their record.
     """
 
@@ -92,7 +100,8 @@ class Replay(Attack):
                 path = replay.path(guess, rate, set(steps.tolist()))
                 advance(1)
                 lessons = HintLessons(
-                    *(replay.forward, path, public.auxiliary, public.codec, public.device), compared=compared
+                    *(replay.forward, path, public.auxiliary, public.codec, public.device),
+                    compared=compared,
                 )
                 advance(1)
             decoder = decoder or HintDecoder(lessons, p.width, p.depth, rng, public.device)
@@ -126,5 +135,7 @@ def labels_of(view: View) -> list[int]:
 
 def spread(pictures: Tensor, attacked: list[int], labels: list[int], typical: Tensor) -> Tensor:
     """Pictures ``(N, 3, H, W)`` of some releases for all of their records ``(R, 3, H, W)``; else the typical one."""
-    of_record = {labels[release]: picture for release, picture in zip(attacked, pictures, strict=True)}
+    of_record = {
+        labels[release]: picture for release, picture in zip(attacked, pictures, strict=True)
+    }
     return torch.stack([of_record.get(label, typical) for label in labels])

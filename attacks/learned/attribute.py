@@ -11,27 +11,30 @@ from attacks.common.via_picture import ByPicture, picture
 from attacks.learned.parts.fact_network import ReaderParams, train_reader
 from attacks.learned.parts.simulated_releases import lessons
 from bench.backbones.attribute_reader import AttributeReader, told_apart
-from bench.interfaces.attack import Budget
-from bench.interfaces.budget_axis import Effort
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.plugin import Card
-from bench.interfaces.threat import View
-from bench.types.claim import Claim
-from bench.types.facts import Labels
+from bench.interfaces import (
+    Budget,
+    Card,
+    Certificate,
+    Claim,
+    Effort,
+    Labels,
+    NotApplicableError,
+    Progress,
+    View,
+)
 from bench.types.targets import ATTRIBUTE
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Progress
 
 LEAST = 1e-3
 """Odds below this are not believed: the backbone is sure of too much on pictures unlike those it was taught on."""
 
 
 class AttributeInference(ByPicture):
-    """Classifies releases by every attribute at once, as simulated releases of labelled auxiliary records teach.
+    """Classifies releases by every attribute at once, as simulated releases of labelled auxiliary
+    records teach.
 
-    The network is conditioned on t and learns the latents beside the labels; what it says is added, as logits, to what
-    the public backbone says of the picture that it estimates. With ``through`` the attributes are read off the picture
-    that another attack makes.
+    The network is conditioned on t and learns the latents beside the labels; what it says is added,
+    as logits, to what the public backbone says of the picture that it estimates. With ``through``
+    the attributes are read off the picture that another attack makes.
     """
 
     name = "attribute"
@@ -40,8 +43,11 @@ class AttributeInference(ByPicture):
     adapts_to = ("timestep", "activation", "prompt")
     default_budget = Budget(iterations=400, batch_size=16)
     effort = Effort("iterations", (25, 50, 100, 200, 400, 800))
-    # Undefended, half of that budget reaches 0.85 with 128 auxiliary records; the bar leaves room for data and seeds.
-    certificates = (Certificate("split-controlnet", "no-gradient", ATTRIBUTE, "attribute_accuracy", 0.6),)
+    # Undefended, half of that budget reaches 0.85 with 128 auxiliary records; the bar leaves room
+    # for data and seeds.
+    certificates = (
+        Certificate("split-controlnet", "no-gradient", ATTRIBUTE, "attribute_accuracy", 0.6),
+    )
     card = Card(
         summary="Tells attributes such as glasses or hair colour from smashed data, or from a reconstruction.",
         source="attribute inference on split features, METHODS 6.4; FiLM, arXiv:1709.07871; this project",
@@ -56,7 +62,9 @@ class AttributeInference(ByPicture):
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         values = told_apart(view.public.auxiliary)
         if not values:
-            raise NotApplicableError("the auxiliary records carry no attribute that two identities share")
+            raise NotApplicableError(
+                "the auxiliary records carry no attribute that two identities share"
+            )
         if self.through is None:
             return self._directly(view, values, rng, budget, progress)
         images = picture(self.through, view, rng, budget, progress)
@@ -70,21 +78,33 @@ class AttributeInference(ByPicture):
         budget: Budget,
         progress: Progress,
     ) -> Claim:
-        records = with_mirrored(view.public.auxiliary) if self.params.mirror else view.public.auxiliary
+        records = (
+            with_mirrored(view.public.auxiliary) if self.params.mirror else view.public.auxiliary
+        )
         known = lessons(view, records, "granted")
         device, widths = view.public.device, [len(v) for v in values.values()]
-        truth = torch.stack([odds.argmax(1) for odds in Labels.of(records.attributes, values).odds.values()], 1)
+        truth = torch.stack(
+            [odds.argmax(1) for odds in Labels.of(records.attributes, values).odds.values()], 1
+        )
         truth = truth.to(device)
 
         def loss(facts: Tensor, index: Tensor) -> Tensor:
             parts = zip(facts.split(widths, 1), truth[index.to(device)].T, strict=True)
-            return torch.stack([functional.cross_entropy(told, true) for told, true in parts]).mean()
+            return torch.stack(
+                [functional.cross_entropy(told, true) for told, true in parts]
+            ).mean()
 
         reader, codec = AttributeReader(values, view.public.auxiliary), view.public.codec
 
         def hunch(latents: Tensor) -> Tensor:
             told = reader.read(codec.decode(latents)).odds
-            return torch.cat([told[name] for name in values], 1).float().clamp_min(LEAST).log().to(device)
+            return (
+                torch.cat([told[name] for name in values], 1)
+                .float()
+                .clamp_min(LEAST)
+                .log()
+                .to(device)
+            )
 
         network, diagnostics = train_reader(
             known,

@@ -10,14 +10,18 @@ from pydantic import Field
 from attacks.common.augmentation import by_identity, with_mirrored
 from attacks.learned.parts.inverse_training import Setting, taught
 from attacks.learned.parts.simulated_releases import lessons
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.budget_axis import Effort
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.threat import View
-from bench.types.claim import Claim
-from bench.types.estimate import Estimate
-from bench.util.progress import Progress
+from bench.interfaces import (
+    Attack,
+    Budget,
+    Card,
+    Certificate,
+    Claim,
+    Effort,
+    Estimate,
+    Params,
+    Progress,
+    View,
+)
 
 BESIDES = ((2.0, 1.0), (0.5, 1.0), (2.0, 0.5))
 """Candidates of the sweep beside the setting asked for, as multiples of its learning rate and width."""
@@ -25,14 +29,15 @@ BESIDES = ((2.0, 1.0), (0.5, 1.0), (2.0, 0.5))
 
 class InversionParams(Params):
     """Attributes:
-    inputs: ``granted`` uses every feature map in view, the noise target among them; ``features`` leaves
+    inputs: ``granted`` uses every feature map in view, the noise target among them; ``features``
+    leaves
         the noise target out, as the attacks of the literature do.
     width: channels of the network.
     depth: residual blocks.
     learning_rate: peak of a one-cycle schedule, AdamW.
-    sweep: settings that are tried, within the budget, on auxiliary records kept back; 1 tries the one above alone.
-    mirror: learn from mirrored auxiliary records too.
-    adapt: take off the noise that shredder adds, and learn from releases pruned as disco prunes those in view; false
+    sweep: settings that are tried, within the budget, on auxiliary records kept back; 1 tries the
+    one above alone. mirror: learn from mirrored auxiliary records too. adapt: take off the noise
+    that shredder adds, and learn from releases pruned as disco prunes those in view; false
         learns through a copy of the defence with draws of its own.
     history: find that noise in the releases of every epoch, not in the targets alone.
     """
@@ -48,9 +53,11 @@ class InversionParams(Params):
 
 
 class Inversion(Attack):
-    """Learns latents from smashed data by running the public client half, defence and all, on auxiliary records.
+    """Learns latents from smashed data by running the public client half, defence and all, on
+    auxiliary records.
 
-    Timestep-conditioned; one head for z0 and one for z_c, both scored by l1 in latent space (METHODS 3.1).
+    Timestep-conditioned; one head for z0 and one for z_c, both scored by l1 in latent space
+    (METHODS 3.1).
     """
 
     name = "inversion"
@@ -82,7 +89,10 @@ class Inversion(Attack):
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         auxiliary = view.public.auxiliary
         records = with_mirrored(auxiliary) if self.params.mirror and len(auxiliary) else auxiliary
-        known, device = lessons(view, records, self.params.inputs, adapt=self.params.adapt), view.public.device
+        known, device = (
+            lessons(view, records, self.params.inputs, adapt=self.params.adapt),
+            view.public.device,
+        )
         winner = taught(
             known,
             self._settings(),
@@ -97,7 +107,10 @@ class Inversion(Attack):
             latents = winner.network(known.exam(view))
         codec, tenth = view.public.codec, max(1, len(winner.losses) // 10)
         return Claim(
-            {name: Estimate(codec.decode(z), z.cpu()) for name, z in zip(("image", "condition"), latents, strict=True)},
+            {
+                name: Estimate(codec.decode(z), z.cpu())
+                for name, z in zip(("image", "condition"), latents, strict=True)
+            },
             diagnostics={
                 "attack_loss_first": sum(winner.losses[:tenth]) / tenth,
                 "attack_loss_last": sum(winner.losses[-tenth:]) / tenth,
@@ -110,5 +123,6 @@ class Inversion(Attack):
         p: InversionParams = self.params
         factors = ((1.0, 1.0), *BESIDES)[: p.sweep]
         return [
-            Setting(p.learning_rate * rate, max(8, int(p.width * wide) // 8 * 8), p.depth) for rate, wide in factors
+            Setting(p.learning_rate * rate, max(8, int(p.width * wide) // 8 * 8), p.depth)
+            for rate, wide in factors
         ]

@@ -14,16 +14,24 @@ from attacks.learned.parts.latent_critic import LatentCritic
 from attacks.learned.parts.pseudo_client_data import Scene, scene_of
 from attacks.learned.parts.pseudo_client_training import Objective, match
 from attacks.learned.parts.simulated_releases import MAPS, Lessons
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.budget_axis import Effort
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.threat import ThreatModel, View
-from bench.types.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, LABEL, TIMESTEP
-from bench.types.claim import Claim
-from bench.types.estimate import Estimate
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Progress
+from bench.interfaces import (
+    CLIENT_WEIGHTS,
+    CONTROL_FEATURES,
+    LABEL,
+    TIMESTEP,
+    Attack,
+    Budget,
+    Card,
+    Certificate,
+    Claim,
+    Effort,
+    Estimate,
+    NotApplicableError,
+    Params,
+    Progress,
+    ThreatModel,
+    View,
+)
 
 SMALL = (("cut", "conv12"), ("width", 8), ("size", 16))
 """Parameters of the victim that the certificates speak of."""
@@ -31,8 +39,10 @@ SMALL = (("cut", "conv12"), ("width", 8), ("size", 16))
 
 class PseudoClientParams(Params):
     """Attributes:
-    objective: ``fora`` matches the features by kernels and a critic; ``sdar`` by a critic and by the task, under a
-        head that learns the classes of the victim's features, and a second critic judges what is decoded.
+    objective: ``fora`` matches the features by kernels and a critic; ``sdar`` by a critic and by
+    the task, under a
+        head that learns the classes of the victim's features, and a second critic judges what is
+        decoded.
     mix: share of the kernels in the loss of ``fora``; the critic has the rest.
     adversarial: weight of the critic of features, of ``sdar``.
     latent_adversarial: weight of the critic of decoded latents, of ``sdar``.
@@ -54,11 +64,12 @@ class PseudoClientParams(Params):
 
 
 class PseudoClient(Attack):
-    """Part of the budget goes to a client of the attacker's own, the rest to a decoder of its features.
+    """Part of the budget goes to a client of the attacker's own, the rest to a decoder of its
+    features.
 
-    The pseudo-client starts from the public initial weights; final ones are not read, since the attack is for clients
-    that keep them. What the wire tells of a client's inputs (x_t) goes into it as it is, so that only the unknown
-    picture's share is matched.
+    The pseudo-client starts from the public initial weights; final ones are not read, since the
+    attack is for clients that keep them. What the wire tells of a client's inputs (x_t) goes into
+    it as it is, so that only the unknown picture's share is matched.
     """
 
     name = "pseudo-client"
@@ -67,10 +78,19 @@ class PseudoClient(Attack):
     uses_history = True
     default_budget = Budget(iterations=400, batch_size=16)
     effort = Effort("iterations", (25, 50, 100, 200, 400, 800))
-    # After 120 steps at 3e-3 it reached SSIM 0.65 there with half of this budget and a smaller decoder (floor 0.36, so
-    # 0.46 normalised), inversion from the public weights 0.35; the bar leaves room for other data, seeds and steps.
+    # After 120 steps at 3e-3 it reached SSIM 0.65 there with half of this budget and a smaller
+    # decoder (floor 0.36, so 0.46 normalized), inversion from the public weights 0.35; the bar
+    # leaves room for other data, seeds and steps.
     certificates = tuple(
-        Certificate("split-cnn", "gradient", "image", "ssim", 0.25, given=SMALL, threat=ThreatModel(withhold=withheld))
+        Certificate(
+            "split-cnn",
+            "gradient",
+            "image",
+            "ssim",
+            0.25,
+            given=SMALL,
+            threat=ThreatModel(withhold=withheld),
+        )
         for withheld in ((), (CLIENT_WEIGHTS,))
     )
     card = Card(
@@ -87,10 +107,15 @@ class PseudoClient(Attack):
         p: PseudoClientParams = self.params
         scene = scene_of(view)
         if p.objective == "sdar" and (scene.labels is None or scene.own is None):
-            raise NotApplicableError(f"sdar needs {LABEL} in view, and auxiliary records whose classes are known")
+            raise NotApplicableError(
+                f"sdar needs {LABEL} in view, and auxiliary records whose classes are known"
+            )
         public = view.public
         matching = replace(budget, iterations=int(budget.iterations * p.share))
-        with torch.random.fork_rng(devices=[]), progress.stage("matching the client", matching.iterations) as advance:
+        with (
+            torch.random.fork_rng(devices=[]),
+            progress.stage("matching the client", matching.iterations) as advance,
+        ):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
             far = match(scene, self._objective(), matching, rng, advance)
             known = lessons_of(view, scene)
@@ -120,10 +145,16 @@ class PseudoClient(Attack):
         with torch.no_grad():
             latents = decoder.network(exam)
         tenth, losses = max(1, len(decoder.losses) // 10), decoder.losses
-        shown = {"attack_loss_first": sum(losses[:tenth]) / tenth, "attack_loss_last": sum(losses[-tenth:]) / tenth}
+        shown = {
+            "attack_loss_first": sum(losses[:tenth]) / tenth,
+            "attack_loss_last": sum(losses[-tenth:]) / tenth,
+        }
         if far:
             tenth = max(1, len(far) // 10)
-            shown |= {"attack_match_first": sum(far[:tenth]) / tenth, "attack_match_last": sum(far[-tenth:]) / tenth}
+            shown |= {
+                "attack_match_first": sum(far[:tenth]) / tenth,
+                "attack_match_last": sum(far[-tenth:]) / tenth,
+            }
         estimates = {
             name: Estimate(public.codec.decode(z), z.cpu())
             for name, z in zip(("image", "condition"), latents, strict=True)
@@ -132,7 +163,9 @@ class PseudoClient(Attack):
 
     def _objective(self) -> Objective:
         p: PseudoClientParams = self.params
-        kernels, critic, task = (p.mix, 1 - p.mix, 0.0) if p.objective == "fora" else (0.0, p.adversarial, 1.0)
+        kernels, critic, task = (
+            (p.mix, 1 - p.mix, 0.0) if p.objective == "fora" else (0.0, p.adversarial, 1.0)
+        )
         return Objective(kernels, critic, task, p.match_rate, p.critic_rate, width=32)
 
 
@@ -140,6 +173,10 @@ def lessons_of(view: View, scene: Scene) -> Lessons:
     """Releases of the pseudo-client in the shape of those in view."""
     client = view.public.client
     assert client is not None
-    weights = {name: tensor.detach().clone() for name, tensor in scene.forward.stem.state_dict().items()}
+    weights = {
+        name: tensor.detach().clone() for name, tensor in scene.forward.stem.state_dict().items()
+    }
     wanted = tuple(c for c in MAPS if view.has(c))
-    return Lessons(client.with_weights(weights).simulator(view.public.auxiliary), wanted, view.has(TIMESTEP))
+    return Lessons(
+        client.with_weights(weights).simulator(view.public.auxiliary), wanted, view.has(TIMESTEP)
+    )

@@ -12,17 +12,19 @@ from attacks.common.via_picture import ByPicture, picture
 from attacks.learned.parts.fact_network import ReaderParams, train_reader
 from attacks.learned.parts.simulated_releases import lessons
 from bench.backbones.embedded import load_embedded
-from bench.interfaces.attack import Budget
-from bench.interfaces.budget_axis import Effort
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.plugin import Card
-from bench.interfaces.threat import View
-from bench.types.claim import Claim
-from bench.types.facts import Lineup
-from bench.types.records import Records
+from bench.interfaces import (
+    Budget,
+    Card,
+    Certificate,
+    Claim,
+    Effort,
+    Lineup,
+    NotApplicableError,
+    Progress,
+    Records,
+    View,
+)
 from bench.types.targets import IDENTITY
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Progress
 
 TEMPERATURE = 0.1
 
@@ -36,11 +38,13 @@ class ReidentifyParams(ReaderParams):
 
 
 class Reidentify(ByPicture):
-    """Embeds releases where the public face embedding has the picture, and ranks the gallery by cosine.
+    """Embeds releases where the public face embedding has the picture, and ranks the gallery by
+    cosine.
 
-    The network learns, on simulated releases of auxiliary records, to meet the embedding of the record's picture and
-    of other pictures of its person (InfoNCE, arXiv:1807.03748); what it says is added to the embedding of the picture
-    that it estimates. With ``through`` the embedding is that of the picture that another attack makes.
+    The network learns, on simulated releases of auxiliary records, to meet the embedding of the
+    record's picture and of other pictures of its person (InfoNCE, arXiv:1807.03748); what it says
+    is added to the embedding of the picture that it estimates. With ``through`` the embedding is
+    that of the picture that another attack makes.
     """
 
     name = "reidentify"
@@ -49,7 +53,8 @@ class Reidentify(ByPicture):
     adapts_to = ("timestep", "activation", "prompt")
     default_budget = Budget(iterations=400, batch_size=16)
     effort = Effort("iterations", (25, 50, 100, 200, 400, 800))
-    # Undefended, as many releases reach 0.84 with 128 auxiliary records; the bar leaves room for data and seeds.
+    # Undefended, as many releases reach 0.84 with 128 auxiliary records; the bar leaves room for
+    # data and seeds.
     certificates = (Certificate("split-controlnet", "no-gradient", IDENTITY, "identity_top1", 0.6),)
     card = Card(
         summary="Finds the person of a release in a gallery of other photographs, with or without a reconstruction.",
@@ -68,7 +73,9 @@ class Reidentify(ByPicture):
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         gallery = view.public.gallery
         if gallery is None:
-            raise NotApplicableError("the data set has no other photograph of the private people for a gallery")
+            raise NotApplicableError(
+                "the data set has no other photograph of the private people for a gallery"
+            )
         diagnostics: dict[str, float] = {}
         if self.through is None:
             query, diagnostics = self._directly(view, rng, budget, progress)
@@ -80,13 +87,17 @@ class Reidentify(ByPicture):
         self, view: View, rng: torch.Generator, budget: Budget, progress: Progress
     ) -> tuple[Tensor, dict[str, float]]:
         """Unit-length embeddings of the targets, ``(N, 128)``."""
-        records = with_mirrored(view.public.auxiliary) if self.params.mirror else view.public.auxiliary
+        records = (
+            with_mirrored(view.public.auxiliary) if self.params.mirror else view.public.auxiliary
+        )
         known, device = lessons(view, records, "granted"), view.public.device
         pictured = load_embedded().embed(records.image_batch()).to(device)
         people = _people(records, len(view.public.auxiliary)).to(device)
 
         def loss(facts: Tensor, index: Tensor) -> Tensor:
-            return meeting_loss(functional.normalize(facts, dim=1), pictured, people, index.to(device))
+            return meeting_loss(
+                functional.normalize(facts, dim=1), pictured, people, index.to(device)
+            )
 
         codec = view.public.codec
 
@@ -110,7 +121,8 @@ class Reidentify(ByPicture):
 
 
 def meeting_loss(query: Tensor, pictured: Tensor, people: Tensor, index: Tensor) -> Tensor:
-    """How far embedded releases are from their pictures, and how hard their person is to tell from the others.
+    """How far embedded releases are from their pictures, and how hard their person is to tell from
+    the others.
 
     Args:
         query: of the releases of the records at ``index``, ``(B, D)`` unit-length.
@@ -118,8 +130,8 @@ def meeting_loss(query: Tensor, pictured: Tensor, people: Tensor, index: Tensor)
         people: who each picture shows, ``(R,)`` int64.
 
     Returns:
-        A scalar: 1 - cosine with the own picture, and the cross-entropy of picking any picture of the own person among
-        all pictures.
+        A scalar: 1 - cosine with the own picture, and the cross-entropy of picking any picture of
+        the own person among all pictures.
     """
     cosine = query @ pictured.T
     own = cosine.gather(1, index.unsqueeze(1)).mean()

@@ -7,30 +7,42 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from attacks.malicious.parts.hijack_server import Autoencoder, CriticPlan, DecoderPlan, HijackServer, train_autoencoder
+from attacks.malicious.parts.hijack_server import (
+    Autoencoder,
+    CriticPlan,
+    DecoderPlan,
+    HijackServer,
+    train_autoencoder,
+)
 from attacks.malicious.parts.target_features import ClientPilot, Goal
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.public import Public
-from bench.interfaces.server_adversary import ServerAdversary
-from bench.interfaces.threat import View, preset
-from bench.types.channels import CONTROL_FEATURES
-from bench.types.claim import Claim
-from bench.util.progress import Progress
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    Attack,
+    Budget,
+    Card,
+    Certificate,
+    Claim,
+    Params,
+    Progress,
+    Public,
+    ServerAdversary,
+    View,
+)
+from bench.interfaces.threat import preset
 
 
 class HijackParams(Params):
     """Attributes:
     width: channels of the server's inverse.
-    pilot: a copy of the client's layers, taught from their public weights, so that the client can come to be it; or
+    pilot: a copy of the client's layers, taught from their public weights, so that the client can
+    come to be it; or
         one of the server's own. Where x_t enters the client too it is always one of its own.
     pilot_layers: convolutions of the server's own; one makes it linear.
-    pilot_steps: of pilot and inverse on public pictures; batch_size: of a step; pilot_rate: their learning rate.
-    critic_width: channels of the critic; critic_rate: its learning rate; critic_steps: its steps for each exchange.
-    penalty: weight of the critic's gradient penalty.
-    horizon: exchanges over which the client's gradient fades out; 0 for one that never fades.
-    seed: of pilot and inverse, the server's own.
+    pilot_steps: of pilot and inverse on public pictures; batch_size: of a step; pilot_rate: their
+    learning rate. critic_width: channels of the critic; critic_rate: its learning rate;
+    critic_steps: its steps for each exchange. penalty: weight of the critic's gradient penalty.
+    horizon: exchanges over which the client's gradient fades out; 0 for one that never fades. seed:
+    of pilot and inverse, the server's own.
     """
 
     width: int = Field(default=64, ge=4)
@@ -55,10 +67,17 @@ class Hijack(Attack):
     requires = frozenset({CONTROL_FEATURES})
     malicious = True
     default_budget = Budget(iterations=0, batch_size=64)
-    # Given 640 steps of the client (docs/hijack_study.py): SSIM 0.945, and 0.369 under an honest server.
+    # Given 640 steps of the client (docs/hijack_study.py): SSIM 0.945, and 0.369 under an honest
+    # server.
     certificates = (
         Certificate(
-            "split-cnn", "gradient", "image", "ssim", 0.4, given=(("cut", "conv11"),), threat=preset("malicious_server")
+            "split-cnn",
+            "gradient",
+            "image",
+            "ssim",
+            0.4,
+            given=(("cut", "conv11"),),
+            threat=preset("malicious_server"),
         ),
     )
     card = Card(
@@ -73,7 +92,9 @@ class Hijack(Attack):
         "there is nothing to hijack.",
     )
 
-    def take_over(self, public: Public, *, rng: torch.Generator, progress: Progress) -> ServerAdversary:
+    def take_over(
+        self, public: Public, *, rng: torch.Generator, progress: Progress
+    ) -> ServerAdversary:
         known = Goal.of(public)
         p = self.params
         plan = CriticPlan(p.critic_width, p.critic_rate, p.critic_steps, p.penalty, p.horizon)
@@ -89,5 +110,11 @@ class Hijack(Attack):
         plan = DecoderPlan(p.width, p.pilot_steps, p.batch_size, p.pilot_rate)
         rng = torch.Generator().manual_seed(p.seed)
         copied = p.pilot == "client" and known.alone
-        pilot = ClientPilot(known.forward, known.name).requires_grad_(True) if copied else p.pilot_layers
-        return train_autoencoder(known.pictures, known.shape, plan, rng, public.device, progress, pilot)
+        pilot = (
+            ClientPilot(known.forward, known.name).requires_grad_(True)
+            if copied
+            else p.pilot_layers
+        )
+        return train_autoencoder(
+            known.pictures, known.shape, plan, rng, public.device, progress, pilot
+        )

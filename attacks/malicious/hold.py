@@ -8,16 +8,21 @@ from pydantic import Field
 from attacks.malicious.parts.hijack_server import Autoencoder, DecoderPlan, train_autoencoder
 from attacks.malicious.parts.hold_server import HoldServer
 from attacks.malicious.parts.target_features import ClientPilot, Goal
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.public import Public
-from bench.interfaces.server_adversary import ServerAdversary
-from bench.interfaces.threat import View, preset
-from bench.types.channels import CONTROL_FEATURES
-from bench.types.claim import Claim
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Progress
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    Attack,
+    Budget,
+    Card,
+    Certificate,
+    Claim,
+    NotApplicableError,
+    Params,
+    Progress,
+    Public,
+    ServerAdversary,
+    View,
+)
+from bench.interfaces.threat import preset
 
 
 class HoldParams(Params):
@@ -35,19 +40,26 @@ class HoldParams(Params):
 
 
 class Hold(Attack):
-    """Answers every exchange with a gradient of zero, so that the client stays at its public initial weights; a decoder
-    taught on those weights then reads all it sends, however long it trains."""
+    """Answers every exchange with a gradient of zero, so that the client stays at its public
+    initial weights; a decoder taught on those weights then reads all it sends, however long it
+    trains."""
 
     name = "hold"
     Params = HoldParams
     requires = frozenset({CONTROL_FEATURES})
     malicious = True
     default_budget = Budget(iterations=0, batch_size=64)
-    # With a quarter of the width and 150 steps it reached SSIM 0.93 there (width=4, size=16; blind 0.18); under an
-    # honest server the same decoder gave 0.12.
+    # With a quarter of the width and 150 steps it reached SSIM 0.93 there (width=4, size=16; blind
+    # 0.18); under an honest server the same decoder gave 0.12.
     certificates = (
         Certificate(
-            "split-cnn", "gradient", "image", "ssim", 0.6, given=(("cut", "conv11"),), threat=preset("malicious_server")
+            "split-cnn",
+            "gradient",
+            "image",
+            "ssim",
+            0.6,
+            given=(("cut", "conv11"),),
+            threat=preset("malicious_server"),
         ),
     )
     card = Card(
@@ -60,14 +72,20 @@ class Hold(Attack):
         "at its start, says nothing of the condition, so it does not apply there.",
     )
 
-    def take_over(self, public: Public, *, rng: torch.Generator, progress: Progress) -> ServerAdversary:
+    def take_over(
+        self, public: Public, *, rng: torch.Generator, progress: Progress
+    ) -> ServerAdversary:
         return HoldServer()
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         known = Goal.of(view.public)
         if not known.alone:
-            raise NotApplicableError("x_t enters this client too, and at its start the picture does not show")
-        return known.claim(self._decoder(known, view.public.device, progress), view, budget.batch_size)
+            raise NotApplicableError(
+                "x_t enters this client too, and at its start the picture does not show"
+            )
+        return known.claim(
+            self._decoder(known, view.public.device, progress), view, budget.batch_size
+        )
 
     def _decoder(self, known: Goal, device: str, progress: Progress) -> Autoencoder:
         p = self.params

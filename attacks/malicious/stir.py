@@ -7,18 +7,22 @@ from pydantic import Field
 
 from attacks.hints.replay import Replay, ReplayParams
 from attacks.malicious.parts.stir_server import StirServer
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.plugin import Card
-from bench.interfaces.public import Public
-from bench.interfaces.server_adversary import ServerAdversary
-from bench.interfaces.threat import View, preset
-from bench.types.channels import CLIENT_WEIGHTS
-from bench.util.progress import Progress
+from bench.interfaces import (
+    CLIENT_WEIGHTS,
+    Card,
+    Certificate,
+    Progress,
+    Public,
+    ServerAdversary,
+    View,
+)
+from bench.interfaces.threat import preset
 
 
 class StirParams(ReplayParams):
     """Attributes:
-    exchanges: that are answered with random gradients; the client needs about as many again to come to rest before the
+    exchanges: that are answered with random gradients; the client needs about as many again to come
+    to rest before the
         epoch that is attacked.
     """
 
@@ -29,10 +33,11 @@ class StirParams(ReplayParams):
 class Stir(Replay):
     """``replay`` of a client that was sent gradients made for being replayed.
 
-    Random ones set the hint block going in every direction, where those of a loss do it in few; zeros after them let
-    the client come to rest, so that the releases that follow are made with the very weights that it sends at the end.
-    What is left of h_ctrl is then exact, and needs no comparison within the step. Those weights are needed: which way
-    random gradients take a block depends on the conditions, so a replay on guesses alone ends up elsewhere.
+    Random ones set the hint block going in every direction, where those of a loss do it in few;
+    zeros after them let the client come to rest, so that the releases that follow are made with the
+    very weights that it sends at the end. What is left of h_ctrl is then exact, and needs no
+    comparison within the step. Those weights are needed: which way random gradients take a block
+    depends on the conditions, so a replay on guesses alone ends up elsewhere.
     """
 
     name = "stir"
@@ -40,7 +45,14 @@ class Stir(Replay):
     requires = Replay.requires | {CLIENT_WEIGHTS}
     malicious = True
     certificates = (
-        Certificate("split-controlnet", "gradient", "condition", "ssim", 0.6, threat=preset("malicious_server")),
+        Certificate(
+            "split-controlnet",
+            "gradient",
+            "condition",
+            "ssim",
+            0.6,
+            threat=preset("malicious_server"),
+        ),
     )
     card = Card(
         summary="A malicious server wakes the hint block by random gradients, holds it, and decodes what it says.",
@@ -52,7 +64,9 @@ class Stir(Replay):
         "that are off. It needs no picture to make hints from, so it reads hints of any kind.",
     )
 
-    def take_over(self, public: Public, *, rng: torch.Generator, progress: Progress) -> ServerAdversary:
+    def take_over(
+        self, public: Public, *, rng: torch.Generator, progress: Progress
+    ) -> ServerAdversary:
         p: StirParams = self.params
         return StirServer(p.exchanges, rng)
 

@@ -10,15 +10,21 @@ from torch import Tensor
 
 from attacks.prompts.parts.states import SAME, private_states, relative_distance
 from attacks.prompts.parts.token_order import LikelyTokens
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.public_text import Prefix, PublicText
-from bench.interfaces.threat import View
-from bench.types.channels import PROMPT_EMBEDDING
-from bench.types.claim import Claim
-from bench.types.texts import Wording
-from bench.util.progress import Advance, Progress
+from bench.interfaces import (
+    PROMPT_EMBEDDING,
+    Advance,
+    Attack,
+    Budget,
+    Card,
+    Certificate,
+    Claim,
+    Params,
+    Prefix,
+    Progress,
+    PublicText,
+    View,
+    Wording,
+)
 
 
 class PromptDecodeParams(Params):
@@ -32,12 +38,14 @@ class PromptDecodeParams(Params):
 
 
 class PromptDecode(Attack):
-    """Token by token, left to right: the token whose state, after what is already read, lies nearest to the one sent.
+    """Token by token, left to right: the token whose state, after what is already read, lies
+    nearest to the one sent.
 
-    The encoder is causal and public, so the state at a position is a function of the tokens up to it, and a next
-    token is found by trying all of them. A token of the shortlist is taken without trying the rest only where its
-    state agrees to rounding; another cannot be nearer then by more than that rounding. With ``beam`` above 1,
-    records that no such chain of tokens explains are searched again, by squared error over all positions.
+    The encoder is causal and public, so the state at a position is a function of the tokens up to
+    it, and a next token is found by trying all of them. A token of the shortlist is taken without
+    trying the rest only where its state agrees to rounding; another cannot be nearer then by more
+    than that rounding. With ``beam`` above 1, records that no such chain of tokens explains are
+    searched again, by squared error over all positions.
     """
 
     name = "prompt-decode"
@@ -58,12 +66,16 @@ class PromptDecode(Attack):
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         text, states = private_states(view)
-        likely = LikelyTokens(text, view.public.auxiliary.prompts) if self.params.shortlist else None
+        likely = (
+            LikelyTokens(text, view.public.auxiliary.prompts) if self.params.shortlist else None
+        )
         rows: list[list[int]] = []
         with progress.stage("decoding prompts", len(states)) as advance:
             for part in torch.split(states, budget.batch_size):
                 rows += self._decode(text, part, likely, advance)
-        again = torch.cat([text.states(part) for part in torch.split(text.filled(rows), budget.batch_size)])
+        again = torch.cat(
+            [text.states(part) for part in torch.split(text.filled(rows), budget.batch_size)]
+        )
         residual = relative_distance(again, states).mean(1)
         tokens = tuple(tuple(row) for row in rows)
         return Claim(
@@ -103,7 +115,9 @@ def greedy(
         wanted = states[active.to(states.device), position]
         tried = None if likely is None else likely.after(previous, shortlist)
         tokens, distances = _nearest(text, prefix, wanted, tried)
-        for i, token, distance in zip(active.tolist(), tokens.tolist(), distances.tolist(), strict=True):
+        for i, token, distance in zip(
+            active.tolist(), tokens.tolist(), distances.tolist(), strict=True
+        ):
             exact[i] = exact[i] and distance < SAME
             if token != text.end:
                 rows[i].append(token)
@@ -117,11 +131,15 @@ def greedy(
     return rows, exact
 
 
-def _nearest(text: PublicText, prefix: Prefix, wanted: Tensor, tried: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The token of each row whose state is nearest to ``wanted`` ``(N, D)``, and its relative distance; on the CPU.
+def _nearest(
+    text: PublicText, prefix: Prefix, wanted: Tensor, tried: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The token of each row whose state is nearest to ``wanted`` ``(N, D)``, and its relative
+    distance; on the CPU.
 
     Args:
-        tried: ``(N, C)``, taken where they agree to rounding; the whole vocabulary is tried for other rows.
+        tried: ``(N, C)``, taken where they agree to rounding; the whole vocabulary is tried for
+            other rows.
     """
     tokens = torch.zeros(len(wanted), dtype=torch.long)
     distances = torch.full((len(wanted),), torch.inf)
@@ -140,7 +158,9 @@ def _nearest(text: PublicText, prefix: Prefix, wanted: Tensor, tried: Tensor | N
 def _all_distances(text: PublicText, prefix: Prefix, wanted: Tensor, tokens: Tensor) -> Tensor:
     """Relative distances ``(N, C)``, a part of the vocabulary at a time: states of all of it may not fit."""
     parts = torch.split(tokens, 4096, dim=1)
-    return torch.cat([relative_distance(text.candidates(prefix, p), wanted.unsqueeze(1)) for p in parts], 1)
+    return torch.cat(
+        [relative_distance(text.candidates(prefix, p), wanted.unsqueeze(1)) for p in parts], 1
+    )
 
 
 @dataclass(frozen=True)
@@ -154,7 +174,8 @@ class _Hypothesis:
 def beam_search(text: PublicText, states: Tensor, beam: int) -> list[int]:
     """The content of one prompt with states ``(L, D)``.
 
-    A hypothesis that has ended goes on with padding, so that all are judged by errors at the same positions.
+    A hypothesis that has ended goes on with padding, so that all are judged by errors at the same
+    positions.
     """
     hypotheses = [_Hypothesis((text.start,), 0.0)]
     prefix = text.begin(1)
@@ -177,7 +198,9 @@ def beam_search(text: PublicText, states: Tensor, beam: int) -> list[int]:
         chosen = best.indices % text.vocabulary
         hypotheses = [
             _Hypothesis((*hypotheses[k].tokens, token), error)
-            for k, token, error in zip(origin.tolist(), chosen.tolist(), best.values.tolist(), strict=True)
+            for k, token, error in zip(
+                origin.tolist(), chosen.tolist(), best.values.tolist(), strict=True
+            )
         ]
         prefix = text.extend(prefix.take(origin.to(states.device)), chosen)
     return list(text.content(hypotheses[0].tokens))

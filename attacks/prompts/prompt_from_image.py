@@ -7,22 +7,26 @@ import torch
 from attacks.wire.closed_form import ClosedForm
 from bench.backbones.captioner import Captioner
 from bench.backbones.embedded import load_embedded
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.plugin import Card
-from bench.interfaces.threat import View
-from bench.types.channels import UNET_FEATURES
-from bench.types.claim import Claim
-from bench.types.estimate import Estimate
-from bench.types.texts import Wording
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Progress
+from bench.interfaces import (
+    UNET_FEATURES,
+    Attack,
+    Budget,
+    Card,
+    Claim,
+    Estimate,
+    NotApplicableError,
+    Progress,
+    View,
+    Wording,
+)
 
 
 class PromptFromImage(Attack):
-    """Captions what the closed-form attack makes of the picture; reads nothing of ``prompt_embedding``.
+    """Captions what the closed-form attack makes of the picture; reads nothing of
+    ``prompt_embedding``.
 
-    The picture is exact where the noise target is in view, and the best linear estimate a_t x_t where it is not. The
-    captioner picks and rewords a prompt of the auxiliary records.
+    The picture is exact where the noise target is in view, and the best linear estimate a_t x_t
+    where it is not. The captioner picks and rewords a prompt of the auxiliary records.
     """
 
     name = "prompt-from-image"
@@ -41,9 +45,13 @@ class PromptFromImage(Attack):
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         if not len(view.public.auxiliary):
             raise NotApplicableError("needs at least one auxiliary record to take words from")
-        seen = ClosedForm().run(view, rng=rng, budget=budget, progress=progress).estimates.get("image")
+        seen = (
+            ClosedForm().run(view, rng=rng, budget=budget, progress=progress).estimates.get("image")
+        )
         if not isinstance(seen, Estimate):
-            raise NotApplicableError("neither a timestep nor a noise target is in view, so there is no picture")
+            raise NotApplicableError(
+                "neither a timestep nor a noise target is in view, so there is no picture"
+            )
         captioner = Captioner(view.public.auxiliary, load_embedded())
         texts: list[str] = []
         with progress.stage("captioning", len(seen.images)) as advance:

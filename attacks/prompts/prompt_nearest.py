@@ -7,19 +7,23 @@ from pydantic import Field
 
 from attacks.prompts.parts.states import private_states
 from attacks.prompts.parts.token_means import TokenMeans, altered_prompts, random_sequences
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.threat import View
-from bench.types.channels import PROMPT_EMBEDDING
-from bench.types.claim import Claim
-from bench.types.texts import Wording
-from bench.util.progress import Progress
+from bench.interfaces import (
+    PROMPT_EMBEDDING,
+    Attack,
+    Budget,
+    Card,
+    Claim,
+    Params,
+    Progress,
+    View,
+    Wording,
+)
 
 
 class PromptNearestParams(Params):
     """Attributes:
-    sequences: token sequences to learn from; half are random, half auxiliary prompts with random tokens in them.
-    ridge: share of the mean variance added to the covariance.
+    sequences: token sequences to learn from; half are random, half auxiliary prompts with random
+    tokens in them. ridge: share of the mean variance added to the covariance.
     """
 
     sequences: int = Field(default=1024, ge=2)
@@ -27,9 +31,11 @@ class PromptNearestParams(Params):
 
 
 class PromptNearest(Attack):
-    """Reads every position on its own, with linear discriminants that are the same at all positions.
+    """Reads every position on its own, with linear discriminants that are the same at all
+    positions.
 
-    It does not use that the encoder is causal; what it lacks against ``prompt-decode`` is what context does to a state.
+    It does not use that the encoder is causal; what it lacks against ``prompt-decode`` is what
+    context does to a state.
     """
 
     name = "prompt-nearest"
@@ -51,7 +57,11 @@ class PromptNearest(Attack):
         half = self.params.sequences // 2
         with progress.stage("learning tokens", 2) as advance:
             ids = random_sequences(text, self.params.sequences - half, rng)
-            others = altered_prompts(text, known, half, rng) if known else random_sequences(text, half, rng)
+            others = (
+                altered_prompts(text, known, half, rng)
+                if known
+                else random_sequences(text, half, rng)
+            )
             means = TokenMeans.fit(text, torch.cat([ids, others]), self.params.ridge)
             advance(1)
             tokens = tuple(text.content(row) for row in means.read(states).tolist())

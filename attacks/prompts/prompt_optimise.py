@@ -7,15 +7,20 @@ from pydantic import Field
 from torch import Tensor
 
 from attacks.prompts.parts.states import private_states
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.budget_axis import Effort
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.public_text import PublicText
-from bench.interfaces.threat import View
-from bench.types.channels import PROMPT_EMBEDDING
-from bench.types.claim import Claim
-from bench.types.texts import Wording
-from bench.util.progress import Advance, Progress
+from bench.interfaces import (
+    PROMPT_EMBEDDING,
+    Advance,
+    Attack,
+    Budget,
+    Card,
+    Claim,
+    Effort,
+    Params,
+    Progress,
+    PublicText,
+    View,
+    Wording,
+)
 
 
 class PromptOptimiseParams(Params):
@@ -28,10 +33,11 @@ class PromptOptimiseParams(Params):
 
 
 class PromptOptimise(Attack):
-    """Optimises continuous embeddings with gradients taken at their projection on the nearest tokens.
+    """Optimises continuous embeddings with gradients taken at their projection on the nearest
+    tokens.
 
-    The loss is 1 - cosine between the projection's states and those sent, mean over positions. Of all projections
-    passed on the way, the one of least loss is claimed.
+    The loss is 1 - cosine between the projection's states and those sent, mean over positions. Of
+    all projections passed on the way, the one of least loss is claimed.
     """
 
     name = "prompt-optimise"
@@ -67,7 +73,12 @@ class PromptOptimise(Attack):
         )
 
     def _optimise(
-        self, text: PublicText, states: Tensor, iterations: int, rng: torch.Generator, advance: Advance
+        self,
+        text: PublicText,
+        states: Tensor,
+        iterations: int,
+        rng: torch.Generator,
+        advance: Advance,
     ) -> tuple[Tensor, tuple[float, float]]:
         """Best ids after the start token, ``(N, L - 1)``, and the mean loss of the first and of the best projection."""
         table = text.embeddings().float()
@@ -82,7 +93,9 @@ class PromptOptimise(Attack):
         ids = drawn.to(table.device)
         first = float("inf")
         for _ in range(iterations):
-            tokens = (soft.detach() @ directions.T).argmax(-1)  # nearest by cosine, as in the published code
+            tokens = (soft.detach() @ directions.T).argmax(
+                -1
+            )  # nearest by cosine, as in the published code
             hard = table[tokens].requires_grad_(True)
             guess = text.states_of_embeddings(torch.cat([start, hard], 1))
             loss = (1 - torch.nn.functional.cosine_similarity(guess, states, dim=-1)).mean(1)

@@ -9,22 +9,27 @@ from pydantic import Field
 from torch import Tensor
 
 from attacks.prompts.parts.text_span import TextSpan, read_prompts, text_span
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.threat import View
-from bench.types.channels import CLIENT_UPDATE
-from bench.types.claim import Claim
-from bench.types.texts import Wording
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Progress
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    Attack,
+    Budget,
+    Card,
+    Certificate,
+    Claim,
+    NotApplicableError,
+    Params,
+    Progress,
+    View,
+    Wording,
+)
 
 
 class PromptSpanParams(Params):
     """Attributes:
     spare: sequences followed beyond one for each record of the update.
     finest: share of the largest singular value below which one is rounding, in single precision.
-    coarsest: the largest share tried where the span would fill the space; beyond it the attack does not apply.
+    coarsest: the largest share tried where the span would fill the space; beyond it the attack does
+    not apply.
     """
 
     spare: int = Field(default=2, ge=0)
@@ -33,13 +38,15 @@ class PromptSpanParams(Params):
 
 
 class PromptSpan(Attack):
-    """DAGER (arXiv:2405.15586) on cross-attention: the update's row space tells which text states went into it.
+    """DAGER (arXiv:2405.15586) on cross-attention: the update's row space tells which text states
+    went into it.
 
-    DAGER checks token embeddings against the gradient of the first self-attention. A ControlNet's keys and
-    values are linear in the frozen text encoder's *last* states, which are public functions of the prompt up to
-    each position; so the prompt is decoded greedily by trying every next token. Everything else that the loss
-    depends on (picture, condition, t, eps) may stay unknown. Needs fewer states in an update than they have
-    dimensions; start states are common to all records, padding states are not.
+    DAGER checks token embeddings against the gradient of the first self-attention. A ControlNet's
+    keys and values are linear in the frozen text encoder's *last* states, which are public
+    functions of the prompt up to each position; so the prompt is decoded greedily by trying every
+    next token. Everything else that the loss depends on (picture, condition, t, eps) may stay
+    unknown. Needs fewer states in an update than they have dimensions; start states are common to
+    all records, padding states are not.
     """
 
     name = "prompt-span"
@@ -47,7 +54,14 @@ class PromptSpan(Attack):
     requires = frozenset({CLIENT_UPDATE})
     default_budget = Budget(iterations=0, batch_size=1)
     certificates = (
-        Certificate("federated-sgd", "fedavg", "prompt", "token_accuracy", 0.9, given=(("records_per_update", 1),)),
+        Certificate(
+            "federated-sgd",
+            "fedavg",
+            "prompt",
+            "token_accuracy",
+            0.9,
+            given=(("records_per_update", 1),),
+        ),
     )
     card = Card(
         summary="Reads prompts off the row space of the cross-attention's gradient, token by token; no optimisation.",
@@ -66,7 +80,9 @@ class PromptSpan(Attack):
         if trainer is None:
             raise NotApplicableError("the clients' local training is not public here")
         if trainer.local.optimizer != "sgd":
-            raise NotApplicableError(f"an update by {trainer.local.optimizer} is not a sum of gradients")
+            raise NotApplicableError(
+                f"an update by {trainer.local.optimizer} is not a sum of gradients"
+            )
         width = text.states(torch.tensor([[text.start]])).shape[-1]
         groups: dict[int, list[int]] = {}
         for place, position in enumerate(view.targets):
@@ -79,7 +95,9 @@ class PromptSpan(Attack):
             for step, span in spans.items():
                 places = groups[step]
                 found = read_prompts(text, span, len(places), len(places) + self.params.spare)
-                for place, reading in zip(places, found + found[:1] * (len(places) - len(found)), strict=True):
+                for place, reading in zip(
+                    places, found + found[:1] * (len(places) - len(found)), strict=True
+                ):
                     tokens[place] = reading.tokens
                     residuals.append(reading.residual)
                 advance(1)
@@ -94,7 +112,9 @@ class PromptSpan(Attack):
             },
         )
 
-    def _spans(self, updates: Mapping[int, Mapping[str, Tensor]], width: int) -> dict[int, TextSpan]:
+    def _spans(
+        self, updates: Mapping[int, Mapping[str, Tensor]], width: int
+    ) -> dict[int, TextSpan]:
         """By step; updates that have none are left out, and their prompts claimed to be empty.
 
         Raises:
@@ -104,7 +124,9 @@ class PromptSpan(Attack):
         reasons: list[NotApplicableError] = []
         for step, update in updates.items():
             try:
-                spans[step] = text_span(update, width, finest=self.params.finest, coarsest=self.params.coarsest)
+                spans[step] = text_span(
+                    update, width, finest=self.params.finest, coarsest=self.params.coarsest
+                )
             except NotApplicableError as error:
                 reasons.append(error)
         if not spans:

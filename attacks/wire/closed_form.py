@@ -12,28 +12,34 @@ from attacks.common.spectral_prior import Spectrum
 from attacks.common.timestep_estimation import likeliest_timesteps, projected_timesteps
 from attacks.common.undo.view import UNDONE, undone
 from attacks.common.wire_algebra import condition_latents, noisy_latents
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.plugin import Card
-from bench.interfaces.threat import View
-from bench.types.channels import TIMESTEP, UNET_FEATURES
-from bench.types.claim import Claim
-from bench.types.estimate import Estimate
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Progress
+from bench.interfaces import (
+    TIMESTEP,
+    UNET_FEATURES,
+    Attack,
+    Budget,
+    Card,
+    Certificate,
+    Claim,
+    Estimate,
+    NotApplicableError,
+    Progress,
+    View,
+)
 
 
 class ClosedForm(Attack):
     """Reads x_t off h_sd, then z0 off x_t and the noise target, then z_c off h_ctrl and x_t.
 
-    1. x_t by least squares through the public ``conv_in`` over the whole map; what no x_t explains tells the noise that
+    1. x_t by least squares through the public ``conv_in`` over the whole map; what no x_t explains
+    tells the noise that
        the client put on h_sd, or the rounding of a quantised wire.
     2. t as sent, or the likeliest one under the spectrum of the attacker's own latents.
     3. z0 = (x_t - b_t eps) / a_t, exact at every t. Where the loss stays on the client, eps is
-       eps_hat - (n / 2) dL/deps_hat for the mean squared error over n numbers. From noised targets or features the best
-       linear estimate under a unit-variance latent, S / (1 + S) of the likeliest z0 with precision S
-       (``attacks.common.evidence``); without any eps that is a_t x_t.
-    4. In ``no-gradient``, z_c = f^-1(h_ctrl) - x_t, with f the defence's activation or the identity.
+       eps_hat - (n / 2) dL/deps_hat for the mean squared error over n numbers. From noised targets
+       or features the best linear estimate under a unit-variance latent, S / (1 + S) of the
+       likeliest z0 with precision S (``attacks.common.evidence``); without any eps that is a_t x_t.
+    4. In ``no-gradient``, z_c = f^-1(h_ctrl) - x_t, with f the defence's activation or the
+    identity.
     """
 
     name = "closed-form"
@@ -51,7 +57,8 @@ class ClosedForm(Attack):
     )
     default_budget = Budget(iterations=0, batch_size=64)
     certificates = tuple(
-        Certificate("split-controlnet", "no-gradient", target, "ssim", 0.98) for target in ("image", "condition")
+        Certificate("split-controlnet", "no-gradient", target, "ssim", 0.98)
+        for target in ("image", "condition")
     )
     card = Card(
         summary="Solves for the latents behind the wire exactly; no training, no optimisation.",
@@ -83,11 +90,15 @@ class ClosedForm(Attack):
                 estimates["condition"] = Estimate(public.codec.decode(condition), condition)
             advance(1)
         if not estimates:
-            raise NotApplicableError("neither a timestep nor a noise target is in view, and no condition features")
+            raise NotApplicableError(
+                "neither a timestep nor a noise target is in view, and no condition features"
+            )
         return Claim(estimates, diagnostics)
 
 
-def likeliest_image(view: View, solved: LeastSquares, rng: torch.Generator) -> tuple[Estimate, Tensor] | None:
+def likeliest_image(
+    view: View, solved: LeastSquares, rng: torch.Generator
+) -> tuple[Estimate, Tensor] | None:
     """The best linear estimate of z0, decoded, and its precision ``(N,)``; None as of ``_image_latents``."""
     found = _image_latents(view, solved, rng)
     if found is None:
@@ -97,17 +108,23 @@ def likeliest_image(view: View, solved: LeastSquares, rng: torch.Generator) -> t
     return Estimate(view.public.codec.decode(shrunk), shrunk), precision
 
 
-def _image_latents(view: View, solved: LeastSquares, rng: torch.Generator) -> tuple[Tensor, Tensor] | None:
+def _image_latents(
+    view: View, solved: LeastSquares, rng: torch.Generator
+) -> tuple[Tensor, Tensor] | None:
     """The likeliest z0 and its precision; None where neither a timestep nor a noise target is in view."""
     schedule, noisy = view.public.schedule, solved.inputs
     measured = measured_target(view)
-    target, noise = (None, torch.zeros(1)) if measured is None else (measured.values, measured.variance)
+    target, noise = (
+        (None, torch.zeros(1)) if measured is None else (measured.values, measured.variance)
+    )
     if view.has(TIMESTEP):
         times = view.read(TIMESTEP).cpu()
     elif target is None:
         return None
     elif (prior := Spectrum.of(view.public, rng)) is not None:
-        times = likeliest_timesteps(noisy, schedule, prior, target=target, target_variance=float(noise.mean()))
+        times = likeliest_timesteps(
+            noisy, schedule, prior, target=target, target_variance=float(noise.mean())
+        )
     elif schedule.prediction == "epsilon":
         times = projected_timesteps(noisy, target, schedule)
     else:

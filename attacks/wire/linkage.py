@@ -8,22 +8,31 @@ import torch
 
 from attacks.common.release_linking import SOURCES, by_order, link_view
 from attacks.common.undo.view import UNDONE, undone
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.threat import View
-from bench.types.channels import CONTROL_FEATURES, NOISE_TARGET, PROMPT_EMBEDDING, UNET_FEATURES
-from bench.types.claim import Claim
-from bench.types.links import Links
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    NOISE_TARGET,
+    PROMPT_EMBEDDING,
+    UNET_FEATURES,
+    Attack,
+    Budget,
+    Card,
+    Certificate,
+    Claim,
+    Links,
+    NotApplicableError,
+    Params,
+    Progress,
+    View,
+)
 from bench.types.targets import LINK
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Progress
 
 
 class LinkageParams(Params):
     """Attributes:
-    by: ``all`` uses every mark in view together; ``image``, ``condition``, ``hint`` or ``prompt`` one of them;
-        ``order`` the place within the epoch, a control that finds nothing where the client shuffles.
+    by: ``all`` uses every mark in view together; ``image``, ``condition``, ``hint`` or ``prompt``
+    one of them;
+        ``order`` the place within the epoch, a control that finds nothing where the client
+        shuffles.
     """
 
     by: Literal["all", "image", "condition", "hint", "prompt", "order"] = "all"
@@ -57,12 +66,19 @@ class Linkage(Attack):
                 _touch(view)
                 labels, used = by_order(epochs), ("order",)
             else:
-                found, used = link_view(undone(view), SOURCES if self.params.by == "all" else (self.params.by,))
+                found, used = link_view(
+                    undone(view), SOURCES if self.params.by == "all" else (self.params.by,)
+                )
                 if found is None:
-                    raise NotApplicableError("nothing that stays with a record can be read off this view")
+                    raise NotApplicableError(
+                        "nothing that stays with a record can be read off this view"
+                    )
                 labels = found
             advance(1)
-        diagnostics = {"records_told_apart": float(len(set(labels))), "link_sources": float(len(used))}
+        diagnostics = {
+            "records_told_apart": float(len(set(labels))),
+            "link_sources": float(len(used)),
+        }
         return Claim({}, diagnostics=diagnostics, links=Links(tuple(labels)))
 
 

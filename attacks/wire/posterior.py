@@ -17,28 +17,34 @@ from attacks.common.timestep_estimation import likeliest_timesteps
 from attacks.common.undo.view import UNDONE, undone
 from attacks.common.wire_algebra import noisy_latents, pooled_prompts, prompt_states
 from attacks.wire.parts.condition_posterior import Kind, condition_evidence, denoise_condition
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.budget_axis import Effort
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.threat import View
-from bench.types.channels import TIMESTEP, UNET_FEATURES
-from bench.types.claim import Claim
-from bench.types.estimate import Estimate
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Progress
+from bench.interfaces import (
+    TIMESTEP,
+    UNET_FEATURES,
+    Attack,
+    Budget,
+    Card,
+    Certificate,
+    Claim,
+    Effort,
+    Estimate,
+    NotApplicableError,
+    Params,
+    Progress,
+    View,
+)
 
 
 class PosteriorParams(Params):
     """Attributes:
-    mode: ``tweedie`` is the UNet's posterior mean, one call a record; ``ddim`` walks down to t = 0 by the deterministic
-        sampler (arXiv:2010.02502); ``samples`` is the mean of several random walks of the same; ``wiener`` uses no UNet
-        but the spectrum of auxiliary latents.
-    releases: at most so many of a record's releases are put together, its own first, then those nearest in time.
-    steps: of a walk.
-    samples: walks, for ``samples``.
-    condition: the prior of the condition's latent where noise masks it: ``wiener`` is the spectrum of the auxiliary
-        records' conditions, ``patches`` their small patches, ``unet`` the public model, which knows pictures.
+    mode: ``tweedie`` is the UNet's posterior mean, one call a record; ``ddim`` walks down to t = 0
+    by the deterministic
+        sampler (arXiv:2010.02502); ``samples`` is the mean of several random walks of the same;
+        ``wiener`` uses no UNet but the spectrum of auxiliary latents.
+    releases: at most so many of a record's releases are put together, its own first, then those
+    nearest in time. steps: of a walk. samples: walks, for ``samples``. condition: the prior of the
+    condition's latent where noise masks it: ``wiener`` is the spectrum of the auxiliary
+        records' conditions, ``patches`` their small patches, ``unet`` the public model, which knows
+        pictures.
     """
 
     mode: Literal["tweedie", "ddim", "samples", "wiener"] = "tweedie"
@@ -49,14 +55,18 @@ class PosteriorParams(Params):
 
 
 class Posterior(Attack):
-    """Denoises x_t with the public diffusion model, after averaging over all releases that are of the record.
+    """Denoises x_t with the public diffusion model, after averaging over all releases that are of
+    the record.
 
-    1. x_t by least squares, t read or estimated, releases linked (``attacks.common.release_linking``).
-    2. z_ML = sum(a_i / b_i^2 x_i) / S with S = sum of SNR_i, whose error has variance 1 / S; noise targets in view,
-       with noise of their own or without, are one more measurement each (``attacks.common.evidence``).
-       Feedback of a client that keeps the loss is such a measurement too (``attacks.common.loss_feedback``).
-    3. From a_eq z_ML at the t_eq of SNR S, the posterior mean of z0 under the model, or a walk to t = 0.
-    4. In ``no-gradient``, z_c: read where x_t masks it, else summed over the releases and denoised with a prior of
+    1. x_t by least squares, t read or estimated, releases linked
+    (``attacks.common.release_linking``). 2. z_ML = sum(a_i / b_i^2 x_i) / S with S = sum of SNR_i,
+    whose error has variance 1 / S; noise targets in view,
+       with noise of their own or without, are one more measurement each
+       (``attacks.common.evidence``). Feedback of a client that keeps the loss is such a measurement
+       too (``attacks.common.loss_feedback``).
+    3. From a_eq z_ML at the t_eq of SNR S, the posterior mean of z0 under the model, or a walk to t
+    = 0. 4. In ``no-gradient``, z_c: read where x_t masks it, else summed over the releases and
+    denoised with a prior of
        conditions (``attacks.wire.parts.condition_posterior``).
     """
 
@@ -80,7 +90,8 @@ class Posterior(Attack):
     default_budget = Budget(iterations=0, batch_size=64)
     effort = Effort("releases", (1, 2, 4, 8, 64))
     certificates = tuple(
-        Certificate("split-controlnet", "no-gradient", target, "ssim", 0.95) for target in ("image", "condition")
+        Certificate("split-controlnet", "no-gradient", target, "ssim", 0.95)
+        for target in ("image", "condition")
     )
     card = Card(
         summary="Denoises image and masked condition with priors, after averaging all releases of the record.",
@@ -96,12 +107,18 @@ class Posterior(Attack):
         public = view.public
         denoiser = public.denoiser
         if denoiser is None and self.params.mode != "wiener":
-            raise NotApplicableError("the public diffusion model is not known under this threat model")
+            raise NotApplicableError(
+                "the public diffusion model is not known under this threat model"
+            )
         with progress.stage("collecting evidence", 3) as advance:
             view = undone(view)
             solved = noisy_latents(view, every=True)
             advance(1)
-            prior = Spectrum.of(public, rng) if self.params.mode == "wiener" or not view.has(TIMESTEP) else None
+            prior = (
+                Spectrum.of(public, rng)
+                if self.params.mode == "wiener" or not view.has(TIMESTEP)
+                else None
+            )
             evidence = evidence_of(view, solved, prior, rng)
             advance(1)
             groups = record_groups(view, solved, self.params.releases)
@@ -127,7 +144,11 @@ class Posterior(Attack):
         estimates = {"image": Estimate(public.codec.decode(clean), clean)}
         if (masked := condition_evidence(view, solved, rng)) is not None:
             found = denoise_condition(
-                *masked.fused(groups), self.params.condition, public, rng=rng, batch_size=budget.batch_size
+                *masked.fused(groups),
+                self.params.condition,
+                public,
+                rng=rng,
+                batch_size=budget.batch_size,
             )
             estimates["condition"] = Estimate(public.codec.decode(found), found)
         return Claim(
@@ -143,7 +164,11 @@ class Posterior(Attack):
 def record_groups(view: View, solved: LeastSquares, releases: int) -> list[list[int]]:
     """The releases of every target's record, its own first, at most so many; the target alone where nothing links."""
     own = list(view.targets)
-    labels = link_view(view, solved=solved)[0] if releases > 1 and len(view.releases) > len(own) else None
+    labels = (
+        link_view(view, solved=solved)[0]
+        if releases > 1 and len(view.releases) > len(own)
+        else None
+    )
     if labels is None:
         return [[i] for i in own]
     of_label: dict[int, list[int]] = {}
@@ -152,12 +177,16 @@ def record_groups(view: View, solved: LeastSquares, releases: int) -> list[list[
     found = []
     for i in own:
         at = view.releases[i].epoch
-        near = sorted(of_label[labels[i]], key=lambda j: (j != i, abs(view.releases[j].epoch - at), j))
+        near = sorted(
+            of_label[labels[i]], key=lambda j: (j != i, abs(view.releases[j].epoch - at), j)
+        )
         found.append(near[:releases])
     return found
 
 
-def evidence_of(view: View, solved: LeastSquares, prior: Spectrum | None, rng: torch.Generator) -> Evidence:
+def evidence_of(
+    view: View, solved: LeastSquares, prior: Spectrum | None, rng: torch.Generator
+) -> Evidence:
     """What all releases in the view say of z0, given x_t of each.
 
     Args:
@@ -168,20 +197,30 @@ def evidence_of(view: View, solved: LeastSquares, prior: Spectrum | None, rng: t
     """
     schedule, noisy = view.public.schedule, solved.inputs
     measured = measured_target(view, every=True)
-    target, eta = (None, torch.zeros(1)) if measured is None else (measured.values, measured.variance)
+    target, eta = (
+        (None, torch.zeros(1)) if measured is None else (measured.values, measured.variance)
+    )
     if view.has(TIMESTEP):
         times = view.read(TIMESTEP, every=True).cpu()
     elif prior is None:
-        raise NotApplicableError("the timestep is hidden, and 2 auxiliary records are needed to estimate it")
+        raise NotApplicableError(
+            "the timestep is hidden, and 2 auxiliary records are needed to estimate it"
+        )
     else:
-        times = likeliest_timesteps(noisy, schedule, prior, target=target, target_variance=float(eta.mean()))
-    return Evidence(noisy, times, schedule, solved.input_variance, target, eta, _draw_variance(view, rng))
+        times = likeliest_timesteps(
+            noisy, schedule, prior, target=target, target_variance=float(eta.mean())
+        )
+    return Evidence(
+        noisy, times, schedule, solved.input_variance, target, eta, _draw_variance(view, rng)
+    )
 
 
 def _draw_variance(view: View, rng: torch.Generator) -> float:
-    """Mean squared difference between two draws of one picture's latent, seen on the attacker's own records.
+    """Mean squared difference between two draws of one picture's latent, seen on the attacker's own
+    records.
 
-    0 where these cannot be had: it only keeps a sum over very many releases from looking more exact than it is.
+    0 where these cannot be had: it only keeps a sum over very many releases from looking more exact
+    than it is.
     """
     count = min(16, len(view.public.auxiliary))
     if view.public.client is None or count == 0:

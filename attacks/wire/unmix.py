@@ -10,23 +10,29 @@ from attacks.common.spectral_prior import Spectrum, dct
 from attacks.common.undo.view import UNDONE, undone
 from attacks.common.wire_algebra import condition_latents, noise_target, noisy_latents
 from attacks.wire.parts.mixture import Unmixed, unmix
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.budget_axis import Effort
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.threat import View
-from bench.types.channels import TIMESTEP, UNET_FEATURES
-from bench.types.claim import Claim
-from bench.types.estimate import Estimate
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Progress
+from bench.interfaces import (
+    TIMESTEP,
+    UNET_FEATURES,
+    Attack,
+    Budget,
+    Card,
+    Certificate,
+    Claim,
+    Effort,
+    Estimate,
+    NotApplicableError,
+    Params,
+    Progress,
+    View,
+)
 
 _ENOUGH = 128  # auxiliary records for the spectra
 
 
 class UnmixParams(Params):
     """Attributes:
-    epochs: releases of at most so many epochs are put together, the attacked one and those nearest in time.
+    epochs: releases of at most so many epochs are put together, the attacked one and those nearest
+    in time.
     """
 
     epochs: int = Field(default=8, ge=1)
@@ -35,9 +41,11 @@ class UnmixParams(Params):
 class Unmix(Attack):
     """Reads the mixed latents of whole epochs in closed form, then takes the records in them apart.
 
-    1. z0 and z_c of every release as in ``closed-form``; under mixup they are exact means of two records' latents.
-    2. Pairs and shares of each step from second moments of the latents, whitened by the spectra of the attacker's own;
-       then from all epochs together, which are combinations of the same records (``attacks.wire.parts.mixture``).
+    1. z0 and z_c of every release as in ``closed-form``; under mixup they are exact means of two
+    records' latents. 2. Pairs and shares of each step from second moments of the latents, whitened
+    by the spectra of the attacker's own;
+       then from all epochs together, which are combinations of the same records
+       (``attacks.wire.parts.mixture``).
     3. The records by least squares over all releases that they have a share in.
     """
 
@@ -87,13 +95,16 @@ class Unmix(Attack):
         )
 
     def _steps(self, view: View) -> tuple[list[int], list[list[int]]]:
-        """Positions in the view of the releases that are used, and the steps as positions among those.
+        """Positions in the view of the releases that are used, and the steps as positions among
+        those.
 
         Raises:
             NotApplicableError: a step of the attacked epoch is not in view as a whole.
         """
         at = view.releases[view.targets[0]].epoch
-        near = sorted({r.epoch for r in view.releases}, key=lambda e: (abs(e - at), e))[: self.params.epochs]
+        near = sorted({r.epoch for r in view.releases}, key=lambda e: (abs(e - at), e))[
+            : self.params.epochs
+        ]
         near += sorted({view.releases[i].epoch for i in view.targets} - set(near))
         kept = [i for i, release in enumerate(view.releases) if release.epoch in near]
         of_step: dict[int, list[int]] = {}
@@ -101,17 +112,26 @@ class Unmix(Attack):
             of_step.setdefault(view.releases[i].step, []).append(place)
         sizes = view.batch_sizes(every=True)
         if any(len(rows) != sizes[kept[rows[0]]] for rows in of_step.values()):
-            raise NotApplicableError("not all rows of a step are in view, so a record's partner may be missing")
-        return kept, [sorted(rows, key=lambda place: view.releases[kept[place]].row) for rows in of_step.values()]
+            raise NotApplicableError(
+                "not all rows of a step are in view, so a record's partner may be missing"
+            )
+        return kept, [
+            sorted(rows, key=lambda place: view.releases[kept[place]].row)
+            for rows in of_step.values()
+        ]
 
 
 def _mixed(view: View) -> dict[str, Tensor]:
     """z0, and where it is told z_c, of every release in view."""
     target = noise_target(view, every=True)
     if target is None or not view.has(TIMESTEP):
-        raise NotApplicableError("without timestep and noise target the mixed latents are not told exactly")
+        raise NotApplicableError(
+            "without timestep and noise target the mixed latents are not told exactly"
+        )
     noisy = noisy_latents(view, every=True).inputs
-    found = {"image": view.public.schedule.clean(noisy, target, view.read(TIMESTEP, every=True).cpu())}
+    found = {
+        "image": view.public.schedule.clean(noisy, target, view.read(TIMESTEP, every=True).cpu())
+    }
     if (condition := condition_latents(view, noisy, every=True)) is not None:
         found["condition"] = condition
     return found
@@ -130,7 +150,9 @@ class _White:
 
     def whitened(self, maps: Tensor) -> Tensor:
         """``(R, D)`` float64."""
-        return (dct((maps - self._prior.mean).double()) / self._prior.variance.double().sqrt()).flatten(1)
+        return (
+            dct((maps - self._prior.mean).double()) / self._prior.variance.double().sqrt()
+        ).flatten(1)
 
 
 def _spectra(view: View, rng: torch.Generator) -> dict[str, _White]:
@@ -141,10 +163,15 @@ def _spectra(view: View, rng: torch.Generator) -> dict[str, _White]:
     """
     public, count = view.public, min(_ENOUGH, len(view.public.auxiliary))
     if count < 2:
-        raise NotApplicableError("needs at least 2 auxiliary records to know what all pictures share")
+        raise NotApplicableError(
+            "needs at least 2 auxiliary records to know what all pictures share"
+        )
     records = public.auxiliary.select(range(count))
     if public.client is not None:
         made = public.client.simulator(records).emit(range(count), rng)
         return {"image": _White(made.image_latents), "condition": _White(made.condition_latents)}
     encode = public.codec.encode
-    return {"image": _White(encode(records.image_batch())), "condition": _White(encode(records.condition_batch()))}
+    return {
+        "image": _White(encode(records.image_batch())),
+        "condition": _White(encode(records.condition_batch())),
+    }

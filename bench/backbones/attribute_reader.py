@@ -17,12 +17,14 @@ from bench.types.records import Records
 def told_apart(auxiliary: Records) -> dict[str, tuple[str, ...]]:
     """Attributes that every auxiliary record carries and that can be learned, each with its values.
 
-    An attribute of one value tells nothing, and one whose values no two identities share is a name: its values say
-    nothing of strangers. Values are those the embedded heads know, else those met.
+    An attribute of one value tells nothing, and one whose values no two identities share is a name:
+    its values say nothing of strangers. Values are those the embedded heads know, else those met.
     """
     if not len(auxiliary):
         return {}
-    people = [name if name is not None else f"record {i}" for i, name in enumerate(auxiliary.identities)]
+    people = [
+        name if name is not None else f"record {i}" for i, name in enumerate(auxiliary.identities)
+    ]
     found = {}
     for name in auxiliary.attributes[0]:
         if not all(name in row for row in auxiliary.attributes):
@@ -31,12 +33,17 @@ def told_apart(auxiliary: Records) -> dict[str, tuple[str, ...]]:
         for row, who in zip(auxiliary.attributes, people, strict=True):
             owners.setdefault(row[name], set()).add(who)
         if len(owners) > 1 and any(len(who) > 1 for who in owners.values()):
-            found[name] = CLASSES[name] if set(owners) <= set(CLASSES.get(name, ())) else tuple(sorted(owners))
+            found[name] = (
+                CLASSES[name]
+                if set(owners) <= set(CLASSES.get(name, ()))
+                else tuple(sorted(owners))
+            )
     return found
 
 
 class AttributeReader:
-    """Reads by the heads of the embedded backbone where they know all values, else by what auxiliary pictures teach.
+    """Reads by the heads of the embedded backbone where they know all values, else by what
+    auxiliary pictures teach.
 
     What is learned is logistic regression on the backbone's features of the auxiliary pictures.
 
@@ -64,10 +71,14 @@ class AttributeReader:
         found = {}
         for name in names:
             model = LogisticRegression(C=0.1, max_iter=500)
-            model.fit(((known - mean) / spread).numpy(), [row[name] for row in self._auxiliary.attributes])
+            model.fit(
+                ((known - mean) / spread).numpy(), [row[name] for row in self._auxiliary.attributes]
+            )
             odds = torch.zeros(len(images), len(self._values[name]))
             places = [self._values[name].index(value) for value in model.classes_]
-            odds[:, places] = torch.from_numpy(model.predict_proba(((asked - mean) / spread).numpy())).float()
+            odds[:, places] = torch.from_numpy(
+                model.predict_proba(((asked - mean) / spread).numpy())
+            ).float()
             found[name] = odds
         return found
 

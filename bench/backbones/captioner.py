@@ -17,12 +17,14 @@ FLOOR = 1e-3  # of a probability: one label that an attribute head finds impossi
 
 
 class Captioner:
-    """Retrieval among known prompts, then word by word changes that make the prompt fit the picture better.
+    """Retrieval among known prompts, then word by word changes that make the prompt fit the picture
+    better.
 
-    What fits is judged by the embedded backbone: cosine between picture and prompt, and, where the known records carry
-    the labels that its attribute heads tell, how likely these find them. A word may be replaced by one that stands
-    between the same neighbours in some known prompt. The search for a better prompt after arXiv:2302.03668 and the
-    CLIP interrogator; no weights beyond those that ship with this project.
+    What fits is judged by the embedded backbone: cosine between picture and prompt, and, where the
+    known records carry the labels that its attribute heads tell, how likely these find them. A word
+    may be replaced by one that stands between the same neighbours in some known prompt. The search
+    for a better prompt after arXiv:2302.03668 and the CLIP interrogator; no weights beyond those
+    that ship with this project.
     """
 
     def __init__(self, known: Records, backbone: EmbeddedBackbone, rounds: int = 3) -> None:
@@ -53,12 +55,16 @@ class Captioner:
         if self._labels is not None:
             fit = fit + self._likelihood(images, self._labels)
         found = [self._prompts[i] for i in fit.argmax(1).tolist()]
-        return tuple(self._refined(prompt, picture) for prompt, picture in zip(found, pictured, strict=True))
+        return tuple(
+            self._refined(prompt, picture) for prompt, picture in zip(found, pictured, strict=True)
+        )
 
     def _likelihood(self, images: ImageBatch, labels: Tensor) -> Tensor:
         """Mean log-probability of each known record's labels, ``(N, K)``."""
         told = self._backbone.attributes(images)
-        logs = [told[name].clamp_min(FLOOR).log()[:, labels[:, i]] for i, name in enumerate(CLASSES)]
+        logs = [
+            told[name].clamp_min(FLOOR).log()[:, labels[:, i]] for i, name in enumerate(CLASSES)
+        ]
         return torch.stack(logs).mean(0)
 
     def _refined(self, prompt: str, picture: Tensor) -> str:
@@ -89,6 +95,10 @@ class Captioner:
 
 def _labels(known: Records) -> Tensor | None:
     """Class numbers ``(K, attributes)``, or None where some record lacks a label that the heads know."""
-    if not all(row.get(name) in values for row in known.attributes for name, values in CLASSES.items()):
+    if not all(
+        row.get(name) in values for row in known.attributes for name, values in CLASSES.items()
+    ):
         return None
-    return torch.tensor([[v.index(row[name]) for name, v in CLASSES.items()] for row in known.attributes])
+    return torch.tensor(
+        [[v.index(row[name]) for name, v in CLASSES.items()] for row in known.attributes]
+    )

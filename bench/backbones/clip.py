@@ -1,7 +1,8 @@
 """CLIP (Radford et al. 2021, arXiv:2103.00020) from a directory that the user already has.
 
-Nothing is fetched. Weights are read as safetensors only, and their sha256 decides the name that stands in
-a row: a published file has its own name, any other the name of its directory and the hash's first digits.
+Nothing is fetched. Weights are read as safetensors only, and their sha256 decides the name that
+stands in a row: a published file has its own name, any other the name of its directory and the
+hash's first digits.
 """
 
 from __future__ import annotations
@@ -73,8 +74,14 @@ class ClipFiles:
         """The first of each part in ``folders``, or None where a part is in none of them."""
         weights = [f for f in folders if (f / WEIGHTS).is_file()]
         configs = [f for f in folders if (f / "config.json").is_file()]
-        words = [f for f in folders if (f / "tokenizer.json").is_file() or (f / "vocab.json").is_file()]
-        return cls(weights[0] / WEIGHTS, configs[0], words[0]) if weights and configs and words else None
+        words = [
+            f for f in folders if (f / "tokenizer.json").is_file() or (f / "vocab.json").is_file()
+        ]
+        return (
+            cls(weights[0] / WEIGHTS, configs[0], words[0])
+            if weights and configs and words
+            else None
+        )
 
 
 def hub_cache() -> Path:
@@ -100,7 +107,11 @@ def load_published(name: str, folder: Path | None) -> ClipBackbone:
     """
     known, files = PUBLISHED[name], find(name, folder)
     if files is None:
-        place = f"into {folder / name}" if folder else f"into {hub_cache()}, or into {name}/ under --weights"
+        place = (
+            f"into {folder / name}"
+            if folder
+            else f"into {hub_cache()}, or into {name}/ under --weights"
+        )
         local = f" --local-dir {folder / name}" if folder else ""
         raise DataError(
             f"{name}: put config.json, {WEIGHTS}, vocab.json and merges.txt {place}: hf download {known.repository} "
@@ -116,17 +127,22 @@ def load_published(name: str, folder: Path | None) -> ClipBackbone:
 
 
 def load_directory(folder: Path) -> ClipBackbone:
-    """Any CLIP in the layout of transformers; named after its file's hash where that is not a published one.
+    """Any CLIP in the layout of transformers; named after its file's hash where that is not a
+    published one.
 
     Raises:
         DataError: the directory is incomplete or damaged.
     """
     files = ClipFiles.among([folder])
     if files is None:
-        raise DataError(f"clip:{folder}: not a CLIP directory, it needs config.json, {WEIGHTS} and a tokenizer's files")
+        raise DataError(
+            f"clip:{folder}: not a CLIP directory, it needs config.json, {WEIGHTS} and a tokenizer's files"
+        )
     found = sha256_file(files.weights)
     published = [name for name, known in PUBLISHED.items() if known.sha256 == found]
-    return ClipBackbone(published[0] if published else f"{folder.resolve().name}#{found[:8]}", files)
+    return ClipBackbone(
+        published[0] if published else f"{folder.resolve().name}#{found[:8]}", files
+    )
 
 
 class ClipBackbone:
@@ -148,7 +164,9 @@ class ClipBackbone:
             config: Any = CLIPConfig.from_pretrained(files.config, local_files_only=True)
             tokenizer: Any = CLIPTokenizer.from_pretrained(files.tokenizer, local_files_only=True)
         except Exception as error:
-            raise DataError(f"{name}: {files.config} cannot be read: {str(error).splitlines()[0]}") from error
+            raise DataError(
+                f"{name}: {files.config} cannot be read: {str(error).splitlines()[0]}"
+            ) from error
         # transformers answers a missing vocabulary with a tokenizer of two tokens and no error.
         if len(tokenizer) != config.text_config.vocab_size:
             raise DataError(
@@ -166,7 +184,9 @@ class ClipBackbone:
         """``(N, D)`` unit-length image embeddings."""
         side = self._model.config.vision_config.image_size
         parts = [
-            self._model.visual_projection(self._model.vision_model(prepared(part, side)).pooler_output)
+            self._model.visual_projection(
+                self._model.vision_model(prepared(part, side)).pooler_output
+            )
             for part in torch.split(images.pixels.detach().cpu(), CHUNK)
         ]
         return functional.normalize(torch.cat(parts), dim=1)
@@ -189,7 +209,8 @@ class ClipBackbone:
         return functional.normalize(torch.cat(parts), dim=1)
 
     def prompt_score(self, images: ImageBatch, prompts: tuple[str, ...]) -> Tensor:
-        """``(N,)`` cosine between image and prompt, in [-1, 1]; a CLIPScore (arXiv:2104.08718) is 2.5 times this.
+        """``(N,)`` cosine between image and prompt, in [-1, 1]; a CLIPScore (arXiv:2104.08718) is
+        2.5 times this.
 
         Raises:
             DataError: images and prompts differ in number.
@@ -203,7 +224,8 @@ class ClipBackbone:
 
 
 def prepared(pixels: Tensor, side: int) -> Tensor:
-    """CLIP's own input, ``(N, 3, side, side)``: shorter side resized, middle cut out, channels normalised.
+    """CLIP's own input, ``(N, 3, side, side)``: shorter side resized, middle cut out, channels
+    normalized.
 
     Args:
         pixels: ``(N, 3, H, W)`` in [0, 1].
@@ -211,7 +233,9 @@ def prepared(pixels: Tensor, side: int) -> Tensor:
     height, width = pixels.shape[-2:]
     scale = side / min(height, width)
     size = (max(side, round(height * scale)), max(side, round(width * scale)))
-    resized = functional.interpolate(pixels, size=size, mode="bicubic", antialias=True).clamp(0.0, 1.0)
+    resized = functional.interpolate(pixels, size=size, mode="bicubic", antialias=True).clamp(
+        0.0, 1.0
+    )
     top, left = (size[0] - side) // 2, (size[1] - side) // 2
     cut = resized[:, :, top : top + side, left : left + side]
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (MEAN, STD))
@@ -226,7 +250,9 @@ def _fill(name: str, model: nn.Module, weights: Path) -> None:
     try:
         state: Mapping[str, Tensor] = load_file(weights)
         # Position ids are counting numbers; older files hold them, newer networks do not.
-        model.load_state_dict({key: t for key, t in state.items() if not key.endswith(".position_ids")})
+        model.load_state_dict(
+            {key: t for key, t in state.items() if not key.endswith(".position_ids")}
+        )
     except (SafetensorError, RuntimeError) as error:
         line = str(error).splitlines()[-1].strip()
         raise DataError(f"{name}: {weights} does not fit: {line}") from error

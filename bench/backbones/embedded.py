@@ -1,7 +1,7 @@
 """The backbone that ships with this project, so that every metric has a value on a fresh machine.
 
-It is small and was trained on this project's own procedural portraits. Its numbers rank results against
-each other under its own name; they are no LPIPS, FID or CLIP score of the literature.
+It is small and was trained on this project's own procedural portraits. Its numbers rank results
+against each other under its own name; they are no LPIPS, FID or CLIP score of the literature.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from torch.nn import functional
 
 from bench.backbones.portrait_attributes import CLASSES, WIDTHS
 from bench.backbones.towers import FEATURES, Towers, tokens
-from bench.interfaces.backbone import BackboneSet
+from bench.interfaces.backbone import EMBEDDED, BackboneSet
 from bench.types.images import ImageBatch
 from bench.util.errors import DataError
 
-NAME = "embedded-v2"
 WEIGHTS = Path(__file__).parent / "weights" / "embedded.safetensors"
 TRAINING_COMMAND = "python -m bench.backbones.recipe.train --out DIR"
 CHUNK = 64
 
 
 class EmbeddedBackbone:
-    """Identity, distribution, perceptual and prompt backbone in one; computes in float32 on the CPU.
+    """Identity, distribution, perceptual and prompt backbone in one; computes in float32 on the
+    CPU.
 
     Attributes:
         name: ``embedded-v2``; another training gets another name.
         dim: of the distribution features.
     """
 
-    name = NAME
+    name = EMBEDDED
     dim = FEATURES
 
     def __init__(self, towers: Towers) -> None:
@@ -44,13 +44,18 @@ class EmbeddedBackbone:
     def embed(self, images: ImageBatch) -> Tensor:
         """``(N, 128)`` unit-length identity embeddings, alike for photos of one person."""
         tower = self._towers.image
-        return _chunked(lambda pixels: functional.normalize(tower.person(tower.maps(pixels)[-1]), dim=1), images)
+        return _chunked(
+            lambda pixels: functional.normalize(tower.person(tower.maps(pixels)[-1]), dim=1), images
+        )
 
     @torch.no_grad()
     def attributes(self, images: ImageBatch) -> dict[str, Tensor]:
         """Probabilities of every attribute's values, ``(N, classes)`` by attribute; the values are ``CLASSES``."""
         tower = self._towers.image
-        logits = _chunked(lambda pixels: torch.cat(tower.attributes(tower.hidden(tower.maps(pixels)[-1])), 1), images)
+        logits = _chunked(
+            lambda pixels: torch.cat(tower.attributes(tower.hidden(tower.maps(pixels)[-1])), 1),
+            images,
+        )
         return {
             name: part.softmax(dim=1)
             for name, part in zip(CLASSES, torch.split(logits, list(WIDTHS), dim=1), strict=True)
@@ -59,21 +64,26 @@ class EmbeddedBackbone:
     @torch.no_grad()
     def features(self, images: ImageBatch) -> Tensor:
         """``(N, 64)``: principal components of channel statistics at four scales and of the hidden layer."""
-        return _chunked(lambda pixels: self._towers.features(self._towers.image.maps(pixels)), images)
+        return _chunked(
+            lambda pixels: self._towers.features(self._towers.image.maps(pixels)), images
+        )
 
     @torch.no_grad()
     def distance(self, first: ImageBatch, second: ImageBatch) -> Tensor:
         """``(N,)`` in [0, 4]; 0 for equal images.
 
-        As in Zhang et al. 2018 (arXiv:1801.03924) without learned weights: channels are scaled to unit
-        length at every position, and squared differences averaged over positions, then over scales.
+        As in Zhang et al. 2018 (arXiv:1801.03924) without learned weights: channels are scaled to
+        unit length at every position, and squared differences averaged over positions, then over
+        scales.
 
         Raises:
             DataError: the two batches differ in number or size.
         """
         one, two = _on_cpu(first), _on_cpu(second)
         if one.shape != two.shape:
-            raise DataError(f"{self.name}: cannot compare images {tuple(one.shape)} with {tuple(two.shape)}")
+            raise DataError(
+                f"{self.name}: cannot compare images {tuple(one.shape)} with {tuple(two.shape)}"
+            )
         stacked = ImageBatch(torch.stack([one, two], dim=1).flatten(0, 1))
         return _chunked(self._pair_distance, stacked)
 

@@ -1,8 +1,9 @@
 """Backbones of the literature, from weight files that the user already has.
 
 Nothing is fetched. PyTorch names such a file after the first eight hex digits of its sha256, and no
-library checks them for a file that is already there, so this module does: a random network under the
-right name would else be taken for the published one. The files are pickles and are read as tensors only.
+library checks them for a file that is already there, so this module does: a random network under
+the right name would else be taken for the published one. The files are pickles and are read as
+tensors only.
 """
 
 from __future__ import annotations
@@ -45,8 +46,12 @@ class WeightFile:
 
 
 FILES = {
-    "alex": WeightFile("alexnet-owt-7be5be79.pth", "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"),
-    "vgg": WeightFile("vgg16-397923af.pth", "https://download.pytorch.org/models/vgg16-397923af.pth"),
+    "alex": WeightFile(
+        "alexnet-owt-7be5be79.pth", "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
+    ),
+    "vgg": WeightFile(
+        "vgg16-397923af.pth", "https://download.pytorch.org/models/vgg16-397923af.pth"
+    ),
     "inception-v3": WeightFile(
         "weights-inception-2015-12-05-6726825d.pth",
         "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
@@ -77,8 +82,12 @@ def read_checked(net: str, folder: Path) -> Mapping[str, Tensor]:
     file = FILES[net]
     path = folder / file.name
     if not path.is_file():
-        raise DataError(f"{net}: put {file.name} into {folder} (from {file.source}); nothing is downloaded")
-    content = path.read_bytes()  # checked and parsed from one reading, so that nothing can change between
+        raise DataError(
+            f"{net}: put {file.name} into {folder} (from {file.source}); nothing is downloaded"
+        )
+    content = (
+        path.read_bytes()
+    )  # checked and parsed from one reading, so that nothing can change between
     found = hashlib.sha256(content).hexdigest()[: len(file.digest)]
     if found != file.digest:
         raise DataError(
@@ -87,7 +96,9 @@ def read_checked(net: str, folder: Path) -> Mapping[str, Tensor]:
     try:
         state: Any = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # the reader raises whatever the damage provokes
-        raise DataError(f"{net}: {path} cannot be read as tensors: {str(error).splitlines()[0]}") from error
+        raise DataError(
+            f"{net}: {path} cannot be read as tensors: {str(error).splitlines()[0]}"
+        ) from error
     return {str(name): tensor for name, tensor in state.items()}
 
 
@@ -129,7 +140,11 @@ class LpipsBackbone:
             raise DataError(
                 f"{self.name}: cannot compare images {tuple(first.pixels.shape)} with {tuple(second.pixels.shape)}"
             )
-        pairs = zip(torch.split(first.signed().cpu(), CHUNK), torch.split(second.signed().cpu(), CHUNK), strict=True)
+        pairs = zip(
+            torch.split(first.signed().cpu(), CHUNK),
+            torch.split(second.signed().cpu(), CHUNK),
+            strict=True,
+        )
         return torch.cat([self._module(a, b).flatten() for a, b in pairs])
 
 
@@ -142,7 +157,9 @@ def _lpips_module(net: str, trunk: Mapping[str, Tensor]) -> nn.Module:
         warnings.simplefilter("ignore")  # torchvision deprecates the arguments that lpips passes
         module: nn.Module = lpips.LPIPS(pretrained=False, pnet_rand=True, net=net, verbose=False)
     heads = torch.load(
-        Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth", map_location="cpu", weights_only=True
+        Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth",
+        map_location="cpu",
+        weights_only=True,
     )
     state = {}
     for key in module.state_dict():
@@ -160,7 +177,9 @@ def _lpips_module(net: str, trunk: Mapping[str, Tensor]) -> nn.Module:
     try:
         module.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise DataError(f"lpips-{net}: the weights do not fit: {str(error).splitlines()[-1].strip()}") from error
+        raise DataError(
+            f"lpips-{net}: the weights do not fit: {str(error).splitlines()[-1].strip()}"
+        ) from error
     return module.eval().requires_grad_(False)
 
 
@@ -184,7 +203,8 @@ class InceptionBackbone:
         guard_torchvision()
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-        # The package would unpickle a file without restriction; it gets the tensors already read instead.
+        # The package would unpickle a file without restriction; it gets the tensors already read
+        # instead.
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
         buffer.seek(0)
@@ -194,7 +214,9 @@ class InceptionBackbone:
                     "inception-v3-compat", [str(self.dim)], feature_extractor_weights_path=buffer
                 )
         except RuntimeError as error:
-            raise DataError(f"inception-v3: the weights do not fit: {str(error).splitlines()[0]}") from error
+            raise DataError(
+                f"inception-v3: the weights do not fit: {str(error).splitlines()[0]}"
+            ) from error
 
     @classmethod
     def load(cls, folder: Path) -> InceptionBackbone:
@@ -210,7 +232,9 @@ class InceptionBackbone:
     @torch.no_grad()
     def features(self, images: ImageBatch) -> Tensor:
         """``(N, 2048)`` pooled features; images are resized to 299x299 as in the original."""
-        return torch.cat([self._module(part)[0] for part in torch.split(images.uint8().cpu(), CHUNK)])
+        return torch.cat(
+            [self._module(part)[0] for part in torch.split(images.uint8().cpu(), CHUNK)]
+        )
 
 
 def fidelity_installed() -> bool:

@@ -41,14 +41,18 @@ def labels(attributes: Sequence[Mapping[str, str]]) -> Tensor:
     Raises:
         ValueError: a value that no class stands for.
     """
-    return torch.tensor([[values.index(row[name]) for name, values in CLASSES.items()] for row in attributes])
+    return torch.tensor(
+        [[values.index(row[name]) for name, values in CLASSES.items()] for row in attributes]
+    )
 
 
 def traits(first: int, count: int, seed: int) -> Tensor:
     """Colours and proportions of ``count`` people from number ``first`` up, standardised, ``(count, T)`` float32."""
     table = np.array([_numbers(astuple(people.person(first + i, seed))) for i in range(count)])
     spread = table.std(axis=0)
-    return torch.from_numpy((table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)).float()
+    return torch.from_numpy(
+        (table - table.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    ).float()
 
 
 def _numbers(fields: Sequence[object]) -> list[float]:

@@ -28,17 +28,19 @@ def load_backbones(choice: str = "auto", weights_dir: Path | None = None) -> Bac
     """The extractors of one run.
 
     Args:
-        choice: names separated by commas. ``embedded``: the shipped one in every role. ``auto``: in every
-            role a published one (``alex``, ``inception-v3``, CLIP) where the user's files are found, else
-            the shipped one. Any other name is insisted on, in all roles it fits: ``alex`` or ``vgg``,
-            ``inception-v3``, ``clip-vit-base-patch32`` or ``clip-vit-large-patch14``, ``clip:DIRECTORY``.
-            ``role=name`` sets one role and goes before names without. Roles that nothing names are
-            ``embedded``.
-        weights_dir: where the user's files are; the caches of PyTorch and of the Hugging Face hub if None.
+        choice: names separated by commas. ``embedded``: the shipped one in every role. ``auto``: in
+            every role a published one (``alex``, ``inception-v3``, CLIP) where the user's files are
+            found, else the shipped one. Any other name is insisted on, in all roles it fits:
+            ``alex`` or ``vgg``, ``inception-v3``, ``clip-vit-base-patch32`` or
+            ``clip-vit-large-patch14``, ``clip:DIRECTORY``. ``role=name`` sets one role and goes
+            before names without. Roles that nothing names are ``embedded``.
+        weights_dir: where the user's files are; the caches of PyTorch and of the Hugging Face hub
+            if None.
 
     Raises:
         RequestError: a name or role is unknown, they do not fit, or a role is named twice.
-        DataError: the shipped weights are missing, or a named file is missing, damaged or has another hash.
+        DataError: the shipped weights are missing, or a named file is missing, damaged or has
+            another hash.
     """
     base, wanted = _parse(choice)
     files = _Files(weights_dir)
@@ -71,7 +73,9 @@ def _parse(choice: str) -> tuple[str, dict[str, str]]:
         for one in (role,) if role else fits:
             into = special if role else general
             if into.setdefault(one, name) != name:
-                raise RequestError(f"backbones: choose one of {into[one]} and {name} for {one}; a row has one")
+                raise RequestError(
+                    f"backbones: choose one of {into[one]} and {name} for {one}; a row has one"
+                )
     if len(bases) > 1:
         raise RequestError("backbones: choose one of auto and embedded")
     return (bases[0] if bases else "embedded"), {**general, **special}

@@ -28,10 +28,17 @@ _WORD = re.compile(r"[a-z0-9]+")
 def tokens(prompts: Sequence[str]) -> Tensor:
     """Hashed words, ``(N, L)`` int64 with L <= 32, padded with 0; the same on every machine.
 
-    A hash in place of a vocabulary needs no file and knows no unknown word; different words may collide.
+    A hash in place of a vocabulary needs no file and knows no unknown word; different words may
+    collide.
     """
     rows = [
-        [_START, *(_RESERVED + zlib.crc32(w.encode()) % (BUCKETS - _RESERVED) for w in _WORD.findall(p.lower()))]
+        [
+            _START,
+            *(
+                _RESERVED + zlib.crc32(w.encode()) % (BUCKETS - _RESERVED)
+                for w in _WORD.findall(p.lower())
+            ),
+        ]
         for p in prompts
     ]
     length = min(MAX_WORDS, max((len(r) for r in rows), default=1))
@@ -45,12 +52,14 @@ def resized(pixels: Tensor) -> Tensor:
     """``(N, 3, 64, 64)`` of images of any size, antialiased where it shrinks them."""
     if pixels.shape[-2:] == (SIDE, SIDE):
         return pixels
-    small = functional.interpolate(pixels, size=(SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)
+    small = functional.interpolate(
+        pixels, size=(SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False
+    )
     return small.clamp(0.0, 1.0)
 
 
 class _Block(nn.Module):
-    """Pre-activation residual block (He et al. 2016, arXiv:1603.05027) with group normalisation."""
+    """Pre-activation residual block (He et al. 2016, arXiv:1603.05027) with group normalization."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -58,7 +67,11 @@ class _Block(nn.Module):
         self.norm1, self.norm2 = nn.GroupNorm(8, inputs), nn.GroupNorm(8, outputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
-        self.skip = nn.Identity() if stride == 1 else nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(inputs, outputs, 1))
+        self.skip = (
+            nn.Identity()
+            if stride == 1
+            else nn.Sequential(nn.AvgPool2d(2), nn.Conv2d(inputs, outputs, 1))
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """``(N, outputs, h, w)``, of half the side where the width changes."""
@@ -69,7 +82,7 @@ class _Block(nn.Module):
 
 
 class ImageTower(nn.Module):
-    """A small residual network over 64x64 images; normalises per picture, so no record sees another."""
+    """A small residual network over 64x64 images; normalizes per picture, so no record sees another."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,14 +132,18 @@ class TextTower(nn.Module):
         super().__init__()
         self.words = nn.Embedding(BUCKETS, width)
         self.places = nn.Parameter(torch.randn(MAX_WORDS, width) * 0.02)
-        layer = nn.TransformerEncoderLayer(width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True)
+        layer = nn.TransformerEncoderLayer(
+            width, 4, 2 * width, dropout=0.0, batch_first=True, norm_first=True
+        )
         self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
         self.head = nn.Linear(width, EMBEDDING)
 
     def forward(self, words: Tensor) -> Tensor:
         """Unit-length embeddings ``(N, 128)`` of hashed words ``(N, L)``."""
         padding = words == _PAD
-        states = self.layers(self.words(words) + self.places[: words.shape[1]], src_key_padding_mask=padding)
+        states = self.layers(
+            self.words(words) + self.places[: words.shape[1]], src_key_padding_mask=padding
+        )
         kept = (~padding).unsqueeze(-1).to(states.dtype)
         pooled = (states * kept).sum(dim=1) / kept.sum(dim=1)
         return functional.normalize(self.head(pooled).float(), dim=1)
@@ -148,11 +165,14 @@ class Towers(nn.Module):
         self.register_buffer("feature_basis", torch.zeros(total, FEATURES))
 
     def moments(self, maps: list[Tensor]) -> Tensor:
-        """Spatial mean and deviation of every channel at every scale, then the hidden layer, ``(N, 960)``.
+        """Spatial mean and deviation of every channel at every scale, then the hidden layer, ``(N,
+        960)``.
 
         The first two tell colour, texture and sharpness, the hidden layer what is where.
         """
-        found = [stat for m in maps for stat in (m.float().mean(dim=(2, 3)), m.float().std(dim=(2, 3)))]
+        found = [
+            stat for m in maps for stat in (m.float().mean(dim=(2, 3)), m.float().std(dim=(2, 3)))
+        ]
         return torch.cat([*found, self.image.hidden(maps[-1]).float()], dim=1)
 
     def features(self, maps: list[Tensor]) -> Tensor:

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Attempt:
-    """What an attack left: a claim or a reason. Nothing in it was handed to the attack but the claim itself.
+    """What an attack left: a claim or a reason. Nothing in it was handed to the attack but the
+    claim itself.
 
     Attributes:
         status: ``ok``, ``not_applicable`` or ``failed``.
@@ -61,14 +62,21 @@ class Attempt:
     def failed(self, error: BaseException) -> Attempt:
         """The same attempt without its claim, because of ``error``."""
         failure = Failure.of(error)
-        return replace(self, status="failed", reason=failure.reason, claim=None, diagnostics={}, failure=failure)
+        return replace(
+            self,
+            status="failed",
+            reason=failure.reason,
+            claim=None,
+            diagnostics={},
+            failure=failure,
+        )
 
 
 def choose_targets(transcript: Transcript, job: Job) -> list[Release]:
     """The releases to be claimed: a draw from one epoch, where each record appears once.
 
-    Chosen from the transcript and the seed alone, never from the secrets. Updates that several records went
-    into are taken whole, one more until there are enough records.
+    Chosen from the transcript and the seed alone, never from the secrets. Updates that several
+    records went into are taken whole, one more until there are enough records.
 
     Raises:
         RequestError: the transcript has no such epoch.
@@ -80,12 +88,18 @@ def choose_targets(transcript: Transcript, job: Job) -> list[Release]:
     try:
         epoch = epochs[spec.epoch]
     except IndexError as error:
-        raise RequestError(f"epoch {spec.epoch}: the transcript has epochs 0 to {epochs[-1]}") from error
+        raise RequestError(
+            f"epoch {spec.epoch}: the transcript has epochs 0 to {epochs[-1]}"
+        ) from error
     bundles: dict[object, list[Release]] = {}
     for release in transcript.releases(epoch):
-        bundles.setdefault(release.step if transcript.is_update(release) else release, []).append(release)
+        bundles.setdefault(release.step if transcript.is_update(release) else release, []).append(
+            release
+        )
     chosen: list[Release] = []
-    for i in torch.randperm(len(bundles), generator=generator(job.cell.capture.seed, "targets")).tolist():
+    for i in torch.randperm(
+        len(bundles), generator=generator(job.cell.capture.seed, "targets")
+    ).tolist():
         if len(chosen) >= spec.targets:
             break
         chosen += list(bundles.values())[i]
@@ -95,8 +109,8 @@ def choose_targets(transcript: Transcript, job: Job) -> list[Release]:
 def run_attack(job: Job, capture: Capture, targets: list[Release], progress: Progress) -> Attempt:
     """Project the view, and run the attack on it.
 
-    The attack gets copies, and its claim is checked. Whatever it raises becomes the attempt's reason, but for a full
-    disk and an interrupt of the user.
+    The attack gets copies, and its claim is checked. Whatever it raises becomes the attempt's
+    reason, but for a full disk and an interrupt of the user.
     """
     cell, attack = job.cell, job.attack
     attempt = Attempt("failed", cell.threat.granted(capture.transcript.channels()))
@@ -108,8 +122,12 @@ def run_attack(job: Job, capture: Capture, targets: list[Release], progress: Pro
             public, gallery = with_gallery(public_knowledge(job), attack, job)
             if not cell.threat.weights_known:
                 public = public.without_weights()
-            view = cell.threat.project(capture.transcript, public, targets, history=attack.uses_history)
-            attempt = replace(attempt, releases=view.releases, targets=view.targets, gallery=gallery)
+            view = cell.threat.project(
+                capture.transcript, public, targets, history=attack.uses_history
+            )
+            attempt = replace(
+                attempt, releases=view.releases, targets=view.targets, gallery=gallery
+            )
             _check_applicable(job, view)
             start = time.perf_counter()
             claim, diagnostics = _claim(job, view, progress)
@@ -137,7 +155,9 @@ def _check_applicable(job: Job, view: View) -> None:
     if not view.targets:
         raise NotApplicableError("no record of its own is behind any message of this wire")
     if missing := sorted(frozenset(job.attack.requires) - view.channels):
-        raise NotApplicableError(f"{job.attack.name} requires {', '.join(missing)}, which is not in view")
+        raise NotApplicableError(
+            f"{job.attack.name} requires {', '.join(missing)}, which is not in view"
+        )
 
 
 def _claim(job: Job, view: View, progress: Progress) -> tuple[Claim, dict[str, float | int]]:
@@ -148,7 +168,10 @@ def _claim(job: Job, view: View, progress: Progress) -> tuple[Claim, dict[str, f
     """
     cell, attack = job.cell, job.attack
     targets, releases = len(view.targets), len(view.releases)
-    packages = {name.partition(".")[0] for name in (type(attack).__module__, type(view.public.codec).__module__)}
+    packages = {
+        name.partition(".")[0]
+        for name in (type(attack).__module__, type(view.public.codec).__module__)
+    }
     handed = Snapshot("view", view, packages)
     found: object = attack.run(
         view,

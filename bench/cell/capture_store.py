@@ -9,7 +9,14 @@ from pathlib import Path
 
 from bench.spec.cell import CaptureSpec
 from bench.util.errors import DataError
-from bench.util.files import disk_errors, process_alive, read_json, remove_tree, tree_manifest, write_text
+from bench.util.files import (
+    disk_errors,
+    process_alive,
+    read_json,
+    remove_tree,
+    tree_manifest,
+    write_text,
+)
 from bench.util.locks import lock_if_free, locked
 from bench.util.progress import Progress
 from bench.wire.capture import Capture
@@ -21,9 +28,9 @@ _PARTIAL = ".partial-"
 class CaptureStore:
     """Captures under ``results/captures``, each in a folder named by its spec's hash.
 
-    A capture appears whole or not at all: it is made in a folder of its own and renamed when complete.
-    Whoever asks for a capture that another process is training waits for it. Folders that killed runs
-    left behind are removed by the next run.
+    A capture appears whole or not at all: it is made in a folder of its own and renamed when
+    complete. Whoever asks for a capture that another process is training waits for it. Folders that
+    killed runs left behind are removed by the next run.
     """
 
     def __init__(self, results: Path) -> None:
@@ -35,13 +42,19 @@ class CaptureStore:
         return self.root / spec.content_hash()[:16]
 
     def get(
-        self, spec: CaptureSpec, train: Callable[[Path], Capture], *, fresh: bool, progress: Progress
+        self,
+        spec: CaptureSpec,
+        train: Callable[[Path], Capture],
+        *,
+        fresh: bool,
+        progress: Progress,
     ) -> tuple[Capture, bool]:
         """The capture of ``spec``, and whether it was reused.
 
         Args:
             train: makes the capture in an empty directory.
-            fresh: train anew even where a capture exists; the old one is kept until the new one is complete.
+            fresh: train anew even where a capture exists; the old one is kept until the new one is
+                complete.
         """
         path = self.path(spec)
         with locked(self._lock(path.name)):
@@ -52,7 +65,9 @@ class CaptureStore:
                     aside = _aside(path)
                     with disk_errors(self.root):
                         path.rename(aside)
-                    progress.note(f"damaged capture ({error}); moved to {aside.name}, training anew")
+                    progress.note(
+                        f"damaged capture ({error}); moved to {aside.name}, training anew"
+                    )
             self._train(path, spec, train)
             return Capture.open(path), False
 
@@ -92,12 +107,19 @@ class CaptureStore:
         found.pop(_MANIFEST, None)
         for name in sorted(files.keys() | found.keys()):
             if files.get(name) != found.get(name):
-                state = "missing" if name not in found else "unexpected" if name not in files else "changed"
+                state = (
+                    "missing"
+                    if name not in found
+                    else "unexpected"
+                    if name not in files
+                    else "changed"
+                )
                 raise DataError(f"{path / name}: {state}")
         return Capture.open(path)
 
     def _sweep(self, held: str) -> None:
-        """Remove what killed processes left: all of the capture ``held`` by our lock, and of others what nobody holds.
+        """Remove what killed processes left: all of the capture ``held`` by our lock, and of others
+        what nobody holds.
 
         A process id alone does not tell: it may be used again, or be of another machine.
         """

@@ -1,7 +1,8 @@
-"""Detects that code changed what it was handed: a digest of every tensor and value, before and after.
+"""Detects that code changed what it was handed: a digest of every tensor and value, before and
+after.
 
-The judge works on copies that an attack never sees, so a change bends no number. It still voids the run of the attack
-itself, which read what it had changed, and is therefore named.
+The judge works on copies that an attack never sees, so a change bends no number. It still voids the
+run of the attack itself, which read what it had changed, and is therefore named.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ _OURS = frozenset({"bench", "attacks", "defenses", "victims"})
 class Snapshot:
     """The state of an object and of all that can be reached from it.
 
-    Followed are containers, modules of torch, and objects of this project and of ``packages``. Of tensors the content
-    counts. What a frozen dataclass holds counts too, through the containers in it; other objects may remember things,
-    such as records that they have encoded. A defence is left out: an attacker's own copy may keep what it drew.
+    Followed are containers, modules of torch, and objects of this project and of ``packages``. Of
+    tensors the content counts. What a frozen dataclass holds counts too, through the containers in
+    it; other objects may remember things, such as records that they have encoded. A defence is left
+    out: an attacker's own copy may keep what it drew.
 
     Args:
         name: how the object is called in a sentence.
@@ -39,7 +41,9 @@ class Snapshot:
         self._packages = _OURS | set(packages)
         self._tensors: list[tuple[str, Tensor, str]] = []
         self._holders: list[tuple[str, Any, dict[str, Any]]] = []
-        self._seen: dict[int, Any] = {}  # keeps what it has seen alive, so that no other object takes its place
+        self._seen: dict[
+            int, Any
+        ] = {}  # keeps what it has seen alive, so that no other object takes its place
         self._visit(thing, name, strict=False)
 
     def changed(self) -> list[str]:
@@ -49,7 +53,11 @@ class Snapshot:
             now = _children(holder)
             if now.keys() != before.keys():
                 found.add(place)
-            found |= {place + name for name, child in before.items() if name in now and not _same(now[name], child)}
+            found |= {
+                place + name
+                for name, child in before.items()
+                if name in now and not _same(now[name], child)
+            }
         return sorted(found)
 
     def _visit(self, thing: Any, place: str, *, strict: bool) -> None:
@@ -67,7 +75,9 @@ class Snapshot:
         if not (container or type(thing).__module__.partition(".")[0] in self._packages):
             return
         if not container:
-            strict = bool(getattr(getattr(type(thing), "__dataclass_params__", None), "frozen", False))
+            strict = bool(
+                getattr(getattr(type(thing), "__dataclass_params__", None), "frozen", False)
+            )
         children = _children(thing)
         if strict:
             self._holders.append((place, thing, children))
@@ -101,7 +111,11 @@ def _digest(tensor: Tensor) -> str:
     if shown.is_meta or shown.is_sparse:
         return kind
     if shown.device.type == "cpu" and shown.nbytes <= WHOLE:
-        content = shown.contiguous().view(-1).view(torch.uint8) if shown.numel() else torch.empty(0, dtype=torch.uint8)
+        content = (
+            shown.contiguous().view(-1).view(torch.uint8)
+            if shown.numel()
+            else torch.empty(0, dtype=torch.uint8)
+        )
     else:
         pieces = torch.tensor_split(shown.reshape(-1), _PIECES)
         content = torch.stack([piece.double().sum() for piece in pieces]).cpu().view(torch.uint8)

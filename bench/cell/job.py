@@ -21,9 +21,10 @@ class Job:
     """A cell with the objects that it needs.
 
     Attributes:
-        new_victim, new_defense: make objects that share no state, so that an attacker's copy of either
-            holds nothing of the victim's own.
-        new_gallery: of at least so many people, the private ones among them; None where the data set has none.
+        new_victim, new_defense: make objects that share no state, so that an attacker's copy of
+            either holds nothing of the victim's own.
+        new_gallery: of at least so many people, the private ones among them; None where the data
+            set has none.
         references: controls that other jobs of the same planner have made.
         obstacle: why these parts cannot be put together; empty where they can.
     """

@@ -12,7 +12,7 @@ from bench.interfaces.checked_defense import checked
 from bench.interfaces.metric import ScoringContext
 from bench.metrics.distribution import needed_for_fid
 from bench.scoring.certificates import due
-from bench.scoring.compare import compare
+from bench.scoring.compare import ControlSource, compare
 from bench.scoring.labels import label_scores
 from bench.scoring.links import link_scores
 from bench.scoring.picture import Panel
@@ -46,7 +46,9 @@ def score_attempt(
     stream = GlobalRandom(job.cell.capture.seed, "scoring", device=job.cell.capture.device)
     with stream.active():
         judged = _judged(job, capture, targets, attempt, judge, progress)
-    guarantee = checked(job.new_defense()).guarantee(job.cell.capture.training.epochs, judge.schedule)
+    guarantee = checked(job.new_defense()).guarantee(
+        job.cell.capture.training.epochs, judge.schedule
+    )
     drawn = (FLAG,) if stream.drawn else ()
     broken = tuple(f"metric-failed:{name}" for name in sorted(judged.broken_metrics))
     outcome = Outcome(
@@ -57,7 +59,9 @@ def score_attempt(
         read=frozenset(attempt.read),
         scores=judged.scores,
         flags=judged.flags,
-        common_flags=tuple(dict.fromkeys((*capture.flags, *attempt.flags, *measured.flags, *drawn, *broken))),
+        common_flags=tuple(
+            dict.fromkeys((*capture.flags, *attempt.flags, *measured.flags, *drawn, *broken))
+        ),
         certificates=judged.certificates,
         unscored=judged.unscored,
         diagnostics=attempt.diagnostics,
@@ -105,7 +109,12 @@ class _Judged:
 
 
 def _judged(
-    job: Job, capture: Capture, targets: list[Release], attempt: Attempt, judge: Judge, progress: Progress
+    job: Job,
+    capture: Capture,
+    targets: list[Release],
+    attempt: Attempt,
+    judge: Judge,
+    progress: Progress,
 ) -> _Judged:
     """The scores of an attempt; empty where nothing is claimed."""
     claim = attempt.claim
@@ -114,7 +123,9 @@ def _judged(
     records, truth = capture.secrets.truth(targets)
     groups = _groups(capture.transcript, targets)
     distractors = job.splits.evaluation.image_batch()
-    judged = _Judged(labels=_label_fields(job, claim, records, groups), gallery=len(targets) + len(distractors))
+    judged = _Judged(
+        labels=_label_fields(job, claim, records, groups), gallery=len(targets) + len(distractors)
+    )
     context = ScoringContext(
         gallery=ImageBatch.cat([truth["image"].images, distractors]),
         gallery_identities=(*records.identities, *job.splits.evaluation.identities),
@@ -124,9 +135,22 @@ def _judged(
         prompts=(*records.prompts, *job.splits.evaluation.prompts),
         text=judge.text,
     )
+    spec = job.cell.capture
+    source = ControlSource(
+        seed=spec.seed,
+        auxiliary=job.splits.auxiliary,
+        codec=judge.codec,
+        text=judge.text,
+        gallery=attempt.gallery,
+        cache=job.references,
+        words=(
+            *(spec.model_hash, spec.victim.content_hash(), job.splits.content_hash(), spec.device),
+            *job.cell.backbones,
+        ),
+    )
     with progress.stage("scoring", len(claim.estimates)) as advance:
         for target, claimed in claim.estimates.items():
-            compared = compare(job, target, claimed, truth, records, judge.text, attempt.gallery, judge.codec, groups)
+            compared = compare(target, claimed, truth, records, source, groups)
             if compared.panel is not None:
                 judged.panels.append(compared.panel)
             scores = score_target(
@@ -143,7 +167,9 @@ def _judged(
             working = [metric for metric in job.metrics if metric.name not in judged.broken_metrics]
             judged.unscored[target] = unscored(target, working, context)
             _keep(job, capture, attempt, judged, target, scores)
-            if target in PICTURED and len(distractors) < needed_for_fid(job.backbones.distribution.dim):
+            if target in PICTURED and len(distractors) < needed_for_fid(
+                job.backbones.distribution.dim
+            ):
                 judged.flags[target].append("few-for-fid")
             advance(1)
     if claim.links is not None:
@@ -152,7 +178,12 @@ def _judged(
 
 
 def _keep(
-    job: Job, capture: Capture, attempt: Attempt, judged: _Judged, target: str, scores: list[MetricScore]
+    job: Job,
+    capture: Capture,
+    attempt: Attempt,
+    judged: _Judged,
+    target: str,
+    scores: list[MetricScore],
 ) -> None:
     """Add the scores of one target, its flags and the certificate that it is held to."""
     judged.scores[target] = scores
@@ -182,7 +213,9 @@ def _groups(transcript: Transcript, targets: Sequence[Release]) -> list[list[int
     return list(groups.values())
 
 
-def _label_fields(job: Job, claim: Claim, records: Records, groups: Sequence[Sequence[int]]) -> dict[str, float]:
+def _label_fields(
+    job: Job, claim: Claim, records: Records, groups: Sequence[Sequence[int]]
+) -> dict[str, float]:
     """What the claimed labels are worth, where there are any.
 
     Raises:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """Public knowledge of the judge's own: no object in it was ever handed to a plugin that attacks.
+    """Public knowledge of the judge's own: no object in it was ever handed to a plugin that
+    attacks.
 
     Attributes:
         codec: the public autoencoder, None where the victim has none.
@@ -49,7 +50,10 @@ def judge_of(job: Job) -> Judge:
     """Return what the judge needs to know of the victim; made anew, after the attack has ended."""
     cell = job.cell
     public = job.new_victim().public(
-        job.new_defense(), auxiliary_records(job).copy(), protocol=cell.capture.protocol, device=cell.capture.device
+        job.new_defense(),
+        auxiliary_records(job).copy(),
+        protocol=cell.capture.protocol,
+        device=cell.capture.device,
     )
     known = Known(public.schedule, public.stem, job.new_defense())
     return Judge(public.codec, public.text, public.schedule, known)
@@ -63,7 +67,8 @@ def auxiliary_records(job: Job) -> Records:
 
 
 def with_gallery(public: Public, attack: Attack, job: Job) -> tuple[Public, Gallery | None]:
-    """Add the gallery to what an attack that looks for people knows; return it with its names too, for scoring.
+    """Add the gallery to what an attack that looks for people knows; return it with its names too,
+    for scoring.
 
     The attack gets a copy of the pictures.
     """

@@ -40,7 +40,10 @@ class CellResult:
 
     def encode(self) -> str:
         """As one line of JSON; floats keep every bit."""
-        fields = {**dataclasses.asdict(self), "picture": None if self.picture is None else str(self.picture)}
+        fields = {
+            **dataclasses.asdict(self),
+            "picture": None if self.picture is None else str(self.picture),
+        }
         return json.dumps(fields)
 
     @staticmethod

@@ -57,11 +57,13 @@ class Runner:
     def compute(self, job: Job, *, fresh: bool = False) -> CellResult:
         """Run one cell; the ledger is not touched.
 
-        An attack that does not apply or raises still gives rows, with the status and the reason. Wrong
-        requests, unusable data and a full disk are raised before or instead of that.
+        An attack that does not apply or raises still gives rows, with the status and the reason.
+        Wrong requests, unusable data and a full disk are raised before or instead of that.
         """
         if job.obstacle:
-            return without_scores(job.cell, "not_applicable", job.obstacle, split_hash=job.splits.manifest_hash())
+            return without_scores(
+                job.cell, "not_applicable", job.obstacle, split_hash=job.splits.manifest_hash()
+            )
         start = time.perf_counter()
         capture, reused = self._store.get(
             job.cell.capture,
@@ -76,14 +78,22 @@ class Runner:
             judge = judge_of(job)
         measured = Measured(utility, self._leakage(job, capture, judge.known, fresh), flags)
         try:
-            outcome, panels = score_attempt(job, capture, targets, attempt, judge, measured, self._progress)
-            rows = _rows(job.cell, self._logged(job.cell, outcome, attempt), job.splits.manifest_hash())
+            outcome, panels = score_attempt(
+                job, capture, targets, attempt, judge, measured, self._progress
+            )
+            rows = _rows(
+                job.cell, self._logged(job.cell, outcome, attempt), job.splits.manifest_hash()
+            )
         except DiskFullError:
             raise
         except Exception as error:  # the claim cannot be scored: what was measured already is kept
             attempt = attempt.failed(error)
-            outcome, panels = score_attempt(job, capture, targets, attempt, judge, measured, self._progress)
-            rows = _rows(job.cell, self._logged(job.cell, outcome, attempt), job.splits.manifest_hash())
+            outcome, panels = score_attempt(
+                job, capture, targets, attempt, judge, measured, self._progress
+            )
+            rows = _rows(
+                job.cell, self._logged(job.cell, outcome, attempt), job.splits.manifest_hash()
+            )
         records = [name.partition(":")[2] for name in capture.secrets.truth(targets)[0].ids]
         return CellResult(
             rows=rows,
@@ -106,7 +116,9 @@ class Runner:
             return outcome
         return replace(outcome, reason=keep_trace(self.results, cell.cell_id, attempt.failure))
 
-    def _utility(self, job: Job, capture: Capture, fresh: bool) -> tuple[Mapping[str, float], tuple[str, ...]]:
+    def _utility(
+        self, job: Job, capture: Capture, fresh: bool
+    ) -> tuple[Mapping[str, float], tuple[str, ...]]:
         """Quality of the trained model, and reasons to doubt it; kept, since every attack on a capture shares it."""
         cell = job.cell
         key = f"{cell.capture.content_hash()[:16]}-{cell.utility.content_hash()[:8]}"
@@ -147,10 +159,14 @@ class Runner:
             )
         flags = (FLAG,) if stream.drawn else ()
         with disk_errors(file):
-            write_text(file, json.dumps({**expected, "utility": dict(utility), "flags": flags}, indent=1))
+            write_text(
+                file, json.dumps({**expected, "utility": dict(utility), "flags": flags}, indent=1)
+            )
         return utility, flags
 
-    def _leakage(self, job: Job, capture: Capture, known: Known, fresh: bool) -> Mapping[str, float]:
+    def _leakage(
+        self, job: Job, capture: Capture, known: Known, fresh: bool
+    ) -> Mapping[str, float]:
         file = self.results / "leakage" / f"{job.cell.capture.content_hash()[:16]}.json"
         return stored_leakage(file, capture, known, fresh=fresh, note=self._progress.note)
 
@@ -178,7 +194,13 @@ def store(ledger: Ledger, cell: CellSpec, result: CellResult) -> None:
 
 
 def without_scores(
-    cell: CellSpec, status: str, reason: str, *, split_hash: str, seconds: float = 0.0, refused: bool = False
+    cell: CellSpec,
+    status: str,
+    reason: str,
+    *,
+    split_hash: str,
+    seconds: float = 0.0,
+    refused: bool = False,
 ) -> CellResult:
     """What is kept of a cell that was not attacked, or not to the end."""
     rows = _rows(cell, Outcome(status=status, reason=reason), split_hash)
@@ -189,7 +211,9 @@ def _rows(cell: CellSpec, outcome: Outcome, split_hash: str) -> list[dict[str, V
     created = datetime.now(UTC).isoformat(timespec="seconds")
     spoken_of = speaks_of(cell)
     claimed = tuple(target for target in outcome.scores if target not in spoken_of)
-    return make_rows(cell, outcome, split_hash=split_hash, targets=(*spoken_of, *claimed), created=created)
+    return make_rows(
+        cell, outcome, split_hash=split_hash, targets=(*spoken_of, *claimed), created=created
+    )
 
 
 def speaks_of(cell: CellSpec) -> tuple[str, ...]:

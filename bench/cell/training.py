@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 def client_seed(records: Records, seed: int) -> int:
     """Return the number from which everything that clients draw in training follows, 256 bits.
 
-    It depends on the private records themselves, to the last pixel and letter, and on the run's ``seed``. So the same
-    run draws the same on every machine that has the same records, and whoever could compute it has the records
-    already: trying seeds does not lead to it.
+    It depends on the private records themselves, to the last pixel and letter, and on the run's
+    ``seed``. So the same run draws the same on every machine that has the same records, and whoever
+    could compute it has the records already: trying seeds does not lead to it.
     """
     return derived_seed(seed, "client", records.pixel_hash())
 
@@ -38,7 +38,8 @@ def client_seed(records: Records, seed: int) -> int:
 def train_capture(job: Job, out: Path, progress: Progress) -> Capture:
     """Train the job's victim under its defence; write transcript, secrets and model under ``out``.
 
-    Global generators follow from the clients' seed meanwhile, and from the attack's inside a malicious server.
+    Global generators follow from the clients' seed meanwhile, and from the attack's inside a
+    malicious server.
     """
     spec = job.cell.capture
     seed = client_seed(job.splits.victim, spec.seed)
@@ -69,7 +70,8 @@ def train_capture(job: Job, out: Path, progress: Progress) -> Capture:
 
 
 def server_adversary(job: Job, progress: Progress) -> CheckedAdversary | None:
-    """Return the server that a malicious attack puts up, with public knowledge and records of the attacker alone.
+    """Return the server that a malicious attack puts up, with public knowledge and records of the
+    attacker alone.
 
     Raises:
         BenchError: the attack gives no server.
@@ -81,9 +83,15 @@ def server_adversary(job: Job, progress: Progress) -> CheckedAdversary | None:
     with stream.active():
         public = public_knowledge(job)
         handed = Snapshot("public", public, {type(attack).__module__.partition(".")[0]})
-        server = attack.take_over(public, rng=generator(spec.seed, "adversary", attack.name), progress=progress)
+        server = attack.take_over(
+            public, rng=generator(spec.seed, "adversary", attack.name), progress=progress
+        )
     if changed := handed.changed():
-        raise BenchError(f"attack {attack.name!r} changed what it was handed: {changed[0]}; work on a copy")
+        raise BenchError(
+            f"attack {attack.name!r} changed what it was handed: {changed[0]}; work on a copy"
+        )
     if not isinstance(server, ServerAdversary):
-        raise BenchError(f"attack {attack.name!r}: take_over() must return a ServerAdversary, got {described(server)}")
+        raise BenchError(
+            f"attack {attack.name!r}: take_over() must return a ServerAdversary, got {described(server)}"
+        )
     return CheckedAdversary(attack.name, server, stream)

@@ -14,11 +14,24 @@ from bench.ledger.reader import open_ledger
 from bench.planning.suite import SHIPPED, Suite, find_suite
 from bench.reports.check.baseline import Baseline, read_baseline, write_baseline
 from bench.reports.check.compare import current_points, judge
-from bench.reports.check.output import add_github_summary, as_json, github_lines, lines, summary, write_junit
+from bench.reports.check.output import (
+    add_github_summary,
+    as_json,
+    github_lines,
+    lines,
+    summary,
+    write_junit,
+)
 from bench.reports.check.plan import NOT_RUN, Present, present_rows
 from bench.reports.check.verdict import Tolerances, Verdict
 from bench.reports.comparability import Row, ScoreReader, ledger_scores
-from bench.util.errors import CannotSayError, CellFailedError, CheckFailedError, DataError, RequestError
+from bench.util.errors import (
+    CannotSayError,
+    CellFailedError,
+    CheckFailedError,
+    DataError,
+    RequestError,
+)
 from bench.util.provenance import versions
 
 
@@ -65,7 +78,9 @@ class CheckOptions:
         if self.update and not (self.reason or "").strip():
             raise RequestError("--update needs --reason TEXT; it is kept beside the baseline")
         if self.update and self.suite is None:
-            raise RequestError("--update needs a suite, since a baseline is of one: bench check SUITE --update")
+            raise RequestError(
+                "--update needs a suite, since a baseline is of one: bench check SUITE --update"
+            )
         if self.update:
             return
         given = {
@@ -94,7 +109,9 @@ def run_check(options: CheckOptions) -> None:
         _update(options)
         return
     baseline = read_baseline(path)
-    suite = find_suite(options.suite if options.suite is not None else _suite_path(baseline.suite, path))
+    suite = find_suite(
+        options.suite if options.suite is not None else _suite_path(baseline.suite, path)
+    )
     present, read = _present(options, suite, run=options.suite is not None)
     verdict = judge(
         baseline,
@@ -107,7 +124,9 @@ def run_check(options: CheckOptions) -> None:
     )
     _show(verdict, options)
     if verdict.exit_code:
-        error = CheckFailedError if verdict.exit_code == CheckFailedError.exit_code else CannotSayError
+        error = (
+            CheckFailedError if verdict.exit_code == CheckFailedError.exit_code else CannotSayError
+        )
         raise error(summary(verdict))
     click.echo(summary(verdict), err=options.as_json)
 
@@ -129,7 +148,9 @@ def _update(options: CheckOptions) -> None:
     baseline = Baseline(current, _suite_name(suite, path), limits, options.accept_failed)
     accepted = 0
     if before is not None:
-        verdict = judge(before, present, read, suite=suite.name, name=str(path), versions=versions())
+        verdict = judge(
+            before, present, read, suite=suite.name, name=str(path), versions=versions()
+        )
         accepted = len(verdict.failures)
         _show(verdict, options)
     reason = " ".join((options.reason or "").split())
@@ -169,7 +190,8 @@ def _show(verdict: Verdict, options: CheckOptions) -> None:
 
 
 def _present(options: CheckOptions, suite: Suite, *, run: bool) -> tuple[Present, ScoreReader]:
-    """The rows of the suite's present state and what reads their scores, after what is missing was run.
+    """The rows of the suite's present state and what reads their scores, after what is missing was
+    run.
 
     Args:
         run: otherwise the ledger is judged as it is.
@@ -190,12 +212,17 @@ def _present(options: CheckOptions, suite: Suite, *, run: bool) -> tuple[Present
     ]
     if run:
         running = Running(options.results, jobs=options.jobs, threads=options.threads)
-        # What cells say as they end must not stand in the JSON; failed cells are judged with the rest.
-        talk = contextlib.redirect_stdout(sys.stderr) if options.as_json else contextlib.nullcontext()
+        # What cells say as they end must not stand in the JSON; failed cells are judged with the
+        # rest.
+        talk = (
+            contextlib.redirect_stdout(sys.stderr) if options.as_json else contextlib.nullcontext()
+        )
         with talk, contextlib.suppress(CellFailedError):
             run_plan(plan, planner, options.weights, running, progress)
     elif not (options.results / "ledger.sqlite").exists():
-        raise RequestError(f"{options.results}: no ledger.sqlite there; bench check SUITE runs what is missing")
+        raise RequestError(
+            f"{options.results}: no ledger.sqlite there; bench check SUITE runs what is missing"
+        )
     ledger = open_ledger(options.results)
     return present_rows(planned, ledger.rows()), ledger_scores(ledger)
 

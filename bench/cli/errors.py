@@ -22,8 +22,13 @@ def one_sentence() -> Iterator[None]:
     except RuntimeError as error:
         if "home directory" not in str(error):  # which pathlib says where ~ names nobody
             raise
-        click.echo("bench: a path begins with ~, which names no home directory here; write it in full", err=True)
+        click.echo(
+            "bench: a path begins with ~, which names no home directory here; write it in full",
+            err=True,
+        )
         sys.exit(RequestError.exit_code)
     except KeyboardInterrupt:
-        click.echo("bench: interrupted; finished captures and rows are kept, run again to go on", err=True)
+        click.echo(
+            "bench: interrupted; finished captures and rows are kept, run again to go on", err=True
+        )
         sys.exit(130)

@@ -16,7 +16,7 @@ from bench.cli.errors import one_sentence
 from bench.cli.sheet import sheet
 from bench.cli.summary import summary
 from bench.cli.tolerance import tolerance
-from bench.data.splits import SplitSizes
+from bench.data.split_sizes import SplitSizes
 from bench.spec.cell import TrainSpec, UtilitySpec
 from bench.util.errors import CheckFailedError, RequestError
 from bench.util.terminal import fit_output
@@ -62,11 +62,16 @@ class Sentences(click.Group):
         from bench.util.text import suggestion
 
         if args and args[0] not in self.commands and not args[0].startswith("-"):
-            raise click.UsageError(f"no command {args[0]!r}{suggestion(args[0], self.commands)}", ctx)
+            raise click.UsageError(
+                f"no command {args[0]!r}{suggestion(args[0], self.commands)}", ctx
+            )
         return super().resolve_command(ctx, args)
 
 
-@click.group(cls=Sentences, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Sentences,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
 @click.version_option(__version__, prog_name="bench")
 def main() -> None:
     """Attack and defend split training of ControlNet and Stable Diffusion.
@@ -80,7 +85,9 @@ def main() -> None:
     fit_output()
     if not os.path.isdir(os.curdir):
         raise click.UsageError("the working directory does not exist any more; change to another")
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # without a home it makes a cache elsewhere, and warns
+    logging.getLogger("matplotlib").setLevel(
+        logging.ERROR
+    )  # without a home it makes a cache elsewhere, and warns
     signal.signal(signal.SIGTERM, _interrupt)
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
@@ -88,16 +95,42 @@ def main() -> None:
 @main.command()
 @click.argument("suite", required=False)
 @click.option(
-    "--attack", "attacks", multiple=True, default=("inversion",), show_default=True, help="name[:key=value,…]"
+    "--attack",
+    "attacks",
+    multiple=True,
+    default=("inversion",),
+    show_default=True,
+    help="name[:key=value,…]",
 )
-@click.option("--defense", "defenses", multiple=True, default=("none",), show_default=True, help="Stack with +.")
-@click.option("--victim", "victims", multiple=True, default=("split-controlnet",), show_default=True)
-@click.option("--seed", "seeds", multiple=True, type=click.IntRange(min=0), default=(0,), show_default=True)
 @click.option(
-    "--protocol", "protocols", multiple=True, help="no-gradient, gradient or u-shaped; default: the victim's first."
+    "--defense",
+    "defenses",
+    multiple=True,
+    default=("none",),
+    show_default=True,
+    help="Stack with +.",
 )
-@click.option("--model", help="pocket, a directory in diffusers layout, or a hub id owner/name@COMMIT.")
-@click.option("--data", default="portraits", show_default=True, help="portraits, fill, photos, or folder:PATH.")
+@click.option(
+    "--victim", "victims", multiple=True, default=("split-controlnet",), show_default=True
+)
+@click.option(
+    "--seed", "seeds", multiple=True, type=click.IntRange(min=0), default=(0,), show_default=True
+)
+@click.option(
+    "--protocol",
+    "protocols",
+    multiple=True,
+    help="no-gradient, gradient or u-shaped; default: the victim's first.",
+)
+@click.option(
+    "--model", help="pocket, a directory in diffusers layout, or a hub id owner/name@COMMIT."
+)
+@click.option(
+    "--data",
+    default="portraits",
+    show_default=True,
+    help="portraits, fill, photos, or folder:PATH.",
+)
 @click.option(
     "--condition",
     default="auto",
@@ -106,16 +139,32 @@ def main() -> None:
 )
 @click.option("--image-size", type=click.IntRange(min=16), default=64, show_default=True)
 @click.option(
-    "--threat", "threats", multiple=True, default=("server",), show_default=True, help="Threat model, by its name."
+    "--threat",
+    "threats",
+    multiple=True,
+    default=("server",),
+    show_default=True,
+    help="Threat model, by its name.",
 )
-@click.option("--withhold", multiple=True, help="Channels the attacker does not see though they are sent: a,b")
+@click.option(
+    "--withhold", multiple=True, help="Channels the attacker does not see though they are sent: a,b"
+)
 @click.option("--epochs", type=click.IntRange(min=1), default=_TRAIN.epochs, show_default=True)
-@click.option("--batch-size", type=click.IntRange(min=1), default=_TRAIN.batch_size, show_default=True)
 @click.option(
-    "--learning-rate", type=click.FloatRange(min=0, min_open=True), default=_TRAIN.learning_rate, show_default=True
+    "--batch-size", type=click.IntRange(min=1), default=_TRAIN.batch_size, show_default=True
 )
 @click.option(
-    "--records", type=click.IntRange(min=2), default=_SIZES.victim, show_default=True, help="Private records."
+    "--learning-rate",
+    type=click.FloatRange(min=0, min_open=True),
+    default=_TRAIN.learning_rate,
+    show_default=True,
+)
+@click.option(
+    "--records",
+    type=click.IntRange(min=2),
+    default=_SIZES.victim,
+    show_default=True,
+    help="Private records.",
 )
 @click.option(
     "--auxiliary",
@@ -124,15 +173,33 @@ def main() -> None:
     show_default=True,
     help="The attacker's records.",
 )
-@click.option("--calibration", type=click.IntRange(min=8), default=_SIZES.calibration, show_default=True)
-@click.option("--evaluation", type=click.IntRange(min=2), default=_SIZES.evaluation, show_default=True)
-@click.option("--iterations", type=click.IntRange(min=0), help="The attack's budget; default: its own.")
+@click.option(
+    "--calibration", type=click.IntRange(min=8), default=_SIZES.calibration, show_default=True
+)
+@click.option(
+    "--evaluation", type=click.IntRange(min=2), default=_SIZES.evaluation, show_default=True
+)
+@click.option(
+    "--iterations", type=click.IntRange(min=0), help="The attack's budget; default: its own."
+)
 @click.option("--attack-batch-size", type=click.IntRange(min=1), help="Likewise.")
-@click.option("--targets", type=click.IntRange(min=2), default=64, show_default=True, help="Releases to reconstruct.")
-@click.option("--epoch", type=int, default=-1, show_default=True, help="Which epoch of the wire is attacked.")
-@click.option("--utility-steps", type=click.IntRange(min=1), default=_UTILITY.steps, show_default=True)
+@click.option(
+    "--targets",
+    type=click.IntRange(min=2),
+    default=64,
+    show_default=True,
+    help="Releases to reconstruct.",
+)
+@click.option(
+    "--epoch", type=int, default=-1, show_default=True, help="Which epoch of the wire is attacked."
+)
+@click.option(
+    "--utility-steps", type=click.IntRange(min=1), default=_UTILITY.steps, show_default=True
+)
 @click.option("--device", default="auto", show_default=True)
-@click.option("--dtype", type=click.Choice(["fp32", "bf16"]), default=_TRAIN.dtype, show_default=True)
+@click.option(
+    "--dtype", type=click.Choice(["fp32", "bf16"]), default=_TRAIN.dtype, show_default=True
+)
 @click.option(
     "--backbones",
     default="auto",
@@ -145,29 +212,50 @@ def main() -> None:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Where your backbone weights are; default: the caches of PyTorch and Hugging Face.",
 )
-@click.option("--curve", is_flag=True, help="Run each attack at every value of its budget, and draw success over it.")
+@click.option(
+    "--curve",
+    is_flag=True,
+    help="Run each attack at every value of its budget, and draw success over it.",
+)
 @click.option("--fresh", is_flag=True, help="Train and measure anew even what is in the ledger.")
-@click.option("--retry-failed", is_flag=True, help="Run cells again that failed or ran out of time.")
+@click.option(
+    "--retry-failed", is_flag=True, help="Run cells again that failed or ran out of time."
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @click.option("--debug", is_flag=True, help="Show the traceback of each cell that failed.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Workers side by side; default: a suite takes all cores.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Workers side by side; default: a suite takes all cores.",
+)
 @click.option(
     "--engine",
     type=click.Choice(["serial", "processes", "ray"]),
     help="Default: processes for a suite or several jobs, else serial.",
 )
 @click.option("--address", help="Of a Ray cluster; without it, --engine ray starts a local Ray.")
-@click.option("--threads", type=click.IntRange(min=1), help="Of each worker; default: 1 in a suite.")
-@click.option("--time-limit", type=click.FloatRange(min=0, min_open=True), help="Seconds a cell; default: the suite's.")
-@click.option("--memory-limit", type=click.IntRange(min=1), help="MiB a cell's process; default: the suite's.")
+@click.option(
+    "--threads", type=click.IntRange(min=1), help="Of each worker; default: 1 in a suite."
+)
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds a cell; default: the suite's.",
+)
+@click.option(
+    "--memory-limit", type=click.IntRange(min=1), help="MiB a cell's process; default: the suite's."
+)
 @RESULTS
 @click.pass_context
-def run(ctx: click.Context, /, suite: str | None, weights: Path | None, curve: bool, **options: Any) -> None:
+def run(
+    ctx: click.Context, /, suite: str | None, weights: Path | None, curve: bool, **options: Any
+) -> None:
     """Train victims under defences, attack what they sent, score the claims, and store the rows.
 
-    SUITE is a suite's name (bench ls suites) or a .yaml file; options of the training then count before the
-    file's. Without it --attack, --defense, --victim, --protocol, --threat, --withhold and --seed may be repeated;
-    every combination is a cell. What is in the ledger already is not run again.
+    SUITE is a suite's name (bench ls suites) or a .yaml file; options of the training then count
+    before the file's. Without it --attack, --defense, --victim, --protocol, --threat, --withhold
+    and --seed may be repeated; every combination is a cell. What is in the ledger already is not
+    run again.
 
     \b
     bench run --attack inversion --defense timestep
@@ -185,10 +273,21 @@ def run(ctx: click.Context, /, suite: str | None, weights: Path | None, curve: b
             return
         if curve:
             raise RequestError("--curve is for options; a suite says itself what its attacks spend")
-        given = {name for name in (*axes, *options) if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE}
+        given = {
+            name
+            for name in (*axes, *options)
+            if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        }
         if clash := sorted(given & axes.keys()):
-            raise RequestError(f"--{_AXES[clash[0]]} is an axis of the grid: give a suite or options, not both")
-        run_file(suite, {name: value for name, value in options.items() if name in given}, weights, running)
+            raise RequestError(
+                f"--{_AXES[clash[0]]} is an axis of the grid: give a suite or options, not both"
+            )
+        run_file(
+            suite,
+            {name: value for name, value in options.items() if name in given},
+            weights,
+            running,
+        )
 
 
 @main.command("ls")
@@ -208,7 +307,11 @@ def list_plugins(kind: str | None, results: Path) -> None:
         faults = guest_faults()
         for one in (kind,) if kind else kinds:
             if one == "suites":
-                click.echo("\n".join(["suites", *(f"  {name:<20} {said}" for name, said in shipped().items())]))
+                click.echo(
+                    "\n".join(
+                        ["suites", *(f"  {name:<20} {said}" for name, said in shipped().items())]
+                    )
+                )
                 continue
             registry = listing(one)
             click.echo(one)
@@ -240,7 +343,12 @@ def describe(name: str, model: str | None, results: Path) -> None:
 
 @main.command()
 @click.option("--metric", default="ssim", show_default=True, help="What ranks, where rows have it.")
-@click.option("--against", default="none", show_default=True, help="The defence that others are compared with.")
+@click.option(
+    "--against",
+    default="none",
+    show_default=True,
+    help="The defence that others are compared with.",
+)
 @RESULTS
 def leaderboard(metric: str, against: str, results: Path) -> None:
     """Rank the defences by their worst attack: leaderboard.csv and leaderboard.md under --results."""
@@ -255,8 +363,15 @@ def leaderboard(metric: str, against: str, results: Path) -> None:
 
 
 @main.command()
-@click.option("--metric", default="ssim", show_default=True, help="What measures the leak, where rows have it.")
-@click.option("--against", default="none", show_default=True, help="The defence whose quality is 1.")
+@click.option(
+    "--metric",
+    default="ssim",
+    show_default=True,
+    help="What measures the leak, where rows have it.",
+)
+@click.option(
+    "--against", default="none", show_default=True, help="The defence whose quality is 1."
+)
 @RESULTS
 def frontier(metric: str, against: str, results: Path) -> None:
     """Leak of the worst attack against quality: frontier.csv, frontier.md and a plot for each view under --results."""
@@ -272,8 +387,15 @@ def frontier(metric: str, against: str, results: Path) -> None:
 
 @main.command()
 @click.argument("others", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--into", type=click.Path(file_okay=False, path_type=Path), default=Path("results"), show_default=True)
-@click.option("--keep-conflicts", is_flag=True, help="Keep the first of two cells that disagree, with a flag.")
+@click.option(
+    "--into",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("results"),
+    show_default=True,
+)
+@click.option(
+    "--keep-conflicts", is_flag=True, help="Keep the first of two cells that disagree, with a flag."
+)
 def merge(others: tuple[Path, ...], into: Path, keep_conflicts: bool) -> None:
     """Take the cells of OTHERS (results directories, ledger.sqlite or rows.csv) into one ledger."""
     with one_sentence():
@@ -282,31 +404,51 @@ def merge(others: tuple[Path, ...], into: Path, keep_conflicts: bool) -> None:
         done = merge_ledgers(others, into, keep_conflicts=keep_conflicts)
         for conflict in done.conflicts:
             click.echo(f"conflict: {conflict}; the first was kept, with a flag")
-        click.echo(f"{into}: {done.added} cells added, {done.known} known, {len(done.conflicts)} in conflict")
+        click.echo(
+            f"{into}: {done.added} cells added, {done.known} known, {len(done.conflicts)} in conflict"
+        )
 
 
 @main.command()
 @click.argument("suite", required=False)
-@click.option("--baseline", type=click.Path(dir_okay=False, path_type=Path), help="Default: RESULTS/baseline.csv.")
+@click.option(
+    "--baseline",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Default: RESULTS/baseline.csv.",
+)
 @click.option("--update", is_flag=True, help="Make what the suite gives now the baseline.")
 @click.option("--reason", help="Why; kept in the history beside the baseline. Needed by --update.")
 @click.option("--metric", help="Of a new baseline, where rows have it.  [default: ssim]")
-@click.option("--tolerance", type=float, help="Of a new baseline: attacks, normalised.  [default: 0.01]")
-@click.option("--utility-tolerance", type=float, help="Of a new baseline: relative.  [default: 0.05]")
+@click.option(
+    "--tolerance", type=float, help="Of a new baseline: attacks, normalized.  [default: 0.01]"
+)
+@click.option(
+    "--utility-tolerance", type=float, help="Of a new baseline: relative.  [default: 0.05]"
+)
 @click.option("--accept-failed", is_flag=True, help="A new baseline may hold cells that failed.")
 @click.option("--allow-new", is_flag=True, help="Rows that the baseline lacks are no finding.")
-@click.option("--junit", type=click.Path(dir_okay=False, path_type=Path), help="Also write JUnit XML.")
-@click.option("--json", "as_json", is_flag=True, help="Print the verdict as JSON in place of lines.")
+@click.option(
+    "--junit", type=click.Path(dir_okay=False, path_type=Path), help="Also write JUnit XML."
+)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the verdict as JSON in place of lines."
+)
 @click.option("--github-summary", is_flag=True, help="Also add a table to GitHub's step summary.")
-@click.option("--jobs", type=click.IntRange(min=1), help="Workers side by side; default: all cores.")
+@click.option(
+    "--jobs", type=click.IntRange(min=1), help="Workers side by side; default: all cores."
+)
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of each worker; default: 1.")
-@click.option("--weights", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Your backbone weights.")
+@click.option(
+    "--weights",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Your backbone weights.",
+)
 @RESULTS
 def check(**options: Any) -> None:
     """Run what SUITE lacks in --results, and compare exactly its cells with a baseline.
 
-    Without SUITE the ledger is judged as it is, by the suite that the baseline names. Exit code 0: nothing got worse;
-    1: something did; 4: something could not be compared, so nobody can say.
+    Without SUITE the ledger is judged as it is, by the suite that the baseline names. Exit code 0:
+    nothing got worse; 1: something did; 4: something could not be compared, so nobody can say.
 
     \b
     bench check smoke --update --reason "first baseline"
@@ -320,17 +462,37 @@ def check(**options: Any) -> None:
 
 @main.command()
 @click.argument("row")
-@click.option("--rows", "csv_file", type=click.Path(dir_okay=False, path_type=Path), help="A CSV; default: the ledger.")
-@click.option("--weights", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Your backbone weights.")
-@click.option("--tolerance", type=float, help="Relative, of all numbers; default: as measured between processors.")
+@click.option(
+    "--rows",
+    "csv_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A CSV; default: the ledger.",
+)
+@click.option(
+    "--weights",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Your backbone weights.",
+)
+@click.option(
+    "--tolerance",
+    type=float,
+    help="Relative, of all numbers; default: as measured between processors.",
+)
 @click.option("--details", is_flag=True, help="Also list every field that differs.")
 @RESULTS
 def reproduce(
-    row: str, csv_file: Path | None, weights: Path | None, tolerance: float | None, details: bool, results: Path
+    row: str,
+    csv_file: Path | None,
+    weights: Path | None,
+    tolerance: float | None,
+    details: bool,
+    results: Path,
 ) -> None:
-    """Make ROW again from its own spec, and say whether every field but the timings came out as it was.
+    """Make ROW again from its own spec, and say whether every field but the timings came out as it
+    was.
 
-    ROW is a cell's id, or the beginning of one. Nothing that was kept is used. Exit code 1 where it is not reproduced.
+    ROW is a cell's id, or the beginning of one. Nothing that was kept is used. Exit code 1 where it
+    is not reproduced.
     """
     with one_sentence():
         from bench.planning.planner import Planner
@@ -340,7 +502,9 @@ def reproduce(
 
         progress = shown_progress()
         found = find_rows(row, results, csv_file)
-        again = make_again(found, Planner(progress), progress, weights_dir=weights, tolerance=tolerance)
+        again = make_again(
+            found, Planner(progress), progress, weights_dir=weights, tolerance=tolerance
+        )
         sentence, *lines = report(again)
         for line in lines if details else ():
             click.echo(line)

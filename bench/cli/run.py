@@ -61,7 +61,9 @@ class Running:
     @property
     def alone(self) -> bool:
         """Whether nothing asks for workers beside this process."""
-        return self.jobs in (None, 1) and self.engine in (None, "serial") and self.memory_limit is None
+        return (
+            self.jobs in (None, 1) and self.engine in (None, "serial") and self.memory_limit is None
+        )
 
 
 def suite_of_options(axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any]) -> Suite:
@@ -74,11 +76,15 @@ def suite_of_options(axes: Mapping[str, Sequence[Any]], settings: Mapping[str, A
 
 
 def run_options(
-    axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any], weights_dir: Path | None, running: Running
+    axes: Mapping[str, Sequence[Any]],
+    settings: Mapping[str, Any],
+    weights_dir: Path | None,
+    running: Running,
 ) -> None:
     """Run every combination of options, with a table for each.
 
-    Without ``--jobs`` they run one after the other in this process, with the threads that torch takes by itself.
+    Without ``--jobs`` they run one after the other in this process, with the threads that torch
+    takes by itself.
 
     Raises:
         BenchError: the request is wrong, or some cells failed.
@@ -90,9 +96,13 @@ def run_options(
 
 
 def run_curve(
-    axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any], weights_dir: Path | None, running: Running
+    axes: Mapping[str, Sequence[Any]],
+    settings: Mapping[str, Any],
+    weights_dir: Path | None,
+    running: Running,
 ) -> None:
-    """Run each attack at every value of its effort; write ``curve.csv`` and ``curve.png`` beside the ledger.
+    """Run each attack at every value of its effort; write ``curve.csv`` and ``curve.png`` beside
+    the ledger.
 
     Raises:
         BenchError: the request is wrong, an attack has no effort to vary, or some cells failed.
@@ -112,13 +122,27 @@ def run_curve(
     write_text(running.results / "curve.csv", table.to_csv(index=False))
     draw_curves(points, running.results / "curve.png")
     shown = table[
-        ["attack", "defense", "view", "target", "metric", "knob", "value", "normalised", "low", "high", "seeds"]
+        [
+            "attack",
+            "defense",
+            "view",
+            "target",
+            "metric",
+            "knob",
+            "value",
+            "normalized",
+            "low",
+            "high",
+            "seeds",
+        ]
     ]
     click.echo(shown.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     click.echo(f"drawn in {running.results / 'curve.png'}")
 
 
-def run_file(name: str, overrides: Mapping[str, Any], weights_dir: Path | None, running: Running) -> None:
+def run_file(
+    name: str, overrides: Mapping[str, Any], weights_dir: Path | None, running: Running
+) -> None:
     """Run a suite, with a line for each cell.
 
     Without ``--jobs`` it takes all cores, in worker processes of one thread each.
@@ -131,13 +155,29 @@ def run_file(name: str, overrides: Mapping[str, Any], weights_dir: Path | None, 
     """
     progress = shown_progress()
     planner = Planner(progress)
-    plan = plan_suite(find_suite(name), planner, overrides=Settings(**overrides), weights_dir=weights_dir)
+    plan = plan_suite(
+        find_suite(name), planner, overrides=Settings(**overrides), weights_dir=weights_dir
+    )
     run_plan(plan, planner, weights_dir, running, progress)
 
 
-def run_plan(plan: SuitePlan, planner: Planner, weights_dir: Path | None, running: Running, progress: Progress) -> None:
+def run_plan(
+    plan: SuitePlan,
+    planner: Planner,
+    weights_dir: Path | None,
+    running: Running,
+    progress: Progress,
+) -> None:
     """Run what a suite's ledger lacks, with a line for each cell; raises as ``run_file``."""
-    _run(plan, planner, weights_dir, running, progress, in_process=running.engine == "serial", tables=False)
+    _run(
+        plan,
+        planner,
+        weights_dir,
+        running,
+        progress,
+        in_process=running.engine == "serial",
+        tables=False,
+    )
 
 
 def describe_suite(name: str) -> str:
@@ -172,11 +212,15 @@ def _run(
         click.echo("\n".join(describe_plan(plan, ledger.entries(), **again, jobs=jobs)))
     elif plan.merged:
         progress.note(f"{plan.merged} of the cells are the same as others; merged")
-    limits = Limits(running.time_limit or content.time_limit, running.memory_limit or content.memory_limit)
+    limits = Limits(
+        running.time_limit or content.time_limit, running.memory_limit or content.memory_limit
+    )
     setup = Setup(results, weights_dir, threads, limits)
     guests = _guests(plan) if in_process and running.engine is None else ""
     if guests:
-        progress.note(f"cells with plugins of {guests} run in a process that can be ended; --engine serial debugs them")
+        progress.note(
+            f"cells with plugins of {guests} run in a process that can be ended; --engine serial debugs them"
+        )
     name = "serial" if in_process and not guests else running.engine or "processes"
     engine = _engine(name, setup, jobs, running, planner, progress)
 
@@ -211,13 +255,21 @@ def _run(
 
 def _guests(plan: SuitePlan) -> str:
     """The packages of others that the plan's cells take plugins from, for a sentence; empty where there are none."""
-    found = {package: version for job in plan.jobs for package, version in guest_versions(job.cell).items()}
+    found = {
+        package: version
+        for job in plan.jobs
+        for package, version in guest_versions(job.cell).items()
+    }
     return ", ".join(f"{package} {version}" for package, version in sorted(found.items()))
 
 
-def _engine(name: str, setup: Setup, jobs: int, running: Running, planner: Planner, progress: Progress) -> Engine:
+def _engine(
+    name: str, setup: Setup, jobs: int, running: Running, planner: Planner, progress: Progress
+) -> Engine:
     if running.address is not None and name != "ray":
-        raise RequestError(f"--address is of a Ray cluster; the engine is {name!r}, use --engine ray")
+        raise RequestError(
+            f"--address is of a Ray cluster; the engine is {name!r}, use --engine ray"
+        )
     if name == "serial":
         from bench.running.engines.serial import SerialEngine
 
@@ -236,7 +288,10 @@ def _engine(name: str, setup: Setup, jobs: int, running: Running, planner: Plann
 def _show_known(plan: SuitePlan, ledger: Ledger, running: Running, show: Any) -> None:
     """Show the cells that are in the ledger already and stay as they are."""
     known = ledger.entries()
-    todo = {job.cell.cell_id for job in plan.remaining(known, fresh=running.fresh, retry_failed=running.retry_failed)}
+    todo = {
+        job.cell.cell_id
+        for job in plan.remaining(known, fresh=running.fresh, retry_failed=running.retry_failed)
+    }
     done = [job for job in plan.jobs if job.cell.cell_id not in todo]
     if not done:
         return
@@ -256,7 +311,11 @@ def _line(job: Job, result: CellResult, number: int, total: int) -> str:
     said += f"{view}, seed {cell.capture.seed}"
     first = result.rows[0]
     headlines = [(str(row["target"]), HEADLINE[str(row["target"])], row) for row in result.rows]
-    found = [f"{t} {name} {row[name]:.3f}" for t, name, row in headlines if isinstance(row.get(name), float)]
+    found = [
+        f"{t} {name} {row[name]:.3f}"
+        for t, name, row in headlines
+        if isinstance(row.get(name), float)
+    ]
     told = ", ".join(found) if result.status == "ok" else str(first["reason"])
     return f"[{number}/{total}] {result.status} {said}: {told} ({result.seconds:.0f} s)"
 

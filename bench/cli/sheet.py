@@ -29,18 +29,38 @@ def load(data: str, count: int, image_size: int, condition: str) -> Records:
     name, values = parse_dataset(data)
     registry: Registry[Dataset] = Registry("datasets", Dataset)  # type: ignore[type-abstract]
     dataset: Dataset = registry.load(name).build(values)
-    return dataset.load(count, image_size=image_size, condition=dataset.resolve(condition), progress=shown_progress())
+    return dataset.load(
+        count,
+        image_size=image_size,
+        condition=dataset.resolve(condition),
+        progress=shown_progress(),
+    )
 
 
 @click.command()
 @click.argument("data")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=Path("sheet.png"), show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("sheet.png"),
+    show_default=True,
+)
 @click.option("--count", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--columns", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option("--image-size", type=click.IntRange(min=16), default=64, show_default=True)
 @click.option("--condition", default="auto", show_default=True, help="As for bench run.")
-@click.option("--colours", type=click.IntRange(2, 256), help="Keep only so many colours: a smaller file.")
-def sheet(data: str, out: Path, count: int, columns: int, image_size: int, condition: str, colours: int | None) -> None:
+@click.option(
+    "--colours", type=click.IntRange(2, 256), help="Keep only so many colours: a smaller file."
+)
+def sheet(
+    data: str,
+    out: Path,
+    count: int,
+    columns: int,
+    image_size: int,
+    condition: str,
+    colours: int | None,
+) -> None:
     """Write a PNG of the first records of DATA, each picture over its hint."""
     from PIL import Image
 

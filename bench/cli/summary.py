@@ -18,11 +18,22 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("rows", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--metric", "metrics", multiple=True, default=("ssim",), show_default=True)
-@click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="Keep these rows, and leave the column out.")
-@click.option("--utility", is_flag=True, help="Columns of the trained model instead of the attacks' scores.")
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="COLUMN=VALUE",
+    help="Keep these rows, and leave the column out.",
+)
+@click.option(
+    "--utility", is_flag=True, help="Columns of the trained model instead of the attacks' scores."
+)
 @click.option("--mark", is_flag=True, help="The attack with the largest value of a line in bold.")
 def summary(
-    rows: tuple[Path, ...], metrics: tuple[str, ...], where: tuple[str, ...], utility: bool, mark: bool
+    rows: tuple[Path, ...],
+    metrics: tuple[str, ...],
+    where: tuple[str, ...],
+    utility: bool,
+    mark: bool,
 ) -> None:
     """Summarise ROWS, one rows.csv or several, over seeds."""
     import pandas
@@ -49,8 +60,15 @@ def _read(path: Path) -> pandas.DataFrame:
     lines = read_table(path, texts=TEXT_COLUMNS)
     if not lines:
         raise DataError(f"{path}: has no rows")
-    missing = [name for name in (*KEYS, "attack", "target", "capture_id", "seed", "status") if name not in lines[0]]
+    missing = [
+        name
+        for name in (*KEYS, "attack", "target", "capture_id", "seed", "status")
+        if name not in lines[0]
+    ]
     if missing:
         raise DataError(f"{path}: column {missing[0]!r} is missing; is it a rows.csv?")
-    rows = [{name: typed(name, value) if value else None for name, value in line.items()} for line in lines]
+    rows = [
+        {name: typed(name, value) if value else None for name, value in line.items()}
+        for line in lines
+    ]
     return pandas.DataFrame(rows).fillna({"withheld_from_view": ""})

@@ -17,7 +17,11 @@ from bench.util.files import disk_errors, write_text
 @click.argument("first", type=click.Path(file_okay=False, path_type=Path))
 @click.argument("second", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--suite", required=True, help="What both ran; it is kept in the table.")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Default: the table of the package.")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Default: the table of the package.",
+)
 def tolerance(first: Path, second: Path, suite: str, out: Path | None) -> None:
     """Compare the results directories FIRST and SECOND and write the table of differences."""
     from bench.ledger.reader import open_ledger
@@ -26,9 +30,13 @@ def tolerance(first: Path, second: Path, suite: str, out: Path | None) -> None:
     with one_sentence():
         ledgers = [open_ledger(path) for path in (first, second)]
         rows = [ledger.rows() for ledger in ledgers]
-        processors = [sorted({str(row.get("processor", "")) for row in of_ledger}) for of_ledger in rows]
+        processors = [
+            sorted({str(row.get("processor", "")) for row in of_ledger}) for of_ledger in rows
+        ]
         if processors[0] == processors[1]:
-            raise RequestError(f"both ledgers were made on {', '.join(processors[0])}; run one under other settings")
+            raise RequestError(
+                f"both ledgers were made on {', '.join(processors[0])}; run one under other settings"
+            )
 
         def reader(index: int) -> Callable[[str], dict[tuple[str, str, str], float]]:
             def read(cell_id: str) -> dict[tuple[str, str, str], float]:

@@ -26,10 +26,14 @@ Picture = NDArray[np.uint8]
 def _edges(grey: NDArray[np.float64], sigma: float, low: float, high: float) -> NDArray[np.bool_]:
     from skimage.feature import canny as detect
 
-    # Smoothed here, since scikit-image takes its kernel from numpy's exp, which differs between processors.
-    # Smoothing spreads an edge, so that its gradient falls as sigma rises.
+    # Smoothed here, since scikit-image takes its kernel from numpy's exp, which differs between
+    # processors. Smoothing spreads an edge, so that its gradient falls as sigma rises.
     found: NDArray[np.bool_] = detect(  # type: ignore[no-untyped-call]
-        smooth_inside(grey, sigma), sigma=0, low_threshold=low / sigma, high_threshold=high / sigma, mode="nearest"
+        smooth_inside(grey, sigma),
+        sigma=0,
+        low_threshold=low / sigma,
+        high_threshold=high / sigma,
+        mode="nearest",
     )
     return found
 
@@ -37,8 +41,9 @@ def _edges(grey: NDArray[np.float64], sigma: float, low: float, high: float) -> 
 def canny(image: Picture) -> Picture:
     """White one-pixel outlines on black of an ``(H, W, 3)`` picture, ``(H, W)`` in {0, 255}.
 
-    The smoothing width grows with the square root of the picture's side, so that a larger picture keeps
-    detail but loses grain. The thresholds are absolute (on grey in [0, 1]): a flat picture has no edges.
+    The smoothing width grows with the square root of the picture's side, so that a larger picture
+    keeps detail but loses grain. The thresholds are absolute (on grey in [0, 1]): a flat picture
+    has no edges.
     """
     red, green, blue = (image[..., c].astype(np.int64) for c in range(3))
     grey = (LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue) / (1000 * 255.0)
@@ -49,9 +54,9 @@ def canny(image: Picture) -> Picture:
 def scribble(image: Picture) -> Picture:
     """A few thick soft strokes along the strongest long outlines, ``(H, W)`` uint8.
 
-    Stands in for the soft-edge and scribble hints of ControlNet (arXiv:2302.05543), which need a trained
-    edge detector. Smoothing, length and thickness are shares of the picture's side, so that a larger
-    picture gives the same drawing.
+    Stands in for the soft-edge and scribble hints of ControlNet (arXiv:2302.05543), which need a
+    trained edge detector. Smoothing, length and thickness are shares of the picture's side, so that
+    a larger picture gives the same drawing.
     """
     from scipy.ndimage import distance_transform_edt
     from skimage.morphology import remove_small_objects
@@ -60,14 +65,18 @@ def scribble(image: Picture) -> Picture:
     scale = side / REFERENCE_SIZE
     # Each channel by itself, for an outline between two colours of one brightness counts as well.
     channels = image.astype(np.float64).transpose(2, 0, 1) / 255.0
-    red, green, blue = (_edges(channel, 1.8 * scale, 0.14 * scale, 0.36 * scale) for channel in channels)
+    red, green, blue = (
+        _edges(channel, 1.8 * scale, 0.14 * scale, 0.36 * scale) for channel in channels
+    )
     lines = red | green | blue
     lines = remove_small_objects(lines, max_size=int(_SPARSEST * side), connectivity=2)
     if not lines.any():
         return np.zeros(lines.shape, np.uint8)
     distance = distance_transform_edt(~lines)
     # Two to three pixels wide at 64, with a soft rim.
-    strokes: Picture = (np.clip(1.6 - distance / max(scale, 0.5), 0.0, 1.0) * 255 + 0.5).astype(np.uint8)
+    strokes: Picture = (np.clip(1.6 - distance / max(scale, 0.5), 0.0, 1.0) * 255 + 0.5).astype(
+        np.uint8
+    )
     return strokes
 
 
@@ -100,7 +109,8 @@ def _widest(image: Picture) -> tuple[float, float, float]:
     spread = [[count * products[i][j] - sums[i] * sums[j] for j in range(3)] for i in range(3)]
     scale = max(map(max, spread)) or 1
     matrix = [[value / scale for value in row] for row in spread]
-    # Each squaring doubles the lead of the largest eigenvalue; then every column lies along its eigenvector.
+    # Each squaring doubles the lead of the largest eigenvalue; then every column lies along its
+    # eigenvector.
     for _ in range(_SQUARINGS):
         squared = [[_inner(row, other) for other in matrix] for row in matrix]
         largest = max(squared[i][i] for i in range(3)) or 1.0
@@ -120,7 +130,11 @@ def noise(index: int, size: tuple[int, int], seed: int) -> Picture:
     return rng.integers(0, 256, (*size, 3), dtype=np.uint8)
 
 
-EXTRACTORS: dict[str, Callable[[Picture], Picture]] = {"blur": blur, "canny": canny, "scribble": scribble}
+EXTRACTORS: dict[str, Callable[[Picture], Picture]] = {
+    "blur": blur,
+    "canny": canny,
+    "scribble": scribble,
+}
 RANDOM = "random"
 CHOICES = (*sorted(EXTRACTORS), RANDOM)
 """Hints that every data set can give."""
@@ -174,5 +188,7 @@ def _stack(drawn: list[Picture], like: Tensor) -> Tensor:
     """Hints ``(H, W)`` or ``(H, W, 3)`` as ``(N, 3, H, W)`` of the pictures' shape."""
     hints = torch.empty_like(like, memory_format=torch.contiguous_format)
     for row, hint in enumerate(drawn):
-        hints[row] = torch.from_numpy(hint if hint.ndim == 2 else np.ascontiguousarray(hint.transpose(2, 0, 1)))
+        hints[row] = torch.from_numpy(
+            hint if hint.ndim == 2 else np.ascontiguousarray(hint.transpose(2, 0, 1))
+        )
     return hints

@@ -1,9 +1,9 @@
 """Elementary functions that give the same bits on every processor.
 
-The functions of ``math`` and ``numpy`` round differently from one processor to the next, because the libraries under
-them take other code where there is fused multiply-add or a wider vector. These use only what IEEE 754 fixes:
-``+ - * /``, square root, rounding to whole numbers, and scaling by powers of two. In the stated range each is within
-1e-15 of the true value (``exp``: relative to it).
+The functions of ``math`` and ``numpy`` round differently from one processor to the next, because
+the libraries under them take other code where there is fused multiply-add or a wider vector. These
+use only what IEEE 754 fixes: ``+ - * /``, square root, rounding to whole numbers, and scaling by
+powers of two. In the stated range each is within 1e-15 of the true value (``exp``: relative to it).
 """
 
 from __future__ import annotations

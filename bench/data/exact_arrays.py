@@ -1,7 +1,8 @@
 """Elementary functions of float32 arrays that give the same bits on every processor, from tables.
 
-A table holds values of :mod:`bench.data.exact`; between two of them the function is taken as linear. Each function is
-within 1e-6 of the true value, which is less than a thousandth of the step from one grey level to the next.
+A table holds values of :mod:`bench.data.exact`; between two of them the function is taken as
+linear. Each function is within 1e-6 of the true value, which is less than a thousandth of the step
+from one grey level to the next.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ class Table:
 
     Attributes:
         values, rises: the function at each sample, and how much it grows up to the next, float32.
-        density: samples for each unit of the argument; a power of two, so that scaling by it is exact.
+        density: samples for each unit of the argument; a power of two, so that scaling by it is
+            exact.
     """
 
     values: NDArray[np.float32]
@@ -38,7 +40,11 @@ class Table:
     def sampled(cls, function: Callable[[float], float], end: int, density: int) -> Table:
         """A table of ``function`` on [0, ``end``]."""
         samples = np.array([function(i / density) for i in range(end * density + 2)])
-        return cls(samples[:-1].astype(np.float32), (samples[1:] - samples[:-1]).astype(np.float32), density)
+        return cls(
+            samples[:-1].astype(np.float32),
+            (samples[1:] - samples[:-1]).astype(np.float32),
+            density,
+        )
 
     def __call__(self, x: Array) -> Array:
         """The function at ``x`` >= 0; beyond the end of the table its last value."""

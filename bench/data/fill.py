@@ -1,7 +1,8 @@
-"""The ``fill`` task of ControlNet tutorials: a filled circle, its outline as hint, its colours as prompt.
+"""The ``fill`` task of ControlNet tutorials: a filled circle, its outline as hint, its colours as
+prompt.
 
-The idea is that of the fill50k set of the ControlNet repository (Zhang et al. 2023, arXiv:2302.05543); the
-pictures are drawn here.
+The idea is that of the fill50k set of the ControlNet repository (Zhang et al. 2023,
+arXiv:2302.05543); the pictures are drawn here.
 """
 
 from __future__ import annotations
@@ -147,7 +148,9 @@ class Fill(Dataset):
             RequestError: ``image_size`` is below 16, or the condition is unknown.
         """
         if image_size < SMALLEST:
-            raise RequestError(f"fill: image size {image_size} is too small; the smallest is {SMALLEST}")
+            raise RequestError(
+                f"fill: image size {image_size} is too small; the smallest is {SMALLEST}"
+            )
         p: FillParams = self.params
         drawn = []
         with progress.stage("circles", limit) as advance:

@@ -23,7 +23,9 @@ def contact_sheet(records: Records, columns: int) -> NDArray[np.uint8]:
     pairs = torch.cat([records.images, records.conditions], dim=2).permute(0, 2, 3, 1).numpy()
     count, height, width = pairs.shape[:3]
     rows = math.ceil(count / columns)
-    page = np.full((rows * (height + GAP) - GAP, min(columns, count) * (width + GAP) - GAP, 3), WHITE, np.uint8)
+    page = np.full(
+        (rows * (height + GAP) - GAP, min(columns, count) * (width + GAP) - GAP, 3), WHITE, np.uint8
+    )
     for i, pair in enumerate(pairs):
         top, left = i // columns * (height + GAP), i % columns * (width + GAP)
         page[top : top + height, left : left + width] = pair

@@ -35,7 +35,8 @@ def smooth(values: Plane, sigma: float, mode: str) -> Plane:
     """
     from scipy.ndimage import correlate1d
 
-    # The convolution itself only multiplies and adds, in one order, in code that is the same for every processor.
+    # The convolution itself only multiplies and adds, in one order, in code that is the same for
+    # every processor.
     for axis in (0, 1):
         values = correlate1d(values, kernel(sigma), axis=axis, mode=mode)
     return values

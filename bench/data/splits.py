@@ -8,11 +8,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from pydantic import Field
 
+from bench.data.split_sizes import SplitSizes
 from bench.types.records import Records
 from bench.util.errors import DataError
-from bench.util.frozen import Frozen
 from bench.util.rng import generator
 
 PARTS = ("victim", "auxiliary", "calibration", "evaluation")
@@ -43,7 +42,9 @@ class Splits:
 
     def content_hash(self) -> str:
         """sha256 over the content of every part."""
-        return hashlib.sha256("".join(getattr(self, p).content_hash() for p in PARTS).encode()).hexdigest()
+        return hashlib.sha256(
+            "".join(getattr(self, p).content_hash() for p in PARTS).encode()
+        ).hexdigest()
 
 
 def load_splits(load: Callable[[int], Records], sizes: SplitSizes) -> Splits:
@@ -65,17 +66,23 @@ def load_splits(load: Callable[[int], Records], sizes: SplitSizes) -> Splits:
 
 
 def divide(records: Records, sizes: SplitSizes) -> Splits:
-    """Deal whole groups of records, such as those of one identity, out to the parts until each has its size.
+    """Deal whole groups of records, such as those of one identity, out to the parts until each has
+    its size.
 
-    The order is drawn from a fixed seed: the split belongs to the data, not to a run's seed, so that
-    seeds differ in training and attack alone. A record without a group or an identity is a group by itself.
+    The order is drawn from a fixed seed: the split belongs to the data, not to a run's seed, so
+    that seeds differ in training and attack alone. A record without a group or an identity is a
+    group by itself.
 
     Raises:
         DataError: too few records or groups; says how many there are and what would fit.
     """
     dealt = _deal(records, sizes)
     if dealt is None:
-        kinds = "identities" if records.groups is None else "groups that share no identity and no picture"
+        kinds = (
+            "identities"
+            if records.groups is None
+            else "groups that share no identity and no picture"
+        )
         found = f"{len(records)} records in {len(_groups(records))} {kinds}"
         raise DataError(
             f"the data set has {found}, too few for disjoint parts of "
@@ -126,24 +133,6 @@ def check_disjoint(splits: Splits) -> None:
             people = (set(a.identities) & set(b.identities)) - {None}
             groups = set(a.groups or ()) & set(b.groups or ())
             if shared or people or groups:
-                raise DataError(f"splits {first} and {second} share {sorted(shared | people or groups)[0]!r}")
-
-
-class SplitSizes(Frozen):
-    """How many records each disjoint part gets.
-
-    Attributes:
-        victim: the client's private records.
-        auxiliary: records of the attacker's own.
-        calibration: for thresholds.
-        evaluation: held out for the trained model's utility, and distractors of the gallery.
-    """
-
-    victim: int = Field(default=160, ge=2)
-    auxiliary: int = Field(default=384, ge=2)
-    calibration: int = Field(default=64, ge=8)
-    evaluation: int = Field(default=72, ge=2)
-
-    def total(self) -> int:
-        """Records needed for all parts."""
-        return self.victim + self.auxiliary + self.calibration + self.evaluation
+                raise DataError(
+                    f"splits {first} and {second} share {sorted(shared | people or groups)[0]!r}"
+                )

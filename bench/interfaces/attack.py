@@ -1,7 +1,7 @@
 """The seams a plugin fills: data sets, victims, attacks and metrics.
 
-Data flows one way: records, victim with defence, transcript, view, attack, claim, scores. Each class
-here is one arrow of that way and sees nothing of what lies behind it.
+Data flows one way: records, victim with defence, transcript, view, attack, claim, scores. Each
+class here is one arrow of that way and sees nothing of what lies behind it.
 """
 
 from __future__ import annotations
@@ -65,8 +65,11 @@ class Attack(Plugin, ABC):
             NotApplicableError: the view cannot support this attack; the message says why.
         """
 
-    def take_over(self, public: Public, *, rng: torch.Generator, progress: Progress) -> ServerAdversary:
-        """The server of a malicious attack, before the victim trains; ``run`` sees the transcript that results.
+    def take_over(
+        self, public: Public, *, rng: torch.Generator, progress: Progress
+    ) -> ServerAdversary:
+        """The server of a malicious attack, before the victim trains; ``run`` sees the transcript
+        that results.
 
         Raises:
             BenchError: this attack is a passive one.

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from bench.types.images import ImageBatch
 
+EMBEDDED = "embedded-v2"
+"""Name of the extractor that this package ships; another training gets another name."""
+
 ROLES = ("identity", "distribution", "perceptual", "prompt")
 """What a run needs an extractor for: the fields of ``BackboneSet``."""
 
@@ -31,7 +34,7 @@ class FeatureBackbone(Protocol):
     dim: int
 
     def features(self, images: ImageBatch) -> Tensor:
-        """``(N, dim)`` unnormalised features."""
+        """``(N, dim)`` unnormalized features."""
 
 
 @runtime_checkable

@@ -13,8 +13,8 @@ class Effort:
     """The spending of an attack that its curve of success runs over.
 
     Attributes:
-        knob: ``iterations`` or ``auxiliary`` as of the command line, or a parameter of the attack itself, such as a
-            number of samples.
+        knob: ``iterations`` or ``auxiliary`` as of the command line, or a parameter of the attack
+            itself, such as a number of samples.
         values: rising; the last is at least the attack's default.
     """
 

@@ -18,26 +18,37 @@ class CheckedAdversary(ServerAdversary):
 
     Args:
         attack: name, for the sentence.
-        stream: global draws of the attack's own. Those of the client must not be readable from inside an answer.
+        stream: global draws of the attack's own. Those of the client must not be readable from
+            inside an answer.
     """
 
     def __init__(self, attack: str, server: ServerAdversary, stream: GlobalRandom) -> None:
         self._attack, self._server, self.stream = attack, server, stream
 
-    def answer(self, sent: Mapping[Channel, Tensor], honest: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def answer(
+        self, sent: Mapping[Channel, Tensor], honest: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
         with self.stream.active():
             found = self._server.answer(
                 {channel: tensor.detach().clone() for channel, tensor in sent.items()},
                 {name: tensor.detach().clone() for name, tensor in honest.items()},
             )
         if not isinstance(found, Mapping) or set(found) != set(honest):
-            given = ", ".join(sorted(map(str, found))) if isinstance(found, Mapping) else type(found).__name__
+            given = (
+                ", ".join(sorted(map(str, found)))
+                if isinstance(found, Mapping)
+                else type(found).__name__
+            )
             raise BenchError(
                 f"attack {self._attack!r}: its server must answer {', '.join(sorted(honest))}, got {given}"
             )
         for name, tensor in honest.items():
             got = found[name]
-            if not isinstance(got, Tensor) or got.shape != tensor.shape or got.dtype != tensor.dtype:
+            if (
+                not isinstance(got, Tensor)
+                or got.shape != tensor.shape
+                or got.dtype != tensor.dtype
+            ):
                 raise BenchError(
                     f"attack {self._attack!r}: its server's {name} must be {described(tensor)}, got {described(got)}"
                 )

@@ -1,6 +1,7 @@
 """Checks what the hooks of a defence return while a victim trains and is measured.
 
-A mistake of a defence would otherwise show as an error somewhere in torch, or as a strange number of the attack.
+A mistake of a defence would otherwise show as an error somewhere in torch, or as a strange number
+of the attack.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ class DefenseError(BenchError):
 def checked(defense: Defense) -> Defense:
     """Check every hook that the parts of a stack replace, from now on; return the same object.
 
-    The hooks of this one object are wrapped, not those of its class, so that an attacker's copy and the question
-    which hooks a class replaces stay as they are.
+    The hooks of this one object are wrapped, not those of its class, so that an attacker's copy and
+    the question which hooks a class replaces stay as they are.
     """
     for part in defense.flat():
         for name, check in _CHECKS.items():
@@ -64,74 +65,113 @@ def _versions(tensors: list[Tensor]) -> list[int]:
 
 
 def _like(place: str, found: object, given: Tensor, dtype: torch.dtype | None = None) -> None:
-    """Refuse anything but a tensor of the shape, type and device of ``given``, and finite where that is.
+    """Refuse anything but a tensor of the shape, type and device of ``given``, and finite where
+    that is.
 
     Args:
         dtype: another type than that of ``given``.
     """
-    expected = described(given if dtype is None else torch.empty(given.shape, dtype=dtype, device="meta"))
+    expected = described(
+        given if dtype is None else torch.empty(given.shape, dtype=dtype, device="meta")
+    )
     if not isinstance(found, Tensor):
         raise DefenseError(f"{place} must return a tensor, {expected}; got {described(found)}")
     if found.shape != given.shape or found.dtype != (dtype or given.dtype):
         raise DefenseError(f"{place} must return {expected}; got {described(found)}")
     if found.device != given.device:
-        raise DefenseError(f"{place} must return a tensor on {given.device}; got one on {found.device}")
+        raise DefenseError(
+            f"{place} must return a tensor on {given.device}; got one on {found.device}"
+        )
     if bool(torch.isfinite(given).all()) and not bool(torch.isfinite(found).all()):
         broken = int((~torch.isfinite(found)).sum())
-        raise DefenseError(f"{place} must return finite numbers; {broken} of {found.numel()} are not")
+        raise DefenseError(
+            f"{place} must return finite numbers; {broken} of {found.numel()} are not"
+        )
 
 
 def _named(place: str, found: object, given: Mapping[str, Tensor]) -> None:
     """Refuse anything but tensors by the names of ``given``, each like its own."""
     if not isinstance(found, Mapping):
-        raise DefenseError(f"{place} must return a mapping of {', '.join(given)}; got {described(found)}")
+        raise DefenseError(
+            f"{place} must return a mapping of {', '.join(given)}; got {described(found)}"
+        )
     if set(found) != set(given):
-        raise DefenseError(f"{place} must return {', '.join(sorted(given))}; got {', '.join(sorted(map(str, found)))}")
+        raise DefenseError(
+            f"{place} must return {', '.join(sorted(given))}; got {', '.join(sorted(map(str, found)))}"
+        )
     for name, tensor in given.items():
         _like(f"{place}, {name}", found[name], tensor)
 
 
-def _protect(part: Defense, place: str, found: object, channel: Channel, tensor: Tensor, context: object) -> None:
+def _protect(
+    part: Defense, place: str, found: object, channel: Channel, tensor: Tensor, context: object
+) -> None:
     _like(place, found, tensor, part.sends_as.get(channel))
 
 
-def _protect_update(part: Defense, place: str, found: object, update: Mapping[str, Tensor], context: object) -> None:
+def _protect_update(
+    part: Defense, place: str, found: object, update: Mapping[str, Tensor], context: object
+) -> None:
     _named(place, found, update)
 
 
-def _control_input(part: Defense, place: str, found: object, noisy: Tensor, context: object) -> None:
+def _control_input(
+    part: Defense, place: str, found: object, noisy: Tensor, context: object
+) -> None:
     _like(place, found, noisy)
 
 
-def _prepare(part: Defense, place: str, found: object, private: Mapping[str, Tensor], rng: object) -> None:
+def _prepare(
+    part: Defense, place: str, found: object, private: Mapping[str, Tensor], rng: object
+) -> None:
     _named(place, found, private)
 
 
-def _sample_timesteps(part: Defense, place: str, found: object, record_ids: Any, schedule: Any, rng: object) -> None:
+def _sample_timesteps(
+    part: Defense, place: str, found: object, record_ids: Any, schedule: Any, rng: object
+) -> None:
     expected = f"int64 ({len(record_ids)},) in 0 to {schedule.steps - 1}"
-    if not isinstance(found, Tensor) or found.dtype != torch.int64 or tuple(found.shape) != (len(record_ids),):
+    if (
+        not isinstance(found, Tensor)
+        or found.dtype != torch.int64
+        or tuple(found.shape) != (len(record_ids),)
+    ):
         raise DefenseError(f"{place} must return {expected}; got {described(found)}")
     if len(found) and not 0 <= int(found.min()) <= int(found.max()) < schedule.steps:
-        raise DefenseError(f"{place} must return {expected}; got {int(found.min())} to {int(found.max())}")
+        raise DefenseError(
+            f"{place} must return {expected}; got {int(found.min())} to {int(found.max())}"
+        )
 
 
 def _sample_noise(
     part: Defense, place: str, found: object, record_ids: Any, shape: tuple[int, ...], rng: object
 ) -> None:
-    if not isinstance(found, Tensor) or found.dtype != torch.float32 or tuple(found.shape) != tuple(shape):
+    if (
+        not isinstance(found, Tensor)
+        or found.dtype != torch.float32
+        or tuple(found.shape) != tuple(shape)
+    ):
         raise DefenseError(f"{place} must return float32 {tuple(shape)}; got {described(found)}")
     if not bool(torch.isfinite(found).all()):
         raise DefenseError(f"{place} must return finite numbers")
 
 
 def _client_loss(part: Defense, place: str, found: object, private: object, sent: object) -> None:
-    if found is not None and not (isinstance(found, Tensor) and found.numel() == 1 and found.is_floating_point()):
-        raise DefenseError(f"{place} must return None or one number as a tensor; got {described(found)}")
+    if found is not None and not (
+        isinstance(found, Tensor) and found.numel() == 1 and found.is_floating_point()
+    ):
+        raise DefenseError(
+            f"{place} must return None or one number as a tensor; got {described(found)}"
+        )
 
 
 def _local_gradient(part: Defense, place: str, found: object, records: object, rng: object) -> None:
-    if not isinstance(found, Mapping) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
-        raise DefenseError(f"{place} must return the gradient of each parameter by name; got {described(found)}")
+    if not isinstance(found, Mapping) or not all(
+        isinstance(tensor, Tensor) for tensor in found.values()
+    ):
+        raise DefenseError(
+            f"{place} must return the gradient of each parameter by name; got {described(found)}"
+        )
 
 
 def _server_adapter(part: Defense, place: str, found: object, empty_prompt: object) -> None:

@@ -24,8 +24,8 @@ class Dataset(Plugin, ABC):
         A record depends on its number and the parameters, not on ``limit``.
 
         Args:
-            condition: what hint images to give: an extractor (``bench.data.conditions``), or a name of
-                hints that the data set has itself.
+            condition: what hint images to give: an extractor (``bench.data.conditions``), or a name
+                of hints that the data set has itself.
 
         Raises:
             DataError: the source is missing or malformed; the message names the file and line.
@@ -33,15 +33,19 @@ class Dataset(Plugin, ABC):
         """
 
     def resolve(self, condition: str) -> str:
-        """What ``load`` is to be given for ``condition``; a data set with hints of its own says which is ``auto``.
+        """What ``load`` is to be given for ``condition``; a data set with hints of its own says
+        which is ``auto``.
 
         Raises:
             DataError: as ``load``.
         """
         return DEFAULT if condition == AUTO else condition
 
-    def gallery(self, identities: Sequence[str], strangers: int, *, image_size: int) -> Gallery | None:
-        """Another photograph of each identity, then of so many people that no record shows; none of them is a record.
+    def gallery(
+        self, identities: Sequence[str], strangers: int, *, image_size: int
+    ) -> Gallery | None:
+        """Another photograph of each identity, then of so many people that no record shows; none of
+        them is a record.
 
         None where the data set has no such photographs.
         """

@@ -1,6 +1,7 @@
 """The seam of a defence: what it may change in what a client does or sends, and what it promises.
 
-Every hook's default is the undefended behaviour, so that a stack is the composition of its parts' hooks.
+Every hook's default is the undefended behaviour, so that a stack is the composition of its parts'
+hooks.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ class Representation:
 
     Attributes:
         head: name of the head's weight ``(K, D)`` in the update.
-        measure: gives the features ``(B, D)`` of the records behind the update and the l2 norm ``(B, D)`` of each
-            one's gradient with respect to its record; called only where a defence asks, since it is costly.
+        measure: gives the features ``(B, D)`` of the records behind the update and the l2 norm
+            ``(B, D)`` of each one's gradient with respect to its record; called only where a
+            defence asks, since it is costly.
     """
 
     head: str
@@ -46,8 +48,10 @@ class ProtectContext:
         empty_prompt: text-encoder states of the empty prompt, ``(1, L, D)``, a public constant.
         record_ids: the client's own names of the records; never sent.
         rng: the client's private randomness.
-        secret: a number that the client keeps from training to deployment; an attacker's simulation has another.
-        representation: of the records behind an update, where the client's model ends in a linear head.
+        secret: a number that the client keeps from training to deployment; an attacker's simulation
+            has another.
+        representation: of the records behind an update, where the client's model ends in a linear
+            head.
         empty_pooled: pooled embedding of the empty prompt, ``(1, P)``, where the model has one.
     """
 
@@ -67,14 +71,15 @@ class Guarantee:
     """A formal privacy statement, computed and not claimed.
 
     Attributes:
-        epsilon: of (epsilon, delta)-differential privacy, over all releases of one unit; infinite where
-            the accountant finds none.
+        epsilon: of (epsilon, delta)-differential privacy, over all releases of one unit; infinite
+            where the accountant finds none.
         delta: likewise.
         unit: what two neighbouring inputs differ in.
         sensitivity: the bound on that difference, with its norm.
         releases: how many releases of one unit are composed.
         voided_by: channels that, when they cross the wire too, void the statement.
-        mu: of the Gaussian mechanism behind it, all releases together, where it is one (arXiv:1905.02383).
+        mu: of the Gaussian mechanism behind it, all releases together, where it is one
+            (arXiv:1905.02383).
         once: the releases are all the same, so that they count as one.
     """
 
@@ -92,10 +97,18 @@ class Defense(Plugin):
     """A change to what the client does or sends; every hook's default is the undefended behaviour."""
 
     withheld: frozenset[Channel] = frozenset()  # channels it takes off the wire
-    record_gradients: bool = False  # a client that trains must ask local_gradient for the gradient of each step
-    sends_latent: bool = False  # x_t itself crosses as unet_features, and the server applies conv_in
-    trained_part: TrainedPart | None = None  # what it trains itself; an instance of each defence object
-    sends_as: ClassVar[Mapping[Channel, torch.dtype]] = MappingProxyType({})  # types that protect gives to channels
+    record_gradients: bool = (
+        False  # a client that trains must ask local_gradient for the gradient of each step
+    )
+    sends_latent: bool = (
+        False  # x_t itself crosses as unet_features, and the server applies conv_in
+    )
+    trained_part: TrainedPart | None = (
+        None  # what it trains itself; an instance of each defence object
+    )
+    sends_as: ClassVar[Mapping[Channel, torch.dtype]] = MappingProxyType(
+        {}
+    )  # types that protect gives to channels
     stands_for: ClassVar[str] = ""  # a stack of others that this name is short for
 
     def flat(self) -> tuple[Defense, ...]:
@@ -117,17 +130,21 @@ class Defense(Plugin):
         """A batch as it enters the client's half, before any noise.
 
         Args:
-            private: ``image_latents`` z0 and ``condition_latents`` z_c ``(B, 4, h, w)``, ``condition`` ``(B, 3, H, W)``
-                in [0, 1], ``text`` ``(B, L, D)``, and in Stable Diffusion XL ``pooled_text`` ``(B, P)``; all are
-                returned, in the same shapes.
+            private: ``image_latents`` z0 and ``condition_latents`` z_c ``(B, 4, h, w)``,
+                ``condition`` ``(B, 3, H, W)`` in [0, 1], ``text`` ``(B, L, D)``, and in Stable
+                Diffusion XL ``pooled_text`` ``(B, P)``; all are returned, in the same shapes.
         """
         return private
 
-    def sample_timesteps(self, record_ids: Sequence[str], schedule: NoiseSchedule, rng: torch.Generator) -> Tensor:
+    def sample_timesteps(
+        self, record_ids: Sequence[str], schedule: NoiseSchedule, rng: torch.Generator
+    ) -> Tensor:
         """t of each record of a batch, ``(B,)`` int64 in [0, T). Undefended: uniform."""
         return torch.randint(0, schedule.steps, (len(record_ids),), generator=rng)
 
-    def sample_noise(self, record_ids: Sequence[str], shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
+    def sample_noise(
+        self, record_ids: Sequence[str], shape: tuple[int, ...], rng: torch.Generator
+    ) -> Tensor:
         """eps of a batch, float32. Undefended: standard normal, fresh for every release."""
         return torch.randn(shape, generator=rng)
 
@@ -136,7 +153,8 @@ class Defense(Plugin):
         return 0
 
     def control_from(self, schedule: NoiseSchedule, first: int) -> int:
-        """The smallest t at which the control network takes part in sampling; below, the frozen UNet works alone.
+        """The smallest t at which the control network takes part in sampling; below, the frozen
+        UNet works alone.
 
         Args:
             first: the smallest t that the network was trained at.
@@ -144,7 +162,8 @@ class Defense(Plugin):
         return 0
 
     def control_input(self, noisy: Tensor, context: ProtectContext) -> Tensor:
-        """What the client's stem adds the condition to, ``(B, 4, h, w)``, in training and in sampling.
+        """What the client's stem adds the condition to, ``(B, 4, h, w)``, in training and in
+        sampling.
 
         Undefended: x_t, which the frozen UNet gets too.
         """
@@ -154,29 +173,75 @@ class Defense(Plugin):
         """The tensor as it leaves the client; must be differentiable where the client trains."""
         return tensor
 
-    def surrogate(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
-        """What an attacker who knows the defence puts in place of ``protect`` when it searches for inputs.
+    def trained_parts(self) -> dict[str, TrainedPart]:
+        """What the single defences train, by place in the stack and name of the defence."""
+        return {
+            f"{place}-{single.name}": single.trained_part
+            for place, single in enumerate(self.flat())
+            if single.trained_part is not None
+        }
 
-        Where ``protect`` rounds, a useful slope; where it draws, what to expect, if that is better than draws of one's
-        own. ``context.record_ids`` mean nothing here. By default ``protect`` itself.
+    def train_step(self) -> None:
+        """Train what the defence trains; called after the client's own optimiser step."""
+        for part in self.trained_parts().values():
+            part.step()
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """All that the defence has trained, on the CPU, by ``part/tensor``."""
+        return {
+            f"{name}/{key}": tensor.detach().cpu().contiguous()
+            for name, part in self.trained_parts().items()
+            for key, tensor in part.state().items()
+        }
+
+    def restore_trained(self, tensors: Mapping[str, Tensor]) -> None:
+        """Give a fresh defence of the same parts what :meth:`trained_state` of another one returned."""
+        for name, part in self.trained_parts().items():
+            own = {
+                key.removeprefix(f"{name}/"): t
+                for key, t in tensors.items()
+                if key.startswith(f"{name}/")
+            }
+            if own:
+                part.restore(own)
+
+    def surrogate(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
+        """What an attacker who knows the defence puts in place of ``protect`` when it searches for
+        inputs.
+
+        Where ``protect`` rounds, a useful slope; where it draws, what to expect, if that is better
+        than draws of one's own. ``context.record_ids`` mean nothing here. By default ``protect``
+        itself.
         """
         return self.protect(channel, tensor, context)
 
-    def local_gradient(self, records: Iterable[Mapping[str, Tensor]], rng: torch.Generator) -> Mapping[str, Tensor]:
-        """The gradient of one local step, by parameter, from those of its records, which come one at a time.
+    def local_gradient(
+        self, records: Iterable[Mapping[str, Tensor]], rng: torch.Generator
+    ) -> Mapping[str, Tensor]:
+        """The gradient of one local step, by parameter, from those of its records, which come one
+        at a time.
 
         Asked only where ``record_gradients`` is set. Undefended: their mean.
         """
         mean: dict[str, Tensor] = {}
         for count, gradient in enumerate(records, 1):
-            mean = {name: mean[name] + (g - mean[name]) / count if mean else g for name, g in gradient.items()}
+            mean = {
+                name: mean[name] + (g - mean[name]) / count if mean else g
+                for name, g in gradient.items()
+            }
         return mean
 
-    def protect_update(self, update: Mapping[str, Tensor], context: ProtectContext) -> dict[str, Tensor]:
+    def protect_update(
+        self, update: Mapping[str, Tensor], context: ProtectContext
+    ) -> dict[str, Tensor]:
         """A whole update as it leaves the client, by the names of its tensors: each through ``protect``."""
-        return {name: self.protect(CLIENT_UPDATE, tensor, context) for name, tensor in update.items()}
+        return {
+            name: self.protect(CLIENT_UPDATE, tensor, context) for name, tensor in update.items()
+        }
 
-    def client_loss(self, private: Mapping[str, Tensor], sent: Mapping[Channel, Tensor]) -> Tensor | None:
+    def client_loss(
+        self, private: Mapping[str, Tensor], sent: Mapping[Channel, Tensor]
+    ) -> Tensor | None:
         """An extra loss for clients that train, or None."""
         return None
 
@@ -197,7 +262,8 @@ class Defense(Plugin):
         return statement
 
     def added_noise(self, channel: Channel, size: int) -> float:
-        """Standard deviation of the Gaussian noise that ``protect`` adds to every number of a channel.
+        """Standard deviation of the Gaussian noise that ``protect`` adds to every number of a
+        channel.
 
         Args:
             size: how many numbers a record has there.

@@ -11,11 +11,12 @@ from torch import Tensor
 class Insertion(ABC):
     """A block between a network's features and its output layer, as functions of named weights.
 
-    Its first weights are public, and are trained and sent with the others. Pure, differentiable, and fit for
-    ``torch.func.vmap``.
+    Its first weights are public, and are trained and sent with the others. Pure, differentiable,
+    and fit for ``torch.func.vmap``.
 
     Attributes:
-        noise: how many numbers it draws a record and step, standard normal and the client's own; 0 is none.
+        noise: how many numbers it draws a record and step, standard normal and the client's own; 0
+            is none.
         behind_noise: names of its weights that see the record through that noise.
     """
 
@@ -27,7 +28,9 @@ class Insertion(ABC):
         """Public first weights of a block that takes and gives ``features`` numbers a record."""
 
     @abstractmethod
-    def apply(self, weights: Mapping[str, Tensor], features: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def apply(
+        self, weights: Mapping[str, Tensor], features: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """New features ``(B, D)`` and what is added to the client's mean loss, ``()``.
 
         Args:

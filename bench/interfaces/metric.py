@@ -31,7 +31,8 @@ class ScoringContext:
 
     Attributes:
         gallery: true pictures of the scored records, then distractors.
-        gallery_identities: who or what each gallery picture shows, None where the data set does not say.
+        gallery_identities: who or what each gallery picture shows, None where the data set does not
+            say.
         calibration: pictures of yet other records, for thresholds.
         calibration_identities: the same of the calibration pictures.
         backbones: feature extractors, each with a name for the row.
@@ -57,10 +58,13 @@ class ScoringContext:
             ("calibration", self.calibration, self.calibration_identities),
         ):
             if len(images) != len(identities):
-                raise BenchError(f"scoring: {len(images)} {part} pictures but {len(identities)} identities")
+                raise BenchError(
+                    f"scoring: {len(images)} {part} pictures but {len(identities)} identities"
+                )
 
     def once(self, key: tuple[Hashable, ...], compute: Callable[[], T]) -> T:
-        """``compute()``, or what it gave before for this key: metrics share features of the same pictures.
+        """``compute()``, or what it gave before for this key: metrics share features of the same
+        pictures.
 
         Put the pictures themselves into the key; batches are told apart by identity.
         """
@@ -84,8 +88,11 @@ class Metric(Plugin, ABC):
         """Name of the feature extractor used, for the row."""
         return None
 
-    def basis(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Mapping[str, float]:
-        """Numbers that the values rest on, such as a threshold; the row has each as ``<metric>_<key>``.
+    def basis(
+        self, claim: Estimate, truth: Estimate, context: ScoringContext
+    ) -> Mapping[str, float]:
+        """Numbers that the values rest on, such as a threshold; the row has each as
+        ``<metric>_<key>``.
 
         Asked only where :meth:`score` gives values.
         """

@@ -73,4 +73,6 @@ class Plugin:
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"]) or "parameters"
             known = ", ".join(cls.Params.model_fields) or "none"
-            raise RequestError(f"{cls.name}: {field}: {first['msg'].lower()} (parameters: {known})") from error
+            raise RequestError(
+                f"{cls.name}: {field}: {first['msg'].lower()} (parameters: {known})"
+            ) from error

@@ -94,9 +94,14 @@ class Denoiser(ABC):
 
     @abstractmethod
     def predict(
-        self, noisy: Tensor, timesteps: Tensor, states: Tensor | None = None, pooled: Tensor | None = None
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        states: Tensor | None = None,
+        pooled: Tensor | None = None,
     ) -> Tensor:
-        """The network's output, ``(N, 4, h, w)``: what ``NoiseSchedule.target`` is of the true latents.
+        """The network's output, ``(N, 4, h, w)``: what ``NoiseSchedule.target`` is of the true
+        latents.
 
         With ``NoiseSchedule.clean`` it gives the posterior mean of z0 (Tweedie's formula), with
         ``NoiseSchedule.noise_in`` that of eps.
@@ -105,7 +110,8 @@ class Denoiser(ABC):
             noisy: x_t, ``(N, 4, h, w)``.
             timesteps: t, ``(N,)`` int64.
             states: of prompts, ``(N, L, D)``; None is the empty prompt.
-            pooled: embeddings of the same prompts, ``(N, P)``, where the model takes them; None is the empty prompt's.
+            pooled: embeddings of the same prompts, ``(N, P)``, where the model takes them; None is
+                the empty prompt's.
         """
 
 
@@ -116,7 +122,8 @@ class Public:
     Nothing in it may lead to the secrets, to the victim object or to its private records.
 
     Attributes:
-        client: the public client half under the known defence, or None where the threat model denies it.
+        client: the public client half under the known defence, or None where the threat model
+            denies it.
         codec: the public autoencoder.
         schedule: the public noising process.
         stem: the frozen first convolution of the UNet (``nn.Conv2d``), or None.
@@ -127,8 +134,10 @@ class Public:
         trainer: the client's local training, where updates cross the wire.
         text: the text encoder with its tokenizer, where prompts are used at all.
         denoiser: the public diffusion model, where there is one.
-        labels: the class of each auxiliary record, ``(N,)`` int64, where clients learn classes that anybody can tell.
-        gallery: photographs of people among whom the private ones are, for attacks that ask for ``candidates``.
+        labels: the class of each auxiliary record, ``(N,)`` int64, where clients learn classes that
+            anybody can tell.
+        gallery: photographs of people among whom the private ones are, for attacks that ask for
+            ``candidates``.
     """
 
     client: PublicClient | None

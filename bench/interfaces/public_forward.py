@@ -26,10 +26,12 @@ NOISY, TIMESTEPS, CONDITION, CONDITION_LATENTS, PIXELS = (
 
 
 class PublicForward(ABC):
-    """What the client makes of guessed inputs, from public code and the weights that an attacker has.
+    """What the client makes of guessed inputs, from public code and the weights that an attacker
+    has.
 
     Attributes:
-        stem: the part with trainable weights, a copy of its own: changing them changes what ``send`` gives.
+        stem: the part with trainable weights, a copy of its own: changing them changes what
+            ``send`` gives.
     """
 
     stem: nn.Module
@@ -40,10 +42,11 @@ class PublicForward(ABC):
 
     @abstractmethod
     def send(self, inputs: Mapping[str, Tensor], rng: torch.Generator) -> dict[Channel, Tensor]:
-        """Feature channels as they would leave the client, by channel, rows aligned with ``inputs`` ``(B, *shape)``.
+        """Feature channels as they would leave the client, by channel, rows aligned with ``inputs``
+        ``(B, *shape)``.
 
-        Differentiable in the float inputs and in the weights of ``stem``. What the known defence does to features is
-        done to these too, in the form of ``Defense.surrogate``.
+        Differentiable in the float inputs and in the weights of ``stem``. What the known defence
+        does to features is done to these too, in the form of ``Defense.surrogate``.
 
         Args:
             inputs: by name; a channel that hangs on an input left out is left out too.

@@ -25,8 +25,10 @@ class Unknown:
         shape: of one record, such as ``(4, h, w)``.
         low, high: its range, or None where it has none.
         integer: it takes whole numbers only (timesteps, labels); ``high`` is then the largest.
-        simplex: its numbers are probabilities that add up to 1, such as a soft label; a true one is one-hot.
-        latent: it is what the public autoencoder makes of the record's picture, so the public denoiser is its prior.
+        simplex: its numbers are probabilities that add up to 1, such as a soft label; a true one is
+            one-hot.
+        latent: it is what the public autoencoder makes of the record's picture, so the public
+            denoiser is its prior.
         channel: what carries it where it crosses the wire; then nobody has to guess.
     """
 
@@ -57,27 +59,34 @@ class LocalTraining:
 class PublicTrainer(ABC):
     """The local loss and its gradient, from public code and the weights that crossed the wire.
 
-    ``gradient`` is pure, differentiable with respect to its float inputs, and runs under ``torch.func.vmap``
-    (weights unbatched, inputs batched over targets).
+    ``gradient`` is pure, differentiable with respect to its float inputs, and runs under
+    ``torch.func.vmap`` (weights unbatched, inputs batched over targets).
     """
 
     local: LocalTraining
-    behind_noise: frozenset[str] = frozenset()  # weights of layers that see the record through the client's own noise
+    behind_noise: frozenset[str] = (
+        frozenset()
+    )  # weights of layers that see the record through the client's own noise
 
     def inputs(self, records: Records) -> Mapping[str, Tensor]:
-        """What a step on known records is computed on, by the names of ``unknowns``, ``(N, *shape)``; no noise.
+        """What a step on known records is computed on, by the names of ``unknowns``, ``(N,
+        *shape)``; no noise.
 
         Raises:
             NotApplicableError: this training does not say.
         """
-        raise NotApplicableError("this client's training does not say what it makes of known records")
+        raise NotApplicableError(
+            "this client's training does not say what it makes of known records"
+        )
 
     @abstractmethod
     def unknowns(self) -> Mapping[str, Unknown]:
         """By name, everything a step is computed on besides the weights."""
 
     @abstractmethod
-    def gradient(self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def gradient(
+        self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         """Gradient of the mean loss of one batch, by the names of ``weights``; ``inputs`` are ``(B, *shape)``."""
 
     @abstractmethod

@@ -1,8 +1,9 @@
 """Finds plugins by entry point, loads them only when asked for, and checks what it loads.
 
-Built-in plugins and those of other packages come the same way. Listing names imports no plugin. A name of this project
-always stands for this project's plugin; a package that uses it too is named by ``faults``, and so is every other
-package that cannot be used as it is, so that it costs no run that does not ask for it.
+Built-in plugins and those of other packages come the same way. Listing names imports no plugin. A
+name of this project always stands for this project's plugin; a package that uses it too is named by
+``faults``, and so is every other package that cannot be used as it is, so that it costs no run that
+does not ask for it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,11 @@ class Origin:
 
 
 def _origin(point: EntryPoint) -> Origin:
-    package = f"{point.dist.name} {point.dist.version}" if point.dist is not None else "an unknown package"
+    package = (
+        f"{point.dist.name} {point.dist.version}"
+        if point.dist is not None
+        else "an unknown package"
+    )
     return Origin(package, point.value)
 
 
@@ -51,15 +56,20 @@ class Registry(Generic[P]):
         points: entry points to use instead of the installed ones.
     """
 
-    def __init__(self, kind: str, base: type[P], points: Iterable[EntryPoint] | None = None) -> None:
+    def __init__(
+        self, kind: str, base: type[P], points: Iterable[EntryPoint] | None = None
+    ) -> None:
         self.kind = kind
         self.base = base
         found = entry_points(group=f"splitleak.{kind}") if points is None else points
         self._points: dict[str, list[EntryPoint]] = {}
         for point in found:
             known = self._points.setdefault(point.name, [])
-            # An editable install can list one distribution twice; another target or distribution is a clash.
-            if all((other.value, _package(other)) != (point.value, _package(point)) for other in known):
+            # An editable install can list one distribution twice; another target or distribution is
+            # a clash.
+            if all(
+                (other.value, _package(other)) != (point.value, _package(point)) for other in known
+            ):
                 known.append(point)
         self._shadowed: dict[str, list[EntryPoint]] = {}
         for name, points_of_name in self._points.items():
@@ -93,13 +103,18 @@ class Registry(Generic[P]):
         kind = self.kind[:-1]
         found: dict[str, list[str]] = {}
         for name, points in self._shadowed.items():
-            found[name] = [f"{_origin(p)} is not used: {kind} {name!r} is splitleak's own; rename it" for p in points]
+            found[name] = [
+                f"{_origin(p)} is not used: {kind} {name!r} is splitleak's own; rename it"
+                for p in points
+            ]
         for name, points in self._points.items():
             if len(points) > 1:
                 found.setdefault(name, []).append(self._twice(name))
             for point in points:
                 if not is_built_in(point) and (others := _other_versions(point)):
-                    found.setdefault(name, []).append(f"{_origin(point)} is used; there is also {', '.join(others)}")
+                    found.setdefault(name, []).append(
+                        f"{_origin(point)} is used; there is also {', '.join(others)}"
+                    )
         return found
 
     def load(self, name: str) -> type[P]:
@@ -107,7 +122,8 @@ class Registry(Generic[P]):
 
         Raises:
             RequestError: unknown name (with the nearest known one), name clash (with both origins),
-                import failure, wrong base class, missing card or a name that differs from its entry.
+                import failure, wrong base class, missing card or a name that differs from its
+                entry.
         """
         point = self._point(name)
         origin = _origin(point)
@@ -128,7 +144,9 @@ class Registry(Generic[P]):
         if not isinstance(getattr(cls, "card", None), Card):
             raise RequestError(f"{singular} {name!r} ({origin}) has no card")
         if getattr(cls, "name", None) != name:
-            raise RequestError(f"{singular} {name!r} ({origin}) calls itself {getattr(cls, 'name', None)!r}")
+            raise RequestError(
+                f"{singular} {name!r} ({origin}) calls itself {getattr(cls, 'name', None)!r}"
+            )
         return cls
 
     def _point(self, name: str) -> EntryPoint:
@@ -158,7 +176,10 @@ def _other_versions(point: EntryPoint) -> list[str]:
     if point.dist is None:
         return []
     found = {other.version for other in distributions(name=point.dist.name)}
-    return [f"{point.dist.name} {version}, which is hidden" for version in sorted(found - {point.dist.version})]
+    return [
+        f"{point.dist.name} {version}, which is hidden"
+        for version in sorted(found - {point.dist.version})
+    ]
 
 
 def _package_of_ours(point: EntryPoint) -> str:
@@ -176,7 +197,11 @@ def _shared(point: EntryPoint) -> str:
     """Which distribution installs files into the package of a plugin of ours, in words."""
     package = _package_of_ours(point)
     others = other_owners(package) if package else []
-    return f"the distribution {others[0]} also installs a package {package!r}; uninstall one of them" if others else ""
+    return (
+        f"the distribution {others[0]} also installs a package {package!r}; uninstall one of them"
+        if others
+        else ""
+    )
 
 
 @dataclass(frozen=True)

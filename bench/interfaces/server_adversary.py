@@ -14,7 +14,9 @@ class ServerAdversary(ABC):
     """Takes the honest server's place in every answer; made by an attack before the client trains."""
 
     @abstractmethod
-    def answer(self, sent: Mapping[Channel, Tensor], honest: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def answer(
+        self, sent: Mapping[Channel, Tensor], honest: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
         """What goes down to the client; the same channels and shapes as ``honest``.
 
         Args:

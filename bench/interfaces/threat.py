@@ -75,7 +75,12 @@ class ThreatModel(BaseModel):
         return in_sight - {Channel(c) for c in self.withhold}
 
     def project(
-        self, transcript: Transcript, public: Public, targets: Sequence[Release], *, history: bool = False
+        self,
+        transcript: Transcript,
+        public: Public,
+        targets: Sequence[Release],
+        *,
+        history: bool = False,
     ) -> View:
         """The view of one attack: the granted part of the transcript, and public knowledge.
 
@@ -85,9 +90,15 @@ class ThreatModel(BaseModel):
         """
         granted = self.granted(transcript.channels())
         releases = tuple(transcript.releases()) if history else tuple(targets)
-        rows = {c: transcript.rows(c, releases) for c in sorted(granted) if transcript.is_row_channel(c)}
+        rows = {
+            c: transcript.rows(c, releases) for c in sorted(granted) if transcript.is_row_channel(c)
+        }
         steps = frozenset(release.step for release in releases)
-        parts = {c: transcript.parts(c, steps) for c in sorted(granted) if not transcript.is_row_channel(c)}
+        parts = {
+            c: transcript.parts(c, steps)
+            for c in sorted(granted)
+            if not transcript.is_row_channel(c)
+        }
         position = {release: i for i, release in enumerate(releases)}
         return View(
             granted=granted,
@@ -151,7 +162,9 @@ class View:
         """
         self._note(channel)
         if channel not in self._rows:
-            raise NotGrantedError(f"channel {channel!r} is not sent record by record; read it with parts()")
+            raise NotGrantedError(
+                f"channel {channel!r} is not sent record by record; read it with parts()"
+            )
         rows = self._rows[channel]
         return rows.clone() if every else rows[list(self.targets)]
 
@@ -165,14 +178,19 @@ class View:
         """
         self._note(channel)
         if channel not in self._parts:
-            raise NotGrantedError(f"channel {channel!r} is sent record by record; read it with read()")
+            raise NotGrantedError(
+                f"channel {channel!r} is sent record by record; read it with read()"
+            )
         return [
-            replace(message, tensors={name: tensor.clone() for name, tensor in message.tensors.items()})
+            replace(
+                message, tensors={name: tensor.clone() for name, tensor in message.tensors.items()}
+            )
             for message in self._parts[channel]
         ]
 
     def worked_out(self, rows: Mapping[Channel, Tensor], lost: Collection[Channel] = ()) -> View:
-        """The same view with channels as an attack has worked them out, for its later steps; reads are noted here.
+        """The same view with channels as an attack has worked them out, for its later steps; reads
+        are noted here.
 
         Args:
             rows: of every release in the view, in place of what was sent.

@@ -56,7 +56,8 @@ class UtilityPlan:
         steps: sampling steps.
         guidance: classifier-free guidance scale; 1 is none.
         seed: of the sampling noise.
-        condition: kind of the hints, by which they are found again in the samples where that can be.
+        condition: kind of the hints, by which they are found again in the samples where that can
+            be.
     """
 
     steps: int
@@ -72,8 +73,12 @@ class Victim(Plugin, ABC):
     """A distributed training pipeline that is attacked."""
 
     protocols: ClassVar[tuple[str, ...]]
-    hijackable: ClassVar[frozenset[str]] = frozenset()  # protocols in which the client trains with what comes down
-    takes_insertion: ClassVar[bool] = False  # has a network of its clients that a defence may put layers into
+    hijackable: ClassVar[frozenset[str]] = (
+        frozenset()
+    )  # protocols in which the client trains with what comes down
+    takes_insertion: ClassVar[bool] = (
+        False  # has a network of its clients that a defence may put layers into
+    )
 
     def check_defense(self, defense: Defense) -> None:
         """Refuse a defence that the victim has no place for.
@@ -94,17 +99,32 @@ class Victim(Plugin, ABC):
 
     @abstractmethod
     def train(
-        self, records: Records, defense: Defense, plan: TrainingPlan, *, protocol: str, out: Path, progress: Progress
+        self,
+        records: Records,
+        defense: Defense,
+        plan: TrainingPlan,
+        *,
+        protocol: str,
+        out: Path,
+        progress: Progress,
     ) -> Capture:
         """Train on the private records; write transcript, secrets and trained model under ``out``."""
 
     @abstractmethod
-    def public(self, defense: Defense | None, auxiliary: Records, *, protocol: str, device: str) -> Public:
+    def public(
+        self, defense: Defense | None, auxiliary: Records, *, protocol: str, device: str
+    ) -> Public:
         """What an attacker can rebuild without the wire; shares no object with this victim."""
 
     @abstractmethod
     def utility(
-        self, capture: Capture, held_out: Records, defense: Defense, plan: UtilityPlan, *, protocol: str
+        self,
+        capture: Capture,
+        held_out: Records,
+        defense: Defense,
+        plan: UtilityPlan,
+        *,
+        protocol: str,
     ) -> Mapping[str, float]:
         """Quality of the trained model on held-out records, by name."""
 

@@ -20,16 +20,20 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 
 
 def diagnostic_columns(attack: str, found: object) -> dict[str, float | int]:
-    """Return the columns of a claim's diagnostics: each name with ``attack_`` before it, unless it begins so already.
+    """Return the columns of a claim's diagnostics: each name with ``attack_`` before it, unless it
+    begins so already.
 
     A float that is not finite is kept as it is: it leaves its column empty and raises a flag
     (:func:`bench.scoring.score.flags`), since a search that diverged is a result.
 
     Raises:
-        BenchError: no mapping, a name that cannot be a column or is taken, or a value that is no number.
+        BenchError: no mapping, a name that cannot be a column or is taken, or a value that is no
+            number.
     """
     if not isinstance(found, Mapping):
-        raise BenchError(f"attack {attack!r}: diagnostics must be a dict of numbers by name, got {_kind(found)}")
+        raise BenchError(
+            f"attack {attack!r}: diagnostics must be a dict of numbers by name, got {_kind(found)}"
+        )
     if len(found) > MOST:
         raise BenchError(f"attack {attack!r}: {len(found)} diagnostics; a row has room for {MOST}")
     columns: dict[str, float | int] = {}
@@ -41,11 +45,15 @@ def diagnostic_columns(attack: str, found: object) -> dict[str, float | int]:
             )
         column = name if name.startswith(PREFIX) else PREFIX + name
         if column in TAKEN:
-            raise BenchError(f"attack {attack!r}: diagnostic {name!r} would be the column {column!r}, which is taken")
+            raise BenchError(
+                f"attack {attack!r}: diagnostic {name!r} would be the column {column!r}, which is taken"
+            )
         if column in columns:
             raise BenchError(f"attack {attack!r}: two diagnostics would be the column {column!r}")
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise BenchError(f"attack {attack!r}: diagnostic {name!r} must be an int or a float, got {_kind(value)}")
+            raise BenchError(
+                f"attack {attack!r}: diagnostic {name!r} must be an int or a float, got {_kind(value)}"
+            )
         columns[column] = value
     return columns
 

@@ -36,7 +36,11 @@ def read_only(source: Path) -> Iterator[sqlite3.Connection]:
             f"{source}: {error}; {source.name}{left[0]} beside it holds unfinished writes, which bench run "
             "settles where it may write"
         ) from error
-    except (sqlite3.Error, UnicodeError, OverflowError) as error:  # the last two from damaged texts and lengths
+    except (
+        sqlite3.Error,
+        UnicodeError,
+        OverflowError,
+    ) as error:  # the last two from damaged texts and lengths
         raise DataError(f"{source}: not a readable ledger: {error}") from error
 
 
@@ -55,13 +59,19 @@ def check_schema(source: Path, db: sqlite3.Connection) -> int:
     Raises:
         DataError: it is of a version that is not known here, or no ledger.
     """
-    kinds = dict(db.execute("SELECT name, type FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall())
+    kinds = dict(
+        db.execute("SELECT name, type FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall()
+    )
     strange = sorted(str(name) for name, kind in kinds.items() if kind in ("view", "trigger"))
     if strange or not set(kinds) >= _TABLES:
-        raise DataError(f"{source}: not a ledger: {'has ' + strange[0] if strange else 'tables are missing'}")
+        raise DataError(
+            f"{source}: not a ledger: {'has ' + strange[0] if strange else 'tables are missing'}"
+        )
     found = db.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
     known = [str(version) for version in range(1, SCHEMA_VERSION + 1)]
     if found is None or found[0] not in known:
         shown = "none" if found is None else str(found[0])[:20]
-        raise DataError(f"{source}: ledger schema {shown}, this version reads {' and '.join(known)}")
+        raise DataError(
+            f"{source}: ledger schema {shown}, this version reads {' and '.join(known)}"
+        )
     return int(found[0])

@@ -34,11 +34,22 @@ class RowError(BenchError, ValueError):
 class Ledger(LedgerReader):
     """Cells of one results directory, to be read and written; many processes may do so at once.
 
-    Writing a cell that is already there replaces it: the same spec gives the same row. A cell whose rows or
-    scores are not as they were written is left out, as if it had not been run; ``damaged`` says why.
+    Writing a cell that is already there replaces it: the same spec gives the same row. A cell whose
+    rows or scores are not as they were written is left out, as if it had not been run; ``damaged``
+    says why.
     """
 
-    FIRST = ("schema_version", "cell_id", "status", "reason", "victim", "protocol", "defense", "attack", "threat_model")
+    FIRST = (
+        "schema_version",
+        "cell_id",
+        "status",
+        "reason",
+        "victim",
+        "protocol",
+        "defense",
+        "attack",
+        "threat_model",
+    )
 
     def __init__(self, results: Path, progress: Progress | None = None) -> None:
         self._set_paths(results)
@@ -81,7 +92,10 @@ class Ledger(LedgerReader):
             )
             db.executemany(
                 "INSERT INTO rows VALUES (?, ?, ?)",
-                [(cell_id, str(row["target"]), content) for row, content in zip(rows, contents, strict=True)],
+                [
+                    (cell_id, str(row["target"]), content)
+                    for row, content in zip(rows, contents, strict=True)
+                ],
             )
             db.execute("COMMIT")
         self.damaged.pop(cell_id, None)
@@ -98,7 +112,9 @@ class Ledger(LedgerReader):
                 columns.update(dict.fromkeys(row))
             columns.pop("spec", None)
             columns["spec"] = None  # long, so last
-            text = pandas.DataFrame(rows, columns=list(columns)).to_csv(index=False, lineterminator="\n")
+            text = pandas.DataFrame(rows, columns=list(columns)).to_csv(
+                index=False, lineterminator="\n"
+            )
             with disk_errors(self.csv.parent):
                 write_text(self.csv, text)
 
@@ -127,14 +143,19 @@ class Ledger(LedgerReader):
         except (sqlite3.DatabaseError, UnicodeError, _DamagedError) as error:
             moved = self._move_aside()
             if progress is not None:
-                progress.note(f"damaged ledger ({error}); kept as {', '.join(moved)}, starting a new one")
+                progress.note(
+                    f"damaged ledger ({error}); kept as {', '.join(moved)}, starting a new one"
+                )
             self._prepare(progress)
 
     def _prepare(self, progress: Progress | None) -> None:
         with self._connection() as db:
-            with contextlib.suppress(sqlite3.OperationalError):  # locked by others; the next who opens it tries again
-                # Not WAL, which earlier versions used: it needs memory shared between all who open the file, so it
-                # fails on network file systems, and it cannot be read where nothing can be written.
+            with contextlib.suppress(
+                sqlite3.OperationalError
+            ):  # locked by others; the next who opens it tries again
+                # Not WAL, which earlier versions used: it needs memory shared between all who open
+                # the file, so it fails on network file systems, and it cannot be read where nothing
+                # can be written.
                 db.execute("PRAGMA busy_timeout = 0")
                 db.execute("PRAGMA journal_mode = DELETE")
             db.execute(f"PRAGMA busy_timeout = {1000 * _WAIT:.0f}")
@@ -143,7 +164,9 @@ class Ledger(LedgerReader):
                 raise _DamagedError(f"{self.path}: {state}")
             before = prepare(db, self.path, self._files)
         if before == 1 and progress is not None:
-            progress.note(f"{self.path.name} is of schema 1; brought up to date, the old one is kept beside it")
+            progress.note(
+                f"{self.path.name} is of schema 1; brought up to date, the old one is kept beside it"
+            )
 
     def _move_aside(self) -> list[str]:
         """Rename the damaged ledger, and the CSV that still shows its rows."""
@@ -164,9 +187,7 @@ class Ledger(LedgerReader):
 def _why(error: sqlite3.OperationalError) -> str:
     """An error of the disk or of other processes, in words."""
     if "locked" in str(error):
-        return (
-            f"locked for {_WAIT:.0f} s by another process, or by a disk without file locks; use another --results DIR"
-        )
+        return f"locked for {_WAIT:.0f} s by another process, or by a disk without file locks; use another --results DIR"
     return f"cannot be used: {error}; use another --results DIR"
 
 

@@ -19,7 +19,15 @@ AGREE = 1e-3
 CONFLICT = "conflict"
 
 _MAY_DIFFER = frozenset(
-    {"client_seconds", "server_seconds", "attack_seconds", "peak_memory_mib", "created", "commit", "versions"}
+    {
+        "client_seconds",
+        "server_seconds",
+        "attack_seconds",
+        "peak_memory_mib",
+        "created",
+        "commit",
+        "versions",
+    }
     | {"threads", "origin", "flags", "reason"}
 )
 
@@ -42,9 +50,9 @@ class Merged:
 def merge(sources: Sequence[Path], into: Path, *, keep_conflicts: bool = False) -> Merged:
     """Merge ``sources`` into the ledger under ``into``.
 
-    New rows carry the name of their source in ``origin``, unless they had one. A cell that is there with
-    other values is a conflict: the merge is refused, or, with ``keep_conflicts``, the own row is kept and
-    flagged ``conflict:ORIGIN``.
+    New rows carry the name of their source in ``origin``, unless they had one. A cell that is there
+    with other values is a conflict: the merge is refused, or, with ``keep_conflicts``, the own row
+    is kept and flagged ``conflict:ORIGIN``.
 
     Raises:
         DataError: a source cannot be believed (``read_foreign``); nothing has been written then.
@@ -53,8 +61,14 @@ def merge(sources: Sequence[Path], into: Path, *, keep_conflicts: bool = False) 
     names = [origin_name(source) for source in sources]
     for name in names:
         if names.count(name) > 1:
-            raise RequestError(f"two sources are called {name!r}; rename one, since rows keep the name as origin")
-    foreign = [(name, cell) for name, source in zip(names, sources, strict=True) for cell in read_foreign(source)]
+            raise RequestError(
+                f"two sources are called {name!r}; rename one, since rows keep the name as origin"
+            )
+    foreign = [
+        (name, cell)
+        for name, source in zip(names, sources, strict=True)
+        for cell in read_foreign(source)
+    ]
     ledger = Ledger(into)
     own: dict[str, list[dict[str, Any]]] = {}
     for row in ledger.rows():
@@ -84,20 +98,26 @@ def merge(sources: Sequence[Path], into: Path, *, keep_conflicts: bool = False) 
         rows = [{**row, "origin": row.get("origin") or name} for row in cell.rows]
         _write(ledger, cell_id, _marked(rows, marks.get(cell_id)), cell.scores)
     for cell_id in set(marks) - set(added):
-        scores = [RecordScore(*fields) for fields in ledger.score_table(cell_id).itertuples(index=False, name=None)]
+        scores = [
+            RecordScore(*fields)
+            for fields in ledger.score_table(cell_id).itertuples(index=False, name=None)
+        ]
         _write(ledger, cell_id, _marked(own[cell_id], marks[cell_id]), scores)
     return Merged(len(added), known, tuple(conflicts.values()))
 
 
 def origin_name(source: Path) -> str:
-    """What rows call a source: its directory's name, or its file's where that is not a standard one.
+    """What rows call a source: its directory's name, or its file's where that is not a standard
+    one.
 
     Raises:
         DataError: no name is left.
     """
     path = source.resolve()
     named = path.parent if path.name in ("ledger.sqlite", "rows.csv") else path
-    name = "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in named.stem).strip("-")
+    name = "".join(sign if sign.isalnum() or sign in "._-" else "-" for sign in named.stem).strip(
+        "-"
+    )
     if not name:
         raise DataError(f"{source}: give the directory a name, since rows keep it as origin")
     return name
@@ -130,8 +150,12 @@ def _marked(rows: Sequence[Mapping[str, Any]], mark: str | None) -> list[dict[st
     if mark is None:
         return [dict(row) for row in rows]
     flags = [[flag for flag in str(row.get("flags") or "").split() if flag != mark] for row in rows]
-    return [{**row, "flags": " ".join([*found, mark])} for row, found in zip(rows, flags, strict=True)]
+    return [
+        {**row, "flags": " ".join([*found, mark])} for row, found in zip(rows, flags, strict=True)
+    ]
 
 
-def _write(ledger: Ledger, cell_id: str, rows: Sequence[Mapping[str, Any]], scores: Sequence[RecordScore]) -> None:
+def _write(
+    ledger: Ledger, cell_id: str, rows: Sequence[Mapping[str, Any]], scores: Sequence[RecordScore]
+) -> None:
     ledger.write(cell_id, str(rows[0]["capture_id"]), str(rows[0]["spec"]), rows, scores)

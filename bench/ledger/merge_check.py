@@ -19,7 +19,17 @@ from bench.util.errors import DataError
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,99}")
 CELL_ID = re.compile(r"[0-9a-f]{16}")
-TEXT = (*Ledger.FIRST[1:], "target", "created", "capture_id", "spec", "flags", "guarantee", "dataset", "model")
+TEXT = (
+    *Ledger.FIRST[1:],
+    "target",
+    "created",
+    "capture_id",
+    "spec",
+    "flags",
+    "guarantee",
+    "dataset",
+    "model",
+)
 """Fields that are text whatever they look like."""
 
 STATES = frozenset({"ok", "not_applicable", "not_claimed", "failed", "timeout"})
@@ -74,7 +84,9 @@ def _problem(name: str, value: object) -> str:
     return "is not finite" if isinstance(value, float) and not math.isfinite(value) else ""
 
 
-def check_cell(source: Path, cell_id: str, rows: Sequence[Mapping[str, Any]], scores: Sequence[RecordScore]) -> None:
+def check_cell(
+    source: Path, cell_id: str, rows: Sequence[Mapping[str, Any]], scores: Sequence[RecordScore]
+) -> None:
     """The cell is the one its spec describes, and its means are those of its records.
 
     Raises:
@@ -91,13 +103,17 @@ def check_cell(source: Path, cell_id: str, rows: Sequence[Mapping[str, Any]], sc
             raise DataError(f"{source}: cell {cell_id!r} does not have the hash of its spec")
         lies = [name for name, value in told.items() if row[name] != value]
         if lies:
-            raise DataError(f"{source}: cell {cell_id!r}: {', '.join(lies)} is not what its spec says")
+            raise DataError(
+                f"{source}: cell {cell_id!r}: {', '.join(lies)} is not what its spec says"
+            )
     by_target = {row["target"]: row for row in rows}
     for (target, metric), found in values.items():
         shown = by_target.get(target, {}).get(metric)
         mean = sum(found) / len(found)
         if not isinstance(shown, int | float) or abs(shown - mean) > 1e-5 * max(1.0, abs(mean)):
-            raise DataError(f"{source}: cell {cell_id!r}: {target} {metric} is not the mean of its records")
+            raise DataError(
+                f"{source}: cell {cell_id!r}: {target} {metric} is not the mean of its records"
+            )
 
 
 def _told_by_spec(spec: str) -> dict[str, Any] | None:

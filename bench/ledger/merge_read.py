@@ -1,7 +1,7 @@
 """Reads ledgers and row files that others made, and believes nothing that it has not checked.
 
-Nothing in them is unpickled, run, opened or used as a file name. A path that a label holds (of a model or
-a data folder on the other's machine) stays a label.
+Nothing in them is unpickled, run, opened or used as a file name. A path that a label holds (of a
+model or a data folder on the other's machine) stays a label.
 """
 
 from __future__ import annotations
@@ -50,11 +50,13 @@ def read_foreign(source: Path) -> list[ForeignCell]:
     """The cells of a results directory, a ``ledger.sqlite`` or a ``rows.csv``.
 
     Raises:
-        DataError: it is missing, unreadable, of another schema, or a row is not what it says; the message
-            names the file and the cell.
+        DataError: it is missing, unreadable, of another schema, or a row is not what it says; the
+            message names the file and the cell.
     """
     if source.is_dir():
-        found = [source / name for name in ("ledger.sqlite", "rows.csv") if (source / name).exists()]
+        found = [
+            source / name for name in ("ledger.sqlite", "rows.csv") if (source / name).exists()
+        ]
         if not found:
             raise DataError(f"{source}: has neither ledger.sqlite nor rows.csv")
         source = found[0]
@@ -69,7 +71,9 @@ def read_foreign(source: Path) -> list[ForeignCell]:
         raise DataError(f"{source}: scores of cell {cell_id!r}, which has no row")
     for cell_id, of_cell in cells.items():
         check_cell(source, cell_id, of_cell, scores.get(cell_id, []))
-    return [ForeignCell(cell_id, of_cell, scores.get(cell_id, [])) for cell_id, of_cell in cells.items()]
+    return [
+        ForeignCell(cell_id, of_cell, scores.get(cell_id, [])) for cell_id, of_cell in cells.items()
+    ]
 
 
 def _rows_of_csv(source: Path) -> tuple[list[dict[str, Any]], dict[str, list[RecordScore]]]:
@@ -104,7 +108,9 @@ def typed(name: str, value: str) -> str | int | float:
 def _read_ledger(source: Path) -> tuple[list[dict[str, Any]], dict[str, list[RecordScore]]]:
     with read_only(source) as db:
         version = check_schema(source, db)
-        cells = dict(db.execute(f"SELECT cell_id, {'scores_sha256' if version > 1 else 'NULL'} FROM cells"))
+        cells = dict(
+            db.execute(f"SELECT cell_id, {'scores_sha256' if version > 1 else 'NULL'} FROM cells")
+        )
         stored = db.execute("SELECT cell_id, content FROM rows ORDER BY rowid").fetchall()
         digests = dict(db.execute("SELECT cell_id, rows_sha256 FROM cells")) if version > 1 else {}
         tables = _score_rows(source, db) if version == 1 else {}
@@ -138,14 +144,18 @@ def _score_rows(source: Path, db: sqlite3.Connection) -> dict[str, list[RecordSc
     scores: dict[str, list[RecordScore]] = {}
     query = "SELECT cell_id, target, metric, record, value FROM scores ORDER BY cell_id, target, metric, record"
     for cell_id, target, metric, record, value in db.execute(query):
-        scores.setdefault(str(cell_id), []).append(_score(source, target, metric, str(record), value))
+        scores.setdefault(str(cell_id), []).append(
+            _score(source, target, metric, str(record), value)
+        )
     return scores
 
 
 def _score_file(source: Path, cell_id: object, digest: object) -> list[RecordScore]:
     """A cell's scores, from a file of exactly the columns that we write."""
     if not (isinstance(cell_id, str) and CELL_ID.fullmatch(cell_id)):
-        raise DataError(f"{source}: cell {str(cell_id)[:40]!r}: its id is not 16 hexadecimal digits")
+        raise DataError(
+            f"{source}: cell {str(cell_id)[:40]!r}: its id is not 16 hexadecimal digits"
+        )
     path = ScoreFiles(source.parent).path(cell_id)
     if not path.is_file() or sha256_file(path) != digest:
         raise DataError(f"{path}: missing, or changed since it was written")
@@ -156,7 +166,9 @@ def _score_file(source: Path, cell_id: object, digest: object) -> list[RecordSco
         with parquet.ParquetFile(path) as file:
             text = pyarrow.string()
             types = {"target": text, "metric": text, "record": text, "value": pyarrow.float64()}
-            if {f.name: f.type for f in file.schema_arrow} != types or file.metadata.num_rows > MOST_SCORES:
+            if {
+                f.name: f.type for f in file.schema_arrow
+            } != types or file.metadata.num_rows > MOST_SCORES:
                 raise DataError(f"{path}: does not have the columns of a score file")
             table = file.read().to_pydict()
     except (pyarrow.ArrowException, OSError) as error:
@@ -164,7 +176,9 @@ def _score_file(source: Path, cell_id: object, digest: object) -> list[RecordSco
     return [_score(path, *fields) for fields in zip(*(table[name] for name in types), strict=True)]
 
 
-def _score(source: Path, target: object, metric: object, record: object, value: object) -> RecordScore:
+def _score(
+    source: Path, target: object, metric: object, record: object, value: object
+) -> RecordScore:
     if (
         isinstance(target, str)
         and isinstance(metric, str)

@@ -42,8 +42,8 @@ class Entry:
 class LedgerReader:
     """Cells of one results directory.
 
-    A cell whose rows or scores are not as they were written is left out, as if it had not been run; ``damaged``
-    says why.
+    A cell whose rows or scores are not as they were written is left out, as if it had not been run;
+    ``damaged`` says why.
 
     Raises:
         RequestError: the directory has no ledger.
@@ -53,7 +53,9 @@ class LedgerReader:
     def __init__(self, results: Path, progress: Progress | None = None) -> None:
         self._set_paths(results)
         if not self.path.exists():
-            raise RequestError(f"{results}: no ledger.sqlite there; fill it with bench run or bench merge")
+            raise RequestError(
+                f"{results}: no ledger.sqlite there; fill it with bench run or bench merge"
+            )
         with self._connection() as db:
             version = check_schema(self.path, db)
         if version < SCHEMA_VERSION:
@@ -81,8 +83,14 @@ class LedgerReader:
     def entries(self) -> dict[str, Entry]:
         """Every cell by its id."""
         with self._connection() as db:
-            found = db.execute("SELECT cell_id, capture_id, status, spec, seconds, trained FROM cells").fetchall()
-        return {cell_id: Entry(cell_id, *rest) for cell_id, *rest in found if cell_id not in self.damaged}
+            found = db.execute(
+                "SELECT cell_id, capture_id, status, spec, seconds, trained FROM cells"
+            ).fetchall()
+        return {
+            cell_id: Entry(cell_id, *rest)
+            for cell_id, *rest in found
+            if cell_id not in self.damaged
+        }
 
     def find(self, prefix: str) -> Entry:
         """The one cell whose id starts with ``prefix``.
@@ -92,7 +100,9 @@ class LedgerReader:
         """
         found = [entry for entry in self.entries().values() if entry.cell_id.startswith(prefix)]
         if len(found) != 1:
-            raise RequestError(f"{self.path}: {len(found) or 'no'} cells have an id that starts with {prefix!r}")
+            raise RequestError(
+                f"{self.path}: {len(found) or 'no'} cells have an id that starts with {prefix!r}"
+            )
         return found[0]
 
     def scores(self, cell_id: str, target: str, metric: str) -> list[float]:
@@ -106,13 +116,16 @@ class LedgerReader:
         return list(dict.fromkeys(str(record) for record in self.score_table(cell_id)["record"]))
 
     def score_table(self, cell_id: str) -> pandas.DataFrame:
-        """All scores of a cell: columns ``target``, ``metric``, ``record``, ``value``. Empty where it has none.
+        """All scores of a cell: columns ``target``, ``metric``, ``record``, ``value``. Empty where
+        it has none.
 
         Raises:
             DataError: the file is missing or is not the one that was written.
         """
         with self._connection() as db:
-            found = db.execute("SELECT scores_sha256 FROM cells WHERE cell_id = ?", (cell_id,)).fetchone()
+            found = db.execute(
+                "SELECT scores_sha256 FROM cells WHERE cell_id = ?", (cell_id,)
+            ).fetchone()
         if found is None or found[0] is None:
             return self._files.empty()
         return self._files.read(cell_id, found[0])

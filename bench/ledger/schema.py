@@ -34,7 +34,8 @@ def cell_status(statuses: Iterable[str]) -> str:
 
 
 def prepare(db: sqlite3.Connection, path: Path, scores: ScoreFiles) -> int | None:
-    """Create the tables, or bring older ones up to date; the version they had, None if there were none.
+    """Create the tables, or bring older ones up to date; the version they had, None if there were
+    none.
 
     Nobody else may be preparing the same ledger.
 
@@ -53,7 +54,9 @@ def prepare(db: sqlite3.Connection, path: Path, scores: ScoreFiles) -> int | Non
     if text == str(SCHEMA_VERSION):
         return SCHEMA_VERSION
     if not (text.isdigit() and int(text) in _STEPS):
-        raise BenchError(f"{path}: ledger schema {text}, this version writes {SCHEMA_VERSION}; use another --results")
+        raise BenchError(
+            f"{path}: ledger schema {text}, this version writes {SCHEMA_VERSION}; use another --results"
+        )
     kept = path.with_name(f"{path.name}.schema-{text}")
     if not kept.exists():
         db.execute("VACUUM INTO ?", (str(kept),))
@@ -71,9 +74,17 @@ def _from_1(db: sqlite3.Connection, files: ScoreFiles) -> None:
         db.execute(f"ALTER TABLE cells ADD COLUMN {column}")
     for (cell_id,) in db.execute("SELECT cell_id FROM cells").fetchall():
         of_cell = (cell_id,)
-        rows = [r for (r,) in db.execute("SELECT content FROM rows WHERE cell_id = ? ORDER BY rowid", of_cell)]
+        rows = [
+            r
+            for (r,) in db.execute(
+                "SELECT content FROM rows WHERE cell_id = ? ORDER BY rowid", of_cell
+            )
+        ]
         query = "SELECT target, metric, record, value FROM scores WHERE cell_id = ? ORDER BY rowid"
-        scores = [RecordScore(target, metric, str(i), value) for target, metric, i, value in db.execute(query, of_cell)]
+        scores = [
+            RecordScore(target, metric, str(i), value)
+            for target, metric, i, value in db.execute(query, of_cell)
+        ]
         db.execute(
             "UPDATE cells SET status = ?, rows_sha256 = ?, scores_sha256 = ? WHERE cell_id = ?",
             (

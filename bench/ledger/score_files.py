@@ -21,8 +21,8 @@ class RecordScore:
     """One number.
 
     Attributes:
-        record: the record's name in its data set. The same seed gives the same records whatever the defence
-            and the attack, so two cells are paired by it.
+        record: the record's name in its data set. The same seed gives the same records whatever the
+            defence and the attack, so two cells are paired by it.
     """
 
     target: str
@@ -50,7 +50,9 @@ class ScoreFiles:
 
         columns = {name: [getattr(score, name) for score in scores] for name in self.COLUMNS}
         text = pyarrow.string()
-        schema = pyarrow.schema({"target": text, "metric": text, "record": text, "value": pyarrow.float64()})
+        schema = pyarrow.schema(
+            {"target": text, "metric": text, "record": text, "value": pyarrow.float64()}
+        )
         sink = io.BytesIO()
         parquet.write_table(pyarrow.table(columns, schema=schema), sink, compression="zstd")
         content = sink.getvalue()

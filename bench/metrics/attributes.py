@@ -14,7 +14,9 @@ from bench.types.facts import Labels
 
 def _each(claim: Labels, truth: Labels, score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """The mean over attributes of ``score`` of claimed odds and truth, each ``(N, K)``; ``(N,)`` float64."""
-    return torch.stack([score(claim.odds[n].double(), truth.odds[n].double()) for n in truth.odds]).mean(0)
+    return torch.stack(
+        [score(claim.odds[n].double(), truth.odds[n].double()) for n in truth.odds]
+    ).mean(0)
 
 
 def hits(odds: Tensor, truth: Tensor) -> Tensor:
@@ -71,7 +73,9 @@ class AttributeAuc(LabelMetric):
         varied = {n: t for n, t in truth.odds.items() if (t.sum(0) > 0).sum() > 1}
         if not varied:
             return None
-        return torch.stack([_auc(claim.odds[n].double(), t.double()) for n, t in varied.items()]).mean(0)
+        return torch.stack(
+            [_auc(claim.odds[n].double(), t.double()) for n, t in varied.items()]
+        ).mean(0)
 
 
 def _balanced(odds: Tensor, truth: Tensor) -> Tensor:

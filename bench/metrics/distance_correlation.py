@@ -7,9 +7,11 @@ from torch import Tensor
 
 
 def distance_correlation(x: Tensor, y: Tensor) -> Tensor:
-    """dCor of the sample, in [0, 1]; differentiable (Szekely, Rizzo & Bakirov 2007, definitions 4 and 5).
+    """dCor of the sample, in [0, 1]; differentiable (Szekely, Rizzo & Bakirov 2007, definitions 4
+    and 5).
 
-    Biased upwards for few records of many numbers; for a measurement, see ``corrected_distance_correlation``.
+    Biased upwards for few records of many numbers; for a measurement, see
+    ``corrected_distance_correlation``.
 
     Args:
         x: ``(N, ...)``, N >= 2.
@@ -21,7 +23,8 @@ def distance_correlation(x: Tensor, y: Tensor) -> Tensor:
 
 
 def corrected_distance_correlation(x: Tensor, y: Tensor) -> float:
-    """The bias-corrected R* in [-1, 1], 0 in the mean for independent vectors (Szekely & Rizzo 2013, 2014).
+    """The bias-corrected R* in [-1, 1], 0 in the mean for independent vectors (Szekely & Rizzo
+    2013, 2014).
 
     Args:
         x: ``(N, ...)``, N >= 4.

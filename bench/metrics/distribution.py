@@ -37,10 +37,12 @@ class _Extractor(nn.Module):
 
 
 def fid(real: ImageBatch, fake: ImageBatch, backbone: FeatureBackbone) -> float:
-    """Frechet distance between Gaussians fitted to the features (Heusel et al. 2017, arXiv:1706.08500).
+    """Frechet distance between Gaussians fitted to the features (Heusel et al. 2017,
+    arXiv:1706.08500).
 
-    Comparable only under one backbone and one number of images: it is biased upwards, and the more so
-    the fewer images there are. Below ``needed_for_fid(backbone.dim)`` images it should be flagged.
+    Comparable only under one backbone and one number of images: it is biased upwards, and the more
+    so the fewer images there are. Below ``needed_for_fid(backbone.dim)`` images it should be
+    flagged.
 
     Args:
         real: N images.
@@ -67,7 +69,13 @@ def fid(real: ImageBatch, fake: ImageBatch, backbone: FeatureBackbone) -> float:
 
 
 def kid(
-    real: ImageBatch, fake: ImageBatch, backbone: FeatureBackbone, *, subsets: int, subset_size: int, seed: int
+    real: ImageBatch,
+    fake: ImageBatch,
+    backbone: FeatureBackbone,
+    *,
+    subsets: int,
+    subset_size: int,
+    seed: int,
 ) -> tuple[float, float]:
     """Squared polynomial-kernel MMD between the features (Binkowski et al. 2018, arXiv:1801.01401).
 
@@ -82,8 +90,8 @@ def kid(
         Mean and standard deviation over the subsets.
 
     Raises:
-        BenchError: a side has fewer images than a subset, a subset fewer than two, or features that are
-            not finite.
+        BenchError: a side has fewer images than a subset, a subset fewer than two, or features that
+            are not finite.
     """
     if subset_size < 2:
         raise BenchError(f"kid: a subset needs at least 2 images, got {subset_size}")

@@ -18,21 +18,25 @@ DIRECTIONS = 8
 """Channels of 22.5 degrees each; neighbours match."""
 
 
-def edge_f1(first: ImageBatch, second: ImageBatch, tolerance: int = 1, *, directed: bool = False) -> Tensor:
+def edge_f1(
+    first: ImageBatch, second: ImageBatch, tolerance: int = 1, *, directed: bool = False
+) -> Tensor:
     """F1 of two edge maps, symmetric in its arguments.
 
-    Both are binarised where their grey value (mean of the channels) exceeds 0.5. A pixel of one map is
-    matched if the other has an edge within ``tolerance`` pixels (Chebyshev distance).
+    Both are binarised where their grey value (mean of the channels) exceeds 0.5. A pixel of one map
+    is matched if the other has an edge within ``tolerance`` pixels (Chebyshev distance).
 
     Args:
         directed: a match must also run the same way, to within 45 degrees, as in oriented chamfer
-            matching (Shotton et al., IEEE TPAMI 2008): among many edges one that is near by chance seldom
-            does. For lines a few pixels wide.
+            matching (Shotton et al., IEEE TPAMI 2008): among many edges one that is near by chance
+            seldom does. For lines a few pixels wide.
 
     Returns:
         ``(N,)`` float64 in [0, 1]; 1 where both maps are empty, 0 where just one is.
     """
-    one, two = (b.pixels.detach().cpu().double().mean(dim=1, keepdim=True) > 0.5 for b in (first, second))
+    one, two = (
+        b.pixels.detach().cpu().double().mean(dim=1, keepdim=True) > 0.5 for b in (first, second)
+    )
     if directed:
         one, two = by_direction(one), by_direction(two)
     matched_one = _share(one, two, tolerance)
@@ -48,7 +52,9 @@ def _share(edges: Tensor, others: Tensor, tolerance: int) -> Tensor:
 
     Both are ``(N, K, H, W)``: one channel, or one for each of :data:`DIRECTIONS`.
     """
-    near = functional.max_pool2d(others.double(), 2 * tolerance + 1, stride=1, padding=tolerance) > 0.5
+    near = (
+        functional.max_pool2d(others.double(), 2 * tolerance + 1, stride=1, padding=tolerance) > 0.5
+    )
     if near.shape[1] > 1:
         near = near | near.roll(1, dims=1) | near.roll(-1, dims=1)
     count = edges.flatten(1).sum(dim=1)
@@ -56,7 +62,8 @@ def _share(edges: Tensor, others: Tensor, tolerance: int) -> Tensor:
 
 
 def by_direction(edges: Tensor) -> Tensor:
-    """Edge pixels ``(N, 1, H, W)`` dealt out to channels by the direction of their line, ``(N, 8, H, W)``.
+    """Edge pixels ``(N, 1, H, W)`` dealt out to channels by the direction of their line, ``(N, 8,
+    H, W)``.
 
     The direction is that of the structure tensor (Bigun and Granlund, ICCV 1987).
     """
@@ -76,7 +83,9 @@ def _gauss(values: Tensor, sigma: float) -> Tensor:
     kernel = torch.exp(-(at**2) / (2 * sigma**2))
     kernel = kernel / kernel.sum()
     padded = functional.pad(values, (reach,) * 4, mode="replicate")
-    return functional.conv2d(functional.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
+    return functional.conv2d(
+        functional.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1)
+    )
 
 
 class EdgeF1(Metric):

@@ -16,12 +16,13 @@ SHARE_OF_DIAGONAL = 0.0075
 
 
 def tolerance(height: int, width: int) -> int:
-    """Whole pixels by which a thin outline of a sample may be off: 1 up to 188x188, 2 at 256, 5 at 512.
+    """Whole pixels by which a thin outline of a sample may be off: 1 up to 188x188, 2 at 256, 5 at
+    512.
 
-    A hint of 64x64 has so many edges that half of them have one of any other picture's within a pixel, so
-    matches must run the same way too. On 64 portraits F1 of pictures that ignore the hint then falls from
-    .51 to .30, that of pictures that went through the autoencoder from .94 to .88. Without tolerance it
-    would be .17 and .72, but .21 for a picture shifted by one pixel.
+    A hint of 64x64 has so many edges that half of them have one of any other picture's within a
+    pixel, so matches must run the same way too. On 64 portraits F1 of pictures that ignore the hint
+    then falls from .51 to .30, that of pictures that went through the autoencoder from .94 to .88.
+    Without tolerance it would be .17 and .72, but .21 for a picture shifted by one pixel.
     """
     return max(1, int(SHARE_OF_DIAGONAL * math.hypot(height, width)))
 
@@ -38,12 +39,13 @@ def condition_fidelity(samples: ImageBatch, hints: ImageBatch, condition: str) -
         condition: kind of the hints, by its name in ``bench.data.conditions``.
 
     Returns:
-        Means over the samples, each with its standard error as ``…_se``; nothing for hints that cannot be
-        found again in pixels (noise, and those that only a data set knows). ``condition_ssim`` in [-1, 1];
-        for lines also ``condition_edge_f1`` in [0, 1]: of thin outlines those that lie within :func:`tolerance` and run
-        the same way, of thick scribbles those that overlap; and each as ``…_chance``: the same
-        samples against the hint of the next record, which is what a generator that ignores its hint
-        would get. No chance for a single sample.
+        Means over the samples, each with its standard error as ``…_se``; nothing for hints that
+        cannot be found again in pixels (noise, and those that only a data set knows).
+        ``condition_ssim`` in [-1, 1]; for lines also ``condition_edge_f1`` in [0, 1]: of thin
+        outlines those that lie within :func:`tolerance` and run the same way, of thick scribbles
+        those that overlap; and each as ``…_chance``: the same samples against the hint of the next
+        record, which is what a generator that ignores its hint would get. No chance for a single
+        sample.
 
     Raises:
         BenchError: samples and hints differ in number or size, or there are none.
@@ -66,10 +68,14 @@ def condition_fidelity(samples: ImageBatch, hints: ImageBatch, condition: str) -
     return scores
 
 
-def _scores(again: ImageBatch, hints: ImageBatch, ending: str, *, condition: str) -> dict[str, float]:
+def _scores(
+    again: ImageBatch, hints: ImageBatch, ending: str, *, condition: str
+) -> dict[str, float]:
     from bench.data.conditions import LINES
 
-    scores = mean_with_error(f"condition_ssim{ending}", ssim("condition_ssim", Estimate(again), Estimate(hints)))
+    scores = mean_with_error(
+        f"condition_ssim{ending}", ssim("condition_ssim", Estimate(again), Estimate(hints))
+    )
     if condition in LINES:
         thin = condition != "scribble"  # thick strokes are their own tolerance
         found = edge_f1(again, hints, tolerance(*hints.size) if thin else 0, directed=thin)

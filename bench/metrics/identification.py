@@ -1,9 +1,10 @@
 """Whether a reconstruction gives away who or what is shown.
 
-Two questions of biometrics (ISO/IEC 19795-1): identification, does the claim find its own picture among those of
-other people; and verification, is it closer to its truth than strangers are to each other. In both, another picture of
-the same identity is no stranger and counts neither for nor against the attack. A classifier's own verdict is avoided
-because it calls many unrecognisable images recognised.
+Two questions of biometrics (ISO/IEC 19795-1): identification, does the claim find its own picture
+among those of other people; and verification, is it closer to its truth than strangers are to each
+other. In both, another picture of the same identity is no stranger and counts neither for nor
+against the attack. A classifier's own verdict is avoided because it calls many unrecognisable
+images recognised.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ TIE = 1e-6
 
 
 def _unit(context: ScoringContext, images: ImageBatch) -> Tensor:
-    """``(N, D)`` float64 unit-length embeddings; a row that cannot be normalised stays NaN."""
+    """``(N, D)`` float64 unit-length embeddings; a row that cannot be normalized stays NaN."""
 
     def compute() -> Tensor:
         embedded = context.backbones.identity.embed(images).detach().cpu().double()
@@ -49,7 +50,8 @@ def ranks(query: Tensor, gallery: Tensor, rivals: Tensor | None = None) -> Tenso
     Args:
         query: ``(N, D)`` unit-length embeddings.
         gallery: ``(M, D)`` unit-length embeddings, M >= N, its row i being the truth of query i.
-        rivals: ``(N, M)`` bool, which items query i is to be kept apart from; without it, all but item i.
+        rivals: ``(N, M)`` bool, which items query i is to be kept apart from; without it, all but
+            item i.
 
     Returns:
         ``(N,)`` int64 in [0, M - 1].
@@ -76,17 +78,21 @@ class _TopK(Metric):
     k: ClassVar[int]
 
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor | None:
-        """``(N,)`` float64, 0 or 1, or None where a record has fewer than k pictures of others to be found among.
+        """``(N,)`` float64, 0 or 1, or None where a record has fewer than k pictures of others to
+        be found among.
 
         The first N pictures of the context's gallery must be the truth of records 0..N-1.
 
         Raises:
-            BenchError: claim and truth differ in number or size, or the gallery does not begin with the truth.
+            BenchError: claim and truth differ in number or size, or the gallery does not begin with
+                the truth.
         """
         check_pairs(self.name, claim, truth)
         n = len(truth.images)
         if not torch.equal(context.gallery.pixels[:n].cpu(), truth.images.pixels.cpu()):
-            raise BenchError(f"{self.name}: the gallery must begin with the true pictures of the scored records")
+            raise BenchError(
+                f"{self.name}: the gallery must begin with the true pictures of the scored records"
+            )
         rivals = _others(context.gallery_identities, n)
         if int(rivals.sum(dim=1).min()) < self.k:
             return None
@@ -171,14 +177,17 @@ class Identified(Metric):
         An embedding of a claim that is not finite counts as 0.
 
         Raises:
-            BenchError: claim and truth differ in number or size, or a calibration embedding is not finite.
+            BenchError: claim and truth differ in number or size, or a calibration embedding is not
+                finite.
         """
         check_pairs(self.name, claim, truth)
         if self.unscored(context):
             return None
         return _matches(_cosines(claim, truth, context), self._threshold(context).value)
 
-    def basis(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Mapping[str, float]:
+    def basis(
+        self, claim: Estimate, truth: Estimate, context: ScoringContext
+    ) -> Mapping[str, float]:
         """The threshold with its interval, the share of matches at both ends, and how much it was calibrated on."""
         found, cosines = self._threshold(context), _cosines(claim, truth, context)
         return {

@@ -1,4 +1,4 @@
-"""Normalised error in the latent space."""
+"""Normalized error in the latent space."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from bench.util.errors import BenchError
 class LatentNMSE(Metric):
     """Squared latent error over the squared distance of the truth from the scored set's mean.
 
-    The numerator is a matter of one record; the normaliser is by definition one of the scored set. So a
-    record scored with other companions keeps its error but may change its scale.
+    The numerator is a matter of one record; the normalizer is by definition one of the scored set.
+    So a record scored with other companions keeps its error but may change its scale.
     """
 
     name = "latent_nmse"
@@ -30,8 +30,8 @@ class LatentNMSE(Metric):
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor | None:
         """``(N,)`` float64, non-negative, or None.
 
-        None where claim or truth has no latents, or where a true latent equals the mean of the set (a
-        single record, say), so that there is nothing to normalise by.
+        None where claim or truth has no latents, or where a true latent equals the mean of the set
+        (a single record, say), so that there is nothing to normalize by.
 
         Raises:
             BenchError: the latents differ in shape, or hold a value that is not finite.

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from bench.backbones.embedded import NAME
+from bench.interfaces.backbone import EMBEDDED
 from bench.interfaces.metric import LineupMetric, ScoringContext
 from bench.interfaces.plugin import Card
 from bench.types.facts import Lineup
@@ -30,7 +30,7 @@ class _Picked(LineupMetric):
 
     def backbone(self, context: ScoringContext) -> str:
         """What the ceiling is made with."""
-        return NAME
+        return EMBEDDED
 
 
 class IdentityTop1(_Picked):
@@ -38,7 +38,11 @@ class IdentityTop1(_Picked):
 
     name = "identity_top1"
     k = 1
-    card = Card(summary="1 where the right person of the gallery is picked first.", source=_SOURCE, notes=_NOTES)
+    card = Card(
+        summary="1 where the right person of the gallery is picked first.",
+        source=_SOURCE,
+        notes=_NOTES,
+    )
 
 
 class IdentityTop5(_Picked):
@@ -46,7 +50,11 @@ class IdentityTop5(_Picked):
 
     name = "identity_top5"
     k = 5
-    card = Card(summary="1 where the right person is among the first five picked.", source=_SOURCE, notes=_NOTES)
+    card = Card(
+        summary="1 where the right person is among the first five picked.",
+        source=_SOURCE,
+        notes=_NOTES,
+    )
 
 
 class IdentityRank(LineupMetric):
@@ -55,7 +63,9 @@ class IdentityRank(LineupMetric):
     name = "identity_rank"
     higher_is_closer = False
     card = Card(
-        summary="The place of the right person among the candidates, 1 being the first.", source=_SOURCE, notes=_NOTES
+        summary="The place of the right person among the candidates, 1 being the first.",
+        source=_SOURCE,
+        notes=_NOTES,
     )
 
     def compare(self, claim: Lineup, truth: Lineup, context: ScoringContext) -> Tensor:
@@ -63,4 +73,4 @@ class IdentityRank(LineupMetric):
 
     def backbone(self, context: ScoringContext) -> str:
         """What the ceiling is made with."""
-        return NAME
+        return EMBEDDED

@@ -29,7 +29,12 @@ class LPIPS(Metric):
             BenchError: claim and truth differ in number or size.
         """
         check_pairs(self.name, claim, truth)
-        return context.backbones.perceptual.distance(claim.images, truth.images).detach().cpu().double()
+        return (
+            context.backbones.perceptual.distance(claim.images, truth.images)
+            .detach()
+            .cpu()
+            .double()
+        )
 
     def backbone(self, context: ScoringContext) -> str:
         """Name of the perceptual backbone."""

@@ -55,14 +55,18 @@ class _Impostors:
         """The cosine that at most a share of the pairs exceeds, NaN where there is no pair.
 
         Args:
-            weights: how often each identity counts, ``(G,)``; a pair counts as often as both together.
+            weights: how often each identity counts, ``(G,)``; a pair counts as often as both
+                together.
         """
         sizes = weights * self.sizes
         allowed = share * float(sizes.sum() ** 2 - (sizes**2).sum()) / 2
         if allowed == 0.0:
             return math.nan
         # The place is near the front as a rule; all pairs are counted only where it is not.
-        for count in (min(len(self.cosines), 1000 + int(10 * share * len(self.cosines))), len(self.cosines)):
+        for count in (
+            min(len(self.cosines), 1000 + int(10 * share * len(self.cosines))),
+            len(self.cosines),
+        ):
             front = slice(count)
             counted = np.cumsum(weights[self.first[front]] * weights[self.second[front]])
             place = int(np.searchsorted(counted, allowed, side="right"))
@@ -74,9 +78,9 @@ class _Impostors:
 def shortage(identities: Sequence[str | None], share: float) -> str | None:
     """Why no threshold can be calibrated on these records, in a few words, or None where one can.
 
-    A share of 1 % takes at least 100 pairs of different identities, so 15 identities: fewer cannot tell the most alike
-    pair from the wanted quantile. Pairs of *identities* are counted, since several pictures of two people say little
-    more about strangers than one picture of each.
+    A share of 1 % takes at least 100 pairs of different identities, so 15 identities: fewer cannot
+    tell the most alike pair from the wanted quantile. Pairs of *identities* are counted, since
+    several pictures of two people say little more about strangers than one picture of each.
     """
     count = len(set(group_numbers(identities)))
     pairs = count * (count - 1) // 2
@@ -108,11 +112,12 @@ def threshold(embedded: Tensor, identities: Sequence[str | None], share: float) 
 def calibrate(embedded: Tensor, identities: Sequence[str | None], share: float) -> MatchThreshold:
     """:func:`threshold` with its 95 % interval.
 
-    The interval is ``value ± t * s``. s is the standard deviation of the threshold over bootstrap resamples of whole
-    identities, in which a pair counts as often as both its identities were drawn and two draws of one identity are no
-    impostor pair (Bolle, Ratha, Pankanti, CVIU 2004; Snijders and Borgatti, Connections 1999). t is Student's quantile
-    with one degree of freedom less than there are identities. The percentile interval of the same resamples is too
-    short at the top, where a resample cannot be more alike than the most alike pair of the sample. The resampling has
+    The interval is ``value ± t * s``. s is the standard deviation of the threshold over bootstrap
+    resamples of whole identities, in which a pair counts as often as both its identities were drawn
+    and two draws of one identity are no impostor pair (Bolle, Ratha, Pankanti, CVIU 2004; Snijders
+    and Borgatti, Connections 1999). t is Student's quantile with one degree of freedom less than
+    there are identities. The percentile interval of the same resamples is too short at the top,
+    where a resample cannot be more alike than the most alike pair of the sample. The resampling has
     a fixed seed, since the threshold belongs to the data and not to a run.
 
     Raises:
@@ -121,7 +126,9 @@ def calibrate(embedded: Tensor, identities: Sequence[str | None], share: float) 
     impostors = _impostors(embedded, identities, share)
     groups = len(impostors.sizes)
     value = impostors.exceeded_by(share, np.ones_like(impostors.sizes))
-    draws = np.random.default_rng(0).multinomial(groups, np.full(groups, 1.0 / groups), size=RESAMPLES)
+    draws = np.random.default_rng(0).multinomial(
+        groups, np.full(groups, 1.0 / groups), size=RESAMPLES
+    )
     spread = float(np.nanstd([impostors.exceeded_by(share, weights) for weights in draws]))
     from scipy.special import stdtrit
 
@@ -137,7 +144,9 @@ def calibrate(embedded: Tensor, identities: Sequence[str | None], share: float) 
 
 def _impostors(embedded: Tensor, identities: Sequence[str | None], share: float) -> _Impostors:
     if len(embedded) != len(identities):
-        raise BenchError(f"identified: {len(embedded)} calibration pictures but {len(identities)} identities")
+        raise BenchError(
+            f"identified: {len(embedded)} calibration pictures but {len(identities)} identities"
+        )
     if reason := shortage(identities, share):
         raise BenchError(f"identified: {reason}")
     if not bool(embedded.isfinite().all()):
@@ -148,4 +157,6 @@ def _impostors(embedded: Tensor, identities: Sequence[str | None], share: float)
     row, column = row[different], column[different]
     cosines = (embedded @ embedded.T).double().cpu().numpy()[row, column]
     order = np.argsort(-cosines, kind="stable")
-    return _Impostors(cosines[order], groups[row[order]], groups[column[order]], np.bincount(groups))
+    return _Impostors(
+        cosines[order], groups[row[order]], groups[column[order]], np.bincount(groups)
+    )

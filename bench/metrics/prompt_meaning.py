@@ -50,7 +50,11 @@ class PromptCosine(TextMetric):
         """
         check_texts(self.name, claim, truth)
         claimed, wanted = _unit(context, claim.texts), _unit(context, truth.texts)
-        return None if claimed is None or wanted is None else (claimed * wanted).sum(1).clamp(-1.0, 1.0)
+        return (
+            None
+            if claimed is None or wanted is None
+            else (claimed * wanted).sum(1).clamp(-1.0, 1.0)
+        )
 
     def backbone(self, context: ScoringContext) -> str:
         """Name of the prompt backbone."""
@@ -73,7 +77,8 @@ class PromptTop1(TextMetric):
     )
 
     def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor | None:
-        """``(N,)`` float64, 0 or 1, or None where there is nothing to choose from, or no text tower.
+        """``(N,)`` float64, 0 or 1, or None where there is nothing to choose from, or no text
+        tower.
 
         Raises:
             BenchError: claim and truth differ in number, or a true prompt is not in the gallery.
@@ -81,8 +86,8 @@ class PromptTop1(TextMetric):
         check_texts(self.name, claim, truth)
         if missing := set(truth.texts) - set(context.prompts):
             raise BenchError(f"{self.name}: the gallery lacks the true prompt {min(missing)!r}")
-        # A row of the gallery for each record, as ranks() wants it, would hold equal prompts twice: each record
-        # gets a gallery of its own prompt and the different ones.
+        # A row of the gallery for each record, as ranks() wants it, would hold equal prompts twice:
+        # each record gets a gallery of its own prompt and the different ones.
         gallery = tuple(dict.fromkeys(context.prompts))
         claimed, known = _unit(context, claim.texts), _unit(context, gallery)
         if len(gallery) < 2 or claimed is None or known is None:

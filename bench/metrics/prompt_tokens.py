@@ -25,8 +25,8 @@ class TokenAccuracy(TextMetric):
     )
 
     def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor | None:
-        """``(N,)`` float64 in [0, 1], or None for a victim without a text encoder. An empty prompt is met by an empty
-        claim only.
+        """``(N,)`` float64 in [0, 1], or None for a victim without a text encoder. An empty prompt
+        is met by an empty claim only.
 
         Raises:
             BenchError: claim and truth differ in number.
@@ -36,7 +36,9 @@ class TokenAccuracy(TextMetric):
             return None
         claimed = claim.tokens if claim.tokens is not None else context.text.tokens(claim.texts)
         wanted = truth.tokens if truth.tokens is not None else context.text.tokens(truth.texts)
-        return torch.tensor([_share(a, b) for a, b in zip(claimed, wanted, strict=True)], dtype=torch.float64)
+        return torch.tensor(
+            [_share(a, b) for a, b in zip(claimed, wanted, strict=True)], dtype=torch.float64
+        )
 
 
 class ExactMatch(TextMetric):
@@ -59,7 +61,9 @@ class ExactMatch(TextMetric):
         """
         check_texts(self.name, claim, truth)
         pairs = zip(claim.texts, truth.texts, strict=True)
-        return torch.tensor([float(words_and_marks(a) == words_and_marks(b)) for a, b in pairs], dtype=torch.float64)
+        return torch.tensor(
+            [float(words_and_marks(a) == words_and_marks(b)) for a, b in pairs], dtype=torch.float64
+        )
 
 
 def _share(claimed: tuple[int, ...], wanted: tuple[int, ...]) -> float:

@@ -17,7 +17,9 @@ def rouge_l(claims: Sequence[str], truths: Sequence[str]) -> NDArray[np.float64]
     """
     first, second = [words(text) for text in claims], [words(text) for text in truths]
     common = lcs_lengths(first, second)
-    total = np.array([len(a) + len(b) for a, b in zip(first, second, strict=True)], dtype=np.float64)
+    total = np.array(
+        [len(a) + len(b) for a, b in zip(first, second, strict=True)], dtype=np.float64
+    )
     # F = 2PR / (P + R) with P = common / claim and R = common / truth.
     return np.where(total > 0, 2 * common / np.maximum(total, 1), 1.0)
 
@@ -30,9 +32,13 @@ def rouge_table(claims: Sequence[str], truths: Sequence[str]) -> NDArray[np.floa
     return rouge_l([a for a, _ in pairs], [b for _, b in pairs]).reshape(len(claims), len(truths))
 
 
-def lcs_lengths(first: Sequence[Sequence[str]], second: Sequence[Sequence[str]]) -> NDArray[np.int32]:
+def lcs_lengths(
+    first: Sequence[Sequence[str]], second: Sequence[Sequence[str]]
+) -> NDArray[np.int32]:
     """Length of the longest common subsequence of each pair, ``(N,)``; all pairs at once."""
-    numbers = {word: i for i, word in enumerate(dict.fromkeys(w for row in (*first, *second) for w in row))}
+    numbers = {
+        word: i for i, word in enumerate(dict.fromkeys(w for row in (*first, *second) for w in row))
+    }
     a, b = _table(first, numbers, -1), _table(second, numbers, -2)  # paddings that never agree
     above = np.zeros((len(b) + 1, len(first)), dtype=np.int32)
     for word in a:
@@ -44,7 +50,9 @@ def lcs_lengths(first: Sequence[Sequence[str]], second: Sequence[Sequence[str]])
     return last
 
 
-def _table(rows: Sequence[Sequence[str]], numbers: dict[str, int], padding: int) -> NDArray[np.int32]:
+def _table(
+    rows: Sequence[Sequence[str]], numbers: dict[str, int], padding: int
+) -> NDArray[np.int32]:
     """Word numbers, ``(longest, N)``: one contiguous line a place in the text."""
     table = np.full((max(map(len, rows), default=0), len(rows)), padding, dtype=np.int32)
     for i, row in enumerate(rows):

@@ -26,7 +26,9 @@ def ssim(metric: str, claim: Estimate, truth: Estimate) -> Tensor:
     first, second = pixel_pairs(metric, claim, truth)
     height, width = claim.images.size
     if min(height, width) < WINDOW:
-        raise BenchError(f"{metric}: images must be at least {WINDOW}x{WINDOW} pixels, got {height}x{width}")
+        raise BenchError(
+            f"{metric}: images must be at least {WINDOW}x{WINDOW} pixels, got {height}x{width}"
+        )
     from skimage.metrics import structural_similarity
 
     values = [
@@ -64,4 +66,6 @@ class SSIM(Metric):
         Raises:
             BenchError: claim and truth differ in number or size, or are smaller than the window.
         """
-        return context.once(("ssim", claim.images, truth.images), lambda: ssim(self.name, claim, truth))
+        return context.once(
+            ("ssim", claim.images, truth.images), lambda: ssim(self.name, claim, truth)
+        )

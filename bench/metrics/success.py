@@ -38,5 +38,7 @@ class Success(Metric):
             BenchError: claim and truth differ in number or size, or are smaller than the window.
         """
         limit: float = self.params.threshold
-        values = context.once(("ssim", claim.images, truth.images), lambda: ssim(self.name, claim, truth))
+        values = context.once(
+            ("ssim", claim.images, truth.images), lambda: ssim(self.name, claim, truth)
+        )
         return (values > limit).double()

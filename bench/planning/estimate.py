@@ -9,7 +9,8 @@ from bench.cell.job import Job
 from bench.ledger.reader import Entry
 from bench.spec.cell import CellSpec
 
-# Seconds on one CPU thread for the embedded model and 64x64 pictures; ledgers with cells in them correct the scale.
+# Seconds on one CPU thread for the embedded model and 64x64 pictures; ledgers with cells in them
+# correct the scale.
 _TRAIN_RECORD = 0.04
 _ATTACK_RECORD = 0.011
 _UTILITY_RECORD_STEP = 0.05
@@ -20,7 +21,8 @@ def estimate_seconds(jobs: Sequence[Job], known: Mapping[str, Entry]) -> float:
     """Seconds of work for ``jobs`` on one worker.
 
     Args:
-        known: earlier cells; where there are any, their median ratio of real to counted time is the scale.
+        known: earlier cells; where there are any, their median ratio of real to counted time is the
+            scale.
     """
     trained = {entry.capture_id for entry in known.values()}
     total = 0.0

@@ -13,7 +13,8 @@ from bench.util.failure import Failure
 
 @contextmanager
 def guest_errors(kind: str, cls: type[Plugin]) -> Iterator[None]:
-    """Name the plugin in errors of the block; those of this project's own plugins are bugs and pass.
+    """Name the plugin in errors of the block; those of this project's own plugins are bugs and
+    pass.
 
     Args:
         kind: what the plugin is, such as ``dataset``.

@@ -38,7 +38,9 @@ def plugin_spec(cls: type[Plugin], values: dict[str, Any]) -> PluginSpec:
         if not f.is_required()
     }
     plain = {name: _as_json(value) for name, value in defaults.items()}
-    shown = [f"{k}={_shown(v)}" for k, v in sorted(params.items()) if k not in plain or plain[k] != v]
+    shown = [
+        f"{k}={_shown(v)}" for k, v in sorted(params.items()) if k not in plain or plain[k] != v
+    ]
     return PluginSpec(
         name=cls.name,
         params=params,
@@ -54,4 +56,6 @@ def _as_json(value: object) -> object:
 
 def _shown(value: object) -> str:
     """A parameter's value as it would be written on the command line."""
-    return json.dumps(value, separators=(",", ":")) if isinstance(value, list | dict) else str(value)
+    return (
+        json.dumps(value, separators=(",", ":")) if isinstance(value, list | dict) else str(value)
+    )

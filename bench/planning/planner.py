@@ -27,7 +27,15 @@ from bench.planning.parts import P, Part, plugin_spec
 from bench.planning.request import Request
 from bench.scoring.control_cache import References
 from bench.scoring.rows import check_metric_name
-from bench.spec.cell import AttackSpec, CaptureSpec, CellSpec, DataSpec, PluginSpec, TrainSpec, UtilitySpec
+from bench.spec.cell import (
+    AttackSpec,
+    CaptureSpec,
+    CellSpec,
+    DataSpec,
+    PluginSpec,
+    TrainSpec,
+    UtilitySpec,
+)
 from bench.spec.names import parse_dataset, parse_plugin, parse_stack
 from bench.types.channels import Channel
 from bench.types.gallery import Gallery
@@ -96,7 +104,9 @@ class Planner:
         """Likewise; an impossible combination of possible parts is no error but the job's ``obstacle``."""
         threat = preset(request.threat)
         if request.withhold:
-            threat = threat.model_copy(update={"withhold": tuple(sorted({*threat.withhold, *request.withhold}))})
+            threat = threat.model_copy(
+                update={"withhold": tuple(sorted({*threat.withhold, *request.withhold}))}
+            )
         victim = self._resolve(self.victims, request.victim, self._victim_extra(request))
         attack = self._resolve(self.attacks, request.attack)
         defenses = self._stack(request.defense)
@@ -124,7 +134,8 @@ class Planner:
         )
 
     def rebuild(self, cell: CellSpec, *, weights_dir: Path | None = None) -> Job:
-        """The job of a cell as it was written down, with the plugins, data and model that are here now.
+        """The job of a cell as it was written down, with the plugins, data and model that are here
+        now.
 
         Its cell differs from ``cell`` where those have changed since.
 
@@ -163,7 +174,8 @@ class Planner:
         """Check one value of a grid by itself, before anything is loaded for it.
 
         Args:
-            axis: ``victim``, ``defense``, ``attack`` or ``threat``; others cannot be told by themselves.
+            axis: ``victim``, ``defense``, ``attack`` or ``threat``; others cannot be told by
+                themselves.
 
         Raises:
             RequestError: an unknown name or a bad parameter.
@@ -247,7 +259,9 @@ class Planner:
             obstacle=obstacle,
         )
 
-    def _resolve(self, registry: Registry[P], text: str, extra: dict[str, Any] | None = None) -> Part[P]:
+    def _resolve(
+        self, registry: Registry[P], text: str, extra: dict[str, Any] | None = None
+    ) -> Part[P]:
         name, values = parse_plugin(text)
         cls = self._load(registry, name)
         return Part(cls, plugin_spec(cls, {**values, **(extra or {})}))
@@ -298,7 +312,9 @@ class Planner:
             cls = self._load(self.defenses, name)
             if cls.stands_for:
                 if values:
-                    raise RequestError(f"defence {name!r} takes no parameters; write out {cls.stands_for} with them")
+                    raise RequestError(
+                        f"defence {name!r} takes no parameters; write out {cls.stands_for} with them"
+                    )
                 pairs += [(self.defenses.load(n), v) for n, v in parse_stack(cls.stands_for)]
             else:
                 pairs.append((cls, values))
@@ -309,7 +325,9 @@ class Planner:
         if "none" in names and len(names) > 1:
             raise RequestError(f"{text!r}: 'none' does not stack with a defence")
         if "compose" in names:
-            raise RequestError("'compose' is not used by itself; write the defences with + between them")
+            raise RequestError(
+                "'compose' is not used by itself; write the defences with + between them"
+            )
         return tuple(Part(cls, plugin_spec(cls, values)) for cls, values in pairs)
 
     def _defense_maker(self, parts: Sequence[Part[Defense]]) -> Callable[[], Defense]:
@@ -347,13 +365,18 @@ class Planner:
         key = data.content_hash()
         if key not in self._splits:
             load = partial(
-                dataset.build().load, image_size=data.image_size, condition=data.condition, progress=self._progress
+                dataset.build().load,
+                image_size=data.image_size,
+                condition=data.condition,
+                progress=self._progress,
             )
             stream = GlobalRandom(0, "data", key)
             with stream.active(), guest_errors("dataset", dataset.cls):
                 self._splits[key] = load_splits(load, data.splits)
             if stream.drawn:
-                self._note(f"dataset {data.dataset.name!r} draws from a global generator; it was given a fixed seed")
+                self._note(
+                    f"dataset {data.dataset.name!r} draws from a global generator; it was given a fixed seed"
+                )
         return data, self._splits[key]
 
     def _gallery(self, data: DataSpec, splits: Splits, seed: int, size: int) -> Gallery | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.data.splits import SplitSizes
+from bench.data.split_sizes import SplitSizes
 from bench.interfaces.dataset import AUTO
 from bench.spec.cell import TrainSpec, UtilitySpec
 

@@ -62,13 +62,19 @@ def _channels(value: object) -> object:
         return ()
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
-    return sorted(set(value)) if isinstance(value, list) and all(isinstance(v, str) for v in value) else value
+    return (
+        sorted(set(value))
+        if isinstance(value, list) and all(isinstance(v, str) for v in value)
+        else value
+    )
 
 
 Words = Annotated[tuple[str, ...], BeforeValidator(_several), Field(min_length=1)]
 Channels = Annotated[tuple[str, ...], BeforeValidator(_channels)]
 Views = Annotated[tuple[Channels, ...], BeforeValidator(_several), Field(min_length=1)]
-Seeds = Annotated[tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_several), Field(min_length=1)]
+Seeds = Annotated[
+    tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_several), Field(min_length=1)
+]
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,11 @@ class Exclusion(Frozen):
 
     def matches(self, point: Point) -> bool:
         """Whether ``point`` is to be left out."""
-        named = {axis: values for axis in Exclusion.model_fields if (values := getattr(self, axis)) is not None}
+        named = {
+            axis: values
+            for axis in Exclusion.model_fields
+            if (values := getattr(self, axis)) is not None
+        }
         return bool(named) and all(getattr(point, axis) in values for axis, values in named.items())
 
 
@@ -148,7 +158,8 @@ class SuiteFile(Frozen):
     """The content of a suite's file.
 
     Attributes:
-        time_limit: seconds that a cell may take, the training of its capture included; None is no limit.
+        time_limit: seconds that a cell may take, the training of its capture included; None is no
+            limit.
         memory_limit: MiB that a cell's process may hold; None is no limit.
     """
 
@@ -178,7 +189,9 @@ class Suite:
 
 def shipped() -> dict[str, str]:
     """Names of the suites that come with the package, with the first sentence of each."""
-    return {path.stem: read_suite(path).content.description for path in sorted(SHIPPED.glob("*.yaml"))}
+    return {
+        path.stem: read_suite(path).content.description for path in sorted(SHIPPED.glob("*.yaml"))
+    }
 
 
 def find_suite(name: str) -> Suite:
@@ -192,7 +205,9 @@ def find_suite(name: str) -> Suite:
         return read_suite(path)
     names = [file.stem for file in SHIPPED.glob("*.yaml")]
     if name not in names:
-        raise RequestError(f"no suite {name!r}{suggestion(name, names)}, or give the path of a .yaml file")
+        raise RequestError(
+            f"no suite {name!r}{suggestion(name, names)}, or give the path of a .yaml file"
+        )
     return read_suite(SHIPPED / f"{name}.yaml")
 
 
@@ -243,6 +258,8 @@ def _check_exclusions(suite: Suite, name: str, block: Block) -> None:
     points = list(block.model_copy(update={"exclude": ()}).points())
     for i, exclusion in enumerate(block.exclude):
         if not any(exclusion.matches(point) for point in points):
-            raise RequestError(f"{suite.where('blocks', name, 'exclude', i)}this exclusion leaves out no cell")
+            raise RequestError(
+                f"{suite.where('blocks', name, 'exclude', i)}this exclusion leaves out no cell"
+            )
     if not any(True for _ in block.points()):
         raise RequestError(f"{suite.where('blocks', name)}block {name!r} excludes all its cells")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cell.job import Job
-from bench.data.splits import SplitSizes
+from bench.data.split_sizes import SplitSizes
 from bench.ledger.reader import Entry
 from bench.planning.estimate import estimate_seconds
 from bench.planning.planner import Planner
@@ -43,26 +43,35 @@ class SuitePlan:
         chosen = self.jobs if jobs is None else jobs
         return len({job.cell.capture.content_hash() for job in chosen if not job.obstacle})
 
-    def remaining(self, known: Mapping[str, Entry], *, fresh: bool, retry_failed: bool) -> list[Job]:
+    def remaining(
+        self, known: Mapping[str, Entry], *, fresh: bool, retry_failed: bool
+    ) -> list[Job]:
         """The cells that are not in the ledger, or are to be run again."""
         return [
             job
             for job in self.jobs
-            if fresh or (entry := known.get(job.cell.cell_id)) is None or (retry_failed and entry.status in UNFINISHED)
+            if fresh
+            or (entry := known.get(job.cell.cell_id)) is None
+            or (retry_failed and entry.status in UNFINISHED)
         ]
 
 
 def plan_suite(
-    suite: Suite, planner: Planner, *, overrides: Settings | None = None, weights_dir: Path | None = None
+    suite: Suite,
+    planner: Planner,
+    *,
+    overrides: Settings | None = None,
+    weights_dir: Path | None = None,
 ) -> SuitePlan:
     """Plan every cell of a suite.
 
     Args:
-        overrides: settings from the command line, which count before the suite's own. A model is for the victims
-            that take one.
+        overrides: settings from the command line, which count before the suite's own. A model is
+            for the victims that take one.
 
     Raises:
-        RequestError: a name, a parameter or a setting is wrong, or a value of an axis fits no cell at all.
+        RequestError: a name, a parameter or a setting is wrong, or a value of an axis fits no cell
+            at all.
         DataError: the data or the model cannot be used.
     """
     jobs: dict[str, Job] = {}
@@ -86,7 +95,9 @@ def plan_suite(
 
 def _fitting(overrides: Settings, victim: str, planner: Planner) -> Settings:
     """The overrides that a victim can take: a suite may hold some with a model of their own making."""
-    return overrides if planner.takes_model(victim) else overrides.model_copy(update={"model": None})
+    return (
+        overrides if planner.takes_model(victim) else overrides.model_copy(update={"model": None})
+    )
 
 
 def request_of(point: Point, settings: Settings, weights_dir: Path | None) -> Request:
@@ -100,7 +111,16 @@ def request_of(point: Point, settings: Settings, weights_dir: Path | None) -> Re
     def chosen(**names: str) -> dict[str, object]:
         return {field: given[name] for field, name in names.items() if name in given}
 
-    direct = ("model", "data", "condition", "image_size", "iterations", "attack_batch_size", "targets", "epoch")
+    direct = (
+        "model",
+        "data",
+        "condition",
+        "image_size",
+        "iterations",
+        "attack_batch_size",
+        "targets",
+        "epoch",
+    )
     return Request(
         victim=point.victim,
         protocol=point.protocol,
@@ -110,12 +130,24 @@ def request_of(point: Point, settings: Settings, weights_dir: Path | None) -> Re
         withhold=point.withhold,
         seed=point.seed,
         splits=SplitSizes.model_validate(
-            chosen(victim="records", auxiliary="auxiliary", calibration="calibration", evaluation="evaluation")
+            chosen(
+                victim="records",
+                auxiliary="auxiliary",
+                calibration="calibration",
+                evaluation="evaluation",
+            )
         ),
         training=TrainSpec.model_validate(
-            chosen(epochs="epochs", batch_size="batch_size", learning_rate="learning_rate", dtype="dtype")
+            chosen(
+                epochs="epochs",
+                batch_size="batch_size",
+                learning_rate="learning_rate",
+                dtype="dtype",
+            )
         ),
-        utility=UtilitySpec.model_validate(chosen(steps="utility_steps", guidance="utility_guidance")),
+        utility=UtilitySpec.model_validate(
+            chosen(steps="utility_steps", guidance="utility_guidance")
+        ),
         weights_dir=weights_dir,
         **chosen(**{name: name for name in (*direct, "device", "backbones")}),  # type: ignore[arg-type]
     )
@@ -130,7 +162,12 @@ def describe_plan(
     states = [known[job.cell.cell_id].status for job in plan.jobs if job.cell.cell_id in known]
     lines = [f"suite {plan.suite.name}: {plan.suite.content.description}".rstrip(": ")]
     for name, block in plan.suite.content.blocks.items():
-        axes = (len(block.victims), len(block.protocols or (1,)), len(block.defenses), len(block.attacks))
+        axes = (
+            len(block.victims),
+            len(block.protocols or (1,)),
+            len(block.defenses),
+            len(block.attacks),
+        )
         views = len(block.threats) * len(block.withhold)
         lines.append(
             f"  block {name}: {plan.blocks[name]} cells; {axes[0]} victims x {axes[1]} protocols x {axes[2]} defences "
@@ -142,17 +179,25 @@ def describe_plan(
         + (f"; {len(impossible)} not applicable" if impossible else "")
     )
     for reason in dict.fromkeys(job.obstacle for job in impossible):
-        lines.append(f"    not applicable: {reason} ({sum(job.obstacle == reason for job in impossible)} cells)")
+        lines.append(
+            f"    not applicable: {reason} ({sum(job.obstacle == reason for job in impossible)} cells)"
+        )
     if states:
         counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
         lines.append(f"  in the ledger already: {counted}")
     seconds = estimate_seconds(todo, known) / max(1, jobs)
-    lines.append(f"  to run: {len(todo)} cells, {_span(seconds)} with {jobs} job{'s' if jobs > 1 else ''} (estimate)")
+    lines.append(
+        f"  to run: {len(todo)} cells, {_span(seconds)} with {jobs} job{'s' if jobs > 1 else ''} (estimate)"
+    )
     return lines
 
 
 def _span(seconds: float) -> str:
-    return f"about {seconds / 60:.0f} minutes" if seconds > 90 else f"about {max(1.0, seconds):.0f} seconds"
+    return (
+        f"about {seconds / 60:.0f} minutes"
+        if seconds > 90
+        else f"about {max(1.0, seconds):.0f} seconds"
+    )
 
 
 def _check_names(suite: Suite, name: str, block: Block, planner: Planner) -> None:

@@ -52,9 +52,15 @@ for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
     ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
     ("int", r"[-+]?(?:0|[1-9][0-9]*(?:_[0-9]+)*)|0x[0-9a-fA-F]+", "-+0123456789"),
-    ("float", r"[-+]?(?:[0-9]+\.[0-9]*|\.?[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan", "-+.0123456789"),
+    (
+        "float",
+        r"[-+]?(?:[0-9]+\.[0-9]*|\.?[0-9]+)(?:[eE][-+]?[0-9]+)?|[-+]?\.inf|\.nan",
+        "-+.0123456789",
+    ),
 ):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})\\Z"), list(_first))
+    _Loader.add_implicit_resolver(
+        f"tag:yaml.org,2002:{_tag}", re.compile(f"(?:{_pattern})\\Z"), list(_first)
+    )
 
 _OCTAL = re.compile(r"[-+]?0[0-9_]+|0o[0-7]+")
 
@@ -63,8 +69,9 @@ def read_yaml(path: Path) -> Document:
     """Read a file; nothing but plain values can come out of it.
 
     Raises:
-        RequestError: it cannot be read, is not YAML, gives a key twice, is too large, or has a number that means
-            different things to different readers of YAML; the sentence names the line.
+        RequestError: it cannot be read, is not YAML, gives a key twice, is too large, or has a
+            number that means different things to different readers of YAML; the sentence names the
+            line.
     """
     text = _text(path)
     lines: dict[Place, int] = {(): 1}
@@ -78,7 +85,9 @@ def read_yaml(path: Path) -> Document:
         raise RequestError(f"{path.name}, line {line}: not valid YAML: {error.problem}") from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise RequestError(f"{path.name}, line {line}: not valid YAML: holds a control character") from error
+        raise RequestError(
+            f"{path.name}, line {line}: not valid YAML: holds a control character"
+        ) from error
     except yaml.YAMLError as error:
         raise RequestError(f"{path.name}: not valid YAML") from error
     except RecursionError as error:
@@ -98,7 +107,9 @@ def _text(path: Path) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise RequestError(f"{path.name}, line {line}: cannot be read as a text file: not in UTF-8") from error
+        raise RequestError(
+            f"{path.name}, line {line}: cannot be read as a text file: not in UTF-8"
+        ) from error
 
 
 class _Builder:
@@ -121,14 +132,20 @@ class _Builder:
         self._built += 1
         line = node.start_mark.line + 1
         if self._built > MOST_VALUES or len(place) > DEEPEST:
-            raise RequestError(f"{self._where(line)}: too many or too deeply nested values; are aliases repeated?")
+            raise RequestError(
+                f"{self._where(line)}: too many or too deeply nested values; are aliases repeated?"
+            )
         if isinstance(node, yaml.SequenceNode):
             for i, item in enumerate(node.value):
                 self._lines[*place, i] = item.start_mark.line + 1
             return [self.build(item, (*place, i)) for i, item in enumerate(node.value)]
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place)
-        if isinstance(node, yaml.ScalarNode) and node.style is None and _OCTAL.fullmatch(node.value):
+        if (
+            isinstance(node, yaml.ScalarNode)
+            and node.style is None
+            and _OCTAL.fullmatch(node.value)
+        ):
             raise RequestError(
                 f"{self._where(line)}: {node.value[:40]} is octal to some readers and decimal to others; write it "
                 "without the leading 0, or in quotes where it is a word"
@@ -137,7 +154,9 @@ class _Builder:
             return self._loader.construct_object(node, deep=True)
         except (ValueError, OverflowError, KeyError, AttributeError) as error:  # of explicit tags
             kind = node.tag.rpartition(":")[2]
-            raise RequestError(f"{self._where(line)}: {str(node.value)[:40]!r} is no value of {kind}") from error
+            raise RequestError(
+                f"{self._where(line)}: {str(node.value)[:40]!r} is no value of {kind}"
+            ) from error
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
         found: dict[str, Any] = {}

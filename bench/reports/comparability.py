@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from bench.reports.seed_statistics import SeedScores
 from bench.types.targets import HEADLINE
 from bench.util.errors import DataError
-from bench.util.stats import normalised
+from bench.util.stats import normalized
 
 if TYPE_CHECKING:
     from bench.ledger.reader import LedgerReader
@@ -28,13 +28,29 @@ UNDEFENDED = "none"
 NOT_A_FAILURE = frozenset({"not_applicable", "not_claimed"})
 
 SETTING = (
-    *("victim", "protocol", "threat_model", "withheld_from_view", "threat", "dataset", "condition", "image_size"),
+    *(
+        "victim",
+        "protocol",
+        "threat_model",
+        "withheld_from_view",
+        "threat",
+        "dataset",
+        "condition",
+        "image_size",
+    ),
     *("target", "scale", "model_hash", "data_hash", "split_hash", "backbones"),
-    *("records_victim", "records_auxiliary", "records_calibration", "records_evaluation", "targets", "epoch"),
+    *(
+        "records_victim",
+        "records_auxiliary",
+        "records_calibration",
+        "records_evaluation",
+        "targets",
+        "epoch",
+    ),
     *("epochs", "batch_size", "learning_rate", "dtype", "utility_steps", "utility_guidance"),
 )
-"""What makes numbers incomparable when it differs. ``threat``, ``targets`` and ``epoch`` come from the spec; where
-files lie does not count, their hashes do."""
+"""What makes numbers incomparable when it differs. ``threat``, ``targets`` and ``epoch`` come from
+the spec; where files lie does not count, their hashes do."""
 
 
 def view_of(threat_model: str, withheld: str) -> str:
@@ -53,7 +69,9 @@ class Setting:
 
     def without(self, *names: str) -> tuple[str, ...]:
         """The values of all other fields."""
-        return tuple(value for name, value in zip(SETTING, self.values, strict=True) if name not in names)
+        return tuple(
+            value for name, value in zip(SETTING, self.values, strict=True) if name not in names
+        )
 
     @property
     def view(self) -> str:
@@ -102,7 +120,9 @@ def ledger_scores(ledger: LedgerReader) -> ScoreReader:
         if cell_id not in tables:
             table: dict[tuple[str, str], dict[str, float]] = {}
             for score in ledger.score_table(cell_id).to_dict("records"):
-                table.setdefault((score["target"], score["metric"]), {})[score["record"]] = float(score["value"])
+                table.setdefault((score["target"], score["metric"]), {})[score["record"]] = float(
+                    score["value"]
+                )
             tables[cell_id] = table
         return tables[cell_id].get((target, metric), {})
 
@@ -110,7 +130,8 @@ def ledger_scores(ledger: LedgerReader) -> ScoreReader:
 
 
 def trials(rows: Iterable[Row]) -> list[Trial]:
-    """The rows as trials; of several runs of one thing (other code, other versions) the newest counts.
+    """The rows as trials; of several runs of one thing (other code, other versions) the newest
+    counts.
 
     Raises:
         DataError: a row lacks a field.
@@ -126,11 +147,15 @@ def trials(rows: Iterable[Row]) -> list[Trial]:
 def _trial(row: Row) -> Trial:
     try:
         attack = AttackBudget(
-            str(row["attack"]), text(row.get("attack_iterations")), text(row.get("attack_batch_size"))
+            str(row["attack"]),
+            text(row.get("attack_iterations")),
+            text(row.get("attack_batch_size")),
         )
         return Trial(setting_of(row), str(row["defense"]), attack, int(row["seed"]), row)
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"row of cell {row.get('cell_id', '?')}: field {error} is missing or malformed") from error
+        raise DataError(
+            f"row of cell {row.get('cell_id', '?')}: field {error} is missing or malformed"
+        ) from error
 
 
 def setting_of(row: Row) -> Setting:
@@ -143,7 +168,9 @@ def setting_of(row: Row) -> Setting:
     found["targets"] = found["targets"] or text(attack.get("targets"))
     found["epoch"] = found["epoch"] or text(attack.get("epoch"))
     if threat is not None:
-        found["threat"] = hashlib.sha256(json.dumps(threat, sort_keys=True).encode()).hexdigest()[:8]
+        found["threat"] = hashlib.sha256(json.dumps(threat, sort_keys=True).encode()).hexdigest()[
+            :8
+        ]
     return Setting(tuple(found.values()))
 
 
@@ -165,38 +192,52 @@ def text(value: object) -> str:
 def without_place(label: str) -> str:
     """A plugin's label without the parameters that say where files lie."""
     name, _, parameters = label.partition(":")
-    kept = [part for part in parameters.split(",") if part and part.partition("=")[0] not in ("model", "path")]
+    kept = [
+        part
+        for part in parameters.split(",")
+        if part and part.partition("=")[0] not in ("model", "path")
+    ]
     return name + (":" + ",".join(kept) if kept else "")
 
 
 def short_model(row: Row) -> str:
     """A model's name; of a directory only the last part."""
     model = text(row.get("model"))
-    return PurePath(model).name if PurePath(model).is_absolute() or model.startswith((".", "~")) else model
+    return (
+        PurePath(model).name
+        if PurePath(model).is_absolute() or model.startswith((".", "~"))
+        else model
+    )
 
 
 def measures(row: Row) -> list[str]:
-    """Metrics that the row has a normalised score of, sorted."""
+    """Metrics that the row has a normalized score of, sorted."""
     ending = "_normalized"
-    return sorted(name.removesuffix(ending) for name, value in row.items() if name.endswith(ending) and text(value))
+    return sorted(
+        name.removesuffix(ending)
+        for name, value in row.items()
+        if name.endswith(ending) and text(value)
+    )
 
 
 def choose_measure(rows: Iterable[Row], preferred: str) -> str | None:
-    """The measure that rows of one setting are compared by: the preferred one, else their target's headline measure,
-    else the first they have."""
+    """The measure that rows of one setting are compared by: the preferred one, else their target's
+    headline measure, else the first they have."""
     listed = list(rows)
     found = {name for row in listed for name in measures(row)}
     headlines = [name for row in listed if (name := HEADLINE.get(str(row.get("target")))) in found]
-    return next((name for name in (preferred, *headlines) if name in found), min(found, default=None))
+    return next(
+        (name for name in (preferred, *headlines) if name in found), min(found, default=None)
+    )
 
 
 def seed_scores(
-    group: Iterable[Trial], measure: str, read: ScoreReader, *, normalise: bool
+    group: Iterable[Trial], measure: str, read: ScoreReader, *, normalize: bool
 ) -> tuple[SeedScores, list[str]]:
     """Scores of the ``ok`` rows among the trials of one attack on one defence.
 
-    Each seed is put between its own controls. Higher is always the stronger attack: not normalised, scores
-    of a measure where lower is closer change sign.
+    Each seed is put between its own controls. Higher is always the stronger attack: not normalized,
+    scores of a measure where lower is closer change sign.
 
     Returns:
         The scores, and why trials are left out.
@@ -210,14 +251,16 @@ def seed_scores(
             left_out.append(f"{trial.status} at seed {trial.seed}")
             continue
         floor, ceiling = (number(row.get(f"{measure}_{end}")) for end in ("floor", "ceiling"))
-        values = read(str(row["cell_id"]), trial.setting["target"], measure) or {"mean": number(row.get(measure))}
-        if not all(math.isfinite(normalised(value, floor, ceiling)) for value in values.values()):
+        values = read(str(row["cell_id"]), trial.setting["target"], measure) or {
+            "mean": number(row.get(measure))
+        }
+        if not all(math.isfinite(normalized(value, floor, ceiling)) for value in values.values()):
             left_out.append(f"no {measure} between controls at seed {trial.seed}")
             continue
         sign = 1.0 if ceiling > floor else -1.0
         # Rounded: a difference in the ninth digit that repeats on every seed is no finding.
         by_seed[trial.seed] = {
-            record: round(normalised(value, floor, ceiling) if normalise else sign * value, 6)
+            record: round(normalized(value, floor, ceiling) if normalize else sign * value, 6)
             for record, value in values.items()
         }
         drawn[trial.seed] = f"{number(row.get(f'{measure}_nearest')):.4f}"

@@ -26,8 +26,8 @@ class CurvePoint:
     Attributes:
         attack: with its parameters, less the knob.
         knob, value: what was spent, and how much of it.
-        normalised: mean of the target's headline measure between floor and ceiling; low, high: the lowest and
-            the highest seed.
+        normalized: mean of the target's headline measure between floor and ceiling; low, high: the
+            lowest and the highest seed.
         seeds: how many.
     """
 
@@ -40,7 +40,7 @@ class CurvePoint:
     metric: str
     knob: str
     value: int
-    normalised: float = 0.0
+    normalized: float = 0.0
     low: float = 0.0
     high: float = 0.0
     seeds: int = 0
@@ -55,10 +55,18 @@ def curve_points(rows: Sequence[Mapping[str, Any]]) -> list[CurvePoint]:
         if row["status"] == "ok" and isinstance(score, float):
             groups.setdefault(_place(row, metric), []).append(score)
     points = [
-        replace(place, normalised=sum(found) / len(found), low=min(found), high=max(found), seeds=len(found))
+        replace(
+            place,
+            normalized=sum(found) / len(found),
+            low=min(found),
+            high=max(found),
+            seeds=len(found),
+        )
         for place, found in groups.items()
     ]
-    return sorted(points, key=lambda p: (p.attack, p.victim, p.protocol, p.defense, p.view, p.target, p.value))
+    return sorted(
+        points, key=lambda p: (p.attack, p.victim, p.protocol, p.defense, p.view, p.target, p.value)
+    )
 
 
 def _place(row: Mapping[str, Any], metric: str) -> CurvePoint:
@@ -101,16 +109,28 @@ def draw_curves(points: Sequence[CurvePoint], path: Path) -> None:
     from matplotlib import pyplot
 
     targets = list(dict.fromkeys(p.target for p in points))
-    figure, axes = pyplot.subplots(1, len(targets), figsize=(5 * len(targets), 3.6), squeeze=False, sharey=True)
+    figure, axes = pyplot.subplots(
+        1, len(targets), figsize=(5 * len(targets), 3.6), squeeze=False, sharey=True
+    )
     for target, axis in zip(targets, axes[0], strict=True):
         lines: dict[str, list[CurvePoint]] = {}
         for p in points:
             if p.target == target:
-                lines.setdefault(f"{p.attack} over {p.knob}, {p.defense}, {p.protocol}, {p.view}", []).append(p)
+                lines.setdefault(
+                    f"{p.attack} over {p.knob}, {p.defense}, {p.protocol}, {p.view}", []
+                ).append(p)
         for label, line in lines.items():
             spent = [p.value for p in line]
-            (drawn,) = axis.plot(spent, [p.normalised for p in line], marker="o", markersize=3, label=label)
-            axis.fill_between(spent, [p.low for p in line], [p.high for p in line], alpha=0.2, color=drawn.get_color())
+            (drawn,) = axis.plot(
+                spent, [p.normalized for p in line], marker="o", markersize=3, label=label
+            )
+            axis.fill_between(
+                spent,
+                [p.low for p in line],
+                [p.high for p in line],
+                alpha=0.2,
+                color=drawn.get_color(),
+            )
         axis.set_title(target, fontsize=10)
         axis.set_xlabel("spent")
         axis.axhline(0, color="grey", linewidth=0.5)

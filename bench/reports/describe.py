@@ -26,7 +26,8 @@ _BASES: dict[str, type[Plugin]] = {
 
 
 def describe_text(name: str, *, model: str | None = None) -> str:
-    """Text about a plugin of any kind, a threat model or a channel; several where a name has several meanings.
+    """Text about a plugin of any kind, a threat model or a channel; several where a name has
+    several meanings.
 
     Raises:
         RequestError: nothing has that name.
@@ -44,36 +45,60 @@ def describe_text(name: str, *, model: str | None = None) -> str:
     if name in DESCRIPTIONS:
         parts.append(f"channel {name}\n  {DESCRIPTIONS[Channel(name)]}")
     if not parts:
-        raise RequestError(f"nothing is called {name!r}{suggestion(name, names | set(PRESETS) | set(DESCRIPTIONS))}")
+        raise RequestError(
+            f"nothing is called {name!r}{suggestion(name, names | set(PRESETS) | set(DESCRIPTIONS))}"
+        )
     return "\n\n".join(parts)
 
 
 def _plugin(kind: str, cls: type[Plugin], origin: str, model: str | None) -> str:
     card = cls.card
-    fields = {"source": card.source, "needs": card.needs, "cost": card.cost, "notes": card.notes, "from": origin}
+    fields = {
+        "source": card.source,
+        "needs": card.needs,
+        "cost": card.cost,
+        "notes": card.notes,
+        "from": origin,
+    }
     if issubclass(cls, Attack):
         budget = cls.default_budget
         fields["requires"] = ", ".join(sorted(cls.requires)) or "any of its inputs, see needs"
         fields["adapts to"] = ", ".join(cls.adapts_to)
-        fields["certificate"] = "; ".join(f"{c} on undefended {c.victim}, {c.protocol}" for c in cls.certificates)
+        fields["certificate"] = "; ".join(
+            f"{c} on undefended {c.victim}, {c.protocol}" for c in cls.certificates
+        )
         fields["budget"] = f"{budget.iterations} iterations of {budget.batch_size} records"
         if cls.effort is not None:
-            fields["curve"] = f"bench run --curve runs over {cls.effort.knob} {', '.join(map(str, cls.effort.values))}"
-        fields["sees"] = f"releases of {'every epoch' if cls.uses_history else 'the attacked epoch'}"
-        fields["threats"] = ", ".join(model.name for model in PRESETS.values() if _allows(model, cls))
+            fields["curve"] = (
+                f"bench run --curve runs over {cls.effort.knob} {', '.join(map(str, cls.effort.values))}"
+            )
+        fields["sees"] = (
+            f"releases of {'every epoch' if cls.uses_history else 'the attacked epoch'}"
+        )
+        fields["threats"] = ", ".join(
+            model.name for model in PRESETS.values() if _allows(model, cls)
+        )
     if issubclass(cls, Defense) and cls.stands_for:
         fields["stands for"] = cls.stands_for
     if issubclass(cls, Victim):
         victim = cls.build({} if model is None else {"model": model})
         fields["protocols"] = ", ".join(cls.protocols)
         for protocol in cls.protocols:
-            fields[f"wire of {protocol}"] = ", ".join(sorted(victim.channels(protocol))) or "nothing"
+            fields[f"wire of {protocol}"] = (
+                ", ".join(sorted(victim.channels(protocol))) or "nothing"
+            )
         fields |= victim.notes()
     lines = [f"{kind[:-1]} {cls.name}", _wrapped("  ", card.summary)]
     lines += [_wrapped(f"  {key + ':':<12} ", text) for key, text in fields.items() if text]
     for name, info in cls.Params.model_fields.items():
-        default = "required" if info.is_required() else f"default {info.get_default(call_default_factory=True)}"
-        kind_name = getattr(info.annotation, "__name__", None) or str(info.annotation).replace("typing.", "")
+        default = (
+            "required"
+            if info.is_required()
+            else f"default {info.get_default(call_default_factory=True)}"
+        )
+        kind_name = getattr(info.annotation, "__name__", None) or str(info.annotation).replace(
+            "typing.", ""
+        )
         lines.append(f"  parameter    {name} ({kind_name}, {default})")
     return "\n".join(lines)
 
@@ -85,7 +110,11 @@ def _allows(model: ThreatModel, attack: type[Attack]) -> bool:
 
 
 def _threat(model: ThreatModel) -> str:
-    sight = "everything on the wire" if model.grants is None else ", ".join(model.grants) or "no channel"
+    sight = (
+        "everything on the wire"
+        if model.grants is None
+        else ", ".join(model.grants) or "no channel"
+    )
     yes_no = {True: "yes", False: "no"}
     return "\n".join(
         [
@@ -108,7 +137,12 @@ def plugin_table() -> str:
     parts = []
     for kind in KINDS:
         registry = Registry(kind, _BASES[kind])
-        rows = [f"## {kind}", "", "| name | what it is | source | needs | notes |", "|---|---|---|---|---|"]
+        rows = [
+            f"## {kind}",
+            "",
+            "| name | what it is | source | needs | notes |",
+            "|---|---|---|---|---|",
+        ]
         for name in filter(registry.built_in, registry.names()):
             cls = registry.load(name)
             card = cls.card
@@ -116,7 +150,14 @@ def plugin_table() -> str:
             rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         parts.append("\n".join(rows))
     return (
-        "\n\n".join(["# Plugins", "Made by `python -m bench.reports.describe` from the plugins' cards.", *parts]) + "\n"
+        "\n\n".join(
+            [
+                "# Plugins",
+                "Made by `python -m bench.reports.describe` from the plugins' cards.",
+                *parts,
+            ]
+        )
+        + "\n"
     )
 
 

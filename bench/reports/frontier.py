@@ -6,7 +6,16 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bench.reports.comparability import SETTING, UNDEFENDED, Row, ScoreReader, Setting, number, setting_of, text
+from bench.reports.comparability import (
+    SETTING,
+    UNDEFENDED,
+    Row,
+    ScoreReader,
+    Setting,
+    number,
+    setting_of,
+    text,
+)
 from bench.reports.leaderboard import MEASURE, Standing, leaderboard
 from bench.types.targets import TARGETS
 from bench.util.stats import Interval, mean_interval
@@ -58,7 +67,8 @@ class Leak:
 
     Attributes:
         normalized: 0 an attacker who saw nothing, 1 the round trip.
-        partial: why more may leak than the number says; empty where nothing does so, as at the ceiling.
+        partial: why more may leak than the number says; empty where nothing does so, as at the
+            ceiling.
     """
 
     attack: str
@@ -76,15 +86,17 @@ class FrontierPoint:
     """One defence under one view.
 
     Attributes:
-        view: the threat model, and what is withheld from it; then what else differs between tables of that view,
-            such as how many records were attacked or how long training took.
+        view: the threat model, and what is withheld from it; then what else differs between tables
+            of that view, such as how many records were attacked or how long training took.
         leaks: by target.
-        costs: each quality that the victim has, of the reference's, seed by seed; NaN without a reference.
-        learnt: how far from the untrained model (0) to the reference (1) condition fidelity has come; NaN unless the
-            ledger has a run of the reference at a learning rate of at most ``UNTRAINED_RATE``.
+        costs: each quality that the victim has, of the reference's, seed by seed; NaN without a
+            reference.
+        learnt: how far from the untrained model (0) to the reference (1) condition fidelity has
+            come; NaN unless the ledger has a run of the reference at a learning rate of at most
+            ``UNTRAINED_RATE``.
         best: no other defence of the view leaks no more at no more cost.
-        unproven: targets that the attacks do not get off the reference either, or that it was not attacked for: a floor
-            there says nothing for a defence.
+        unproven: targets that the attacks do not get off the reference either, or that it was not
+            attacked for: a floor there says nothing for a defence.
     """
 
     victim: str
@@ -106,7 +118,10 @@ class FrontierPoint:
     @property
     def worst(self) -> float:
         """The highest leak over targets; at the floor is 0."""
-        return max((0.0 if leak.at_floor else leak.normalized.mean for leak in self.leaks.values()), default=math.nan)
+        return max(
+            (0.0 if leak.at_floor else leak.normalized.mean for leak in self.leaks.values()),
+            default=math.nan,
+        )
 
     @property
     def complete(self) -> bool:
@@ -127,13 +142,15 @@ class FrontierPoint:
 def frontier(
     rows: Iterable[Row], read: ScoreReader, *, measure: str = MEASURE, reference: str = UNDEFENDED
 ) -> list[FrontierPoint]:
-    """Every defence that has a picture attacked and its quality measured, by view, the least leaking first.
+    """Every defence that has a picture attacked and its quality measured, by view, the least
+    leaking first.
 
     Args:
         rows: of a ledger.
         read: scores by record.
         measure: as of a leaderboard.
-        reference: the defence whose quality others are held against; it must be in the ledger at the same seeds.
+        reference: the defence whose quality others are held against; it must be in the ledger at
+            the same seeds.
     """
     everything = list(rows)
     start = _by_seed(filter(_is_untrained, everything), LEARNT.column, (*_VIEW, *_TRAINING))
@@ -178,7 +195,12 @@ def _losses(point: FrontierPoint) -> tuple[float, ...]:
     return tuple(quality.loss(share.mean) for quality, share in point.costs.items())
 
 
-_NAMED = {"targets": "{} targets", "epochs": "{} epochs", "records_victim": "{} records", "dataset": "{}"}
+_NAMED = {
+    "targets": "{} targets",
+    "epochs": "{} epochs",
+    "records_victim": "{} records",
+    "dataset": "{}",
+}
 """What tables of one view may differ in, and how it is put; the rest as ``name value``."""
 
 
@@ -186,12 +208,16 @@ def _suffixes(settings: Sequence[Setting]) -> dict[tuple[str, ...], str]:
     """By setting, what tells it from others of the same victim, protocol and view."""
     groups: dict[tuple[str, ...], list[Setting]] = {}
     for setting in settings:
-        groups.setdefault((setting["victim"], setting["protocol"], setting.view), []).append(setting)
+        groups.setdefault((setting["victim"], setting["protocol"], setting.view), []).append(
+            setting
+        )
     found = {}
     for members in groups.values():
         differing = [n for n in SETTING if n not in _UNNAMED and len({m[n] for m in members}) > 1]
         for member in members:
-            words = [_NAMED.get(n, n.replace("_", " ") + " {}").format(member[n]) for n in differing]
+            words = [
+                _NAMED.get(n, n.replace("_", " ") + " {}").format(member[n]) for n in differing
+            ]
             found[member.without("target")] = "".join(f", {word}" for word in words)
     return found
 
@@ -200,7 +226,9 @@ _UNNAMED = ("target", "victim", "protocol", "threat_model", "withheld_from_view"
 
 
 def _leak(entry: Standing) -> Leak:
-    return Leak(entry.attack, entry.normalized, "" if entry.normalized.mean >= AT_CEILING else entry.partial)
+    return Leak(
+        entry.attack, entry.normalized, "" if entry.normalized.mean >= AT_CEILING else entry.partial
+    )
 
 
 _VIEW = ("target", "threat_model", "withheld_from_view", "threat", "targets", "epoch")
@@ -223,14 +251,19 @@ def _by_seed(
     for row in sorted(rows, key=lambda r: text(r.get("created"))):
         value = number(row.get(name))
         if not math.isnan(value):
-            found.setdefault((setting_of(row).without(*apart_from), str(row["defense"])), {})[int(row["seed"])] = value
+            found.setdefault((setting_of(row).without(*apart_from), str(row["defense"])), {})[
+                int(row["seed"])
+            ] = value
     return found
 
 
 def _share(
-    values: Mapping[int, float], against: Mapping[int, float], start: Mapping[int, float] | None = None
+    values: Mapping[int, float],
+    against: Mapping[int, float],
+    start: Mapping[int, float] | None = None,
 ) -> Interval:
-    """(value - start) / (reference - start), the mean over seeds that have all of them; NaN where none has.
+    """(value - start) / (reference - start), the mean over seeds that have all of them; NaN where
+    none has.
 
     Args:
         start: 0 at every seed unless told.

@@ -43,8 +43,10 @@ class Standing:
         attack: the worst one.
         score: of the worst attack, as the metric gives it; bounds of the highest over all attacks.
         normalized: the same between the controls: 0 an attacker who saw nothing, 1 the round trip.
-        of_reference: ``normalized`` as a share of the reference defence's (by default the undefended victim's).
-        difference: ``normalized`` minus the reference's, each at its worst attack, paired by seed and record.
+        of_reference: ``normalized`` as a share of the reference defence's (by default the
+            undefended victim's).
+        difference: ``normalized`` minus the reference's, each at its worst attack, paired by seed
+            and record.
         p_below: Holm-adjusted, that the worst case is not below the reference's.
         attacks: how many attacks of the setting's family have scores here, as ``2/2``.
         figures: means over seeds of utility, bytes, costs, and the worst attack's other metrics.
@@ -112,11 +114,19 @@ def leaderboard(
 
 def _vouched(trial: Trial) -> tuple[str, str, str, AttackBudget]:
     """What a certificate vouches for: this attack at this budget, against this target on this victim's model."""
-    return trial.setting["victim"], trial.setting["model_hash"], trial.setting["target"], trial.attack
+    return (
+        trial.setting["victim"],
+        trial.setting["model_hash"],
+        trial.setting["target"],
+        trial.attack,
+    )
 
 
 def _candidates(
-    group: Sequence[Trial], measure: str, read: ScoreReader, missed: Collection[tuple[str, str, str, AttackBudget]]
+    group: Sequence[Trial],
+    measure: str,
+    read: ScoreReader,
+    missed: Collection[tuple[str, str, str, AttackBudget]],
 ) -> dict[str, _Candidate]:
     family = {t.attack for t in group if t.status not in NOT_A_FAILURE}
     found: dict[str, _Candidate] = {}
@@ -134,13 +144,13 @@ def _candidates(
             if not applicable:
                 expected -= bool(of_attack)
                 continue
-            scores, left_out = seed_scores(applicable, measure, read, normalise=True)
+            scores, left_out = seed_scores(applicable, measure, read, normalize=True)
             partial += [f"{attack.label} {why}" for why in left_out]
             if any(_vouched(t) in missed for t in applicable):
                 partial.append(f"{attack.label} missed its certificate")
             if scores.by_seed:
                 normal[attack] = scores
-                raw[attack], _ = seed_scores(applicable, measure, read, normalise=False)
+                raw[attack], _ = seed_scores(applicable, measure, read, normalize=False)
                 if len(scores.by_seed) < SEEDS:
                     seeds = len(scores.by_seed)
                     partial.append(f"{attack.label} {seeds} seed{'s' * (seeds > 1)}")
@@ -150,7 +160,9 @@ def _candidates(
     return found
 
 
-def _entries(setting: Setting, candidates: Mapping[str, _Candidate], measure: str, reference: str) -> list[Standing]:
+def _entries(
+    setting: Setting, candidates: Mapping[str, _Candidate], measure: str, reference: str
+) -> list[Standing]:
     against = candidates[reference].normal if reference in candidates else {}
     entries = [
         _entry(setting, defense, candidate, measure, {} if defense == reference else against)
@@ -161,7 +173,10 @@ def _entries(setting: Setting, candidates: Mapping[str, _Candidate], measure: st
         entries[i] = replace(entries[i], p_below=adjusted)
     ranked = sorted((e for e in entries if not e.partial), key=lambda e: e.normalized.mean)
     heights = [round(e.normalized.mean, 3) for e in ranked]
-    ranked = [replace(e, rank=heights.index(height) + 1) for e, height in zip(ranked, heights, strict=True)]
+    ranked = [
+        replace(e, rank=heights.index(height) + 1)
+        for e, height in zip(ranked, heights, strict=True)
+    ]
     return ranked + [e for e in entries if e.partial]
 
 
@@ -173,7 +188,9 @@ def _entry(
     against: Mapping[AttackBudget, SeedScores],
 ) -> Standing:
     rows = [t.row for t in candidate.trials]
-    captures = list({text(row.get("capture_id")) or str(i): row for i, row in enumerate(rows)}.values())
+    captures = list(
+        {text(row.get("capture_id")) or str(i): row for i, row in enumerate(rows)}.values()
+    )
     entry = Standing(
         setting=setting,
         defense=defense,
@@ -209,7 +226,10 @@ def _entry(
         n=max(int(number(row.get("n", 0))) for row in chosen),
         seeds=len(candidate.normal[attack].by_seed),
         flags=_flags(chosen, candidate),
-        figures={**entry.figures, **_means(chosen, (), ("attack_seconds", "ssim", "lpips", "identified"))},
+        figures={
+            **entry.figures,
+            **_means(chosen, (), ("attack_seconds", "ssim", "lpips", "identified")),
+        },
     )
     return _compared(shown, candidate, candidate.normal[attack], against) if against else shown
 
@@ -223,7 +243,9 @@ def _name(attack: AttackBudget, family: Iterable[AttackBudget]) -> str:
 
 def _raw_score(candidate: _Candidate, attack: AttackBudget, row: Row, measure: str) -> Interval:
     """The worst attack's mean with bounds of the highest over attacks, in the metric's own direction."""
-    bounds = worst_case({_name(a, candidate.raw): scores for a, scores in candidate.raw.items()}).interval
+    bounds = worst_case(
+        {_name(a, candidate.raw): scores for a, scores in candidate.raw.items()}
+    ).interval
     mean = candidate.raw[attack].mean()
     if number(row.get(f"{measure}_ceiling")) > number(row.get(f"{measure}_floor")):
         return Interval(mean, bounds.low, bounds.high)
@@ -231,7 +253,10 @@ def _raw_score(candidate: _Candidate, attack: AttackBudget, row: Row, measure: s
 
 
 def _compared(
-    entry: Standing, candidate: _Candidate, worst: SeedScores, against: Mapping[AttackBudget, SeedScores]
+    entry: Standing,
+    candidate: _Candidate,
+    worst: SeedScores,
+    against: Mapping[AttackBudget, SeedScores],
 ) -> Standing:
     """The entry with difference, share and p-value against the reference; as it was where they share no seed."""
     strongest = max(against.values(), key=SeedScores.mean)
@@ -257,18 +282,24 @@ def _flags(chosen: Sequence[Row], candidate: _Candidate) -> tuple[str, ...]:
 
 
 def _flag_views(
-    entries: Sequence[Standing], worst: Mapping[tuple[Setting, str], Mapping[AttackBudget, SeedScores]]
+    entries: Sequence[Standing],
+    worst: Mapping[tuple[Setting, str], Mapping[AttackBudget, SeedScores]],
 ) -> list[Standing]:
     """Flag entries whose attacker sees more than another's and yet does worse: some attack is not at its best."""
     flagged = []
     for entry in entries:
         for other in entries:
-            less = set(entry.setting["withheld_from_view"].split()) < set(other.setting["withheld_from_view"].split())
+            less = set(entry.setting["withheld_from_view"].split()) < set(
+                other.setting["withheld_from_view"].split()
+            )
             same = entry.defense == other.defense and entry.measure == other.measure
             if not (less and same and _all_but_view(entry.setting) == _all_but_view(other.setting)):
                 continue
             if entry.attack and other.attack and entry.normalized.mean < other.normalized.mean:
-                mine, others = worst[entry.setting, entry.defense], worst[other.setting, other.defense]
+                mine, others = (
+                    worst[entry.setting, entry.defense],
+                    worst[other.setting, other.defense],
+                )
                 if p_worst_below(mine, others) < 0.05:
                     entry = replace(entry, flags=(*entry.flags, "stronger-view-weaker-result"))
                     break
@@ -280,9 +311,13 @@ def _all_but_view(setting: Setting) -> tuple[str, ...]:
     return setting.without("withheld_from_view", "threat")
 
 
-def _means(rows: Sequence[Row], prefixes: tuple[str, ...], names: tuple[str, ...]) -> dict[str, float]:
+def _means(
+    rows: Sequence[Row], prefixes: tuple[str, ...], names: tuple[str, ...]
+) -> dict[str, float]:
     """Means of the numeric columns that start with a prefix or are named."""
-    columns = dict.fromkeys(c for row in rows for c in row if c in names or (prefixes and c.startswith(prefixes)))
+    columns = dict.fromkeys(
+        c for row in rows for c in row if c in names or (prefixes and c.startswith(prefixes))
+    )
     found: dict[str, float] = {}
     for column in columns:
         values = [v for row in rows if not math.isnan(v := number(row.get(column)))]

@@ -18,7 +18,15 @@ from bench.util.stats import Interval
 _FIGURES = (
     *("utility_fid", "utility_lpips", "utility_ssim", "utility_kid", "utility_condition_edge_f1"),
     *("utility_condition_ssim", "utility_prompt_score", "bytes_up", "bytes_down", "bytes_once"),
-    *("client_seconds", "server_seconds", "attack_seconds", "peak_memory_mib", "ssim", "lpips", "identified"),
+    *(
+        "client_seconds",
+        "server_seconds",
+        "attack_seconds",
+        "peak_memory_mib",
+        "ssim",
+        "lpips",
+        "identified",
+    ),
 )
 _SHOWN = {
     "utility_fid": "FID",
@@ -39,7 +47,8 @@ def write_leaderboard(
     reference: str = UNDEFENDED,
     show: Callable[[str], None] | None = None,
 ) -> list[Standing]:
-    """Read the ledger under ``results`` and write ``leaderboard.csv`` and ``leaderboard.md`` beside it.
+    """Read the ledger under ``results`` and write ``leaderboard.csv`` and ``leaderboard.md`` beside
+    it.
 
     Args:
         show: takes the Markdown where ``results`` cannot be written.
@@ -49,7 +58,9 @@ def write_leaderboard(
         NotWritableError: ``results`` cannot be written, and there is no ``show``.
     """
     ledger = open_ledger(results)
-    entries = leaderboard(ledger.rows(), ledger_scores(ledger), measure=measure, reference=reference)
+    entries = leaderboard(
+        ledger.rows(), ledger_scores(ledger), measure=measure, reference=reference
+    )
     if not entries:
         raise RequestError(f"{results}: the ledger has no row to which an attack applies")
     markdown = as_markdown(entries, reference)
@@ -126,13 +137,29 @@ def as_markdown(entries: Sequence[Standing], reference: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-_IN_TITLE = ("victim", "protocol", "threat_model", "withheld_from_view", "dataset", "target", "threat")
+_IN_TITLE = (
+    "victim",
+    "protocol",
+    "threat_model",
+    "withheld_from_view",
+    "dataset",
+    "target",
+    "threat",
+)
 
 
 def _shared(settings: Sequence[Setting]) -> list[str]:
     """The fields that all settings have in common."""
-    same = [n for n in SETTING if n not in _IN_TITLE and len({s[n] for s in settings}) == 1 and settings[0][n]]
-    return ["All tables: " + ", ".join(f"{n} {_escaped(settings[0][n])}" for n in same) + "."] if same else []
+    same = [
+        n
+        for n in SETTING
+        if n not in _IN_TITLE and len({s[n] for s in settings}) == 1 and settings[0][n]
+    ]
+    return (
+        ["All tables: " + ", ".join(f"{n} {_escaped(settings[0][n])}" for n in same) + "."]
+        if same
+        else []
+    )
 
 
 def _differing(setting: Setting, settings: Sequence[Setting]) -> list[str]:
@@ -142,9 +169,22 @@ def _differing(setting: Setting, settings: Sequence[Setting]) -> list[str]:
 
 
 def _table(entries: Sequence[Standing]) -> list[str]:
-    figures = {name: head for name, head in _SHOWN.items() if any(name in entry.figures for entry in entries)}
+    figures = {
+        name: head
+        for name, head in _SHOWN.items()
+        if any(name in entry.figures for entry in entries)
+    }
     origins = any(entry.origin for entry in entries)
-    heads = ["rank", "defence", "worst attack", entries[0].measure, "normalized", "share", "p", *figures.values()]
+    heads = [
+        "rank",
+        "defence",
+        "worst attack",
+        entries[0].measure,
+        "normalized",
+        "share",
+        "p",
+        *figures.values(),
+    ]
     heads += ["guarantee", "n", "seeds", "flags", *(["origin"] if origins else [])]
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for entry in entries:

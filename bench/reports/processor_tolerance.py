@@ -1,7 +1,9 @@
-"""How far the numbers of one cell lie apart on two processors: the table, and the command that measures it.
+"""How far the numbers of one cell lie apart on two processors: the table, and the command that
+measures it.
 
 ``bench tolerance LEDGER_A LEDGER_B`` compares two results directories of one suite, made under
-different settings of the processor, and writes the table that ``bench check`` and ``bench reproduce`` use.
+different settings of the processor, and writes the table that ``bench check`` and ``bench
+reproduce`` use.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ ANY = "*"
 
 _HASHES = ("model_hash", "data_hash", "split_hash", "threat")
 _ENDINGS = ("low", "high", "floor", "ceiling", "nearest", "random", "mean", "typical", "caption")
-_COUNTS = frozenset({"n", "seed", "threads", "schema_version", "steps", "bytes_up", "bytes_down", "bytes_once"})
+_COUNTS = frozenset(
+    {"n", "seed", "threads", "schema_version", "steps", "bytes_up", "bytes_down", "bytes_once"}
+)
 """Numbers of a row that are counts or settings: no processor moves them."""
 
 
@@ -47,7 +51,10 @@ class Difference:
     record: float = 0.0
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(value) and value >= 0.0 for value in (self.absolute, self.relative, self.record)):
+        if not all(
+            math.isfinite(value) and value >= 0.0
+            for value in (self.absolute, self.relative, self.record)
+        ):
             raise DataError("a tolerance between processors must be a finite number from 0 up")
 
     def allowed(self, size: float) -> float:
@@ -61,7 +68,8 @@ class Difference:
 
 @dataclass(frozen=True)
 class ProcessorTolerance:
-    """The measured differences by quantity; ``metric@attack`` where an attack has an entry of its own.
+    """The measured differences by quantity; ``metric@attack`` where an attack has an entry of its
+    own.
 
     Attributes:
         measured: on what, for people.
@@ -97,7 +105,9 @@ class ProcessorTolerance:
         """
         try:
             entries = {
-                str(name): Difference(float(e["absolute"]), float(e["relative"]), float(e["record"]))
+                str(name): Difference(
+                    float(e["absolute"]), float(e["relative"]), float(e["record"])
+                )
                 for name, e in content["entries"].items()
             }
             return cls(str(content["measured"]), entries)
@@ -112,7 +122,8 @@ def measured_tolerance() -> ProcessorTolerance:
 
 
 def quantity(field: str, known: Iterable[str] = ()) -> str:
-    """The quantity that a field belongs to: ``ssim`` for ``ssim_low`` and ``ssim_floor``, which are of one scale.
+    """The quantity that a field belongs to: ``ssim`` for ``ssim_low`` and ``ssim_floor``, which are
+    of one scale.
 
     ``known`` names are taken as they stand: ``leak_snr_mean`` is no end of ``leak_snr``.
     """
@@ -130,7 +141,8 @@ def measure(
 ) -> dict[str, Difference]:
     """The differences between two ledgers of one suite.
 
-    Rows are paired by setting, defence, attack and seed, whatever their hashes; of several runs the newest counts.
+    Rows are paired by setting, defence, attack and seed, whatever their hashes; of several runs the
+    newest counts.
 
     Args:
         read_first, read_second: a cell's scores by target, metric and record.
@@ -171,7 +183,9 @@ class _Seen:
             return Difference(record=self.record)
         half = median(abs(a) for a, _ in self.numbers)
         relative = [abs(a - b) / abs(a) for a, b in self.numbers if abs(a) >= max(half, 1e-6)]
-        return Difference(max(abs(a - b) for a, b in self.numbers), max(relative, default=0.0), self.record)
+        return Difference(
+            max(abs(a - b) for a, b in self.numbers), max(relative, default=0.0), self.record
+        )
 
 
 def _entries(seen: Mapping[tuple[str, str], _Seen]) -> dict[str, Difference]:
@@ -187,7 +201,9 @@ def _entries(seen: Mapping[tuple[str, str], _Seen]) -> dict[str, Difference]:
         entries[name] = _largest(d for a, d in of_attacks.items() if a not in apart)
     moved = [d.relative for name, d in entries.items() if "@" not in name and d.relative > 0.0]
     entries[ANY] = Difference(0.0, median(moved) if moved else 0.0)
-    return {name: entry for name, entry in entries.items() if entry != Difference() or "@" not in name}
+    return {
+        name: entry for name, entry in entries.items() if entry != Difference() or "@" not in name
+    }
 
 
 def _largest(found: Iterable[Difference]) -> Difference:
@@ -201,7 +217,11 @@ def _largest(found: Iterable[Difference]) -> Difference:
 
 def _name(row: Row) -> tuple[str, ...]:
     """What a row is, whatever data and model files hash to."""
-    attack = (str(row["attack"]), str(row.get("attack_iterations")), str(row.get("attack_batch_size")))
+    attack = (
+        str(row["attack"]),
+        str(row.get("attack_iterations")),
+        str(row.get("attack_batch_size")),
+    )
     return (*setting_of(row).without(*_HASHES), str(row["defense"]), *attack, str(row["seed"]))
 
 

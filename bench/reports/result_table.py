@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from bench.scoring.rows import Value
 
 COLUMNS: Mapping[str, tuple[tuple[str, ...], str]] = {
-    # Caption is of the true picture, and the ceiling is the true prompt as the text encoder takes it.
+    # Caption is of the true picture, and the ceiling is the true prompt as the text encoder takes
+    # it.
     PROMPT: ((TYPICAL, "random", NEAREST, "caption"), "cut truth"),
     ATTRIBUTE: ((MAJORITY, "random", NEAREST, SHUFFLED), "true picture"),
     IDENTITY: (("random", SHUFFLED), "true picture"),
@@ -58,10 +59,16 @@ def print_result(job: Job, result: CellResult, results: Path) -> None:
     first = result.rows[0]
     labels = {k: v for k, v in first.items() if k.startswith("label_") and isinstance(v, float)}
     if labels:
-        console.print("labels   " + "  ".join(f"{k} {v:.3f}" for k, v in labels.items()), soft_wrap=True)
+        console.print(
+            "labels   " + "  ".join(f"{k} {v:.3f}" for k, v in labels.items()), soft_wrap=True
+        )
     if result.utility:
-        shown = {k: v for k, v in result.utility.items() if not k.endswith("_se")}  # errors stand in the row
-        console.print("utility  " + "  ".join(f"{k} {v:.3f}" for k, v in shown.items()), soft_wrap=True)
+        shown = {
+            k: v for k, v in result.utility.items() if not k.endswith("_se")
+        }  # errors stand in the row
+        console.print(
+            "utility  " + "  ".join(f"{k} {v:.3f}" for k, v in shown.items()), soft_wrap=True
+        )
     if first.get("bytes_up") is not None:
         console.print(
             f"costs    {first['bytes_up']:,.0f} bytes up, {first['bytes_down']:,.0f} down a record and step; "
@@ -71,40 +78,61 @@ def print_result(job: Job, result: CellResult, results: Path) -> None:
     read = first["channels_read"] or "nothing"
     console.print(f"view     read {read}; guarantee {first['guarantee']}", soft_wrap=True)
     if cell.capture.model == "pocket":
-        console.print("scale    pocket: the embedded model; not a statement about Stable Diffusion", soft_wrap=True)
+        console.print(
+            "scale    pocket: the embedded model; not a statement about Stable Diffusion",
+            soft_wrap=True,
+        )
     console.print(f"row      {results / 'rows.csv'}, cell {cell.cell_id}", soft_wrap=True)
     if result.picture is not None:
         console.print(f"picture  {result.picture}", soft_wrap=True)
 
 
-def _print_target(console: Console, target: str, row: Mapping[str, Value], metrics: Sequence[Metric]) -> None:
+def _print_target(
+    console: Console, target: str, row: Mapping[str, Value], metrics: Sequence[Metric]
+) -> None:
     """A table of the target's metrics, or, where the screen is too narrow for one, a paragraph for each."""
     title = f"{target}, {row['n']} records (↓: lower is closer to the truth)"
     controls, ceiling = COLUMNS.get(target, (("mean", "random", NEAREST), "round trip"))
-    heads = (*controls, "ATTACK", "95 % interval", ceiling, "normalised")
+    heads = (*controls, "ATTACK", "95 % interval", ceiling, "normalized")
     shown = [(metric.name, metric.higher_is_closer) for metric in metrics]
     if target == LINK:
-        shown = [(name.removesuffix("_normalized"), True) for name in row if name.endswith("_normalized")]
-    lines = [(n + ("" if higher else " ↓"), _values(n, row, controls)) for n, higher in shown if n in row]
+        shown = [
+            (name.removesuffix("_normalized"), True) for name in row if name.endswith("_normalized")
+        ]
+    lines = [
+        (n + ("" if higher else " ↓"), _values(n, row, controls)) for n, higher in shown if n in row
+    ]
     for close in (False, True):
         table = _table(title, heads, lines, close=close)
-        if console.measure(table, options=console.options.update(width=10 * WIDTH)).maximum <= console.width:
+        if (
+            console.measure(table, options=console.options.update(width=10 * WIDTH)).maximum
+            <= console.width
+        ):
             console.print(table)
             return
     console.print(f"\n{title}", style="bold")
     for name, values in lines:
-        console.print(f"  {name}: " + ", ".join(f"{head} {value}" for head, value in zip(heads, values, strict=True)))
+        console.print(
+            f"  {name}: "
+            + ", ".join(f"{head} {value}" for head, value in zip(heads, values, strict=True))
+        )
 
 
-def _table(title: str, heads: Sequence[str], lines: Sequence[tuple[str, Sequence[str]]], *, close: bool) -> Table:
+def _table(
+    title: str, heads: Sequence[str], lines: Sequence[tuple[str, Sequence[str]]], *, close: bool
+) -> Table:
     """One line a metric; ``close`` for narrow screens, with heads of two lines."""
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=not close)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=not close
+    )
     table.padding = 0 if close else (0, 1)
     table.add_column("metric", no_wrap=True)
     for head in heads:
         style = "bold" if head == "ATTACK" else None
         words = head.rpartition(" ") if close else ("", "", head)
-        table.add_column("\n".join(filter(None, words[::2])), justify="right", no_wrap=True, style=style)
+        table.add_column(
+            "\n".join(filter(None, words[::2])), justify="right", no_wrap=True, style=style
+        )
     for name, values in lines:
         table.add_row(name, *values)
     return table
@@ -115,7 +143,10 @@ def _notes(row: Mapping[str, Value], metrics: Sequence[Metric]) -> list[str]:
     lines = []
     for name in (metric.name for metric in metrics):
         if f"{name}_threshold" in row:
-            at = {end: _shown(row[f"{name}_{end}"]) for end in ("threshold", "threshold_low", "threshold_high")}
+            at = {
+                end: _shown(row[f"{name}_{end}"])
+                for end in ("threshold", "threshold_low", "threshold_high")
+            }
             ends = [_shown(row[f"{name}_at_threshold_{end}"]) for end in ("high", "low")]
             lines.append(
                 f"  {name}: threshold {at['threshold']}, 95 % interval {at['threshold_low']} .. "
@@ -127,7 +158,7 @@ def _notes(row: Mapping[str, Value], metrics: Sequence[Metric]) -> list[str]:
 
 
 def _values(name: str, row: Mapping[str, Value], controls: Sequence[str]) -> list[str]:
-    """One metric's cells: controls, score, interval, ceiling and normalised score."""
+    """One metric's cells: controls, score, interval, ceiling and normalized score."""
     return [
         *(_shown(row.get(f"{name}_{control}")) for control in controls),
         _shown(row[name]),

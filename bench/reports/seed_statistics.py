@@ -19,9 +19,10 @@ class SeedScores:
     """One measure of one attack on one defence.
 
     Attributes:
-        by_seed: each seed's score of each record by the record's name; where only the seed's mean is known,
-            a single score under any name.
-        drawn: of each seed, a fingerprint of the scored records, for ledgers that name them by position.
+        by_seed: each seed's score of each record by the record's name; where only the seed's mean
+            is known, a single score under any name.
+        drawn: of each seed, a fingerprint of the scored records, for ledgers that name them by
+            position.
     """
 
     by_seed: Mapping[int, Mapping[str, float]]
@@ -45,7 +46,8 @@ class SeedScores:
         return fmean(self.values())
 
     def minus(self, other: SeedScores) -> SeedScores:
-        """``self - other`` on the seeds that both have: record by record, or of the means where records differ.
+        """``self - other`` on the seeds that both have: record by record, or of the means where
+        records differ.
 
         Raises:
             StatsError: they share no seed.
@@ -84,13 +86,17 @@ class WorstCase:
     interval: Interval
 
 
-def worst_case(attacks: Mapping[str, SeedScores], *, seed: int = 0, level: float = 0.95) -> WorstCase:
-    """The strongest attack (higher is stronger), with bounds of ``max over attacks of the true mean``.
+def worst_case(
+    attacks: Mapping[str, SeedScores], *, seed: int = 0, level: float = 0.95
+) -> WorstCase:
+    """The strongest attack (higher is stronger), with bounds of ``max over attacks of the true
+    mean``.
 
     Which attack wins is itself random, so the winner's own interval is too optimistic about what it
-    measures: its lower end would be chosen after the fact. The lower end here is therefore the highest of
-    lower bounds that hold for all attacks together (Bonferroni). The upper end needs no correction: the
-    truly strongest attack's upper bound holds, and the highest one is no lower (Berger, Technometrics 1982).
+    measures: its lower end would be chosen after the fact. The lower end here is therefore the
+    highest of lower bounds that hold for all attacks together (Bonferroni). The upper end needs no
+    correction: the truly strongest attack's upper bound holds, and the highest one is no lower
+    (Berger, Technometrics 1982).
 
     Raises:
         StatsError: there is no attack.
@@ -99,11 +105,17 @@ def worst_case(attacks: Mapping[str, SeedScores], *, seed: int = 0, level: float
         raise StatsError("statistics: a worst case needs at least one attack")
     tail = (1.0 - level) / 2.0
     bounds = {
-        name: mean_bounds(scores.values(), clusters=scores.clusters(), seed=seed, tails=(tail / len(attacks), tail))
+        name: mean_bounds(
+            scores.values(),
+            clusters=scores.clusters(),
+            seed=seed,
+            tails=(tail / len(attacks), tail),
+        )
         for name, scores in sorted(attacks.items())
     }
     winner = max(bounds, key=lambda name: bounds[name].mean)
-    # A single value has no bounds; where the rest have some, they still say something of the highest.
+    # A single value has no bounds; where the rest have some, they still say something of the
+    # highest.
     lows = [b.low for b in bounds.values() if b.low == b.low]
     highs = [b.high for b in bounds.values()]
     return WorstCase(
@@ -119,25 +131,31 @@ def worst_case(attacks: Mapping[str, SeedScores], *, seed: int = 0, level: float
 def p_worst_below(defended: Mapping[Any, SeedScores], reference: Mapping[Any, SeedScores]) -> float:
     """One-sided p-value of "the worst case of ``defended`` is not below that of ``reference``".
 
-    It is below if *some* attack on the reference beats *every* attack on the defended: the largest p over
-    the defended's attacks (intersection-union, Berger 1982), the smallest over the reference's (Bonferroni).
-    No attack is picked by looking, so picking a winner costs nothing here. Compared pairwise by seed and record.
+    It is below if *some* attack on the reference beats *every* attack on the defended: the largest
+    p over the defended's attacks (intersection-union, Berger 1982), the smallest over the
+    reference's (Bonferroni). No attack is picked by looking, so picking a winner costs nothing
+    here. Compared pairwise by seed and record.
 
     Raises:
         StatsError: no attack on either.
     """
     if not defended or not reference:
         raise StatsError("statistics: a worst case needs at least one attack")
-    found = [max(against.p_above(scores) for scores in defended.values()) for against in reference.values()]
+    found = [
+        max(against.p_above(scores) for scores in defended.values())
+        for against in reference.values()
+    ]
     return min(1.0, len(found) * min(found))
 
 
 def stands_out(before: Sequence[float], worse: Sequence[float], alpha: float) -> bool:
-    """Whether the mean of ``worse``, a change by seed, exceeds what other training runs of the same thing change.
+    """Whether the mean of ``worse``, a change by seed, exceeds what other training runs of the same
+    thing change.
 
-    Either the seeds agree on it (paired t), or it is more than the baseline's own spread over seeds predicts
-    for the mean of as many new runs (t prediction interval): a collapse at one seed spreads the changes, and
-    only the second notices. Each at ``alpha / 2``. With fewer than ``SEEDS`` there is nothing to tell it by: True.
+    Either the seeds agree on it (paired t), or it is more than the baseline's own spread over seeds
+    predicts for the mean of as many new runs (t prediction interval): a collapse at one seed
+    spreads the changes, and only the second notices. Each at ``alpha / 2``. With fewer than
+    ``SEEDS`` there is nothing to tell it by: True.
     """
     seeds = len(worse)
     if seeds < SEEDS or p_above_zero(worse) < alpha / 2.0:

@@ -23,7 +23,8 @@ def summarise(
     per_attack: bool = True,
     mark: bool = False,
 ) -> str:
-    """A Markdown table: one line per victim, protocol, defence and view; one column per attack, target and metric.
+    """A Markdown table: one line per victim, protocol, defence and view; one column per attack,
+    target and metric.
 
     Args:
         where: values that rows must have; a column so fixed is not shown.
@@ -36,7 +37,9 @@ def summarise(
     where = where or {}
     for column in (*columns, *where):
         if column not in rows.columns:
-            raise RequestError(f"no column {column!r} in the rows{suggestion(column, rows.columns)}")
+            raise RequestError(
+                f"no column {column!r} in the rows{suggestion(column, rows.columns)}"
+            )
     usable = rows[rows["status"] == "ok"] if per_attack else rows.drop_duplicates("capture_id")
     for column, value in where.items():
         usable = usable[usable[column].astype(str) == value]
@@ -49,7 +52,9 @@ def summarise(
     heads: list[str] = []
     lines: dict[tuple[str, ...], dict[str, str]] = {}
     means: dict[tuple[tuple[str, ...], tuple[str, ...]], dict[str, float]] = {}
-    for words, group in usable.groupby([*keys, *(("attack", "target") if per_attack else ())], sort=False):
+    for words, group in usable.groupby(
+        [*keys, *(("attack", "target") if per_attack else ())], sort=False
+    ):
         names = tuple(str(part) for part in words)
         line = lines.setdefault(names[: len(keys)], {})
         for column in columns:
@@ -58,7 +63,9 @@ def summarise(
             heads += [head] if head not in heads else []
             if not values.empty:
                 line[head] = f"{values.mean():.3f} [{values.min():.3f}, {values.max():.3f}]"
-                means.setdefault((names[: len(keys)], (*names[len(keys) + 1 :], column)), {})[head] = values.mean()
+                means.setdefault((names[: len(keys)], (*names[len(keys) + 1 :], column)), {})[
+                    head
+                ] = values.mean()
             line["seeds"] = str(group["seed"].nunique())
     for (names, _), found in means.items() if mark else ():
         largest = max(round(mean, 3) for mean in found.values())

@@ -1,7 +1,8 @@
-"""Tries the plugins of other packages in a process of its own, so that listing them imports none of them.
+"""Tries the plugins of other packages in a process of its own, so that listing them imports none of
+them.
 
-Run as ``python -m bench.running.guest_check KIND/NAME ...``; prints one line of JSON for each: what was tried, and its fault or
-an empty text.
+Run as ``python -m bench.running.guest_check KIND/NAME ...``; prints one line of JSON for each: what
+was tried, and its fault or an empty text.
 """
 
 from __future__ import annotations
@@ -51,8 +52,13 @@ def _tried(entries: Sequence[str]) -> tuple[dict[str, str], str]:
     command = [sys.executable, "-P", "-m", "bench.running.guest_check", *entries]
     environment = child_environment(os.environ)
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_LIMIT, check=False, env=environment)
-        printed, reason = done.stdout, f"importing it ended the process with exit code {done.returncode}"
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_LIMIT, check=False, env=environment
+        )
+        printed, reason = (
+            done.stdout,
+            f"importing it ended the process with exit code {done.returncode}",
+        )
     except subprocess.TimeoutExpired as error:
         printed = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
         reason = f"importing it took more than {_LIMIT:g} s"
@@ -82,7 +88,9 @@ def _fault(kind: str, name: str) -> str:
 def main() -> None:
     """Try every entry of the command line."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what plugins print must not stand between answers
+    os.dup2(
+        sys.stderr.fileno(), sys.stdout.fileno()
+    )  # what plugins print must not stand between answers
     for entry in sys.argv[1:]:
         answers.write(json.dumps([entry, _fault(*_key(entry))]) + "\n")
         answers.flush()

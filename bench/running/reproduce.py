@@ -62,7 +62,8 @@ class Reproduction:
         differing: numbers that differ by no more than is allowed, beyond ``EXACT``.
         mismatches: fields that differ by more.
         made_on, here: the processors; ``made_on`` is empty where the row does not say.
-        tolerance: relative, as the caller set it; None where numbers are held to what processors were seen to do.
+        tolerance: relative, as the caller set it; None where numbers are held to what processors
+            were seen to do.
     """
 
     cell_id: str
@@ -101,12 +102,18 @@ def find_rows(row: str, results: Path, csv_file: Path | None) -> list[Row]:
         ledger = LedgerReader(results)
         cell_id = ledger.find(row).cell_id
         return [one for one in ledger.rows() if one["cell_id"] == cell_id]
-    found: list[Row] = [one for one in read_table(csv_file) if (one.get("cell_id") or "").startswith(row)]
+    found: list[Row] = [
+        one for one in read_table(csv_file) if (one.get("cell_id") or "").startswith(row)
+    ]
     cells = {one["cell_id"] for one in found}
     if len(cells) != 1:
-        raise RequestError(f"{csv_file}: {len(cells) or 'no'} cells have an id that starts with {row!r}")
+        raise RequestError(
+            f"{csv_file}: {len(cells) or 'no'} cells have an id that starts with {row!r}"
+        )
     if missing := [name for name in ("spec", "status", "target") if name not in found[0]]:
-        raise DataError(f"{csv_file}: has no column {', '.join(missing)}, from which a row could be made again")
+        raise DataError(
+            f"{csv_file}: has no column {', '.join(missing)}, from which a row could be made again"
+        )
     return found
 
 
@@ -121,12 +128,13 @@ def reproduce(
     """Train, attack and score anew, in a directory of its own, and compare.
 
     Args:
-        tolerance: how far a number may lie off, relative to its size (absolute below 1). None is ``EXACT`` on the
-            processor that made the row, and what processors were seen to change on another one.
+        tolerance: how far a number may lie off, relative to its size (absolute below 1). None is
+            ``EXACT`` on the processor that made the row, and what processors were seen to change on
+            another one.
 
     Raises:
-        RequestError: the row's spec cannot be read or cannot be met here, the row was cut off by a time limit, or the
-            tolerance is no finite number from 0 up.
+        RequestError: the row's spec cannot be read or cannot be met here, the row was cut off by a
+            time limit, or the tolerance is no finite number from 0 up.
         DataError: data or model cannot be used.
     """
     import torch
@@ -141,7 +149,9 @@ def reproduce(
     try:
         cell = CellSpec.model_validate_json(str(first["spec"]))
     except ValidationError as error:
-        raise RequestError(f"cell {first['cell_id']}: its spec is of another version of bench") from error
+        raise RequestError(
+            f"cell {first['cell_id']}: its spec is of another version of bench"
+        ) from error
     job = planner.rebuild(cell, weights_dir=weights_dir)
     if first.get("threads"):
         torch.set_num_threads(int(float(first["threads"])))
@@ -172,7 +182,9 @@ def _run(job: Job, progress: Progress) -> Sequence[Row]:
         try:
             return Runner(Path(directory), progress).compute(job).rows
         except RequestError as error:
-            return without_scores(job.cell, "not_applicable", str(error), split_hash=job.splits.manifest_hash()).rows
+            return without_scores(
+                job.cell, "not_applicable", str(error), split_hash=job.splits.manifest_hash()
+            ).rows
 
 
 @dataclass(frozen=True)
@@ -221,7 +233,9 @@ def _close(stored: object, now: object, tolerance: float) -> bool:
     if numbers is None:
         return str(stored) == str(now)
     one, other = numbers
-    return math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance) or (math.isnan(one) and math.isnan(other))
+    return math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance) or (
+        math.isnan(one) and math.isnan(other)
+    )
 
 
 def _both(stored: object, now: object) -> tuple[float, float] | None:

@@ -38,12 +38,20 @@ class Summary:
 
 
 def run_suite(
-    plan: SuitePlan, engine: Engine, results: Path, ledger: Ledger, *, fresh: bool, retry_failed: bool, show: Show
+    plan: SuitePlan,
+    engine: Engine,
+    results: Path,
+    ledger: Ledger,
+    *,
+    fresh: bool,
+    retry_failed: bool,
+    show: Show,
 ) -> Summary:
     """Run what is left of a plan.
 
     Args:
-        show: is told of each cell as it ends: its job, its result, its number and how many there are.
+        show: is told of each cell as it ends: its job, its result, its number and how many there
+            are.
 
     Raises:
         RequestError: every cell turned out to be a wrong request; nothing of them is stored.

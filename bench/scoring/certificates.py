@@ -1,16 +1,31 @@
-"""Which certificate a cell is held to."""
+"""Which certificate of an attack a cell is held to."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from bench.interfaces.attack import Attack
-    from bench.spec.cell import CellSpec
+from bench.interfaces.attack import Attack
 from bench.interfaces.certificate import Certificate
+from bench.spec.cell import CellSpec
+
+
+def covers(certificate: Certificate, cell: CellSpec, attack: type[Attack]) -> bool:
+    """Return whether ``cell`` is a run that ``certificate`` speaks of.
+
+    It is where victim, protocol and threat model agree, no defence is applied, and the attack has
+    its default parameters and at least its default budget.
+    """
+    capture, spent, own = cell.capture, cell.attack, attack.default_budget
+    return (
+        (capture.victim.name, capture.protocol) == (certificate.victim, certificate.protocol)
+        and all(capture.victim.params.get(name) == value for name, value in certificate.given)
+        and [part.name for part in capture.defense] == ["none"]
+        and cell.threat == certificate.threat
+        and dict(spent.attack.params) == attack.parse({}).model_dump(mode="json")
+        and spent.iterations >= own.iterations
+        and spent.batch_size >= min(own.batch_size, spent.targets)
+    )
 
 
 def due(cell: CellSpec, attack: type[Attack], target: str) -> Certificate | None:
-    """The certificate that this cell's row for ``target`` is held to, if any."""
-    held = (c for c in attack.certificates if c.target == target and c.covers(cell, attack))
+    """Return the certificate that the cell's row for ``target`` is held to, or None."""
+    held = (c for c in attack.certificates if c.target == target and covers(c, cell, attack))
     return next(held, None)

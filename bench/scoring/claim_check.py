@@ -21,7 +21,9 @@ CLAIMED: Mapping[str, type] = {PROMPT: Wording, ATTRIBUTE: Labels, IDENTITY: Lin
 """What is claimed of each target that is not a picture."""
 
 
-def check_claim(attack: str, claim: object, *, targets: int, releases: int, image_size: int) -> Claim:
+def check_claim(
+    attack: str, claim: object, *, targets: int, releases: int, image_size: int
+) -> Claim:
     """Return the claim if it fits what was attacked.
 
     Args:
@@ -31,7 +33,8 @@ def check_claim(attack: str, claim: object, *, targets: int, releases: int, imag
         image_size: height and width of the records' pictures.
 
     Raises:
-        BenchError: wrong type, number, shape or device, a tensor that needs a gradient, or a value that is not finite.
+        BenchError: wrong type, number, shape or device, a tensor that needs a gradient, or a value
+            that is not finite.
     """
     try:
         return _checked(claim, targets, releases, image_size)
@@ -43,13 +46,17 @@ def _checked(claim: object, targets: int, releases: int, image_size: int) -> Cla
     if not isinstance(claim, Claim):
         raise BenchError(f"returned {_a(claim)}; run() must return a Claim")
     if not isinstance(claim.estimates, Mapping):
-        raise BenchError(f"claims {_a(claim.estimates)} as its estimates; they must be a dict by target")
+        raise BenchError(
+            f"claims {_a(claim.estimates)} as its estimates; they must be a dict by target"
+        )
     for target, estimate in claim.estimates.items():
         if target not in EVERY:
             raise BenchError(f"claims an unknown target {target!r}; known: {', '.join(EVERY)}")
         wanted = CLAIMED.get(target, Estimate)
         if not isinstance(estimate, wanted):
-            raise BenchError(f"claims {_a(estimate)} as the {target}; it must be an instance of {wanted.__name__}")
+            raise BenchError(
+                f"claims {_a(estimate)} as the {target}; it must be an instance of {wanted.__name__}"
+            )
         if isinstance(estimate, Estimate):
             _check_pictures(target, estimate, targets, image_size)
             continue
@@ -63,19 +70,27 @@ def _checked(claim: object, targets: int, releases: int, image_size: int) -> Cla
     if claim.labels is not None:
         _check_tensor("its labels", claim.labels)
         if claim.labels.ndim != 2 or len(claim.labels) != targets:
-            raise BenchError(f"claims labels of shape {tuple(claim.labels.shape)} for {targets} releases")
+            raise BenchError(
+                f"claims labels of shape {tuple(claim.labels.shape)} for {targets} releases"
+            )
     if claim.links is not None:
         if not isinstance(claim.links, Links):
-            raise BenchError(f"claims {_a(claim.links)} as its links; it must be an instance of Links")
+            raise BenchError(
+                f"claims {_a(claim.links)} as its links; it must be an instance of Links"
+            )
         if len(claim.links.labels) != releases:
-            raise BenchError(f"claims {len(claim.links.labels)} link labels for {releases} releases")
+            raise BenchError(
+                f"claims {len(claim.links.labels)} link labels for {releases} releases"
+            )
     return claim
 
 
 def _check_pictures(target: str, estimate: Estimate, count: int, size: int) -> None:
     images: Any = estimate.images
     if not isinstance(images, ImageBatch):
-        raise BenchError(f"claims {_a(images)} as the pictures of the {target}; it must be an ImageBatch")
+        raise BenchError(
+            f"claims {_a(images)} as the pictures of the {target}; it must be an ImageBatch"
+        )
     if len(images) != count:
         raise BenchError(f"claims {len(images)} {target}s for {count} releases")
     if broken := images.not_finite():
@@ -86,9 +101,13 @@ def _check_pictures(target: str, estimate: Estimate, count: int, size: int) -> N
             f"claims {target}s of {images.size[0]}x{images.size[1]} pixels; the records have {size}x{size}"
         )
     if estimate.latents is not None:
-        _check_finite(f"the {target}'s latents", estimate.latents)  # scored without a gradient, on the CPU
+        _check_finite(
+            f"the {target}'s latents", estimate.latents
+        )  # scored without a gradient, on the CPU
         if len(estimate.latents) != count:
-            raise BenchError(f"claims latents of {len(estimate.latents)} {target}s for {count} releases")
+            raise BenchError(
+                f"claims latents of {len(estimate.latents)} {target}s for {count} releases"
+            )
 
 
 def _check_tensor(name: str, tensor: Tensor) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from bench.interfaces.public import Codec
 from bench.interfaces.public_text import PublicText
+from bench.scoring.control_cache import References
 from bench.scoring.controls.facts import fact_controls
 from bench.scoring.controls.images import controls
 from bench.scoring.controls.prompts import prompt_controls
@@ -19,10 +19,30 @@ from bench.types.gallery import Gallery
 from bench.types.records import Records
 from bench.types.texts import Wording
 
-if TYPE_CHECKING:
-    from bench.cell.job import Job
-
 Groups = Sequence[Sequence[int]]
+
+
+@dataclass(frozen=True, eq=False)
+class ControlSource:
+    """What the controls of a cell are made from.
+
+    Attributes:
+        auxiliary: the attacker's records.
+        codec: the public autoencoder, None where the victim has none.
+        text: the victim's text encoder, None where it has none.
+        gallery: who the attack was to find, with names; None where there is no gallery.
+        cache: controls that other cells have made.
+        words: what names the controls in the cache besides tensors: model, splits, device,
+            extractors.
+    """
+
+    seed: int
+    auxiliary: Records
+    codec: Codec | None
+    text: PublicText | None
+    gallery: Gallery | None
+    cache: References
+    words: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,55 +63,61 @@ class Comparison:
 
 
 def compare(
-    job: Job,
     target: str,
     claimed: Estimate | Wording | Fact,
     truth: Mapping[str, Estimate],
     records: Records,
-    text: PublicText | None,
-    gallery: Gallery | None,
-    codec: Codec | None,
+    source: ControlSource,
     groups: Groups,
 ) -> Comparison:
-    """The comparison of one target.
+    """Return the comparison of one target.
 
     Args:
         truth: pictures by target.
         records: behind the attacked releases, in their order.
         groups: which of them share an update; empty where each has a message of its own.
     """
-    seed, auxiliary = job.cell.capture.seed, job.splits.auxiliary
+    seed, auxiliary = source.seed, source.auxiliary
     if isinstance(claimed, Wording):
         told = Wording(records.prompts)
-        texts = prompt_controls(records, auxiliary, text, seed=seed)
+        texts = prompt_controls(records, auxiliary, source.text, seed=seed)
         if not groups:
             return Comparison(claimed, told, texts)
         texts = {name: matched_texts(c, told, groups) for name, c in texts.items()}
         return Comparison(matched_texts(claimed, told, groups), told, texts)
     if isinstance(claimed, Labels | Lineup):
-        fact, facts = fact_controls(claimed, records, auxiliary, gallery, seed=seed)
+        fact, facts = fact_controls(claimed, records, auxiliary, source.gallery, seed=seed)
         if not groups:
             return Comparison(claimed, fact, facts)
         facts = {name: matched_facts(c, fact, groups) for name, c in facts.items()}
         return Comparison(matched_facts(claimed, fact, groups), fact, facts)
-    return _pictures(job, target, claimed, truth, codec, groups)
+    return _pictures(target, claimed, truth, source, groups)
 
 
 def _pictures(
-    job: Job, target: str, claimed: Estimate, truth: Mapping[str, Estimate], codec: Codec | None, groups: Groups
+    target: str,
+    claimed: Estimate,
+    truth: Mapping[str, Estimate],
+    source: ControlSource,
+    groups: Groups,
 ) -> Comparison:
-    told, seed = truth[target], job.cell.capture.seed
+    told = truth[target]
 
     def make() -> Mapping[str, Estimate]:
-        return controls(target, told, job.splits.auxiliary, codec, seed=seed)
+        return controls(target, told, source.auxiliary, source.codec, seed=source.seed)
 
     if groups:  # controls are dealt out anew, update by update
         shown = {name: matched(c, told.images, groups) for name, c in make().items()}
         claimed = matched(claimed, told.images, groups)
-        return Comparison(claimed, told, shown, panel=Panel(target, told.images, claimed.images, shown))
-    spec = job.cell.capture
-    words = (target, str(seed), spec.model_hash, spec.victim.content_hash(), job.splits.content_hash(), spec.device)
-    tensors = [told.images.pixels, truth["image"].images.pixels, *([] if told.latents is None else [told.latents])]
-    reference = job.references.of((*words, str(codec is None), *job.cell.backbones), tensors, make)
+        return Comparison(
+            claimed, told, shown, panel=Panel(target, told.images, claimed.images, shown)
+        )
+    words = (target, str(source.seed), *source.words, str(source.codec is None))
+    tensors = [
+        told.images.pixels,
+        truth["image"].images.pixels,
+        *([] if told.latents is None else [told.latents]),
+    ]
+    reference = source.cache.of(words, tensors, make)
     panel = Panel(target, told.images, claimed.images, reference.controls)
     return Comparison(claimed, told, reference.controls, reference.means, panel)

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from bench.types.estimate import Estimate
 
-ROOM = 256 * 2**20  # bytes of control pictures kept; a record of 512 x 512 pixels takes 15 MB with its controls
+ROOM = (
+    256 * 2**20
+)  # bytes of control pictures kept; a record of 512 x 512 pixels takes 15 MB with its controls
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +42,16 @@ class References:
         self._kept: OrderedDict[str, Reference] = OrderedDict()
 
     def of(
-        self, words: Sequence[str], compared: Sequence[Tensor], make: Callable[[], Mapping[str, Estimate]]
+        self,
+        words: Sequence[str],
+        compared: Sequence[Tensor],
+        make: Callable[[], Mapping[str, Estimate]],
     ) -> Reference:
         """The reference of this truth, of before or made now.
 
         Args:
-            words: what the controls and their scores depend on besides tensors: model, splits, seed, extractors.
+            words: what the controls and their scores depend on besides tensors: model, splits,
+                seed, extractors.
             compared: the true pictures and latents, and the gallery.
         """
         key = hashlib.sha256("\n".join(words).encode())

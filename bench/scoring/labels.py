@@ -14,10 +14,12 @@ def label_scores(
 ) -> dict[str, float]:
     """Fields of a row.
 
-    * ``label_accuracy``: share of records whose class is named. Records of one update have no order, so their classes
+    * ``label_accuracy``: share of records whose class is named. Records of one update have no
+    order, so their classes
       count as a multiset.
-    * ``label_accuracy_blind``: the same for who names the commonest class of the auxiliary records every time.
-    * ``label_auc``: how well the claim's weight on a class tells its records from others', the mean over classes that
+    * ``label_accuracy_blind``: the same for who names the commonest class of the auxiliary records
+    every time. * ``label_auc``: how well the claim's weight on a class tells its records from
+    others', the mean over classes that
       some targets are of and others not; 0.5 is chance. Only where each update is of one record.
 
     Args:
@@ -33,7 +35,11 @@ def label_scores(
         commonest = auxiliary.bincount().argmax().expand(len(truth))
         fields["label_accuracy_blind"] = _named(commonest, truth, groups, classes)
     if all(len(group) == 1 for group in groups):
-        told = [_auc(claimed[:, k], truth == k) for k in sorted(set(truth.tolist())) if not bool((truth == k).all())]
+        told = [
+            _auc(claimed[:, k], truth == k)
+            for k in sorted(set(truth.tolist()))
+            if not bool((truth == k).all())
+        ]
         if told:
             fields["label_auc"] = sum(told) / len(told)
     return fields
@@ -43,7 +49,9 @@ def _named(guess: Tensor, truth: Tensor, groups: Sequence[Sequence[int]], classe
     """Share of records in the overlap of two multisets of classes, group by group."""
     right = 0
     for group in groups:
-        counts = [functional.one_hot(labels[list(group)], classes).sum(0) for labels in (guess, truth)]
+        counts = [
+            functional.one_hot(labels[list(group)], classes).sum(0) for labels in (guess, truth)
+        ]
         right += int(torch.minimum(*counts).sum())
     return right / len(truth)
 

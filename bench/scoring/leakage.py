@@ -14,7 +14,14 @@ from torch import Tensor, nn
 
 from bench.interfaces.defense import Defense
 from bench.metrics.distance_correlation import corrected_distance_correlation
-from bench.types.channels import CONTROL_FEATURES, LOSS_GRADIENT, NOISE_TARGET, TIMESTEP, UNET_FEATURES, Channel
+from bench.types.channels import (
+    CONTROL_FEATURES,
+    LOSS_GRADIENT,
+    NOISE_TARGET,
+    TIMESTEP,
+    UNET_FEATURES,
+    Channel,
+)
 from bench.types.schedule import NoiseSchedule
 from bench.util.code_identity import code_hash
 from bench.util.files import disk_errors, kept_numbers, write_text
@@ -66,16 +73,21 @@ def stored_leakage(
 def leakage(capture: Capture, known: Known) -> dict[str, float]:
     """Numbers from the capture alone; one that makes no sense on this wire is left out.
 
-    * ``leak_snr_mean``, ``leak_snr_max``: sum of SNR_t over the releases of a record, over records; one release
-      counts where a defence makes all of a record the same. Of x_t alone: where the noise target is on the wire
-      too, the latent is given away whatever this says.
-    * ``leak_mu_mean``, ``leak_mu_max``: D sqrt of that, the mu of Gaussian DP (arXiv:1905.02383) of x_t.
-      ``leak_mu_distance`` is D, the largest l2 distance between the private latents of two sampled records.
-    * ``leak_dcor_<image|condition>_<control|unet>``: bias-corrected distance correlation of private pictures and
+    * ``leak_snr_mean``, ``leak_snr_max``: sum of SNR_t over the releases of a record, over records;
+    one release
+      counts where a defence makes all of a record the same. Of x_t alone: where the noise target is
+      on the wire too, the latent is given away whatever this says.
+    * ``leak_mu_mean``, ``leak_mu_max``: D sqrt of that, the mu of Gaussian DP (arXiv:1905.02383) of
+    x_t.
+      ``leak_mu_distance`` is D, the largest l2 distance between the private latents of two sampled
+      records.
+    * ``leak_dcor_<image|condition>_<control|unet>``: bias-corrected distance correlation of private
+    pictures and
       smashed data, one release a record.
     * ``leak_dfil``: mean over releases of an upper bound of the diagonal Fisher information leakage
-      Tr(J^T J) / (d sigma^2) of the d numbers of z0 through ``unet_features`` (Maeng et al., arXiv:2209.10119); its
-      inverse bounds any unbiased attacker's mean squared error per number of the latent.
+      Tr(J^T J) / (d sigma^2) of the d numbers of z0 through ``unet_features`` (Maeng et al.,
+      arXiv:2209.10119); its inverse bounds any unbiased attacker's mean squared error per number of
+      the latent.
     """
     transcript = capture.transcript
     releases = [r for r in transcript.releases() if r in capture.secrets.position]
@@ -85,7 +97,9 @@ def leakage(capture: Capture, known: Known) -> dict[str, float]:
     record = capture.secrets.record_index[[capture.secrets.position[r] for r in releases]]
     statement = known.defense.guarantee(1, known.schedule)
     counted = _first(record) if statement is not None and statement.once else slice(None)
-    found = _accumulated(known.schedule.snr(timesteps)[counted], record[counted], _distance(capture))
+    found = _accumulated(
+        known.schedule.snr(timesteps)[counted], record[counted], _distance(capture)
+    )
     found |= _correlations(capture, releases)
     if transcript.is_row_channel(UNET_FEATURES):
         shown = bool({NOISE_TARGET, LOSS_GRADIENT} & transcript.channels())
@@ -97,7 +111,9 @@ def leakage(capture: Capture, known: Known) -> dict[str, float]:
 
 
 def _accumulated(snr: Tensor, record: Tensor, distance: float) -> dict[str, float]:
-    total = torch.zeros(int(record.max()) + 1, dtype=torch.float64).index_add_(0, record, snr.double())
+    total = torch.zeros(int(record.max()) + 1, dtype=torch.float64).index_add_(
+        0, record, snr.double()
+    )
     total = total[torch.bincount(record) > 0]
     mu = distance * total.sqrt()
     return {
@@ -133,17 +149,23 @@ def _correlations(capture: Capture, releases: list[Release]) -> dict[str, float]
             continue
         features = capture.transcript.rows(channel, sample)
         for target, pictures in (("image", records.images), ("condition", records.conditions)):
-            found[f"leak_dcor_{target}_{short}"] = corrected_distance_correlation(pictures[index].float(), features)
+            found[f"leak_dcor_{target}_{short}"] = corrected_distance_correlation(
+                pictures[index].float(), features
+            )
     return {name: value for name, value in found.items() if not math.isnan(value)}
 
 
-def dfil(known: Known, timesteps: Tensor, latent: tuple[int, ...], size: int, *, noise_shown: bool) -> float | None:
-    """The bound of :func:`leakage`, or None where no Gaussian noise stands between the latent and the wire.
+def dfil(
+    known: Known, timesteps: Tensor, latent: tuple[int, ...], size: int, *, noise_shown: bool
+) -> float | None:
+    """The bound of :func:`leakage`, or None where no Gaussian noise stands between the latent and
+    the wire.
 
     Two sources of noise each give a bound, since more noise never leaks more; the smaller counts.
 
     * The noising process, if the noise target stays hidden: x_t = a z0 + b eps, J = a I, so SNR_t.
-    * Noise of deviation s that a defence adds to conv_in(x_t): J = a W, so a^2 ||W||_F^2 / (d s^2). Clipping before it
+    * Noise of deviation s that a defence adds to conv_in(x_t): J = a W, so a^2 ||W||_F^2 / (d s^2).
+    Clipping before it
       is left out, which can only lower the leakage.
 
     Args:
@@ -172,6 +194,10 @@ def squared_norm(conv: nn.Conv2d, shape: tuple[int, ...]) -> float:
     reach = []
     for length, kernel, pad in zip(shape[1:], weight.shape, padding, strict=True):
         outputs = length + 2 * pad - kernel + 1
-        reach.append([max(0, min(outputs, length + pad - k) - max(0, pad - k)) for k in range(kernel)])
-    counts = torch.tensor(reach[0], dtype=torch.float64).unsqueeze(1) * torch.tensor(reach[1], dtype=torch.float64)
+        reach.append(
+            [max(0, min(outputs, length + pad - k) - max(0, pad - k)) for k in range(kernel)]
+        )
+    counts = torch.tensor(reach[0], dtype=torch.float64).unsqueeze(1) * torch.tensor(
+        reach[1], dtype=torch.float64
+    )
     return float((weight * counts).sum())

@@ -9,17 +9,23 @@ from torch import Tensor
 
 from bench.scoring.controls.images import ORACLE
 from bench.scoring.score import MetricScore
-from bench.util.stats import mean_interval, normalised
+from bench.util.stats import mean_interval, normalized
 
 
 def link_scores(
-    claimed: Sequence[int], truth: Sequence[int], epochs: Sequence[int], targets: Sequence[int], *, seed: int
+    claimed: Sequence[int],
+    truth: Sequence[int],
+    epochs: Sequence[int],
+    targets: Sequence[int],
+    *,
+    seed: int,
 ) -> list[MetricScore]:
-    """Precision, recall and F1 of every target release's links, each a pair with a release of another epoch.
+    """Precision, recall and F1 of every target release's links, each a pair with a release of
+    another epoch.
 
-    A target for which no link is claimed scores 0 in all three, so that silence never helps. The floor is a guess of as
-    many links at random: its precision is the share of true links among all pairs, its recall the share of pairs that
-    was claimed. The ceiling is 1.
+    A target for which no link is claimed scores 0 in all three, so that silence never helps. The
+    floor is a guess of as many links at random: its precision is the share of true links among all
+    pairs, its recall the share of pairs that was claimed. The ceiling is 1.
 
     Args:
         claimed: a label a release; truth: the record behind each; epochs: of each, ``(R,)`` all.
@@ -63,6 +69,6 @@ def _score(metric: str, values: Tensor, chance: Tensor, seed: int) -> MetricScor
         controls={"random": floor, ORACLE: 1.0},
         floor=floor,
         ceiling=1.0,
-        normalised=normalised(interval.mean, floor, 1.0),
+        normalized=normalized(interval.mean, floor, 1.0),
         backbone=None,
     )

@@ -15,10 +15,11 @@ from bench.types.texts import Wording
 
 
 def matched(claim: Estimate, truth: ImageBatch, groups: Sequence[Sequence[int]]) -> Estimate:
-    """The claim with the records of each group in the order that fits the truth best (least squared error).
+    """The claim with the records of each group in the order that fits the truth best (least squared
+    error).
 
-    The controls of a claim are to be put in order likewise, since the choice among orders is knowledge. A
-    single-record group stays as it is.
+    The controls of a claim are to be put in order likewise, since the choice among orders is
+    knowledge. A single-record group stays as it is.
 
     Args:
         groups: positions of the records that share an update; every position once.
@@ -26,12 +27,16 @@ def matched(claim: Estimate, truth: ImageBatch, groups: Sequence[Sequence[int]])
     order = list(range(len(truth)))
     for group in groups:
         rows = list(group)
-        cost = torch.cdist(truth.pixels[rows].flatten(1), claim.images.pixels[rows].flatten(1)).square()
+        cost = torch.cdist(
+            truth.pixels[rows].flatten(1), claim.images.pixels[rows].flatten(1)
+        ).square()
         for i, j in zip(*linear_sum_assignment(cost.cpu().numpy()), strict=True):
             order[rows[i]] = rows[j]
     if order == list(range(len(truth))):
         return claim
-    return Estimate(claim.images.take(order), None if claim.latents is None else claim.latents[order])
+    return Estimate(
+        claim.images.take(order), None if claim.latents is None else claim.latents[order]
+    )
 
 
 def matched_texts(claim: Wording, truth: Wording, groups: Sequence[Sequence[int]]) -> Wording:

@@ -23,7 +23,15 @@ from bench.wire.capture import Costs
 
 Value = str | int | float | None
 
-TIMINGS = ("client_seconds", "server_seconds", "attack_seconds", "peak_memory_mib", "created", "commit", "processor")
+TIMINGS = (
+    "client_seconds",
+    "server_seconds",
+    "attack_seconds",
+    "peak_memory_mib",
+    "created",
+    "commit",
+    "processor",
+)
 """Fields that may differ between two runs of one spec: how long it took, when, and on what."""
 
 
@@ -36,14 +44,16 @@ class Outcome:
         reason: why it is not ``ok``.
         gallery: how many pictures the metrics of identification choose among.
         candidates: how many photographs an attack that claims identities chose among.
-        update_records: how many records the attacked updates were computed on; 0 where each has its own row.
+        update_records: how many records the attacked updates were computed on; 0 where each has its
+            own row.
         flags: reasons to doubt the row of a target, by target; ``common_flags`` are of every row.
         diagnostics: what the attack reported, under names ``attack_*``.
         labels: what claimed class labels are worth, under names ``label_*``.
         leakage: what the wire leaks whatever the attack, under names ``leak_*``.
         certificates: by target, what this cell must reach to vouch for its attack.
         unscored: by target and metric, why the data do not support the metric.
-        duplicate_records: how many records of the four parts show a picture that another record shows too.
+        duplicate_records: how many records of the four parts show a picture that another record
+            shows too.
     """
 
     status: str
@@ -73,12 +83,66 @@ class Outcome:
 
 RESERVED = frozenset(
     {
-        *("schema_version", "cell_id", "status", "reason", "victim", "protocol", "defense", "attack", "threat_model"),
-        *("withheld_from_view", "dataset", "condition", "image_size", "model", "scale", "seed", "target", "n"),
-        *("target_epoch", "update_records", "epochs", "batch_size", "learning_rate", "dtype", "device", "threads"),
-        *("gallery", "backbones", "model_hash", "data_hash", "split_hash", "capture_id", "commit", "created", "spec"),
-        *("channels_sent", "channels_granted", "channels_read", "bytes_up", "bytes_down", "bytes_once", "steps"),
-        *("loss_first", "loss_last", "client_seconds", "server_seconds", "peak_memory_mib", "guarantee"),
+        *(
+            "schema_version",
+            "cell_id",
+            "status",
+            "reason",
+            "victim",
+            "protocol",
+            "defense",
+            "attack",
+            "threat_model",
+        ),
+        *(
+            "withheld_from_view",
+            "dataset",
+            "condition",
+            "image_size",
+            "model",
+            "scale",
+            "seed",
+            "target",
+            "n",
+        ),
+        *(
+            "target_epoch",
+            "update_records",
+            "epochs",
+            "batch_size",
+            "learning_rate",
+            "dtype",
+            "device",
+            "threads",
+        ),
+        *(
+            "gallery",
+            "backbones",
+            "model_hash",
+            "data_hash",
+            "split_hash",
+            "capture_id",
+            "commit",
+            "created",
+            "spec",
+        ),
+        *(
+            "channels_sent",
+            "channels_granted",
+            "channels_read",
+            "bytes_up",
+            "bytes_down",
+            "bytes_once",
+            "steps",
+        ),
+        *(
+            "loss_first",
+            "loss_last",
+            "client_seconds",
+            "server_seconds",
+            "peak_memory_mib",
+            "guarantee",
+        ),
         *("certificate", "flags", "versions", "processor", "duplicate_records"),
     }
 )
@@ -98,9 +162,17 @@ def check_metric_name(name: str) -> None:
         RequestError: with what is wrong.
     """
     if not _METRIC.fullmatch(name):
-        raise RequestError(f"metric {name!r}: the name is no column; use up to 60 small letters, digits, _ and -")
-    if name in RESERVED or name.startswith(RESERVED_PREFIXES) or name.rpartition("_")[2] in _SUFFIXES:
-        raise RequestError(f"metric {name!r}: the name is that of a column of the runner; choose another one")
+        raise RequestError(
+            f"metric {name!r}: the name is no column; use up to 60 small letters, digits, _ and -"
+        )
+    if (
+        name in RESERVED
+        or name.startswith(RESERVED_PREFIXES)
+        or name.rpartition("_")[2] in _SUFFIXES
+    ):
+        raise RequestError(
+            f"metric {name!r}: the name is that of a column of the runner; choose another one"
+        )
 
 
 def make_rows(
@@ -110,7 +182,9 @@ def make_rows(
     return [_row(cell, outcome, target, split_hash, created) for target in targets]
 
 
-def _row(cell: CellSpec, outcome: Outcome, target: str, split_hash: str, created: str) -> dict[str, Value]:
+def _row(
+    cell: CellSpec, outcome: Outcome, target: str, split_hash: str, created: str
+) -> dict[str, Value]:
     capture, attack = cell.capture, cell.attack
     scores = outcome.scores.get(target)
     status, reason = outcome.status, outcome.reason
@@ -146,9 +220,17 @@ def _row(cell: CellSpec, outcome: Outcome, target: str, split_hash: str, created
     }
     for score in scores or ():
         _add(row, f"metric {score.metric!r}", _metric_fields(score))
-    _add(row, "the judge", {f"{name}_reason": said for name, said in outcome.unscored.get(target, {}).items()})
+    _add(
+        row,
+        "the judge",
+        {f"{name}_reason": said for name, said in outcome.unscored.get(target, {}).items()},
+    )
     named = {f"utility_{name}": value for name, value in outcome.utility.items()}
-    _add(row, f"the utility of victim {capture.victim.name!r}", {n: _number(v) for n, v in named.items()})
+    _add(
+        row,
+        f"the utility of victim {capture.victim.name!r}",
+        {n: _number(v) for n, v in named.items()},
+    )
     for source, numbers in (
         ("the measure of leakage", outcome.leakage),
         (f"attack {attack.attack.name!r}", outcome.diagnostics),
@@ -175,7 +257,9 @@ def _add(row: dict[str, Value], source: str, fields: Mapping[str, Value]) -> Non
         BenchError: a field is there already.
     """
     if clash := sorted(row.keys() & fields.keys()):
-        raise BenchError(f"{source} would write the column {clash[0]!r} of a row, which is there already; rename it")
+        raise BenchError(
+            f"{source} would write the column {clash[0]!r} of a row, which is there already; rename it"
+        )
     row.update(fields)
 
 
@@ -193,7 +277,9 @@ def _plan_fields(cell: CellSpec, outcome: Outcome, split_hash: str) -> dict[str,
         "threads": torch.get_num_threads(),
         "processor": processor(capture.device),
         "records_victim": sizes.victim,
-        "records_auxiliary": sizes.auxiliary if cell.threat.auxiliary is None else cell.threat.auxiliary,
+        "records_auxiliary": sizes.auxiliary
+        if cell.threat.auxiliary is None
+        else cell.threat.auxiliary,
         "records_calibration": sizes.calibration,
         "records_evaluation": sizes.evaluation,
         "duplicate_records": outcome.duplicate_records,
@@ -218,9 +304,13 @@ def _metric_fields(score: MetricScore) -> dict[str, Value]:
         f"{name}_high": _number(score.high),
         f"{name}_floor": _number(score.floor),
         f"{name}_ceiling": _number(score.ceiling),
-        f"{name}_normalized": _number(score.normalised),
+        f"{name}_normalized": _number(score.normalized),
     }
-    fields |= {f"{name}_{control}": _number(value) for control, value in score.controls.items() if control != "oracle"}
+    fields |= {
+        f"{name}_{control}": _number(value)
+        for control, value in score.controls.items()
+        if control != "oracle"
+    }
     if score.backbone:
         fields[f"{name}_backbone"] = score.backbone
     fields |= {f"{name}_{key}": _number(value) for key, value in score.basis.items()}

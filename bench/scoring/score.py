@@ -20,14 +20,19 @@ from bench.util.code_identity import is_ours
 from bench.util.described import described
 from bench.util.errors import BenchError
 from bench.util.failure import Failure
-from bench.util.stats import mean_interval, normalised, share_interval
+from bench.util.stats import mean_interval, normalized, share_interval
 
 CLOSE = 0.1
-"""Of the headline measure, between floor and ceiling, below which a normalised score is mostly noise."""
+"""Of the headline measure, between floor and ceiling, below which a normalized score is mostly noise."""
 
 
 _RESERVED = frozenset(
-    {*BLIND, NEAREST, ORACLE, *("low", "high", "floor", "ceiling", "normalized", "backbone", "reason")}
+    {
+        *BLIND,
+        NEAREST,
+        ORACLE,
+        *("low", "high", "floor", "ceiling", "normalized", "backbone", "reason"),
+    }
 )
 """Endings of a metric's columns that a metric cannot give as its basis."""
 
@@ -41,7 +46,7 @@ class MetricScore:
         low, high: 95 % bootstrap interval of the mean.
         controls: each control's mean.
         floor: the better of the blind controls; ceiling: the oracle's, NaN where there is none.
-        normalised: 0 at the floor, 1 at the ceiling.
+        normalized: 0 at the floor, 1 at the ceiling.
         basis: numbers that the values rest on, by name (``Metric.basis``).
     """
 
@@ -54,7 +59,7 @@ class MetricScore:
     controls: Mapping[str, float]
     floor: float
     ceiling: float
-    normalised: float
+    normalized: float
     backbone: str | None
     basis: Mapping[str, float] = field(default_factory=dict)
 
@@ -74,8 +79,10 @@ def score_target(
     """Every metric that applies to the target and to what is claimed.
 
     Args:
-        known: mean scores of these very controls by metric (``bench.scoring.control_cache``); read, and added to.
-        broken: metrics of other packages that raised, with the reason; read, and added to. Without it they raise.
+        known: mean scores of these very controls by metric (``bench.scoring.control_cache``); read,
+            and added to.
+        broken: metrics of other packages that raised, with the reason; read, and added to. Without
+            it they raise.
     """
     known = {} if known is None else known
     scores = []
@@ -119,7 +126,11 @@ def _score(
     floor = best(blind) if blind else float("nan")
     ceiling = means.get(ORACLE, float("nan"))
     numbers = values.numpy()
-    interval = share_interval(numbers) if metric.share else mean_interval(numbers, clusters=None, seed=seed)
+    interval = (
+        share_interval(numbers)
+        if metric.share
+        else mean_interval(numbers, clusters=None, seed=seed)
+    )
     return MetricScore(
         metric=metric.name,
         higher_is_closer=metric.higher_is_closer,
@@ -130,14 +141,17 @@ def _score(
         controls=means,
         floor=floor,
         ceiling=ceiling,
-        normalised=normalised(interval.mean, floor, ceiling),
+        normalized=normalized(interval.mean, floor, ceiling),
         backbone=metric.backbone(context),
         basis=_basis(metric, claim, truth, context),
     )
 
 
 def _values(
-    metric: Metric, claim: Estimate | Wording | Fact, truth: Estimate | Wording | Fact, context: ScoringContext
+    metric: Metric,
+    claim: Estimate | Wording | Fact,
+    truth: Estimate | Wording | Fact,
+    context: ScoringContext,
 ) -> Tensor | None:
     """The metric's values, ``(N,)`` float64, or None where it does not apply.
 
@@ -149,21 +163,29 @@ def _values(
         return None
     count = len(claim.images) if isinstance(claim, Estimate) else len(claim)
     if not isinstance(found, Tensor) or tuple(found.shape) != (count,):
-        raise BenchError(f"metric {metric.name!r} must give one number a record ({count},); got {described(found)}")
+        raise BenchError(
+            f"metric {metric.name!r} must give one number a record ({count},); got {described(found)}"
+        )
     return found.detach().cpu().double()
 
 
 def _compared(
-    metric: Metric, claim: Estimate | Wording | Fact, truth: Estimate | Wording | Fact, context: ScoringContext
+    metric: Metric,
+    claim: Estimate | Wording | Fact,
+    truth: Estimate | Wording | Fact,
+    context: ScoringContext,
 ) -> Tensor | None:
-    """What the metric gives; texts go to metrics of texts only, facts to those of such facts, pictures to the others.
+    """What the metric gives; texts go to metrics of texts only, facts to those of such facts,
+    pictures to the others.
 
     Raises:
         BenchError: the metric declares a target whose claims it cannot compare.
     """
     if isinstance(claim, Wording) and isinstance(truth, Wording):
         if not isinstance(metric, TextMetric):
-            raise BenchError(f"metric {metric.name!r} compares no texts, but declares a target that is one")
+            raise BenchError(
+                f"metric {metric.name!r} compares no texts, but declares a target that is one"
+            )
         return metric.compare(claim, truth, context)
     if isinstance(claim, Labels) and isinstance(truth, Labels) and isinstance(metric, LabelMetric):
         return metric.compare(claim, truth, context)
@@ -176,7 +198,10 @@ def _compared(
 
 
 def _basis(
-    metric: Metric, claim: Estimate | Wording | Fact, truth: Estimate | Wording | Fact, context: ScoringContext
+    metric: Metric,
+    claim: Estimate | Wording | Fact,
+    truth: Estimate | Wording | Fact,
+    context: ScoringContext,
 ) -> Mapping[str, float]:
     """What the metric's values rest on; only metrics of pictures have such numbers.
 
@@ -195,24 +220,30 @@ def _basis(
 
 def unscored(target: str, metrics: Sequence[Metric], context: ScoringContext) -> dict[str, str]:
     """Why metrics of a target have no values on these data, by metric name; empty where all have."""
-    reasons = {metric.name: metric.unscored(context) for metric in metrics if target in metric.targets}
+    reasons = {
+        metric.name: metric.unscored(context) for metric in metrics if target in metric.targets
+    }
     return {name: reason for name, reason in reasons.items() if reason}
 
 
 def missed(certificate: Certificate, scores: Sequence[MetricScore]) -> list[str]:
     """The flag of a run that does not reach its certificate; a score that is missing or NaN does not."""
-    reached = any(s.metric == certificate.metric and s.normalised >= certificate.at_least for s in scores)
+    reached = any(
+        s.metric == certificate.metric and s.normalized >= certificate.at_least for s in scores
+    )
     return [] if reached else [MISSED]
 
 
-def flags(scores: Sequence[MetricScore], diagnostics: Mapping[str, float], losses: Sequence[float]) -> list[str]:
+def flags(
+    scores: Sequence[MetricScore], diagnostics: Mapping[str, float], losses: Sequence[float]
+) -> list[str]:
     """Reasons to doubt a row (DESIGN 5.5), found by machine.
 
-    ``floor-overlap``: on the target's headline measure the interval reaches the floor. ``below-nearest``: it does
-    not beat a look-up in public data. ``controls-close``: floor and ceiling are so near each other that the
-    normalised score says little. ``attack-loss-rose``, ``victim-loss-rose``,
-    ``victim-loss-not-finite``: training did not help. ``diagnostic-not-finite``: the attack reported a number that is
-    not finite.
+    ``floor-overlap``: on the target's headline measure the interval reaches the floor.
+    ``below-nearest``: it does not beat a look-up in public data. ``controls-close``: floor and
+    ceiling are so near each other that the normalized score says little. ``attack-loss-rose``,
+    ``victim-loss-rose``, ``victim-loss-not-finite``: training did not help.
+    ``diagnostic-not-finite``: the attack reported a number that is not finite.
 
     Args:
         diagnostics: columns ``attack_*``.
@@ -226,7 +257,9 @@ def flags(scores: Sequence[MetricScore], diagnostics: Mapping[str, float], losse
                 found.append("floor-overlap")
             elif score.low <= score.controls.get(NEAREST, float("-inf")):
                 found.append("below-nearest")
-    if diagnostics.get("attack_loss_last", 0.0) > diagnostics.get("attack_loss_first", float("inf")):
+    if diagnostics.get("attack_loss_last", 0.0) > diagnostics.get(
+        "attack_loss_first", float("inf")
+    ):
         found.append("attack-loss-rose")
     if not_finite(diagnostics):
         found.append("diagnostic-not-finite")

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from bench.data.splits import SplitSizes
+from bench.data.split_sizes import SplitSizes
 from bench.interfaces.threat import ThreatModel
 from bench.util.frozen import Frozen
 
@@ -22,7 +22,7 @@ class PluginSpec(Frozen):
     """
 
     name: str
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
     label: str = ""
     code: str = ""
 
@@ -96,14 +96,19 @@ class CaptureSpec(Frozen):
     def _without_nobody(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """An honest server is not mentioned, so that captures made before there were others keep their hashes."""
         found: dict[str, Any] = handler(self)
-        return found if self.adversary is not None else {k: v for k, v in found.items() if k != "adversary"}
+        return (
+            found
+            if self.adversary is not None
+            else {k: v for k, v in found.items() if k != "adversary"}
+        )
 
 
 class CellSpec(Frozen):
     """One cell: victim x protocol x defence x attack x threat model x data x model x seed.
 
     Attributes:
-        code: hash of what chooses targets, runs the attack and scores its claim besides the plugins.
+        code: hash of what chooses targets, runs the attack and scores its claim besides the
+            plugins.
     """
 
     capture: CaptureSpec

@@ -21,7 +21,8 @@ def spec_difference(then: str, now: str) -> tuple[str, ...]:
         then, now: canonical JSON of two cells.
 
     Returns:
-        Parts such as ``other code of defence timestep`` or ``epochs 5 (now 6)``; sorted, empty where they agree.
+        Parts such as ``other code of defence timestep`` or ``epochs 5 (now 6)``; sorted, empty
+        where they agree.
     """
     before, after = _tree(then), _tree(now)
     found = {_words(path, old, new, after) for path, old, new in _leaves((), before, after)}
@@ -35,7 +36,9 @@ def _tree(spec: str) -> Any:
         return {}
 
 
-def _leaves(path: tuple[str, ...], old: Any, new: Any) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+def _leaves(
+    path: tuple[str, ...], old: Any, new: Any
+) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
     """The places where two trees differ."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in dict.fromkeys((*old, *new)):
@@ -75,9 +78,11 @@ def _plugin(path: tuple[str, ...], tree: Any) -> str:
             return ""
     if not (isinstance(node, Mapping) and "name" in node and path):
         return ""
-    kind = _KINDS.get(".".join(path)) or {"defense": "defence", "metrics": "metric", "dataset": "data set"}.get(
-        path[-1] if not path[-1].isdigit() else path[-2], "plugin"
-    )
+    kind = _KINDS.get(".".join(path)) or {
+        "defense": "defence",
+        "metrics": "metric",
+        "dataset": "data set",
+    }.get(path[-1] if not path[-1].isdigit() else path[-2], "plugin")
     return f"{kind} {node['name']}"
 
 

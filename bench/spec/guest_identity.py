@@ -1,11 +1,15 @@
-"""Identity of plugins that other packages bring: their whole distribution, and what else of their makers they import.
+"""Identity of plugins that other packages bring: their whole distribution, and what else of their
+makers they import.
 
-A plugin of this project counts by the definitions that it leads to (``bench.util.code_identity``). Of another package's
-plugin those alone would miss data files and modules that are imported in roundabout ways, so all files count:
+A plugin of this project counts by the definitions that it leads to (``bench.util.code_identity``).
+Of another package's plugin those alone would miss data files and modules that are imported in
+roundabout ways, so all files count:
 
-* of the distribution, as its installer listed them, and of the folder of its package, data files included;
-* of every other package that those files import, unless it is one of this project's own dependencies, which count by
-  their versions. Of an installed distribution the Python files and the version count, of any other package all files.
+* of the distribution, as its installer listed them, and of the folder of its package, data files
+included; * of every other package that those files import, unless it is one of this project's own
+dependencies, which count by
+  their versions. Of an installed distribution the Python files and the version count, of any other
+  package all files.
 
 Compiled files, hidden folders and folders that hold a ledger do not count.
 """
@@ -96,8 +100,13 @@ def _guest(top: str) -> tuple[str, tuple[str, ...]]:
             continue
         installed = package != top and bool(known) and not any(map(_is_editable, known))
         files = _files(package, known)
-        chosen = {name: file for name, file in files.items() if not installed or name.endswith(".py")}
-        lines = [f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}" for name, file in sorted(chosen.items())]
+        chosen = {
+            name: file for name, file in files.items() if not installed or name.endswith(".py")
+        }
+        lines = [
+            f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}"
+            for name, file in sorted(chosen.items())
+        ]
         digests[package] = "\n".join([*(f"{d.name} {d.version}" for d in known), *lines])
         if not installed:
             local.append(package)
@@ -112,8 +121,15 @@ def _files(package: str, known: list[Distribution]) -> dict[str, Path]:
     for one in known:
         for listed in one.files or ():
             file, parts = Path(str(listed.locate())), listed.parts
-            meta = parts[0].endswith((".dist-info", ".egg-info")) or parts[0].startswith("__editable__")
-            if not meta and not listed.name.endswith((".pyc", ".pth")) and ".." not in parts and file.is_file():
+            meta = parts[0].endswith((".dist-info", ".egg-info")) or parts[0].startswith(
+                "__editable__"
+            )
+            if (
+                not meta
+                and not listed.name.endswith((".pyc", ".pth"))
+                and ".." not in parts
+                and file.is_file()
+            ):
                 found[listed.as_posix()] = file
     for root in _roots(package):
         for file in [root] if root.is_file() else _tree(root):

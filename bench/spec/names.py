@@ -11,10 +11,11 @@ from bench.util.errors import RequestError
 
 
 def parse_plugin(text: str) -> tuple[str, dict[str, Any]]:
-    """``name`` or ``name:key=value,key=value``; values are read as JSON where they can be, else as text.
+    """``name`` or ``name:key=value,key=value``; values are read as JSON where they can be, else as
+    text.
 
-    A list is written in brackets: ``name:groups=[3,4]``, ``name:words=[red,blue]``. A comma, or a ``+`` between
-    defences, does not divide what stands in brackets or quotation marks.
+    A list is written in brackets: ``name:groups=[3,4]``, ``name:words=[red,blue]``. A comma, or a
+    ``+`` between defences, does not divide what stands in brackets or quotation marks.
 
     Raises:
         RequestError: a part has no ``=``, the name is empty or a bracket is not closed.
@@ -46,7 +47,8 @@ _OPEN, _CLOSE = "[{", "]}"
 
 
 def _divided(text: str, mark: str) -> list[str]:
-    """Divide at ``mark`` wherever it stands outside brackets and quotation marks, and is not in a number (``1e+3``).
+    """Divide at ``mark`` wherever it stands outside brackets and quotation marks, and is not in a
+    number (``1e+3``).
 
     Raises:
         RequestError: a bracket is not closed, or never opened.
@@ -79,7 +81,11 @@ def parse_dataset(text: str) -> tuple[str, dict[str, Any]]:
         RequestError: as ``parse_plugin``.
     """
     name, _, location = text.strip().partition(":")
-    if name == "folder" and location and ("=" not in location or Path(location).expanduser().is_dir()):
+    if (
+        name == "folder"
+        and location
+        and ("=" not in location or Path(location).expanduser().is_dir())
+    ):
         return name, {"path": location}
     return parse_plugin(text)
 

@@ -1,7 +1,8 @@
 """Names of the quantities that cross the wire.
 
 A channel is a plain name, so that a victim from another package may bring channels of its own; the
-constants here are those of the built-in victims, written as in arXiv:2409.08503 where it names them.
+constants here are those of the built-in victims, written as in arXiv:2409.08503 where it names
+them.
 """
 
 from __future__ import annotations

@@ -21,11 +21,13 @@ class Claim:
     """What an attack says the secrets behind the view's target releases are, in their order.
 
     Attributes:
-        estimates: by target: pictures of ``"image"`` and ``"condition"``, texts of ``"prompt"``, ``Labels`` of
-            ``"attribute"``, a ``Lineup`` of ``"identity"``. A target left out is not claimed.
-        diagnostics: numbers the attack wants in its row, such as its final loss; the columns are ``attack_*``
-            (``bench.ledger.diagnostics``).
-        labels: where clients learn classes, how much speaks for each class, ``(N, K)``; a plain answer is one-hot.
+        estimates: by target: pictures of ``"image"`` and ``"condition"``, texts of ``"prompt"``,
+            ``Labels`` of ``"attribute"``, a ``Lineup`` of ``"identity"``. A target left out is not
+            claimed.
+        diagnostics: numbers the attack wants in its row, such as its final loss; the columns are
+            ``attack_*`` (``bench.ledger.diagnostics``).
+        labels: where clients learn classes, how much speaks for each class, ``(N, K)``; a plain
+            answer is one-hot.
         links: which releases of the view, all of them, are of one record; None is not claimed.
     """
 

@@ -17,8 +17,8 @@ class Labels:
 
     Attributes:
         values: by attribute, the values it may have.
-        odds: by attribute, how likely each value is, ``(N, K)`` non-negative; a true one is one-hot, and all zero
-            where the true value is not among ``values``.
+        odds: by attribute, how likely each value is, ``(N, K)`` non-negative; a true one is
+            one-hot, and all zero where the true value is not among ``values``.
 
     Raises:
         BenchError: the two do not fit each other, nothing is claimed, or a number is not finite.
@@ -29,21 +29,27 @@ class Labels:
 
     def __post_init__(self) -> None:
         if not self.odds or set(self.values) != set(self.odds):
-            raise BenchError(f"odds of {', '.join(self.odds) or 'nothing'}, but values of {', '.join(self.values)}")
+            raise BenchError(
+                f"odds of {', '.join(self.odds) or 'nothing'}, but values of {', '.join(self.values)}"
+            )
         count = len(self)
         for name, odds in self.odds.items():
             if tuple(odds.shape) != (count, len(self.values[name])):
-                raise BenchError(f"odds of {name} are {tuple(odds.shape)}, expected {(count, len(self.values[name]))}")
+                raise BenchError(
+                    f"odds of {name} are {tuple(odds.shape)}, expected {(count, len(self.values[name]))}"
+                )
             if not bool(odds.isfinite().all()):
                 raise BenchError(f"odds of {name} are not finite")
 
     @classmethod
-    def of(cls, attributes: Sequence[Mapping[str, str]], values: Mapping[str, tuple[str, ...]]) -> Labels:
+    def of(
+        cls, attributes: Sequence[Mapping[str, str]], values: Mapping[str, tuple[str, ...]]
+    ) -> Labels:
         """The true labels of records, among ``values``."""
         odds = {
-            name: torch.tensor([[float(row.get(name) == value) for value in known] for row in attributes]).view(
-                len(attributes), len(known)
-            )
+            name: torch.tensor(
+                [[float(row.get(name) == value) for value in known] for row in attributes]
+            ).view(len(attributes), len(known))
             for name, known in values.items()
         }
         return cls(dict(values), odds)
@@ -61,7 +67,8 @@ class Lineup:
     """Who of a gallery each record is said to show.
 
     Attributes:
-        likeness: of each record to each candidate, higher is more alike, ``(N, G)``; a true one is one-hot.
+        likeness: of each record to each candidate, higher is more alike, ``(N, G)``; a true one is
+            one-hot.
 
     Raises:
         BenchError: not a table, or a number is not finite.
@@ -71,7 +78,9 @@ class Lineup:
 
     def __post_init__(self) -> None:
         if self.likeness.ndim != 2 or not bool(self.likeness.isfinite().all()):
-            raise BenchError(f"a lineup is a table of finite numbers, not {tuple(self.likeness.shape)}")
+            raise BenchError(
+                f"a lineup is a table of finite numbers, not {tuple(self.likeness.shape)}"
+            )
 
     @classmethod
     def of(cls, positions: Sequence[int], size: int) -> Lineup:
@@ -86,7 +95,8 @@ class Lineup:
         return Lineup(self.likeness[list(index)])
 
     def ranks(self, truth: Lineup) -> Tensor:
-        """How many others look at least as much like record i as its own candidate does, ``(N,)`` int64.
+        """How many others look at least as much like record i as its own candidate does, ``(N,)``
+        int64.
 
         Ties count against the attacker.
 
@@ -94,7 +104,9 @@ class Lineup:
             BenchError: the two are of different galleries or records.
         """
         if self.likeness.shape != truth.likeness.shape:
-            raise BenchError(f"a lineup of {tuple(self.likeness.shape)} for a truth of {tuple(truth.likeness.shape)}")
+            raise BenchError(
+                f"a lineup of {tuple(self.likeness.shape)} for a truth of {tuple(truth.likeness.shape)}"
+            )
         own = self.likeness.gather(1, truth.likeness.argmax(1, keepdim=True))
         return (self.likeness >= own).sum(1) - 1
 
@@ -105,14 +117,16 @@ Fact = Labels | Lineup
 def agreement(claim: Fact, truth: Fact) -> Tensor:
     """How well claim j fits record i, ``(N, N)`` float64 in [0, 1].
 
-    Of labels, the mean over attributes of the odds of i's true values; of lineups, the share of candidates that j says
-    look less alike than i's own.
+    Of labels, the mean over attributes of the odds of i's true values; of lineups, the share of
+    candidates that j says look less alike than i's own.
 
     Raises:
         BenchError: the two are not of one kind.
     """
     if isinstance(claim, Labels) and isinstance(truth, Labels):
-        return torch.stack([truth.odds[n].double() @ claim.odds[n].double().T for n in truth.odds]).mean(0)
+        return torch.stack(
+            [truth.odds[n].double() @ claim.odds[n].double().T for n in truth.odds]
+        ).mean(0)
     if isinstance(claim, Lineup) and isinstance(truth, Lineup):
         own = claim.likeness[:, truth.likeness.argmax(1)].T
         return (claim.likeness.unsqueeze(0) < own.unsqueeze(2)).double().mean(2)

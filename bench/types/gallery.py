@@ -16,7 +16,8 @@ class Gallery:
     """One photograph of each candidate; none of them is a record.
 
     Attributes:
-        names: identities, in the order of the pictures. Not for the attacker: they tell private people from strangers.
+        names: identities, in the order of the pictures. Not for the attacker: they tell private
+            people from strangers.
     """
 
     names: tuple[str, ...]

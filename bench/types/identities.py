@@ -8,7 +8,8 @@ import torch
 
 
 def group_numbers(identities: Sequence[str | None]) -> list[int]:
-    """A number for each record, equal for records of one identity; a record without identity stands for itself.
+    """A number for each record, equal for records of one identity; a record without identity stands
+    for itself.
 
     Returns:
         One number a record, counted from 0 in order of appearance.
@@ -21,9 +22,10 @@ def group_numbers(identities: Sequence[str | None]) -> list[int]:
 def other_identities(identities: Sequence[str | None], rng: torch.Generator) -> list[int]:
     """A permutation that gives each record one of another identity.
 
-    The records are put in random order with those of one identity together, and each is given the record that
-    follows as many places later as the largest identity has records. Where one identity has more than half of
-    all records, no permutation separates them all, and some of its records are given another one of their own.
+    The records are put in random order with those of one identity together, and each is given the
+    record that follows as many places later as the largest identity has records. Where one identity
+    has more than half of all records, no permutation separates them all, and some of its records
+    are given another one of their own.
 
     Returns:
         The position given to each record.

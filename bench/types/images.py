@@ -20,10 +20,12 @@ class ImageBatch:
 
     Attributes:
         pixels: ``(N, 3, H, W)`` float32 in [0, 1].
-        broken: which pictures were made from pixels that were not finite, ``(N,)`` bool; None is none of them.
+        broken: which pictures were made from pixels that were not finite, ``(N,)`` bool; None is
+            none of them.
 
     Raises:
-        ImageRangeError: wrong rank, channel count, dtype, a non-finite value or a value outside [0, 1].
+        ImageRangeError: wrong rank, channel count, dtype, a non-finite value or a value outside [0,
+            1].
     """
 
     pixels: Tensor
@@ -45,8 +47,8 @@ class ImageBatch:
     def clamped(cls, pixels: Tensor) -> ImageBatch:
         """Images from a tensor that may overshoot [0, 1], as decoders do.
 
-        A value that is not finite becomes a colour (NaN mid-grey), so that a broken model can still be measured, and
-        its picture is marked as ``broken``; a claim of such pictures is refused.
+        A value that is not finite becomes a colour (NaN mid-grey), so that a broken model can still
+        be measured, and its picture is marked as ``broken``; a claim of such pictures is refused.
         """
         shown = pixels.detach().float()
         finite = shown.isfinite().flatten(1).all(1) if shown.ndim > 1 else shown.isfinite()
@@ -83,7 +85,9 @@ class ImageBatch:
 
     def to(self, device: torch.device | str) -> ImageBatch:
         """The same images on another device."""
-        return ImageBatch(self.pixels.to(device), None if self.broken is None else self.broken.to(device))
+        return ImageBatch(
+            self.pixels.to(device), None if self.broken is None else self.broken.to(device)
+        )
 
     def take(self, index: Tensor | list[int] | slice) -> ImageBatch:
         """The images at ``index``."""

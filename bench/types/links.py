@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Links:
-    """A claim about the releases of a view, in its order: those with the same label are of one record.
+    """A claim about the releases of a view, in its order: those with the same label are of one
+    record.
 
     Attributes:
         labels: one a release.

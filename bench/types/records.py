@@ -26,11 +26,13 @@ class Records:
         identities: who or what is shown, where the data set knows it; records of one identity never
             fall into two splits.
         attributes: labels by name, such as ``{"hair": "red"}``; empty where there are none.
-        origins: what each record is made from, such as the hash of its file; with the code and the parameters of
-            its data set it says what the record is, so that an id does not hang on how a processor rounds a
-            pixel. Empty where the data set cannot say; then the pixels count.
+        origins: what each record is made from, such as the hash of its file; with the code and the
+            parameters of its data set it says what the record is, so that an id does not hang on
+            how a processor rounds a pixel. Empty where the data set cannot say; then the pixels
+            count.
         groups: records of one group never fall into two splits; None groups by identity alone.
-        duplicate: whether another record shows the same picture, exactly or nearly; empty where nobody looked.
+        duplicate: whether another record shows the same picture, exactly or nearly; empty where
+            nobody looked.
     """
 
     ids: tuple[str, ...]
@@ -73,7 +75,8 @@ class Records:
     def select(self, index: Sequence[int]) -> Records:
         """The records at ``index``, in that order.
 
-        A record may be taken several times; its second copy then has ``#2`` behind its id, and so on.
+        A record may be taken several times; its second copy then has ``#2`` behind its id, and so
+        on.
         """
         rows = torch.as_tensor(list(index), dtype=torch.long)
         return replace(
@@ -94,7 +97,8 @@ class Records:
         if self.groups is not None:
             return self.groups
         return tuple(
-            f"record {i}" if identity is None else f"identity {identity}" for i, identity in enumerate(self.identities)
+            f"record {i}" if identity is None else f"identity {identity}"
+            for i, identity in enumerate(self.identities)
         )
 
     def copy(self) -> Records:
@@ -124,7 +128,12 @@ class Records:
 
     def _hash(self, *, pixels: bool) -> str:
         digest = hashlib.sha256()
-        words = [self.ids, self.prompts, self.identities, [dict(sorted(a.items())) for a in self.attributes]]
+        words = [
+            self.ids,
+            self.prompts,
+            self.identities,
+            [dict(sorted(a.items())) for a in self.attributes],
+        ]
         content = words if pixels else [*words, self.origins]
         digest.update(json.dumps(content, sort_keys=True, separators=(",", ":")).encode())
         for tensor in (self.images, self.conditions) if pixels else ():

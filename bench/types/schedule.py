@@ -96,5 +96,7 @@ class NoiseSchedule:
         below = torch.nonzero(self.alphas_cumprod / (1.0 - self.alphas_cumprod) <= snr)
         if len(below) == 0:
             least = float(self.snr(self.steps - 1))
-            raise RequestError(f"no timestep has SNR <= {snr:g}; the schedule ends at SNR {least:.4g}")
+            raise RequestError(
+                f"no timestep has SNR <= {snr:g}; the schedule ends at SNR {least:.4g}"
+            )
         return int(below[0])

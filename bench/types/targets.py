@@ -27,6 +27,6 @@ HEADLINE: Mapping[str, str] = MappingProxyType(
 )
 """By target, the measure that flags are raised on and that ranks where no other is asked for.
 
-Of prompts not ``token_accuracy``: a paraphrase of every word moved by one place scores nothing there, so it would
-call a prompt safe that the picture gives away.
+Of prompts not ``token_accuracy``: a paraphrase of every word moved by one place scores nothing
+there, so it would call a prompt safe that the picture gives away.
 """

@@ -16,8 +16,8 @@ class Wording:
     """One text a record.
 
     Attributes:
-        tokens: where known, the token ids that each text was read from, without start, end and padding. A text
-            of wrong tokens need not be cut into the same tokens again.
+        tokens: where known, the token ids that each text was read from, without start, end and
+            padding. A text of wrong tokens need not be cut into the same tokens again.
 
     Raises:
         BenchError: texts and token rows differ in number.

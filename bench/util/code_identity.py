@@ -1,13 +1,15 @@
 """Identity of code: which definitions shape a result, and one hash over what they say.
 
-A hash starts from a class or function and follows the names that its definition mentions, through local packages, to
-every definition that they lead to. What does not change behaviour is left out: comments, docstrings, layout, cards of
-documentation, the names of modules, imports under ``TYPE_CHECKING``, and definitions beside it that nothing mentions.
-So a file can move and a comment can change without making stored results old, and a constant cannot.
+A hash starts from a class or function and follows the names that its definition mentions, through
+local packages, to every definition that they lead to. What does not change behaviour is left out:
+comments, docstrings, layout, cards of documentation, the names of modules, imports under
+``TYPE_CHECKING``, and definitions beside it that nothing mentions. So a file can move and a comment
+can change without making stored results old, and a constant cannot.
 
-Objects that a function only receives are not seen by name; where a result depends on such code, the caller names it as
-one more root. Other packages than the local ones count by their versions (``bench.util.provenance.versions``). A plugin of
-another package counts with all files of its distribution besides (``bench.spec.guest_identity``).
+Objects that a function only receives are not seen by name; where a result depends on such code, the
+caller names it as one more root. Other packages than the local ones count by their versions
+(``bench.util.provenance.versions``). A plugin of another package counts with all files of its
+distribution besides (``bench.spec.guest_identity``).
 """
 
 from __future__ import annotations
@@ -52,7 +54,8 @@ class Unit:
         digest: of the statement as a syntax tree without what does not change behaviour.
         names: names that it reads.
         members: names that it reads as attributes, by the name that they are an attribute of.
-        imports: modules and names that it imports while it runs: local name, module, name in that module.
+        imports: modules and names that it imports while it runs: local name, module, name in that
+            module.
     """
 
     digest: str
@@ -68,7 +71,8 @@ class Module:
     Attributes:
         units: statements that bind names, by name.
         effects: statements that bind none, which run whenever anything of the module is used.
-        imports: what names bound by an import stand for: module, and name in it ("" is the module itself).
+        imports: what names bound by an import stand for: module, and name in it ("" is the module
+            itself).
     """
 
     name: str
@@ -92,7 +96,9 @@ class Sources:
         """The definitions of a module, or None where it has no source file."""
         if name not in self._modules:
             text = self._read(name)
-            self._modules[name] = None if text is None else parse(name, text, self._is_package(name))
+            self._modules[name] = (
+                None if text is None else parse(name, text, self._is_package(name))
+            )
         return self._modules[name]
 
     def _is_package(self, name: str) -> bool:
@@ -128,7 +134,9 @@ class Closure:
         self.reached: set[Symbol] = set()
         self._local = {*LOCAL, *local}
         starts = [_start(root) for root in roots]
-        self._local |= {start.module.partition(".")[0] for start in starts if isinstance(start, Symbol)}
+        self._local |= {
+            start.module.partition(".")[0] for start in starts if isinstance(start, Symbol)
+        }
         waiting: list[Symbol] = []
         for start in starts:
             if isinstance(start, Symbol):
@@ -163,7 +171,9 @@ class Closure:
         found = [target for unit in units for target in self._enter(module, unit)]
         parent = symbol.module.rpartition(".")[0]
         if parent and self._is_local(parent) and self._sources.module(parent) is not None:
-            found.append(Symbol(parent, "__effects__"))  # a package's own statements run before its modules'
+            found.append(
+                Symbol(parent, "__effects__")
+            )  # a package's own statements run before its modules'
         return found
 
     def _enter(self, module: Module, unit: Unit) -> list[Symbol]:
@@ -194,11 +204,14 @@ class Closure:
         if name in module.imports:
             source, imported = module.imports[name]
             if self._is_local(source):
-                return self._imported(source, imported, [m for owner, m in unit.members if owner == name])
+                return self._imported(
+                    source, imported, [m for owner, m in unit.members if owner == name]
+                )
         return []
 
     def _imported(self, source: str, name: str, members: list[str]) -> list[Symbol]:
-        """The symbols behind ``from source import name``, or ``import source`` where ``name`` is empty.
+        """The symbols behind ``from source import name``, or ``import source`` where ``name`` is
+        empty.
 
         Args:
             members: attributes that are read of it, in case it is a module.
@@ -218,7 +231,11 @@ class Closure:
         known = [m for m in members if m in inner.units or m in inner.imports]
         if not known:
             return [Symbol(submodule, "")]
-        return [symbol for member in sorted(set(known)) for symbol in self._imported(submodule, member, [])]
+        return [
+            symbol
+            for member in sorted(set(known))
+            for symbol in self._imported(submodule, member, [])
+        ]
 
     def _text_digest(self, symbol: Symbol) -> str:
         module = self._sources.module(symbol.module)
@@ -274,14 +291,18 @@ def parse(name: str, text: str, is_package: bool) -> Module:
     module = Module(name)
     for node in ast.parse(text).body:
         if isinstance(node, ast.Import | ast.ImportFrom):
-            module.imports.update({local: (source, what) for local, source, what in _imports(node, package)})
+            module.imports.update(
+                {local: (source, what) for local, source, what in _imports(node, package)}
+            )
         elif _is_documentation(node) or _is_type_checking(node):
             continue
+        elif (exported := _exports(node)) is not None:
+            module.imports.update({name: (source, name) for name, source in exported.items()})
         else:
             unit = _unit(node, package)
             bound = _bound(node)
-            for local, source, what in unit.imports:  # an import inside a top-level ``try`` or ``if``
-                if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                for local, source, what in unit.imports:  # imported inside ``try`` or ``if``
                     module.imports[local] = (source, what)
             for target in bound:
                 module.units.setdefault(target, []).append(unit)
@@ -290,13 +311,25 @@ def parse(name: str, text: str, is_package: bool) -> Module:
     return module
 
 
+def _exports(node: ast.stmt) -> dict[str, str] | None:
+    """The table of a lazy package (``bench.util.lazy``), or None for any other statement."""
+    if not (isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "EXPORTS"):
+        return None
+    table = ast.literal_eval(node.value)
+    return {str(name): str(module) for name, module in table.items()}
+
+
 def _unit(statement: ast.stmt, package: str) -> Unit:
     node = _Plain().visit(statement)
     inner = [n for n in ast.walk(node) if isinstance(n, ast.Import | ast.ImportFrom)]
     imports = tuple(found for statement in inner for found in _imports(statement, package))
-    names = frozenset(n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load))
+    names = frozenset(
+        n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)
+    )
     members = frozenset(
-        (n.value.id, n.attr) for n in ast.walk(node) if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)
+        (n.value.id, n.attr)
+        for n in ast.walk(node)
+        if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)
     )
     return Unit(_digest(_plain(node)), names, members, imports)
 
@@ -354,7 +387,11 @@ def _imports(node: ast.Import | ast.ImportFrom, package: str) -> list[tuple[str,
     """Local name, module, and name in that module, of each name that an import statement binds."""
     if isinstance(node, ast.Import):
         return [(a.asname or a.name.partition(".")[0], a.name, "") for a in node.names]
-    base = resolve_name("." * node.level + (node.module or ""), package) if node.level else node.module or ""
+    base = (
+        resolve_name("." * node.level + (node.module or ""), package)
+        if node.level
+        else node.module or ""
+    )
     return [(a.asname or a.name, base, a.name) for a in node.names]
 
 
@@ -362,4 +399,6 @@ def _bound(node: ast.stmt) -> list[str]:
     """Names that a top-level statement binds."""
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return [node.name]
-    return sorted({n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)})
+    return sorted(
+        {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    )

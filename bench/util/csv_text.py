@@ -24,15 +24,15 @@ def read_table(path: Path, *, texts: frozenset[str] = frozenset()) -> list[dict[
 def read_lines(path: Path, *, texts: frozenset[str] = frozenset()) -> list[list[str]]:
     """The lines of a CSV file, the header first; an empty file has none.
 
-    A byte order mark, semicolons or tabs between fields, a first line ``sep=;``, any line ends and empty lines are
-    read as spreadsheets write them.
+    A byte order mark, semicolons or tabs between fields, a first line ``sep=;``, any line ends and
+    empty lines are read as spreadsheets write them.
 
     Args:
         texts: columns in which ``1,5`` is text and no number.
 
     Raises:
-        DataError: the file is missing, not UTF-8, not CSV, has a column twice, a line with more or fewer fields than
-            the header, or numbers with a decimal comma.
+        DataError: the file is missing, not UTF-8, not CSV, has a column twice, a line with more or
+            fewer fields than the header, or numbers with a decimal comma.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -41,7 +41,9 @@ def read_lines(path: Path, *, texts: frozenset[str] = frozenset()) -> list[list[
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a readable CSV file: not in UTF-8; save it as CSV UTF-8") from error
+        raise DataError(
+            f"{path}: not a readable CSV file: not in UTF-8; save it as CSV UTF-8"
+        ) from error
     separator, text, skipped = _separator(text)
     csv.field_size_limit(LONGEST)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
@@ -60,7 +62,9 @@ def read_lines(path: Path, *, texts: frozenset[str] = frozenset()) -> list[list[
                 )
             if found and separator != ",":
                 row = dict(zip(found[0], fields, strict=True))
-                _refuse_decimal_comma(path, line, {name: row[name] for name in found[0] if name not in texts})
+                _refuse_decimal_comma(
+                    path, line, {name: row[name] for name in found[0] if name not in texts}
+                )
             found.append(fields)
     except csv.Error as error:
         raise DataError(f"{path}: not a readable CSV file: {error}") from error

@@ -18,5 +18,7 @@ def resolve_device(name: str) -> str:
     try:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
-        raise RequestError(f"device {name!r} is not available here; use cpu, or leave it at auto") from error
+        raise RequestError(
+            f"device {name!r} is not available here; use cpu, or leave it at auto"
+        ) from error
     return name

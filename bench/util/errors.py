@@ -1,7 +1,8 @@
 """The one family of errors whose message is shown to the user as it stands.
 
 Anything else that escapes is a bug and keeps its traceback. Exit codes follow the command line's
-contract: 0 done, 1 a check failed, 2 the request was wrong, 3 some cells failed, 4 a check could not say.
+contract: 0 done, 1 a check failed, 2 the request was wrong, 3 some cells failed, 4 a check could
+not say.
 """
 
 import re

@@ -17,8 +17,8 @@ class Failure:
     """An exception as text.
 
     Attributes:
-        reason: one line. The message alone where it is one of this project's sentences; else with the exception's
-            type and the file and line that raised it.
+        reason: one line. The message alone where it is one of this project's sentences; else with
+            the exception's type and the file and line that raised it.
         trace: the whole traceback.
     """
 

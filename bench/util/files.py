@@ -39,7 +39,9 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(f"no space left while writing under {path}; free some and run again") from error
+            raise DiskFullError(
+                f"no space left while writing under {path}; free some and run again"
+            ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
             raise NotWritableError(
                 f"cannot write under {path}: {error.strerror}; choose another --results DIR"
@@ -47,7 +49,9 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def write_reports(folder: Path, texts: Mapping[str, str], show: Callable[[str], None] | None) -> bool:
+def write_reports(
+    folder: Path, texts: Mapping[str, str], show: Callable[[str], None] | None
+) -> bool:
     """Write files by name, or, where the folder is read-only, show the last of them.
 
     Returns:
@@ -98,7 +102,9 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: not valid JSON") from error
 
 
-def kept_numbers(path: Path, pick: Callable[[Any], Any], note: Callable[[str], None]) -> dict[str, float] | None:
+def kept_numbers(
+    path: Path, pick: Callable[[Any], Any], note: Callable[[str], None]
+) -> dict[str, float] | None:
     """Numbers by name that were kept in a JSON file.
 
     Args:
@@ -126,7 +132,11 @@ def sha256_file(path: Path) -> str:
 
 def tree_manifest(root: Path) -> dict[str, str]:
     """sha256 of every file below ``root`` by relative path."""
-    return {p.relative_to(root).as_posix(): sha256_file(p) for p in sorted(root.rglob("*")) if p.is_file()}
+    return {
+        p.relative_to(root).as_posix(): sha256_file(p)
+        for p in sorted(root.rglob("*"))
+        if p.is_file()
+    }
 
 
 def process_alive(pid: int) -> bool:

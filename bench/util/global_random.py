@@ -1,10 +1,12 @@
 """The global generators of torch, numpy and ``random`` while the code of a plugin runs.
 
-A plugin is handed a generator and should draw from that one. A draw from a global generator would give another number
-in every run, so the global generators are set from the cell's seed before the plugin runs and put back afterwards. The
-row is then the same in every run, and says with the flag ``global-random`` that it rests on such draws.
+A plugin is handed a generator and should draw from that one. A draw from a global generator would
+give another number in every run, so the global generators are set from the cell's seed before the
+plugin runs and put back afterwards. The row is then the same in every run, and says with the flag
+``global-random`` that it rests on such draws.
 
-Generators that a plugin makes for itself without a seed (``numpy.random.default_rng()``) cannot be seen from here.
+Generators that a plugin makes for itself without a seed (``numpy.random.default_rng()``) cannot be
+seen from here.
 """
 
 from __future__ import annotations
@@ -51,7 +53,9 @@ class _States:
         drawn = torch.randint(2**32, (2, _WORDS), generator=generator(seed, "global", *words))
         first, second = drawn.numpy().astype(np.uint32)
         outside = cls.read(devices)
-        numbers = torch.randint(2**62, (max(1, devices),), generator=generator(seed, "global cuda", *words)).tolist()
+        numbers = torch.randint(
+            2**62, (max(1, devices),), generator=generator(seed, "global cuda", *words)
+        ).tolist()
         for i in range(devices):
             with torch.cuda.device(i):
                 torch.cuda.manual_seed(numbers[i])

@@ -1,6 +1,8 @@
-"""Keeps the working directory off the import path, so that a user's ``queue.py`` or ``attacks/`` is never ours.
+"""Keeps the working directory off the import path, so that a user's ``queue.py`` or ``attacks/`` is
+never ours.
 
-Python puts the working directory first for ``python -m``, and where PYTHONPATH has an empty item (a stray colon).
+Python puts the working directory first for ``python -m``, and where PYTHONPATH has an empty item (a
+stray colon).
 """
 
 from __future__ import annotations
@@ -31,11 +33,13 @@ def child_environment(base: Mapping[str, str]) -> dict[str, str]:
 def leave_working_directory() -> None:
     """Take the working directory off the import path if this process is one of our programs.
 
-    Called while the package is imported, before any module that a file of the user's could stand for. A program that
-    imports the package keeps its path.
+    Called while the package is imported, before any module that a file of the user's could stand
+    for. A program that imports the package keeps its path.
     """
     program = sys.argv[0] if sys.argv else ""
-    if program == "-m" and not sys.flags.safe_path:  # the module is being looked for; sys.argv is set afterwards
+    if (
+        program == "-m" and not sys.flags.safe_path
+    ):  # the module is being looked for; sys.argv is set afterwards
         del sys.path[0]
     if program == "-m" or Path(program).stem == "bench":
         leave_empty_items()

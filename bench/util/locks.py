@@ -1,7 +1,8 @@
 """Locks between processes of one machine, or of several on a file system that has them.
 
-Where a disk has no ``flock`` (some NFS and Lustre mounts), a file beside the lock stands for it. Such a file may
-outlive its holder: one of a process of this machine is removed by the next who asks, one of another machine is not.
+Where a disk has no ``flock`` (some NFS and Lustre mounts), a file beside the lock stands for it.
+Such a file may outlive its holder: one of a process of this machine is removed by the next who
+asks, one of another machine is not.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ warnings.filterwarnings("ignore", message="flock not supported on this filesyste
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on the file ``path``, waiting for it; a process that dies lets go of it.
+    """Hold an exclusive lock on the file ``path``, waiting for it; a process that dies lets go of
+    it.
 
     Raises:
         BenchError: the place cannot be written.
@@ -72,6 +74,9 @@ def _acquire(path: Path, *, waiting: bool) -> BaseFileLock:
     except Timeout:
         if not waiting:
             raise
-        print(f"waiting for {soft.lock_file}; delete it if no run is using these results", file=sys.stderr)
+        print(
+            f"waiting for {soft.lock_file}; delete it if no run is using these results",
+            file=sys.stderr,
+        )
         soft.acquire()
     return soft

@@ -1,7 +1,8 @@
 """Which processor, and which of its instructions, the numbers of a row were computed with.
 
-The last digits of a score depend on it: vector instructions change the order of sums, and numpy and torch round
-``sin`` and ``exp`` differently with and without AVX-512. The words stand in a row and enter no id.
+The last digits of a score depend on it: vector instructions change the order of sums, and numpy and
+torch round ``sin`` and ``exp`` differently with and without AVX-512. The words stand in a row and
+enter no id.
 """
 
 from __future__ import annotations
@@ -19,18 +20,24 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 @lru_cache
 def processor(device: str = "cpu") -> str:
-    """Words such as ``AuthenticAMD x86-64-v4 torch=AVX512 blas=SkylakeX``, equal where numbers should be equal.
+    """Words such as ``AuthenticAMD x86-64-v4 torch=AVX512 blas=SkylakeX``, equal where numbers
+    should be equal.
 
-    The level is what numpy uses, ``torch`` what torch's own kernels use and ``blas`` the kernel of numpy's
-    OpenBLAS: each as the environment left it (``NPY_DISABLE_CPU_FEATURES``, ``ATEN_CPU_CAPABILITY``,
-    ``OPENBLAS_CORETYPE``).
+    The level is what numpy uses, ``torch`` what torch's own kernels use and ``blas`` the kernel of
+    numpy's OpenBLAS: each as the environment left it (``NPY_DISABLE_CPU_FEATURES``,
+    ``ATEN_CPU_CAPABILITY``, ``OPENBLAS_CORETYPE``).
 
     Args:
         device: where the model ran; for ``cuda`` the words end with the GPU's name.
     """
     import torch
 
-    words = [_vendor(), instruction_level(), f"torch={torch.backends.cpu.get_cpu_capability()}", f"blas={_blas()}"]
+    words = [
+        _vendor(),
+        instruction_level(),
+        f"torch={torch.backends.cpu.get_cpu_capability()}",
+        f"blas={_blas()}",
+    ]
     if device.partition(":")[0] == "cuda" and torch.cuda.is_available():
         words.append("gpu=" + torch.cuda.get_device_name(device).replace(" ", "-"))
     return " ".join(word for word in words if word)
@@ -70,5 +77,7 @@ def _blas() -> str:
     import numpy as np  # noqa: F401 - loads the library that is asked about
     from threadpoolctl import threadpool_info
 
-    kernels = sorted({str(one["architecture"]) for one in threadpool_info() if one.get("architecture")})
+    kernels = sorted(
+        {str(one["architecture"]) for one in threadpool_info() if one.get("architecture")}
+    )
     return "+".join(kernels) or "unknown"

@@ -54,7 +54,8 @@ def shown_progress() -> Progress:
 
 
 class Lines:
-    """Plain lines for log files: notes as they come, and where the work is every ``interval`` seconds.
+    """Plain lines for log files: notes as they come, and where the work is every ``interval``
+    seconds.
 
     Args:
         stream: takes the lines; None shows nothing.
@@ -109,7 +110,13 @@ class Bars:
 
     @contextmanager
     def _bar(self, name: str, total: int) -> Iterator[Advance]:
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
         from rich.progress import Progress as RichProgress
 
         columns = (

@@ -28,9 +28,11 @@ _LIBRARIES = (
 
 @lru_cache
 def libraries() -> dict[str, str]:
-    """Return the versions that are part of every id: of Python (major and minor), and of the libraries.
+    """Return the versions that are part of every id: of Python (major and minor), and of the
+    libraries.
 
-    What a build adds to a version (``2.13.0+cpu``) is left out: it says on what the library runs, not what it does.
+    What a build adds to a version (``2.13.0+cpu``) is left out: it says on what the library runs,
+    not what it does.
     """
     found = {"python": ".".join(platform.python_version_tuple()[:2])}
     return found | {package: _version(package).partition("+")[0] for package in _LIBRARIES}
@@ -58,7 +60,11 @@ def commit() -> str:
         return ""
     try:
         head = subprocess.run(
-            ["git", "rev-parse", "--short=12", "HEAD"], cwd=here, capture_output=True, text=True, check=True
+            ["git", "rev-parse", "--short=12", "HEAD"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.strip()
         changed = subprocess.run(
             ["git", "status", "--porcelain", "--untracked-files=no"],

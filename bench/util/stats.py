@@ -1,7 +1,8 @@
-"""Means with honest intervals, paired differences, one-sided tests and normalisation.
+"""Means with honest intervals, paired differences, one-sided tests and normalization.
 
-Records of one victim share its training run, so they are not independent: intervals are taken over whole
-clusters (the victim's seed) where there are several. Miller 2024, arXiv:2411.00640, gives the reasons.
+Records of one victim share its training run, so they are not independent: intervals are taken over
+whole clusters (the victim's seed) where there are several. Miller 2024, arXiv:2411.00640, gives the
+reasons.
 """
 
 from __future__ import annotations
@@ -56,14 +57,16 @@ def mean_interval(
         StatsError: no values, a value that is not finite, or lengths that differ.
     """
     tail = (1.0 - level) / 2.0
-    return mean_bounds(values, clusters=clusters, seed=seed, resamples=resamples, tails=(tail, tail))
+    return mean_bounds(
+        values, clusters=clusters, seed=seed, resamples=resamples, tails=(tail, tail)
+    )
 
 
 def share_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
     """Share of ones among values that are 0 or 1, with Wilson's interval over records (JASA 1927).
 
-    It stays within [0, 1] and covers at all sizes (Brown, Cai, DasGupta, Statistical Science 2001), where Student's t
-    reaches beyond 1 and the bootstrap has no width if all values agree.
+    It stays within [0, 1] and covers at all sizes (Brown, Cai, DasGupta, Statistical Science 2001),
+    where Student's t reaches beyond 1 and the bootstrap has no width if all values agree.
 
     Raises:
         StatsError: a value is neither 0 nor 1, or as ``mean_interval``.
@@ -77,7 +80,9 @@ def share_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     reach = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     # At a share of 0 or 1 one end is the share itself; rounding must not put it on the other side.
-    return Interval(share, max(0.0, min(share, middle - reach)), min(1.0, max(share, middle + reach)))
+    return Interval(
+        share, max(0.0, min(share, middle - reach)), min(1.0, max(share, middle + reach))
+    )
 
 
 def mean_bounds(
@@ -94,10 +99,12 @@ def mean_bounds(
     variation between records only and say nothing about another training run.
 
     * ``FEW`` units or more: percentile bootstrap of whole units (Efron, Annals of Statistics 1979).
-    * Fewer: Student's t over the units' means with k - 1 degrees of freedom, which stays valid when the
-      units' variances differ (Ibragimov and Mueller, JBES 2010, after Bakirov and Szekely 2005; for tests
-      at 8 % and below). The bootstrap of three clusters covers about 73 % instead of 95 %, and the wild
-      cluster bootstrap has only 2^3 sign patterns there (Cameron, Gelbach, Miller, REStat 2008).
+    * Fewer: Student's t over the units' means with k - 1 degrees of freedom, which stays valid when
+    the
+      units' variances differ (Ibragimov and Mueller, JBES 2010, after Bakirov and Szekely 2005; for
+      tests at 8 % and below). The bootstrap of three clusters covers about 73 % instead of 95 %,
+      and the wild cluster bootstrap has only 2^3 sign patterns there (Cameron, Gelbach, Miller,
+      REStat 2008).
 
     Raises:
         StatsError: as ``mean_interval``.
@@ -116,7 +123,10 @@ def mean_bounds(
         from scipy.special import stdtrit
 
         error, degrees = _standard_error(sums, counts), len(sums) - 1
-        low, high = (mean - float(stdtrit(degrees, 1.0 - tail)) * error for tail in (tails[0], 1.0 - tails[1]))
+        low, high = (
+            mean - float(stdtrit(degrees, 1.0 - tail)) * error
+            for tail in (tails[0], 1.0 - tails[1])
+        )
         return Interval(mean, low, high)
     k = len(sums)
     rng = np.random.default_rng(seed)
@@ -127,7 +137,8 @@ def mean_bounds(
 
 
 def mean_with_error(name: str, values: ArrayLike) -> dict[str, float]:
-    """A mean under ``name`` and, from two values on, its standard error over them under ``name_se``.
+    """A mean under ``name`` and, from two values on, its standard error over them under
+    ``name_se``.
 
     Raises:
         StatsError: as ``mean_interval``.
@@ -140,11 +151,12 @@ def mean_with_error(name: str, values: ArrayLike) -> dict[str, float]:
 
 
 def p_above_zero(values: ArrayLike, *, clusters: Sequence[Hashable] | None = None) -> float:
-    """One-sided p-value of "the mean is not above zero": Student's t over units, as in ``mean_bounds``.
+    """One-sided p-value of "the mean is not above zero": Student's t over units, as in
+    ``mean_bounds``.
 
     Returns:
-        1 for a single unit, from which nothing can be concluded. Where all units agree exactly: 0 if the
-        mean is above zero, else 1.
+        1 for a single unit, from which nothing can be concluded. Where all units agree exactly: 0
+        if the mean is above zero, else 1.
 
     Raises:
         StatsError: as ``mean_interval``.
@@ -162,10 +174,12 @@ def p_above_zero(values: ArrayLike, *, clusters: Sequence[Hashable] | None = Non
 
 
 def p_shift_above_zero(values: ArrayLike) -> float:
-    """One-sided p-value of "these differences are not above zero", for few differences with heavy tails.
+    """One-sided p-value of "these differences are not above zero", for few differences with heavy
+    tails.
 
-    Twice the smaller of two p-values (Bonferroni): Student's t, and Wilcoxon's signed ranks (Biometrics Bulletin
-    1945), which sees that nearly all records moved one way where a few large moves drown the mean in its error.
+    Twice the smaller of two p-values (Bonferroni): Student's t, and Wilcoxon's signed ranks
+    (Biometrics Bulletin 1945), which sees that nearly all records moved one way where a few large
+    moves drown the mean in its error.
 
     Raises:
         StatsError: as ``p_above_zero``.
@@ -181,17 +195,21 @@ def p_shift_above_zero(values: ArrayLike) -> float:
 
 
 def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
-    """Adjusted p-values that hold the chance of any false finding in the family (Holm 1979), in the same order.
+    """Adjusted p-values that hold the chance of any false finding in the family (Holm 1979), in the
+    same order.
 
     Args:
-        weights: above 0; a test of twice the weight is corrected half as much. None weighs all alike.
+        weights: above 0; a test of twice the weight is corrected half as much. None weighs all
+            alike.
 
     Raises:
         StatsError: there are not as many weights as p-values, or one is not above 0.
     """
     shares = [1.0] * len(p_values) if weights is None else list(weights)
     if len(shares) != len(p_values) or not all(share > 0.0 for share in shares):
-        raise StatsError(f"statistics: {len(shares)} weights for {len(p_values)} p-values, or one is not above 0")
+        raise StatsError(
+            f"statistics: {len(shares)} weights for {len(p_values)} p-values, or one is not above 0"
+        )
     adjusted = [1.0] * len(p_values)
     highest, remaining = 0.0, sum(shares)
     for place in sorted(range(len(p_values)), key=lambda i: p_values[i] / shares[i]):
@@ -212,7 +230,8 @@ def paired_difference(
 ) -> Interval:
     """Mean of ``first - second`` over the same records in the same order, with its interval.
 
-    Pairing takes out how hard each record is, which is most of the variation. See ``mean_interval``.
+    Pairing takes out how hard each record is, which is most of the variation. See
+    ``mean_interval``.
 
     Raises:
         StatsError: the two differ in length, or as in ``mean_interval``.
@@ -223,11 +242,11 @@ def paired_difference(
     return mean_interval(one - two, clusters=clusters, seed=seed, resamples=resamples, level=level)
 
 
-def normalised(value: float, floor: float, ceiling: float) -> float:
+def normalized(value: float, floor: float, ceiling: float) -> float:
     """Where a value stands between its controls: 0 at the floor, 1 at the ceiling.
 
-    Works as well where lower is closer (then floor > ceiling). Not clipped: an attack below its floor
-    should look like it.
+    Works as well where lower is closer (then floor > ceiling). Not clipped: an attack below its
+    floor should look like it.
 
     Returns:
         A number, NaN where floor and ceiling coincide or anything is not finite.
@@ -245,10 +264,14 @@ def _vector(values: ArrayLike) -> NDArray[np.float64]:
     """
     vector = np.asarray(values, dtype=np.float64)
     if vector.ndim != 1 or not len(vector):
-        raise StatsError(f"statistics: expected a non-empty row of values, got shape {vector.shape}")
+        raise StatsError(
+            f"statistics: expected a non-empty row of values, got shape {vector.shape}"
+        )
     bad = int((~np.isfinite(vector)).sum())
     if bad:
-        raise StatsError(f"statistics: {bad} of {len(vector)} values are not finite; a partial set has no mean")
+        raise StatsError(
+            f"statistics: {bad} of {len(vector)} values are not finite; a partial set has no mean"
+        )
     return vector
 
 

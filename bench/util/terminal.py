@@ -21,7 +21,8 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
 
 
 def fit_output() -> None:
-    """Make standard output and standard error replace what they cannot encode, instead of raising an error.
+    """Make standard output and standard error replace what they cannot encode, instead of raising
+    an error.
 
     A locale without UTF-8 would otherwise end a run at its first arrow, after all the work.
     """

@@ -1,9 +1,9 @@
 """A guard against a torchvision whose compiled library does not match the installed torch.
 
-Beside a CPU build of torch, a CUDA build of torchvision cannot load its operators. Importing it then
-raises ``operator torchvision::nms does not exist``, and torchmetrics, diffusers and transformers fail
-with it because they probe for torchvision. Declaring the two missing operators lets everything that
-this project uses (transforms, model definitions, lpips) import and run.
+Beside a CPU build of torch, a CUDA build of torchvision cannot load its operators. Importing it
+then raises ``operator torchvision::nms does not exist``, and torchmetrics, diffusers and
+transformers fail with it because they probe for torchvision. Declaring the two missing operators
+lets everything that this project uses (transforms, model definitions, lpips) import and run.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _declared: list[object] = []  # a torch Library withdraws its operators when col
 def guard_torchvision() -> bool:
     """Declare torchvision's operators where its own library cannot load.
 
-    Call before anything imports torchvision, directly or not. Does nothing where torchvision is absent,
-    already imported, or healthy.
+    Call before anything imports torchvision, directly or not. Does nothing where torchvision is
+    absent, already imported, or healthy.
 
     Returns:
         True if the operators had to be declared.
@@ -32,7 +32,9 @@ def guard_torchvision() -> bool:
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
-        for module in [m for m in sys.modules if m == "torchvision" or m.startswith("torchvision.")]:
+        for module in [
+            m for m in sys.modules if m == "torchvision" or m.startswith("torchvision.")
+        ]:
             del sys.modules[module]
         library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]

@@ -27,7 +27,8 @@ class Costs(BaseModel):
         bytes_down: likewise, down.
         bytes_once: bytes outside the steps (weights, updates), both ways, in all.
         peak_memory_mib: of the process, or of the GPU where one is used.
-        losses: of every step; infinite or NaN where the training broke down, which a row's flags say.
+        losses: of every step; infinite or NaN where the training broke down, which a row's flags
+            say.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
@@ -73,5 +74,7 @@ class Capture:
             secrets=Secrets.open(path / SECRETS_DIR),
             model_dir=path / MODEL_DIR,
             costs=costs,
-            flags=tuple(map(str, read_json(path / FLAGS_FILE))) if (path / FLAGS_FILE).exists() else (),
+            flags=tuple(map(str, read_json(path / FLAGS_FILE)))
+            if (path / FLAGS_FILE).exists()
+            else (),
         )

@@ -29,7 +29,11 @@ class SecretsWriter:
         self._condition_latents: list[Tensor] = []
 
     def add(
-        self, releases: list[Release], record_index: list[int], image_latents: Tensor, condition_latents: Tensor
+        self,
+        releases: list[Release],
+        record_index: list[int],
+        image_latents: Tensor,
+        condition_latents: Tensor,
     ) -> None:
         """The truth behind the rows of one step."""
         self._releases += releases
@@ -40,7 +44,10 @@ class SecretsWriter:
     def close(self, path: Path, records: Records) -> Secrets:
         """Seal the truth in files of its own."""
         path.mkdir(parents=True)
-        tensors = {"images": records.images.contiguous(), "conditions": records.conditions.contiguous()}
+        tensors = {
+            "images": records.images.contiguous(),
+            "conditions": records.conditions.contiguous(),
+        }
         if self._releases:
             tensors |= {
                 "releases": torch.tensor([[r.epoch, r.step, r.row] for r in self._releases]),
@@ -134,5 +141,7 @@ class Secrets:
         )
         return records, {
             "image": Estimate(records.image_batch(), self.image_latents[positions].float()),
-            "condition": Estimate(records.condition_batch(), self.condition_latents[positions].float()),
+            "condition": Estimate(
+                records.condition_batch(), self.condition_latents[positions].float()
+            ),
         }

@@ -47,7 +47,8 @@ class Message(BaseModel):
     Attributes:
         file: name within the transcript's directory.
         rows: how many records the batch held; 0 where tensors are not aligned with records.
-        records: how many records went into an update whose tensors are not aligned with them; 0 for other messages.
+        records: how many records went into an update whose tensors are not aligned with them; 0 for
+            other messages.
         tensors: names in the file: a channel, or ``channel/part`` for weights.
         bytes: size of the serialised message.
     """
@@ -149,7 +150,8 @@ class Transcript:
     """A transcript on disk.
 
     Raises:
-        DataError: the header is missing, malformed or of another schema, or names a file outside the directory.
+        DataError: the header is missing, malformed or of another schema, or names a file outside
+            the directory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -161,16 +163,22 @@ class Transcript:
         except (ValidationError, ValueError) as error:
             raise DataError(f"{path / HEADER}: not a valid transcript header") from error
         if self.header.schema_version != SCHEMA_VERSION:
-            raise DataError(f"{path}: transcript schema {self.header.schema_version}, expected {SCHEMA_VERSION}")
+            raise DataError(
+                f"{path}: transcript schema {self.header.schema_version}, expected {SCHEMA_VERSION}"
+            )
         for message in self.header.messages:
             if Path(message.file).name != message.file or message.file in {"", ".", ".."}:
-                raise DataError(f"{path}: message file {message.file!r} points outside the transcript")
+                raise DataError(
+                    f"{path}: message file {message.file!r} points outside the transcript"
+                )
 
         batches: dict[int, tuple[int, int]] = {}
         for message in self.header.messages:
             batch = (message.epoch, message.rows or message.records)
             if batch[1] and batches.setdefault(message.step, batch) != batch:
-                raise DataError(f"{path}: the messages of step {message.step} disagree on its epoch or batch size")
+                raise DataError(
+                    f"{path}: the messages of step {message.step} disagree on its epoch or batch size"
+                )
         self._batches = batches
         self._updates = frozenset(m.step for m in self.header.messages if m.records)
 
@@ -213,7 +221,11 @@ class Transcript:
 
     def channels(self) -> frozenset[Channel]:
         """Everything that was sent."""
-        return frozenset().union(*(m.channels() for m in self.messages)) if self.messages else frozenset()
+        return (
+            frozenset().union(*(m.channels() for m in self.messages))
+            if self.messages
+            else frozenset()
+        )
 
     def is_row_channel(self, channel: Channel) -> bool:
         """Whether the channel's tensors are aligned with the records of a batch."""
@@ -252,7 +264,9 @@ class Transcript:
                 for position in wanted[message.step]:
                     found[position] = tensor[releases[position].row].clone()
         if len(found) != len(releases):
-            raise DataError(f"{self.path}: channel {channel!r} is missing for {len(releases) - len(found)} releases")
+            raise DataError(
+                f"{self.path}: channel {channel!r} is missing for {len(releases) - len(found)} releases"
+            )
         return torch.stack([found[i] for i in range(len(releases))]) if releases else torch.empty(0)
 
     def parts(self, channel: Channel, steps: frozenset[int] | None = None) -> list[Parts]:
@@ -263,14 +277,26 @@ class Transcript:
         """
         prefix = f"{channel}/"
         return [
-            Parts(m.step, {n.removeprefix(prefix): t for n, t in self.read(m).items() if n.startswith(prefix)})
+            Parts(
+                m.step,
+                {
+                    n.removeprefix(prefix): t
+                    for n, t in self.read(m).items()
+                    if n.startswith(prefix)
+                },
+            )
             for m in self.messages
-            if channel in m.channels() and (steps is None or m.step in steps or m.step not in self._updates)
+            if channel in m.channels()
+            and (steps is None or m.step in steps or m.step not in self._updates)
         ]
 
     def bytes(self, direction: Direction, *, rows_only: bool = False) -> int:
         """Bytes sent in one direction; those of record-aligned messages only, if asked."""
-        return sum(m.bytes for m in self.messages if m.direction == direction and (m.rows > 0 or not rows_only))
+        return sum(
+            m.bytes
+            for m in self.messages
+            if m.direction == direction and (m.rows > 0 or not rows_only)
+        )
 
 
 def named(channel: Channel, tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:

@@ -9,9 +9,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from bench.interfaces.defense import Guarantee
-from bench.interfaces.plugin import Params
-from bench.types.channels import CLIENT_UPDATE, CLIENT_WEIGHTS, CONTROL_FEATURES, UNET_FEATURES, Channel
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    CLIENT_WEIGHTS,
+    CONTROL_FEATURES,
+    UNET_FEATURES,
+    Channel,
+    Guarantee,
+    Params,
+)
 
 _CHANNELS: dict[str, tuple[Channel, ...]] = {
     "both": (CONTROL_FEATURES, UNET_FEATURES),
@@ -22,7 +28,8 @@ _CHANNELS: dict[str, tuple[Channel, ...]] = {
 
 class SmashedParams(Params):
     """Attributes:
-    where: ``control`` is h_ctrl, ``unet`` is h_sd (x_t itself where the latent is sent), ``both`` is the two.
+    where: ``control`` is h_ctrl, ``unet`` is h_sd (x_t itself where the latent is sent), ``both``
+    is the two.
     """
 
     where: Literal["both", "control", "unet"] = "both"
@@ -54,7 +61,9 @@ def laplace(shape: Sequence[int], rng: torch.Generator) -> Tensor:
     return sign * torch.empty(tuple(shape)).exponential_(generator=rng)
 
 
-def statement_of_one_number(epsilon: float, bound: str, releases: int, spared: Sequence[Channel]) -> Guarantee:
+def statement_of_one_number(
+    epsilon: float, bound: str, releases: int, spared: Sequence[Channel]
+) -> Guarantee:
     """Pure differential privacy of single numbers, composed over releases.
 
     Args:

@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from bench.interfaces.defense import Guarantee
-from bench.types.channels import CLIENT_UPDATE, LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN
-from bench.types.schedule import NoiseSchedule
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    LOSS_GRADIENT,
+    NOISE_TARGET,
+    PREDICTION_DOWN,
+    Guarantee,
+    NoiseSchedule,
+)
 
 
 def epsilon_of(mu: float, delta: float) -> float:
-    """The epsilon of (epsilon, delta)-differential privacy of a mu-GDP mechanism; infinite where none is worth stating.
+    """The epsilon of (epsilon, delta)-differential privacy of a mu-GDP mechanism; infinite where
+    none is worth stating.
 
     The accountant searches up to 500.
     """
@@ -60,19 +66,28 @@ def latent_statement(
     )
 
 
-def with_noisy_target(statement: Guarantee, sigma: float, schedule: NoiseSchedule, *, memoised: bool) -> Guarantee:
-    """The statement of a noising process whose noise is known up to N(0, sigma^2 I), instead of not at all.
+def with_noisy_target(
+    statement: Guarantee, sigma: float, schedule: NoiseSchedule, *, memoised: bool
+) -> Guarantee:
+    """The statement of a noising process whose noise is known up to N(0, sigma^2 I), instead of not
+    at all.
 
-    Given x_t = a z0 + b eps and eps + eta, the information on z0 grows from SNR_t to SNR_t (1 + 1 / sigma^2), and over
-    k releases of one (t, eps) with k fresh eta to SNR_t (1 + k / sigma^2) (METHODS 7.17). Only for networks that
-    predict eps: a target v carries the latent itself.
+    Given x_t = a z0 + b eps and eps + eta, the information on z0 grows from SNR_t to SNR_t (1 + 1 /
+    sigma^2), and over k releases of one (t, eps) with k fresh eta to SNR_t (1 + k / sigma^2)
+    (METHODS 7.17). Only for networks that predict eps: a target v carries the latent itself.
 
     Args:
         memoised: eta is the same whenever t and eps are.
     """
-    if statement.mu is None or NOISE_TARGET not in statement.voided_by or schedule.prediction != "epsilon":
+    if (
+        statement.mu is None
+        or NOISE_TARGET not in statement.voided_by
+        or schedule.prediction != "epsilon"
+    ):
         return statement
     shown = statement.releases if statement.once and not memoised else 1
     mu = statement.mu * math.sqrt(1 + shown / sigma**2)
-    left = tuple(c for c in statement.voided_by if c not in (NOISE_TARGET, PREDICTION_DOWN, LOSS_GRADIENT))
+    left = tuple(
+        c for c in statement.voided_by if c not in (NOISE_TARGET, PREDICTION_DOWN, LOSS_GRADIENT)
+    )
     return replace(statement, epsilon=epsilon_of(mu, statement.delta), mu=mu, voided_by=left)

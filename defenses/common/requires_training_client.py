@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from bench.types.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, Channel
-from bench.util.errors import RequestError
+from bench.interfaces import CLIENT_WEIGHTS, CONTROL_FEATURES, Channel, RequestError
 
 
 def refuse_untrained(name: str, channels: frozenset[Channel]) -> None:
-    """Refuse a wire without features, or one whose client has no weights of its own to send at the end.
+    """Refuse a wire without features, or one whose client has no weights of its own to send at the
+    end.
 
     Raises:
         RequestError: with the reason.

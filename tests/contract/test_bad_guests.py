@@ -13,6 +13,7 @@ import pytest
 from bench.cell.job import Job
 from bench.cell.result import CellResult
 from bench.cell.runner import Runner
+from bench.interfaces import RequestError, Silent
 from bench.interfaces.checked_defense import DefenseError
 from bench.ledger.ledger import Ledger
 from bench.planning.planner import Planner
@@ -21,8 +22,6 @@ from bench.running.engines.base import Limits, Setup
 from bench.running.engines.processes import ProcessEngine
 from bench.running.guest_check import guest_faults
 from bench.running.suite import run_suite
-from bench.util.errors import RequestError
-from bench.util.progress import Silent
 from tests.conftest import SMALL
 from tests.suite_helpers import small_suite
 from tests.support.install import forget, install_bad_guests, on_path
@@ -82,7 +81,9 @@ def test_the_harmless_one_is_ok_and_its_package_stands_in_the_row(good: CellResu
     assert "global-random" not in str(good.rows[0]["flags"])
 
 
-def test_diagnostics_have_columns_of_their_own_and_change_no_other(run: Run, good: CellResult) -> None:
+def test_diagnostics_have_columns_of_their_own_and_change_no_other(
+    run: Run, good: CellResult
+) -> None:
     result = attacked(run, "vain")
     assert result.status == "ok", result.rows[0]["reason"]
     row = result.rows[0]
@@ -93,7 +94,10 @@ def test_diagnostics_have_columns_of_their_own_and_change_no_other(run: Run, goo
 @pytest.mark.parametrize(
     ("how", "words"),
     [
-        ("taken", "attack 'bad-attack': diagnostic 'seconds' would be the column 'attack_seconds', which is taken"),
+        (
+            "taken",
+            "attack 'bad-attack': diagnostic 'seconds' would be the column 'attack_seconds', which is taken",
+        ),
         ("text", "diagnostic 'loss' must be an int or a float, got str"),
         ("tensor", "diagnostic 'loss' must be an int or a float, got Tensor"),
         ("twice", "two diagnostics would be the column 'attack_loss'"),
@@ -128,7 +132,9 @@ def test_a_wrong_attack_fails_with_one_sentence_and_keeps_what_was_measured(
     assert "Traceback (most recent call last)" in log.read_text()
 
 
-def test_other_cells_are_as_they_were_after_an_attack_changed_its_records(run: Run, good: CellResult) -> None:
+def test_other_cells_are_as_they_were_after_an_attack_changed_its_records(
+    run: Run, good: CellResult
+) -> None:
     assert attacked(run, "changes").status == "failed"
     again = run(attack="bad-attack:groups=[1]")[0]
     assert scores(again) == scores(good)
@@ -142,7 +148,9 @@ def test_a_diagnostic_that_is_not_finite_is_flagged_and_empty(run: Run) -> None:
 
 
 @pytest.mark.parametrize("how", ["torch", "numpy", "python"])
-def test_a_global_draw_of_an_attack_is_the_same_in_every_run_and_flagged(run: Run, how: str) -> None:
+def test_a_global_draw_of_an_attack_is_the_same_in_every_run_and_flagged(
+    run: Run, how: str
+) -> None:
     first, second = attacked(run, how), attacked(run, how)
     assert first.status == second.status == "ok"
     assert scores(first) == scores(second)
@@ -153,8 +161,13 @@ def test_global_draws_of_a_defence_are_the_same_in_every_run_and_flagged(
     guests: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     planner = Planner(Silent())
-    request = dataclasses.replace(SMALL, model=str(tiny_model), attack="closed-form", defense="bad-defense:how=global")
-    found = [Runner(tmp_path / name, Silent()).compute(planner.plan(request)).rows[0] for name in ("a", "b")]
+    request = dataclasses.replace(
+        SMALL, model=str(tiny_model), attack="closed-form", defense="bad-defense:how=global"
+    )
+    found = [
+        Runner(tmp_path / name, Silent()).compute(planner.plan(request)).rows[0]
+        for name in ("a", "b")
+    ]
     assert found[0]["status"] == "ok", found[0]["reason"]
     assert found[0]["ssim"] == found[1]["ssim"]
     assert found[0]["utility_fid"] == found[1]["utility_fid"]
@@ -185,19 +198,26 @@ FEATURES = "float32 (4, 16, 16, 16)"
 def test_a_wrong_defence_is_named_with_channel_expected_and_got(
     guests: Path, tiny_model: Path, tmp_path: Path, how: str, words: str
 ) -> None:
-    job = Planner(Silent()).plan(dataclasses.replace(SMALL, model=str(tiny_model), defense=f"bad-defense:how={how}"))
+    job = Planner(Silent()).plan(
+        dataclasses.replace(SMALL, model=str(tiny_model), defense=f"bad-defense:how={how}")
+    )
     with pytest.raises(DefenseError, match=r"^defence 'bad-defense': ") as caught:
         Runner(tmp_path, Silent()).compute(job)
     assert words in str(caught.value)
 
 
-def test_metrics_of_others_that_cannot_be_used_cost_nothing_but_themselves(run: Run, good: CellResult) -> None:
+def test_metrics_of_others_that_cannot_be_used_cost_nothing_but_themselves(
+    run: Run, good: CellResult
+) -> None:
     assert "metric-failed:bad-metric" in str(good.rows[0]["flags"]).split()
     assert isinstance(good.rows[0]["ssim"], float)
     said = "\n".join(SAID)
     assert "no_such_module_anywhere" in said
     assert "metric 'utility_fid': the name is that of a column of the runner" in said
-    assert "badguests.metric:BadMetric of badguests 1.0 is not used: metric 'ssim' is splitleak's own" in said
+    assert (
+        "badguests.metric:BadMetric of badguests 1.0 is not used: metric 'ssim' is splitleak's own"
+        in said
+    )
     assert "dataset 'portraits' is splitleak's own" in said
 
 
@@ -208,7 +228,9 @@ def test_a_list_is_a_parameter_and_stands_in_the_label_as_it_is_written(run: Run
 
 
 def test_the_listing_names_every_fault_and_imports_nothing(guests: Path) -> None:
-    done = subprocess.run([sys.executable, "-m", "bench", "ls"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "ls"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     for words in (
         "fault: attack 'bad-import' (badguests.broken:Broken of badguests 1.0) cannot be loaded: No module named",
@@ -226,14 +248,32 @@ def test_faults_are_found_without_an_import_in_this_process(guests: Path) -> Non
     found = guest_faults()
     assert ("attacks", "bad-attack") not in found
     assert ("defenses", "bad-defense") not in found
-    assert set(found) >= {("attacks", "bad-import"), ("datasets", "bad-leaves"), ("metrics", "ssim")}
+    assert set(found) >= {
+        ("attacks", "bad-import"),
+        ("datasets", "bad-leaves"),
+        ("metrics", "ssim"),
+    }
 
 
 def test_debug_shows_the_traceback_of_a_cell_in_a_process_of_its_own(
     guests: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    sizes = ["--records=8", "--auxiliary=12", "--calibration=8", "--evaluation=8", "--epochs=1", "--targets=4"]
-    options = [*sizes, "--utility-steps=1", f"--model={tiny_model}", f"--results={tmp_path}", "--debug", "--device=cpu"]
+    sizes = [
+        "--records=8",
+        "--auxiliary=12",
+        "--calibration=8",
+        "--evaluation=8",
+        "--epochs=1",
+        "--targets=4",
+    ]
+    options = [
+        *sizes,
+        "--utility-steps=1",
+        f"--model={tiny_model}",
+        f"--results={tmp_path}",
+        "--debug",
+        "--device=cpu",
+    ]
     command = [sys.executable, "-m", "bench", "run", "--attack", "bad-attack:how=raise", *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 3
@@ -243,8 +283,13 @@ def test_debug_shows_the_traceback_of_a_cell_in_a_process_of_its_own(
     assert "ValueError: first line (attack.py, line " in done.stdout
 
 
-def test_a_data_set_that_raises_is_named_while_the_cell_is_planned(guests: Path, tiny_model: Path) -> None:
-    with pytest.raises(RequestError, match=r"^dataset 'bad-data': ZeroDivisionError: no records \(dataset.py, line "):
+def test_a_data_set_that_raises_is_named_while_the_cell_is_planned(
+    guests: Path, tiny_model: Path
+) -> None:
+    with pytest.raises(
+        RequestError,
+        match=r"^dataset 'bad-data': ZeroDivisionError: no records \(dataset.py, line ",
+    ):
         Planner(Silent()).plan(dataclasses.replace(SMALL, model=str(tiny_model), data="bad-data"))
 
 
@@ -253,13 +298,29 @@ def test_what_ends_the_process_or_never_ends_costs_its_cell_alone(
 ) -> None:
     attacks = [f"bad-attack:how={how}" for how in ("os_exit", "hang", "exit", "nothing")]
     defenses = ["none", "bad-defense:how=exit"]
-    plan = plan_suite(small_suite(tiny_model, attacks=attacks, defenses=defenses), Planner(Silent()))
+    plan = plan_suite(
+        small_suite(tiny_model, attacks=attacks, defenses=defenses), Planner(Silent())
+    )
     engine = ProcessEngine(Setup(tmp_path, None, 1, Limits(seconds=30)), 1, Silent())
-    run_suite(plan, engine, tmp_path, Ledger(tmp_path), fresh=False, retry_failed=False, show=lambda *shown: None)
+    run_suite(
+        plan,
+        engine,
+        tmp_path,
+        Ledger(tmp_path),
+        fresh=False,
+        retry_failed=False,
+        show=lambda *shown: None,
+    )
     rows = [row for row in Ledger(tmp_path).rows() if row["target"] == "image"]
     found = {(row["defense"], row["attack"]): (row["status"], str(row["reason"])) for row in rows}
-    assert found["none", "bad-attack:how=os_exit"] == ("failed", "the worker ended with exit code 0")
-    assert found["none", "bad-attack:how=hang"] == ("timeout", "not finished after 30 s (time limit)")
+    assert found["none", "bad-attack:how=os_exit"] == (
+        "failed",
+        "the worker ended with exit code 0",
+    )
+    assert found["none", "bad-attack:how=hang"] == (
+        "timeout",
+        "not finished after 30 s (time limit)",
+    )
     assert found["none", "bad-attack:how=exit"][0] == "failed"
     assert found["none", "bad-attack"][0] == "ok"
     assert all(found["bad-defense:how=exit", attack][0] == "failed" for _, attack in found)

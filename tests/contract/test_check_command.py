@@ -26,19 +26,25 @@ def write_suite(path: Path, model: Path, **changes: Any) -> Path:
     """Two cells; written where the baseline is to be."""
     block = {"attacks": ["closed-form"], "defenses": ["none", "activation"], **changes}
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump({"settings": {**SETTINGS, "model": str(model)}, "blocks": {"only": block}}))
+    path.write_text(
+        yaml.safe_dump({"settings": {**SETTINGS, "model": str(model)}, "blocks": {"only": block}})
+    )
     return path
 
 
 def bench(*args: str | Path) -> tuple[int, str]:
-    result = CliRunner().invoke(main, [str(arg) for arg in args], catch_exceptions=False, env={"GITHUB_ACTIONS": ""})
+    result = CliRunner().invoke(
+        main, [str(arg) for arg in args], catch_exceptions=False, env={"GITHUB_ACTIONS": ""}
+    )
     return result.exit_code, result.output
 
 
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
     """Cells run here: a worker would import everything anew."""
-    monkeypatch.setattr(run_command, "Running", functools.partial(run_command.Running, engine="serial"))
+    monkeypatch.setattr(
+        run_command, "Running", functools.partial(run_command.Running, engine="serial")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +53,9 @@ def first(tiny_model, tmp_path_factory) -> Path:
     results = tmp_path_factory.mktemp("check") / "first"
     suite = write_suite(results / "suite.yaml", tiny_model)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_command, "Running", functools.partial(run_command.Running, engine="serial"))
+        patch.setattr(
+            run_command, "Running", functools.partial(run_command.Running, engine="serial")
+        )
         code, output = bench("check", suite, "--results", results, "--update", "--reason", "first")
     assert code == 0, output
     assert "2 cells of suite suite in 6 rows, 0 findings accepted: first" in output
@@ -68,12 +76,19 @@ def test_the_suite_is_no_worse_than_itself_with_and_without_its_name(results):
         code, output = bench("check", *suite, "--results", results, "--json")
         verdict = json.loads(output[output.index('{\n "answer"') : output.rindex("}") + 1])
         assert (code, verdict["answer"], verdict["findings"]) == (0, "no worse", [])
-        assert verdict["suite"] == {"name": "suite", "cells": 2, "cells_found": 2, "cells_left_out": 0}
+        assert verdict["suite"] == {
+            "name": "suite",
+            "cells": 2,
+            "cells_found": 2,
+            "cells_left_out": 0,
+        }
         assert verdict["baseline"]["cells"] == 2
         assert any("closed-form on activation" in subject for subject in verdict["compared"])
 
 
-def test_what_is_missing_is_run_where_the_suite_is_named_and_told_where_it_is_not(results, tmp_path):
+def test_what_is_missing_is_run_where_the_suite_is_named_and_told_where_it_is_not(
+    results, tmp_path
+):
     empty = tmp_path / "empty"
     against = ("--results", empty, "--baseline", results / "baseline.csv")
     code, output = bench("check", *against)
@@ -105,7 +120,11 @@ def test_rows_of_another_code_do_not_count(results, monkeypatch):
 
     def edited(cls: type, values: dict[str, Any]) -> Any:
         spec = real(cls, values)
-        return spec.model_copy(update={"code": "0" * 12}) if cls is attacks.wire.closed_form.ClosedForm else spec
+        return (
+            spec.model_copy(update={"code": "0" * 12})
+            if cls is attacks.wire.closed_form.ClosedForm
+            else spec
+        )
 
     monkeypatch.setattr(planning, "plugin_spec", edited)
     code, output = bench("check", "--results", results)

@@ -14,18 +14,21 @@ from torch import Tensor
 from attacks.wire.closed_form import ClosedForm
 from bench.cell.job import Job
 from bench.cell.runner import Runner
-from bench.interfaces.defense import ProtectContext
+from bench.interfaces import (
+    NOISE_TARGET,
+    Channel,
+    Claim,
+    Estimate,
+    ImageBatch,
+    NoiseSchedule,
+    ProtectContext,
+    Silent,
+)
 from bench.ledger.ledger import Ledger
 from bench.reports.check.compare import check
 from bench.reports.check.points import Key, Point, points
 from bench.reports.comparability import ledger_scores
 from bench.reports.leaderboard import leaderboard
-from bench.types.channels import NOISE_TARGET, Channel
-from bench.types.claim import Claim
-from bench.types.estimate import Estimate
-from bench.types.images import ImageBatch
-from bench.types.schedule import NoiseSchedule
-from bench.util.progress import Silent
 from defenses.prompt import PromptRetention
 
 MEASURE = "latent_nmse"  # the tiny autoencoder's pictures say little; its latents do
@@ -36,7 +39,9 @@ class Blurring(PromptRetention):
 
     sigma = 3.0
 
-    def sample_timesteps(self, record_ids: Sequence[str], schedule: NoiseSchedule, rng: torch.Generator) -> Tensor:
+    def sample_timesteps(
+        self, record_ids: Sequence[str], schedule: NoiseSchedule, rng: torch.Generator
+    ) -> Tensor:
         return torch.full((len(record_ids),), 100)
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
@@ -56,7 +61,12 @@ class Sloppy(ClosedForm):
 
     def run(self, view, **options) -> Claim:
         found = super().run(view, **options)
-        return Claim({t: Estimate(ImageBatch(e.images.pixels / 2), e.latents / 2) for t, e in found.estimates.items()})
+        return Claim(
+            {
+                t: Estimate(ImageBatch(e.images.pixels / 2), e.latents / 2)
+                for t, e in found.estimates.items()
+            }
+        )
 
 
 def run(job: Job, results: Path, *, fresh: bool = False, **plugins: object) -> None:
@@ -92,7 +102,10 @@ def again(first, tmp_path) -> Path:
 def failures(first: Path, again: Path) -> set[tuple[str, str, str]]:
     """Kind, attack with defence, and target, of what is found about attacks."""
     found = [f for f in check(now(first), now(again)).failures if f.kind.startswith("attack")]
-    return {(f.kind, f.subject.partition(" (")[0], f.subject.rpartition(", ")[2].rstrip(")")) for f in found}
+    return {
+        (f.kind, f.subject.partition(" (")[0], f.subject.rpartition(", ")[2].rstrip(")"))
+        for f in found
+    }
 
 
 def test_an_unchanged_rerun_passes(first, again, jobs):
@@ -108,7 +121,9 @@ def test_a_weakened_defence_is_caught(first, again, jobs):
 
 def test_a_weakened_attack_is_caught(first, again, jobs):
     run(jobs["none"], again, attack=Sloppy.build({}))
-    expected = {("attack-weaker", "closed-form on none", target) for target in ("image", "condition")}
+    expected = {
+        ("attack-weaker", "closed-form on none", target) for target in ("image", "condition")
+    }
     assert failures(first, again) == expected
 
 

@@ -11,12 +11,11 @@ import torch
 from PIL import Image
 
 from bench.data.conditions import CHOICES, DRAWN
-from bench.data.splits import SplitSizes, check_disjoint, load_splits
-from bench.interfaces.dataset import AUTO, Dataset
+from bench.data.split_sizes import SplitSizes
+from bench.data.splits import check_disjoint, load_splits
+from bench.interfaces import Dataset, Records, RequestError, Silent
+from bench.interfaces.dataset import AUTO
 from bench.interfaces.registry import Registry, listing
-from bench.types.records import Records
-from bench.util.errors import RequestError
-from bench.util.progress import Silent
 from victims.pocket import tokenizer as tokens
 from victims.pocket.figures import WEIGHTS
 
@@ -34,7 +33,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Image.fromarray(rng.integers(0, 256, (40, 48, 3), np.uint8)).save(path / f"{i}.png")
         Image.new("L", (20, 20), 4 * i).save(path / f"hint{i}.png")
         lines.append(
-            json.dumps({"file_name": f"{i}.png", "text": f"picture {i}", "conditioning_image": f"hint{i}.png"})
+            json.dumps(
+                {
+                    "file_name": f"{i}.png",
+                    "text": f"picture {i}",
+                    "conditioning_image": f"hint{i}.png",
+                }
+            )
         )
     (path / "metadata.jsonl").write_text("\n".join(lines))
     return path
@@ -49,11 +54,15 @@ def build(name: str, folder: Path) -> Dataset:
 
 
 def load(dataset: Dataset, limit: int, condition: str = AUTO) -> Records:
-    return dataset.load(limit, image_size=SIZE, condition=dataset.resolve(condition), progress=Silent())
+    return dataset.load(
+        limit, image_size=SIZE, condition=dataset.resolve(condition), progress=Silent()
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_records_are_whole_repeatable_and_do_not_depend_on_how_many_are_asked_for(name: str, folder: Path) -> None:
+def test_records_are_whole_repeatable_and_do_not_depend_on_how_many_are_asked_for(
+    name: str, folder: Path
+) -> None:
     dataset = build(name, folder)
     first, again, few = load(dataset, 12), load(build(name, folder), 12), load(dataset, 5)
     assert len(first) == 12
@@ -70,7 +79,8 @@ def test_prompts_fit_the_pocket_model(name: str, folder: Path) -> None:
     texts = list(dict.fromkeys(load(build(name, folder), 60).prompts))
     tokenizer = tokens.load(WEIGHTS / "tokenizer")
     lengths = dict(zip(texts, map(len, tokenizer(texts, verbose=False).input_ids), strict=True))
-    # The shipped tokenizer spells out words that it does not know; theirs are those of its next training.
+    # The shipped tokenizer spells out words that it does not know; theirs are those of its next
+    # training.
     known = {t for t in texts if "photo" in t or name != "fill"}
     assert all(len(t.split()) <= tokens.MAX_TOKENS - 2 for t in texts)
     assert max((lengths[t] for t in known), default=0) <= tokens.MAX_TOKENS
@@ -87,12 +97,16 @@ def test_every_data_set_gives_every_extracted_hint(name: str, condition: str, fo
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("condition", DRAWN)
-def test_hints_of_its_own_come_from_one_data_set_alone(name: str, condition: str, folder: Path) -> None:
+def test_hints_of_its_own_come_from_one_data_set_alone(
+    name: str, condition: str, folder: Path
+) -> None:
     dataset = build(name, folder)
     if DRAWN[condition] == dataset.name:
         assert load(dataset, 2, condition).conditions.float().std() > 1
     else:
-        with pytest.raises(RequestError, match=rf"{condition}.*only the data set '{DRAWN[condition]}'"):
+        with pytest.raises(
+            RequestError, match=rf"{condition}.*only the data set '{DRAWN[condition]}'"
+        ):
             load(dataset, 2, condition)
 
 

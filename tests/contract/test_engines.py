@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.interfaces import RequestError, Silent
 from bench.ledger.ledger import Ledger
 from bench.planning.planner import Planner
 from bench.planning.suite_plan import SuitePlan, plan_suite
@@ -21,14 +22,14 @@ from bench.running.engines.processes import ProcessEngine
 from bench.running.engines.ray_cluster import RayEngine
 from bench.running.engines.serial import SerialEngine
 from bench.running.suite import Summary, run_suite
-from bench.util.errors import RequestError
-from bench.util.progress import Silent
 from tests.suite_helpers import install_faulty, small_suite, stable_rows, workers_of
 
 NONE = Limits()
 
 
-def engine(name: str, results: Path, planner: Planner, limits: Limits = NONE, jobs: int = 2) -> Engine:
+def engine(
+    name: str, results: Path, planner: Planner, limits: Limits = NONE, jobs: int = 2
+) -> Engine:
     setup = Setup(results, None, 1, limits)
     if name == "serial":
         return SerialEngine(setup, planner, Silent())
@@ -38,9 +39,18 @@ def engine(name: str, results: Path, planner: Planner, limits: Limits = NONE, jo
     return RayEngine(setup, jobs, None)
 
 
-def run(plan: SuitePlan, engine: Engine, results: Path, *, fresh: bool = False, retry_failed: bool = False) -> Summary:
+def run(
+    plan: SuitePlan,
+    engine: Engine,
+    results: Path,
+    *,
+    fresh: bool = False,
+    retry_failed: bool = False,
+) -> Summary:
     show = lambda *shown: None  # noqa: E731
-    return run_suite(plan, engine, results, Ledger(results), fresh=fresh, retry_failed=retry_failed, show=show)
+    return run_suite(
+        plan, engine, results, Ledger(results), fresh=fresh, retry_failed=retry_failed, show=show
+    )
 
 
 def reasons(results: Path) -> dict[str, tuple[str, str]]:
@@ -99,7 +109,9 @@ def test_workers_import_what_is_installed(name, tiny_model, planner, tmp_path, m
     for module in ("queue", "torch", "tempfile"):
         (tmp_path / "here" / f"{module}.py").write_text("raise SystemExit('the wrong one')")
     monkeypatch.chdir(tmp_path / "here")
-    monkeypatch.setenv("PYTHONPATH", os.pathsep)  # two empty items, which stand for the working directory
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep
+    )  # two empty items, which stand for the working directory
     plan = plan_suite(small_suite(tiny_model, attacks=["closed-form"]), planner)
     summary = run(plan, engine(name, tmp_path / "r", planner, jobs=1), tmp_path / "r")
     assert summary.statuses == {"ok": 1}, reasons(tmp_path / "r")
@@ -114,7 +126,11 @@ def test_a_second_run_has_nothing_to_do(plan, expected, planner):
 def test_bad_cells_cost_themselves_only(tiny_model, tmp_path, faulty):
     """An attack that raises, one that is killed and one that eats memory, with good ones before and behind."""
     results, planner = tmp_path / "results", Planner(Silent())
-    attacks = ["closed-form", *(f"faulty:how={how}" for how in ("raise", "die", "eat")), "inversion"]
+    attacks = [
+        "closed-form",
+        *(f"faulty:how={how}" for how in ("raise", "die", "eat")),
+        "inversion",
+    ]
     plan = plan_suite(small_suite(tiny_model, attacks=attacks), planner)
     limits = Limits(memory_mib=3000)
     summary = run(plan, engine("processes", results, planner, limits, jobs=1), results)
@@ -143,7 +159,9 @@ def test_a_hanging_attack_is_cut_off(name, tiny_model, tmp_path, faulty):
     plan = plan_suite(small_suite(tiny_model, attacks=["faulty:how=hang"]), planner)
     summary = run(plan, engine(name, tmp_path / "r", planner, Limits(seconds=5)), tmp_path / "r")
     assert summary.statuses == {"timeout": 1}
-    assert reasons(tmp_path / "r") == {"faulty:how=hang": ("timeout", "not finished after 5 s (time limit)")}
+    assert reasons(tmp_path / "r") == {
+        "faulty:how=hang": ("timeout", "not finished after 5 s (time limit)")
+    }
 
 
 def test_the_serial_engine_refuses_a_limit_of_memory(plan, planner, tmp_path):
@@ -169,7 +187,9 @@ def test_a_worker_killed_from_outside_costs_its_cell_and_is_replaced(tiny_model,
     killed.set()
     killer.join()
     assert summary.statuses == {"failed": 1, "ok": 1}
-    assert run(plan, engine("processes", tmp_path, planner), tmp_path, retry_failed=True).statuses == {"ok": 2}
+    assert run(
+        plan, engine("processes", tmp_path, planner), tmp_path, retry_failed=True
+    ).statuses == {"ok": 2}
     assert not list((tmp_path / "captures").glob(".partial-*"))
 
 

@@ -5,15 +5,24 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.interfaces.metric import LabelMetric, LineupMetric, Metric, ScoringContext
+from bench.interfaces import (
+    BenchError,
+    Estimate,
+    Fact,
+    ImageBatch,
+    LabelMetric,
+    Labels,
+    Lineup,
+    LineupMetric,
+    Metric,
+    ScoringContext,
+)
 from bench.interfaces.registry import Registry, listing
-from bench.types.estimate import Estimate
-from bench.types.facts import Fact, Labels, Lineup
-from bench.types.images import ImageBatch
-from bench.util.errors import BenchError
 
 LOADED = {name: Registry("metrics", Metric).load(name) for name in listing("metrics").names()}
-FACT_METRICS = sorted(n for n, kind in LOADED.items() if issubclass(kind, LabelMetric | LineupMetric))
+FACT_METRICS = sorted(
+    n for n, kind in LOADED.items() if issubclass(kind, LabelMetric | LineupMetric)
+)
 NOTHING = ScoringContext.__new__(ScoringContext)  # metrics of facts look at the facts alone
 VALUES = {"hat": ("none", "cap"), "hair": ("black", "red", "grey")}
 TRUE = tuple({"hat": VALUES["hat"][i % 2], "hair": VALUES["hair"][i % 3]} for i in range(8))

@@ -29,7 +29,9 @@ def follow(page: str, folder: Path) -> tuple[list[list[str]], dict[str, list[str
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(rest)
         elif not language:
-            commands += [shlex.split(line)[1:] for line in text.splitlines() if line.startswith("bench ")]
+            commands += [
+                shlex.split(line)[1:] for line in text.splitlines() if line.startswith("bench ")
+            ]
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]
     groups = project["entry-points"].items()
     return commands, {
@@ -39,14 +41,23 @@ def follow(page: str, folder: Path) -> tuple[list[list[str]], dict[str, list[str
 
 
 def bench(folder: Path, arguments: list[str]) -> str:
-    environment = {**os.environ, "PYTHONPATH": str(folder), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(folder),
+        "COLUMNS": "200",
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, "-m", "bench", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=folder, env=environment, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-@pytest.mark.parametrize(("page", "name"), [("how-to-attack.md", "mine"), ("how-to-defense.md", "coarse")])
+@pytest.mark.parametrize(
+    ("page", "name"), [("how-to-attack.md", "mine"), ("how-to-defense.md", "coarse")]
+)
 def test_a_page_leads_to_a_row(page: str, name: str, tmp_path: Path) -> None:
     commands, plugins = follow(page, tmp_path)
     add_distribution(tmp_path, name, plugins, version="0.1")
@@ -60,7 +71,9 @@ def test_a_page_leads_to_a_row(page: str, name: str, tmp_path: Path) -> None:
     assert float(plain["ssim_normalized"]) > 0.95
     assert plain["certificate"]
     assert not {"certificate-missed", "global-random"} & set(plain["flags"].split())
-    assert (f'"{name}": "0.1"' in plain["versions"]) == (name == "mine")  # the other one is not in this cell
+    assert (f'"{name}": "0.1"' in plain["versions"]) == (
+        name == "mine"
+    )  # the other one is not in this cell
     if name == "mine":
         assert float(plain["attack_residual"]) > 0
         return
@@ -80,10 +93,7 @@ def fields(page: str, title: str) -> set[str]:
 def test_the_tables_name_every_field() -> None:
     import dataclasses
 
-    from bench.interfaces.defense import ProtectContext
-    from bench.interfaces.public import Public
-    from bench.interfaces.threat import View
-    from bench.types.claim import Claim
+    from bench.interfaces import Claim, ProtectContext, Public, View
 
     for title, cls, page in (
         ("`Public`", Public, "how-to-attack.md"),
@@ -91,12 +101,15 @@ def test_the_tables_name_every_field() -> None:
         ("`ProtectContext`", ProtectContext, "how-to-defense.md"),
     ):
         assert {field.name for field in dataclasses.fields(cls)} <= fields(page, title), title
-    public = {name for name in vars(View) if not name.startswith("_")} - {"channels_read", "worked_out"}
+    public = {name for name in vars(View) if not name.startswith("_")} - {
+        "channels_read",
+        "worked_out",
+    }
     assert public <= fields("how-to-attack.md", "`View`")
 
 
 def test_the_table_names_every_hook() -> None:
-    from bench.interfaces.defense import Defense
+    from bench.interfaces import Defense
 
     section = (DOCS / "how-to-defense.md").read_text().split("## The hooks\n")[1].split("\n#")[0]
     hooks = {name for name in vars(Defense) if not name.startswith("_")}

@@ -8,14 +8,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.backbones.embedded import NAME as EMBEDDED
-from bench.data.splits import SplitSizes
-from bench.interfaces.metric import LabelMetric, LineupMetric, Metric, ScoringContext, TextMetric
-from bench.types.estimate import Estimate
-from bench.types.images import ImageBatch
+from bench.data.split_sizes import SplitSizes
+from bench.interfaces import (
+    BenchError,
+    Estimate,
+    ImageBatch,
+    LabelMetric,
+    LineupMetric,
+    Metric,
+    ScoringContext,
+    TextMetric,
+    Wording,
+)
+from bench.interfaces.backbone import EMBEDDED
 from bench.types.targets import EVERY as TARGETS
-from bench.types.texts import Wording
-from bench.util.errors import BenchError
 from tests.contract.test_plugins import METRICS, MakeJob, load
 
 TEXT_METRICS = [name for name in METRICS if issubclass(load("metrics", name), TextMetric)]
@@ -26,7 +32,9 @@ PICTURE_METRICS = [name for name in METRICS if name not in (*TEXT_METRICS, *FACT
 @pytest.fixture(scope="session")
 def scene(make_job: MakeJob) -> tuple[Estimate, Estimate, ScoringContext]:
     """A noisy claim, the truth, and a context with the shipped backbones."""
-    job = make_job(splits=SplitSizes(victim=8, auxiliary=12, calibration=60, evaluation=8))  # 15 people to calibrate on
+    job = make_job(
+        splits=SplitSizes(victim=8, auxiliary=12, calibration=60, evaluation=8)
+    )  # 15 people to calibrate on
     truth = job.splits.victim.select(range(5))
     rng = torch.Generator().manual_seed(1)
     latents = torch.randn(5, 4, 8, 8, generator=rng)
@@ -54,7 +62,9 @@ def score(metric: Metric, claim: Estimate, truth: Estimate, shown: ScoringContex
 
 
 @pytest.mark.parametrize("name", PICTURE_METRICS)
-def test_an_identical_claim_is_perfect(scene: tuple[Estimate, Estimate, ScoringContext], name: str) -> None:
+def test_an_identical_claim_is_perfect(
+    scene: tuple[Estimate, Estimate, ScoringContext], name: str
+) -> None:
     """0 where low is closer, the metric's one best value where high is; and no other claim beats it."""
     claim, truth, shown = scene
     metric = load("metrics", name).build({})
@@ -62,7 +72,11 @@ def test_an_identical_claim_is_perfect(scene: tuple[Estimate, Estimate, ScoringC
     perfect = score(metric, truth, truth, shown)
     assert perfect.tolist() == pytest.approx([best] * len(perfect), abs=1e-6)
     other = score(metric, claim, truth, shown)
-    assert bool((other <= perfect + 1e-6).all() if metric.higher_is_closer else (other >= perfect - 1e-6).all())
+    assert bool(
+        (other <= perfect + 1e-6).all()
+        if metric.higher_is_closer
+        else (other >= perfect - 1e-6).all()
+    )
 
 
 @pytest.mark.parametrize("name", PICTURE_METRICS)
@@ -73,12 +87,19 @@ def test_a_record_scores_alike_alone_and_in_company(
     metric = load("metrics", name).build({})
     together = score(metric, claim, truth, shown)
     for i in range(len(together)):
-        order = [i, *(j for j in range(len(shown.gallery)) if j != i)]  # the gallery begins with the truth
+        order = [
+            i,
+            *(j for j in range(len(shown.gallery)) if j != i),
+        ]  # the gallery begins with the truth
         people = tuple(shown.gallery_identities[j] for j in order)
-        own = dataclasses.replace(shown, gallery=shown.gallery.take(order), gallery_identities=people)
+        own = dataclasses.replace(
+            shown, gallery=shown.gallery.take(order), gallery_identities=people
+        )
         alone = metric.score(take(claim, i), take(truth, i), own)
         if name == "latent_nmse":
-            assert alone is None, "normalised by the spread of the scored set, which one record has not"
+            assert alone is None, (
+                "normalized by the spread of the scored set, which one record has not"
+            )
             continue
         assert alone is not None
         assert float(alone) == pytest.approx(float(together[i]), abs=1e-5)
@@ -90,17 +111,26 @@ def take(estimate: Estimate, i: int) -> Estimate:
 
 
 @pytest.mark.parametrize("name", METRICS)
-def test_a_metric_names_its_backbone_or_none(scene: tuple[Estimate, Estimate, ScoringContext], name: str) -> None:
+def test_a_metric_names_its_backbone_or_none(
+    scene: tuple[Estimate, Estimate, ScoringContext], name: str
+) -> None:
     metric = load("metrics", name).build({})
     used = metric.backbone(scene[2])
-    known = {getattr(scene[2].backbones, role).name for role in ("identity", "distribution", "perceptual", "prompt")}
+    known = {
+        getattr(scene[2].backbones, role).name
+        for role in ("identity", "distribution", "perceptual", "prompt")
+    }
     assert used is None or used in {*known, EMBEDDED}
     assert metric.targets <= set(TARGETS)
     assert metric.targets
     kinds = {"prompt": TextMetric, "attribute": LabelMetric, "identity": LineupMetric}
     special = (TextMetric, LabelMetric, LineupMetric)
     for target in metric.targets:
-        assert isinstance(metric, kinds[target]) if target in kinds else not isinstance(metric, special)
+        assert (
+            isinstance(metric, kinds[target])
+            if target in kinds
+            else not isinstance(metric, special)
+        )
 
 
 @pytest.fixture(scope="session")
@@ -108,7 +138,9 @@ def texts(make_job: MakeJob) -> tuple[Wording, Wording, ScoringContext]:
     """Somebody else's prompts as a claim, the truth, and a context with the shipped backbones."""
     job = make_job()
     truth = job.splits.victim.select(range(5))
-    public = job.new_victim().public(None, job.splits.auxiliary, protocol="no-gradient", device="cpu")
+    public = job.new_victim().public(
+        None, job.splits.auxiliary, protocol="no-gradient", device="cpu"
+    )
     shown = ScoringContext(
         truth.image_batch(),
         truth.identities,
@@ -122,7 +154,9 @@ def texts(make_job: MakeJob) -> tuple[Wording, Wording, ScoringContext]:
 
 
 @pytest.mark.parametrize("name", TEXT_METRICS)
-def test_the_true_texts_are_a_perfect_claim(texts: tuple[Wording, Wording, ScoringContext], name: str) -> None:
+def test_the_true_texts_are_a_perfect_claim(
+    texts: tuple[Wording, Wording, ScoringContext], name: str
+) -> None:
     claim, truth, shown = texts
     metric = load("metrics", name).build({})
     perfect, other = metric.compare(truth, truth, shown), metric.compare(claim, truth, shown)
@@ -133,7 +167,9 @@ def test_the_true_texts_are_a_perfect_claim(texts: tuple[Wording, Wording, Scori
 
 
 @pytest.mark.parametrize("name", TEXT_METRICS)
-def test_a_text_scores_alike_alone_and_in_company(texts: tuple[Wording, Wording, ScoringContext], name: str) -> None:
+def test_a_text_scores_alike_alone_and_in_company(
+    texts: tuple[Wording, Wording, ScoringContext], name: str
+) -> None:
     claim, truth, shown = texts
     metric = load("metrics", name).build({})
     together = metric.compare(claim, truth, shown)
@@ -142,6 +178,8 @@ def test_a_text_scores_alike_alone_and_in_company(texts: tuple[Wording, Wording,
 
 
 @pytest.mark.parametrize("name", TEXT_METRICS)
-def test_a_text_metric_refuses_pictures(scene: tuple[Estimate, Estimate, ScoringContext], name: str) -> None:
+def test_a_text_metric_refuses_pictures(
+    scene: tuple[Estimate, Estimate, ScoringContext], name: str
+) -> None:
     with pytest.raises(BenchError, match="texts, not pictures"):
         load("metrics", name).build({}).score(*scene)

@@ -15,18 +15,7 @@ from bench.cell.attempt import choose_targets
 from bench.cell.handed_over import Snapshot
 from bench.cell.job import Job
 from bench.cell.knowledge import with_gallery
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.checked_defense import checked
-from bench.interfaces.dataset import Dataset
-from bench.interfaces.defense import CompositeDefense, Defense, ProtectContext
-from bench.interfaces.metric import Metric
-from bench.interfaces.plugin import Card, Plugin
-from bench.interfaces.registry import KINDS, Registry, listing
-from bench.interfaces.threat import PRESETS, View
-from bench.interfaces.victim import TrainingPlan, Victim
-from bench.ledger.diagnostics import diagnostic_columns
-from bench.scoring.claim_check import CLAIMED, check_claim
-from bench.types.channels import (
+from bench.interfaces import (
     CLIENT_UPDATE,
     CLIENT_WEIGHTS,
     CONTROL_FEATURES,
@@ -34,18 +23,38 @@ from bench.types.channels import (
     PROMPT_EMBEDDING,
     TIMESTEP,
     UNET_FEATURES,
+    Attack,
+    Budget,
+    Capture,
+    Card,
     Channel,
+    Claim,
+    CompositeDefense,
+    Dataset,
+    Defense,
+    Estimate,
+    Fact,
+    Labels,
+    Lineup,
+    Metric,
+    NoiseSchedule,
+    NotApplicableError,
+    Plugin,
+    ProtectContext,
+    RequestError,
+    Silent,
+    TrainingPlan,
+    Victim,
+    View,
+    Wording,
 )
-from bench.types.claim import Claim
-from bench.types.estimate import Estimate
-from bench.types.facts import Fact, Labels, Lineup
-from bench.types.schedule import NoiseSchedule
+from bench.interfaces.checked_defense import checked
+from bench.interfaces.registry import KINDS, Registry, listing
+from bench.interfaces.threat import PRESETS
+from bench.ledger.diagnostics import diagnostic_columns
+from bench.scoring.claim_check import CLAIMED, check_claim
 from bench.types.targets import EVERY as TARGETS
-from bench.types.texts import Wording
-from bench.util.errors import NotApplicableError, RequestError
 from bench.util.global_random import GlobalRandom
-from bench.util.progress import Silent
-from bench.wire.capture import Capture
 
 MakeJob = Callable[..., Job]
 
@@ -57,8 +66,12 @@ BASES: dict[str, type[Plugin]] = {
     "datasets": Dataset,
 }
 EVERY = [(kind, name) for kind in KINDS for name in listing(kind).names()]
-ATTACKS, DEFENSES, METRICS, VICTIMS = (listing(kind).names() for kind in ("attacks", "defenses", "metrics", "victims"))
-SOURCE = re.compile(r"arXiv:\d{4}\.\d{4,5}|\b(19|20)\d\d\b|ISO/IEC|this project|standard definition|layout")
+ATTACKS, DEFENSES, METRICS, VICTIMS = (
+    listing(kind).names() for kind in ("attacks", "defenses", "metrics", "victims")
+)
+SOURCE = re.compile(
+    r"arXiv:\d{4}\.\d{4,5}|\b(19|20)\d\d\b|ISO/IEC|this project|standard definition|layout"
+)
 TINY = Budget(iterations=2, batch_size=4)
 
 
@@ -79,8 +92,12 @@ def test_it_loads_and_says_what_it_is(kind: str, name: str) -> None:
     assert "\n" not in cls.card.summary
     assert SOURCE.search(cls.card.source), f"names no paper, venue or standard: {cls.card.source!r}"
     package = cls.__module__.partition(".")[0]
-    shipped = [other for other in cls.__subclasses__() if other.__module__.partition(".")[0] == package]
-    assert not any(other.name == name for other in shipped), "a subclass must have a name of its own"
+    shipped = [
+        other for other in cls.__subclasses__() if other.__module__.partition(".")[0] == package
+    ]
+    assert not any(other.name == name for other in shipped), (
+        "a subclass must have a name of its own"
+    )
 
 
 @pytest.mark.parametrize(("kind", "name"), EVERY)
@@ -94,7 +111,9 @@ def test_its_parameters_are_frozen_validated_and_known(kind: str, name: str) -> 
         return
     assert "no_such_parameter" in str(caught.value)
     params = cls.parse({})
-    assert cls.parse(params.model_dump(mode="json")) == params, "defaults must pass their own validation"
+    assert cls.parse(params.model_dump(mode="json")) == params, (
+        "defaults must pass their own validation"
+    )
     for field in cls.Params.model_fields:
         with pytest.raises(ValidationError, match="frozen"):
             setattr(params, field, getattr(params, field))
@@ -109,7 +128,9 @@ def pairs() -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def captured(make_job: MakeJob, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Job, Capture]]:
+def captured(
+    make_job: MakeJob, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., tuple[Job, Capture]]:
     """A job with its trained capture; each is trained once a session."""
     kept: dict[tuple[str, str, str], tuple[Job, Capture]] = {}
 
@@ -130,11 +151,18 @@ def own_model(victim: str) -> dict[str, None]:
 
 def train(job: Job, out: Path, epochs: int = 1) -> Capture:
     spec = job.cell.capture
-    plan = TrainingPlan(epochs, spec.training.batch_size, spec.training.learning_rate, spec.seed, "cpu", "fp32")
+    plan = TrainingPlan(
+        epochs, spec.training.batch_size, spec.training.learning_rate, spec.seed, "cpu", "fp32"
+    )
     stream = GlobalRandom(0)
     with stream.active():
         capture = job.new_victim().train(
-            job.splits.victim, checked(job.new_defense()), plan, protocol=spec.protocol, out=out, progress=Silent()
+            job.splits.victim,
+            checked(job.new_defense()),
+            plan,
+            protocol=spec.protocol,
+            out=out,
+            progress=Silent(),
         )
     assert not stream.drawn
     return capture
@@ -150,13 +178,20 @@ def attempt(attack: Attack, job: Job, capture: Capture, threat: str) -> tuple[Vi
         protocol=job.cell.capture.protocol,
         device="cpu",
     )
-    view = model.project(capture.transcript, with_gallery(public, attack, job)[0], targets, history=attack.uses_history)
+    view = model.project(
+        capture.transcript,
+        with_gallery(public, attack, job)[0],
+        targets,
+        history=attack.uses_history,
+    )
     if not targets or attack.requires - view.channels:
         return view, None
     handed, stream = Snapshot("view", view), GlobalRandom(0)
     try:
         with stream.active():
-            claim = attack.run(view, rng=torch.Generator().manual_seed(0), budget=TINY, progress=Silent())
+            claim = attack.run(
+                view, rng=torch.Generator().manual_seed(0), budget=TINY, progress=Silent()
+            )
     except NotApplicableError:
         return view, None
     finally:
@@ -164,7 +199,9 @@ def attempt(attack: Attack, job: Job, capture: Capture, threat: str) -> tuple[Vi
         assert not stream.drawn
     diagnostic_columns(attack.name, claim.diagnostics)
     size = job.cell.capture.data.image_size
-    return view, check_claim(attack.name, claim, targets=len(targets), releases=len(view.releases), image_size=size)
+    return view, check_claim(
+        attack.name, claim, targets=len(targets), releases=len(view.releases), image_size=size
+    )
 
 
 def check(claim: Claim | None, view: View, job: Job) -> None:
@@ -172,7 +209,9 @@ def check(claim: Claim | None, view: View, job: Job) -> None:
     if claim is None:
         return
     said = (claim.estimates or None, claim.labels, claim.links)
-    assert any(part is not None for part in said), "an attack with nothing to claim must raise NotApplicableError"
+    assert any(part is not None for part in said), (
+        "an attack with nothing to claim must raise NotApplicableError"
+    )
     assert set(claim.estimates) <= set(TARGETS)
     size = job.cell.capture.data.image_size
     for target, estimate in claim.estimates.items():
@@ -189,13 +228,17 @@ def check(claim: Claim | None, view: View, job: Job) -> None:
 
 @pytest.mark.parametrize("name", ATTACKS)
 @pytest.mark.parametrize(("victim", "protocol"), pairs())
-def test_an_attack_claims_every_target_or_does_not_apply(captured, name: str, victim: str, protocol: str) -> None:
+def test_an_attack_claims_every_target_or_does_not_apply(
+    captured, name: str, victim: str, protocol: str
+) -> None:
     job, capture = captured(victim, protocol)
     attack = load("attacks", name).build({})
     view, claim = attempt(attack, job, capture, "server")
     check(claim, view, job)
     if claim is not None:
-        assert view.channels_read, "a claim that reads nothing of the wire is a control, not an attack"
+        assert view.channels_read, (
+            "a claim that reads nothing of the wire is a control, not an attack"
+        )
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -208,7 +251,9 @@ def test_an_attack_respects_what_it_is_not_granted(captured, name: str, threat: 
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_every_attack_applies_to_some_undefended_victim(captured, tmp_path: Path, name: str) -> None:
+def test_every_attack_applies_to_some_undefended_victim(
+    captured, tmp_path: Path, name: str
+) -> None:
     attack = load("attacks", name).build({})
     if any(attempt(attack, *captured(*pair), "server")[1] is not None for pair in pairs()):
         return
@@ -221,12 +266,18 @@ def test_every_attack_applies_to_some_undefended_victim(captured, tmp_path: Path
 def test_an_attack_without_public_weights_still_ends_well(captured, name: str) -> None:
     job, capture = captured("split-controlnet", "no-gradient")
     attack = load("attacks", name).build({})
-    public = job.new_victim().public(None, job.splits.auxiliary, protocol="no-gradient", device="cpu")
+    public = job.new_victim().public(
+        None, job.splits.auxiliary, protocol="no-gradient", device="cpu"
+    )
     targets = choose_targets(capture.transcript, job)
     public, _ = with_gallery(public.without_weights(), attack, job)
-    view = PRESETS["server"].project(capture.transcript, public, targets, history=attack.uses_history)
+    view = PRESETS["server"].project(
+        capture.transcript, public, targets, history=attack.uses_history
+    )
     try:
-        claim = attack.run(view, rng=torch.Generator().manual_seed(0), budget=TINY, progress=Silent())
+        claim = attack.run(
+            view, rng=torch.Generator().manual_seed(0), budget=TINY, progress=Silent()
+        )
     except NotApplicableError:
         return
     check(claim, view, job)
@@ -281,21 +332,29 @@ def placed(make_job: MakeJob, name: str) -> Job:
 
 
 @pytest.mark.parametrize("name", DEFENSES)
-def test_a_defended_victim_trains_and_repeats_itself(captured, make_job: MakeJob, tmp_path: Path, name: str) -> None:
+def test_a_defended_victim_trains_and_repeats_itself(
+    captured, make_job: MakeJob, tmp_path: Path, name: str
+) -> None:
     job, capture = captured(*place(name), spelled(name))
     again = train(job, tmp_path / "again")
     assert capture.costs.losses == again.costs.losses
     assert all(torch.tensor(capture.costs.losses).isfinite())
-    assert [m.sha256 for m in capture.transcript.messages] == [m.sha256 for m in again.transcript.messages]
+    assert [m.sha256 for m in capture.transcript.messages] == [
+        m.sha256 for m in again.transcript.messages
+    ]
     withheld = job.new_defense().withheld
     assert not withheld & capture.transcript.channels()
     for message in capture.transcript.messages:
         if message.rows:
-            assert all(len(tensor) == message.rows for tensor in capture.transcript.read(message).values())
+            assert all(
+                len(tensor) == message.rows for tensor in capture.transcript.read(message).values()
+            )
 
 
 @pytest.mark.parametrize("name", DEFENSES)
-def test_a_defended_client_that_trains_still_learns(make_job: MakeJob, tmp_path: Path, name: str) -> None:
+def test_a_defended_client_that_trains_still_learns(
+    make_job: MakeJob, tmp_path: Path, name: str
+) -> None:
     """``protect`` must let the gradient through to the client's weights."""
     if place(name)[0] != "split-controlnet":
         with pytest.raises(RequestError, match="no place"):
@@ -304,8 +363,13 @@ def test_a_defended_client_that_trains_still_learns(make_job: MakeJob, tmp_path:
     job = make_job(protocol="gradient", defense=spelled(name))
     last = train(job, tmp_path / "c", epochs=2).transcript.parts(CLIENT_WEIGHTS)[0].tensors
     initial = initial_stem(job)
-    moved = max(float((last[part] - weights).abs().max()) for part, weights in initial.items() if part in last)
-    # Weight decay alone, with no gradient, moves a weight by about 1e-5 of itself a step; AdamW by the rate, 1e-3.
+    moved = max(
+        float((last[part] - weights).abs().max())
+        for part, weights in initial.items()
+        if part in last
+    )
+    # Weight decay alone, with no gradient, moves a weight by about 1e-5 of itself a step; AdamW by
+    # the rate, 1e-3.
     assert moved > 3e-4
 
 
@@ -337,17 +401,23 @@ def released() -> dict[Channel, Tensor]:
 
 def context(phase: str, seed: int = 5) -> ProtectContext:
     rng = torch.Generator().manual_seed(seed)
-    return ProtectContext(phase, released()[TIMESTEP], SCHEDULE, torch.ones(1, 8, 16), ("a", "b", "c"), rng)
+    return ProtectContext(
+        phase, released()[TIMESTEP], SCHEDULE, torch.ones(1, 8, 16), ("a", "b", "c"), rng
+    )
 
 
 def protected(defense: Defense, phase: str) -> dict[Channel, Tensor]:
     shared = context(phase)
-    return {channel: defense.protect(channel, tensor, shared) for channel, tensor in released().items()}
+    return {
+        channel: defense.protect(channel, tensor, shared) for channel, tensor in released().items()
+    }
 
 
 @pytest.mark.parametrize("name", DEFENSES)
 @pytest.mark.parametrize("phase", ["training", "inference"])
-def test_protection_keeps_the_batch_and_the_clients_own_tensors(make_job: MakeJob, name: str, phase: str) -> None:
+def test_protection_keeps_the_batch_and_the_clients_own_tensors(
+    make_job: MakeJob, name: str, phase: str
+) -> None:
     defense = placed(make_job, name).new_defense()
     shared = context(phase)
     for channel, tensor in released().items():

@@ -1,7 +1,9 @@
-"""Data are drawn bit for bit alike by every processor: here, by one processor under several settings.
+"""Data are drawn bit for bit alike by every processor: here, by one processor under several
+settings.
 
-Environment variables keep numpy, BLAS, torch, the C library and the JPEG decoder from instructions that older
-processors lack. Each setting needs a process of its own, for libraries read it when they start.
+Environment variables keep numpy, BLAS, torch, the C library and the JPEG decoder from instructions
+that older processors lack. Each setting needs a process of its own, for libraries read it when they
+start.
 """
 
 from __future__ import annotations
@@ -85,7 +87,12 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Drawn]
         command = [sys.executable, "-m", "tests.drawing", "--keep", str(arrays)]
         environment = {**os.environ, **setting, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         processes[name] = Drawn(process, arrays)
     yield processes
@@ -98,11 +105,15 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Drawn]
 def test_every_setting_draws_the_same_bits(setting: str, drawn: dict[str, Drawn]) -> None:
     first, other = drawn[FIRST].digests(), drawn[setting].digests()
     assert set(first) == set(other)
-    differing = [name for name in first if first[name] != other[name] and not name.startswith(LIBRARY)]
+    differing = [
+        name for name in first if first[name] != other[name] and not name.startswith(LIBRARY)
+    ]
     assert not differing, report(differing, drawn[FIRST].arrays, drawn[setting].arrays)
 
 
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="digests are of x86-64 processors")
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="digests are of x86-64 processors"
+)
 def test_pictures_are_those_of_the_committed_digests(drawn: dict[str, Drawn]) -> None:
     """After a change of drawing on purpose, or of numpy's generators: ``python -m tests.drawing --golden``."""
     found = drawn[FIRST].digests()
@@ -123,7 +134,9 @@ def report(names: list[str], first: Path, other: Path) -> str:
             lines.append(f"{name} differs")
             continue
         by = np.abs(one[name].astype(np.float64) - two[name].astype(np.float64))
-        lines.append(f"{name}: {np.count_nonzero(by)} of {by.size} values differ, by {by.max():.3g} at most")
+        lines.append(
+            f"{name}: {np.count_nonzero(by)} of {by.size} values differ, by {by.max():.3g} at most"
+        )
     return "\n".join(lines)
 
 

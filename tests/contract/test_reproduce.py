@@ -11,14 +11,12 @@ from click.testing import CliRunner
 
 from bench.cell.runner import Runner
 from bench.cli.main import main
+from bench.interfaces import TARGETS, RequestError, Silent
 from bench.ledger.ledger import Ledger
 from bench.reports.processor_tolerance import Difference, ProcessorTolerance
 from bench.running import reproduce as reproduction
 from bench.running.reproduce import find_rows, report, reproduce
-from bench.types.targets import TARGETS
-from bench.util.errors import RequestError
 from bench.util.processor import processor
-from bench.util.progress import Silent
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +37,9 @@ def test_a_row_of_the_ledger_and_of_the_csv_match_when_made_again(results, plann
     assert again.compared > 100
     text = reproduce(of_csv, planner, Silent())
     assert text.mismatches == ()
-    assert report(text) == [f"reproduced: cell {again.cell_id}, all {text.compared} fields agree within 1e-06"]
+    assert report(text) == [
+        f"reproduced: cell {again.cell_id}, all {text.compared} fields agree within 1e-06"
+    ]
 
 
 def test_a_changed_row_is_found_out_and_other_origins_are_told(results, planner):
@@ -52,7 +52,10 @@ def test_a_changed_row_is_found_out_and_other_origins_are_told(results, planner)
     stored[0]["ssim"] += 1e-3
     stored[1]["flags"] = "invented"
     again = reproduce(stored, planner, Silent())
-    assert [(m.target, m.field) for m in again.mismatches] == [("image", "ssim"), ("condition", "flags")]
+    assert [(m.target, m.field) for m in again.mismatches] == [
+        ("image", "ssim"),
+        ("condition", "flags"),
+    ]
     assert again.changed[0] == "other code of attack inversion"
     assert again.changed[1].startswith("torch 1.0 (now ")
     sentence, *details = report(again)
@@ -60,11 +63,18 @@ def test_a_changed_row_is_found_out_and_other_origins_are_told(results, planner)
         f"not reproduced: cell {again.cell_id}, 2 of {again.compared} fields differ, most of all"
     )
     assert "; the row was made with other code of attack inversion, torch 1.0 (now" in sentence
-    assert [line.split(":")[0] for line in details] == ["  differs condition flags", "  differs image ssim"]
+    assert [line.split(":")[0] for line in details] == [
+        "  differs condition flags",
+        "  differs image ssim",
+    ]
 
 
-def test_a_row_of_another_processor_is_reproduced_within_what_processors_change(results, planner, monkeypatch):
-    table = ProcessorTolerance("made", {"ssim": Difference(0.002, 0.0), "utility_fid": Difference(0.01, 0.0)})
+def test_a_row_of_another_processor_is_reproduced_within_what_processors_change(
+    results, planner, monkeypatch
+):
+    table = ProcessorTolerance(
+        "made", {"ssim": Difference(0.002, 0.0), "utility_fid": Difference(0.01, 0.0)}
+    )
     monkeypatch.setattr(reproduction, "measured_tolerance", lambda: table)
     stored = [dict(row, processor="another") for row in Ledger(results).rows()]
     stored[0]["ssim"] += 1e-3
@@ -87,7 +97,9 @@ def test_a_row_of_another_processor_is_reproduced_within_what_processors_change(
     stored[0]["ssim_low"] -= 3e-3
     again = reproduce(stored, planner, Silent())
     assert [(m.target, m.field) for m in again.mismatches] == [("image", "ssim_low")]
-    assert report(again)[0].endswith(f"made with a processor that the row does not name (here {processor()})")
+    assert report(again)[0].endswith(
+        f"made with a processor that the row does not name (here {processor()})"
+    )
 
 
 def test_a_callers_tolerance_stands_for_all_numbers(results, planner):
@@ -95,7 +107,9 @@ def test_a_callers_tolerance_stands_for_all_numbers(results, planner):
     stored[0]["ssim"] += 1e-3
     assert reproduce(stored, planner, Silent(), tolerance=0.01).reproduced
     assert not reproduce(stored, planner, Silent(), tolerance=1e-4).reproduced
-    with pytest.raises(RequestError, match="--tolerance must be a finite number from 0 up, got nan"):
+    with pytest.raises(
+        RequestError, match="--tolerance must be a finite number from 0 up, got nan"
+    ):
         reproduce(stored, planner, Silent(), tolerance=float("nan"))
 
 
@@ -107,7 +121,9 @@ def test_the_command_exits_with_1_on_a_mismatch_and_2_on_a_wrong_request(results
         writer.writeheader()
         writer.writerows(rows)
     cell_id = rows[0]["cell_id"]
-    result = CliRunner().invoke(main, ["reproduce", cell_id, "--rows", str(tmp_path / "changed.csv")])
+    result = CliRunner().invoke(
+        main, ["reproduce", cell_id, "--rows", str(tmp_path / "changed.csv")]
+    )
     assert result.exit_code == 1, result.output
     sentence = result.output.splitlines()[-1]
     assert sentence.startswith(f"bench: not reproduced: cell {cell_id}, 1 of ")
@@ -117,7 +133,9 @@ def test_the_command_exits_with_1_on_a_mismatch_and_2_on_a_wrong_request(results
         writer = csv.DictWriter(stream, rows[0])
         writer.writeheader()
         writer.writerows(rows)
-    result = CliRunner().invoke(main, ["reproduce", cell_id, "--rows", str(tmp_path / "changed.csv"), "--details"])
+    result = CliRunner().invoke(
+        main, ["reproduce", cell_id, "--rows", str(tmp_path / "changed.csv"), "--details"]
+    )
     assert result.exit_code == 1, result.output
     assert sum(line.startswith("  differs ") for line in result.output.splitlines()) == 2
     missing = CliRunner().invoke(main, ["reproduce", "zzz", "--results", str(results)])

@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from bench.backbones import external
 from bench.backbones.external import WeightFile
 from bench.backbones.select import load_backbones
-from bench.types.images import ImageBatch
-from bench.util.errors import DataError
+from bench.interfaces import DataError, ImageBatch
 from bench.util.torchvision_guard import guard_torchvision
 
 # Which activations of torchvision's ``features`` LPIPS 0.1 compares.
@@ -26,12 +25,16 @@ def trunk(net: str) -> nn.Sequential:
     import torchvision
 
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        whole = {"alex": torchvision.models.alexnet, "vgg": torchvision.models.vgg16}[net](weights=None)
+        whole = {"alex": torchvision.models.alexnet, "vgg": torchvision.models.vgg16}[net](
+            weights=None
+        )
     features: nn.Sequential = whole.features.to_empty(device="cpu")
     rng = torch.Generator().manual_seed(0)
     for parameter in features.parameters():
         fan_in = max(1, parameter[0].numel())
-        parameter.data = torch.randn(parameter.shape, generator=rng) * (2 / fan_in) ** 0.5 * (parameter.ndim > 1)
+        parameter.data = (
+            torch.randn(parameter.shape, generator=rng) * (2 / fan_in) ** 0.5 * (parameter.ndim > 1)
+        )
     return features.eval()
 
 
@@ -53,15 +56,23 @@ def lpips_by_hand(net: str, features: nn.Sequential, first: Tensor, second: Tens
         levels.append(taken)
     total = torch.zeros(len(first))
     for number, (one, two) in enumerate(zip(*levels, strict=True)):
-        total += ((one - two).square() * heads[f"lin{number}.model.1.weight"]).sum(dim=1).mean(dim=(1, 2))
+        total += (
+            ((one - two).square() * heads[f"lin{number}.model.1.weight"])
+            .sum(dim=1)
+            .mean(dim=(1, 2))
+        )
     return total
 
 
 @pytest.mark.parametrize("net", ["alex", "vgg"])
 @torch.no_grad()
-def test_a_checked_file_gives_lpips(net: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checked_file_gives_lpips(
+    net: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     features = trunk(net)
-    torch.save({f"features.{name}": t for name, t in features.state_dict().items()}, tmp_path / "made")
+    torch.save(
+        {f"features.{name}": t for name, t in features.state_dict().items()}, tmp_path / "made"
+    )
     name = f"{net}-{hashlib.sha256((tmp_path / 'made').read_bytes()).hexdigest()[:8]}.pth"
     (tmp_path / "made").rename(tmp_path / name)
     monkeypatch.setitem(external.FILES, net, WeightFile(name, "nowhere"))

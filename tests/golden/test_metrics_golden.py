@@ -12,15 +12,12 @@ import torch
 from torch import Tensor
 
 from bench.backbones.external import LpipsBackbone
-from bench.interfaces.backbone import BackboneSet
-from bench.interfaces.metric import Metric, ScoringContext
+from bench.interfaces import BackboneSet, Estimate, ImageBatch, Metric, ScoringContext
 from bench.metrics.distribution import fid, kid
 from bench.metrics.lpips import LPIPS
 from bench.metrics.mse import MSE
 from bench.metrics.psnr import PSNR
 from bench.metrics.ssim import SSIM
-from bench.types.estimate import Estimate
-from bench.types.images import ImageBatch
 from bench.util.torchvision_guard import guard_torchvision
 
 guard_torchvision()
@@ -43,10 +40,14 @@ def pair() -> tuple[ImageBatch, ImageBatch]:
     rng = torch.Generator().manual_seed(4)
     coarse = torch.rand(5, 3, 6, 6, generator=rng)
     truth = torch.nn.functional.interpolate(coarse, size=64, mode="bicubic").clamp(0, 1)
-    return ImageBatch.clamped(truth + 0.15 * torch.randn(truth.shape, generator=rng)), ImageBatch(truth)
+    return ImageBatch.clamped(truth + 0.15 * torch.randn(truth.shape, generator=rng)), ImageBatch(
+        truth
+    )
 
 
-def ours(metric: Metric, pair: tuple[ImageBatch, ImageBatch], backbones: BackboneSet | None = None) -> list[float]:
+def ours(
+    metric: Metric, pair: tuple[ImageBatch, ImageBatch], backbones: BackboneSet | None = None
+) -> list[float]:
     nobody = (None,) * len(pair[1])
     context = ScoringContext(pair[1], nobody, pair[1], nobody, backbones)  # type: ignore[arg-type]
     values = metric.score(Estimate(pair[0]), Estimate(pair[1]), context)
@@ -64,7 +65,13 @@ def test_ssim_is_that_of_scikit_image(pair: tuple[ImageBatch, ImageBatch]) -> No
 
     expected = [
         structural_similarity(
-            a, b, channel_axis=-1, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+            a,
+            b,
+            channel_axis=-1,
+            data_range=1.0,
+            gaussian_weights=True,
+            sigma=1.5,
+            use_sample_covariance=False,
         )
         for a, b in arrays(pair)
     ]
@@ -76,7 +83,9 @@ def test_psnr_and_mse_are_those_of_scikit_image(pair: tuple[ImageBatch, ImageBat
 
     expected = [peak_signal_noise_ratio(b, a, data_range=1.0) for a, b in arrays(pair)]
     assert ours(PSNR(), pair) == pytest.approx(expected, abs=1e-9)
-    assert ours(MSE(), pair) == pytest.approx([mean_squared_error(a, b) for a, b in arrays(pair)], abs=1e-12)
+    assert ours(MSE(), pair) == pytest.approx(
+        [mean_squared_error(a, b) for a, b in arrays(pair)], abs=1e-12
+    )
 
 
 def reference_lpips(net: str) -> torch.nn.Module:
@@ -91,11 +100,17 @@ def reference_lpips(net: str) -> torch.nn.Module:
 
 def trunk_of(module: torch.nn.Module) -> dict[str, Tensor]:
     """Its trunk under torchvision's names."""
-    parts = [(key.split("."), value) for key, value in module.state_dict().items() if key.startswith("net.slice")]
+    parts = [
+        (key.split("."), value)
+        for key, value in module.state_dict().items()
+        if key.startswith("net.slice")
+    ]
     return {f"features.{words[2]}.{words[3]}": value for words, value in parts}
 
 
-def test_lpips_is_that_of_the_package_and_takes_images_in_0_1(pair: tuple[ImageBatch, ImageBatch]) -> None:
+def test_lpips_is_that_of_the_package_and_takes_images_in_0_1(
+    pair: tuple[ImageBatch, ImageBatch],
+) -> None:
     module = reference_lpips("alex")
     backbone = LpipsBackbone("alex", trunk_of(module))
     with torch.no_grad():
@@ -107,7 +122,9 @@ def test_lpips_is_that_of_the_package_and_takes_images_in_0_1(pair: tuple[ImageB
     assert found != pytest.approx(unscaled.tolist(), rel=1e-2)
 
 
-def test_lpips_loads_a_torchvision_state_dict_and_its_own_heads(pair: tuple[ImageBatch, ImageBatch]) -> None:
+def test_lpips_loads_a_torchvision_state_dict_and_its_own_heads(
+    pair: tuple[ImageBatch, ImageBatch],
+) -> None:
     from torchvision.models import alexnet
 
     with torch.random.fork_rng(devices=[]):

@@ -36,7 +36,9 @@ def written(folder: Path, **config: object) -> Path:
 
 
 @pytest.mark.parametrize(("name", "kind"), CASES)
-def test_noising_target_and_way_back_are_those_of_diffusers(name: str, kind: str, tmp_path: Path) -> None:
+def test_noising_target_and_way_back_are_those_of_diffusers(
+    name: str, kind: str, tmp_path: Path
+) -> None:
     config = {**CONFIGURATIONS[name], "prediction_type": kind}
     reference = DDPMScheduler(**config)
     sampler, schedule = read_scheduler(written(tmp_path, _class_name="DDPMScheduler", **config))
@@ -49,13 +51,18 @@ def test_noising_target_and_way_back_are_those_of_diffusers(name: str, kind: str
     expected = noise if kind == "epsilon" else reference.get_velocity(z0, noise, T)
     torch.testing.assert_close(target, expected, rtol=0, atol=atol)
     torch.testing.assert_close(schedule.noise_in(noisy, target, T), noise, rtol=1e-4, atol=1e-4)
-    # Under epsilon the division by a_t enlarges rounding: by 1 / a_t, 20,000 at the end of the cosine.
+    # Under epsilon the division by a_t enlarges rounding: by 1 / a_t, 20,000 at the end of the
+    # cosine.
     loss = 1e-4 if kind == "v_prediction" else 1e-6 / float(schedule.signal(T).min())
-    torch.testing.assert_close(schedule.clean(noisy, target, T), z0, rtol=1e-4, atol=max(1e-4, loss))
+    torch.testing.assert_close(
+        schedule.clean(noisy, target, T), z0, rtol=1e-4, atol=max(1e-4, loss)
+    )
     sampler.set_timesteps(50)
     for i, t in enumerate(T.tolist()):
         step = sampler.step(target[i : i + 1], t, noisy[i : i + 1])
-        torch.testing.assert_close(step.pred_original_sample, z0[i : i + 1], rtol=1e-3, atol=max(2e-3, 10 * loss))
+        torch.testing.assert_close(
+            step.pred_original_sample, z0[i : i + 1], rtol=1e-3, atol=max(2e-3, 10 * loss)
+        )
 
 
 def test_zero_terminal_snr_is_the_schedule_of_diffusers_samplers(tmp_path: Path) -> None:
@@ -73,5 +80,7 @@ def test_the_defaults_are_those_of_the_sampler_that_is_named(tmp_path: Path) -> 
     from diffusers import LCMScheduler
 
     _, schedule = read_scheduler(written(tmp_path, _class_name="LCMScheduler"))
-    torch.testing.assert_close(schedule.alphas_cumprod, LCMScheduler().alphas_cumprod.double(), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        schedule.alphas_cumprod, LCMScheduler().alphas_cumprod.double(), rtol=1e-6, atol=0
+    )
     assert not torch.allclose(schedule.alphas_cumprod, DDIMScheduler().alphas_cumprod.double())

@@ -26,8 +26,23 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the package installed; built from a copy, since pip leaves files beside the source."""
     root = tmp_path_factory.mktemp("stranger")
     source = shutil.copytree(EXAMPLE, root / "source", ignore=shutil.ignore_patterns("__pycache__"))
-    options = ["--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check", "--quiet"]
-    command = [sys.executable, "-m", "pip", "install", *options, "--target", str(root / "site"), str(source)]
+    options = [
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "--disable-pip-version-check",
+        "--quiet",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        *options,
+        "--target",
+        str(root / "site"),
+        str(source),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, cwd=root)
     assert done.returncode == 0, done.stderr
     return root / "site"
@@ -37,7 +52,11 @@ def python(site: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """A fresh Python that has the stranger's package, run outside the repository."""
     environment = {**os.environ, "PYTHONPATH": str(site), "COLUMNS": "200", "OMP_NUM_THREADS": "2"}
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, cwd=site.parent, env=environment
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=site.parent,
+        env=environment,
     )
 
 
@@ -81,10 +100,40 @@ def test_a_whole_run_of_foreign_plugins(site: Path) -> None:
     results = site.parent / "results"
     bench(
         site,
-        *["run", "--victim", "toy-split", "--data", "toy-stripes", "--attack", "toy-linear", "--results", str(results)],
-        *["--defense", "none", "--defense", "toy-noise:sigma=2", "--image-size", "32", "--backbones", "embedded"],
+        *[
+            "run",
+            "--victim",
+            "toy-split",
+            "--data",
+            "toy-stripes",
+            "--attack",
+            "toy-linear",
+            "--results",
+            str(results),
+        ],
+        *[
+            "--defense",
+            "none",
+            "--defense",
+            "toy-noise:sigma=2",
+            "--image-size",
+            "32",
+            "--backbones",
+            "embedded",
+        ],
         *["--records", "12", "--auxiliary", "24", "--calibration", "8", "--evaluation", "2"],
-        *["--epochs", "2", "--batch-size", "4", "--targets", "6", "--utility-steps", "1", "--device", "cpu"],
+        *[
+            "--epochs",
+            "2",
+            "--batch-size",
+            "4",
+            "--targets",
+            "6",
+            "--utility-steps",
+            "1",
+            "--device",
+            "cpu",
+        ],
     )
     with (results / "rows.csv").open() as stream:
         rows = {(row["defense"], row["target"]): row for row in csv.DictReader(stream)}
@@ -95,7 +144,8 @@ def test_a_whole_run_of_foreign_plugins(site: Path) -> None:
         assert row["channels_read"] == "toy_features"
         assert float(row["toy-mae_low"]) <= float(row["toy-mae"]) <= float(row["toy-mae_high"])
         assert float(row["toy-mae_ceiling"]) <= float(row["toy-mae"])
-    # Least squares on public weights must find the pooled picture, and noise must cost it something.
+    # Least squares on public weights must find the pooled picture, and noise must cost it
+    # something.
     assert float(plain["toy-mae_normalized"]) > 0.5
     assert float(noised["toy-mae_normalized"]) < float(plain["toy-mae_normalized"]) - 0.2
     assert rows["none", "condition"]["status"] == "not_claimed"

@@ -17,24 +17,32 @@ from attacks.common.wire_algebra import noisy_latents
 from bench.cell.attempt import choose_targets, run_attack
 from bench.cell.job import Job
 from bench.cell.training import client_seed, train_capture
-from bench.interfaces.attack import Attack
-from bench.interfaces.plugin import Card
-from bench.interfaces.threat import View
-from bench.types.channels import NOISE_TARGET, TIMESTEP
-from bench.types.claim import Claim
-from bench.types.estimate import Estimate
-from bench.util.progress import Silent
-from bench.util.rng import derived_seed, generator
-from bench.wire.capture import Capture
+from bench.interfaces import (
+    NOISE_TARGET,
+    TIMESTEP,
+    Attack,
+    Capture,
+    Card,
+    Claim,
+    Estimate,
+    Silent,
+    View,
+    generator,
+)
+from bench.util.rng import derived_seed
 from victims.diffusion.parts.client import ClientRandomness, client_secret
 
 TRIED = range(500)
 
 
 @pytest.fixture(scope="module")
-def attacked(make_job: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory) -> tuple[Job, Capture]:
+def attacked(
+    make_job: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Job, Capture]:
     """A victim under ``timestep``, trained as the runner trains it, and attacked without the noise target."""
-    job = make_job(attack="closed-form", defense="timestep:t_min=5", withhold=("noise_target",), seed=3)
+    job = make_job(
+        attack="closed-form", defense="timestep:t_min=5", withhold=("noise_target",), seed=3
+    )
     return job, train_capture(job, tmp_path_factory.mktemp("capture"), Silent())
 
 
@@ -70,7 +78,10 @@ def decoded(view: View, latents: Tensor) -> Claim:
 
 def starts(seed: int) -> list[int]:
     """Numbers that an attacker who knows the code could hope the clients' draws follow from."""
-    return [seed, *(derived_seed(seed, *words) for words in (("client",), ("client", "secret"), ()))]
+    return [
+        seed,
+        *(derived_seed(seed, *words) for words in (("client",), ("client", "secret"), ())),
+    ]
 
 
 def client_draws(seed: int, view: View, shape: torch.Size) -> tuple[Tensor, Tensor]:
@@ -103,7 +114,9 @@ def test_trying_seeds_does_not_find_what_the_client_drew(attacked: tuple[Job, Ca
     assert error > 0.5
 
 
-def test_the_sabotage_computes_the_image_where_a_seed_is_within_its_reach(attacked: tuple[Job, Capture]) -> None:
+def test_the_sabotage_computes_the_image_where_a_seed_is_within_its_reach(
+    attacked: tuple[Job, Capture],
+) -> None:
     """With the number that the runner hands to the victim among those tried, the search finds it and the image."""
     job, capture = attacked
     secret = client_seed(job.splits.victim, job.cell.capture.seed)
@@ -112,7 +125,9 @@ def test_the_sabotage_computes_the_image_where_a_seed_is_within_its_reach(attack
     assert error < 1e-6
 
 
-def test_the_draws_follow_from_the_private_records_and_the_seed(attacked: tuple[Job, Capture]) -> None:
+def test_the_draws_follow_from_the_private_records_and_the_seed(
+    attacked: tuple[Job, Capture],
+) -> None:
     job, _ = attacked
     private, seed = job.splits.victim, job.cell.capture.seed
     drawn = client_seed(private, seed)
@@ -125,18 +140,24 @@ def test_the_draws_follow_from_the_private_records_and_the_seed(attacked: tuple[
     assert drawn != client_seed(job.splits.auxiliary, seed)
 
 
-def test_the_same_job_gives_the_same_transcript(attacked: tuple[Job, Capture], tmp_path: Path) -> None:
+def test_the_same_job_gives_the_same_transcript(
+    attacked: tuple[Job, Capture], tmp_path: Path
+) -> None:
     job, capture = attacked
     again = train_capture(job, tmp_path, Silent())
     releases = capture.transcript.releases()
     for channel in (TIMESTEP, NOISE_TARGET):
-        assert torch.equal(capture.transcript.rows(channel, releases), again.transcript.rows(channel, releases))
+        assert torch.equal(
+            capture.transcript.rows(channel, releases), again.transcript.rows(channel, releases)
+        )
 
 
 def test_a_generator_shows_no_seed_and_has_a_state_of_its_own() -> None:
     rng = generator(7, "attack", "closed-form")
     assert rng.initial_seed() == generator(8, "client").initial_seed() == 0
-    assert not torch.equal(torch.randn(4, generator=rng), torch.randn(4, generator=generator(7, "attack", "other")))
+    assert not torch.equal(
+        torch.randn(4, generator=rng), torch.randn(4, generator=generator(7, "attack", "other"))
+    )
     # The low 32 bits, which are all that torch keeps of a seed, do not decide.
     one, other = (generator(seed, "x") for seed in (5, 5 + 2**32))
     assert not torch.equal(torch.randn(4, generator=one), torch.randn(4, generator=other))
@@ -145,7 +166,9 @@ def test_a_generator_shows_no_seed_and_has_a_state_of_its_own() -> None:
 
 def test_a_generator_is_the_mersenne_twister_that_numpy_has() -> None:
     rng = generator(11, "words")
-    words = np.frombuffer(rng.get_state().numpy()[24 : 24 + 8 * 624].tobytes(), dtype="<u8").astype(np.uint32)
+    words = np.frombuffer(rng.get_state().numpy()[24 : 24 + 8 * 624].tobytes(), dtype="<u8").astype(
+        np.uint32
+    )
     reference = np.random.RandomState()
     reference.set_state(("MT19937", words, 624))
     drawn = torch.empty(1500, dtype=torch.int64).random_(0, 1000, generator=rng)

@@ -18,20 +18,27 @@ from bench.cell.attempt import choose_targets
 from bench.cell.capture_store import CaptureStore
 from bench.cell.job import Job
 from bench.cell.knowledge import with_gallery
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.plugin import Card
-from bench.interfaces.victim import Victim
-from bench.types.channels import TIMESTEP, UNET_FEATURES
-from bench.types.claim import Claim
-from bench.types.estimate import Estimate
-from bench.types.facts import Fact, Labels, Lineup
-from bench.types.records import Records
-from bench.types.texts import Wording
-from bench.util.progress import Silent
-from bench.util.rng import generator
-from bench.wire.capture import SECRETS_DIR, Capture
+from bench.interfaces import (
+    TIMESTEP,
+    UNET_FEATURES,
+    Attack,
+    Budget,
+    Capture,
+    Card,
+    Claim,
+    Estimate,
+    Fact,
+    Labels,
+    Lineup,
+    Records,
+    Silent,
+    Transcript,
+    Victim,
+    Wording,
+    generator,
+)
+from bench.wire.capture import SECRETS_DIR
 from bench.wire.secrets import Secrets
-from bench.wire.transcript import Transcript
 
 
 def trained(job: Job, results: Path) -> Path:
@@ -55,7 +62,7 @@ def trained(job: Job, results: Path) -> Path:
 
 
 def _plan(job: Job) -> Any:
-    from bench.interfaces.victim import TrainingPlan
+    from bench.interfaces import TrainingPlan
 
     spec = job.cell.capture
     return TrainingPlan(
@@ -74,7 +81,9 @@ def view_of(job: Job, capture: Capture) -> Any:
     )
     public, _ = with_gallery(public, job.attack, job)
     targets = choose_targets(capture.transcript, job)
-    return job.cell.threat.project(capture.transcript, public, targets, history=job.attack.uses_history)
+    return job.cell.threat.project(
+        capture.transcript, public, targets, history=job.attack.uses_history
+    )
 
 
 def claim_of(attack: Attack, job: Job, capture: Capture) -> Claim:
@@ -122,7 +131,9 @@ def same_estimate(first: Estimate | Wording | Fact, second: Estimate | Wording |
         return all(torch.equal(odds, second.odds[name]) for name, odds in first.odds.items())
     if isinstance(first, Lineup) and isinstance(second, Lineup):
         return torch.equal(first.likeness, second.likeness)
-    return torch.equal(first.images.pixels, second.images.pixels) and torch.equal(first.latents, second.latents)
+    return torch.equal(first.images.pixels, second.images.pixels) and torch.equal(
+        first.latents, second.latents
+    )
 
 
 class Peeking(Attack):
@@ -151,12 +162,18 @@ class Peeking(Attack):
             ("hint-from-image", "published"),
         ),
         *(("linkage", "published"), ("posterior", "published")),
-        *(("prompt-decode", "timestep"), ("prompt-nearest", "timestep"), ("prompt-optimise", "timestep")),
+        *(
+            ("prompt-decode", "timestep"),
+            ("prompt-nearest", "timestep"),
+            ("prompt-optimise", "timestep"),
+        ),
         *(("attribute", "published"), ("reidentify", "timestep")),
         ("replay", "none"),
     ],
 )
-def test_replacing_the_secrets_changes_no_bit_of_the_claim(attack, defense, make_job: Callable[..., Job], tmp_path):
+def test_replacing_the_secrets_changes_no_bit_of_the_claim(
+    attack, defense, make_job: Callable[..., Job], tmp_path
+):
     protocol = "gradient" if attack == "replay" else None
     job = make_job(attack=attack, defense=defense, protocol=protocol)
     path = trained(job, tmp_path)
@@ -212,7 +229,9 @@ def test_nothing_reachable_from_a_view_leads_to_secrets_victim_or_split(make_job
     job = make_job(attack="reidentify", defense="published")
     view = view_of(job, Capture.open(trained(job, tmp_path)))
     assert forbidden(view, job) == []
-    assert any(isinstance(item, Records) for item in reachable(view)), "the walk must reach the auxiliary records"
+    assert any(isinstance(item, Records) for item in reachable(view)), (
+        "the walk must reach the auxiliary records"
+    )
 
 
 def test_a_view_that_leads_to_the_secrets_is_caught(make_job, tmp_path):

@@ -32,7 +32,12 @@ BAD_PLUGINS: Mapping[str, Sequence[str]] = {
 
 
 def add_distribution(
-    site: Path, name: str, plugins: Mapping[str, Sequence[str]], *, version: str = "1.0", files: Sequence[str] = ()
+    site: Path,
+    name: str,
+    plugins: Mapping[str, Sequence[str]],
+    *,
+    version: str = "1.0",
+    files: Sequence[str] = (),
 ) -> None:
     """Write the metadata of a distribution whose files are in ``site``.
 
@@ -67,5 +72,7 @@ def forget(*packages: str) -> None:
 def on_path(site: Path, patch: pytest.MonkeyPatch, *packages: str) -> None:
     """Let this process, and those that it starts, import what is in ``site``, until ``patch`` is undone."""
     patch.syspath_prepend(str(site))
-    patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH")))))
+    patch.setenv(
+        "PYTHONPATH", os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))
+    )
     forget(*packages)

@@ -9,20 +9,28 @@ import pytest
 import torch
 
 from bench.backbones import external
-from bench.backbones.embedded import NAME, EmbeddedBackbone, embedded_set, load_embedded, read_embedded
+from bench.backbones.embedded import EmbeddedBackbone, embedded_set, load_embedded, read_embedded
 from bench.backbones.external import FILES, WeightFile, fidelity_installed, read_checked
 from bench.backbones.portrait_attributes import CLASSES, labels
 from bench.backbones.recipe.distort import DISTORTIONS, augment
 from bench.backbones.recipe.train import HELD_OUT_IDENTITY, Recipe, photos, train
 from bench.backbones.select import load_backbones
 from bench.backbones.towers import Towers, tokens
-from bench.interfaces.backbone import FeatureBackbone, ImageBackbone, PerceptualBackbone, PromptBackbone
+from bench.interfaces import (
+    BenchError,
+    DataError,
+    FeatureBackbone,
+    ImageBackbone,
+    ImageBatch,
+    PerceptualBackbone,
+    PromptBackbone,
+    Records,
+    RequestError,
+    Silent,
+    generator,
+)
+from bench.interfaces.backbone import EMBEDDED
 from bench.metrics.identification import ranks
-from bench.types.images import ImageBatch
-from bench.types.records import Records
-from bench.util.errors import BenchError, DataError, RequestError
-from bench.util.progress import Silent
-from bench.util.rng import generator
 
 HARDLY_READ = {"eyes", "earrings"}  # too small at 64 pixels, as the card says
 LEAST_IDENTIFIED = 0.85
@@ -44,12 +52,18 @@ def images() -> ImageBatch:
 def test_one_object_fills_all_four_roles(backbone: EmbeddedBackbone) -> None:
     for role in (ImageBackbone, FeatureBackbone, PerceptualBackbone, PromptBackbone):
         assert isinstance(backbone, role)
-    assert backbone.name == NAME == "embedded-v2"
+    assert backbone.name == EMBEDDED == "embedded-v2"
     assert embedded_set(backbone).identity is backbone
 
 
-def test_embeddings_are_unit_length_and_repeat(backbone: EmbeddedBackbone, images: ImageBatch) -> None:
-    for vectors in (backbone.embed(images), backbone.prompt_embed(images), backbone.text_embed(("a", "", "b c"))):
+def test_embeddings_are_unit_length_and_repeat(
+    backbone: EmbeddedBackbone, images: ImageBatch
+) -> None:
+    for vectors in (
+        backbone.embed(images),
+        backbone.prompt_embed(images),
+        backbone.text_embed(("a", "", "b c")),
+    ):
         assert vectors.norm(dim=1).tolist() == pytest.approx([1.0] * len(vectors), abs=1e-5)
     assert torch.equal(backbone.embed(images), backbone.embed(images))
     assert backbone.features(images).shape == (6, backbone.dim)
@@ -61,7 +75,9 @@ def test_no_record_sees_another(backbone: EmbeddedBackbone, images: ImageBatch) 
     assert torch.allclose(backbone.embed(images)[:1], backbone.embed(first), atol=1e-5)
     assert torch.allclose(backbone.features(images)[:1], backbone.features(first), atol=1e-3)
     assert torch.allclose(
-        backbone.distance(images, images.take([3] * 6))[:1], backbone.distance(first, other), atol=1e-6
+        backbone.distance(images, images.take([3] * 6))[:1],
+        backbone.distance(first, other),
+        atol=1e-6,
     )
 
 
@@ -69,7 +85,11 @@ def test_many_images_are_taken_in_parts(backbone: EmbeddedBackbone, images: Imag
     many = images.take([i % 6 for i in range(70)])
     distance = backbone.distance(many, images.take([0] * 70))
     assert distance.shape == (70,)
-    assert torch.allclose(distance[64:], backbone.distance(many.take(slice(64, None)), images.take([0] * 6)), atol=1e-6)
+    assert torch.allclose(
+        distance[64:],
+        backbone.distance(many.take(slice(64, None)), images.take([0] * 6)),
+        atol=1e-6,
+    )
 
 
 def test_distance_is_a_distance_of_sorts(backbone: EmbeddedBackbone, images: ImageBatch) -> None:
@@ -82,7 +102,9 @@ def test_distance_is_a_distance_of_sorts(backbone: EmbeddedBackbone, images: Ima
 
 
 @pytest.mark.parametrize("name", sorted(DISTORTIONS))
-def test_stronger_distortion_is_further_away(backbone: EmbeddedBackbone, images: ImageBatch, name: str) -> None:
+def test_stronger_distortion_is_further_away(
+    backbone: EmbeddedBackbone, images: ImageBatch, name: str
+) -> None:
     means = []
     for strength in (0.0, 0.3, 0.9):
         changed = DISTORTIONS[name](images.pixels, torch.full((6,), strength), generator(0, "test"))
@@ -95,7 +117,9 @@ def test_stronger_distortion_is_further_away(backbone: EmbeddedBackbone, images:
 def test_distortions_keep_range_shape_and_other_sizes() -> None:
     pixels = torch.rand(3, 3, 96, 96, generator=torch.Generator().manual_seed(0))
     for distortion in DISTORTIONS.values():
-        changed = ImageBatch(distortion(pixels, torch.tensor([0.0, 0.5, 1.0]), generator(1, "test")))
+        changed = ImageBatch(
+            distortion(pixels, torch.tensor([0.0, 0.5, 1.0]), generator(1, "test"))
+        )
         assert changed.pixels.shape == pixels.shape
         assert torch.allclose(changed.pixels[0], pixels[0], atol=1e-5)
     once, again = (augment(pixels, generator(2, "test"), 0.5) for _ in range(2))
@@ -108,7 +132,9 @@ def strangers() -> Records:
     return photos(HELD_OUT_IDENTITY, 100, 2, Silent())
 
 
-def test_a_stranger_is_found_among_a_hundred_from_another_photo(backbone: EmbeddedBackbone, strangers: Records) -> None:
+def test_a_stranger_is_found_among_a_hundred_from_another_photo(
+    backbone: EmbeddedBackbone, strangers: Records
+) -> None:
     embedded = backbone.embed(strangers.image_batch()).double()
     found = ranks(embedded[1::2], embedded[0::2]) == 0
     assert float(found.double().mean()) >= LEAST_IDENTIFIED
@@ -133,7 +159,9 @@ def test_labels_refuse_what_no_class_stands_for(strangers: Records) -> None:
 
 def test_any_size_is_resized(backbone: EmbeddedBackbone, images: ImageBatch) -> None:
     for side in (32, 200):
-        other = ImageBatch(torch.nn.functional.interpolate(images.pixels, size=side, mode="nearest"))
+        other = ImageBatch(
+            torch.nn.functional.interpolate(images.pixels, size=side, mode="nearest")
+        )
         assert backbone.embed(other).shape == (6, 128)
         assert backbone.distance(other, other).tolist() == [0.0] * 6
 
@@ -160,7 +188,9 @@ def test_the_shipped_weights_are_small_and_load_once() -> None:
 
 
 def test_missing_or_damaged_shipped_weights_say_how_to_make_them(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"missing; make them with: python -m bench\.backbones\.train_embedded"):
+    with pytest.raises(
+        DataError, match=r"missing; make them with: python -m bench\.backbones\.train_embedded"
+    ):
         read_embedded(tmp_path / "embedded.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"not tensors")
     with pytest.raises(DataError, match=r"bad\.safetensors cannot be used"):
@@ -180,7 +210,14 @@ def test_loading_leaves_the_global_random_state_alone() -> None:
 def fake_alexnet(folder: Path) -> Path:
     """A random network under the published file's name."""
     path = folder / FILES["alex"].name
-    torch.save({"features.0.weight": torch.randn(64, 3, 11, 11, generator=torch.Generator().manual_seed(0))}, path)
+    torch.save(
+        {
+            "features.0.weight": torch.randn(
+                64, 3, 11, 11, generator=torch.Generator().manual_seed(0)
+            )
+        },
+        path,
+    )
     return path
 
 
@@ -202,7 +239,9 @@ def test_a_missing_file_is_named_with_its_folder(tmp_path: Path) -> None:
         assert str(tmp_path) in str(caught.value)
 
 
-def test_a_file_with_the_right_hash_must_still_be_tensors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_with_the_right_hash_must_still_be_tensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     content = b"cos\nsystem\n(S'true'\ntR."
     name = f"net-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     (tmp_path / name).write_bytes(content)
@@ -211,7 +250,9 @@ def test_a_file_with_the_right_hash_must_still_be_tensors(tmp_path: Path, monkey
         read_checked("alex", tmp_path)
 
 
-def test_weights_of_another_network_do_not_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_of_another_network_do_not_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = fake_alexnet(tmp_path)
     name = f"alexnet-{hashlib.sha256(made.read_bytes()).hexdigest()[:8]}.pth"
     made.rename(tmp_path / name)
@@ -222,17 +263,19 @@ def test_weights_of_another_network_do_not_fit(tmp_path: Path, monkeypatch: pyte
 
 def test_auto_uses_the_shipped_backbone_where_no_file_is_usable(tmp_path: Path) -> None:
     chosen = load_backbones("auto", tmp_path)
-    assert (chosen.perceptual.name, chosen.distribution.name) == (NAME, NAME)
+    assert (chosen.perceptual.name, chosen.distribution.name) == (EMBEDDED, EMBEDDED)
     fake_alexnet(tmp_path)
     with pytest.warns(UserWarning, match="embedded backbone instead"):
-        assert load_backbones("auto", tmp_path).perceptual.name == NAME
-    assert load_backbones("embedded", tmp_path).perceptual.name == NAME
+        assert load_backbones("auto", tmp_path).perceptual.name == EMBEDDED
+    assert load_backbones("embedded", tmp_path).perceptual.name == EMBEDDED
 
 
-def test_auto_looks_into_the_usual_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_looks_into_the_usual_cache_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     assert external.default_folder() == tmp_path / "hub" / "checkpoints"
-    assert load_backbones().perceptual.name == NAME
+    assert load_backbones().perceptual.name == EMBEDDED
 
 
 def test_unknown_and_conflicting_choices_are_refused(tmp_path: Path) -> None:
@@ -258,7 +301,8 @@ def test_inception_refuses_tensors_that_do_not_fit() -> None:
 def test_training_repeats_to_the_last_bit(tmp_path: Path) -> None:
     recipe = Recipe(steps=2, identities=32, photos=2, people=4)
     first, second = (
-        train(recipe, tmp_path / name, minutes=10, progress=Silent()).read_bytes() for name in ("one", "two")
+        train(recipe, tmp_path / name, minutes=10, progress=Silent()).read_bytes()
+        for name in ("one", "two")
     )
     assert first == second
     assert '"complete": true' in (tmp_path / "one" / "losses.jsonl").read_text()

@@ -10,11 +10,8 @@ import pytest
 import torch
 
 from bench.cell.runner import Runner
-from bench.interfaces.defense import Defense
-from bench.interfaces.victim import TrainingPlan
+from bench.interfaces import Defense, Records, Silent, TrainingPlan
 from bench.spec.cell import TrainSpec
-from bench.types.records import Records
-from bench.util.progress import Silent
 from victims.diffusion.parts.base import ModelParams
 from victims.diffusion.split_controlnet import PROTOCOLS, SplitControlNet
 
@@ -27,7 +24,9 @@ def test_bf16_is_fp32_up_to_rounding_and_the_wire_stays_float32(
     for dtype in ("fp32", "bf16"):
         victim = SplitControlNet(ModelParams(model=str(tiny_model)))
         chosen = dataclasses.replace(plan, dtype=dtype)
-        capture = victim.train(records, Defense(), chosen, protocol=protocol, out=tmp_path / dtype, progress=Silent())
+        capture = victim.train(
+            records, Defense(), chosen, protocol=protocol, out=tmp_path / dtype, progress=Silent()
+        )
         losses[dtype] = torch.tensor(capture.costs.losses)
         sent = [t for m in capture.transcript.messages for t in capture.transcript.read(m).values()]
         assert {t.dtype for t in sent} == {torch.float32, torch.int64}
@@ -42,5 +41,7 @@ def test_a_cell_in_bf16_runs_end_to_end(make_job, tmp_path: Path) -> None:  # ty
     result = Runner(tmp_path, Silent()).run(job)
     image = next(row for row in result.rows if row["target"] == "image")
     assert (image["status"], image["dtype"]) == ("ok", "bf16")
-    assert image["ssim"] == pytest.approx(image["ssim_ceiling"], abs=1e-3), "the wire lost precision"
+    assert image["ssim"] == pytest.approx(image["ssim_ceiling"], abs=1e-3), (
+        "the wire lost precision"
+    )
     assert all(math.isfinite(value) for value in result.utility.values())

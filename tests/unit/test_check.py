@@ -10,12 +10,12 @@ from xml.etree import ElementTree
 
 import pytest
 
+from bench.interfaces import DataError, RequestError
 from bench.reports.check.baseline import Baseline, read_baseline, write_baseline
 from bench.reports.check.compare import check
 from bench.reports.check.output import as_json, github_lines, github_markdown, lines, write_junit
 from bench.reports.check.points import points
 from bench.reports.check.verdict import Tolerances, Verdict
-from bench.util.errors import DataError, RequestError
 from tests.made_rows import MadeLedger
 
 LEVELS = {
@@ -33,7 +33,9 @@ def run(seeds: tuple[int, ...] = (0, 1, 2), noise: int = 0, **changes: float) ->
     for i, ((defense, attack), level) in enumerate(LEVELS.items()):
         for seed in seeds:
             level_now = changes.get(f"{defense}_{attack}", level)
-            made.add(defense, attack, seed, level_now, noise=noise + i if noise else 0, utility=UTILITY)
+            made.add(
+                defense, attack, seed, level_now, noise=noise + i if noise else 0, utility=UTILITY
+            )
     return made
 
 
@@ -58,10 +60,12 @@ class TestStrength:
     def test_a_weakened_defence_is_caught(self, seeds):
         verdict = compared(run(seeds, noise=1), run(seeds, noise=50, strong_inversion=0.4))
         assert kinds(verdict) == [("attack-stronger", "inversion on strong")]
-        assert "normalised ssim from 0.167 to 0.333" in verdict.failures[0].sentence
+        assert "normalized ssim from 0.167 to 0.333" in verdict.failures[0].sentence
 
     def test_a_weakened_attack_is_caught_where_it_must_work(self, seeds):
-        verdict = compared(run(seeds, noise=1), run(seeds, noise=50, none_inversion=0.6, strong_inversion=0.2))
+        verdict = compared(
+            run(seeds, noise=1), run(seeds, noise=50, none_inversion=0.6, strong_inversion=0.2)
+        )
         assert kinds(verdict) == [("attack-weaker", "inversion on none")]
         notes = [("attack-weaker", "inversion on strong"), ("attack-blind", "inversion on strong")]
         assert kinds(verdict, fails=False) == notes
@@ -73,7 +77,10 @@ class TestStrength:
 
     def test_noise_of_records_and_of_another_machine_passes(self, seeds):
         assert compared(run(seeds, noise=1), run(seeds, noise=90)).findings == ()
-        assert compared(run(seeds), run(seeds, strong_inversion=0.305, none_inversion=0.695)).findings == ()
+        assert (
+            compared(run(seeds), run(seeds, strong_inversion=0.305, none_inversion=0.695)).findings
+            == ()
+        )
 
 
 def test_a_weakened_attack_is_caught_on_its_certificate():
@@ -106,7 +113,10 @@ def test_an_attack_is_measured_by_the_controls_of_the_baseline():
     old.add("strong", level=0.3)
     new.add("strong", level=0.4, ssim_ceiling=1.4)
     verdict = compared(old, new)
-    assert kinds(verdict) == [("attack-stronger", "inversion on strong"), ("controls", "inversion on strong")]
+    assert kinds(verdict) == [
+        ("attack-stronger", "inversion on strong"),
+        ("controls", "inversion on strong"),
+    ]
     assert "ceiling of ssim from 0.8 to 1.4" in verdict.failures[1].sentence
 
 
@@ -125,7 +135,11 @@ def test_many_comparisons_raise_the_bar():
         new.add(f"d{i}", level=0.513, noise=2 * i + 2)
     assert kinds(compared(old, new)) == []
     alone = tuple(
-        {key: point for key, point in points(m.rows, m.read, measure="ssim").items() if key[1] == "d0"}
+        {
+            key: point
+            for key, point in points(m.rows, m.read, measure="ssim").items()
+            if key[1] == "d0"
+        }
         for m in (old, new)
     )
     assert kinds(check(*alone)) == [("attack-stronger", "inversion on d0")]
@@ -133,14 +147,17 @@ def test_many_comparisons_raise_the_bar():
 
 @pytest.mark.parametrize("seeds", [1, 3])
 @pytest.mark.parametrize(
-    ("figure", "worse", "within"), [("fid", 110.0, 103.0), ("prompt_score", 0.2, 0.24), ("kid", 1.5, 1.25)]
+    ("figure", "worse", "within"),
+    [("fid", 110.0, 103.0), ("prompt_score", 0.2, 0.24), ("kid", 1.5, 1.25)],
 )
 def test_a_fall_of_utility_is_caught(seeds, figure, worse, within):
     def made(value: float) -> MadeLedger:
         found = MadeLedger()
         for seed in range(seeds):
             for attack in ("inversion", "closed-form"):
-                found.add("strong", attack, seed, utility=UTILITY | {figure: value * (1 + seed / 500)})
+                found.add(
+                    "strong", attack, seed, utility=UTILITY | {figure: value * (1 + seed / 500)}
+                )
         return found
 
     old = UTILITY[figure]
@@ -183,7 +200,9 @@ def test_a_row_that_moved_to_another_setting_is_explained():
 
 def written(path: Path, made: MadeLedger, **options: object) -> Baseline:
     """A baseline of a run, in files."""
-    baseline = Baseline(points(made.rows, made.read, measure="ssim"), "made", Tolerances(), **options)
+    baseline = Baseline(
+        points(made.rows, made.read, measure="ssim"), "made", Tolerances(), **options
+    )
     write_baseline(path, baseline, reason="first", accepted=0)
     return baseline
 
@@ -203,11 +222,17 @@ def test_a_baseline_survives_its_files(tmp_path):
         assert set(again.points[key].scores) == set(point.scores)
         assert again.points[key].identified == point.identified
     worse = run(strong_inversion=0.4)
-    assert kinds(check(again.points, points(worse.rows, worse.read, measure="ssim")))[-1][0] == "attack-stronger"
+    assert (
+        kinds(check(again.points, points(worse.rows, worse.read, measure="ssim")))[-1][0]
+        == "attack-stronger"
+    )
     write_baseline(path, old, reason="second, with a comma", accepted=3)
     with (tmp_path / "baseline.history.csv").open() as stream:
         history = list(csv.DictReader(stream))
-    assert [(line["reason"], line["accepted"]) for line in history] == [("first", "0"), ("second, with a comma", "3")]
+    assert [(line["reason"], line["accepted"]) for line in history] == [
+        ("first", "0"),
+        ("second, with a comma", "3"),
+    ]
 
 
 def test_line_ends_and_a_byte_order_mark_damage_no_baseline(tmp_path):
@@ -268,7 +293,9 @@ def test_impossible_tolerances_are_refused(value):
 def test_tolerances_stand_in_the_baseline(tmp_path):
     path = tmp_path / "baseline.csv"
     old = written(path, run())
-    write_baseline(path, dataclasses.replace(old, tolerances=Tolerances(attack=0.2)), reason="r", accepted=0)
+    write_baseline(
+        path, dataclasses.replace(old, tolerances=Tolerances(attack=0.2)), reason="r", accepted=0
+    )
     baseline = read_baseline(path)
     worse = run(strong_inversion=0.4)
     current = points(worse.rows, worse.read, measure="ssim")
@@ -282,7 +309,10 @@ def test_tolerances_stand_in_the_baseline(tmp_path):
 
 def test_reports_hold_one_line_a_finding_whatever_a_label_says():
     verdict = compared(run(), run(strong_inversion=0.4, none_inversion=0.5))
-    assert [line.split(":")[0] for line in lines(verdict)] == ["FAIL attack-weaker", "FAIL attack-stronger"]
+    assert [line.split(":")[0] for line in lines(verdict)] == [
+        "FAIL attack-weaker",
+        "FAIL attack-stronger",
+    ]
     old, new = MadeLedger(), MadeLedger()
     old.add("a|<b>\x1b\n")
     verdict = compared(old, new)
@@ -301,19 +331,31 @@ def test_a_note_stands_in_every_report(tmp_path):
     blind = [f for f in verdict.findings if f.kind == "attack-blind"]
     assert "the attack may be broken" in blind[0].sentence
     write_junit(tmp_path / "j.xml", verdict)
-    cases = {case.get("name"): case for case in ElementTree.parse(tmp_path / "j.xml").getroot().iter("testcase")}
+    cases = {
+        case.get("name"): case
+        for case in ElementTree.parse(tmp_path / "j.xml").getroot().iter("testcase")
+    }
     assert "the attack may be broken" in cases[blind[0].subject].findtext("system-out")
     told = json.loads(as_json(verdict))
     assert (told["answer"], told["exit_code"]) == ("no worse", 0)
     assert {f["kind"] for f in told["findings"]} == {"attack-weaker", "attack-blind"}
-    assert any(line.startswith("::notice title=bench check%3A attack-blind::") for line in github_lines(verdict))
+    assert any(
+        line.startswith("::notice title=bench check%3A attack-blind::")
+        for line in github_lines(verdict)
+    )
     assert "| note | attack-blind |" in github_markdown(verdict)
 
 
 def test_an_attack_that_still_tells_records_apart_is_not_called_broken():
     new = MadeLedger()
-    new.add("strong", "inversion", level=0.2, identified=0.5, identified_low=0.4, identified_high=0.6)
-    new.rows[0] |= {"identified_floor": 0.0, "identified_ceiling": 1.0, "identified_normalized": 0.5}
+    new.add(
+        "strong", "inversion", level=0.2, identified=0.5, identified_low=0.4, identified_high=0.6
+    )
+    new.rows[0] |= {
+        "identified_floor": 0.0,
+        "identified_ceiling": 1.0,
+        "identified_normalized": 0.5,
+    }
     old = MadeLedger()
     old.add("strong", "inversion", level=0.3)
     (blind,) = [f for f in compared(old, new).findings if f.kind == "attack-blind"]

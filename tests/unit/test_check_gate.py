@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from bench.cli import check as check_command
 from bench.cli.main import main
+from bench.interfaces import DataError
 from bench.ledger.ledger import Ledger
 from bench.planning.suite import Suite, SuiteFile
 from bench.reports.check.baseline import Baseline
@@ -21,7 +22,6 @@ from bench.reports.check.plan import present_rows
 from bench.reports.check.verdict import Tolerances, Verdict
 from bench.reports.comparability import ledger_scores
 from bench.reports.processor_tolerance import Difference, ProcessorTolerance
-from bench.util.errors import DataError
 from tests.made_rows import RECORDS, MadeLedger
 
 UTILITY = {"fid": 100.0, "ssim": 0.0713}
@@ -37,10 +37,14 @@ def state(code: str = "1", **levels: float) -> MadeLedger:
 
 def baseline_of(made: MadeLedger, **options: Any) -> Baseline:
     present = present_rows(made.plan(), made.rows)
-    return Baseline(current_points(present, made.read, measure="ssim"), "made", Tolerances(), **options)
+    return Baseline(
+        current_points(present, made.read, measure="ssim"), "made", Tolerances(), **options
+    )
 
 
-def judged(old: MadeLedger, plan: MadeLedger, *stored: MadeLedger, allow_new: bool = False) -> Verdict:
+def judged(
+    old: MadeLedger, plan: MadeLedger, *stored: MadeLedger, allow_new: bool = False
+) -> Verdict:
     """The verdict on a ledger that holds several states, under the plan of one of them."""
     rows = [row for made in stored for row in made.rows]
 
@@ -67,7 +71,9 @@ def test_rows_of_another_code_do_not_count_and_are_named_once():
     assert told(verdict) == [("stale", "unsure")]
     assert verdict.exit_code == 4
     assert verdict.compared == ()
-    assert "2 of the suite's 2 cells have rows of another state only" in verdict.findings[0].sentence
+    assert (
+        "2 of the suite's 2 cells have rows of another state only" in verdict.findings[0].sentence
+    )
     assert "made with other code of the bench" in verdict.findings[0].sentence
 
 
@@ -86,7 +92,10 @@ def test_a_cell_that_was_never_run_leaves_the_answer_open():
     some.rows = some.rows[:1]
     verdict = judged(state(), state(), some)
     assert told(verdict) == [("not-run", "unsure")]
-    assert "1 of the suite's 2 cells has no rows in the ledger (inversion on strong)" in verdict.findings[0].sentence
+    assert (
+        "1 of the suite's 2 cells has no rows in the ledger (inversion on strong)"
+        in verdict.findings[0].sentence
+    )
     assert len(verdict.compared) == 2
 
 
@@ -107,7 +116,10 @@ def test_a_parameter_that_changed_in_the_suite_is_named(allow_new):
     plan.add("strong:sigma=0.25", level=0.5, utility=UTILITY, code="1")
     verdict = judged(state(), plan, state(), plan, allow_new=allow_new)
     assert told(verdict) == [("missing", "unsure")]
-    assert "differ in defense (strong in the baseline, strong:sigma=0.25 now)" in verdict.findings[0].sentence
+    assert (
+        "differ in defense (strong in the baseline, strong:sigma=0.25 now)"
+        in verdict.findings[0].sentence
+    )
 
 
 def test_one_hash_that_moved_is_told_once_and_never_as_all_rows_missing():
@@ -145,7 +157,9 @@ def test_a_measure_on_one_side_only_is_told():
         row["psnr_normalized"] = 0.5
     verdict = judged(old, new, new)
     assert told(verdict) == [("measure", "unsure")]
-    assert "the measures psnr are in the baseline and not in the run" in verdict.findings[0].sentence
+    assert (
+        "the measures psnr are in the baseline and not in the run" in verdict.findings[0].sentence
+    )
     assert told(judged(new, old, old)) == [("measure", "unsure")]
     assert judged(new, old, old, allow_new=True).exit_code == 0
     for row in new.rows:
@@ -217,7 +231,9 @@ def test_records_that_lost_their_privacy_are_found_though_the_mean_hardly_moved(
     old.add("strong", level=0.3, noise=1)
     new.add("strong", level=0.3, noise=noise or 1, exposed=exposed)
     verdict = judged(old, new, new)
-    assert [(f.kind, f.level) for f in verdict.findings if f.fails] == [("records-exposed", "worse")]
+    assert [(f.kind, f.level) for f in verdict.findings if f.fails] == [
+        ("records-exposed", "worse")
+    ]
     assert re.search(r"record r[012] rose by 0\.[6-9]", verdict.failures[0].sentence)
 
 
@@ -231,7 +247,10 @@ def test_more_records_above_the_identification_threshold_are_found():
         def read(cell_id: str, target: str, metric: str) -> Any:
             if metric == "identified":
                 return {f"r{i}": float(i < count) for i in range(RECORDS)}
-            return {f"r{i}": 0.7 + 0.001 * (i % 3 - 1) + 0.004 * (count > 0) * (i % 2) for i in range(RECORDS)}
+            return {
+                f"r{i}": 0.7 + 0.001 * (i % 3 - 1) + 0.004 * (count > 0) * (i % 2)
+                for i in range(RECORDS)
+            }
 
         for row in of.rows:
             row["ssim"] = sum(read("", "image", "ssim").values()) / RECORDS
@@ -242,7 +261,10 @@ def test_more_records_above_the_identification_threshold_are_found():
     baseline = Baseline(current_points(present[0], before, measure="ssim"), "made", Tolerances())
     verdict = judge(baseline, present[1], after, suite="made", name="b.csv")
     assert told(verdict) == [("records-exposed", "worse")]
-    assert "9 records pass the identification threshold that did not, 0 no more" in verdict.failures[0].sentence
+    assert (
+        "9 records pass the identification threshold that did not, 0 no more"
+        in verdict.failures[0].sentence
+    )
 
 
 def test_other_libraries_are_named_where_something_was_found():
@@ -258,7 +280,9 @@ def test_other_libraries_are_named_where_something_was_found():
 def test_scores_by_record_that_contradict_their_row_are_refused():
     new = state()
     new.rows[1]["ssim"] = 0.2
-    with pytest.raises(DataError, match="the scores by record contradict the row's ssim of the image"):
+    with pytest.raises(
+        DataError, match="the scores by record contradict the row's ssim of the image"
+    ):
         judged(state(), new, new)
 
 
@@ -272,7 +296,9 @@ def test_two_cells_that_a_check_cannot_tell_apart_are_refused():
 class TestProcessors:
     """Differences that another processor explains, and those that it does not."""
 
-    TABLE = ProcessorTolerance("made", {"ssim": Difference(0.02, 0.0, 0.1), "utility_fid": Difference(10.0, 0.0)})
+    TABLE = ProcessorTolerance(
+        "made", {"ssim": Difference(0.02, 0.0, 0.1), "utility_fid": Difference(10.0, 0.0)}
+    )
 
     def verdict(self, level: float, fid: float, processor: str) -> Verdict:
         old, new = MadeLedger(), MadeLedger()
@@ -287,7 +313,10 @@ class TestProcessors:
         verdict = self.verdict(0.33, 115.0, "B")
         assert told(verdict) == []
         assert told(verdict, fails=False) == [("processor", "note")]
-        assert "another processor (baseline A, now B): one comparison differs" in verdict.findings[0].sentence
+        assert (
+            "another processor (baseline A, now B): one comparison differs"
+            in verdict.findings[0].sentence
+        )
 
     def test_on_the_same_processor_it_counts(self):
         assert ("attack-stronger", "worse") in told(self.verdict(0.33, 115.0, "A"))
@@ -295,7 +324,10 @@ class TestProcessors:
     def test_what_it_does_not_explain_counts_and_names_it(self):
         verdict = self.verdict(0.4, 100.0, "B")
         assert told(verdict) == [("attack-stronger", "worse")]
-        assert "another processor (A, now B), which was never seen to change so much" in verdict.failures[0].sentence
+        assert (
+            "another processor (A, now B), which was never seen to change so much"
+            in verdict.failures[0].sentence
+        )
 
 
 @pytest.fixture
@@ -333,17 +365,27 @@ def test_the_command_from_first_baseline_to_accepted_change(command, tmp_path):
     good = command("good", state())
     code, output = bench("check", "made", "--results", good)
     assert code == 2
-    assert "baseline.csv: no baseline there; make one with bench check SUITE --update --reason TEXT" in output
+    assert (
+        "baseline.csv: no baseline there; make one with bench check SUITE --update --reason TEXT"
+        in output
+    )
     assert bench("check", "made", "--results", good, "--update")[0] == 2
     assert bench("check", "made", "--results", good, "--update", "--reason", " ")[0] == 2
     assert bench("check", "--results", good, "--update", "--reason", "no suite")[0] == 2
     assert not (Path(good) / "baseline.csv").exists()
     assert bench("check", "made", "--results", good, "--update", "--reason", "first")[0] == 0
-    for option in (("--reason", "why"), ("--tolerance", "inf"), ("--metric", "psnr"), ("--accept-failed",)):
+    for option in (
+        ("--reason", "why"),
+        ("--tolerance", "inf"),
+        ("--metric", "psnr"),
+        ("--accept-failed",),
+    ):
         code, output = bench("check", "made", "--results", good, *option)
         assert code == 2
         assert f"{option[0]} goes with --update" in output
-    code, output = bench("check", "made", "--results", good, "--update", "--reason", "x", "--tolerance", "nan")
+    code, output = bench(
+        "check", "made", "--results", good, "--update", "--reason", "x", "--tolerance", "nan"
+    )
     assert code == 2
     assert "the attack tolerance must be from 0 to below 1, got nan" in output
     code, output = bench("check", "made", "--results", good)
@@ -358,17 +400,31 @@ def test_the_command_from_first_baseline_to_accepted_change(command, tmp_path):
     against = ("check", "made", "--results", bad, "--baseline", str(Path(good) / "baseline.csv"))
     summary = tmp_path / "summary.md"
     code, output = bench(
-        *against, "--junit", str(tmp_path / "j.xml"), "--github-summary", GITHUB_STEP_SUMMARY=str(summary)
+        *against,
+        "--junit",
+        str(tmp_path / "j.xml"),
+        "--github-summary",
+        GITHUB_STEP_SUMMARY=str(summary),
     )
     assert code == 1
     assert output.splitlines()[0].startswith("FAIL attack-stronger: inversion on strong (")
-    assert output.splitlines()[1].startswith("bench: worse: 1 finding in 4 comparisons of suite made")
+    assert output.splitlines()[1].startswith(
+        "bench: worse: 1 finding in 4 comparisons of suite made"
+    )
     suite = ElementTree.parse(tmp_path / "j.xml").getroot()
-    assert [suite.get(name) for name in ("tests", "failures", "errors", "skipped")] == ["4", "1", "0", "0"]
+    assert [suite.get(name) for name in ("tests", "failures", "errors", "skipped")] == [
+        "4",
+        "1",
+        "0",
+        "0",
+    ]
     assert [f.get("type") for f in suite.iter("failure")] == ["attack-stronger"]
     assert "| ❌ | attack-stronger |" in summary.read_text()
     assert bench(*against, "--github-summary", GITHUB_STEP_SUMMARY="")[0] == 2
-    assert "::error title=bench check%3A attack-stronger::" in bench(*against, GITHUB_ACTIONS="true")[1]
+    assert (
+        "::error title=bench check%3A attack-stronger::"
+        in bench(*against, GITHUB_ACTIONS="true")[1]
+    )
     assert "::error" not in bench(*against)[1]
 
     code, output = bench(*against, "--json")
@@ -379,7 +435,12 @@ def test_the_command_from_first_baseline_to_accepted_change(command, tmp_path):
 
     assert bench(*against, "--update", "--reason", "accepted for now")[0] == 0
     assert bench(*against)[0] == 0
-    assert (Path(good) / "baseline.history.csv").read_text().splitlines()[-1].endswith(",2,1,accepted for now")
+    assert (
+        (Path(good) / "baseline.history.csv")
+        .read_text()
+        .splitlines()[-1]
+        .endswith(",2,1,accepted for now")
+    )
 
 
 def test_the_command_ends_in_4_where_it_cannot_say(command, tmp_path):
@@ -388,8 +449,12 @@ def test_the_command_ends_in_4_where_it_cannot_say(command, tmp_path):
     command("elsewhere", state("2"))  # the plan of another code, the ledger of the first
     code, output = bench("check", "made", "--results", results, "--junit", str(tmp_path / "j.xml"))
     assert code == 4
-    assert output.splitlines()[0].startswith("UNSURE stale: 2 of the suite's 2 cells have rows of another state only")
-    assert output.splitlines()[1].startswith("bench: cannot say: 1 finding that could not be judged; 0 comparisons")
+    assert output.splitlines()[0].startswith(
+        "UNSURE stale: 2 of the suite's 2 cells have rows of another state only"
+    )
+    assert output.splitlines()[1].startswith(
+        "bench: cannot say: 1 finding that could not be judged; 0 comparisons"
+    )
     suite = ElementTree.parse(tmp_path / "j.xml").getroot()
     assert (suite.get("failures"), suite.get("errors")) == ("0", "2")
     code, output = bench("check", "made", "--results", results, "--update", "--reason", "stale")

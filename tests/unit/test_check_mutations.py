@@ -10,17 +10,22 @@ from pathlib import Path
 
 import pytest
 
+from bench.interfaces import BenchError
 from bench.reports.check.baseline import Baseline, read_baseline, write_baseline
 from bench.reports.check.baseline_rows import COLUMNS
 from bench.reports.check.compare import current_points, judge
 from bench.reports.check.plan import Present, present_rows
 from bench.reports.check.verdict import Tolerances
-from bench.util.errors import BenchError
 from tests.made_rows import MadeLedger
 
 Table = list[list[str]]
 
-CELLS = (("none", "inversion"), ("strong", "inversion"), ("strong", "posterior"), ("weak", "inversion"))
+CELLS = (
+    ("none", "inversion"),
+    ("strong", "inversion"),
+    ("strong", "posterior"),
+    ("weak", "inversion"),
+)
 LEAK = 0.15
 VALUES = {
     "empty": "",
@@ -82,7 +87,9 @@ def row_of(lines: Table, cell: int) -> int:
     """The line of one of the four cells."""
     defense, attack = CELLS[cell]
     names = lines[0].index("defense"), lines[0].index("attack")
-    return next(i for i, line in enumerate(lines) if (line[names[0]], line[names[1]]) == (defense, attack))
+    return next(
+        i for i, line in enumerate(lines) if (line[names[0]], line[names[1]]) == (defense, attack)
+    )
 
 
 def of_fields(lines: Table, row: int) -> Iterator[tuple[str, Table]]:
@@ -96,12 +103,19 @@ def of_fields(lines: Table, row: int) -> Iterator[tuple[str, Table]]:
             if value != before:
                 yield (
                     f"{name} {kind}",
-                    [*lines[:row], [*lines[row][:column], value, *lines[row][column + 1 :]], *lines[row + 1 :]],
+                    [
+                        *lines[:row],
+                        [*lines[row][:column], value, *lines[row][column + 1 :]],
+                        *lines[row + 1 :],
+                    ],
                 )
         for other in others:
             if lines[other][column] != before:
                 swapped = [list(line) for line in lines]
-                swapped[row][column], swapped[other][column] = before_of(lines, other, column), before
+                swapped[row][column], swapped[other][column] = (
+                    before_of(lines, other, column),
+                    before,
+                )
                 yield f"{name} swapped with row {other}", swapped
 
 
@@ -128,9 +142,18 @@ def of_rows(lines: Table, row: int) -> Iterator[tuple[str, Table]]:
 def of_columns(lines: Table) -> Iterator[tuple[str, Table]]:
     """Every column renamed, removed, repeated, emptied or exchanged with its neighbour."""
     for column, name in enumerate(lines[0]):
-        for new in (f"{name}_x", name.upper(), "", f"utility_{name}", name.removeprefix("utility_")):
+        for new in (
+            f"{name}_x",
+            name.upper(),
+            "",
+            f"utility_{name}",
+            name.removeprefix("utility_"),
+        ):
             if new != name:
-                yield f"{name} renamed {new!r}", [[*lines[0][:column], new, *lines[0][column + 1 :]], *lines[1:]]
+                yield (
+                    f"{name} renamed {new!r}",
+                    [[*lines[0][:column], new, *lines[0][column + 1 :]], *lines[1:]],
+                )
         yield f"{name} removed", [[*line[:column], *line[column + 1 :]] for line in lines]
         yield f"{name} repeated", [[*line, line[column]] for line in lines]
         for value in ("", "nan", "inf", "1"):
@@ -158,8 +181,8 @@ def survivors(
     """How many mutations were tried, and which of them end in 0.
 
     Args:
-        signed: also write the hash and the columns of the damaged files into the description, as somebody would who
-            knows the format.
+        signed: also write the hash and the columns of the damaged files into the description, as
+            somebody would who knows the format.
     """
     import bench.reports.check.baseline as module
 
@@ -180,7 +203,9 @@ def survivors(
                 path.with_suffix(".json").write_text(json.dumps({**about, **signature}))
             try:
                 baseline = check_read(path)
-                verdict = judge(baseline, present, made.read, suite="made", name="b.csv", allow_new=True)
+                verdict = judge(
+                    baseline, present, made.read, suite="made", name="b.csv", allow_new=True
+                )
             except BenchError:
                 continue
             if verdict.exit_code == 0:
@@ -196,7 +221,13 @@ def test_the_runs_leak_more_and_the_sound_baseline_says_so(text, runs, tmp_path)
     made = cells()
     for name, content in text.items():
         (tmp_path / name).write_text(content)
-    verdict = judge(read_baseline(tmp_path / "baseline.csv"), present_of(made), made.read, suite="made", name="b.csv")
+    verdict = judge(
+        read_baseline(tmp_path / "baseline.csv"),
+        present_of(made),
+        made.read,
+        suite="made",
+        name="b.csv",
+    )
     assert verdict.exit_code == 0
 
 
@@ -216,7 +247,9 @@ def test_no_damaged_row_ends_in_0(text, runs, tmp_path, signed):
 
 @pytest.mark.parametrize("signed", [False, True])
 def test_no_damaged_column_ends_in_0(text, runs, tmp_path, signed):
-    tried, found = survivors(text, runs, lambda lines, row: of_columns(lines), tmp_path / "baseline.csv", signed=signed)
+    tried, found = survivors(
+        text, runs, lambda lines, row: of_columns(lines), tmp_path / "baseline.csv", signed=signed
+    )
     assert tried > 4 * 8 * len(COLUMNS)
     assert found == []
 
@@ -231,9 +264,15 @@ def of_scores(text: str) -> Iterator[tuple[str, str]]:
         yield "line repeated", "\n".join([*lines, line])
         yield "line cut", "\n".join([*rest, line[: len(line) // 2]])
         for name in content:
-            yield f"{name} removed", "\n".join([*rest, json.dumps({k: v for k, v in content.items() if k != name})])
+            yield (
+                f"{name} removed",
+                "\n".join([*rest, json.dumps({k: v for k, v in content.items() if k != name})]),
+            )
             for value in (None, "", "nan", 7, {}, [], {"r0": 0.9}):
-                yield f"{name} is {value!r}", "\n".join([*rest, json.dumps({**content, name: value})])
+                yield (
+                    f"{name} is {value!r}",
+                    "\n".join([*rest, json.dumps({**content, name: value})]),
+                )
         for value in (float("nan"), float("inf"), "much", None, 5.0):
             scores = {**content["scores"], "r0": value}
             yield f"r0 is {value!r}", "\n".join([*rest, json.dumps({**content, "scores": scores})])
@@ -251,7 +290,14 @@ def test_no_damaged_scores_end_in_0(text, runs, tmp_path):
         for made, present in runs:
             tried += 1
             try:
-                verdict = judge(read_baseline(path), present, made.read, suite="made", name="b.csv", allow_new=True)
+                verdict = judge(
+                    read_baseline(path),
+                    present,
+                    made.read,
+                    suite="made",
+                    name="b.csv",
+                    allow_new=True,
+                )
             except BenchError:
                 continue
             if verdict.exit_code == 0:

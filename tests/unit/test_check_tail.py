@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from bench.interfaces import BenchError
 from bench.reports.check.tail import jump_p, sign_p, tail_of
-from bench.util.errors import BenchError
 from bench.util.stats import holm
 
 NOISES = {
@@ -43,7 +43,9 @@ def test_known_answers():
     assert sign_p(0, 9) == 1.0
     assert sign_p(5, 0) == pytest.approx(1 / 32)
     assert sign_p(3, 3) == pytest.approx(42 / 64)
-    tail = tail_of({"a": 0.1, "b": 0.9, "c": 0.1}, {"a": 1.0, "b": 0.0}, {"a": 0.0, "b": 1.0, "c": 1.0})
+    tail = tail_of(
+        {"a": 0.1, "b": 0.9, "c": 0.1}, {"a": 1.0, "b": 0.0}, {"a": 0.0, "b": 1.0, "c": 1.0}
+    )
     assert (tail.record, tail.jump) == ("b", pytest.approx(0.8))
     assert (tail.exposed, tail.hidden) == (1, 1)
 

@@ -10,11 +10,33 @@ from click.testing import CliRunner
 from PIL import Image
 
 from bench.cli.main import main
-from bench.types.targets import TARGETS
+from bench.interfaces import TARGETS
 
 SMALL = [
-    *("--records", "8", "--auxiliary", "12", "--calibration", "8", "--evaluation", "8", "--epochs", "1"),
-    *("--batch-size", "4", "--targets", "4", "--iterations", "2", "--utility-steps", "2", "--backbones", "embedded"),
+    *(
+        "--records",
+        "8",
+        "--auxiliary",
+        "12",
+        "--calibration",
+        "8",
+        "--evaluation",
+        "8",
+        "--epochs",
+        "1",
+    ),
+    *(
+        "--batch-size",
+        "4",
+        "--targets",
+        "4",
+        "--iterations",
+        "2",
+        "--utility-steps",
+        "2",
+        "--backbones",
+        "embedded",
+    ),
 ]
 
 
@@ -75,7 +97,9 @@ def test_click_errors_have_exit_code_2_and_a_suggestion():
 
 def test_results_that_cannot_be_written(tiny_model, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    code, output = bench("run", *SMALL, "--model", str(tiny_model), "--results", str(tmp_path / "file" / "x"))
+    code, output = bench(
+        "run", *SMALL, "--model", str(tiny_model), "--results", str(tmp_path / "file" / "x")
+    )
     assert code == 2
     assert "cannot write" in one_sentence(output)
 
@@ -87,11 +111,20 @@ def picture(path: Path, size: tuple[int, int] = (70, 90), mode: str = "RGB") -> 
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ('{"file_name": "b.png", "text": 5}', "line 2: 'text' must be a text, a list of texts or null, not int"),
+        (
+            '{"file_name": "b.png", "text": 5}',
+            "line 2: 'text' must be a text, a list of texts or null, not int",
+        ),
         ('{"file_name": "none.png", "text": "x"}', "line 2: file 'none.png' does not exist"),
-        ('{"file_name": "../out.png", "text": "x"}', "line 2: '../out.png' leads out of the folder"),
+        (
+            '{"file_name": "../out.png", "text": "x"}',
+            "line 2: '../out.png' leads out of the folder",
+        ),
         ('{"file_name": "a.png", "text"', "line 2: not valid JSON"),
-        ('{"file_name": "broken.png", "text": "x"}', "line 2: broken.png cannot be read as a picture"),
+        (
+            '{"file_name": "broken.png", "text": "x"}',
+            "line 2: broken.png cannot be read as a picture",
+        ),
         ("[1]", "line 2: must be a JSON object"),
     ],
 )
@@ -102,9 +135,18 @@ def test_folder_metadata_errors_name_file_and_line(line, words, tiny_model, tmp_
     picture(folder / "b.png")
     picture(tmp_path / "out.png")
     (folder / "broken.png").write_bytes(b"\x89PNG nothing")
-    (folder / "metadata.jsonl").write_text(json.dumps({"file_name": "a.png", "text": "fine"}) + "\n" + line + "\n")
+    (folder / "metadata.jsonl").write_text(
+        json.dumps({"file_name": "a.png", "text": "fine"}) + "\n" + line + "\n"
+    )
     code, output = bench(
-        "run", *SMALL, "--model", str(tiny_model), "--data", f"folder:{folder}", "--results", str(tmp_path)
+        "run",
+        *SMALL,
+        "--model",
+        str(tiny_model),
+        "--data",
+        f"folder:{folder}",
+        "--results",
+        str(tmp_path),
     )
     assert code == 2
     assert words in one_sentence(output)
@@ -113,14 +155,25 @@ def test_folder_metadata_errors_name_file_and_line(line, words, tiny_model, tmp_
 def test_empty_folder_and_too_few_pictures(tiny_model, tmp_path):
     folder = tmp_path / "data"
     folder.mkdir()
-    args = ["run", *SMALL, "--model", str(tiny_model), "--data", f"folder:{folder}", "--results", str(tmp_path)]
+    args = [
+        "run",
+        *SMALL,
+        "--model",
+        str(tiny_model),
+        "--data",
+        f"folder:{folder}",
+        "--results",
+        str(tmp_path),
+    ]
     code, output = bench(*args)
     assert code == 2
     assert "no pictures" in one_sentence(output)
     picture(folder / "a.png")
     code, output = bench(*args)
     assert code == 2
-    assert "1 records in 1 groups that share no identity and no picture, too few" in one_sentence(output)
+    assert "1 records in 1 groups that share no identity and no picture, too few" in one_sentence(
+        output
+    )
 
 
 def test_a_folder_of_any_sizes_and_modes_runs(tiny_model, tmp_path):
@@ -140,7 +193,15 @@ def test_a_folder_of_any_sizes_and_modes_runs(tiny_model, tmp_path):
 def test_a_grid_runs_every_combination_and_prints_the_tables(tiny_model, tmp_path):
     args = ["run", *SMALL, "--model", str(tiny_model), "--results", str(tmp_path)]
     code, output = bench(
-        *args, "--attack", "closed-form", "--attack", "inversion", "--defense", "none", "--defense", "published"
+        *args,
+        "--attack",
+        "closed-form",
+        "--attack",
+        "inversion",
+        "--defense",
+        "none",
+        "--defense",
+        "published",
     )
     assert code == 0, output
     assert output.count("condition, 4 records") == 4
@@ -150,7 +211,16 @@ def test_a_grid_runs_every_combination_and_prints_the_tables(tiny_model, tmp_pat
 
 
 def test_the_same_cell_twice_in_a_grid_is_run_once_and_shown_again_later(tiny_model, tmp_path):
-    args = ["run", *SMALL, "--model", str(tiny_model), "--results", str(tmp_path), "--attack", "closed-form"]
+    args = [
+        "run",
+        *SMALL,
+        "--model",
+        str(tiny_model),
+        "--results",
+        str(tmp_path),
+        "--attack",
+        "closed-form",
+    ]
     code, output = bench(*args, "--defense", "published", "--defense", "timestep+activation+prompt")
     assert code == 0, output
     assert "1 of the cells are the same as others; merged" in output
@@ -163,7 +233,9 @@ def test_the_same_cell_twice_in_a_grid_is_run_once_and_shown_again_later(tiny_mo
     assert (tmp_path / "rows.csv").read_text() == rows
 
 
-@pytest.mark.parametrize("name", ["inversion", "closed-form", "timestep", "split-controlnet", "server", "noise_target"])
+@pytest.mark.parametrize(
+    "name", ["inversion", "closed-form", "timestep", "split-controlnet", "server", "noise_target"]
+)
 def test_describe_knows_plugins_threat_models_and_channels(name):
     code, output = bench("describe", name)
     assert code == 0
@@ -172,7 +244,11 @@ def test_describe_knows_plugins_threat_models_and_channels(name):
 
 def test_describe_offers_a_malicious_attack_to_malicious_servers_only():
     for name, honest in (("stir", False), ("replay", True)):
-        (threats,) = (line for line in bench("describe", name)[1].splitlines() if line.startswith("  threats:"))
+        (threats,) = (
+            line
+            for line in bench("describe", name)[1].splitlines()
+            if line.startswith("  threats:")
+        )
         assert "malicious_server" in threats
         assert (" server," in threats) == honest
 

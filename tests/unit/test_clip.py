@@ -18,12 +18,16 @@ from bench.backbones.clip import MEAN, PUBLISHED, STD, ClipBackbone, load_direct
 from bench.backbones.embedded import load_embedded
 from bench.backbones.select import backbone_names, load_backbones
 from bench.cell.runner import Runner
-from bench.data.splits import SplitSizes
-from bench.interfaces.backbone import ImageBackbone, PromptBackbone
-from bench.types.images import ImageBatch
-from bench.util.errors import DataError, RequestError
+from bench.data.split_sizes import SplitSizes
+from bench.interfaces import (
+    DataError,
+    ImageBackbone,
+    ImageBatch,
+    PromptBackbone,
+    RequestError,
+    Silent,
+)
 from bench.util.files import sha256_file
-from bench.util.progress import Silent
 from tests.tiny_clip import make_tiny_clip
 
 NAME = "clip-vit-base-patch32"
@@ -85,11 +89,16 @@ def test_scores_are_those_of_transformers(folder: Path, images: ImageBatch) -> N
 
 @pytest.mark.parametrize("size", [(60, 90), (20, 16), (32, 32)])
 def test_pictures_are_prepared_as_pillow_does(size: tuple[int, int]) -> None:
-    """Golden: shorter side to 32 by Pillow's bicubic filter, middle cut out, channels normalised."""
+    """Golden: shorter side to 32 by Pillow's bicubic filter, middle cut out, channels normalized."""
     height, width = size
     rng = torch.Generator().manual_seed(1)
     coarse = torch.rand(1, 3, 6, 6, generator=rng)
-    pixels = torch.nn.functional.interpolate(coarse, size=size, mode="bilinear").mul(255).round().to(torch.uint8)
+    pixels = (
+        torch.nn.functional.interpolate(coarse, size=size, mode="bilinear")
+        .mul(255)
+        .round()
+        .to(torch.uint8)
+    )
     scale = 32 / min(size)
     resized = Image.fromarray(pixels[0].permute(1, 2, 0).numpy()).resize(
         (round(width * scale), round(height * scale)), Image.Resampling.BICUBIC
@@ -103,24 +112,32 @@ def test_pictures_are_prepared_as_pillow_does(size: tuple[int, int]) -> None:
 def test_another_file_gets_another_name(folder: Path, tmp_path: Path) -> None:
     other = make_tiny_clip(tmp_path / "my-clip", seed=1)
     names = {load_directory(path).name for path in (folder, other)}
-    assert names == {f"{path.name}#{sha256_file(path / 'model.safetensors')[:8]}" for path in (folder, other)}
+    assert names == {
+        f"{path.name}#{sha256_file(path / 'model.safetensors')[:8]}" for path in (folder, other)
+    }
 
 
-def test_a_published_file_has_its_own_name_wherever_it_lies(published: Path, tmp_path: Path) -> None:
+def test_a_published_file_has_its_own_name_wherever_it_lies(
+    published: Path, tmp_path: Path
+) -> None:
     copy = shutil.copytree(published / NAME, tmp_path / "elsewhere")
     assert load_directory(copy).name == NAME
     assert load_backbones(NAME, published).prompt.name == NAME
 
 
 def test_a_random_network_under_a_published_name_is_refused(folder: Path) -> None:
-    with pytest.raises(DataError, match=r"has sha256 .{8}…, the published file 99d28a65…; .* clip:DIRECTORY"):
+    with pytest.raises(
+        DataError, match=r"has sha256 .{8}…, the published file 99d28a65…; .* clip:DIRECTORY"
+    ):
         load_backbones(NAME, folder.parent)
     with pytest.warns(UserWarning, match="embedded backbone instead"):
         assert load_backbones("auto", folder.parent).identity.name == EMBEDDED
 
 
 @pytest.mark.parametrize("name", sorted(PUBLISHED))
-def test_a_missing_one_says_which_files_to_put_where(name: str, tmp_path: Path, cache: Path) -> None:
+def test_a_missing_one_says_which_files_to_put_where(
+    name: str, tmp_path: Path, cache: Path
+) -> None:
     with pytest.raises(DataError) as caught:
         load_backbones(name, tmp_path)
     text = str(caught.value)
@@ -150,7 +167,9 @@ def test_the_hubs_cache_may_keep_the_parts_in_two_snapshots(published: Path, cac
         ("model.safetensors", "needs config.json, model.safetensors and a tokenizer's files"),
     ],
 )
-def test_an_incomplete_directory_is_refused(folder: Path, tmp_path: Path, file: str, words: str) -> None:
+def test_an_incomplete_directory_is_refused(
+    folder: Path, tmp_path: Path, file: str, words: str
+) -> None:
     broken = Path(shutil.copytree(folder, tmp_path / "broken"))
     (broken / file).unlink()
     with pytest.raises(DataError, match=words):
@@ -167,7 +186,10 @@ def test_a_vocabulary_of_another_model_is_refused(folder: Path, tmp_path: Path) 
 def test_damaged_or_foreign_weights_are_refused(folder: Path, tmp_path: Path) -> None:
     broken = Path(shutil.copytree(folder, tmp_path / "broken"))
     tensors = load_file(broken / "model.safetensors")
-    save_file({**tensors, "text_model.embeddings.position_ids": torch.arange(12)[None]}, broken / "model.safetensors")
+    save_file(
+        {**tensors, "text_model.embeddings.position_ids": torch.arange(12)[None]},
+        broken / "model.safetensors",
+    )
     load_directory(broken)
     tensors.pop("visual_projection.weight")
     save_file(tensors, broken / "model.safetensors")
@@ -200,7 +222,12 @@ def test_roles_are_chosen_one_by_one(published: Path) -> None:
     }
     for choice, expected in names.items():
         chosen = load_backbones(choice, published)
-        found = (chosen.identity.name, chosen.distribution.name, chosen.perceptual.name, chosen.prompt.name)
+        found = (
+            chosen.identity.name,
+            chosen.distribution.name,
+            chosen.perceptual.name,
+            chosen.prompt.name,
+        )
         assert found == expected, choice
 
 
@@ -213,12 +240,21 @@ def test_one_file_is_read_once_for_its_two_roles(published: Path) -> None:
 @pytest.mark.parametrize(
     ("choice", "words"),
     [
-        ("clip-vit-base-patch16", "unknown backbone 'clip-vit-base-patch16'; known: auto, embedded, alex"),
+        (
+            "clip-vit-base-patch16",
+            "unknown backbone 'clip-vit-base-patch16'; known: auto, embedded, alex",
+        ),
         ("clip:", "unknown backbone 'clip:'"),
-        ("judge=embedded", "unknown role 'judge' of a backbone; known: identity, distribution, perceptual, prompt"),
+        (
+            "judge=embedded",
+            "unknown role 'judge' of a backbone; known: identity, distribution, perceptual, prompt",
+        ),
         ("identity=alex", "backbone 'alex' cannot be identity; it can be perceptual"),
         ("prompt=embedded,prompt=clip:x", "choose one of embedded and clip:x for prompt"),
-        (f"{NAME},clip-vit-large-patch14", f"choose one of {NAME} and clip-vit-large-patch14 for identity"),
+        (
+            f"{NAME},clip-vit-large-patch14",
+            f"choose one of {NAME} and clip-vit-large-patch14 for identity",
+        ),
         ("auto,embedded", "choose one of auto and embedded"),
         ("prompt=auto", "unknown backbone 'auto'"),
         ("", "unknown backbone ''"),
@@ -232,11 +268,15 @@ def test_wrong_choices_end_in_one_sentence(choice: str, words: str, tmp_path: Pa
 
 def test_every_backbone_stands_in_the_row(make_job, folder: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     name = f"{NAME}#{sha256_file(folder / 'model.safetensors')[:8]}"
-    splits = SplitSizes(victim=8, auxiliary=12, calibration=60, evaluation=8)  # 15 people: identified has a threshold
+    splits = SplitSizes(
+        victim=8, auxiliary=12, calibration=60, evaluation=8
+    )  # 15 people: identified has a threshold
     job = make_job(attack="closed-form", backbones=f"clip:{folder}", splits=splits)
     assert job.cell.backbones == backbone_names(job.backbones)
     row = Runner(tmp_path, Silent()).run(job).rows[0]
-    assert row["backbones"] == (f"identity={name} distribution={EMBEDDED} perceptual={EMBEDDED} prompt={name}")
+    assert row["backbones"] == (
+        f"identity={name} distribution={EMBEDDED} perceptual={EMBEDDED} prompt={name}"
+    )
     assert {m: row[f"{m}_backbone"] for m in ("id_top1", "id_top5", "identified", "lpips")} == {
         "id_top1": name,
         "id_top5": name,

@@ -7,11 +7,9 @@ import torch
 from torch import nn
 
 from attacks.common.least_squares import invert_convolution, least_squares
+from bench.interfaces import NoiseSchedule, NotApplicableError, generator
 from bench.scoring.controls.images import controls
 from bench.scoring.score import score_target
-from bench.types.schedule import NoiseSchedule
-from bench.util.errors import NotApplicableError
-from bench.util.rng import generator
 
 
 @pytest.mark.parametrize("channels", [6, 16, 64])
@@ -54,13 +52,18 @@ def test_noise_on_the_features_is_measured_and_averaged_by_the_whole_map():
     assert float(found.feature_variance.sqrt().mean()) == pytest.approx(0.2, rel=0.02)
     error = float((found.inputs - x).square().mean())
     assert float(found.input_variance.mean()) == pytest.approx(error, rel=0.1)
-    centre = torch.linalg.pinv(conv.weight.detach().flatten(1))[4::9]  # one patch alone, rows of the centre
+    centre = torch.linalg.pinv(conv.weight.detach().flatten(1))[
+        4::9
+    ]  # one patch alone, rows of the centre
     assert error < 0.5 * float((0.2 * centre).square().sum(1).mean())
 
 
 def test_a_client_that_sends_the_latent_itself_needs_no_solving():
     x = torch.randn(2, 4, 8, 8, generator=generator(1))
-    for stem in (nn.Identity(), nn.Conv2d(4, 16, 3, padding=1)):  # the latter where nobody told of the defence
+    for stem in (
+        nn.Identity(),
+        nn.Conv2d(4, 16, 3, padding=1),
+    ):  # the latter where nobody told of the defence
         found = least_squares(stem, x)
         assert torch.equal(found.inputs, x)
         assert float(found.input_variance.max()) == 0.0
@@ -68,7 +71,9 @@ def test_a_client_that_sends_the_latent_itself_needs_no_solving():
         least_squares(nn.Conv2d(4, 16, 3, padding=1), torch.zeros(1, 5, 8, 8))
 
 
-@pytest.mark.parametrize("conv", [nn.Conv2d(4, 8, 3, stride=2), nn.Conv2d(4, 2, 3, padding=1), nn.Linear(4, 4)])
+@pytest.mark.parametrize(
+    "conv", [nn.Conv2d(4, 8, 3, stride=2), nn.Conv2d(4, 2, 3, padding=1), nn.Linear(4, 4)]
+)
 def test_other_first_layers_are_refused(conv):
     with pytest.raises(NotApplicableError):
         invert_convolution(conv, torch.zeros(1, 8, 4, 4))
@@ -89,11 +94,7 @@ def test_the_target_gives_the_latent_at_every_timestep(prediction, t):
 
 def attack_scores(job, results):
     """Train, attack, and give the scores by target and metric."""
-    from bench.interfaces.attack import Budget
-    from bench.interfaces.metric import ScoringContext
-    from bench.types.images import ImageBatch
-    from bench.util.progress import Silent
-    from bench.wire.capture import Capture
+    from bench.interfaces import Budget, Capture, ImageBatch, ScoringContext, Silent
     from tests.property.test_non_interference import trained, view_of
 
     capture = Capture.open(trained(job, results))
@@ -125,13 +126,16 @@ def attack_scores(job, results):
 
 
 @pytest.mark.parametrize(
-    "defense", ["none", "timestep:t_min=5", "timestep:t_min=900", "activation", "prompt", "published"]
+    "defense",
+    ["none", "timestep:t_min=5", "timestep:t_min=900", "activation", "prompt", "published"],
 )
 def test_published_defences_fall_to_the_round_trip(defense, make_job, tmp_path):
     scores = attack_scores(make_job(attack="closed-form", defense=defense), tmp_path)
     for target in ("image", "condition"):
         assert scores[target]["latent_nmse"].mean < 1e-4
-        assert scores[target]["ssim"].mean == pytest.approx(scores[target]["ssim"].ceiling, abs=0.02)
+        assert scores[target]["ssim"].mean == pytest.approx(
+            scores[target]["ssim"].ceiling, abs=0.02
+        )
 
 
 def test_u_shaped_feedback_gives_the_noise_away(make_job, tmp_path):

@@ -50,7 +50,11 @@ def identities(
         return text if text is None or change is None else change(module, text)
 
     sources = Sources(read)
-    return {stage: code_hash(*roots, sources=sources) for stage, roots in STAGES.items() if stage in stages}
+    return {
+        stage: code_hash(*roots, sources=sources)
+        for stage, roots in STAGES.items()
+        if stage in stages
+    }
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +83,12 @@ def replaced(module: str, old: str, new: str) -> Callable[[str, str], str]:
             "return (0.5 - self",
             {"capture", "attack", "scoring", "leakage"},
         ),
-        ("victims.diffusion.parts.encoded_records", "mean + std *", "mean + 2 * std *", {"capture"}),
+        (
+            "victims.diffusion.parts.encoded_records",
+            "mean + std *",
+            "mean + 2 * std *",
+            {"capture"},
+        ),
         ("defenses.timestep", "Field(default=8.0", "Field(default=9.0", {"capture"}),
         ("bench.data.portraits.render", "SUPERSAMPLE = 2", "SUPERSAMPLE = 3", {"capture"}),
         ("bench.data.splits", "MOST_SPARE = 4", "MOST_SPARE = 5", {"capture"}),
@@ -115,8 +124,13 @@ def test_a_constant_in_each_module_on_the_way_counts(stage: str, before: dict[st
         if changed is None:  # its reached definitions hold no number
             continue
         tried += 1
-        after = identities(lambda name, t, module=module, changed=changed: changed if name == module else t, [stage])
-        assert after[stage] != before[stage], f"a constant in {module} does not move the identity of {stage}"
+        after = identities(
+            lambda name, t, module=module, changed=changed: changed if name == module else t,
+            [stage],
+        )
+        assert after[stage] != before[stage], (
+            f"a constant in {module} does not move the identity of {stage}"
+        )
     assert tried >= LEAST[stage]
 
 
@@ -125,7 +139,10 @@ def test_comments_docstrings_and_layout_count_nowhere(stage: str, before: dict[s
     def rewritten(name: str, text: str) -> str:
         tree = ast.parse(text)
         for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module) and ast.get_docstring(node) is not None:
+            if (
+                isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module)
+                and ast.get_docstring(node) is not None
+            ):
                 node.body[0].value = ast.Constant("Another docstring.")  # type: ignore[attr-defined]
         return "# a comment\n" + ast.unparse(tree) + "\n\n\n# another\n"
 
@@ -133,8 +150,14 @@ def test_comments_docstrings_and_layout_count_nowhere(stage: str, before: dict[s
 
 
 def test_a_card_and_a_definition_beside_it_count_nowhere(before: dict[str, str]) -> None:
-    assert identities(replaced("defenses.timestep", "card = Card(", "card = Card(notes='', ")) == before
-    assert identities(lambda name, text: text + "\n\ndef that_nobody_calls() -> int:\n    return 7\n") == before
+    assert (
+        identities(replaced("defenses.timestep", "card = Card(", "card = Card(notes='', "))
+        == before
+    )
+    assert (
+        identities(lambda name, text: text + "\n\ndef that_nobody_calls() -> int:\n    return 7\n")
+        == before
+    )
 
 
 def test_imports_for_type_checkers_are_not_followed(before: dict[str, str]) -> None:
@@ -183,7 +206,9 @@ def guest(package: Path) -> str:
         ("plugin", "import json", "import pickle as json", True),
     ],
 )
-def test_a_guest_counts_with_what_it_uses(package: Path, file: str, old: str, new: str, counts: bool) -> None:
+def test_a_guest_counts_with_what_it_uses(
+    package: Path, file: str, old: str, new: str, counts: bool
+) -> None:
     before = guest(package)
     path = package / f"{file}.py"
     path.write_text(path.read_text().replace(old, new))
@@ -209,6 +234,14 @@ def test_built_in_plugins_do_not_depend_on_each_other() -> None:
     from victims.diffusion.federated import Federated
 
     used = Closure([ClosedForm], Sources()).modules()
-    assert {"attacks.wire.closed_form", "attacks.common.wire_algebra", "attacks.common.least_squares"} <= used
-    assert not used & {"attacks.learned.inversion", "attacks.wire.posterior", "attacks.gradients.dlg"}
+    assert {
+        "attacks.wire.closed_form",
+        "attacks.common.wire_algebra",
+        "attacks.common.least_squares",
+    } <= used
+    assert not used & {
+        "attacks.learned.inversion",
+        "attacks.wire.posterior",
+        "attacks.gradients.dlg",
+    }
     assert "victims.diffusion.split_controlnet" not in Closure([Federated], Sources()).modules()

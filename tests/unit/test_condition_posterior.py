@@ -11,12 +11,11 @@ from attacks.common.spectral_prior import Spectrum
 from attacks.wire.parts.condition_posterior import ConditionEvidence
 from attacks.wire.parts.patch_prior import PatchPrior
 from bench.cell.runner import Runner
-from bench.data.splits import SplitSizes
+from bench.data.split_sizes import SplitSizes
+from bench.interfaces import Silent, generator
 from bench.planning.planner import Planner
 from bench.planning.request import Request
 from bench.spec.cell import TrainSpec, UtilitySpec
-from bench.util.progress import Silent
-from bench.util.rng import generator
 
 SHAPE = (4, 16, 16)
 
@@ -24,7 +23,9 @@ SHAPE = (4, 16, 16)
 def releases(b, count, *, kept=False):
     rng = generator(1, "conditions")
     clean = torch.randn(6, *SHAPE, generator=rng)
-    noise = torch.randn(6, 1 if kept else count, *SHAPE, generator=rng).expand(-1, count, -1, -1, -1)
+    noise = torch.randn(6, 1 if kept else count, *SHAPE, generator=rng).expand(
+        -1, count, -1, -1, -1
+    )
     latents = (clean.unsqueeze(1) + b * noise).flatten(0, 1)
     variance = torch.full((6 * count,), b**2, dtype=torch.float64)
     groups = [list(range(i * count, (i + 1) * count)) for i in range(6)]
@@ -61,7 +62,9 @@ def test_patches_know_edges_better_than_a_spectrum_does(b) -> None:
     precision = torch.full((6,), 1 / b**2, dtype=torch.float64)
     by_patches = PatchPrior.fit(known, generator(4)).clean(noisy, precision)
     by_spectrum = Spectrum.fit(known).wiener(noisy, precision)
-    assert float((by_patches - clean).square().mean()) < 0.5 * float((by_spectrum - clean).square().mean())
+    assert float((by_patches - clean).square().mean()) < 0.5 * float(
+        (by_spectrum - clean).square().mean()
+    )
 
 
 def test_patches_do_not_spoil_what_is_nearly_exact() -> None:
@@ -83,12 +86,15 @@ def run(tmp_path_factory):
         utility=UtilitySpec(steps=1, guidance=1.0),
         backbones="embedded",
     )
-    return lambda **changes: Runner(results, Silent()).run(planner.plan(dataclasses.replace(small, **changes))).rows[1]
+    return lambda **changes: (
+        Runner(results, Silent()).run(planner.plan(dataclasses.replace(small, **changes))).rows[1]
+    )
 
 
 def test_epochs_and_prior_each_beat_the_linear_estimate(run) -> None:
     linear, alone, fused = (
-        run(attack=name, defense="decoupled-noise:b=1") for name in ("closed-form", "posterior:releases=1", "posterior")
+        run(attack=name, defense="decoupled-noise:b=1")
+        for name in ("closed-form", "posterior:releases=1", "posterior")
     )
     assert linear["target"] == fused["target"] == "condition"
     assert fused["attack_releases_fused"] == 3.0

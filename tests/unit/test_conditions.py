@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from bench.data.conditions import extract
-from bench.util.errors import RequestError
+from bench.interfaces import RequestError
 
 
 def test_canny_outlines_a_disc() -> None:
@@ -27,7 +27,9 @@ def test_canny_of_a_flat_picture_is_black() -> None:
 
 
 def test_the_input_is_left_alone() -> None:
-    image = torch.randint(0, 256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    image = torch.randint(0, 256, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0)).to(
+        torch.uint8
+    )
     before = image.clone()
     extract("canny", image)
     assert torch.equal(image, before)

@@ -8,21 +8,27 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli.summary import main as summary
+from bench.interfaces import DataError
 from bench.ledger.ledger import Ledger
 from bench.ledger.merge import merge
 from bench.util.csv_text import read_table
-from bench.util.errors import DataError
 from tests.made_rows import MadeLedger
 
 TABLE = 'cell_id,view,ssim\nab,"x,y",0.5\ncd,,0.25\n'
-ROWS = [{"cell_id": "ab", "view": "x,y", "ssim": "0.5"}, {"cell_id": "cd", "view": "", "ssim": "0.25"}]
+ROWS = [
+    {"cell_id": "ab", "view": "x,y", "ssim": "0.5"},
+    {"cell_id": "cd", "view": "", "ssim": "0.25"},
+]
 SEMICOLONS = "cell_id;view;ssim\nab;x,y;0.5\ncd;;0.25\n"
 
 
 def as_spreadsheet(path: Path) -> None:
     """Rewrite a table as German Excel saves it, with decimal points: BOM, semicolons, CRLF, empty lines."""
     rows = read_table(path)
-    quoted = [";".join('"' + str(value).replace('"', '""') + '"' for value in row.values()) for row in rows]
+    quoted = [
+        ";".join('"' + str(value).replace('"', '""') + '"' for value in row.values())
+        for row in rows
+    ]
     text = "\r\n".join([";".join(rows[0]), *quoted, ";" * (len(rows[0]) - 1), ""])
     path.write_bytes(b"\xef\xbb\xbf" + text.encode())
 
@@ -50,7 +56,10 @@ def test_a_saved_again_table_is_the_same(content: bytes, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (SEMICOLONS.replace("0.25", "0,25").encode(), "line 3: column 'ssim' has '0,25', a decimal comma"),
+        (
+            SEMICOLONS.replace("0.25", "0,25").encode(),
+            "line 3: column 'ssim' has '0,25', a decimal comma",
+        ),
         (TABLE.encode("utf-16"), "not in UTF-8; save it as CSV UTF-8"),
         (TABLE.replace("ab", "ä").encode("latin-1"), "not in UTF-8; save it as CSV UTF-8"),
         (b"a,b,a\n1,2,3\n", "column 'a' is given twice"),
@@ -59,7 +68,9 @@ def test_a_saved_again_table_is_the_same(content: bytes, tmp_path: Path) -> None
         (b'a,b\n"1,2\n', "not a readable CSV file"),
     ],
 )
-def test_what_cannot_be_read_is_refused_with_its_place(content: bytes, words: str, tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_refused_with_its_place(
+    content: bytes, words: str, tmp_path: Path
+) -> None:
     path = tmp_path / "t.csv"
     path.write_bytes(content)
     with pytest.raises(DataError) as caught:
@@ -79,7 +90,13 @@ def test_commands_read_what_a_spreadsheet_saved(tmp_path: Path) -> None:
     made, ledger = MadeLedger(), Ledger(tmp_path / "theirs")
     for seed in (0, 1):
         row = made.add("timestep:t_min=5,snr=1", seed=seed)
-        ledger.write(row["cell_id"], row["capture_id"], row["spec"], [row], made.record_scores(row["cell_id"]))
+        ledger.write(
+            row["cell_id"],
+            row["capture_id"],
+            row["spec"],
+            [row],
+            made.record_scores(row["cell_id"]),
+        )
     plain = CliRunner().invoke(summary, [str(ledger.csv)])
     as_spreadsheet(ledger.csv)
     saved = CliRunner().invoke(summary, [str(ledger.csv)])

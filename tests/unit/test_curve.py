@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 
-from bench.interfaces.attack import Attack
-from bench.interfaces.budget_axis import Effort
+from bench.interfaces import Attack, Effort, RequestError
 from bench.interfaces.registry import Registry, listing
 from bench.planning.curve import curve_suite, effort_of
 from bench.reports.curve import curve_points, curve_table, draw_curves
-from bench.util.errors import RequestError
 
-AXES: dict[str, Any] = {"attacks": ("dlg",), "defenses": ("none", "sign"), "victims": ("federated-classifier",)}
+AXES: dict[str, Any] = {
+    "attacks": ("dlg",),
+    "defenses": ("none", "sign"),
+    "victims": ("federated-classifier",),
+}
 WITH_EFFORT = [
     name
     for name in listing("attacks").names()
@@ -61,7 +63,13 @@ def test_efforts_rise_and_name_a_knob_that_is_there(name: str):
 
 def test_points_average_seeds_and_come_in_order(make_job: Any, tmp_path: Path):
     def row(iterations: int, seed: int, score: float | None, status: str = "ok") -> dict[str, Any]:
-        job = make_job(victim="federated-classifier", attack="dlg", iterations=iterations, seed=seed, model=None)
+        job = make_job(
+            victim="federated-classifier",
+            attack="dlg",
+            iterations=iterations,
+            seed=seed,
+            model=None,
+        )
         return {
             "spec": job.cell.canonical(),
             "victim": "federated-classifier",
@@ -76,7 +84,7 @@ def test_points_average_seeds_and_come_in_order(make_job: Any, tmp_path: Path):
 
     rows = [row(8, 0, 0.9), row(2, 0, 0.25), row(2, 1, 0.75), row(4, 0, None, "failed")]
     few, many = curve_points(rows)
-    assert (few.value, few.normalised, few.low, few.high, few.seeds) == (2, 0.5, 0.25, 0.75, 2)
+    assert (few.value, few.normalized, few.low, few.high, few.seeds) == (2, 0.5, 0.25, 0.75, 2)
     assert (many.value, many.knob, many.attack, many.seeds) == (8, "iterations", "dlg", 1)
     assert list(curve_table([few, many])["value"]) == [2, 8]
     draw_curves([few, many], tmp_path / "curve.png")

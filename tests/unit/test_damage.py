@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from bench.interfaces import BenchError
 from bench.ledger.ledger import Ledger
 from bench.ledger.merge import merge
 from bench.ledger.reader import LedgerReader
 from bench.reports.comparability import ledger_scores
-from bench.util.errors import BenchError
 from tests.made_rows import MadeLedger
 
 MUTATIONS = int(os.environ.get("MUTATIONS", "300"))
@@ -43,13 +43,17 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
                 case 0:
                     data[at : at + 1] = bytes([rng.randrange(256)])
                 case 1:
-                    data[at : at + 1] = bytes([(data[at] if at < len(data) else 0) ^ 1 << rng.randrange(8)])
+                    data[at : at + 1] = bytes(
+                        [(data[at] if at < len(data) else 0) ^ 1 << rng.randrange(8)]
+                    )
                 case 2:
                     del data[at : at + size]
                 case 3:
                     data[at:at] = data[at : at + size]
                 case 4:
-                    data[at : at + size] = rng.choice((b"\xff", b"\0", b"\xc3\x28", b'"', b";", b"\xed\xa0\x80", b"\n"))
+                    data[at : at + size] = rng.choice(
+                        (b"\xff", b"\0", b"\xc3\x28", b'"', b";", b"\xed\xa0\x80", b"\n")
+                    )
                 case 5:
                     del data[at:]
             if not data:
@@ -59,7 +63,9 @@ def mutated(content: bytes, rng: random.Random) -> bytes:
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
 @pytest.mark.parametrize("kind", ["ledger.sqlite", "rows.csv", "scores"])

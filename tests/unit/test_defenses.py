@@ -8,11 +8,16 @@ import pytest
 import torch
 
 from attacks.common.activation_inverse import inverse_activation
-from bench.interfaces.defense import Defense, ProtectContext
-from bench.types.channels import CONTROL_FEATURES, NOISE_TARGET, PROMPT_EMBEDDING
-from bench.types.schedule import NoiseSchedule
-from bench.util.errors import RequestError
-from bench.util.rng import generator
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    NOISE_TARGET,
+    PROMPT_EMBEDDING,
+    Defense,
+    NoiseSchedule,
+    ProtectContext,
+    RequestError,
+    generator,
+)
 from defenses.activation import Activation, activation
 from defenses.compose import Compose
 from defenses.prompt import PromptRetention
@@ -33,7 +38,8 @@ def context() -> ProtectContext:
 
 
 @pytest.mark.parametrize(
-    ("t", "snr"), [(5, 193), (100, 8.45), (200, 3.06), (500, 0.382), (800, 0.038), (900, 0.0144), (999, 0.0047)]
+    ("t", "snr"),
+    [(5, 193), (100, 8.45), (200, 3.06), (500, 0.382), (800, 0.038), (900, 0.0144), (999, 0.0047)],
 )
 def test_schedule_has_the_snr_of_stable_diffusion(t, snr):
     assert float(SCHEDULE.snr(t)) == pytest.approx(snr, rel=0.02)
@@ -44,12 +50,15 @@ def test_timestep_by_constant_snr_and_epsilon():
     assert TimestepPolicy().t_min(SCHEDULE) == 500
     by_snr = TimestepPolicy.build({"snr": 0.382}).t_min(SCHEDULE)
     assert float(SCHEDULE.snr(by_snr)) <= 0.382 < float(SCHEDULE.snr(by_snr - 1))
-    by_epsilon = TimestepPolicy.build({"epsilon": 33.0, "delta": 1e-5, "sensitivity": 8.0}).t_min(SCHEDULE)
+    by_epsilon = TimestepPolicy.build({"epsilon": 33.0, "delta": 1e-5, "sensitivity": 8.0}).t_min(
+        SCHEDULE
+    )
     assert by_epsilon == pytest.approx(500, abs=5)
 
 
 @pytest.mark.parametrize(
-    ("t", "distance", "epsilon"), [(200, 1, 8.5), (500, 2, 5.6), (800, 8, 7.4), (999, 16, 4.9), (999, 1, 0.23)]
+    ("t", "distance", "epsilon"),
+    [(200, 1, 8.5), (500, 2, 5.6), (800, 8, 7.4), (999, 16, 4.9), (999, 1, 0.23)],
 )
 def test_guarantee_matches_the_gaussian_mechanism(t, distance, epsilon):
     policy = TimestepPolicy.build({"t_min": t, "sensitivity": distance})
@@ -65,25 +74,39 @@ def test_a_weak_policy_has_no_epsilon():
 def test_guarantee_composes_with_the_root_of_the_releases():
     policy = TimestepPolicy.build({"t_min": 800, "sensitivity": 2.0})
     stronger = TimestepPolicy.build({"t_min": 800, "sensitivity": 4.0})
-    assert policy.guarantee(4, SCHEDULE).epsilon == pytest.approx(stronger.guarantee(1, SCHEDULE).epsilon, rel=1e-6)
+    assert policy.guarantee(4, SCHEDULE).epsilon == pytest.approx(
+        stronger.guarantee(1, SCHEDULE).epsilon, rel=1e-6
+    )
 
 
 def test_gaussian_mu_inverts_the_profile():
     mu = gaussian_mu(2.0, 1e-5)
     phi = torch.distributions.Normal(0.0, 1.0).cdf
-    delta = phi(torch.tensor(-2.0 / mu + mu / 2)) - math.exp(2.0) * phi(torch.tensor(-2.0 / mu - mu / 2))
+    delta = phi(torch.tensor(-2.0 / mu + mu / 2)) - math.exp(2.0) * phi(
+        torch.tensor(-2.0 / mu - mu / 2)
+    )
     assert float(delta) == pytest.approx(1e-5, rel=0.05)
 
 
 @pytest.mark.parametrize(
-    "values", [{"t_min": 5, "snr": 1.0}, {"t_min": -1}, {"snr": 0}, {"snr": "x"}, {"unknown": 1}, {"delta": 2}]
+    "values",
+    [
+        {"t_min": 5, "snr": 1.0},
+        {"t_min": -1},
+        {"snr": 0},
+        {"snr": "x"},
+        {"unknown": 1},
+        {"delta": 2},
+    ],
 )
 def test_timestep_refuses_impossible_parameters(values):
     with pytest.raises(RequestError, match="timestep"):
         TimestepPolicy.build(values)
 
 
-@pytest.mark.parametrize("values", [{"t_min": 1000}, {"snr": 1e-4}, {"epsilon": 1e-3, "sensitivity": 100}])
+@pytest.mark.parametrize(
+    "values", [{"t_min": 1000}, {"snr": 1e-4}, {"epsilon": 1e-3, "sensitivity": 100}]
+)
 def test_timestep_beyond_the_schedule_is_refused(values):
     with pytest.raises(RequestError, match="schedule"):
         TimestepPolicy.build(values).check(SCHEDULE, frozenset())
@@ -117,7 +140,9 @@ def test_inverse_after_fp16_recovers_the_condition_latent():
 
 def test_prompt_nulls():
     states = torch.randn(2, 3, 4)
-    zero, empty, learned = (PromptRetention.build({"null": n}) for n in ("zero", "empty", "learned"))
+    zero, empty, learned = (
+        PromptRetention.build({"null": n}) for n in ("zero", "empty", "learned")
+    )
     assert float(zero.protect(PROMPT_EMBEDDING, states, context()).abs().max()) == 0
     assert float(empty.protect(PROMPT_EMBEDDING, states, context()).min()) == 7
     assert float(learned.protect(PROMPT_EMBEDDING, states, context()).abs().max()) == 0

@@ -28,7 +28,9 @@ def test_equal_samples_have_none_and_it_grows_with_the_shift():
 def test_units_do_not_matter():
     rng = torch.Generator().manual_seed(0)
     first, second = torch.randn(16, 3, generator=rng), torch.randn(16, 3, generator=rng) + 1
-    assert float(mmd(first, second)) == pytest.approx(float(mmd(100 * first, 100 * second)), rel=1e-4)
+    assert float(mmd(first, second)) == pytest.approx(
+        float(mmd(100 * first, 100 * second)), rel=1e-4
+    )
 
 
 def test_its_slope_is_finite_where_points_coincide():

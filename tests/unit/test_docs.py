@@ -16,7 +16,12 @@ ROOT = Path(__file__).parents[2]
 def test_plugin_table_is_current():
     from bench.reports.describe import plugin_table
 
-    builtin = {p.name for kind in KINDS for p in entry_points(group=f"splitleak.{kind}") if p.dist.name == "splitleak"}
+    builtin = {
+        p.name
+        for kind in KINDS
+        for p in entry_points(group=f"splitleak.{kind}")
+        if p.dist.name == "splitleak"
+    }
     installed = {name for kind in KINDS for name in listing(kind).names()}
     assert installed == builtin, "run this test without other plugin packages"
     assert (ROOT / "docs" / "plugins.md").read_text() == plugin_table()

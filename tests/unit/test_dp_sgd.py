@@ -9,12 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.interfaces.defense import Defense
-from bench.interfaces.victim import TrainingPlan
-from bench.types.channels import CLIENT_UPDATE, NOISE_TARGET, TIMESTEP, UNET_FEATURES
-from bench.types.schedule import NoiseSchedule
-from bench.util.progress import Silent
-from bench.wire.capture import Capture
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    NOISE_TARGET,
+    TIMESTEP,
+    UNET_FEATURES,
+    Capture,
+    Defense,
+    NoiseSchedule,
+    Silent,
+    TrainingPlan,
+)
 from defenses.compose import Compose
 from defenses.dp_sgd import DpSgd, DpSgdParams
 from defenses.timestep import TimestepPolicy
@@ -24,13 +29,18 @@ SCHEDULE = NoiseSchedule.stable_diffusion()
 
 def gradients(count: int = 4) -> list[dict[str, Tensor]]:
     rng = torch.Generator().manual_seed(0)
-    return [{"a": torch.randn(5, 3, generator=rng), "b": torch.randn(200, generator=rng)} for _ in range(count)]
+    return [
+        {"a": torch.randn(5, 3, generator=rng), "b": torch.randn(200, generator=rng)}
+        for _ in range(count)
+    ]
 
 
 def train(make_job, out: Path, victim: str, defense: str) -> Capture:  # type: ignore[no-untyped-def]
     own = {"model": None} if victim.startswith("federated-classifier") else {}
     job = make_job(victim=victim, attack="inversion", defense=defense, **own)
-    plan = TrainingPlan(epochs=1, batch_size=4, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
+    plan = TrainingPlan(
+        epochs=1, batch_size=4, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+    )
     protocol = job.cell.capture.protocol
     return job.new_victim().train(
         job.splits.victim, job.new_defense(), plan, protocol=protocol, out=out, progress=Silent()
@@ -45,13 +55,17 @@ def train(make_job, out: Path, victim: str, defense: str) -> Capture:  # type: i
         "federated-classifier:clients=2,records_per_update=2",
     ],
 )
-def test_without_noise_and_with_a_huge_clip_it_is_plain_training(make_job, tmp_path, victim: str) -> None:  # type: ignore[no-untyped-def]
+def test_without_noise_and_with_a_huge_clip_it_is_plain_training(
+    make_job, tmp_path, victim: str
+) -> None:  # type: ignore[no-untyped-def]
     plain = train(make_job, tmp_path / "plain", victim, "none")
     private = train(make_job, tmp_path / "private", victim, "dp-sgd:clip=1e9,noise=0")
     assert private.costs.losses == pytest.approx(plain.costs.losses, rel=1e-4)
     if victim != "centralised":
         for one, other in zip(
-            plain.transcript.parts(CLIENT_UPDATE), private.transcript.parts(CLIENT_UPDATE), strict=True
+            plain.transcript.parts(CLIENT_UPDATE),
+            private.transcript.parts(CLIENT_UPDATE),
+            strict=True,
         ):
             for name, update in one.tensors.items():
                 torch.testing.assert_close(
@@ -86,7 +100,9 @@ def test_no_record_counts_for_more_than_the_clip() -> None:
 
 
 def test_a_small_gradient_is_left_alone() -> None:
-    mean = DpSgd(DpSgdParams(clip=1e6, noise=0)).local_gradient(iter(gradients()), torch.Generator())
+    mean = DpSgd(DpSgdParams(clip=1e6, noise=0)).local_gradient(
+        iter(gradients()), torch.Generator()
+    )
     undefended = Defense().local_gradient(iter(gradients()), torch.Generator())
     for name in mean:
         torch.testing.assert_close(mean[name], torch.stack([g[name] for g in gradients()]).mean(0))

@@ -29,7 +29,9 @@ minimum multiply ones ones_like repeat round searchsorted sqrt stack uint8 where
 NUMPY = frozenset(_NUMPY.split())
 """What IEEE 754 fixes, running sums, whole numbers, and the bits of the generator."""
 MATH = frozenset({"factorial", "floor", "frexp", "fsum", "ldexp", "sqrt"})
-METHODS = frozenset({"dot", "exponential", "mean", "normal", "prod", "standard_normal", "std", "var"})
+METHODS = frozenset(
+    {"dot", "exponential", "mean", "normal", "prod", "standard_normal", "std", "var"}
+)
 """Of arrays and generators: sums in an order that is not stated, or logarithms of the C library."""
 CUT = {"rng.normal", "rng.standard_normal"}
 """Allowed, since drawing cuts off the tails, where alone the logarithms enter the values."""
@@ -45,15 +47,21 @@ def inexact(tree: ast.AST) -> Iterator[str]:
                 yield from (f"numpy.{alias.name}" for alias in names)
             case ast.Attribute(value=ast.Name("math"), attr=name) if name not in MATH:
                 yield f"math.{name}"
-            case ast.Attribute(value=ast.Name("np") | ast.Attribute(ast.Name("np")), attr=name) if name not in NUMPY:
+            case ast.Attribute(value=ast.Name("np") | ast.Attribute(ast.Name("np")), attr=name) if (
+                name not in NUMPY
+            ):
                 yield ast.unparse(node)
             case ast.Attribute(attr=name) if name in METHODS:
                 yield ast.unparse(node)
-            case ast.Call(func=ast.Attribute(attr="sum")) if "dtype=np.int64" not in ast.unparse(node):
+            case ast.Call(func=ast.Attribute(attr="sum")) if "dtype=np.int64" not in ast.unparse(
+                node
+            ):
                 yield ast.unparse(node)
             case ast.BinOp(op=ast.MatMult()):
                 yield ast.unparse(node)
-            case ast.BinOp(op=ast.Pow(), left=left, right=right) if not (_whole(left) and _whole(right)):
+            case ast.BinOp(op=ast.Pow(), left=left, right=right) if not (
+                _whole(left) and _whole(right)
+            ):
                 yield ast.unparse(node)
 
 
@@ -64,7 +72,17 @@ def _whole(node: ast.AST) -> bool:
 def test_the_reader_sees_what_it_should() -> None:
     imports = "from math import sin, sqrt\nfrom numpy import exp\n"
     code = imports + "np.exp(x); a @ b; x ** 2; x.mean(); x.sum(); np.linalg.norm(x); math.cos(x)"
-    expected = {"math.sin", "numpy.exp", "np.exp", "a @ b", "x ** 2", "x.mean", "x.sum()", "np.linalg", "math.cos"}
+    expected = {
+        "math.sin",
+        "numpy.exp",
+        "np.exp",
+        "a @ b",
+        "x ** 2",
+        "x.mean",
+        "x.sum()",
+        "np.linalg",
+        "math.cos",
+    }
     assert expected <= set(inexact(ast.parse(code)))
     assert not set(inexact(ast.parse("np.sqrt(x)\n2**31\nx.sum(dtype=np.int64)\nx * x")))
 
@@ -126,7 +144,9 @@ def test_angles_on_the_axes() -> None:
 
 def test_a_table_is_constant_beyond_its_end() -> None:
     table = exact_arrays.Table.sampled(lambda x: x, 2, 4)
-    assert table(np.array([0.0, 0.1, 2.0, 9.0], np.float32)).tolist() == pytest.approx([0.0, 0.1, 2.0, 2.0])
+    assert table(np.array([0.0, 0.1, 2.0, 9.0], np.float32)).tolist() == pytest.approx(
+        [0.0, 0.1, 2.0, 2.0]
+    )
 
 
 def test_coarse_noise_is_interpolated_between_its_knots() -> None:
@@ -146,7 +166,9 @@ def test_smoothing_is_that_of_scipy(sigma: float) -> None:
         assert smoothing.smooth(plane, sigma, mode) == pytest.approx(
             gaussian_filter(plane, sigma, mode=mode), abs=1e-14
         )
-    assert smoothing.smooth_inside(np.ones((20, 30)), sigma) == pytest.approx(np.ones((20, 30)), abs=1e-14)
+    assert smoothing.smooth_inside(np.ones((20, 30)), sigma) == pytest.approx(
+        np.ones((20, 30)), abs=1e-14
+    )
 
 
 def test_edges_are_those_of_scikit_image() -> None:
@@ -162,6 +184,8 @@ def test_outlines_look_along_the_principal_axis() -> None:
         picture = draw(person(i, 0), shot(i, 0, 0), 64)
         colours = picture.reshape(-1, 3) / 255
         axis = np.linalg.eigh(np.cov(colours.T))[1][:, -1]
-        edges = canny((colours @ axis).reshape(64, 64), sigma=1.0, low_threshold=0.08, high_threshold=0.20)
+        edges = canny(
+            (colours @ axis).reshape(64, 64), sigma=1.0, low_threshold=0.08, high_threshold=0.20
+        )
         assert np.array_equal(conditions.outline(picture) > 0, edges)
     assert conditions.outline(np.full((64, 64, 3), 90, np.uint8)).max() == 0

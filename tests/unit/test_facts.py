@@ -12,14 +12,11 @@ from attacks.learned.reidentify import meeting_loss
 from bench.backbones.attribute_reader import AttributeReader, told_apart
 from bench.backbones.portrait_attributes import CLASSES
 from bench.cell.runner import Runner
+from bench.interfaces import BenchError, Gallery, Labels, Lineup, Silent
 from bench.metrics.attributes import AttributeAccuracy, AttributeAuc, AttributeBalanced
 from bench.metrics.lineup import IdentityRank, IdentityTop1, IdentityTop5
 from bench.scoring.controls.facts import fact_controls
 from bench.scoring.matching import matched_facts
-from bench.types.facts import Labels, Lineup
-from bench.types.gallery import Gallery
-from bench.util.errors import BenchError
-from bench.util.progress import Silent
 from tests.conftest import make_records
 
 VALUES = {"hat": ("none", "cap"), "hair": ("black", "red", "grey")}
@@ -28,7 +25,9 @@ ROWS = tuple({"hat": VALUES["hat"][i % 4 == 0], "hair": VALUES["hair"][i % 3]} f
 
 def claimed() -> Labels:
     rng = torch.Generator().manual_seed(1)
-    return Labels(VALUES, {name: torch.rand(12, len(known), generator=rng) for name, known in VALUES.items()})
+    return Labels(
+        VALUES, {name: torch.rand(12, len(known), generator=rng) for name, known in VALUES.items()}
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,8 +51,12 @@ def test_attribute_metrics_agree_with_scikit_learn():
         wanted, odds = truth.odds[name].argmax(1).numpy(), claim.odds[name].double().numpy()
         balanced.append(balanced_accuracy_score(wanted, odds.argmax(1)))
         shares = torch.bincount(torch.from_numpy(wanted)) / 12
-        auc.append(sum(float(s) * roc_auc_score(wanted == k, odds[:, k]) for k, s in enumerate(shares)))
-    assert float(AttributeBalanced().compare(claim, truth, None).mean()) == pytest.approx(sum(balanced) / 2)
+        auc.append(
+            sum(float(s) * roc_auc_score(wanted == k, odds[:, k]) for k, s in enumerate(shares))
+        )
+    assert float(AttributeBalanced().compare(claim, truth, None).mean()) == pytest.approx(
+        sum(balanced) / 2
+    )
     assert float(AttributeAuc().compare(claim, truth, None).mean()) == pytest.approx(sum(auc) / 2)
 
 
@@ -92,7 +95,10 @@ def test_attributes_that_name_a_person_or_say_nothing_are_no_attributes():
 
 def test_the_reader_learns_values_that_the_backbone_does_not_know():
     records = make_records(24)
-    bright = tuple({"light": "bright" if p > 0.5 else "dim"} for p in records.image_batch().pixels.mean((1, 2, 3)))
+    bright = tuple(
+        {"light": "bright" if p > 0.5 else "dim"}
+        for p in records.image_batch().pixels.mean((1, 2, 3))
+    )
     values = {"light": ("bright", "dim")}
     known = dataclasses.replace(records, attributes=bright)
     told = AttributeReader(values, known).read(known.image_batch())
@@ -106,20 +112,31 @@ def test_portraits_have_a_gallery_of_photographs_that_no_record_is(make_job):
     assert len(gallery.names) == len(set(gallery.names)) == 30
     assert people <= set(gallery.names)
     assert not {
-        i for part in ("auxiliary", "calibration", "evaluation") for i in getattr(job.splits, part).identities
+        i
+        for part in ("auxiliary", "calibration", "evaluation")
+        for i in getattr(job.splits, part).identities
     } & (set(gallery.names) - people)
-    records = torch.cat([getattr(job.splits, p).images for p in ("victim", "auxiliary", "calibration", "evaluation")])
+    records = torch.cat(
+        [
+            getattr(job.splits, p).images
+            for p in ("victim", "auxiliary", "calibration", "evaluation")
+        ]
+    )
     apart = torch.cdist(gallery.images.pixels.flatten(1), records.flatten(1).float() / 255)
     assert float(apart.min()) > 1.0
     assert gallery.names == job.new_gallery(30).names
-    assert gallery.names != make_job(image_size=64, seed=1).new_gallery(30).names, "a place must tell nothing"
+    assert gallery.names != make_job(image_size=64, seed=1).new_gallery(30).names, (
+        "a place must tell nothing"
+    )
     assert len(job.new_gallery(2).names) == len(people), "the private people are always among them"
 
 
 def test_a_data_set_without_other_photographs_has_no_gallery(make_job, tmp_path):
     assert make_job(data="photos").new_gallery(10) is None
     result = Runner(tmp_path, Silent()).run(make_job(attack="reidentify", data="photos"))
-    assert [(row["target"], row["status"]) for row in result.rows] == [("identity", "not_applicable")]
+    assert [(row["target"], row["status"]) for row in result.rows] == [
+        ("identity", "not_applicable")
+    ]
     assert "no other photograph" in str(result.rows[0]["reason"])
 
 
@@ -128,7 +145,9 @@ def test_controls_of_a_claim_that_is_true():
     records = dataclasses.replace(records, attributes=ROWS)
     truth, controls = fact_controls(Labels.of(ROWS, VALUES), records, records, None, seed=0)
     accuracy = {name: AttributeAccuracy().compare(c, truth, None) for name, c in controls.items()}
-    assert accuracy["nearest"].tolist() == [1.0] * 12, "here the public records are the private ones"
+    assert accuracy["nearest"].tolist() == [1.0] * 12, (
+        "here the public records are the private ones"
+    )
     assert float(accuracy["shuffled"].mean()) < 0.8
     assert {"majority", "random", "nearest", "shuffled", "oracle"} == set(controls)
 
@@ -151,11 +170,15 @@ def test_facts_of_one_update_are_put_in_the_order_that_fits():
     assert matched_facts(mixed, truth, [[0, 1, 2]]).likeness.argmax(1).tolist() == [4, 1, 3]
     assert matched_facts(mixed, truth, [[0], [1], [2]]).likeness.argmax(1).tolist() == [3, 4, 1]
     labels = Labels.of(ROWS[:3], VALUES)
-    assert torch.equal(matched_facts(labels.take([1, 2, 0]), labels, [[0, 1, 2]]).odds["hair"], labels.odds["hair"])
+    assert torch.equal(
+        matched_facts(labels.take([1, 2, 0]), labels, [[0, 1, 2]]).odds["hair"], labels.odds["hair"]
+    )
 
 
 def test_meeting_loss_is_least_at_the_own_picture_and_its_person():
-    pictured = torch.nn.functional.normalize(torch.randn(6, 16, generator=torch.Generator().manual_seed(0)), dim=1)
+    pictured = torch.nn.functional.normalize(
+        torch.randn(6, 16, generator=torch.Generator().manual_seed(0)), dim=1
+    )
     people, index = torch.tensor([0, 0, 1, 1, 2, 2]), torch.tensor([0, 3])
     right = meeting_loss(pictured[index], pictured, people, index)
     wrong = meeting_loss(pictured[[3, 0]], pictured, people, index)
@@ -164,7 +187,9 @@ def test_meeting_loss_is_least_at_the_own_picture_and_its_person():
     assert float(one) == pytest.approx(0.0, abs=1e-5), "no one to be told from"
 
 
-@pytest.mark.parametrize("attack", ["attribute:through=closed-form", "reidentify:through=closed-form"])
+@pytest.mark.parametrize(
+    "attack", ["attribute:through=closed-form", "reidentify:through=closed-form"]
+)
 def test_facts_off_an_exact_picture_are_those_of_the_round_trip(attack, make_job, tmp_path):
     """A cell goes all the way: one row, of the fact alone."""
     result = Runner(tmp_path, Silent()).run(make_job(attack=attack, image_size=64))

@@ -11,12 +11,17 @@ from torch import Tensor
 from torch.func import vmap
 
 from bench.cell.job import Job
-from bench.interfaces.public_trainer import LocalTraining
-from bench.interfaces.victim import TrainingPlan
-from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL, NOISE_TARGET, TIMESTEP
-from bench.util.errors import RequestError
-from bench.util.progress import Silent
-from bench.wire.capture import Capture
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    GLOBAL_MODEL,
+    NOISE_TARGET,
+    TIMESTEP,
+    Capture,
+    LocalTraining,
+    RequestError,
+    Silent,
+    TrainingPlan,
+)
 from victims.diffusion.parts.federated_rounds import schedule, shares
 
 RATE = 0.25
@@ -31,12 +36,21 @@ def trained(make_job, tmp_path_factory: pytest.TempPathFactory):  # type: ignore
         key = (params, protocol, epochs)
         if key not in kept:
             job = make_job(victim=f"federated:{params}", protocol=protocol, attack="inversion")
-            plan = TrainingPlan(epochs, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
+            plan = TrainingPlan(
+                epochs, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+            )
             out: Path = tmp_path_factory.mktemp("federated") / "c"
             victim = job.new_victim()
             kept[key] = (
                 job,
-                victim.train(job.splits.victim, job.new_defense(), plan, protocol=protocol, out=out, progress=Silent()),
+                victim.train(
+                    job.splits.victim,
+                    job.new_defense(),
+                    plan,
+                    protocol=protocol,
+                    out=out,
+                    progress=Silent(),
+                ),
             )
         return kept[key]
 
@@ -66,7 +80,9 @@ def public(job: Job, protocol: str = "fedavg"):  # type: ignore[no-untyped-def]
     return job.new_victim().public(None, job.splits.auxiliary, protocol=protocol, device="cpu")
 
 
-@pytest.mark.parametrize(("per_update", "rounds", "last"), [(0, 1, [4, 3]), (1, 4, [1]), (3, 2, [1])])
+@pytest.mark.parametrize(
+    ("per_update", "rounds", "last"), [(0, 1, [4, 3]), (1, 4, [1]), (3, 2, [1])]
+)
 def test_an_epoch_is_one_pass_over_all_records_in_as_many_rounds_as_needed(
     per_update: int, rounds: int, last: list[int]
 ) -> None:
@@ -78,7 +94,8 @@ def test_an_epoch_is_one_pass_over_all_records_in_as_many_rounds_as_needed(
 
 def test_every_update_says_how_many_records_it_was_computed_on(trained) -> None:  # type: ignore[no-untyped-def]
     _, capture = trained(
-        f"clients=2,records_per_update=3,optimizer=sgd,learning_rate={RATE},shared_draws=true", epochs=2
+        f"clients=2,records_per_update=3,optimizer=sgd,learning_rate={RATE},shared_draws=true",
+        epochs=2,
     )
     updates = [m for m in capture.transcript.messages if CLIENT_UPDATE in m.channels()]
     assert [(m.epoch, m.records) for m in updates] == [(e, n) for e in (0, 1) for n in (3, 3, 1, 1)]
@@ -88,7 +105,8 @@ def test_every_update_says_how_many_records_it_was_computed_on(trained) -> None:
 
 def test_the_trainers_gradient_is_the_sgd_update_that_crossed_the_wire(trained) -> None:  # type: ignore[no-untyped-def]
     job, capture = trained(
-        f"clients=2,records_per_update=3,optimizer=sgd,learning_rate={RATE},shared_draws=true", epochs=2
+        f"clients=2,records_per_update=3,optimizer=sgd,learning_rate={RATE},shared_draws=true",
+        epochs=2,
     )
     trainer = public(job).trainer
     assert trainer.local == LocalTraining("sgd", RATE, 3, 3)
@@ -98,16 +116,21 @@ def test_the_trainers_gradient_is_the_sgd_update_that_crossed_the_wire(trained) 
     assert found.keys() == sent.keys()
     for name, update in sent.items():
         # The secrets keep latents in half precision, hence the tolerance.
-        torch.testing.assert_close(-RATE * found[name], update, rtol=1e-2, atol=2e-3 * float(update.abs().max()) + 1e-9)
+        torch.testing.assert_close(
+            -RATE * found[name], update, rtol=1e-2, atol=2e-3 * float(update.abs().max()) + 1e-9
+        )
 
 
 def test_a_trainers_inputs_have_the_shapes_that_it_says(trained) -> None:  # type: ignore[no-untyped-def]
     job, capture = trained(
-        f"clients=2,records_per_update=3,optimizer=sgd,learning_rate={RATE},shared_draws=true", epochs=2
+        f"clients=2,records_per_update=3,optimizer=sgd,learning_rate={RATE},shared_draws=true",
+        epochs=2,
     )
     inputs = truth(job, capture, 0)
     unknowns = public(job).trainer.unknowns()
-    assert {name: u.shape for name, u in unknowns.items()} == {n: tuple(t.shape[1:]) for n, t in inputs.items()}
+    assert {name: u.shape for name, u in unknowns.items()} == {
+        n: tuple(t.shape[1:]) for n, t in inputs.items()
+    }
     claims = public(job).trainer.estimates(inputs)
     assert torch.equal(claims["image"].latents, inputs["image_latents"])
     assert torch.equal(claims["condition"].images.pixels, inputs["condition"])
@@ -115,7 +138,8 @@ def test_a_trainers_inputs_have_the_shapes_that_it_says(trained) -> None:  # typ
 
 def test_the_trainers_gradient_runs_under_vmap_and_can_be_differentiated(trained) -> None:  # type: ignore[no-untyped-def]
     job, capture = trained(
-        f"clients=2,records_per_update=3,optimizer=sgd,learning_rate={RATE},shared_draws=true", epochs=2
+        f"clients=2,records_per_update=3,optimizer=sgd,learning_rate={RATE},shared_draws=true",
+        epochs=2,
     )
     trainer = public(job).trainer
     step = capture.transcript.releases(1)[0].step
@@ -151,7 +175,9 @@ def test_only_the_sum_of_the_updates_crosses_under_secure_aggregation(trained) -
     _, summed = trained(params, "secure-aggregation")
     messages = [m for m in summed.transcript.messages if CLIENT_UPDATE in m.channels()]
     assert [(m.records, m.sender) for m in messages] == [(4, "clients"), (4, "clients")]
-    assert not any("client-" in end for m in summed.transcript.messages for end in (m.sender, m.receiver))
+    assert not any(
+        "client-" in end for m in summed.transcript.messages for end in (m.sender, m.receiver)
+    )
     assert len(summed.transcript.releases(0)) == 8
 
 
@@ -161,7 +187,9 @@ def test_the_sum_is_one_step_on_all_records_of_the_round(trained) -> None:  # ty
     trainer = public(job, "secure-aggregation").trainer
     found = trainer.gradient(parts(summed, GLOBAL_MODEL, 1), truth(job, summed, 1))
     for name, update in parts(summed, CLIENT_UPDATE, 1).items():
-        torch.testing.assert_close(-RATE * found[name], update, rtol=1e-2, atol=2e-3 * float(update.abs().max()) + 1e-9)
+        torch.testing.assert_close(
+            -RATE * found[name], update, rtol=1e-2, atol=2e-3 * float(update.abs().max()) + 1e-9
+        )
 
 
 def test_the_server_ends_with_the_same_model_either_way(trained) -> None:  # type: ignore[no-untyped-def]
@@ -187,5 +215,10 @@ def test_shared_draws_need_a_model_that_predicts_the_noise(make_job, monkeypatch
     plan = TrainingPlan(1, 4, 1e-3, 0, "cpu", "fp32")
     with pytest.raises(RequestError, match="shared_draws"):
         job.new_victim().train(
-            job.splits.victim, job.new_defense(), plan, protocol="fedavg", out=tmp_path / "c", progress=Silent()
+            job.splits.victim,
+            job.new_defense(),
+            plan,
+            protocol="fedavg",
+            out=tmp_path / "c",
+            progress=Silent(),
         )

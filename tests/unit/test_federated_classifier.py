@@ -8,12 +8,15 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bench.interfaces.victim import TrainingPlan
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    GLOBAL_MODEL,
+    Capture,
+    RequestError,
+    Silent,
+    TrainingPlan,
+)
 from bench.scoring.controls.images import ORACLE, controls
-from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL
-from bench.util.errors import RequestError
-from bench.util.progress import Silent
-from bench.wire.capture import Capture
 from defenses.none import NoDefense
 from tests.conftest import make_records
 from victims.classifier.federated_classifier import FederatedClassifier
@@ -25,14 +28,22 @@ SMALL = {"size": 8, "clients": 2, "label": "identity", "records_per_update": 2}
 
 def train(out: Path, **params: object) -> tuple[FederatedClassifier, Capture]:
     victim = FederatedClassifier.build({**SMALL, **params})
-    plan = TrainingPlan(epochs=2, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
-    return victim, victim.train(RECORDS, NoDefense(), plan, protocol="fedsgd", out=out, progress=Silent())
+    plan = TrainingPlan(
+        epochs=2, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+    )
+    return victim, victim.train(
+        RECORDS, NoDefense(), plan, protocol="fedsgd", out=out, progress=Silent()
+    )
 
 
-def plain_loss(weights: dict[str, torch.Tensor], x: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+def plain_loss(
+    weights: dict[str, torch.Tensor], x: torch.Tensor, label: torch.Tensor
+) -> torch.Tensor:
     """The network of the paper, written out."""
     for i, stride in enumerate((2, 1, 1, 1)):
-        x = functional.conv2d(x, weights[f"conv{i}.weight"], weights[f"conv{i}.bias"], stride, 2).sigmoid()
+        x = functional.conv2d(
+            x, weights[f"conv{i}.weight"], weights[f"conv{i}.bias"], stride, 2
+        ).sigmoid()
     return functional.cross_entropy(
         functional.linear(x.flatten(1), weights["head.weight"], weights["head.bias"]), label
     )
@@ -41,14 +52,18 @@ def plain_loss(weights: dict[str, torch.Tensor], x: torch.Tensor, label: torch.T
 def test_an_update_is_sgd_on_its_records_and_the_server_adds_the_mean(tmp_path: Path) -> None:
     _, capture = train(tmp_path / "c")
     sent, models = capture.transcript.parts(CLIENT_UPDATE), capture.transcript.parts(GLOBAL_MODEL)
-    assert [p.step for p in sent] == [p.step for p in models] == list(range(8))  # 2 epochs x 2 turns x 2 clients
+    assert (
+        [p.step for p in sent] == [p.step for p in models] == list(range(8))
+    )  # 2 epochs x 2 turns x 2 clients
     classes = labels(RECORDS, "identity", 10)
     for update, model in zip(sent, models, strict=True):
         rows = [i for r, i in capture.secrets.position.items() if r.step == update.step]
         index = capture.secrets.record_index[rows]
         weights = {name: tensor.requires_grad_() for name, tensor in model.tensors.items()}
         loss = plain_loss(weights, pooled(RECORDS.images, 8)[index], classes[index])
-        for name, slope in zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True):
+        for name, slope in zip(
+            weights, torch.autograd.grad(loss, list(weights.values())), strict=True
+        ):
             torch.testing.assert_close(update.tensors[name], -0.1 * slope, atol=1e-7, rtol=1e-4)
     for name, tensor in models[2].tensors.items():
         expected = models[0].tensors[name] + (sent[0].tensors[name] + sent[1].tensors[name]) / 2
@@ -100,4 +115,6 @@ def test_utility_is_the_accuracy_on_held_out_records(tmp_path: Path) -> None:
     found = victim.utility(capture, RECORDS, NoDefense(), None, protocol="fedsgd")  # type: ignore[arg-type]
     assert set(found) == {"accuracy", "accuracy_blind"}
     assert all(0 <= value <= 1 for value in found.values())
-    assert found["accuracy"] * len(RECORDS) == pytest.approx(round(found["accuracy"] * len(RECORDS)))
+    assert found["accuracy"] * len(RECORDS) == pytest.approx(
+        round(found["accuracy"] * len(RECORDS))
+    )

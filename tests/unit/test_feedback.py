@@ -9,10 +9,7 @@ import torch
 
 from attacks.common.evidence import Evidence
 from attacks.common.loss_feedback import from_clipped, from_projection, from_signs
-from bench.interfaces.defense import ProtectContext
-from bench.types.channels import LOSS_GRADIENT
-from bench.types.schedule import NoiseSchedule
-from bench.util.rng import generator
+from bench.interfaces import LOSS_GRADIENT, NoiseSchedule, ProtectContext, generator
 from defenses.withhold_noise import WithholdNoise
 
 SCHEDULE = NoiseSchedule.stable_diffusion()
@@ -27,9 +24,16 @@ def sent(seed=0, **params):
     eps = prediction + math.sqrt(LOSS) * torch.randn(N, *SHAPE, generator=rng)
     unit = 2 / eps.numel()
     context = ProtectContext(
-        "training", torch.zeros(N, dtype=torch.long), SCHEDULE, torch.zeros(1, 1, 1), [str(i) for i in range(N)], rng
+        "training",
+        torch.zeros(N, dtype=torch.long),
+        SCHEDULE,
+        torch.zeros(1, 1, 1),
+        [str(i) for i in range(N)],
+        rng,
     )
-    gradient = WithholdNoise(WithholdNoise.Params(**params)).protect(LOSS_GRADIENT, unit * (prediction - eps), context)
+    gradient = WithholdNoise(WithholdNoise.Params(**params)).protect(
+        LOSS_GRADIENT, unit * (prediction - eps), context
+    )
     return eps, prediction, gradient / unit
 
 
@@ -43,11 +47,15 @@ def test_a_sign_is_a_target_of_known_noise() -> None:
     assert error(found, eps) == pytest.approx(LOSS * (math.pi / 2 - 1), rel=0.03)
     assert float(found.variance.mean()) == pytest.approx(error(found, eps), rel=0.03)
     zeta = found.values - eps
-    assert abs(float((zeta * (prediction - eps)).mean())) < 0.02 * LOSS, "not correlated with eps given eps_hat"
+    assert abs(float((zeta * (prediction - eps)).mean())) < 0.02 * LOSS, (
+        "not correlated with eps given eps_hat"
+    )
     together = (prediction / LOSS + found.values / found.variance.view(-1, 1, 1, 1)) / (
         1 / LOSS + 1 / found.variance
     ).view(-1, 1, 1, 1)
-    assert float((together - eps).square().mean()) == pytest.approx(LOSS * (1 - 2 / math.pi), rel=0.03)
+    assert float((together - eps).square().mean()) == pytest.approx(
+        LOSS * (1 - 2 / math.pi), rel=0.03
+    )
 
 
 @pytest.mark.parametrize("directions", [64, 512, 1024])
@@ -60,7 +68,9 @@ def test_a_projection_leaves_the_share_that_is_not_sent(directions) -> None:
     assert float(found.variance.mean()) == pytest.approx(expected, rel=0.1, abs=1e-6)
     share = directions / SIZE
     together = prediction + share * (found.values - prediction)
-    assert float((together - eps).square().mean()) == pytest.approx(LOSS * (1 - share), rel=0.05, abs=1e-6)
+    assert float((together - eps).square().mean()) == pytest.approx(
+        LOSS * (1 - share), rel=0.05, abs=1e-6
+    )
 
 
 def test_a_gradient_that_clipping_leaves_alone_is_exact() -> None:
@@ -91,6 +101,8 @@ def test_evidence_takes_a_variance_for_each_release() -> None:
     noisy = SCHEDULE.add_noise(latents, noise, times)
     target = noise + variance.sqrt().float().view(-1, 1, 1, 1) * eta
     found, precision = Evidence(noisy, times, SCHEDULE, torch.zeros(2), target, variance).alone()
-    assert precision.tolist() == pytest.approx((SCHEDULE.snr(500) * (1 + 1 / variance)).tolist(), rel=1e-5)
+    assert precision.tolist() == pytest.approx(
+        (SCHEDULE.snr(500) * (1 + 1 / variance)).tolist(), rel=1e-5
+    )
     spread = (found - latents).square().mean((1, 2, 3))
     assert spread.tolist() == pytest.approx((1 / precision).tolist(), rel=0.15)

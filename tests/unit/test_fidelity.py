@@ -8,11 +8,9 @@ import torch
 from bench.data.conditions import CHOICES
 from bench.data.fill import Fill
 from bench.data.portraits.dataset import Portraits
+from bench.interfaces import ImageBatch, Records, Silent
 from bench.metrics.edge_f1 import edge_f1
 from bench.metrics.fidelity import condition_fidelity, tolerance
-from bench.types.images import ImageBatch
-from bench.types.records import Records
-from bench.util.progress import Silent
 
 
 def portraits(condition: str, count: int = 8) -> Records:

@@ -8,15 +8,15 @@ import math
 import pytest
 import torch
 
+from bench.interfaces import Costs
 from bench.scoring.score import MetricScore, flags
-from bench.wire.capture import Costs
 
 
 def score(low: float, floor: float, ceiling: float, nearest: float = 0.0) -> MetricScore:
     """An SSIM of which only the bounds matter."""
     return MetricScore(
         metric="ssim", higher_is_closer=True, values=torch.zeros(2), mean=low, low=low, high=low,
-        controls={"nearest": nearest}, floor=floor, ceiling=ceiling, normalised=0.0, backbone=None,
+        controls={"nearest": nearest}, floor=floor, ceiling=ceiling, normalized=0.0, backbone=None,
     )  # fmt: skip
 
 
@@ -37,7 +37,9 @@ def test_scores_raise_flags(given, found):
 def test_losses_raise_flags():
     assert flags([], {}, [1.0] * 10 + [2.0] * 10) == ["victim-loss-rose"]
     assert flags([], {}, [1.0] * 10 + [math.nan] * 10) == ["victim-loss-not-finite"]
-    assert flags([], {"attack_loss_first": 1.0, "attack_loss_last": 2.0}, []) == ["attack-loss-rose"]
+    assert flags([], {"attack_loss_first": 1.0, "attack_loss_last": 2.0}, []) == [
+        "attack-loss-rose"
+    ]
 
 
 def test_losses_that_broke_down_survive_the_file() -> None:

@@ -13,16 +13,16 @@ from PIL import Image
 
 from bench.data.folder.dataset import Folder
 from bench.data.folder.pictures import decode
-from bench.types.records import Records
-from bench.util.errors import DataError
-from bench.util.progress import Silent
+from bench.interfaces import DataError, Records, Silent
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 
 
 def load(path: Path, limit: int = 100, condition: str = "auto", **params: int) -> Records:
     dataset: Folder = Folder.build({"path": str(path), **params})
-    return dataset.load(limit, image_size=32, condition=dataset.resolve(condition), progress=Silent())
+    return dataset.load(
+        limit, image_size=32, condition=dataset.resolve(condition), progress=Silent()
+    )
 
 
 def describe(path: Path, *lines: dict[str, object] | str) -> None:
@@ -79,13 +79,22 @@ def test_floats_without_a_number_are_black(tmp_path: Path) -> None:
 def test_damaged_pictures_are_named(damage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = io.BytesIO()
     Image.effect_noise((60, 60), 50).save(whole, "PNG")
-    content = {"truncated": whole.getvalue()[:900], "empty": b"", "text": b"no picture", "pointer": POINTER}.get(
-        damage, whole.getvalue()
-    )
+    content = {
+        "truncated": whole.getvalue()[:900],
+        "empty": b"",
+        "text": b"no picture",
+        "pointer": POINTER,
+    }.get(damage, whole.getvalue())
     if damage == "bomb":
         monkeypatch.setattr("bench.data.folder.pictures.MOST_PIXELS", 3000)
-    words = {"bomb": "60 x 60 pixels, more than 3,000", "pointer": "Git LFS pointer .* `git lfs pull`"}
-    with pytest.raises(DataError, match=rf"^list, line 3: a\.png .*{words.get(damage, 'cannot be read as a picture')}"):
+    words = {
+        "bomb": "60 x 60 pixels, more than 3,000",
+        "pointer": "Git LFS pointer .* `git lfs pull`",
+    }
+    with pytest.raises(
+        DataError,
+        match=rf"^list, line 3: a\.png .*{words.get(damage, 'cannot be read as a picture')}",
+    ):
         decode(content, "a.png", "list, line 3")
 
 
@@ -95,20 +104,34 @@ def test_damaged_pictures_are_named(damage: str, monkeypatch: pytest.MonkeyPatch
         ({"text": "x"}, "column 'file_name' is missing"),
         ({"file_name": "a.png", "text": "x"}, "file 'a.png' is named in line 1 already"),
         ({"file_name": "./a.png", "text": "x"}, "named in line 1 already"),
-        ({"file_name": "b.png", "text": 5}, "'text' must be a text, a list of texts or null, not int"),
-        ({"file_name": "b.png", "text": ["x", 5]}, "'text' must be a text, a list of texts or null, not int"),
+        (
+            {"file_name": "b.png", "text": 5},
+            "'text' must be a text, a list of texts or null, not int",
+        ),
+        (
+            {"file_name": "b.png", "text": ["x", 5]},
+            "'text' must be a text, a list of texts or null, not int",
+        ),
         ({"file_name": None, "text": "x"}, "'file_name' must be the name of a file"),
         ({"file_name": "../a.png", "text": "x"}, "'../a.png' leads out of the folder"),
         ({"file_name": "sub/../../a.png", "text": "x"}, "leads out of the folder"),
         ({"file_name": "/etc/passwd", "text": "x"}, "'/etc/passwd' leads out of the folder"),
-        ({"file_name": "b.png", "text": "x", "identity": ["y"]}, "'identity' must be a text or a number"),
+        (
+            {"file_name": "b.png", "text": "x", "identity": ["y"]},
+            "'identity' must be a text or a number",
+        ),
         ({"file_name": "b\0.png", "text": "x"}, "cannot be the name of a file"),
         ({"file_name": "x" * 5000, "text": "x"}, "cannot be the name of a file"),
-        ({"file_name": "b.png", "text": "x", "conditioning_image": "no.png"}, "file 'no.png' does not exist"),
+        (
+            {"file_name": "b.png", "text": "x", "conditioning_image": "no.png"},
+            "file 'no.png' does not exist",
+        ),
         ('{"file_name": "b.png", "text": "\\ud800"}', "half a Unicode character"),
     ],
 )
-def test_metadata_errors_name_file_and_line(line: dict[str, object] | str, words: str, tmp_path: Path) -> None:
+def test_metadata_errors_name_file_and_line(
+    line: dict[str, object] | str, words: str, tmp_path: Path
+) -> None:
     grey(tmp_path / "a.png")
     grey(tmp_path / "b.png")
     describe(tmp_path, {"file_name": "a.png", "text": "fine"}, line)
@@ -120,7 +143,9 @@ def test_metadata_errors_name_file_and_line(line: dict[str, object] | str, words
 
 def test_text_that_is_not_utf8_is_named_with_its_line(tmp_path: Path) -> None:
     grey(tmp_path / "a.png")
-    (tmp_path / "metadata.jsonl").write_bytes(b'{"file_name": "a.png", "text": "x"}\n{"text": "caf\xe9"}')
+    (tmp_path / "metadata.jsonl").write_bytes(
+        b'{"file_name": "a.png", "text": "x"}\n{"text": "caf\xe9"}'
+    )
     with pytest.raises(DataError, match=r"metadata\.jsonl, line 2: not UTF-8"):
         load(tmp_path)
 
@@ -137,7 +162,9 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_own_hints_of_their_pictures_shape_are_used_unless_an_extractor_is_asked_for(tmp_path: Path) -> None:
+def test_own_hints_of_their_pictures_shape_are_used_unless_an_extractor_is_asked_for(
+    tmp_path: Path,
+) -> None:
     grey(tmp_path / "a.png")
     grey(tmp_path / "b.png")
     grey(tmp_path / "hint.png", 200, (15, 10))
@@ -153,7 +180,9 @@ def test_own_hints_of_their_pictures_shape_are_used_unless_an_extractor_is_asked
     assert set(mixed[1].unique().tolist()) == {0}
     assert set(load(tmp_path, condition="canny").conditions.unique().tolist()) == {0}
     assert set(load(tmp_path, condition="own+blur").conditions[1].unique().tolist()) == {128}
-    with pytest.raises(DataError, match=r"line 2: no conditioning_image; use --condition own\+canny"):
+    with pytest.raises(
+        DataError, match=r"line 2: no conditioning_image; use --condition own\+canny"
+    ):
         load(tmp_path, condition="own")
 
 

@@ -18,8 +18,9 @@ from bench.cell.runner import Runner
 from bench.data.folder.copies import Fingerprint, copies, fingerprint
 from bench.data.photos.shipped import GREY_PROMPTS, PROMPTS, photograph
 from bench.data.portraits.dataset import Portraits
-from bench.data.splits import PARTS, SplitSizes, load_splits
-from bench.util.progress import Silent
+from bench.data.split_sizes import SplitSizes
+from bench.data.splits import PARTS, load_splits
+from bench.interfaces import Silent
 from tests.folders import fill, jsonl, load, picture
 
 SIZES = SplitSizes(victim=8, auxiliary=8, calibration=8, evaluation=8)
@@ -143,7 +144,9 @@ def doubled(tmp_path: Path) -> Path:
 
 def test_copies_never_fall_into_two_splits_and_are_counted(doubled: Path) -> None:
     found = load(doubled, condition="blur")
-    assert found.said("8 of 48 pictures are copies of others, exact or near", "copies never fall into two splits")
+    assert found.said(
+        "8 of 48 pictures are copies of others, exact or near", "copies never fall into two splits"
+    )
     assert sum(found.records.duplicate) == 16
     groups = dict(zip(found.records.ids, found.records.group_names(), strict=True))
     for i, suffix in enumerate(("png",) * 4 + ("bmp",) * 2 + ("jpg",) * 2):
@@ -160,7 +163,13 @@ def test_copies_never_fall_into_two_splits_and_are_counted(doubled: Path) -> Non
 def test_the_count_stands_in_every_row(
     doubled: Path, make_job: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    job = make_job(data=f"folder:{doubled}", attack="closed-form", splits=SIZES, condition="blur", image_size=32)
+    job = make_job(
+        data=f"folder:{doubled}",
+        attack="closed-form",
+        splits=SIZES,
+        condition="blur",
+        image_size=32,
+    )
     rows = Runner(tmp_path_factory.mktemp("results"), Silent()).compute(job).rows
     assert {row["status"] for row in rows} == {"ok", "not_claimed"}
     assert {row["duplicate_records"] for row in rows} == {job.splits.duplicate_records()}
@@ -183,7 +192,10 @@ def test_a_copy_joins_the_identities_of_both(tmp_path: Path) -> None:
     fill(tmp_path, 3)
     shutil.copy(tmp_path / "000.png", tmp_path / "003.png")
     rows = zip(("000", "001", "002", "003"), ("ann", "ann", "bob", "bob"), strict=True)
-    jsonl(tmp_path, *({"file_name": f"{name}.png", "text": "x", "identity": who} for name, who in rows))
+    jsonl(
+        tmp_path,
+        *({"file_name": f"{name}.png", "text": "x", "identity": who} for name, who in rows),
+    )
     assert len(set(load(tmp_path).records.group_names())) == 1
 
 
@@ -193,7 +205,10 @@ def test_copies_show_the_same_where_no_identity_is_given(tmp_path: Path) -> None
     shutil.copy(tmp_path / "000.png", tmp_path / "003.png")
     assert load(tmp_path).records.identities == ("000.png", None, None, "000.png")
     rows = zip(("000", "001", "002", "003"), (None, None, "bob", "ann"), strict=True)
-    jsonl(tmp_path, *({"file_name": f"{name}.png", "text": "x", "identity": who} for name, who in rows))
+    jsonl(
+        tmp_path,
+        *({"file_name": f"{name}.png", "text": "x", "identity": who} for name, who in rows),
+    )
     assert load(tmp_path).records.identities == ("ann", None, "bob", "ann")
 
 
@@ -213,7 +228,9 @@ def test_origins_are_the_files_and_not_their_pixels(tmp_path: Path) -> None:
     first = load(tmp_path).records
     assert len(set(first.origins)) == 2
     assert load(tmp_path).records.origins == first.origins
-    assert load(tmp_path, condition="blur").records.origins != first.origins  # no hint of its own is used
+    assert (
+        load(tmp_path, condition="blur").records.origins != first.origins
+    )  # no hint of its own is used
     picture(7).save(tmp_path / "hints" / "001.png")
     changed = load(tmp_path).records
     assert changed.origins[0] == first.origins[0]

@@ -29,7 +29,10 @@ def _ledger() -> MadeLedger:
             ("worse", 0.5, 1.2, 0.9),
             ("free", 0.5, 1.0, 1.0),
         ]:
-            utility = {"fid": (100.0 + 10 * seed) * fid, "condition_edge_f1": (0.5 + seed / 10) * f1}
+            utility = {
+                "fid": (100.0 + 10 * seed) * fid,
+                "condition_edge_f1": (0.5 + seed / 10) * f1,
+            }
             made.add(defense, "inversion", seed, level, noise=1, utility=utility)
     return made
 
@@ -109,11 +112,20 @@ def test_longer_training_is_a_table_of_its_own_with_its_own_reference():
 def test_a_model_that_learnt_nothing_is_seen_beside_an_untrained_one():
     made = MadeLedger()
     for seed in SEEDS:
-        for defense, f1, rate in [("none", 0.5, 5e-4), ("half", 0.45, 5e-4), ("idle", 0.4, 5e-4), ("none", 0.4, 1e-9)]:
+        for defense, f1, rate in [
+            ("none", 0.5, 5e-4),
+            ("half", 0.45, 5e-4),
+            ("idle", 0.4, 5e-4),
+            ("none", 0.4, 1e-9),
+        ]:
             utility = {"fid": 100.0, "condition_edge_f1": f1}
-            made.add(defense, "inversion", seed, 0.5, noise=seed, utility=utility, learning_rate=rate)
+            made.add(
+                defense, "inversion", seed, 0.5, noise=seed, utility=utility, learning_rate=rate
+            )
     found = {p.defense: p for p in frontier(made.rows, made.read)}
-    assert {name: p.learnt.mean for name, p in found.items()} == pytest.approx({"none": 1.0, "half": 0.5, "idle": 0.0})
+    assert {name: p.learnt.mean for name, p in found.items()} == pytest.approx(
+        {"none": 1.0, "half": 0.5, "idle": 0.0}
+    )
     assert _fidelity(found["idle"]).mean == pytest.approx(0.8)  # which looks like a small price
     assert "| edge F1 | edge F1 learnt | seeds |" in as_markdown(list(found.values()), "none")
 
@@ -125,7 +137,11 @@ def test_a_classifier_is_held_against_its_accuracy():
         made.add("good", "inversion", seed, 0.2, noise=1, utility={"accuracy": 0.78})
         made.add("dear", "inversion", seed, 0.2, noise=1, utility={"accuracy": 0.4})
     found = frontier(made.rows, made.read)
-    assert [(p.defense, p.reaches_goal) for p in found] == [("good", True), ("dear", False), ("none", False)]
+    assert [(p.defense, p.reaches_goal) for p in found] == [
+        ("good", True),
+        ("dear", False),
+        ("none", False),
+    ]
     assert "| defence | image | accuracy | seeds |" in as_markdown(found, "none")
 
 
@@ -148,7 +164,9 @@ def test_at_the_ceiling_an_attack_that_was_not_run_could_add_nothing():
 
 
 def test_files_say_the_same_as_the_points(points, tmp_path):
-    rows = {row["defense"]: row for row in csv.DictReader(io.StringIO(as_csv(list(points.values()))))}
+    rows = {
+        row["defense"]: row for row in csv.DictReader(io.StringIO(as_csv(list(points.values()))))
+    }
     assert rows["good"]["goal"] == "1"
     assert rows["dear"]["goal"] == "0"
     assert float(rows["worse"]["fid_ratio"]) == pytest.approx(1.2)
@@ -163,7 +181,13 @@ def test_files_say_the_same_as_the_points(points, tmp_path):
 def test_the_command_writes_beside_the_ledger(tmp_path):
     made, ledger = _ledger(), Ledger(tmp_path)
     for row in made.rows:
-        ledger.write(row["cell_id"], row["capture_id"], row["spec"], [row], made.record_scores(row["cell_id"]))
+        ledger.write(
+            row["cell_id"],
+            row["capture_id"],
+            row["spec"],
+            [row],
+            made.record_scores(row["cell_id"]),
+        )
     done = CliRunner().invoke(main, ["frontier", "--results", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert "5 points, 1 of them reach the goal" in done.output

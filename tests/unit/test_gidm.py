@@ -18,18 +18,30 @@ from attacks.gradients.engine.latent_training import Ddim, Generated
 from attacks.gradients.engine.objectives import Cosine
 from attacks.gradients.engine.updates import Update
 from attacks.gradients.gidm import GIDM
-from bench.interfaces.attack import Budget
-from bench.interfaces.public import Codec, Denoiser, Public
-from bench.interfaces.public_trainer import LocalTraining, PublicTrainer, Unknown
-from bench.interfaces.threat import ThreatModel, View
-from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL, NOISE_TARGET, TIMESTEP, Channel
-from bench.types.claim import Claim
-from bench.types.estimate import Estimate
-from bench.types.images import ImageBatch
-from bench.types.schedule import NoiseSchedule
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Silent
-from bench.wire.transcript import Parts, Release
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    GLOBAL_MODEL,
+    NOISE_TARGET,
+    TIMESTEP,
+    Budget,
+    Channel,
+    Claim,
+    Codec,
+    Denoiser,
+    Estimate,
+    ImageBatch,
+    LocalTraining,
+    NoiseSchedule,
+    NotApplicableError,
+    Public,
+    PublicTrainer,
+    Release,
+    Silent,
+    ThreatModel,
+    Unknown,
+    View,
+)
+from bench.wire.transcript import Parts
 from tests.conftest import make_records
 
 SCHEDULE = NoiseSchedule.stable_diffusion()
@@ -41,7 +53,11 @@ class Gaussian(Denoiser):
     """The exact denoiser where latents are standard normal: E[eps | x_t] = b_t x_t."""
 
     def predict(
-        self, noisy: Tensor, timesteps: Tensor, states: Tensor | None = None, pooled: Tensor | None = None
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        states: Tensor | None = None,
+        pooled: Tensor | None = None,
     ) -> Tensor:
         return SCHEDULE.noise(timesteps) * noisy
 
@@ -64,7 +80,9 @@ class Linear(PublicTrainer):
         guess = (noisy @ weights["inner"].T) @ weights["gate"].T + weights["bias"]
         return (guess - inputs["eps"].flatten(1)).square().mean()
 
-    def gradient(self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def gradient(
+        self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         return dict(grad(self.loss)(dict(weights), dict(inputs)))
 
     def estimates(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Estimate]:
@@ -82,7 +100,11 @@ class NoCodec(Codec):
 def weights(*, closed: bool = False) -> dict[str, Tensor]:
     rng = torch.Generator().manual_seed(0)
     inner, gate = (torch.randn(WIDE, WIDE, generator=rng) / 4 for _ in range(2))
-    return {"inner": inner, "gate": torch.zeros_like(gate) if closed else gate, "bias": torch.zeros(WIDE)}
+    return {
+        "inner": inner,
+        "gate": torch.zeros_like(gate) if closed else gate,
+        "bias": torch.zeros(WIDE),
+    }
 
 
 def truth(t: int = 300) -> dict[str, Tensor]:
@@ -96,7 +118,16 @@ def see(*channels: Channel, closed: bool = False) -> View:
     start, inputs, trainer = weights(closed=closed), truth(), Linear()
     sent = {name: -tensor for name, tensor in trainer.gradient(start, inputs).items()}
     public = Public(
-        None, NoCodec(), SCHEDULE, None, None, "fedsgd", make_records(2), "cpu", trainer=trainer, denoiser=Gaussian()
+        None,
+        NoCodec(),
+        SCHEDULE,
+        None,
+        None,
+        "fedsgd",
+        make_records(2),
+        "cpu",
+        trainer=trainer,
+        denoiser=Gaussian(),
     )
     rows = {TIMESTEP: inputs["t"], NOISE_TARGET: inputs["eps"]}
     return View(
@@ -126,13 +157,18 @@ def error(claim: Claim) -> float:
 def test_the_chain_of_an_exact_denoiser_is_linear_on_the_sphere_of_normal_latents() -> None:
     x = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(2))
     x = x / x.square().mean((1, 2, 3), keepdim=True).sqrt()
-    torch.testing.assert_close(Ddim(Gaussian(), SCHEDULE, 2)(5 * x), Ddim(Gaussian(), SCHEDULE, 2)(x))
+    torch.testing.assert_close(
+        Ddim(Gaussian(), SCHEDULE, 2)(5 * x), Ddim(Gaussian(), SCHEDULE, 2)(x)
+    )
     ratio = Ddim(Gaussian(), SCHEDULE, 50)(x) / x
     assert float(ratio.std()) < 1e-5
     # The exact flow of a standard normal onto itself is the identity; 50 steps come near it.
     assert float(ratio.mean()) == pytest.approx(1.0, abs=0.1)
     torch.testing.assert_close(
-        Ddim(Gaussian(), SCHEDULE, 1)(x), SCHEDULE.signal(torch.tensor(999)) * x, rtol=1e-4, atol=1e-6
+        Ddim(Gaussian(), SCHEDULE, 1)(x),
+        SCHEDULE.signal(torch.tensor(999)) * x,
+        rtol=1e-4,
+        atol=1e-6,
     )
 
 
@@ -189,7 +225,10 @@ def test_tensors_without_a_gradient_are_left_out() -> None:
     found = run(see(TIMESTEP, NOISE_TARGET, closed=True), 600, generated=0.25).estimates["image"]
     assert isinstance(found, Estimate)
     assert found.latents is not None
-    noisy = [SCHEDULE.add_noise(z, truth()["eps"], truth()["t"]).flatten() for z in (found.latents, truth()["z"])]
+    noisy = [
+        SCHEDULE.add_noise(z, truth()["eps"], truth()["t"]).flatten()
+        for z in (found.latents, truth()["z"])
+    ]
     assert float(torch.cosine_similarity(*noisy, dim=0)) > 0.999
     with pytest.raises(NotApplicableError, match="zero in every tensor"):
         Adaptation().observed({"a": torch.zeros(3)})
@@ -223,4 +262,6 @@ def test_it_needs_image_latents_and_their_denoiser() -> None:
 
 def test_total_variation_can_be_of_named_maps_only() -> None:
     inputs = {"a": torch.eye(4).view(1, 1, 4, 4), "b": torch.eye(4).view(1, 1, 4, 4)}
-    assert TotalVariation(1.0, only=frozenset({"a"}))(inputs) == TotalVariation(1.0)({"a": inputs["a"]})
+    assert TotalVariation(1.0, only=frozenset({"a"}))(inputs) == TotalVariation(1.0)(
+        {"a": inputs["a"]}
+    )

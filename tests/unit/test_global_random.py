@@ -27,7 +27,9 @@ def test_draws_follow_from_the_seed_and_the_words() -> None:
     assert len({found[0], found[2], found[3]}) == 3
 
 
-@pytest.mark.parametrize("draw", [lambda: torch.rand(()), np.random.rand, random.random, lambda: torch.manual_seed(0)])
+@pytest.mark.parametrize(
+    "draw", [lambda: torch.rand(()), np.random.rand, random.random, lambda: torch.manual_seed(0)]
+)
 def test_each_generator_is_watched_and_put_back(draw) -> None:
     torch.manual_seed(3), np.random.seed(3), random.seed(3)
     expected = draws()

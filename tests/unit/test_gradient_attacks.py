@@ -17,15 +17,19 @@ from attacks.gradients.engine.objectives import Cosine, SquaredL2
 from attacks.gradients.engine.updates import trainer_of, updates_in
 from attacks.gradients.idlg import IDLG
 from attacks.gradients.inverting_gradients import InvertingGradients
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.defense import Defense
-from bench.interfaces.public_trainer import LocalTraining
-from bench.interfaces.threat import ThreatModel, View
-from bench.interfaces.victim import TrainingPlan
+from bench.interfaces import (
+    Attack,
+    Budget,
+    Claim,
+    Defense,
+    LocalTraining,
+    NotApplicableError,
+    Silent,
+    ThreatModel,
+    TrainingPlan,
+    View,
+)
 from bench.scoring.matching import matched
-from bench.types.claim import Claim
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Silent
 from defenses.clip_noise import ClipNoise
 from defenses.gradient_pruning import GradientPruning
 from defenses.none import NoDefense
@@ -42,19 +46,29 @@ See = Callable[..., tuple[View, Tensor, list[list[int]]]]
 def see(tmp_path_factory: pytest.TempPathFactory) -> See:
     """A view of the first updates, the true pictures, and which of them share an update."""
 
-    def make(targets: int, defense: Defense | None = None, **params: object) -> tuple[View, Tensor, list[list[int]]]:
+    def make(
+        targets: int, defense: Defense | None = None, **params: object
+    ) -> tuple[View, Tensor, list[list[int]]]:
         victim = FederatedClassifier.build({"size": 8, "clients": 2, "label": "identity", **params})
         defense = defense or NoDefense()
-        plan = TrainingPlan(epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
+        plan = TrainingPlan(
+            epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+        )
         out: Path = tmp_path_factory.mktemp("classifier") / "c"
-        capture = victim.train(RECORDS, defense, plan, protocol="fedsgd", out=out, progress=Silent())
+        capture = victim.train(
+            RECORDS, defense, plan, protocol="fedsgd", out=out, progress=Silent()
+        )
         releases = capture.transcript.releases(0)[:targets]
         public = victim.public(defense, RECORDS, protocol="fedsgd", device="cpu")
         groups: dict[int, list[int]] = {}
         for i, release in enumerate(releases):
             groups.setdefault(release.step, []).append(i)
         view = ThreatModel().project(capture.transcript, public, releases)
-        return view, capture.secrets.truth(releases)[1]["image"].images.pixels, list(groups.values())
+        return (
+            view,
+            capture.secrets.truth(releases)[1]["image"].images.pixels,
+            list(groups.values()),
+        )
 
     return make
 
@@ -66,7 +80,7 @@ def run(attack: Attack, view: View, iterations: int | None = None) -> Claim:
 
 def errors(claim: Claim, truth: Tensor, groups: list[list[int]]) -> Tensor:
     """Mean squared error of each record, put in the order that fits best."""
-    from bench.types.images import ImageBatch
+    from bench.interfaces import ImageBatch
 
     fitted = matched(claim.estimates["image"], ImageBatch(truth), groups)
     return (fitted.images.pixels - truth).square().mean((1, 2, 3))
@@ -134,8 +148,12 @@ DEFENDED = [
 ]
 
 
-@pytest.mark.parametrize(("defense", "objective", "most"), DEFENDED, ids=[d.name for d, _, _ in DEFENDED])
-def test_knowing_the_defence_makes_the_truth_fit(see: See, defense: Defense, objective, most: float) -> None:  # type: ignore[no-untyped-def]
+@pytest.mark.parametrize(
+    ("defense", "objective", "most"), DEFENDED, ids=[d.name for d, _, _ in DEFENDED]
+)
+def test_knowing_the_defence_makes_the_truth_fit(
+    see: See, defense: Defense, objective, most: float
+) -> None:  # type: ignore[no-untyped-def]
     """At the true record the adapted objective is (nearly) 0, and far lower than without adaptation."""
     view, _, _ = see(1, defense)
     trainer = trainer_of(view)

@@ -21,10 +21,14 @@ from attacks.gradients.engine.local_training import summed_gradient
 from attacks.gradients.engine.objectives import L1, Cosine, SquaredL2
 from attacks.gradients.engine.problem import Problem, Terms
 from attacks.gradients.engine.updates import Update
-from bench.interfaces.public_trainer import LocalTraining, PublicTrainer, Unknown
-from bench.types.estimate import Estimate
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Silent
+from bench.interfaces import (
+    Estimate,
+    LocalTraining,
+    NotApplicableError,
+    PublicTrainer,
+    Silent,
+    Unknown,
+)
 
 
 class Regression(PublicTrainer):
@@ -44,7 +48,9 @@ class Regression(PublicTrainer):
         logits = hidden @ weights["out.weight"].T + weights["out.bias"]
         return -(inputs["y"] * logits.log_softmax(1)).sum(1).mean()
 
-    def gradient(self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def gradient(
+        self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         return dict(grad(self.loss)(dict(weights), dict(inputs)))
 
     def estimates(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Estimate]:
@@ -60,15 +66,22 @@ def weights(seed: int = 0) -> dict[str, Tensor]:
 def batch(count: int, seed: int = 1) -> dict[str, Tensor]:
     rng = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, 3, (count,), generator=rng)
-    return {"x": torch.rand(count, 1, 2, 2, generator=rng), "y": torch.nn.functional.one_hot(labels, 3).float()}
+    return {
+        "x": torch.rand(count, 1, 2, 2, generator=rng),
+        "y": torch.nn.functional.one_hot(labels, 3).float(),
+    }
 
 
 def update(trainer: Regression, inputs: Mapping[str, Tensor], seed: int = 0) -> Update:
     start, count = weights(seed), len(inputs["x"])
-    return Update(tuple(range(count)), count, start, summed_gradient(trainer, start, inputs, unroll=True))
+    return Update(
+        tuple(range(count)), count, start, summed_gradient(trainer, start, inputs, unroll=True)
+    )
 
 
-def problem(trainer: Regression, updates: list[Update], restarts: int = 2, **known: Tensor) -> Problem:
+def problem(
+    trainer: Regression, updates: list[Update], restarts: int = 2, **known: Tensor
+) -> Problem:
     return Problem(
         trainer,
         updates,
@@ -118,9 +131,13 @@ def test_the_batched_slope_is_that_of_a_plain_loop(same: bool) -> None:
             x = point[t, r].clone().requires_grad_()
             inputs = {"x": x[:8].view(2, 1, 2, 2), "y": x[8:].view(2, 3).softmax(1)}
             start = {name: tensor.double().requires_grad_() for name, tensor in one.weights.items()}
-            found = torch.autograd.grad(trainer.loss(start, inputs), list(start.values()), create_graph=True)
+            found = torch.autograd.grad(
+                trainer.loss(start, inputs), list(start.values()), create_graph=True
+            )
             observed = {name: tensor.double() for name, tensor in one.gradient.items()}
-            loss = Cosine()(dict(zip(start, found, strict=True)), observed) + TotalVariation(0.1)({"x": inputs["x"]})
+            loss = Cosine()(dict(zip(start, found, strict=True)), observed) + TotalVariation(0.1)(
+                {"x": inputs["x"]}
+            )
             (slope,) = torch.autograd.grad(loss, x)
             torch.testing.assert_close(value.slope[t, r], slope)
             assert float(value.total[t, r]) == pytest.approx(float(loss.detach()))
@@ -168,12 +185,22 @@ def test_the_restart_of_least_objective_wins() -> None:
     several = problem(trainer, updates, restarts=4)
     point = several.start("uniform", torch.Generator().manual_seed(0))
     match = several.evaluate(point).match
-    found = Engine(Cosine(), Adam(), (TotalVariation(0.1),), restarts=4, dtype=torch.float64).invert(
-        trainer, updates, iterations=0, at_once=3, rng=torch.Generator().manual_seed(0), device="cpu", progress=Silent()
+    found = Engine(
+        Cosine(), Adam(), (TotalVariation(0.1),), restarts=4, dtype=torch.float64
+    ).invert(
+        trainer,
+        updates,
+        iterations=0,
+        at_once=3,
+        rng=torch.Generator().manual_seed(0),
+        device="cpu",
+        progress=Silent(),
     )
     torch.testing.assert_close(found.match, match.min(1).values.float())
     best = match.argmin(1)
-    torch.testing.assert_close(torch.stack(list(found.inputs["x"])), several.inputs(point, best)["x"].float())
+    torch.testing.assert_close(
+        torch.stack(list(found.inputs["x"])), several.inputs(point, best)["x"].float()
+    )
     assert len(set(best.tolist())) > 1
 
 
@@ -210,7 +237,11 @@ def test_whole_numbers_are_searched_by_restarts() -> None:
     x, t = found.inputs["x"][0], found.inputs["t"][0]
     torch.testing.assert_close(x * t, inputs["x"] * 2, atol=0.05, rtol=0)
     with pytest.raises(NotApplicableError, match="nothing is left"):
-        problem(Regression(), [update(Regression(), batch(1))], **{n: t[None] for n, t in batch(1).items()})
+        problem(
+            Regression(),
+            [update(Regression(), batch(1))],
+            **{n: t[None] for n, t in batch(1).items()},
+        )
 
 
 @pytest.mark.parametrize("label", range(3))

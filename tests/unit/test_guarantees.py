@@ -7,9 +7,7 @@ import math
 import pytest
 import torch
 
-from bench.interfaces.defense import ProtectContext
-from bench.types.schedule import NoiseSchedule
-from bench.util.rng import generator
+from bench.interfaces import NoiseSchedule, ProtectContext, generator
 from defenses.common.gaussian_accounting import epsilon_of, gaussian_mu
 from defenses.gaussian_noise import GaussianNoise
 from defenses.laplace_noise import LaplaceNoise
@@ -27,7 +25,9 @@ TABLE = {  # METHODS 7.1: epsilon at delta 1e-5 of one release, by t and D
 def delta_of(epsilon: float, mu: float) -> float:
     """Balle & Wang, arXiv:1805.06530, theorem 8; Dong et al., arXiv:1905.02383, corollary 2.13."""
     phi = torch.distributions.Normal(0.0, 1.0).cdf
-    left, right = (phi(torch.tensor(-epsilon / mu + s * mu / 2, dtype=torch.float64)) for s in (1, -1))
+    left, right = (
+        phi(torch.tensor(-epsilon / mu + s * mu / 2, dtype=torch.float64)) for s in (1, -1)
+    )
     return float(left - math.exp(epsilon) * right)
 
 
@@ -59,15 +59,21 @@ def test_the_classical_calibration_is_never_better_than_the_exact_one():
 
 def rates(null: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """False and true positive rates of every threshold on a statistic."""
-    thresholds = torch.cat([null, other]).quantile(torch.linspace(0.001, 0.999, 400, dtype=torch.float64))
+    thresholds = torch.cat([null, other]).quantile(
+        torch.linspace(0.001, 0.999, 400, dtype=torch.float64)
+    )
     return tuple((s.unsqueeze(1) > thresholds).double().mean(0) for s in (null, other))  # type: ignore[return-value]
 
 
-def assert_within(fpr: torch.Tensor, tpr: torch.Tensor, epsilon: float, delta: float, count: int) -> None:
+def assert_within(
+    fpr: torch.Tensor, tpr: torch.Tensor, epsilon: float, delta: float, count: int
+) -> None:
     """Kairouz, Oh & Viswanath, arXiv:1311.0776, theorem 2.1, with room for the counts' own chance."""
 
     def slack(rate: torch.Tensor) -> torch.Tensor:
-        return 4 * (rate * (1 - rate) / count).sqrt() + 8 / count  # Bernstein: also where nothing was counted
+        return (
+            4 * (rate * (1 - rate) / count).sqrt() + 8 / count
+        )  # Bernstein: also where nothing was counted
 
     for hit, miss in ((tpr, fpr), (1 - fpr, 1 - tpr)):
         assert bool((hit - slack(hit) <= math.exp(epsilon) * (miss + slack(miss)) + delta).all())
@@ -91,11 +97,16 @@ def test_the_likelihood_ratio_never_beats_gaussian_noise(delta):
     one = torch.full((1, 2, 2, 2), 5.0)
     defense = GaussianNoise.build({"multiplier": 1.5, "where": "unet", "delta": delta, "clip": 1.0})
     epsilon = defense.guarantee(1, SCHEDULE).epsilon
-    null, other = (noised(defense, record, seed).sum(1) / math.sqrt(size) for seed, record in ((0, -one), (1, one)))
+    null, other = (
+        noised(defense, record, seed).sum(1) / math.sqrt(size)
+        for seed, record in ((0, -one), (1, one))
+    )
     fpr, tpr = rates(null, other)
     assert_within(fpr, tpr, epsilon, delta, COUNT)
     advantage = float((tpr - fpr).max())
-    assert advantage == pytest.approx(delta_of(0.0, 2 / 1.5), abs=0.02), "and it comes as near as it should"
+    assert advantage == pytest.approx(delta_of(0.0, 2 / 1.5), abs=0.02), (
+        "and it comes as near as it should"
+    )
 
 
 def test_the_likelihood_ratio_does_beat_a_claim_that_is_too_strong():
@@ -113,9 +124,12 @@ def test_the_likelihood_ratio_never_beats_laplace_noise():
     one = torch.full((1, 1, 1, 1), 9.0)
     b = 2.0
     null, other = (
-        ((x + 1).abs() - (x - 1).abs()).squeeze(1) / b for x in (noised(defense, -one, 0), noised(defense, one, 1))
+        ((x + 1).abs() - (x - 1).abs()).squeeze(1) / b
+        for x in (noised(defense, -one, 0), noised(defense, one, 1))
     )
-    jitter = 1e-9 * torch.randn(COUNT, generator=generator(2), dtype=torch.float64)  # the ratio has atoms at its ends
+    jitter = 1e-9 * torch.randn(
+        COUNT, generator=generator(2), dtype=torch.float64
+    )  # the ratio has atoms at its ends
     fpr, tpr = rates(null + jitter, other + jitter)
     assert_within(fpr, tpr, 1.0, 0.0, COUNT)
     assert float((tpr - fpr).max()) == pytest.approx(1 - math.exp(-0.5), abs=0.02)
@@ -125,7 +139,11 @@ def test_the_likelihood_ratio_never_beats_laplace_noise():
 def test_the_likelihood_ratio_never_beats_the_timestep_mechanism(t):
     """Two latents at distance D, seen as x_t with the noise target hidden."""
     delta, rng = 1e-2, generator(5)
-    epsilon = TimestepPolicy.build({"t_min": t, "sensitivity": 2.0, "delta": delta}).guarantee(1, SCHEDULE).epsilon
+    epsilon = (
+        TimestepPolicy.build({"t_min": t, "sensitivity": 2.0, "delta": delta})
+        .guarantee(1, SCHEDULE)
+        .epsilon
+    )
     time = torch.full((COUNT,), t)
     seen = []
     for latent in (-0.5, 0.5):  # four numbers, one apart each: D = 2

@@ -18,18 +18,23 @@ from attacks.features.guided import Guided
 from attacks.features.search.coordinates import Direct
 from attacks.features.search.knowledge import plain_noisy
 from attacks.features.search.match import Match
-from bench.interfaces.attack import Budget
-from bench.interfaces.defense import Defense
-from bench.interfaces.public_forward import CONDITION_LATENTS, NOISY, PublicForward
-from bench.interfaces.public_trainer import Unknown
-from bench.interfaces.threat import ThreatModel
-from bench.interfaces.victim import TrainingPlan
-from bench.types.channels import CONTROL_FEATURES, NOISE_TARGET, UNET_FEATURES
-from bench.types.schedule import NoiseSchedule
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Silent
-from bench.util.rng import generator
-from bench.wire.capture import Capture
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    NOISE_TARGET,
+    UNET_FEATURES,
+    Budget,
+    Capture,
+    Defense,
+    NoiseSchedule,
+    NotApplicableError,
+    PublicForward,
+    Silent,
+    ThreatModel,
+    TrainingPlan,
+    Unknown,
+    generator,
+)
+from bench.interfaces.public_forward import CONDITION_LATENTS, NOISY
 from defenses.activation import Activation
 from defenses.compose import Compose
 from defenses.gaussian_noise import GaussianNoise
@@ -63,12 +68,15 @@ def test_state_and_evidence_together_give_the_known_posterior_mean(prediction):
     state = prior.schedule.add_noise(truth, torch.randn(truth.shape, generator=rng), times)
     level = 550
     precision = prior.schedule.snr(level).expand(2)
-    seen = truth + precision.rsqrt().float().view(-1, 1, 1, 1) * torch.randn(truth.shape, generator=rng)
+    seen = truth + precision.rsqrt().float().view(-1, 1, 1, 1) * torch.randn(
+        truth.shape, generator=rng
+    )
     found, total = posterior_mean([prior], Gaussian(seen, precision), state, times, 8)
     own = prior.schedule.snr(times)
-    mean = (own.view(-1, 1, 1, 1) * state / prior.schedule.signal(times) + precision.view(-1, 1, 1, 1) * seen) / (
-        own + precision
-    ).view(-1, 1, 1, 1)
+    mean = (
+        own.view(-1, 1, 1, 1) * state / prior.schedule.signal(times)
+        + precision.view(-1, 1, 1, 1) * seen
+    ) / (own + precision).view(-1, 1, 1, 1)
     torch.testing.assert_close(total, own + precision)
     # The denoiser is asked at a whole timestep, the nearest in SNR.
     torch.testing.assert_close(found, spectrum.wiener(mean.float(), total), atol=0.01, rtol=0)
@@ -83,7 +91,9 @@ def test_draws_follow_the_known_posterior_of_a_gaussian():
     rng = generator(4)
     state = torch.randn(count, *SHAPE, generator=rng)
     times = torch.full((count,), SCHEDULE.steps - 1)
-    drawn = walk([prior], evidence, NoGuide(), state, times, Pace(steps=50), rng=rng, batch_size=count)
+    drawn = walk(
+        [prior], evidence, NoGuide(), state, times, Pace(steps=50), rng=rng, batch_size=count
+    )
     expected = spectrum.wiener(seen.unsqueeze(0), precision.view(1))[0]
     error = (drawn.mean(0) - expected).square().mean().sqrt()
     spread = (1 / (1 / spectrum.variance + float(precision))).mean()
@@ -99,8 +109,12 @@ def test_a_turned_step_keeps_its_radius_and_goes_down():
         step = turned(noise, slope, torch.full((3,), ratio))
         torch.testing.assert_close(step.flatten(1).norm(dim=1), torch.full((3,), radius))
     down = turned(noise, slope, torch.ones(3))
-    torch.testing.assert_close(down, -radius * slope / slope.flatten(1).norm(dim=1).view(-1, 1, 1, 1))
-    before, after = ((slope * s).sum() for s in (noise, turned(noise, slope, torch.full((3,), 0.2))))
+    torch.testing.assert_close(
+        down, -radius * slope / slope.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    )
+    before, after = (
+        (slope * s).sum() for s in (noise, turned(noise, slope, torch.full((3,), 0.2)))
+    )
     assert float(after) < float(before)
 
 
@@ -122,14 +136,19 @@ class Sum(PublicForward):
         return {}
 
 
-def guide_of(noisy: torch.Tensor, condition: torch.Tensor, times: torch.Tensor, tolerance: float = 0.05):
+def guide_of(
+    noisy: torch.Tensor, condition: torch.Tensor, times: torch.Tensor, tolerance: float = 0.05
+):
     forward = Sum()
     sent = forward.send({NOISY: noisy, CONDITION_LATENTS: condition}, generator(0))
     inputs = forward.inputs()
     return FeatureGuide(
         forward,
         Match(sent),
-        [Noised.of(NOISY, tuple(noisy.shape), times, SCHEDULE, None, 0.0), Plain(CONDITION_LATENTS)],
+        [
+            Noised.of(NOISY, tuple(noisy.shape), times, SCHEDULE, None, 0.0),
+            Plain(CONDITION_LATENTS),
+        ],
         spaces={name: Direct(unknown) for name, unknown in inputs.items()},
         warm={},
         known={},
@@ -158,11 +177,20 @@ def test_the_guide_finds_the_posterior_mean_where_all_is_linear_and_gaussian():
     a, b = float(SCHEDULE.signal(times)[0]), float(SCHEDULE.noise(times)[0])
     size = math.prod(SHAPE)
     eye = torch.eye(size, dtype=torch.float64)
-    half = torch.stack([row.view(SHAPE)[..., :3] + row.view(SHAPE)[..., 3:] for row in eye]).flatten(1).T
-    to = torch.cat([torch.cat([a * half, 0 * half, b * half], 1), torch.cat([a * eye, eye, b * eye], 1)])
+    half = (
+        torch.stack([row.view(SHAPE)[..., :3] + row.view(SHAPE)[..., 3:] for row in eye])
+        .flatten(1)
+        .T
+    )
+    to = torch.cat(
+        [torch.cat([a * half, 0 * half, b * half], 1), torch.cat([a * eye, eye, b * eye], 1)]
+    )
     spread = torch.cat([torch.full((size,), v) for v in (0.5, 0.8, 1.0)]).double()
     for record in range(2):
-        parts = guide._match.observed[UNET_FEATURES][record], guide._match.observed[CONTROL_FEATURES][record]
+        parts = (
+            guide._match.observed[UNET_FEATURES][record],
+            guide._match.observed[CONTROL_FEATURES][record],
+        )
         seen = torch.cat([part.flatten() for part in parts]).double()
         sigma = torch.cat(
             [(0.05**2 * part.square().mean()).expand(part.numel()) for part in parts]
@@ -172,7 +200,9 @@ def test_the_guide_finds_the_posterior_mean_where_all_is_linear_and_gaussian():
         for block in range(2):
             expected = exact[block * size : (block + 1) * size].view(SHAPE).float()
             got = found[block * 2 + record]
-            assert float((got - expected).square().mean().sqrt()) < 0.05 * float(expected.square().mean().sqrt())
+            assert float((got - expected).square().mean().sqrt()) < 0.05 * float(
+                expected.square().mean().sqrt()
+            )
 
 
 @pytest.mark.parametrize("step", ["proximal", "spherical"])
@@ -189,7 +219,9 @@ def test_guided_draws_explain_the_features_better_than_unguided_ones(step):
         state = torch.randn(4, *SHAPE, generator=rng)
         pace = Pace(steps=8, recurrences=2, step=step, ratio=0.5)
         drawn = walk([prior, prior], none, pull, state, start, pace, rng=rng, batch_size=8)
-        sent = Sum().send({NOISY: SCHEDULE.signal(times) * drawn[:2], CONDITION_LATENTS: drawn[2:]}, rng)
+        sent = Sum().send(
+            {NOISY: SCHEDULE.signal(times) * drawn[:2], CONDITION_LATENTS: drawn[2:]}, rng
+        )
         return sum(float((sent[c] - guide._match.observed[c]).square().mean()) for c in sent)
 
     assert misfit(guide) < 0.6 * misfit(NoGuide())
@@ -201,7 +233,9 @@ def test_a_target_leaves_x_t_less_room():
     eps = (noisy - SCHEDULE.signal(times) * clean) / SCHEDULE.noise(times)
     exact = Noised.of(NOISY, tuple(noisy.shape), times, SCHEDULE, eps, 0.0)
     variance = torch.full((2,), 0.5)
-    torch.testing.assert_close(exact.back(torch.zeros_like(clean), variance, noisy), clean, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        exact.back(torch.zeros_like(clean), variance, noisy), clean, atol=1e-4, rtol=0
+    )
     hidden = Noised.of(NOISY, tuple(noisy.shape), times, SCHEDULE, None, 0.0)
     a, b = SCHEDULE.signal(times), SCHEDULE.noise(times)
     gain = a * 0.5 / (a.square() * 0.5 + b.square())
@@ -219,7 +253,9 @@ def test_a_target_leaves_x_t_less_room():
         (Quantise(Quantise.Params(bits=2)), False),
     ],
 )
-def test_it_is_told_by_the_known_defence_whether_x_t_can_be_solved_for(tiny_model, defense, expected):
+def test_it_is_told_by_the_known_defence_whether_x_t_can_be_solved_for(
+    tiny_model, defense, expected
+):
     public = SplitControlNet.build({"model": str(tiny_model)}).public(
         defense, RECORDS, protocol="no-gradient", device="cpu"
     )
@@ -229,7 +265,9 @@ def test_it_is_told_by_the_known_defence_whether_x_t_can_be_solved_for(tiny_mode
 def attacked(tiny_model, defense, out, attack, withhold=(), protocol="no-gradient"):
     """The claim on a fresh training, and the truth."""
     victim = SplitControlNet.build({"model": str(tiny_model)})
-    plan = TrainingPlan(epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
+    plan = TrainingPlan(
+        epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+    )
     victim.train(RECORDS, defense, plan, protocol=protocol, out=out, progress=Silent())
     capture = Capture.open(out)
     releases = capture.transcript.releases()[:3]
@@ -268,8 +306,12 @@ def test_with_the_noise_in_view_it_sees_through_features_that_were_cut(tiny_mode
 
 def test_it_does_not_apply_to_a_client_that_noises_nothing(tmp_path):
     victim = SplitCnn.build({"size": 16, "width": 8, "label": "identity"})
-    plan = TrainingPlan(epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
-    victim.train(RECORDS, NoDefense(), plan, protocol="inference", out=tmp_path / "c", progress=Silent())
+    plan = TrainingPlan(
+        epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+    )
+    victim.train(
+        RECORDS, NoDefense(), plan, protocol="inference", out=tmp_path / "c", progress=Silent()
+    )
     capture = Capture.open(tmp_path / "c")
     public = victim.public(NoDefense(), RECORDS, protocol="inference", device="cpu")
     view = ThreatModel().project(capture.transcript, public, capture.transcript.releases()[:3])
@@ -279,7 +321,11 @@ def test_it_does_not_apply_to_a_client_that_noises_nothing(tmp_path):
 
 def test_the_timestep_is_told_apart_where_it_is_hidden(tiny_model, tmp_path):
     claim, truth = attacked(
-        tiny_model, Lowpass(), tmp_path / "c", Guided.build({"steps": 2}), withhold=("timestep", NOISE_TARGET)
+        tiny_model,
+        Lowpass(),
+        tmp_path / "c",
+        Guided.build({"steps": 2}),
+        withhold=("timestep", NOISE_TARGET),
     )
     assert bool(claim.estimates["image"].latents.isfinite().all())
     assert claim.estimates["image"].latents.shape == truth["image"].latents.shape

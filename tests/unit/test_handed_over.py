@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bench.cell.handed_over import Snapshot
-from bench.types.records import Records
+from bench.interfaces import Records
 from tests.conftest import make_records
 
 
@@ -28,7 +28,9 @@ class Cache:
 
 
 def box() -> Box:
-    records = dataclasses.replace(make_records(3), attributes=tuple({"hair": "red"} for _ in range(3)))
+    records = dataclasses.replace(
+        make_records(3), attributes=tuple({"hair": "red"} for _ in range(3))
+    )
     return Box(records, torch.nn.Linear(2, 2), Cache())
 
 
@@ -50,7 +52,10 @@ def test_no_change_and_a_filled_cache_are_no_finding() -> None:
         (lambda b: b.records.images[0].zero_(), "box.records.images"),
         (lambda b: b.records.images.copy_(b.records.images.flip(0)), "box.records.images"),
         (lambda b: b.records.conditions.numpy().fill(0), "box.records.conditions"),
-        (lambda b: b.records.attributes[1].update(hair="blue"), "box.records.attributes[1]['hair']"),
+        (
+            lambda b: b.records.attributes[1].update(hair="blue"),
+            "box.records.attributes[1]['hair']",
+        ),
         (lambda b: b.records.attributes[1].clear(), "box.records.attributes[1]"),
         (lambda b: object.__setattr__(b.records, "prompts", ("x",) * 3), "box.records.prompts"),
         (lambda b: object.__setattr__(b, "name", "other"), "box.name"),

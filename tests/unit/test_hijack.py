@@ -12,24 +12,34 @@ from torch import Tensor, nn
 
 from attacks.malicious.hijack import Hijack
 from attacks.malicious.hold import Hold
-from attacks.malicious.parts.hijack_server import CriticPlan, DecoderPlan, HijackServer, train_autoencoder
+from attacks.malicious.parts.hijack_server import (
+    CriticPlan,
+    DecoderPlan,
+    HijackServer,
+    train_autoencoder,
+)
 from attacks.malicious.parts.target_features import ClientPilot
 from bench.cell.job import Job
 from bench.cell.runner import Runner
 from bench.data.portraits.dataset import Portraits
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.defense import Defense
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    GRADIENT_DOWN,
+    Attack,
+    Budget,
+    Channel,
+    Defense,
+    Estimate,
+    Records,
+    RequestError,
+    ServerAdversary,
+    Silent,
+    TrainingPlan,
+)
 from bench.interfaces.public_forward import PIXELS
-from bench.interfaces.server_adversary import ServerAdversary
 from bench.interfaces.threat import PRESETS
-from bench.interfaces.victim import TrainingPlan
 from bench.metrics.ssim import ssim
 from bench.spec.cell import CaptureSpec
-from bench.types.channels import CONTROL_FEATURES, GRADIENT_DOWN, Channel
-from bench.types.estimate import Estimate
-from bench.types.records import Records
-from bench.util.errors import RequestError
-from bench.util.progress import Silent
 from tests.conftest import make_records
 from victims.classifier.split_cnn import SplitCnn
 from victims.diffusion.split_controlnet import SplitControlNet
@@ -44,7 +54,9 @@ SMALL_CUT = {"cut": "conv11", "width": 4, "size": 16, "label": "brightness"}
 class Silence(ServerAdversary):
     """Sends no gradient at all."""
 
-    def answer(self, sent: Mapping[Channel, Tensor], honest: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def answer(
+        self, sent: Mapping[Channel, Tensor], honest: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
         assert CONTROL_FEATURES in sent
         return {name: torch.zeros_like(tensor) for name, tensor in honest.items()}
 
@@ -56,12 +68,16 @@ class Silence(ServerAdversary):
         ("gradient", "server", "needs a malicious server"),
     ],
 )
-def test_where_there_is_nothing_to_hijack(make_job: Callable[..., Job], protocol: str, threat: str, reason: str):
+def test_where_there_is_nothing_to_hijack(
+    make_job: Callable[..., Job], protocol: str, threat: str, reason: str
+):
     with pytest.raises(RequestError, match=reason):
         make_job(attack="hijack", protocol=protocol, threat=threat)
 
 
-def test_the_adversary_shapes_the_capture_and_an_honest_server_is_not_mentioned(make_job: Callable[..., Job]):
+def test_the_adversary_shapes_the_capture_and_an_honest_server_is_not_mentioned(
+    make_job: Callable[..., Job],
+):
     honest = make_job(attack="closed-form", protocol="gradient").cell.capture
     taken = make_job(attack="hijack", protocol="gradient", threat="malicious_server").cell.capture
     assert "adversary" not in honest.canonical()
@@ -71,10 +87,14 @@ def test_the_adversary_shapes_the_capture_and_an_honest_server_is_not_mentioned(
         assert CaptureSpec.model_validate_json(spec.canonical()) == spec
 
 
-def test_its_answers_are_what_the_client_trains_with(tiny_model: Path, records: Records, tmp_path: Path):
+def test_its_answers_are_what_the_client_trains_with(
+    tiny_model: Path, records: Records, tmp_path: Path
+):
     plan = TrainingPlan(1, 4, 1e-3, 0, "cpu", "fp32", adversary=Silence())
     victim = SplitControlNet.build({"model": str(tiny_model)})
-    capture = victim.train(records, Defense(), plan, protocol="gradient", out=tmp_path / "c", progress=Silent())
+    capture = victim.train(
+        records, Defense(), plan, protocol="gradient", out=tmp_path / "c", progress=Silent()
+    )
     down = [m for m in capture.transcript.messages if m.direction == "down"]
     assert down
     assert all(bool((capture.transcript.read(m)[GRADIENT_DOWN] == 0).all()) for m in down)
@@ -84,10 +104,16 @@ def test_features_that_follow_its_gradient_come_to_be_read():
     """A client of free features, as flexible as can be: they end among the pilot's."""
     rng = torch.Generator().manual_seed(0)
     tones = torch.rand(24, 3, 1, 1, generator=rng).expand(-1, -1, 16, 16).contiguous()
-    networks = train_autoencoder(tones, (4, 8, 8), DECODER, torch.Generator().manual_seed(1), "cpu", Silent(), 3)
-    again = train_autoencoder(tones, (4, 8, 8), DECODER, torch.Generator().manual_seed(1), "cpu", Silent(), 3)
+    networks = train_autoencoder(
+        tones, (4, 8, 8), DECODER, torch.Generator().manual_seed(1), "cpu", Silent(), 3
+    )
+    again = train_autoencoder(
+        tones, (4, 8, 8), DECODER, torch.Generator().manual_seed(1), "cpu", Silent(), 3
+    )
     assert torch.equal(networks.pilot(tones), again.pilot(tones))
-    server = HijackServer(networks.pilot, tones, (4, 8, 8), CRITIC, torch.Generator().manual_seed(2))
+    server = HijackServer(
+        networks.pilot, tones, (4, 8, 8), CRITIC, torch.Generator().manual_seed(2)
+    )
     pilot = networks.pilot(tones)
     features = torch.randn(12, 4, 8, 8, generator=rng) + 3
 
@@ -118,14 +144,22 @@ def test_a_pilot_that_is_the_client_stays_as_everybody_knows_it(make_job: Callab
     assert float((networks.inverse(expected) - pictures).square().mean()) < blind
 
 
-def read_at_the_end(attack: Attack, records: Records, plan: TrainingPlan, out: Path, auxiliary: Records) -> float:
+def read_at_the_end(
+    attack: Attack, records: Records, plan: TrainingPlan, out: Path, auxiliary: Records
+) -> float:
     """SSIM of what ``attack`` makes of the last epoch, whoever serves."""
     victim = SplitCnn.build(SMALL_CUT)
-    capture = victim.train(records, Defense(), plan, protocol="gradient", out=out, progress=Silent())
-    last = [release for release in capture.transcript.releases() if release.epoch == plan.epochs - 1][:48]
+    capture = victim.train(
+        records, Defense(), plan, protocol="gradient", out=out, progress=Silent()
+    )
+    last = [
+        release for release in capture.transcript.releases() if release.epoch == plan.epochs - 1
+    ][:48]
     public = victim.public(None, auxiliary, protocol="gradient", device="cpu")
     view = PRESETS["malicious_server"].project(capture.transcript, public, last)
-    found = attack.run(view, rng=torch.Generator(), budget=Budget(0, 16), progress=Silent()).estimates["image"]
+    found = attack.run(
+        view, rng=torch.Generator(), budget=Budget(0, 16), progress=Silent()
+    ).estimates["image"]
     assert isinstance(found, Estimate)
     return float(ssim("ssim", found, Estimate(capture.secrets.truth(last)[0].image_batch())).mean())
 
@@ -136,7 +170,9 @@ def likeness(
     """SSIM under the server that ``attack`` puts up, and under an honest one."""
     public = SplitCnn.build(SMALL_CUT).public(None, auxiliary, protocol="gradient", device="cpu")
     adversary = attack.take_over(public, rng=torch.Generator().manual_seed(0), progress=Silent())
-    taken = read_at_the_end(attack, records, replace(plan, adversary=adversary), out / "taken", auxiliary)
+    taken = read_at_the_end(
+        attack, records, replace(plan, adversary=adversary), out / "taken", auxiliary
+    )
     return taken, read_at_the_end(attack, records, plan, out / "honest", auxiliary)
 
 
@@ -156,7 +192,9 @@ def test_a_client_that_is_hijacked_is_read_where_an_honest_one_is_not(tmp_path: 
         160, image_size=64, condition="canny", progress=Silent()
     )
     private, auxiliary = portraits.select(range(64)), portraits.select(range(64, 160))
-    attack = Hijack.build({"width": 16, "pilot_steps": 200, "pilot_rate": 3e-3, "critic_width": 16, "horizon": 160})
+    attack = Hijack.build(
+        {"width": 16, "pilot_steps": 200, "pilot_rate": 3e-3, "critic_width": 16, "horizon": 160}
+    )
     plan = TrainingPlan(40, 16, 5e-3, 0, "cpu", "fp32")
     hijacked, honest = likeness(attack, private, plan, auxiliary, tmp_path)
     assert hijacked > 0.65
@@ -165,19 +203,28 @@ def test_a_client_that_is_hijacked_is_read_where_an_honest_one_is_not(tmp_path: 
 
 def test_a_gradient_that_has_faded_leaves_the_client_alone():
     tones = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
-    pilot = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 4, 3, padding=1)).requires_grad_(False)
-    server = HijackServer(pilot, tones, (4, 8, 8), replace(CRITIC, horizon=4), torch.Generator().manual_seed(1))
+    pilot = nn.Sequential(nn.PixelUnshuffle(2), nn.Conv2d(12, 4, 3, padding=1)).requires_grad_(
+        False
+    )
+    server = HijackServer(
+        pilot, tones, (4, 8, 8), replace(CRITIC, horizon=4), torch.Generator().manual_seed(1)
+    )
     features = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(2))
     sent = {CONTROL_FEATURES: features}
     norms = [
-        float(server.answer(sent, {GRADIENT_DOWN: torch.zeros_like(features)})[GRADIENT_DOWN].norm()) for _ in range(6)
+        float(
+            server.answer(sent, {GRADIENT_DOWN: torch.zeros_like(features)})[GRADIENT_DOWN].norm()
+        )
+        for _ in range(6)
     ]
     assert norms[0] > 0
     assert norms[4] == norms[5] == 0
 
 
 @pytest.mark.parametrize("protocol", ["gradient", "u-shaped"])
-def test_a_hijacked_run_claims_conditions(make_job: Callable[..., Job], tmp_path: Path, protocol: str):
+def test_a_hijacked_run_claims_conditions(
+    make_job: Callable[..., Job], tmp_path: Path, protocol: str
+):
     job = make_job(attack="hijack:pilot_steps=3", protocol=protocol, threat="malicious_server")
     rows = {row["target"]: row for row in Runner(tmp_path, Silent()).compute(job).rows}
     assert rows["condition"]["status"] == "ok"

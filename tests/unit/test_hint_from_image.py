@@ -10,12 +10,17 @@ import torch
 from attacks.hints.hint_from_image import HintFromImage, HintFromImageParams, way_of_hints
 from bench.data.conditions import extract, find_again
 from bench.data.portraits.dataset import Portraits
-from bench.interfaces.attack import Budget
-from bench.types.channels import NOISE_TARGET, TIMESTEP, UNET_FEATURES
-from bench.types.images import ImageBatch
-from bench.types.records import Records
-from bench.util.errors import NotApplicableError, RequestError
-from bench.util.progress import Silent
+from bench.interfaces import (
+    NOISE_TARGET,
+    TIMESTEP,
+    UNET_FEATURES,
+    Budget,
+    ImageBatch,
+    NotApplicableError,
+    Records,
+    RequestError,
+    Silent,
+)
 from tests.made_views import made_public, made_view
 from victims.stable_diffusion.model import StableDiffusion
 

@@ -24,7 +24,11 @@ def imported(tree: ast.AST) -> Iterator[str]:
             yield from (alias.name.partition(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
             yield node.module.partition(".")[0]
-        elif isinstance(node, ast.Call) and _called(node) in {"import_module", "importlib.import_module", "__import__"}:
+        elif isinstance(node, ast.Call) and _called(node) in {
+            "import_module",
+            "importlib.import_module",
+            "__import__",
+        }:
             for argument in node.args[:1]:
                 if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
                     yield argument.value.partition(".")[0]
@@ -42,7 +46,9 @@ def unsafe_loads(tree: ast.AST) -> list[int]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
         and _called(node) in names
-        and not any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords)
+        and not any(
+            k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords
+        )
     ]
 
 
@@ -92,14 +98,18 @@ def test_no_file_is_longer_than_500_lines() -> None:
     assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["ls"], ["ls", "attacks"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["ls"], ["ls", "attacks"]], ids=" ".join
+)
 def test_light_commands_import_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
     script = (
         "import sys; from bench.cli.main import main; main(sys.argv[1:], standalone_mode=False); "
         "heavy = {'torch', 'numpy', 'diffusers', 'transformers', 'attacks', 'defenses', 'victims'}; "
         "print(sorted({m.partition('.')[0] for m in sys.modules} & heavy))"
     )
-    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) > 2
     assert done.stdout.splitlines()[-1] == "[]"

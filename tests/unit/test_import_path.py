@@ -27,12 +27,16 @@ def shadow(tmp_path: Path) -> Path:
     return folder
 
 
-def python(folder: Path, *arguments: str, pythonpath: str | None = None) -> subprocess.CompletedProcess[str]:
+def python(
+    folder: Path, *arguments: str, pythonpath: str | None = None
+) -> subprocess.CompletedProcess[str]:
     """A fresh Python in a working directory."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     if pythonpath is not None:
         environment["PYTHONPATH"] = pythonpath
-    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, cwd=folder, env=environment)
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, cwd=folder, env=environment
+    )
 
 
 @pytest.mark.parametrize("pythonpath", [None, os.pathsep + "/no/such/folder"])
@@ -63,7 +67,9 @@ def test_a_package_in_the_place_of_ours_is_named(owned: bool, tmp_path: Path) ->
     done = python(tmp_path, "-m", "bench", "describe", "closed-form", pythonpath=str(site))
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
-    assert line.startswith("bench: attack 'closed-form' (attacks.wire.closed_form:ClosedForm of splitleak")
+    assert line.startswith(
+        "bench: attack 'closed-form' (attacks.wire.closed_form:ClosedForm of splitleak"
+    )
     assert f"{site / 'attacks'} " in line
     assert "is imported in place of the package 'attacks' of splitleak" in line
     assert ("of the distribution foolbox is" in line) == owned
@@ -76,12 +82,17 @@ def test_our_own_packages_are_ours() -> None:
 def test_empty_items_of_pythonpath_do_not_reach_children() -> None:
     join = os.pathsep.join
     assert without_empty_items(join(["", "a", "", "b", ""])) == join(["a", "b"])
-    assert child_environment({"PYTHONPATH": join(["", "a"]), "X": "1"}) == {"PYTHONPATH": "a", "X": "1"}
+    assert child_environment({"PYTHONPATH": join(["", "a"]), "X": "1"}) == {
+        "PYTHONPATH": "a",
+        "X": "1",
+    }
     assert child_environment({"PYTHONPATH": os.pathsep, "X": "1"}) == {"X": "1"}
 
 
 @pytest.mark.parametrize(
-    ("items", "stays"), [(["", "a"], False), (["", "."], True), (["a"], True)], ids=["empty", "named", "not there"]
+    ("items", "stays"),
+    [(["", "a"], False), (["", "."], True), (["a"], True)],
+    ids=["empty", "named", "not there"],
 )
 def test_the_working_directory_stays_where_it_is_named(items, stays, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)

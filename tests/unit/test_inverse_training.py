@@ -9,8 +9,7 @@ from attacks.common.augmentation import by_identity, with_mirrored
 from attacks.learned.parts.inverse_training import one_cycle
 from attacks.learned.parts.successive_halving import halve, rungs
 from bench.cell.runner import Runner
-from bench.interfaces.attack import Budget
-from bench.util.progress import Silent
+from bench.interfaces import Budget, Silent
 from tests.conftest import make_records
 
 
@@ -38,7 +37,9 @@ def test_losers_and_winner_spend_the_budget_and_no_more(candidates: int) -> None
 @pytest.mark.parametrize("total", [3, 20, 400])
 def test_the_schedule_is_that_of_one_cycle(total: int) -> None:
     optimizer = torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=2e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=total, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 2e-3, total_steps=total, pct_start=0.1
+    )
     for step in range(total):
         rate, momentum = one_cycle(step, total)
         assert 2e-3 * rate == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
@@ -62,5 +63,9 @@ def test_a_sweep_says_what_it_chose(make_job, tmp_path) -> None:
     job = make_job(attack="inversion:sweep=3,mirror=true", iterations=30)
     row = Runner(tmp_path, Silent()).run(job).rows[0]
     assert row["status"] == "ok", row["reason"]
-    assert (row["attack_learning_rate"], row["attack_width"]) in {(2e-3, 64.0), (4e-3, 64.0), (1e-3, 64.0)}
+    assert (row["attack_learning_rate"], row["attack_width"]) in {
+        (2e-3, 64.0),
+        (4e-3, 64.0),
+        (1e-3, 64.0),
+    }
     assert job.attack.default_budget == Budget(iterations=400, batch_size=16)

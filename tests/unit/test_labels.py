@@ -14,13 +14,17 @@ from attacks.gradients.label_counts import LabelCounts
 from attacks.gradients.label_norms import LabelNorms, class_weights
 from bench.cell.job import Job
 from bench.cell.runner import Runner
-from bench.interfaces.attack import Budget
-from bench.interfaces.threat import ThreatModel, View
-from bench.interfaces.victim import TrainingPlan
+from bench.interfaces import (
+    BenchError,
+    Budget,
+    Claim,
+    NotApplicableError,
+    Silent,
+    ThreatModel,
+    TrainingPlan,
+    View,
+)
 from bench.scoring.labels import label_scores
-from bench.types.claim import Claim
-from bench.util.errors import BenchError, NotApplicableError
-from bench.util.progress import Silent
 from defenses.none import NoDefense
 from tests.conftest import make_records
 from victims.classifier.federated_classifier import FederatedClassifier
@@ -53,9 +57,15 @@ def test_the_lowest_rows_name_distinct_labels() -> None:
     trainer = victim.trainer(32)
     weights = victim.classifier().initial_weights(0)
     label = torch.nn.functional.one_hot(torch.tensor([7, 3]), 10).float()
-    inputs = {"pixels": torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)), "label": label}
+    inputs = {
+        "pixels": torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)),
+        "label": label,
+    }
     gradient = trainer.gradient(weights, inputs)
-    assert distinct_labels(trainer, Update((0, 1), 2, weights, gradient)).argmax(1).tolist() == [3, 7]
+    assert distinct_labels(trainer, Update((0, 1), 2, weights, gradient)).argmax(1).tolist() == [
+        3,
+        7,
+    ]
     with pytest.raises(NotApplicableError, match="distinct"):
         distinct_labels(trainer, Update((0,), 11, weights, gradient))
 
@@ -71,8 +81,12 @@ def test_norms_near_a_class_speak_for_it() -> None:
 def see(tmp_path, **params: object) -> tuple[View, Tensor]:  # type: ignore[no-untyped-def]
     records = make_records(12)
     victim = FederatedClassifier.build({"size": 8, "clients": 2, "label": "identity", **params})
-    plan = TrainingPlan(epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
-    capture = victim.train(records, NoDefense(), plan, protocol="fedsgd", out=tmp_path / "c", progress=Silent())
+    plan = TrainingPlan(
+        epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+    )
+    capture = victim.train(
+        records, NoDefense(), plan, protocol="fedsgd", out=tmp_path / "c", progress=Silent()
+    )
     releases = capture.transcript.releases(0)
     public = victim.public(None, records, protocol="fedsgd", device="cpu")
     truth = victim.labels(capture.secrets.truth(releases)[0])
@@ -80,7 +94,9 @@ def see(tmp_path, **params: object) -> tuple[View, Tensor]:  # type: ignore[no-u
 
 
 def claim(attack: LabelCounts | LabelNorms, view: View) -> Claim:
-    return attack.run(view, rng=torch.Generator().manual_seed(0), budget=Budget(0, 64), progress=Silent())
+    return attack.run(
+        view, rng=torch.Generator().manual_seed(0), budget=Budget(0, 64), progress=Silent()
+    )
 
 
 def test_the_label_of_a_single_record_is_exact(tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -101,14 +117,21 @@ def test_norms_of_the_records_themselves_name_their_labels(tmp_path) -> None:  #
 
 
 def test_a_row_says_what_claimed_labels_are_worth(make_job: Callable[..., Job], tmp_path) -> None:  # type: ignore[no-untyped-def]
-    job = make_job(victim="federated-classifier:clients=2", protocol="fedsgd", attack="label-counts", model=None)
+    job = make_job(
+        victim="federated-classifier:clients=2",
+        protocol="fedsgd",
+        attack="label-counts",
+        model=None,
+    )
     rows = Runner(tmp_path, Silent()).run(job).rows
     assert {row["status"] for row in rows} == {"not_claimed"}
     assert {row["label_accuracy"] for row in rows} == {1.0}
     assert 0 <= rows[0]["label_accuracy_blind"] < 1  # type: ignore[operator]
 
 
-def test_labels_of_a_victim_without_classes_are_refused(make_job: Callable[..., Job], tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_labels_of_a_victim_without_classes_are_refused(
+    make_job: Callable[..., Job], tmp_path
+) -> None:  # type: ignore[no-untyped-def]
     from bench.cell.judging import _label_fields
 
     job = make_job()

@@ -7,9 +7,9 @@ import io
 
 import pytest
 
+from bench.interfaces import RequestError
 from bench.reports.leaderboard import Standing, leaderboard
 from bench.reports.leaderboard_files import as_csv, as_markdown, write_leaderboard
-from bench.util.errors import RequestError
 from tests.made_rows import MadeLedger
 
 SEEDS = (0, 1, 2)
@@ -20,7 +20,11 @@ def made() -> MadeLedger:
     """Two attacks on two defences and the undefended victim; weak stops inversion only, strong stops both."""
     made = MadeLedger()
     for seed in SEEDS:
-        for defense, inversion, algebra in [("none", 0.7, 0.8), ("weak", 0.3, 0.8), ("strong", 0.3, 0.25)]:
+        for defense, inversion, algebra in [
+            ("none", 0.7, 0.8),
+            ("weak", 0.3, 0.8),
+            ("strong", 0.3, 0.25),
+        ]:
             made.add(defense, "inversion", seed, inversion, noise=1, utility={"fid": 10.0 + seed})
             made.add(defense, "closed-form", seed, algebra, noise=2, utility={"fid": 10.0 + seed})
     return made
@@ -150,15 +154,30 @@ def test_what_is_not_comparable_stands_in_another_table(made, change):
 def test_where_a_model_lies_does_not_matter(made):
     for seed in SEEDS:
         made.add(
-            "other", "inversion", seed, 0.3, victim="v:model=/home/x/sd", dataset="portraits:path=/y", model="/x/sd"
+            "other",
+            "inversion",
+            seed,
+            0.3,
+            victim="v:model=/home/x/sd",
+            dataset="portraits:path=/y",
+            model="/x/sd",
         )
-        made.add("other", "closed-form", seed, 0.3, victim="v:model=/home/x/sd", dataset="portraits:path=/y")
+        made.add(
+            "other",
+            "closed-form",
+            seed,
+            0.3,
+            victim="v:model=/home/x/sd",
+            dataset="portraits:path=/y",
+        )
     assert standings(made)["other"].rank is not None
     assert "/home" not in as_csv(list(standings(made).values()))
 
 
 def test_the_newest_of_two_runs_counts(made):
-    made.add("strong", "inversion", 0, 0.75, created="2026-02-01T00:00:00+00:00", capture_id="again")
+    made.add(
+        "strong", "inversion", 0, 0.75, created="2026-02-01T00:00:00+00:00", capture_id="again"
+    )
     assert standings(made)["strong"].score.mean == pytest.approx((0.75 + 0.3 + 0.3) / 3)
 
 
@@ -174,7 +193,10 @@ def test_flags_across_rows(made):
     for seed in SEEDS:
         made.add("none", "inversion", seed, 0.75, withheld_from_view="noise_target")
         made.add("strong", "inversion", seed, 0.5, noise=3, withheld_from_view="noise_target")
-    found = {(e.defense, e.setting["withheld_from_view"]): e.flags for e in leaderboard(made.rows, made.read)}
+    found = {
+        (e.defense, e.setting["withheld_from_view"]): e.flags
+        for e in leaderboard(made.rows, made.read)
+    }
     assert "weaker-than-simpler:inversion" in found["weak", ""]
     assert "weaker-than-simpler:inversion" not in found["strong", ""]
     assert "stronger-view-weaker-result" in found["strong", ""]

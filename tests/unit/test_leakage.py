@@ -9,13 +9,18 @@ import pytest
 import torch
 
 from bench.cell.runner import Runner
-from bench.interfaces.defense import Defense
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    NOISE_TARGET,
+    TIMESTEP,
+    UNET_FEATURES,
+    Defense,
+    NoiseSchedule,
+    Silent,
+    generator,
+)
 from bench.metrics.distance_correlation import corrected_distance_correlation, distance_correlation
 from bench.scoring.leakage import Known, dfil, leakage, squared_norm, stored_leakage
-from bench.types.channels import CONTROL_FEATURES, NOISE_TARGET, TIMESTEP, UNET_FEATURES
-from bench.types.schedule import NoiseSchedule
-from bench.util.progress import Silent
-from bench.util.rng import generator
 from defenses.additive_noise import AdditiveNoise
 from defenses.compose import Compose
 from defenses.memoised_noise import MemoisedNoise
@@ -81,7 +86,9 @@ def test_nopeek_lowers_the_distance_correlation_of_what_it_trains():
         found.append(float(loss.detach()))
     assert found[0] > 0.9
     assert found[-1] < 0.85
-    assert NoPeek().client_loss({"condition": pictures}, {CONTROL_FEATURES: features.detach()}) is None
+    assert (
+        NoPeek().client_loss({"condition": pictures}, {CONTROL_FEATURES: features.detach()}) is None
+    )
 
 
 @pytest.mark.parametrize(("kernel", "padding"), [(3, 1), (1, 0), (5, 2)])
@@ -91,7 +98,9 @@ def test_the_norm_of_a_convolution_is_that_of_its_matrix(kernel, padding):
         conv.weight.copy_(torch.randn(conv.weight.shape, generator=generator(0)))
         basis = torch.eye(2 * 4 * 6).view(-1, 2, 4, 6)
         columns = conv(basis)
-    assert squared_norm(conv, (2, 4, 6)) == pytest.approx(float(columns.double().square().sum()), rel=1e-5)
+    assert squared_norm(conv, (2, 4, 6)) == pytest.approx(
+        float(columns.double().square().sum()), rel=1e-5
+    )
 
 
 def test_dfil_of_the_noising_process_is_its_snr_and_of_added_noise_the_classical_one():
@@ -111,7 +120,12 @@ def captured(tiny_model, records, plan, tmp_path):
     def train(defense):
         victim = SplitControlNet(ModelParams(model=str(tiny_model)))
         capture = victim.train(
-            records, defense, plan, protocol="no-gradient", out=tmp_path / defense.name, progress=Silent()
+            records,
+            defense,
+            plan,
+            protocol="no-gradient",
+            out=tmp_path / defense.name,
+            progress=Silent(),
         )
         public = victim.public(defense, records, protocol="no-gradient", device="cpu")
         return capture, Known(public.schedule, public.stem, defense)
@@ -148,7 +162,9 @@ def test_leakage_of_a_capture(captured, tmp_path):
     file.write_text(json.dumps({**kept, "leakage": {"leak_x": 1.0}}))
     assert stored_leakage(file, capture, known, fresh=False, note=said.append) == {"leak_x": 1.0}
     file.write_text(json.dumps({"code": "of another state", "leakage": {"leak_x": 1.0}}))
-    assert stored_leakage(file, capture, known, fresh=False, note=said.append) == found, "other code measures anew"
+    assert stored_leakage(file, capture, known, fresh=False, note=said.append) == found, (
+        "other code measures anew"
+    )
     assert stored_leakage(file, capture, known, fresh=True, note=said.append) == found
     file.write_text("not json")
     assert stored_leakage(file, capture, known, fresh=False, note=said.append) == found
@@ -157,9 +173,13 @@ def test_leakage_of_a_capture(captured, tmp_path):
 def test_releases_that_are_all_the_same_count_once(captured):
     capture, known = captured(MemoisedNoise())
     releases = capture.transcript.releases()
-    first, second = (capture.transcript.rows(TIMESTEP, [r for r in releases if r.epoch == e]) for e in (0, 1))
+    first, second = (
+        capture.transcript.rows(TIMESTEP, [r for r in releases if r.epoch == e]) for e in (0, 1)
+    )
     assert torch.equal(first.sort().values, second.sort().values)
-    assert leakage(capture, known)["leak_snr_mean"] == pytest.approx(float(known.schedule.snr(first).mean()))
+    assert leakage(capture, known)["leak_snr_mean"] == pytest.approx(
+        float(known.schedule.snr(first).mean())
+    )
 
 
 def test_a_returned_gradient_shows_the_noise_too(captured):

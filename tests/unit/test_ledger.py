@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.interfaces import DataError, RequestError
 from bench.ledger.ledger import Ledger
 from bench.ledger.score_files import RecordScore, ScoreFiles
-from bench.util.errors import DataError, RequestError
 
 KILLS = int(os.environ.get("KILLS", "4"))
 ROW = dict.fromkeys(Ledger.FIRST, "x") | {"status": "ok", "n": 2, "created": "2026-01-01T00:00:00"}
@@ -69,7 +69,10 @@ INSERT INTO meta VALUES ('schema_version', '1');
 
 
 def rows(cell_id: str, **changes: object) -> list[dict]:
-    return [{**ROW, "cell_id": cell_id, "target": target, **changes} for target in ("image", "condition")]
+    return [
+        {**ROW, "cell_id": cell_id, "target": target, **changes}
+        for target in ("image", "condition")
+    ]
 
 
 def first_schema(results: Path) -> None:
@@ -80,8 +83,13 @@ def first_schema(results: Path) -> None:
         db.executescript(FIRST_SCHEMA)
         for cell_id, status in (("old", "not_claimed"), ("sad", "failed")):
             db.execute("INSERT INTO cells VALUES (?, 'c', '{}', ?, '2025')", (cell_id, status))
-            for target, of_row in (("image", status), ("condition", "ok" if cell_id == "old" else status)):
-                content = json.dumps({**ROW, "cell_id": cell_id, "target": target, "status": of_row})
+            for target, of_row in (
+                ("image", status),
+                ("condition", "ok" if cell_id == "old" else status),
+            ):
+                content = json.dumps(
+                    {**ROW, "cell_id": cell_id, "target": target, "status": of_row}
+                )
                 db.execute("INSERT INTO rows VALUES (?, ?, ?)", (cell_id, target, content))
         values = [("old", "condition", "ssim", i, v) for i, v in enumerate((0.25, 1 / 3, 0.75))]
         db.executemany("INSERT INTO scores VALUES (?, ?, ?, ?, ?)", values)
@@ -121,7 +129,10 @@ def test_writing_a_cell_again_replaces_it(tmp_path):
 
 def test_two_processes_write_at_once_and_nothing_is_lost_or_doubled(tmp_path):
     root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
+    }
     command = [sys.executable, "-c", WRITER, str(tmp_path / "r")]
     writers = [
         subprocess.Popen([*command, name, "12"], env=environment, stderr=subprocess.PIPE, text=True)
@@ -142,11 +153,16 @@ def test_two_processes_write_at_once_and_nothing_is_lost_or_doubled(tmp_path):
 def test_a_writer_killed_again_and_again_loses_and_doubles_nothing(tmp_path):
     rng = random.Random(0)
     root = Path(__file__).parents[2]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")]),
+    }
     command = [sys.executable, "-c", RESUMER, str(tmp_path / "r"), str(10 * KILLS)]
     told: list[int] = []
     for _ in range(KILLS):
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as writer:
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, text=True
+        ) as writer:
             assert writer.stdout is not None
             told += [int(writer.stdout.readline()) for _ in range(rng.randint(1, 3))]
             time.sleep(rng.uniform(0, 0.03))
@@ -171,7 +187,9 @@ def test_a_damaged_cell_counts_as_not_run(harm, tmp_path):
     path = tmp_path / "scores" / "a.parquet"
     if harm == "row changed":
         with sqlite3.connect(ledger.path) as db:
-            db.execute("UPDATE rows SET content = replace(content, '0.5', '0.9') WHERE cell_id = 'a'")
+            db.execute(
+                "UPDATE rows SET content = replace(content, '0.5', '0.9') WHERE cell_id = 'a'"
+            )
         db.close()
     elif harm == "scores gone":
         path.unlink()
@@ -191,13 +209,18 @@ def test_a_damaged_cell_counts_as_not_run(harm, tmp_path):
 def test_the_first_schema_is_brought_up_to_date(tmp_path):
     first_schema(tmp_path / "r")
     ledger = Ledger(tmp_path / "r")
-    assert {cell_id: entry.status for cell_id, entry in ledger.entries().items()} == {"old": "ok", "sad": "failed"}
+    assert {cell_id: entry.status for cell_id, entry in ledger.entries().items()} == {
+        "old": "ok",
+        "sad": "failed",
+    }
     assert ledger.scores("old", "condition", "ssim") == [0.25, 1 / 3, 0.75]
     assert ledger.record_ids("old") == ["0", "1", "2"]
     assert ledger.score_table("sad").empty
     assert [row["cell_id"] for row in ledger.rows()] == ["old", "old", "sad", "sad"]
     with sqlite3.connect(ledger.path) as db:
-        tables = {name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        tables = {
+            name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        }
         assert db.execute("SELECT value FROM meta").fetchall() == [("2",)]
     db.close()
     assert tables == {"meta", "cells", "rows"}

@@ -10,16 +10,13 @@ import torch
 
 from attacks.common.release_linking import by_order, hint_energy, link
 from bench.cell.runner import Runner
-from bench.data.splits import SplitSizes
+from bench.data.split_sizes import SplitSizes
+from bench.interfaces import Claim, Links, Silent, generator
 from bench.planning.planner import Planner
 from bench.planning.request import Request
 from bench.scoring.links import link_scores
 from bench.spec.cell import TrainSpec, UtilitySpec
-from bench.types.claim import Claim
-from bench.types.links import Links
 from bench.types.targets import LINK
-from bench.util.progress import Silent
-from bench.util.rng import generator
 
 N, E = 12, 4
 EPOCHS = [epoch for epoch in range(E) for _ in range(N)]
@@ -34,7 +31,9 @@ def shuffled(noise: float, dim: int = 32) -> tuple[torch.Tensor, list[int]]:
 
 
 def values(labels, record):
-    return {s.metric: s for s in link_scores(labels, record, EPOCHS, range(N * (E - 1), N * E), seed=0)}
+    return {
+        s.metric: s for s in link_scores(labels, record, EPOCHS, range(N * (E - 1), N * E), seed=0)
+    }
 
 
 def test_near_duplicates_are_linked_and_nothing_else() -> None:
@@ -47,7 +46,9 @@ def test_a_record_that_leaves_or_joins_is_not_linked_to_another() -> None:
     marks, record = shuffled(0.1)
     epochs = torch.tensor(EPOCHS)
     kept = [
-        i for i in range(N * E) if not (record[i] == 5 and epochs[i] == 2) and not (record[i] == 7 and epochs[i] < 3)
+        i
+        for i in range(N * E)
+        if not (record[i] == 5 and epochs[i] == 2) and not (record[i] == 7 and epochs[i] < 3)
     ]
     labels = link(marks[kept], [EPOCHS[i] for i in kept])
     partition = {(labels[i], record[kept[i]]) for i in range(len(kept))}
@@ -69,7 +70,7 @@ def test_a_random_guess_scores_at_the_floor() -> None:
         assert abs(score.mean - score.floor) < 0.15
     everything = values([0] * (N * E), record)["link_recall"]
     assert (everything.mean, everything.floor) == (1.0, 1.0), "claiming every pair is no feat"
-    assert math.isnan(everything.normalised) or everything.normalised == 0
+    assert math.isnan(everything.normalized) or everything.normalized == 0
 
 
 def test_silence_scores_nothing() -> None:
@@ -114,7 +115,9 @@ def run(tmp_path_factory):
         utility=UtilitySpec(steps=1, guidance=1.0),
         backbones="embedded",
     )
-    return lambda **changes: Runner(results, Silent()).run(planner.plan(dataclasses.replace(small, **changes)))
+    return lambda **changes: Runner(results, Silent()).run(
+        planner.plan(dataclasses.replace(small, **changes))
+    )
 
 
 @pytest.mark.parametrize(

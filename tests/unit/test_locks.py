@@ -16,7 +16,8 @@ from bench.util.locks import lock_if_free, locked
 
 
 @pytest.fixture(
-    params=[None, errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP], ids=["flock", "ENOSYS", "ENOLCK", "EOPNOTSUPP"]
+    params=[None, errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP],
+    ids=["flock", "ENOSYS", "ENOLCK", "EOPNOTSUPP"],
 )
 def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int | None:
     """A disk that answers ``flock`` with an error, or works."""

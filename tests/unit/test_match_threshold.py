@@ -11,28 +11,34 @@ import torch
 from torch import Tensor
 
 from bench.cell.runner import Runner
-from bench.data.splits import SplitSizes
-from bench.interfaces.backbone import BackboneSet
-from bench.interfaces.metric import ScoringContext
+from bench.data.split_sizes import SplitSizes
+from bench.interfaces import (
+    BackboneSet,
+    BenchError,
+    Estimate,
+    ImageBatch,
+    ScoringContext,
+    Silent,
+    generator,
+)
 from bench.metrics.identification import Identified
 from bench.metrics.match_threshold import MatchThreshold, calibrate, shortage, threshold
 from bench.reports.result_table import print_result
 from bench.scoring.controls.facts import _wrong
 from bench.scoring.rows import Outcome, make_rows
 from bench.scoring.score import score_target, unscored
-from bench.types.estimate import Estimate
 from bench.types.identities import group_numbers, other_identities
-from bench.types.images import ImageBatch
-from bench.util.errors import BenchError
-from bench.util.progress import Silent
-from bench.util.rng import generator
 from tests.conftest import make_records
 
 
-def people(count: int, photos: int, *, spread: float, seed: int = 0, size: int = 8) -> tuple[Tensor, list[str | None]]:
+def people(
+    count: int, photos: int, *, spread: float, seed: int = 0, size: int = 8
+) -> tuple[Tensor, list[str | None]]:
     """Unit-length embeddings of several photographs of each person, and whom each shows."""
     rng = torch.Generator().manual_seed(seed)
-    centres = torch.randn(count, size, generator=rng, dtype=torch.float64).repeat_interleave(photos, 0)
+    centres = torch.randn(count, size, generator=rng, dtype=torch.float64).repeat_interleave(
+        photos, 0
+    )
     moved = centres + spread * torch.randn(centres.shape, generator=rng, dtype=torch.float64)
     names: list[str | None] = [f"person {i // photos}" for i in range(count * photos)]
     return torch.nn.functional.normalize(moved, dim=1), names
@@ -40,7 +46,12 @@ def people(count: int, photos: int, *, spread: float, seed: int = 0, size: int =
 
 def impostors(embedded: Tensor, names: list[str | None]) -> Tensor:
     """Cosines of all pairs of different people."""
-    pairs = [(i, j) for i in range(len(names)) for j in range(i) if names[i] is None or names[i] != names[j]]
+    pairs = [
+        (i, j)
+        for i in range(len(names))
+        for j in range(i)
+        if names[i] is None or names[i] != names[j]
+    ]
     return torch.stack([embedded[i] @ embedded[j] for i, j in pairs])
 
 
@@ -57,8 +68,12 @@ def test_true_matches_do_not_set_the_threshold() -> None:
     assert found.value == pytest.approx(float(strangers.sort(descending=True).values[19]))
     assert over_all > 0.97
     assert found.value < 0.9
-    true_matches = torch.stack([all_pairs[i, j] for i in range(64) for j in range(i) if names[i] == names[j]])
-    assert float((true_matches > over_all).double().mean()) < 0.25, "the rule over all pairs misses most true matches"
+    true_matches = torch.stack(
+        [all_pairs[i, j] for i in range(64) for j in range(i) if names[i] == names[j]]
+    )
+    assert float((true_matches > over_all).double().mean()) < 0.25, (
+        "the rule over all pairs misses most true matches"
+    )
     assert float((true_matches > found.value).double().mean()) > 0.99
 
 
@@ -88,7 +103,9 @@ def test_unequal_clusters_and_copies_of_one_picture_do_not_move_the_threshold() 
     assert threshold(crops, [*names, *[names[0]] * 30], 0.01) == pytest.approx(
         float(counted.sort(descending=True).values[int(0.01 * len(counted))])
     )
-    assert threshold(crops, [*names, *[None] * 30], 0.01) == pytest.approx(1.0), "unnamed copies pass as strangers"
+    assert threshold(crops, [*names, *[None] * 30], 0.01) == pytest.approx(1.0), (
+        "unnamed copies pass as strangers"
+    )
 
 
 @pytest.mark.parametrize(
@@ -103,7 +120,9 @@ def test_unequal_clusters_and_copies_of_one_picture_do_not_move_the_threshold() 
         (1, 0.5, False),
     ],
 )
-def test_a_share_takes_enough_pairs_of_identities(identities: int, share: float, resolved: bool) -> None:
+def test_a_share_takes_enough_pairs_of_identities(
+    identities: int, share: float, resolved: bool
+) -> None:
     embedded, names = people(identities, 20, spread=0.3)
     reason = shortage(names, share)
     assert (reason is None) is resolved
@@ -141,7 +160,9 @@ def test_the_interval_is_the_same_every_time_and_narrows_with_people_not_with_ph
     wider = calibrate(*people(16, 16, spread=0.2), 0.01)
     narrow = calibrate(*many, 0.01)
     assert narrow.high - narrow.low < 0.5 * width
-    assert wider.high - wider.low > 0.5 * width, "more photographs of the same people are no more strangers"
+    assert wider.high - wider.low > 0.5 * width, (
+        "more photographs of the same people are no more strangers"
+    )
 
 
 def test_the_interval_covers_the_threshold_of_the_population() -> None:
@@ -178,7 +199,9 @@ def scene(photos: int = 4, count: int = 16) -> tuple[Estimate, Estimate, Scoring
     """Claims near their truth, and a calibration split of people with several photographs each."""
     truth, who = people(40, 1, spread=0.0, seed=5)
     rng = torch.Generator().manual_seed(6)
-    claim = torch.nn.functional.normalize(truth + 0.2 * torch.randn(truth.shape, generator=rng), dim=1)
+    claim = torch.nn.functional.normalize(
+        truth + 0.2 * torch.randn(truth.shape, generator=rng), dim=1
+    )
     calibration, names = people(count, photos, spread=0.15)
     net = Directions()
     backbones = BackboneSet(net, net, net, net)  # type: ignore[arg-type]
@@ -190,11 +213,15 @@ def test_identified_counts_matches_beyond_strangers_and_says_what_it_rests_on() 
     claim, truth, context = scene()
     (score,) = score_target("image", claim, truth, {}, [Identified()], context, seed=0)
     embedded = Directions().embed(context.calibration).double()
-    expected = calibrate(torch.nn.functional.normalize(embedded, dim=1), context.calibration_identities, 0.01)
+    expected = calibrate(
+        torch.nn.functional.normalize(embedded, dim=1), context.calibration_identities, 0.01
+    )
     basis = score.basis
     assert isinstance(expected, MatchThreshold)
     assert basis["threshold"] == pytest.approx(expected.value)
-    assert (basis["threshold_low"], basis["threshold_high"]) == pytest.approx((expected.low, expected.high))
+    assert (basis["threshold_low"], basis["threshold_high"]) == pytest.approx(
+        (expected.low, expected.high)
+    )
     assert (basis["impostor_pairs"], basis["impostor_identities"]) == (1920, 16)
     assert basis["at_threshold_high"] <= score.mean <= basis["at_threshold_low"]
     cosines = torch.nn.functional.cosine_similarity(
@@ -205,7 +232,9 @@ def test_identified_counts_matches_beyond_strangers_and_says_what_it_rests_on() 
     unnamed = dataclasses.replace(context, calibration_identities=(None,) * 64)
     (kind,) = score_target("image", claim, truth, {}, [Identified()], unnamed, seed=0)
     assert kind.basis["threshold"] > 0.97
-    assert kind.mean < 0.5 * score.mean, "photographs of one person that pass as strangers hide leaks"
+    assert kind.mean < 0.5 * score.mean, (
+        "photographs of one person that pass as strangers hide leaks"
+    )
 
 
 class Vain(Identified):
@@ -231,7 +260,13 @@ def test_too_few_people_give_a_reason_in_the_row_and_no_number(make_job) -> None
     assert unscored("condition", metrics, context) == {}
     assert unscored("image", metrics, scene()[2]) == {}
     outcome = Outcome(status="ok", scores={"image": []}, unscored={"image": reasons})
-    (row,) = make_rows(make_job().cell, outcome, split_hash="0" * 64, targets=["image"], created="2026-01-01T00:00:00")
+    (row,) = make_rows(
+        make_job().cell,
+        outcome,
+        split_hash="0" * 64,
+        targets=["image"],
+        created="2026-01-01T00:00:00",
+    )
     assert row["identified_reason"] == reasons["identified"]
     assert "identified" not in row
     assert Identified.build({"far": 0.05}).score(claim, truth, context) is not None
@@ -245,17 +280,29 @@ def test_a_run_states_its_threshold_or_why_there_is_none(make_job, tmp_path, cap
         job = make_job(attack="closed-form", splits=splits)
         result = Runner(tmp_path, Silent()).run(job)
         print_result(job, result, tmp_path)
-        found[calibration] = (next(r for r in result.rows if r["target"] == "image"), capsys.readouterr().out)
+        found[calibration] = (
+            next(r for r in result.rows if r["target"] == "image"),
+            capsys.readouterr().out,
+        )
     row, printed = found[60]
-    assert (row["identified_impostor_identities"], row["identified_impostor_pairs"]) == (15, 15 * 14 // 2 * 16)
+    assert (row["identified_impostor_identities"], row["identified_impostor_pairs"]) == (
+        15,
+        15 * 14 // 2 * 16,
+    )
     ends = [row[f"identified_threshold{end}"] for end in ("_low", "", "_high")]
     assert ends == sorted(ends)
-    assert row["identified_at_threshold_high"] <= row["identified"] <= row["identified_at_threshold_low"]
+    assert (
+        row["identified_at_threshold_high"]
+        <= row["identified"]
+        <= row["identified_at_threshold_low"]
+    )
     assert "identified_reason" not in row
     assert f"identified: threshold {row['identified_threshold']:.3f}, 95 % interval" in printed
     row, printed = found[56]
     assert "14 identities" in row["identified_reason"]
-    assert not [name for name in row if name.startswith("identified") and name != "identified_reason"]
+    assert not [
+        name for name in row if name.startswith("identified") and name != "identified_reason"
+    ]
     assert "identified: no value: the calibration split has 14 identities" in printed
 
 
@@ -279,6 +326,8 @@ def test_shuffling_what_cannot_be_separated_still_moves_every_record() -> None:
 
 
 def test_the_shuffled_control_deals_claims_to_other_people() -> None:
-    records = dataclasses.replace(make_records(8), identities=("a", "a", "a", "a", "b", "b", "c", "c"))
+    records = dataclasses.replace(
+        make_records(8), identities=("a", "a", "a", "a", "b", "b", "c", "c")
+    )
     given = _wrong(records, seed=3)
     assert all(records.identities[i] != records.identities[j] for i, j in enumerate(given))

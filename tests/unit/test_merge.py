@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from bench.interfaces import DataError, RequestError
 from bench.ledger.ledger import Ledger
 from bench.ledger.merge import merge
 from bench.ledger.merge_read import read_foreign
-from bench.util.errors import DataError, RequestError
 from tests.made_rows import MadeLedger
 
 
@@ -44,7 +44,9 @@ def test_cells_come_with_scores_and_origin(theirs, made, tmp_path):
     done = merge([theirs], tmp_path / "mine")
     assert (done.added, done.known) == (2, 0)
     mine = Ledger(tmp_path / "mine")
-    assert [row | {"origin": None} for row in mine.rows()] == [row | {"origin": None} for row in Ledger(theirs).rows()]
+    assert [row | {"origin": None} for row in mine.rows()] == [
+        row | {"origin": None} for row in Ledger(theirs).rows()
+    ]
     assert {row["origin"] for row in mine.rows()} == {"theirs"}
     cell = made.rows[0]["cell_id"]
     assert mine.score_table(cell).equals(Ledger(theirs).score_table(cell))
@@ -58,7 +60,9 @@ def test_a_csv_and_a_passed_on_ledger_keep_the_first_origin(theirs, tmp_path):
     rows = Ledger(tmp_path / "third").rows()
     assert {row["origin"] for row in rows} == {"theirs"}
     original = {row["cell_id"]: row for row in Ledger(theirs).rows()}
-    assert all(row["ssim"] == original[row["cell_id"]]["ssim"] for row in rows if row["status"] == "ok")
+    assert all(
+        row["ssim"] == original[row["cell_id"]]["ssim"] for row in rows if row["status"] == "ok"
+    )
     assert all(row["threat_model"] == "server" and row["seed"] in (0, 1) for row in rows)
 
 
@@ -130,7 +134,9 @@ def test_a_cell_id_is_never_a_path(made, tmp_path):
     with sqlite3.connect(write(tmp_path / "theirs", made) / "ledger.sqlite") as db:
         db.execute("PRAGMA foreign_keys = OFF")
         db.execute("UPDATE cells SET cell_id = '../../x' WHERE scores_sha256 IS NOT NULL")
-        db.execute("UPDATE rows SET cell_id = '../../x' WHERE cell_id NOT IN (SELECT cell_id FROM cells)")
+        db.execute(
+            "UPDATE rows SET cell_id = '../../x' WHERE cell_id NOT IN (SELECT cell_id FROM cells)"
+        )
     with pytest.raises(DataError, match="16 hexadecimal digits"):
         read_foreign(tmp_path / "theirs")
 
@@ -156,7 +162,9 @@ def _other_version(results: Path) -> None:
 
 
 def _noise(results: Path) -> None:
-    (results / "ledger.sqlite").write_bytes(b"no database at all, but long enough to be read as one" * 40)
+    (results / "ledger.sqlite").write_bytes(
+        b"no database at all, but long enough to be read as one" * 40
+    )
 
 
 def _nothing(results: Path) -> None:
@@ -199,10 +207,15 @@ def test_a_ledger_of_the_first_version_is_read(made, tmp_path):
         db.execute("INSERT INTO meta VALUES ('schema_version', '1')")
         db.execute("CREATE TABLE cells (cell_id TEXT)")
         db.execute("CREATE TABLE rows (cell_id TEXT, target TEXT, content TEXT)")
-        db.execute("CREATE TABLE scores (cell_id TEXT, target TEXT, metric TEXT, record INTEGER, value REAL)")
+        db.execute(
+            "CREATE TABLE scores (cell_id TEXT, target TEXT, metric TEXT, record INTEGER, value REAL)"
+        )
         db.execute("INSERT INTO cells VALUES (?)", (row["cell_id"],))
         db.execute("INSERT INTO rows VALUES (?, 'image', ?)", (row["cell_id"], json.dumps(row)))
         for i, score in enumerate(made.record_scores(row["cell_id"])):
-            db.execute("INSERT INTO scores VALUES (?, 'image', 'ssim', ?, ?)", (row["cell_id"], i, score.value))
+            db.execute(
+                "INSERT INTO scores VALUES (?, 'image', 'ssim', ?, ?)",
+                (row["cell_id"], i, score.value),
+            )
     (cell,) = read_foreign(old)
     assert [s.value for s in cell.scores] == [s.value for s in made.record_scores(row["cell_id"])]

@@ -10,8 +10,15 @@ import torch
 from torch import Tensor
 
 from bench.data.conditions import extract
-from bench.interfaces.backbone import BackboneSet
-from bench.interfaces.metric import Metric, ScoringContext
+from bench.interfaces import (
+    BackboneSet,
+    BenchError,
+    Estimate,
+    ImageBatch,
+    Metric,
+    RequestError,
+    ScoringContext,
+)
 from bench.metrics.distribution import fid, kid, needed_for_fid
 from bench.metrics.edge_f1 import EdgeF1, edge_f1
 from bench.metrics.fidelity import condition_fidelity
@@ -22,9 +29,7 @@ from bench.metrics.mse import MSE
 from bench.metrics.psnr import PSNR
 from bench.metrics.ssim import SSIM
 from bench.metrics.success import Success
-from bench.types.estimate import Estimate
-from bench.types.images import ImageBatch, ImageRangeError
-from bench.util.errors import BenchError, RequestError
+from bench.types.images import ImageRangeError
 
 PIXEL_METRICS: list[type[Metric]] = [MSE, PSNR, SSIM, LPIPS, Success]
 PERFECT = {"mse": 0.0, "psnr": 100.0, "ssim": 1.0, "lpips": 0.0, "success": 1.0}
@@ -87,7 +92,9 @@ def noisy(images: ImageBatch, level: float = 0.2) -> ImageBatch:
     return ImageBatch.clamped(images.pixels + level * noise)
 
 
-def score(metric: Metric, claim: Estimate, truth: Estimate, backbone: Thumbnail | None = None) -> Tensor:
+def score(
+    metric: Metric, claim: Estimate, truth: Estimate, backbone: Thumbnail | None = None
+) -> Tensor:
     values = metric.score(claim, truth, context(truth.images, backbone))
     assert values is not None
     assert values.dtype == torch.float64
@@ -108,7 +115,10 @@ def test_a_perfect_claim_scores_perfectly_and_a_random_one_does_not(kind: type[M
 @pytest.mark.parametrize("kind", PIXEL_METRICS)
 def test_more_noise_is_never_closer(kind: type[Metric]) -> None:
     truth, metric = Estimate(pictures(8)), kind()
-    means = [float(score(metric, Estimate(noisy(truth.images, s)), truth).mean()) for s in (0.02, 0.1, 0.5)]
+    means = [
+        float(score(metric, Estimate(noisy(truth.images, s)), truth).mean())
+        for s in (0.02, 0.1, 0.5)
+    ]
     assert means == sorted(means, reverse=kind.higher_is_closer)
 
 
@@ -138,7 +148,9 @@ def test_known_values_of_mse_and_psnr() -> None:
     truth = ImageBatch(torch.zeros(2, 3, 16, 16))
     claim = ImageBatch(torch.stack([torch.full((3, 16, 16), 0.1), torch.full((3, 16, 16), 1.0)]))
     assert score(MSE(), Estimate(claim), Estimate(truth)).tolist() == pytest.approx([0.01, 1.0])
-    assert score(PSNR(), Estimate(claim), Estimate(truth)).tolist() == pytest.approx([20.0, 0.0], abs=1e-4)
+    assert score(PSNR(), Estimate(claim), Estimate(truth)).tolist() == pytest.approx(
+        [20.0, 0.0], abs=1e-4
+    )
 
 
 def test_psnr_uses_peak_one_and_not_255() -> None:
@@ -179,7 +191,10 @@ def test_success_counts_ssim_above_its_threshold() -> None:
 
 
 def test_latent_nmse_is_zero_for_the_truth_and_one_for_its_mean() -> None:
-    images, latents = pictures(6), torch.randn(6, 4, 4, 4, generator=torch.Generator().manual_seed(1))
+    images, latents = (
+        pictures(6),
+        torch.randn(6, 4, 4, 4, generator=torch.Generator().manual_seed(1)),
+    )
     truth = Estimate(images, latents)
     mean = Estimate(images, latents.mean(dim=0, keepdim=True).expand(6, -1, -1, -1))
     assert score(LatentNMSE(), truth, truth).tolist() == [0.0] * 6
@@ -187,7 +202,10 @@ def test_latent_nmse_is_zero_for_the_truth_and_one_for_its_mean() -> None:
 
 
 def test_latent_nmse_of_one_record_ignores_the_other_claims() -> None:
-    images, latents = pictures(3), torch.randn(3, 4, 4, 4, generator=torch.Generator().manual_seed(1))
+    images, latents = (
+        pictures(3),
+        torch.randn(3, 4, 4, 4, generator=torch.Generator().manual_seed(1)),
+    )
     other = latents.clone()
     other[1:] += 3.0
     values = score(LatentNMSE(), Estimate(images, other), Estimate(images, latents))
@@ -196,7 +214,10 @@ def test_latent_nmse_of_one_record_ignores_the_other_claims() -> None:
 
 
 def test_latent_nmse_is_absent_where_it_has_no_meaning() -> None:
-    images, latents = pictures(2), torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(1))
+    images, latents = (
+        pictures(2),
+        torch.randn(2, 4, 4, 4, generator=torch.Generator().manual_seed(1)),
+    )
     with_latents, without = Estimate(images, latents), Estimate(images)
     one = Estimate(images.take([0]), latents[:1])
     assert LatentNMSE().score(without, with_latents, context(images)) is None
@@ -207,7 +228,9 @@ def test_latent_nmse_is_absent_where_it_has_no_meaning() -> None:
 
 
 @pytest.mark.parametrize("kind", [IdTop1, IdTop5, Identified])
-def test_truth_identifies_itself_and_a_collapsed_backbone_identifies_nobody(kind: type[Metric]) -> None:
+def test_truth_identifies_itself_and_a_collapsed_backbone_identifies_nobody(
+    kind: type[Metric],
+) -> None:
     truth = Estimate(pictures(8))
     assert score(kind(), truth, truth).tolist() == [1.0] * 8
     assert score(kind(), truth, truth, Constant()).tolist() == [0.0] * 8

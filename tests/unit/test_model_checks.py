@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli.main import main
-from bench.util.errors import DataError
+from bench.interfaces import DataError
 from tests.model_layouts import LFS_POINTER, edit_json, resave, split_vocabulary, write_index
 from victims.diffusion.split_controlnet import SplitControlNet
 from victims.stable_diffusion.files import fingerprint, locate
@@ -84,7 +84,11 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 def test_the_damaged_files_are_all_there_are(whole_model: Path) -> None:
-    found = {file.relative_to(whole_model).as_posix() for file in whole_model.rglob("*") if file.is_file()}
+    found = {
+        file.relative_to(whole_model).as_posix()
+        for file in whole_model.rglob("*")
+        if file.is_file()
+    }
     assert found == set(FILES)
 
 
@@ -99,7 +103,10 @@ def test_every_damage_ends_in_one_sentence_at_planning(model: Path, name: str, d
     folder = (model / name).parent
     assert str(folder) in sentence
     if damage == "a Git LFS pointer":
-        assert sentence == f"{model / name} is a Git LFS pointer, not the file; run `git lfs pull` in {folder}"
+        assert (
+            sentence
+            == f"{model / name} is a Git LFS pointer, not the file; run `git lfs pull` in {folder}"
+        )
 
 
 @pytest.mark.parametrize("part", ["vae", "unet", "text_encoder", "tokenizer", "scheduler"])
@@ -114,7 +121,9 @@ def test_the_command_line_says_the_same(model: Path) -> None:
     result = CliRunner().invoke(main, ["describe", "split-controlnet", "--model", str(model)])
     assert result.exit_code == 2
     assert result.exception is None or isinstance(result.exception, SystemExit)
-    assert f"is a Git LFS pointer, not the file; run `git lfs pull` in {model}" in " ".join(result.output.split())
+    assert f"is a Git LFS pointer, not the file; run `git lfs pull` in {model}" in " ".join(
+        result.output.split()
+    )
 
 
 CONFIGURATIONS: list[tuple[str, dict[str, object], str]] = [
@@ -123,8 +132,16 @@ CONFIGURATIONS: list[tuple[str, dict[str, object], str]] = [
     (UNET, {"in_channels": 16}, "4 latent channels, the UNet takes 16;"),
     (UNET, {"in_channels": "four"}, "in_channels is 'four', not a positive whole number"),
     (UNET, {"out_channels": 8}, "out_channels is 8, not the 4 of the latent"),
-    (UNET, {"cross_attention_dim": 1024}, r"prompt states of 1024 numbers .*, the text encoder gives 16"),
-    (UNET, {"class_embed_type": "projection"}, "class_embed_type is 'projection'; such a UNet takes class labels"),
+    (
+        UNET,
+        {"cross_attention_dim": 1024},
+        r"prompt states of 1024 numbers .*, the text encoder gives 16",
+    ),
+    (
+        UNET,
+        {"class_embed_type": "projection"},
+        "class_embed_type is 'projection'; such a UNet takes class labels",
+    ),
     (UNET, {"time_cond_proj_dim": 256}, r"takes a guidance scale \(latent consistency models\)"),
     (UNET, {"attention_type": "gated"}, r"attention_type is 'gated' \(GLIGEN\)"),
     (UNET, {"addition_embed_type": "image"}, "the UNet takes conditions of the kind 'image'"),
@@ -135,29 +152,81 @@ CONFIGURATIONS: list[tuple[str, dict[str, object], str]] = [
     ),
     (UNET, {"quantization_config": {"load_in_8bit": True}}, "quantised weights"),
     (UNET, {"block_out_channels": 16}, "block_out_channels is not a list"),
-    (UNET, {"block_out_channels": [16, 64]}, "has the shape .* weights and config.json are not of one model"),
-    (UNET, {"layers_per_block": 2}, "has the shape .* weights and config.json are not of one model"),
-    (UNET, {"encoder_hid_dim": 24}, "encoder_hid_dim is 24; such a UNet takes prompt states of another encoder"),
-    ("text_encoder/config.json", {"num_hidden_layers": 3}, r"the weights lack .*layers\.2\..* not of one model"),
+    (
+        UNET,
+        {"block_out_channels": [16, 64]},
+        "has the shape .* weights and config.json are not of one model",
+    ),
+    (
+        UNET,
+        {"layers_per_block": 2},
+        "has the shape .* weights and config.json are not of one model",
+    ),
+    (
+        UNET,
+        {"encoder_hid_dim": 24},
+        "encoder_hid_dim is 24; such a UNet takes prompt states of another encoder",
+    ),
+    (
+        "text_encoder/config.json",
+        {"num_hidden_layers": 3},
+        r"the weights lack .*layers\.2\..* not of one model",
+    ),
     (UNET, {"norm_num_groups": 5}, "no network can be made of it"),
-    ("vae/config.json", {"latent_channels": 16}, "the autoencoder has 16 latent channels, the UNet takes 4;"),
-    ("vae/config.json", {"_class_name": "AutoencoderTiny"}, "names AutoencoderTiny where AutoencoderKL belongs"),
+    (
+        "vae/config.json",
+        {"latent_channels": 16},
+        "the autoencoder has 16 latent channels, the UNet takes 4;",
+    ),
+    (
+        "vae/config.json",
+        {"_class_name": "AutoencoderTiny"},
+        "names AutoencoderTiny where AutoencoderKL belongs",
+    ),
     ("vae/config.json", {"in_channels": 1}, "does not take and give pictures of 3 channels"),
-    ("vae/config.json", {"block_out_channels": [8] * 5}, "5 blocks; a ControlNet's hint block fits"),
-    ("vae/config.json", {"scaling_factor": "large"}, "scaling_factor 'large' or shift_factor 0.0 scales no latent"),
-    ("vae/config.json", {"scaling_factor": 0}, "scaling_factor 0 or shift_factor 0.0 scales no latent"),
+    (
+        "vae/config.json",
+        {"block_out_channels": [8] * 5},
+        "5 blocks; a ControlNet's hint block fits",
+    ),
+    (
+        "vae/config.json",
+        {"scaling_factor": "large"},
+        "scaling_factor 'large' or shift_factor 0.0 scales no latent",
+    ),
+    (
+        "vae/config.json",
+        {"scaling_factor": 0},
+        "scaling_factor 0 or shift_factor 0.0 scales no latent",
+    ),
     (UNET, {"cross_attention_dim": {}}, "prompt states of {} numbers"),
-    ("scheduler/scheduler_config.json", {"timestep_spacing": "wide"}, "no scheduler can be made of it, wide is not"),
+    (
+        "scheduler/scheduler_config.json",
+        {"timestep_spacing": "wide"},
+        "no scheduler can be made of it, wide is not",
+    ),
     ("vae/config.json", {"latents_mean": [0.0] * 4}, "latents_mean and latents_std are set"),
     ("text_encoder/config.json", {"hidden_size": 32}, "the text encoder gives 32"),
-    ("text_encoder/config.json", {"vocab_size": 49408}, "514 tokens, but the text encoder has 49408"),
+    (
+        "text_encoder/config.json",
+        {"vocab_size": 49408},
+        "514 tokens, but the text encoder has 49408",
+    ),
     (
         "text_encoder/config.json",
         {"architectures": ["T5EncoderModel"]},
         "T5EncoderModel where CLIPTextModel belongs",
     ),
-    ("model_index.json", {"tokenizer": ["transformers", "T5Tokenizer"]}, "T5Tokenizer where CLIPTokenizer belongs"),
-    ("model_index.json", {"vae": ["diffusers", "AutoencoderDC"]}, "AutoencoderDC where AutoencoderKL belongs"),
+    (
+        "model_index.json",
+        {"tokenizer": ["transformers", "T5Tokenizer"]},
+        "T5Tokenizer where CLIPTokenizer belongs",
+    ),
+    (
+        "model_index.json",
+        {"vae": ["diffusers", "AutoencoderDC"]},
+        "AutoencoderDC where AutoencoderKL belongs",
+    ),
 ]
 
 
@@ -171,20 +240,33 @@ def test_parts_that_do_not_fit_are_refused_by_name(
 
 
 @pytest.mark.parametrize(
-    "pipeline", ["StableDiffusion3Pipeline", "FluxPipeline", "KandinskyV22Pipeline", "PixArtAlphaPipeline"]
+    "pipeline",
+    ["StableDiffusion3Pipeline", "FluxPipeline", "KandinskyV22Pipeline", "PixArtAlphaPipeline"],
 )
 def test_other_pipelines_are_refused_by_name(model: Path, pipeline: str) -> None:
-    index = {"_class_name": pipeline, "transformer": ["diffusers", "FluxTransformer2DModel"], "vae": ["diffusers", "V"]}
+    index = {
+        "_class_name": pipeline,
+        "transformer": ["diffusers", "FluxTransformer2DModel"],
+        "vae": ["diffusers", "V"],
+    }
     (model / "model_index.json").write_text(json.dumps(index))
-    with pytest.raises(DataError, match=f"names {pipeline}; only Stable Diffusion 1.x, 2.x and XL are taken"):
+    with pytest.raises(
+        DataError, match=f"names {pipeline}; only Stable Diffusion 1.x, 2.x and XL are taken"
+    ):
         locate(str(model))
     shutil.rmtree(model / "unet")
     with pytest.raises(DataError, match=f"names {pipeline}; only"):
         locate(str(model))
 
 
-def test_pipelines_with_the_parts_of_a_stable_diffusion_are_taken(model: Path, whole_model: Path) -> None:
-    write_index(model, _class_name="StableDiffusionImg2ImgPipeline", tokenizer=["transformers", "CLIPTokenizerFast"])
+def test_pipelines_with_the_parts_of_a_stable_diffusion_are_taken(
+    model: Path, whole_model: Path
+) -> None:
+    write_index(
+        model,
+        _class_name="StableDiffusionImg2ImgPipeline",
+        tokenizer=["transformers", "CLIPTokenizerFast"],
+    )
     assert fingerprint(locate(str(model))) == fingerprint(whole_model)
 
 
@@ -233,7 +315,9 @@ def test_every_part_of_an_xl_is_checked(model: Path) -> None:
         check_model(model)
     write_index(model, _class_name="StableDiffusionXLPipeline")
     edit_json(model / UNET, projection_class_embeddings_input_dim=100)
-    with pytest.raises(DataError, match=r"takes a pooled prompt of 52 numbers, text_encoder_2 gives 12"):
+    with pytest.raises(
+        DataError, match=r"takes a pooled prompt of 52 numbers, text_encoder_2 gives 12"
+    ):
         check_model(model)
     edit_json(model / UNET, projection_class_embeddings_input_dim=60)
     check_model(model)

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.types.schedule import NoiseSchedule
-from bench.util.errors import DataError, RequestError
+from bench.interfaces import DataError, NoiseSchedule, RequestError
 from victims.diffusion.split_controlnet import SplitControlNet
 from victims.stable_diffusion.noise_schedule import read_scheduler
 
@@ -31,19 +30,34 @@ def written(folder: Path, **changes: object) -> Path:
 
 
 REFUSED: list[tuple[dict[str, object], str]] = [
-    ({"prediction_type": "sample"}, "prediction type 'sample' is not supported; known are epsilon and v_prediction"),
+    (
+        {"prediction_type": "sample"},
+        "prediction type 'sample' is not supported; known are epsilon and v_prediction",
+    ),
     ({"_class_name": "FlowMatchEulerDiscreteScheduler"}, "has no betas: flow matching and EDM"),
     ({"_class_name": "EDMEulerScheduler"}, "has no betas: flow matching and EDM"),
-    ({"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True}, "has no betas: flow matching and EDM"),
+    (
+        {"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True},
+        "has no betas: flow matching and EDM",
+    ),
     ({"_class_name": "CogVideoXDDIMScheduler"}, "changes the betas in a way of its own"),
-    ({"_class_name": "NoSuchScheduler"}, "_class_name 'NoSuchScheduler': no scheduler of diffusers"),
+    (
+        {"_class_name": "NoSuchScheduler"},
+        "_class_name 'NoSuchScheduler': no scheduler of diffusers",
+    ),
     ({"_class_name": "AutoencoderKL"}, "no scheduler of diffusers"),
     ({"_class_name": "unset"}, "_class_name is missing"),
-    ({"beta_schedule": "sigmoid", "_class_name": "DDPMScheduler"}, "beta_schedule 'sigmoid': none of linear"),
+    (
+        {"beta_schedule": "sigmoid", "_class_name": "DDPMScheduler"},
+        "beta_schedule 'sigmoid': none of linear",
+    ),
     ({"beta_schedule": ["linear"]}, "none of linear"),
     ({"trained_betas": [0.1] * 10}, "trained_betas has 10 entries, num_train_timesteps is 1000"),
     ({"trained_betas": [0.0] * 1000}, "must be a strictly falling vector"),
-    ({"trained_betas": [0.0, *[0.001] * 999]}, "must lie between 0 and 1, both excluded; it goes from 1 to"),
+    (
+        {"trained_betas": [0.0, *[0.001] * 999]},
+        "must lie between 0 and 1, both excluded; it goes from 1 to",
+    ),
     ({"trained_betas": [*[0.001] * 999, 1.5]}, "must lie between 0 and 1"),
     ({"trained_betas": "many"}, "scheduler_config.json"),
     ({"beta_end": "much"}, "no scheduler can be made of it"),
@@ -91,8 +105,14 @@ def test_every_sampler_of_stable_diffusion_gives_its_schedule(name: str, tmp_pat
     assert sampler.config.steps_offset == 1
 
 
-def test_all_that_training_and_attacks_divide_by_is_finite_at_zero_terminal_snr(tmp_path: Path) -> None:
-    changes = {"rescale_betas_zero_snr": True, "prediction_type": "v_prediction", "_class_name": "DDIMScheduler"}
+def test_all_that_training_and_attacks_divide_by_is_finite_at_zero_terminal_snr(
+    tmp_path: Path,
+) -> None:
+    changes = {
+        "rescale_betas_zero_snr": True,
+        "prediction_type": "v_prediction",
+        "_class_name": "DDIMScheduler",
+    }
     _, schedule = read_scheduler(written(tmp_path, **changes))
     last = torch.tensor([schedule.steps - 1])
     assert float(schedule.signal(last)) == pytest.approx(2**-12)

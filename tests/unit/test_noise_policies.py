@@ -7,11 +7,16 @@ import math
 import pytest
 import torch
 
-from bench.interfaces.defense import ProtectContext
-from bench.types.channels import CLIENT_UPDATE, LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN
-from bench.types.schedule import NoiseSchedule
-from bench.util.errors import RequestError
-from bench.util.rng import generator
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    LOSS_GRADIENT,
+    NOISE_TARGET,
+    PREDICTION_DOWN,
+    NoiseSchedule,
+    ProtectContext,
+    RequestError,
+    generator,
+)
 from defenses.compose import Compose
 from defenses.memoised_noise import MemoisedNoise
 from defenses.noisy_target import NoisyTarget
@@ -39,7 +44,9 @@ def context(count: int = 2, t: int = 500, secret: int = 3) -> ProtectContext:
 
 
 def test_logit_normal_timesteps_are_cut_at_t_min_and_follow_the_law():
-    policy = TimestepPolicy.build({"t_min": 300, "distribution": "logit-normal", "mean": 0.0, "std": 1.0})
+    policy = TimestepPolicy.build(
+        {"t_min": 300, "distribution": "logit-normal", "mean": 0.0, "std": 1.0}
+    )
     t = policy.sample_timesteps(MANY, SCHEDULE, generator(0))
     assert int(t.min()) >= 300
     phi = torch.distributions.Normal(0.0, 1.0).cdf
@@ -52,14 +59,21 @@ def test_logit_normal_timesteps_are_cut_at_t_min_and_follow_the_law():
 
 def test_a_linear_schedule_turns_a_budget_into_another_timestep():
     """The noisier its betas, the sooner the reading reaches the signal-to-noise ratio."""
-    mild, strong = (TimestepPolicy.build({"snr": 0.1, "beta0": 1e-4, "k": k}).t_min(SCHEDULE) for k in (1e-5, 4e-5))
+    mild, strong = (
+        TimestepPolicy.build({"snr": 0.1, "beta0": 1e-4, "k": k}).t_min(SCHEDULE)
+        for k in (1e-5, 4e-5)
+    )
     assert strong < mild
     betas = 1e-4 + 1e-5 * torch.arange(1000, dtype=torch.float64)
     abar = torch.cumprod(1 - betas, 0)
-    assert float(abar[mild] / (1 - abar[mild])) <= 0.1 < float(abar[mild - 1] / (1 - abar[mild - 1]))
+    assert (
+        float(abar[mild] / (1 - abar[mild])) <= 0.1 < float(abar[mild - 1] / (1 - abar[mild - 1]))
+    )
 
 
-@pytest.mark.parametrize("values", [{"k": 1e-5}, {"k": 1e-5, "beta0": 1e-4}, {"k": 1e-5, "beta0": 1e-4, "t_min": 5}])
+@pytest.mark.parametrize(
+    "values", [{"k": 1e-5}, {"k": 1e-5, "beta0": 1e-4}, {"k": 1e-5, "beta0": 1e-4, "t_min": 5}]
+)
 def test_a_linear_schedule_needs_both_numbers_and_something_to_turn(values):
     with pytest.raises(RequestError, match="beta0"):
         TimestepPolicy.build(values)
@@ -94,8 +108,14 @@ def test_a_spent_budget_is_below_the_schedules_end_and_its_guarantee_counts_the_
 
 def test_memoised_draws_belong_to_the_record():
     policy, times, noise = MemoisedNoise(), generator(1), generator(2)
-    first = policy.sample_timesteps(["a", "b"], SCHEDULE, times), policy.sample_noise(["a", "b"], (2, 4, 8, 8), noise)
-    again = policy.sample_timesteps(["b", "a"], SCHEDULE, times), policy.sample_noise(["b", "a"], (2, 4, 8, 8), noise)
+    first = (
+        policy.sample_timesteps(["a", "b"], SCHEDULE, times),
+        policy.sample_noise(["a", "b"], (2, 4, 8, 8), noise),
+    )
+    again = (
+        policy.sample_timesteps(["b", "a"], SCHEDULE, times),
+        policy.sample_noise(["b", "a"], (2, 4, 8, 8), noise),
+    )
     for before, after in zip(first, again, strict=True):
         assert torch.equal(before, after.flip(0))
     other = MemoisedNoise().sample_noise(["a", "b"], (2, 4, 8, 8), generator(3))
@@ -119,7 +139,9 @@ def test_noisy_targets_have_the_stated_noise(memoised):
     assert float(first.std()) == pytest.approx(2.0, rel=0.02)
     assert torch.equal(first, second) == memoised
     if memoised:
-        assert not torch.equal(first, defense.protect(NOISE_TARGET, target, context(t=501))), "never one eta at two t"
+        assert not torch.equal(first, defense.protect(NOISE_TARGET, target, context(t=501))), (
+            "never one eta at two t"
+        )
         assert not torch.equal(first, defense.protect(NOISE_TARGET, target, context(secret=4)))
 
 
@@ -159,7 +181,8 @@ def test_a_noisy_target_gives_a_timestep_policy_its_statement_back_at_a_price():
 def test_fresh_noise_on_a_memoised_target_wears_off():
     memoised = MemoisedNoise.build({"t_min": 800, "sensitivity": 2.0})
     fresh, kept = (
-        Compose.of([memoised, NoisyTarget.build({"memoised": flag})]).guarantee(9, SCHEDULE) for flag in (False, True)
+        Compose.of([memoised, NoisyTarget.build({"memoised": flag})]).guarantee(9, SCHEDULE)
+        for flag in (False, True)
     )
     alone = memoised.guarantee(9, SCHEDULE)
     assert fresh.mu == pytest.approx(alone.mu * math.sqrt(10))

@@ -15,9 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli.main import main
+from bench.interfaces import RequestError
 from bench.running.engines import worker_process
 from bench.running.engines.serial import _alarm
-from bench.util.errors import RequestError
 from bench.util.files import process_alive
 
 IMPORT_ALL = """
@@ -60,14 +60,18 @@ main(sys.argv[1:])
 
 def test_every_module_is_imported_without_posix_modules(tmp_path: Path) -> None:
     """Only our own imports are refused: libraries have other ways where a module is missing."""
-    done = subprocess.run([sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORT_ALL], capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     count, peak = done.stdout.split()
     assert int(count) > 200
     assert float(peak) == 3.0
 
 
-def test_a_worker_and_its_children_are_killed_without_process_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_and_its_children_are_killed_without_process_groups(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delattr(os, "killpg")
     process = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -76,28 +80,44 @@ def test_a_worker_and_its_children_are_killed_without_process_groups(monkeypatch
     worker_process._kill_group(process)
     assert process.returncode != 0
     process.stdout.close()
-    with contextlib.suppress(psutil.NoSuchProcess):  # it is gone, or soon a zombie that waits for its new parent
+    with contextlib.suppress(
+        psutil.NoSuchProcess
+    ):  # it is gone, or soon a zombie that waits for its new parent
         deadline = time.monotonic() + 60
         while psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
 
-def test_the_serial_engine_says_where_it_keeps_no_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_serial_engine_says_where_it_keeps_no_time_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delattr(signal, "SIGALRM")
-    with pytest.raises(RequestError, match="keeps no time limit on this system; use --engine processes"), _alarm(1.0):
+    with (
+        pytest.raises(
+            RequestError, match="keeps no time limit on this system; use --engine processes"
+        ),
+        _alarm(1.0),
+    ):
         pass
 
 
 @pytest.mark.parametrize("command", [["ls", "attacks"], ["describe", "none"]], ids=" ".join)
 def test_a_user_without_home_and_name(command: list[str], tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", NAMELESS, *command], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", NAMELESS, *command], capture_output=True, text=True, cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout
     assert done.stderr == ""
 
 
 def test_a_path_of_nobody(tmp_path: Path) -> None:
-    done = CliRunner().invoke(main, ["run", "--model", "~nobody-of-that-name/sd", "--results", str(tmp_path)])
+    done = CliRunner().invoke(
+        main, ["run", "--model", "~nobody-of-that-name/sd", "--results", str(tmp_path)]
+    )
     assert done.exit_code == 2
-    assert done.output == "bench: a path begins with ~, which names no home directory here; write it in full\n"
+    assert (
+        done.output
+        == "bench: a path begins with ~, which names no home directory here; write it in full\n"
+    )

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from bench.cell.runner import Runner
-from bench.data.splits import SplitSizes
+from bench.data.split_sizes import SplitSizes
+from bench.interfaces import Silent
 from bench.planning.planner import Planner
 from bench.planning.request import Request
 from bench.spec.cell import TrainSpec, UtilitySpec
-from bench.util.progress import Silent
 
 SMALL = {
     "splits": SplitSizes(victim=32, auxiliary=128, calibration=16, evaluation=16),
@@ -23,13 +23,17 @@ SMALL = {
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     results, planner = tmp_path_factory.mktemp("pocket"), Planner(Silent())
-    return lambda **request: Runner(results, Silent()).run(planner.plan(Request(**SMALL, **request)))
+    return lambda **request: Runner(results, Silent()).run(
+        planner.plan(Request(**SMALL, **request))
+    )
 
 
 def test_inversion_beats_every_control_outside_the_intervals(run):
     result = run(attack="inversion", iterations=150)
     for row in result.rows[:2]:
-        assert row["ssim_low"] > max(row["ssim_mean"], row["ssim_random"], row["ssim_nearest"]), row["target"]
+        assert row["ssim_low"] > max(row["ssim_mean"], row["ssim_random"], row["ssim_nearest"]), (
+            row["target"]
+        )
         assert row["latent_nmse_high"] < row["latent_nmse_nearest"]
         assert not row["flags"].replace("few-for-fid", "")
 
@@ -41,6 +45,8 @@ def test_closed_form_reaches_the_round_trip_against_everything_published(run):
 
 
 def test_without_the_noise_target_the_image_no_longer_falls(run):
-    image, condition, _ = run(attack="closed-form", defense="published", withhold=("noise_target",)).rows
+    image, condition, _ = run(
+        attack="closed-form", defense="published", withhold=("noise_target",)
+    ).rows
     assert image["ssim"] < image["ssim_ceiling"] - 0.2
     assert abs(condition["ssim"] - condition["ssim_ceiling"]) < 0.02

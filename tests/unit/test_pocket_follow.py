@@ -2,7 +2,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from bench.util.progress import Silent
+from bench.interfaces import Silent
 from victims.pocket.follow import SHOWN, Settings, run, show
 
 

@@ -38,7 +38,9 @@ def test_the_recipe_runs_through_and_its_result_is_a_pipeline(tmp_path: Path) ->
 
     Run(tiny(tmp_path / "run")).go()
     weights = tmp_path / "run" / "weights"
-    pipe = StableDiffusionPipeline.from_pretrained(weights, local_files_only=True, torch_dtype=torch.float32)
+    pipe = StableDiffusionPipeline.from_pretrained(
+        weights, local_files_only=True, torch_dtype=torch.float32
+    )
     assert len(pipe.tokenizer) == pipe.text_encoder.config.vocab_size
     pipe.set_progress_bar_config(disable=True)
     pictures = sample(pipe, ["a happy woman", ""], 0)

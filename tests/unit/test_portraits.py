@@ -8,9 +8,7 @@ from bench.data.portraits.dataset import Portraits
 from bench.data.portraits.people import CLOTHES, GLASSES, HATS, SCENES, person, shot, stream
 from bench.data.portraits.prompt import labels, prompt
 from bench.data.portraits.render import draw, render
-from bench.types.records import Records
-from bench.util.errors import RequestError
-from bench.util.progress import Silent
+from bench.interfaces import Records, RequestError, Silent
 from victims.pocket import tokenizer as tokens
 from victims.pocket.figures import WEIGHTS
 
@@ -53,7 +51,10 @@ def test_people_differ() -> None:
 
 def test_the_same_face_in_the_same_shot_is_closer_than_another_face() -> None:
     view = shot(0, 0, 0)
-    first, again = draw(person(3, 0), view, 64), draw(person(3, 0), replace(view, exposure=view.exposure * 1.02), 64)
+    first, again = (
+        draw(person(3, 0), view, 64),
+        draw(person(3, 0), replace(view, exposure=view.exposure * 1.02), 64),
+    )
     other = draw(person(4, 0), view, 64)
 
     def distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -72,7 +73,8 @@ def test_any_size_shows_the_same_scene(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "values"), [("scene", SCENES), ("clothes", CLOTHES), ("hat", HATS), ("glasses", GLASSES)]
+    ("field", "values"),
+    [("scene", SCENES), ("clothes", CLOTHES), ("hat", HATS), ("glasses", GLASSES)],
 )
 def test_every_variant_can_be_drawn_and_differs(field: str, values: tuple[str, ...]) -> None:
     assert field in {f.name for f in fields(shot(0, 0, 0))}

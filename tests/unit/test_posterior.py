@@ -13,14 +13,11 @@ from attacks.common.spectral_prior import Spectrum, dct, inverse_dct
 from attacks.common.target_noise import target_variance
 from attacks.common.timestep_estimation import likeliest_timesteps
 from bench.cell.runner import Runner
-from bench.data.splits import SplitSizes
-from bench.interfaces.public import Denoiser
+from bench.data.split_sizes import SplitSizes
+from bench.interfaces import Denoiser, NoiseSchedule, Silent, generator
 from bench.planning.planner import Planner
 from bench.planning.request import Request
 from bench.spec.cell import TrainSpec, UtilitySpec
-from bench.types.schedule import NoiseSchedule
-from bench.util.progress import Silent
-from bench.util.rng import generator
 
 SCHEDULE = NoiseSchedule.stable_diffusion()
 V_SCHEDULE = NoiseSchedule(SCHEDULE.alphas_cumprod, "v_prediction")
@@ -47,12 +44,18 @@ def released(times, schedule=SCHEDULE, *, sigma=None, same_noise=False, seed=0, 
     clean = LATENTS.repeat_interleave(len(times), 0)
     noise = torch.randn(clean.shape, generator=rng)
     if same_noise:
-        noise = noise.view(N, len(times), *SHAPE)[:, :1].expand(-1, len(times), -1, -1, -1).reshape(clean.shape)
+        noise = (
+            noise.view(N, len(times), *SHAPE)[:, :1]
+            .expand(-1, len(times), -1, -1, -1)
+            .reshape(clean.shape)
+        )
     noisy = schedule.add_noise(clean, noise, steps)
     noisy = noisy + feature_noise * torch.randn(noisy.shape, generator=rng)
     target = None
     if sigma is not None:
-        target = schedule.target(clean, noise, steps) + sigma * torch.randn(clean.shape, generator=rng)
+        target = schedule.target(clean, noise, steps) + sigma * torch.randn(
+            clean.shape, generator=rng
+        )
     spread = torch.full((len(steps),), feature_noise**2, dtype=torch.float64)
     evidence = Evidence(noisy, steps, schedule, spread, target, (sigma or 0.0) ** 2)
     return evidence, [list(range(i * len(times), (i + 1) * len(times))) for i in range(N)]
@@ -83,7 +86,9 @@ def snr(t):
 def test_the_error_follows_the_sum_of_snr(schedule, times, sigma, total):
     """1 / (1 + S) under a Gaussian prior (METHODS 3.3d); noisy eps: S = SNR (1 + sigma^2) / sigma^2 (7.17)."""
     if schedule.prediction == "v_prediction" and sigma is not None:
-        total = sum(snr(t) + (1 + snr(t)) / sigma**2 for t in times)  # v' measures z0 at variance b^2 sigma^2
+        total = sum(
+            snr(t) + (1 + snr(t)) / sigma**2 for t in times
+        )  # v' measures z0 at variance b^2 sigma^2
     found, precision = nmse(*released(times, schedule, sigma=sigma))
     assert precision.tolist() == pytest.approx([total] * N, rel=1e-5)
     assert found == pytest.approx(1 / (1 + total), rel=0.06)
@@ -117,7 +122,9 @@ def test_noise_on_the_features_is_part_of_the_noise():
     """Exact eps leaves the error sigma / a of the features' noise, so precision is a^2 / sigma^2."""
     evidence, groups = released([500], sigma=0.0, feature_noise=0.3)
     _, precision = nmse(evidence, groups)
-    assert precision.tolist() == pytest.approx([float(SCHEDULE.alphas_cumprod[500]) / 0.09] * N, rel=1e-4)
+    assert precision.tolist() == pytest.approx(
+        [float(SCHEDULE.alphas_cumprod[500]) / 0.09] * N, rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("mode", ["ddim", "samples"])
@@ -138,7 +145,9 @@ def smooth(count, seed):
     """Latents with most power at low frequencies."""
     rows = torch.arange(16).view(-1, 1).square() + torch.arange(16).square()
     power = 4 / (1 + rows.float() / 4)
-    return inverse_dct(power.sqrt() * torch.randn(count, *SHAPE, generator=generator(seed, "smooth")))
+    return inverse_dct(
+        power.sqrt() * torch.randn(count, *SHAPE, generator=generator(seed, "smooth"))
+    )
 
 
 def test_a_spectrum_is_learned_and_filters_better_than_a_flat_prior():
@@ -158,7 +167,9 @@ def test_a_hidden_timestep_is_found(sigma, within):
     noise, eta = torch.randn(2, *clean.shape, generator=generator(4))
     target = None if sigma is None else noise + sigma * eta
     noisy = SCHEDULE.add_noise(clean, noise, steps)
-    found = likeliest_timesteps(noisy, SCHEDULE, prior, target=target, target_variance=(sigma or 0.0) ** 2)
+    found = likeliest_timesteps(
+        noisy, SCHEDULE, prior, target=target, target_variance=(sigma or 0.0) ** 2
+    )
     assert float((found - steps).abs().float().mean()) < within
 
 
@@ -183,14 +194,20 @@ def run(tmp_path_factory):
         utility=UtilitySpec(steps=1, guidance=1.0),
         backbones="embedded",
     )
-    return lambda **changes: Runner(results, Silent()).run(planner.plan(dataclasses.replace(small, **changes))).rows[0]
+    return lambda **changes: (
+        Runner(results, Silent()).run(planner.plan(dataclasses.replace(small, **changes))).rows[0]
+    )
 
 
 def test_fusion_and_prior_each_beat_what_closed_form_has(run):
-    linear, alone, fused = (run(attack=name) for name in ("closed-form", "posterior:releases=1", "posterior"))
+    linear, alone, fused = (
+        run(attack=name) for name in ("closed-form", "posterior:releases=1", "posterior")
+    )
     assert fused["attack_releases_fused"] == 3.0
     assert fused["latent_nmse"] < alone["latent_nmse"] < linear["latent_nmse"]
-    assert fused["latent_nmse"] < 1 / (1 + fused["attack_snr_total"]), "the prior must do better than a flat one could"
+    assert fused["latent_nmse"] < 1 / (1 + fused["attack_snr_total"]), (
+        "the prior must do better than a flat one could"
+    )
     assert fused["ssim"] > alone["ssim"] > linear["ssim"]
 
 

@@ -13,11 +13,7 @@ from attacks.gradients.engine.adaptation import Adaptation
 from attacks.gradients.engine.labels import recover_labels
 from attacks.gradients.engine.updates import trainer_of, updates_in
 from bench.cell.job import Job
-from bench.interfaces.attack import Budget
-from bench.interfaces.threat import ThreatModel, View
-from bench.interfaces.victim import TrainingPlan
-from bench.util.errors import RequestError
-from bench.util.progress import Silent
+from bench.interfaces import Budget, RequestError, Silent, ThreatModel, TrainingPlan, View
 from defenses.clip_noise import ClipNoise
 from defenses.compose import Compose
 from defenses.precode import DECODER, ENCODER, Bottleneck, Precode
@@ -31,20 +27,29 @@ def test_the_bottleneck_draws_around_its_mean() -> None:
     block = Bottleneck(width=1, beta=0.5)
     encoder, bias = torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([0.0, 2.0])
     weights = {f"{ENCODER}.weight": encoder, f"{ENCODER}.bias": bias}
-    weights |= {f"{DECODER}.weight": torch.tensor([[1.0], [-1.0]]), f"{DECODER}.bias": torch.tensor([0.0, 1.0])}
+    weights |= {
+        f"{DECODER}.weight": torch.tensor([[1.0], [-1.0]]),
+        f"{DECODER}.bias": torch.tensor([0.0, 1.0]),
+    }
     features, loss = block.apply(weights, torch.tensor([[3.0, 9.0]]), torch.tensor([[2.0]]))
     drawn = 3 + torch.e * 2  # mean 3, log-variance 2
     torch.testing.assert_close(features, torch.tensor([[drawn, 1 - drawn]]))
     assert float(loss) == pytest.approx(0.5 * 0.5 * (9 + torch.e**2 - 1 - 2))
-    assert block.apply(weights, torch.tensor([[3.0, 9.0]]), torch.zeros(1, 1))[0].tolist() == [[3.0, -2.0]]
+    assert block.apply(weights, torch.tensor([[3.0, 9.0]]), torch.zeros(1, 1))[0].tolist() == [
+        [3.0, -2.0]
+    ]
 
 
 def test_it_goes_before_the_head_of_the_clients_network() -> None:
     victim = FederatedClassifier.build({"size": 8, "network": "mlp", "hidden": 16})
     network, plain = victim.classifier(SMALL), victim.classifier()
     weights = network.initial_weights(0)
-    assert set(weights) - set(plain.initial_weights(0)) == set(Bottleneck(8, 0.0).initial_weights(16))
-    assert victim.trainer(32, SMALL).behind_noise == {n for n in weights if n.startswith((DECODER, "head"))}
+    assert set(weights) - set(plain.initial_weights(0)) == set(
+        Bottleneck(8, 0.0).initial_weights(16)
+    )
+    assert victim.trainer(32, SMALL).behind_noise == {
+        n for n in weights if n.startswith((DECODER, "head"))
+    }
     assert repr(network) == repr(plain), "the victim's fingerprint is that of its own model"
     pixels = torch.rand(3, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     assert torch.equal(network.represent(weights, pixels), plain.represent(weights, pixels))
@@ -64,8 +69,12 @@ def test_it_is_refused_without_a_place_and_twice(make_job: Callable[..., Job]) -
 def see(tmp_path: Path, **params: object) -> tuple[View, torch.Tensor, torch.Tensor]:
     records = make_records(6)
     victim = FederatedClassifier.build({"size": 8, "clients": 1, "label": "identity", **params})
-    plan = TrainingPlan(epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
-    capture = victim.train(records, SMALL, plan, protocol="fedsgd", out=tmp_path / "c", progress=Silent())
+    plan = TrainingPlan(
+        epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+    )
+    capture = victim.train(
+        records, SMALL, plan, protocol="fedsgd", out=tmp_path / "c", progress=Silent()
+    )
     releases = capture.transcript.releases(0)
     public = victim.public(SMALL, records, protocol="fedsgd", device="cpu")
     kept, truth = capture.secrets.truth(releases)
@@ -74,9 +83,13 @@ def see(tmp_path: Path, **params: object) -> tuple[View, torch.Tensor, torch.Ten
 
 
 @pytest.mark.parametrize("network", ["linear", "mlp"])
-def test_a_first_layer_that_is_linear_still_gives_the_record_away(tmp_path: Path, network: str) -> None:
+def test_a_first_layer_that_is_linear_still_gives_the_record_away(
+    tmp_path: Path, network: str
+) -> None:
     view, truth, _ = see(tmp_path, network=network)
-    claim = Analytic().run(view, rng=torch.Generator().manual_seed(0), budget=Budget(0, 8), progress=Silent())
+    claim = Analytic().run(
+        view, rng=torch.Generator().manual_seed(0), budget=Budget(0, 8), progress=Silent()
+    )
     torch.testing.assert_close(claim.estimates["image"].images.pixels, truth, atol=1e-3, rtol=0)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from bench.interfaces import DataError, RequestError
 from bench.ledger.ledger import Ledger
 from bench.reports.processor_tolerance import (
     MARGIN,
@@ -21,7 +22,6 @@ from bench.reports.processor_tolerance import (
     measured_tolerance,
     quantity,
 )
-from bench.util.errors import DataError, RequestError
 from bench.util.processor import instruction_level, processor
 from tests.made_rows import MadeLedger
 
@@ -41,7 +41,11 @@ def test_the_words_name_level_kernels_and_follow_the_environment():
         pytest.skip("the switches below are for processors with AVX-512")
     code = "from bench.util.processor import processor; print(processor())"
     found = subprocess.run(
-        [sys.executable, "-c", code], env={**os.environ, **WITHOUT_AVX512}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env={**os.environ, **WITHOUT_AVX512},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert found.stdout.split()[-3:] == ["x86-64-v3", "torch=AVX2", "blas=Haswell"]
 
@@ -64,7 +68,8 @@ def test_the_fields_of_a_metric_are_one_quantity(field, name):
 
 def test_an_entry_is_found_by_field_and_attack():
     table = ProcessorTolerance(
-        "made", {"ssim": Difference(0.01, 0.5), "ssim@hijack": Difference(0.2), "*": Difference(0.0, 1e-4)}
+        "made",
+        {"ssim": Difference(0.01, 0.5), "ssim@hijack": Difference(0.2), "*": Difference(0.0, 1e-4)},
     )
     assert table.of("ssim_low", "closed-form").allowed(0.001) == MARGIN * 0.01
     assert table.of("ssim", "closed-form").allowed(1.0) == MARGIN * 0.5
@@ -75,7 +80,10 @@ def test_an_entry_is_found_by_field_and_attack():
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, "much"])
 def test_an_impossible_table_is_refused(value):
-    content = {"measured": "made", "entries": {"ssim": {"absolute": value, "relative": 0.0, "record": 0.0}}}
+    content = {
+        "measured": "made",
+        "entries": {"ssim": {"absolute": value, "relative": 0.0, "record": 0.0}},
+    }
     with pytest.raises(DataError):
         ProcessorTolerance.from_json(content)
 
@@ -90,11 +98,20 @@ def test_the_table_that_comes_with_the_package_can_be_read():
 def two() -> tuple[MadeLedger, MadeLedger]:
     """Three attacks on two processors; one lies far further apart than the others."""
     made = MadeLedger(), MadeLedger()
-    for attack, change in {"closed-form": 0.001, "posterior": 0.002, "hijack:width=16": 0.1}.items():
+    for attack, change in {
+        "closed-form": 0.001,
+        "posterior": 0.002,
+        "hijack:width=16": 0.1,
+    }.items():
         for i, ledger in enumerate(made):
             # Another hash of the data is no other cell here.
             ledger.add(
-                "strong", attack, level=0.5 + i * change, data_hash=f"h{i}", processor=f"P{i}", loss_last=1.0 + i
+                "strong",
+                attack,
+                level=0.5 + i * change,
+                data_hash=f"h{i}",
+                processor=f"P{i}",
+                loss_last=1.0 + i,
             )
     return made
 
@@ -102,7 +119,9 @@ def two() -> tuple[MadeLedger, MadeLedger]:
 def measured() -> dict[str, Difference]:
     first, second = two()
     reads = [
-        lambda cell_id, made=made: {("image", "ssim", r): v for r, v in made.read(cell_id, "image", "ssim").items()}
+        lambda cell_id, made=made: {
+            ("image", "ssim", r): v for r, v in made.read(cell_id, "image", "ssim").items()
+        }
         for made in (first, second)
     ]
     return measure(first.rows, second.rows, *reads)

@@ -13,11 +13,16 @@ from attacks.prompts.prompt_from_image import PromptFromImage
 from attacks.prompts.prompt_nearest import PromptNearest
 from attacks.prompts.prompt_optimise import PromptOptimise
 from bench.data.portraits.dataset import Portraits
-from bench.interfaces.attack import Budget
+from bench.interfaces import (
+    NOISE_TARGET,
+    PROMPT_EMBEDDING,
+    TIMESTEP,
+    UNET_FEATURES,
+    Budget,
+    NotApplicableError,
+    Silent,
+)
 from bench.metrics.rouge import rouge_l
-from bench.types.channels import NOISE_TARGET, PROMPT_EMBEDDING, TIMESTEP, UNET_FEATURES
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Silent
 from tests.conftest import make_records
 from tests.made_views import made_public, made_view
 from victims.stable_diffusion.model import StableDiffusion
@@ -73,7 +78,11 @@ def noisy(model, sigma, seed=0):
 
 def accuracy(model, rows):
     wanted = model.text().tokens(PROMPTS)
-    pairs = [(a, b) for row, true in zip(rows, wanted, strict=True) for a, b in zip(row, true, strict=False)]
+    pairs = [
+        (a, b)
+        for row, true in zip(rows, wanted, strict=True)
+        for a, b in zip(row, true, strict=False)
+    ]
     return sum(a == b for a, b in pairs) / sum(map(len, wanted))
 
 
@@ -117,7 +126,11 @@ def test_the_baseline_learns_tokens_and_the_optimiser_comes_nearer(model):
 
 def accuracy_of(model, rows, prompts):
     wanted = model.text().tokens(prompts)
-    hits = [a == b for row, true in zip(rows, wanted, strict=True) for a, b in zip(row, true, strict=False)]
+    hits = [
+        a == b
+        for row, true in zip(rows, wanted, strict=True)
+        for a, b in zip(row, true, strict=False)
+    ]
     return sum(hits) / sum(map(len, wanted))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.interfaces.metric import ScoringContext
+from bench.interfaces import BenchError, Estimate, ScoringContext, Wording
 from bench.metrics.mse import MSE
 from bench.metrics.prompt_meaning import PromptCosine, PromptTop1
 from bench.metrics.prompt_tokens import ExactMatch, TokenAccuracy
@@ -18,9 +18,6 @@ from bench.metrics.ssim import SSIM
 from bench.scoring.controls.prompts import prompt_controls
 from bench.scoring.matching import matched_texts
 from bench.scoring.score import score_target
-from bench.types.estimate import Estimate
-from bench.types.texts import Wording
-from bench.util.errors import BenchError
 from tests.conftest import make_records
 
 
@@ -28,7 +25,9 @@ class WordTokens:
     """A tokenizer of whole words that keeps the first four."""
 
     def tokens(self, prompts):
-        return tuple(tuple(sum(map(ord, word)) for word in prompt.split()[:4]) for prompt in prompts)
+        return tuple(
+            tuple(sum(map(ord, word)) for word in prompt.split()[:4]) for prompt in prompts
+        )
 
 
 class Letters:
@@ -48,14 +47,17 @@ class Backbones:
 def shown(*prompts: str) -> ScoringContext:
     nothing, nobody = make_records(2).image_batch(), (None, None)
     backbones: Any = Backbones()
-    return ScoringContext(nothing, nobody, nothing, nobody, backbones, prompts=prompts, text=WordTokens())
+    return ScoringContext(
+        nothing, nobody, nothing, nobody, backbones, prompts=prompts, text=WordTokens()
+    )
 
 
 @pytest.mark.parametrize(
     ("claim", "truth", "expected"),
     [
-        # Lin 2004, section 3: "police kill the gunman" and "the gunman kill police" against "police killed the gunman",
-        # there as recall 3/4 and 2/4; both sides have four words, so F is the same.
+        # Lin 2004, section 3: "police kill the gunman" and "the gunman kill police" against "police
+        # killed the gunman", there as recall 3/4 and 2/4; both sides have four words, so F is the
+        # same.
         ("police kill the gunman", "police killed the gunman", 3 / 4),
         ("the gunman kill police", "police killed the gunman", 2 / 4),
         ("a b c d", "b d", 2 * (2 / 4) * 1 / (2 / 4 + 1)),
@@ -70,10 +72,16 @@ def test_rouge_l_of_known_pairs(claim, truth, expected):
 
 
 def test_common_subsequences_agree_with_trying_all():
-    texts = [list(row) for n in (0, 1, 3, 4) for row in itertools.islice(itertools.product("abc", repeat=n), 0, 20, 3)]
+    texts = [
+        list(row)
+        for n in (0, 1, 3, 4)
+        for row in itertools.islice(itertools.product("abc", repeat=n), 0, 20, 3)
+    ]
 
     def brute(a, b):
-        subsequences = lambda row: {c for n in range(len(row) + 1) for c in itertools.combinations(row, n)}  # noqa: E731
+        def subsequences(row):
+            return {c for n in range(len(row) + 1) for c in itertools.combinations(row, n)}
+
         return max(map(len, subsequences(a) & subsequences(b)))
 
     pairs = list(itertools.product(texts, texts))
@@ -92,7 +100,9 @@ def test_token_accuracy_counts_true_tokens_at_their_place():
     assert found.tolist() == [3 / 4, 0.0, 1.0], "the fifth word is beyond what the encoder takes"
     assert metric.compare(Wording(("", "b c", "z")), truth, context).tolist() == [0.0, 1.0, 0.0]
     given = Wording(("x", "x", "x"), WordTokens().tokens(truth.texts))
-    assert metric.compare(given, truth, context).tolist() == [1.0, 1.0, 1.0], "tokens that were read count as they are"
+    assert metric.compare(given, truth, context).tolist() == [1.0, 1.0, 1.0], (
+        "tokens that were read count as they are"
+    )
 
 
 def test_no_tokenizer_no_token_accuracy():
@@ -130,7 +140,9 @@ def test_another_number_of_texts_is_refused(metric):
 def test_pictures_and_texts_go_to_their_own_metrics():
     words = Wording(("a b", "b"))
     metrics = [RougeL(), SSIM(), MSE()]
-    scores = score_target("prompt", words, words, {"oracle": words, "random": words}, metrics, shown("a b"), seed=0)
+    scores = score_target(
+        "prompt", words, words, {"oracle": words, "random": words}, metrics, shown("a b"), seed=0
+    )
     assert [s.metric for s in scores] == ["rouge_l"]
     assert scores[0].ceiling == 1.0
     pictures = Estimate(make_records(2).image_batch())
@@ -154,7 +166,11 @@ def test_texts_of_one_update_are_put_in_the_order_that_fits():
 def test_controls_are_made_of_auxiliary_prompts_and_the_oracle_is_the_cut_truth():
     records, auxiliary = make_records(3), make_records(6, seed=1)
     object.__setattr__(records, "prompts", ("a red hat on a man", "blue", "green"))
-    object.__setattr__(auxiliary, "prompts", ("a red hat", "a blue hat", "blue", "a red coat", "a red hat now", "sea"))
+    object.__setattr__(
+        auxiliary,
+        "prompts",
+        ("a red hat", "a blue hat", "blue", "a red coat", "a red hat now", "sea"),
+    )
 
     class Kept(WordTokens):
         def decode(self, row):
@@ -167,7 +183,9 @@ def test_controls_are_made_of_auxiliary_prompts_and_the_oracle_is_the_cut_truth(
     assert set(found["random"].texts) <= set(auxiliary.prompts)
     assert len(found["caption"]) == 3
     assert prompt_controls(records, auxiliary, None, seed=0)["oracle"].texts == records.prompts
-    assert prompt_controls(records, auxiliary, None, seed=0) == prompt_controls(records, auxiliary, None, seed=0)
+    assert prompt_controls(records, auxiliary, None, seed=0) == prompt_controls(
+        records, auxiliary, None, seed=0
+    )
 
 
 def test_a_wording_knows_its_rows():

@@ -5,24 +5,22 @@ from __future__ import annotations
 import pytest
 
 from bench.cell.runner import Runner
+from bench.interfaces import TARGETS, BenchError, Claim, Estimate, Silent, Wording
 from bench.reports.check.compare import check
 from bench.reports.check.points import points
 from bench.reports.comparability import choose_measure
 from bench.reports.leaderboard import leaderboard
 from bench.scoring.claim_check import check_claim
-from bench.types.claim import Claim
-from bench.types.estimate import Estimate
-from bench.types.targets import HEADLINE, TARGETS
-from bench.types.texts import Wording
-from bench.util.errors import BenchError
-from bench.util.progress import Silent
+from bench.types.targets import HEADLINE
 from tests.conftest import make_records
 from tests.made_rows import MadeLedger
 
 
 def prompt_row(made: MadeLedger, defense: str, attack: str, seed: int, level: float) -> None:
     """A row of texts: two measures, of which ``exact_match`` comes first by the alphabet."""
-    fields = {f"exact_match{end}": x for end, x in (("", level), ("_floor", 0.0), ("_ceiling", 1.0))}
+    fields = {
+        f"exact_match{end}": x for end, x in (("", level), ("_floor", 0.0), ("_ceiling", 1.0))
+    }
     fields |= {f"rouge_l{end}": x for end, x in (("", level), ("_floor", 0.1), ("_ceiling", 1.0))}
     fields |= {"exact_match_normalized": level, "rouge_l_normalized": (level - 0.1) / 0.9}
     row = made.add(defense, attack, seed, level, target="prompt", **fields)
@@ -58,7 +56,9 @@ def test_a_target_that_nobody_claims_is_no_news_to_an_older_baseline():
     before, after = (points(made.rows, made.read, measure="ssim") for made in (old, new))
     assert check(before, after).findings == ()
     prompt_row(new, "none", "prompt-decode", 0, 1.0)
-    assert [f.kind for f in check(before, points(new.rows, new.read, measure="ssim")).findings] == ["new"]
+    assert [f.kind for f in check(before, points(new.rows, new.read, measure="ssim")).findings] == [
+        "new"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -99,6 +99,8 @@ def test_a_cell_of_texts_goes_all_the_way(make_job, tmp_path, capsys):
 
 
 def test_a_retained_prompt_gives_not_applicable_with_the_reason(make_job, tmp_path):
-    result = Runner(tmp_path, Silent()).run(make_job(attack="prompt-decode", protocol="gradient", defense="prompt"))
+    result = Runner(tmp_path, Silent()).run(
+        make_job(attack="prompt-decode", protocol="gradient", defense="prompt")
+    )
     assert result.status == "not_applicable"
     assert "the prompt is retained" in str(result.rows[-1]["reason"])

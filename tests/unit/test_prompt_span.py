@@ -10,13 +10,15 @@ from torch import Tensor
 
 from attacks.prompts.parts.text_span import read_prompts, text_span
 from attacks.prompts.prompt_span import PromptSpan
-from bench.interfaces.attack import Budget
-from bench.interfaces.threat import ThreatModel
-from bench.interfaces.victim import TrainingPlan
-from bench.types.channels import CLIENT_UPDATE
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Silent
-from bench.wire.transcript import Release
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    Budget,
+    NotApplicableError,
+    Release,
+    Silent,
+    ThreatModel,
+    TrainingPlan,
+)
 
 NAMES = ("down.attn2.to_k.weight", "mid.attn2.to_v.weight")
 BUDGET = Budget(0, 1)
@@ -26,12 +28,17 @@ BUDGET = Budget(0, 1)
 def federated(make_job, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
     """A job with one record an update, trained for two epochs of four rounds, and its capture."""
     job = make_job(
-        victim="federated:clients=2,records_per_update=1,optimizer=sgd,learning_rate=1.0", attack="prompt-span"
+        victim="federated:clients=2,records_per_update=1,optimizer=sgd,learning_rate=1.0",
+        attack="prompt-span",
     )
-    plan = TrainingPlan(epochs=2, batch_size=1, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
+    plan = TrainingPlan(
+        epochs=2, batch_size=1, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+    )
     out: Path = tmp_path_factory.mktemp("federated") / "c"
     victim = job.new_victim()
-    capture = victim.train(job.splits.victim, job.new_defense(), plan, protocol="fedavg", out=out, progress=Silent())
+    capture = victim.train(
+        job.splits.victim, job.new_defense(), plan, protocol="fedavg", out=out, progress=Silent()
+    )
     return job, capture, victim.public(None, job.splits.auxiliary, protocol="fedavg", device="cpu")
 
 
@@ -44,7 +51,9 @@ def attack(federated, targets: list[Release]):  # type: ignore[no-untyped-def]
 def test_the_span_holds_the_true_states_and_no_random_ones(federated) -> None:  # type: ignore[no-untyped-def]
     _, capture, public = federated
     target = capture.transcript.releases(1)[0]
-    update = next(p.tensors for p in capture.transcript.parts(CLIENT_UPDATE) if p.step == target.step)
+    update = next(
+        p.tensors for p in capture.transcript.parts(CLIENT_UPDATE) if p.step == target.step
+    )
     span = text_span(update, 16, finest=1e-7, coarsest=1e-5)
     prompts, _ = capture.secrets.truth([target])
     true = public.text.states(public.text.encode(prompts.prompts))[0]
@@ -61,7 +70,9 @@ def test_prompts_are_read_exactly_once_the_zero_convolutions_have_moved(federate
     prompts, _ = capture.secrets.truth(targets)
     wording = attack(federated, targets).estimates["prompt"]
     assert wording.tokens == public.text.tokens(prompts.prompts)
-    assert all(full.startswith(text) for full, text in zip(prompts.prompts, wording.texts, strict=True))
+    assert all(
+        full.startswith(text) for full, text in zip(prompts.prompts, wording.texts, strict=True)
+    )
 
 
 def test_nothing_can_be_read_off_the_first_round(federated) -> None:  # type: ignore[no-untyped-def]
@@ -83,11 +94,21 @@ def test_an_unreadable_update_is_claimed_empty_beside_readable_ones(federated) -
 def test_adamw_updates_and_unknown_local_training_are_refused(make_job) -> None:  # type: ignore[no-untyped-def]
     from types import SimpleNamespace
 
-    for params, reason in (("records_per_update=1,learning_rate=0.001", "adamw"), ("clients=2", "not public")):
+    for params, reason in (
+        ("records_per_update=1,learning_rate=0.001", "adamw"),
+        ("clients=2", "not public"),
+    ):
         job = make_job(victim=f"federated:{params}", attack="prompt-span")
-        public = job.new_victim().public(None, job.splits.auxiliary, protocol="fedavg", device="cpu")
+        public = job.new_victim().public(
+            None, job.splits.auxiliary, protocol="fedavg", device="cpu"
+        )
         with pytest.raises(NotApplicableError, match=reason):
-            PromptSpan().run(SimpleNamespace(public=public), rng=torch.Generator(), budget=BUDGET, progress=Silent())
+            PromptSpan().run(
+                SimpleNamespace(public=public),
+                rng=torch.Generator(),
+                budget=BUDGET,
+                progress=Silent(),
+            )
 
 
 def made(states: Tensor) -> dict[str, Tensor]:
@@ -99,7 +120,10 @@ def made(states: Tensor) -> dict[str, Tensor]:
 def test_the_rank_is_the_number_of_independent_states_and_a_full_one_is_refused() -> None:
     states = torch.randn(32, 32, generator=torch.Generator().manual_seed(0))
     assert text_span(made(states[:12]), 32, finest=1e-7, coarsest=1e-5).rank == 12
-    assert text_span(made(torch.cat([states[:12], states[:12]])), 32, finest=1e-7, coarsest=1e-5).rank == 12
+    assert (
+        text_span(made(torch.cat([states[:12], states[:12]])), 32, finest=1e-7, coarsest=1e-5).rank
+        == 12
+    )
     with pytest.raises(NotApplicableError, match="32 of 32"):
         text_span(made(states), 32, finest=1e-7, coarsest=1e-5)
 

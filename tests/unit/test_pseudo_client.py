@@ -14,12 +14,17 @@ from attacks.learned.parts.pseudo_client_data import Scene
 from attacks.learned.parts.pseudo_client_training import Objective, match
 from bench.cell.job import Job
 from bench.cell.runner import Runner
-from bench.interfaces.attack import Budget
-from bench.interfaces.public_forward import CONDITION, NOISY, PIXELS, PublicForward
-from bench.interfaces.public_trainer import Unknown
-from bench.types.channels import CONTROL_FEATURES, UNET_FEATURES, Channel
-from bench.types.estimate import Estimate
-from bench.util.progress import Silent
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    UNET_FEATURES,
+    Budget,
+    Channel,
+    Estimate,
+    PublicForward,
+    Silent,
+    Unknown,
+)
+from bench.interfaces.public_forward import CONDITION, NOISY, PIXELS
 
 FORA, CRITIC = Objective(1.0, 0.0, 0.0, 1e-2, 1e-3, 8), Objective(0.0, 0.3, 1.0, 1e-2, 1e-3, 8)
 
@@ -74,7 +79,9 @@ def shifted(module: nn.Module, rng: torch.Generator, by: float) -> nn.Module:
 
 def pictures(count: int, rng: torch.Generator) -> Tensor:
     """Tones of unlike spread by colour, so that colours can be told apart."""
-    coarse = torch.rand(count, 3, 4, 4, generator=rng) ** torch.tensor([0.3, 1.0, 3.0]).view(1, 3, 1, 1)
+    coarse = torch.rand(count, 3, 4, 4, generator=rng) ** torch.tensor([0.3, 1.0, 3.0]).view(
+        1, 3, 1, 1
+    )
     return nn.functional.interpolate(coarse, size=8)
 
 
@@ -91,7 +98,9 @@ def decoded(features: Tensor, conv: nn.Conv2d) -> Tensor:
 
 
 @pytest.mark.parametrize("objective", [FORA, CRITIC])
-def test_it_reads_the_pictures_of_a_client_that_moved_better_than_the_public_start(objective: Objective):
+def test_it_reads_the_pictures_of_a_client_that_moved_better_than_the_public_start(
+    objective: Objective,
+):
     rng = torch.Generator().manual_seed(0)
     public = convolution(3, rng)
     victim = shifted(public, rng, 0.15)
@@ -101,14 +110,30 @@ def test_it_reads_the_pictures_of_a_client_that_moved_better_than_the_public_sta
 
     def found(iterations: int) -> nn.Conv2d:
         torch.manual_seed(0)
-        scene = Scene(Linear(copy.deepcopy(public)), seen, {}, PIXELS, own, brightness(private), brightness(own))
-        losses = match(scene, objective, Budget(iterations, 16), torch.Generator().manual_seed(1), lambda n: None)
+        scene = Scene(
+            Linear(copy.deepcopy(public)),
+            seen,
+            {},
+            PIXELS,
+            own,
+            brightness(private),
+            brightness(own),
+        )
+        losses = match(
+            scene,
+            objective,
+            Budget(iterations, 16),
+            torch.Generator().manual_seed(1),
+            lambda n: None,
+        )
         assert len(losses) == iterations
         assert isinstance(scene.forward.stem, nn.Conv2d)
         return scene.forward.stem
 
     assert torch.equal(found(3).weight, found(3).weight)
-    errors = [float((decoded(seen, conv) - private).square().mean()) for conv in (public, found(100))]
+    errors = [
+        float((decoded(seen, conv) - private).square().mean()) for conv in (public, found(100))
+    ]
     assert errors[1] < 0.5 * errors[0]
 
 
@@ -130,12 +155,17 @@ def test_what_x_t_puts_into_the_features_is_fitted_and_left_out():
 
 
 @pytest.mark.parametrize(
-    ("objective", "protocol", "target"), [("fora", "gradient", "condition"), ("sdar", "gradient", None)]
+    ("objective", "protocol", "target"),
+    [("fora", "gradient", "condition"), ("sdar", "gradient", None)],
 )
 def test_on_a_hint_block_it_applies_where_no_classes_are_needed(
     make_job: Callable[..., Job], tmp_path: Path, objective: str, protocol: str, target: str | None
 ):
-    job = make_job(attack=f"pseudo-client:objective={objective}", protocol=protocol, withhold=("client_weights",))
+    job = make_job(
+        attack=f"pseudo-client:objective={objective}",
+        protocol=protocol,
+        withhold=("client_weights",),
+    )
     rows = {str(row["target"]): row for row in Runner(tmp_path, Silent()).compute(job).rows}
     if target is None:
         assert "needs label" in str(rows["image"]["reason"])
@@ -144,7 +174,9 @@ def test_on_a_hint_block_it_applies_where_no_classes_are_needed(
     assert "client_weights" not in str(rows[target]["channels_read"])
 
 
-def test_a_client_that_trains_nothing_is_left_to_inversion(make_job: Callable[..., Job], tmp_path: Path):
+def test_a_client_that_trains_nothing_is_left_to_inversion(
+    make_job: Callable[..., Job], tmp_path: Path
+):
     row = Runner(tmp_path, Silent()).compute(make_job(attack="pseudo-client")).rows[0]
     assert row["status"] == "not_applicable"
     assert "inversion is the attack" in str(row["reason"])

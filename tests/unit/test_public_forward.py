@@ -7,12 +7,15 @@ import copy
 import pytest
 import torch
 
-from bench.interfaces.defense import Defense
-from bench.interfaces.public import PublicClient
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    UNET_FEATURES,
+    Defense,
+    NotApplicableError,
+    PublicClient,
+    generator,
+)
 from bench.interfaces.public_forward import CONDITION, CONDITION_LATENTS, NOISY, TIMESTEPS
-from bench.types.channels import CONTROL_FEATURES, UNET_FEATURES
-from bench.util.errors import NotApplicableError
-from bench.util.rng import generator
 from defenses.activation import Activation
 from defenses.compose import Compose
 from defenses.prompt import PromptRetention
@@ -51,7 +54,9 @@ def test_it_sends_what_the_client_sends(tiny_model, records, protocol, name):
     again = ClientRandomness.seeded(1)
     client.encode(records, [0, 2, 5], again)
     t = client.defense.sample_timesteps(batch.record_ids, client.model.schedule, again.timesteps)
-    noise = client.defense.sample_noise(batch.record_ids, tuple(batch.image_latents.shape), again.noise)
+    noise = client.defense.sample_noise(
+        batch.record_ids, tuple(batch.image_latents.shape), again.noise
+    )
     forward = public.forward(32)
     everything = {
         NOISY: client.model.schedule.add_noise(batch.image_latents, noise, t),
@@ -69,7 +74,9 @@ def test_it_sends_what_the_client_sends(tiny_model, records, protocol, name):
     assert forward.send({NOISY: inputs[NOISY]}, generator(0)).keys() == {UNET_FEATURES}
 
 
-def test_it_is_differentiable_in_inputs_and_weights_and_shares_neither(tiny_model, records, protocol):
+def test_it_is_differentiable_in_inputs_and_weights_and_shares_neither(
+    tiny_model, records, protocol
+):
     _, public = halves(tiny_model, records, protocol, Activation())
     forward = public.forward(32)
     rng = generator(2)

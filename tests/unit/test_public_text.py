@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.interfaces.public_text import PublicText
+from bench.interfaces import PublicText
 from victims.stable_diffusion.clip_text import ClipText
 from victims.stable_diffusion.model import StableDiffusion
 
@@ -58,10 +58,13 @@ def test_states_of_embeddings_are_those_of_the_tokens_and_differentiable(text):
     embedded = text.embeddings()[ids].requires_grad_(True)
     states = text.states_of_embeddings(embedded)
     for row, content, expected in zip(states, text.tokens(PROMPTS), text.states(ids), strict=True):
-        # Two encoders pad differently, and behind the end an embedding does not say that it is padding.
+        # Two encoders pad differently, and behind the end an embedding does not say that it is
+        # padding.
         told = text.length if isinstance(text, ClipText) else len(content) + 2
         torch.testing.assert_close(row[:told], expected[:told], rtol=1e-5, atol=1e-5)
-    (gradient,) = torch.autograd.grad(states[:, 2, 0].sum(), embedded)  # the sum of a normalised state is constant
+    (gradient,) = torch.autograd.grad(
+        states[:, 2, 0].sum(), embedded
+    )  # the sum of a normalized state is constant
     assert bool(gradient[:, :3].abs().sum((1, 2)).all())
     assert not bool(gradient[:, 3:].any()), "a causal encoder's state depends on nothing after it"
 

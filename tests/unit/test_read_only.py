@@ -17,12 +17,12 @@ from click.testing import CliRunner
 
 from bench.cli.main import main
 from bench.cli.summary import main as summary
+from bench.interfaces import DataError, RequestError
 from bench.ledger.ledger import Ledger
 from bench.ledger.reader import LedgerReader
 from bench.reports.check.baseline import Baseline, write_baseline
 from bench.reports.check.points import points
 from bench.reports.check.verdict import Tolerances
-from bench.util.errors import DataError, RequestError
 from tests.made_rows import MadeLedger
 from tests.unit.test_ledger import first_schema
 
@@ -53,8 +53,16 @@ def results() -> Iterator[Path]:
     made, ledger = MadeLedger(), Ledger(root / "results")
     for defense, level in (("none", 0.6), ("strong", 0.3)):
         for seed in range(3):
-            row = made.add(defense, seed=seed, level=level, utility={"fid": 10.0, "condition_edge_f1": 0.5})
-            ledger.write(row["cell_id"], row["capture_id"], row["spec"], [row], made.record_scores(row["cell_id"]))
+            row = made.add(
+                defense, seed=seed, level=level, utility={"fid": 10.0, "condition_edge_f1": 0.5}
+            )
+            ledger.write(
+                row["cell_id"],
+                row["capture_id"],
+                row["spec"],
+                [row],
+                made.record_scores(row["cell_id"]),
+            )
     baseline = Baseline(points(made.rows, made.read, measure="ssim"), "smoke", Tolerances())
     write_baseline(root / "results" / "baseline.csv", baseline, reason="first", accepted=0)
     yield root / "results"
@@ -70,7 +78,9 @@ def lock_up(folder: Path) -> None:
 
 
 def content_of(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
 def _journal_of_wal(results: Path) -> None:
@@ -98,7 +108,9 @@ def test_reading_commands_need_no_write_access(
 ) -> None:
     before(results)
     copy = Path(shutil.copytree(results, results.parent / "copy"))
-    CliRunner().invoke(main, [*command, "--results", str(copy)])  # imports what a user without a home may not read
+    CliRunner().invoke(
+        main, [*command, "--results", str(copy)]
+    )  # imports what a user without a home may not read
     lock_up(results)
     there = content_of(results)
     with without_root(results):
@@ -111,7 +123,9 @@ def test_reading_commands_need_no_write_access(
     assert content_of(results) == there
 
 
-def test_merge_and_summary_read_there_and_writing_commands_say_so(results: Path, tmp_path: Path) -> None:
+def test_merge_and_summary_read_there_and_writing_commands_say_so(
+    results: Path, tmp_path: Path
+) -> None:
     copy = Path(shutil.copytree(results, results.parent / "copy"))
     runner = CliRunner()
     runner.invoke(main, ["merge", str(copy), "--into", str(tmp_path / "first")])
@@ -120,7 +134,9 @@ def test_merge_and_summary_read_there_and_writing_commands_say_so(results: Path,
     (results.parent / "mine").mkdir()
     (results.parent / "mine").chmod(0o777)
     with without_root(results):
-        merged = runner.invoke(main, ["merge", str(results), "--into", str(results.parent / "mine")])
+        merged = runner.invoke(
+            main, ["merge", str(results), "--into", str(results.parent / "mine")]
+        )
         table = runner.invoke(summary, [str(results / "rows.csv")])
         refused = runner.invoke(main, ["merge", str(copy), "--into", str(results)])
     assert "6 cells added" in merged.output
@@ -130,10 +146,14 @@ def test_merge_and_summary_read_there_and_writing_commands_say_so(results: Path,
     assert "Traceback" not in refused.output
 
 
-def test_a_reader_opens_the_ledger_read_only(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_opens_the_ledger_read_only(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     opened = []
     connect = sqlite3.connect
-    monkeypatch.setattr(sqlite3, "connect", lambda name, **options: opened.append(name) or connect(name, **options))
+    monkeypatch.setattr(
+        sqlite3, "connect", lambda name, **options: opened.append(name) or connect(name, **options)
+    )
     assert len(LedgerReader(results).rows()) == 6
     assert opened
     assert all("?mode=ro" in name for name in opened)
@@ -149,7 +169,9 @@ def test_a_reader_repairs_nothing(results: Path, tmp_path: Path) -> None:
     with pytest.raises(RequestError, match=r"no ledger\.sqlite there"):
         LedgerReader(tmp_path)
     first_schema(tmp_path / "old")
-    with pytest.raises(DataError, match=r"ledger schema 1; bench merge .* makes one of this version"):
+    with pytest.raises(
+        DataError, match=r"ledger schema 1; bench merge .* makes one of this version"
+    ):
         LedgerReader(tmp_path / "old")
 
 

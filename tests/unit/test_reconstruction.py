@@ -14,17 +14,21 @@ from attacks.features.search.match import Match
 from attacks.features.search.nuisance import affine_in_noisy, outside, shadow
 from attacks.features.search.problem import FeatureProblem
 from attacks.features.unsplit import UnSplit
-from bench.interfaces.attack import Budget
-from bench.interfaces.public_forward import NOISY, PIXELS, PublicForward
-from bench.interfaces.public_trainer import Unknown
-from bench.interfaces.threat import ThreatModel
-from bench.interfaces.victim import TrainingPlan
-from bench.types.channels import CONTROL_FEATURES, TIMESTEP
-from bench.types.images import ImageBatch
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Silent
-from bench.util.rng import generator
-from bench.wire.capture import Capture
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    TIMESTEP,
+    Budget,
+    Capture,
+    ImageBatch,
+    NotApplicableError,
+    PublicForward,
+    Silent,
+    ThreatModel,
+    TrainingPlan,
+    Unknown,
+    generator,
+)
+from bench.interfaces.public_forward import NOISY, PIXELS
 from defenses.activation import Activation
 from defenses.gaussian_noise import GaussianNoise
 from defenses.none import NoDefense
@@ -72,8 +76,14 @@ def problem(pixels: torch.Tensor, restarts: int = 1, priors=(), warm=None) -> Fe
 def test_the_search_finds_pixels_behind_a_convolution():
     pixels = torch.rand(3, 3, 6, 6, generator=generator(2))
     search = problem(pixels, restarts=2)
-    found = Adam(rate=0.05, schedule="cosine", amsgrad=True).minimise(search, search.first, 300, lambda _: None)
-    assert found.first.tolist() == pytest.approx([1.0] * 6) if found.first.ndim == 1 else bool((found.first == 1).all())
+    found = Adam(rate=0.05, schedule="cosine", amsgrad=True).minimise(
+        search, search.first, 300, lambda _: None
+    )
+    assert (
+        found.first.tolist() == pytest.approx([1.0] * 6)
+        if found.first.ndim == 1
+        else bool((found.first == 1).all())
+    )
     assert float(found.match.max()) < 1e-4
     for restart in (0, 1):
         guess = search.inputs(found.point, torch.full((3,), restart))[PIXELS]
@@ -121,10 +131,14 @@ def test_features_of_any_convolution_of_x_t_are_in_its_shadow():
 def test_only_features_that_x_t_enters_affinely_have_a_shadow(tiny_model):
     victim = SplitControlNet.build({"model": str(tiny_model)})
     for defense, expected in ((NoDefense(), True), (Activation(), False)):
-        forward = victim.public(defense, RECORDS, protocol="gradient", device="cpu").client.forward(32)
+        forward = victim.public(defense, RECORDS, protocol="gradient", device="cpu").client.forward(
+            32
+        )
         rng = generator(8)
         inputs = {
-            name: torch.zeros(1, dtype=torch.long) if u.integer else torch.rand(1, *u.shape, generator=rng)
+            name: torch.zeros(1, dtype=torch.long)
+            if u.integer
+            else torch.rand(1, *u.shape, generator=rng)
             for name, u in forward.inputs().items()
         }
         assert NOISY in inputs
@@ -133,7 +147,9 @@ def test_only_features_that_x_t_enters_affinely_have_a_shadow(tiny_model):
 
 def attacked(victim, protocol, defense, out, attack, iterations=200, withhold=(), initial=None):
     """The claim of an attack on a fresh training, and the truth."""
-    plan = TrainingPlan(epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
+    plan = TrainingPlan(
+        epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+    )
     victim.train(RECORDS, defense, plan, protocol=protocol, out=out, progress=Silent())
     capture = Capture.open(out)
     releases = capture.transcript.releases()[:3]
@@ -144,7 +160,9 @@ def attacked(victim, protocol, defense, out, attack, iterations=200, withhold=()
 
 
 def error(claim, truth, target: str) -> float:
-    return float((claim.estimates[target].images.pixels - truth[target].images.pixels).square().mean())
+    return float(
+        (claim.estimates[target].images.pixels - truth[target].images.pixels).square().mean()
+    )
 
 
 CNN = {"size": 16, "width": 8, "label": "identity"}
@@ -153,7 +171,9 @@ CNN = {"size": 16, "width": 8, "label": "identity"}
 @pytest.mark.parametrize("defense", [NoDefense, Activation])
 def test_the_first_convolution_gives_the_picture_away(tmp_path, defense):
     victim = SplitCnn.build({**CNN, "cut": "conv11"})
-    claim, truth = attacked(victim, "inference", defense(), tmp_path / "c", Reconstruction.build({}))
+    claim, truth = attacked(
+        victim, "inference", defense(), tmp_path / "c", Reconstruction.build({})
+    )
     blind = float((truth["image"].images.pixels - 0.5).square().mean())
     assert error(claim, truth, "image") < 0.02 * blind
     assert set(claim.estimates) == {"image"}
@@ -166,10 +186,14 @@ def test_smoothness_is_asked_for_where_the_wire_is_noisy_and_only_there(tmp_path
     noisy = GaussianNoise.build({"multiplier": 0.01})
     errors = {}
     for tv in (None, 0.0):
-        claim, truth = attacked(victim, "inference", noisy, tmp_path / str(tv), Reconstruction.build({"tv": tv}), 100)
+        claim, truth = attacked(
+            victim, "inference", noisy, tmp_path / str(tv), Reconstruction.build({"tv": tv}), 100
+        )
         errors[tv] = error(claim, truth, "image")
     assert errors[None] < 0.8 * errors[0.0]
-    exact, _ = attacked(victim, "inference", NoDefense(), tmp_path / "exact", Reconstruction.build({}), 100)
+    exact, _ = attacked(
+        victim, "inference", NoDefense(), tmp_path / "exact", Reconstruction.build({}), 100
+    )
     assert exact.diagnostics["attack_smoothness"] == 0
 
 
@@ -177,7 +201,9 @@ def test_deeper_layers_tell_less(tmp_path):
     errors = []
     for cut in ("conv11", "relu22", "pool3"):
         victim = SplitCnn.build({**CNN, "cut": cut})
-        claim, truth = attacked(victim, "inference", NoDefense(), tmp_path / cut, Reconstruction.build({}), 100)
+        claim, truth = attacked(
+            victim, "inference", NoDefense(), tmp_path / cut, Reconstruction.build({}), 100
+        )
         errors.append(error(claim, truth, "image"))
     assert errors[0] < 0.5 * errors[1] < 0.5 * errors[2]
 
@@ -185,7 +211,9 @@ def test_deeper_layers_tell_less(tmp_path):
 @pytest.mark.parametrize("defense", [NoDefense, Activation])
 def test_the_condition_latents_are_found_through_the_activation(tiny_model, tmp_path, defense):
     victim = SplitControlNet.build({"model": str(tiny_model)})
-    claim, truth = attacked(victim, "no-gradient", defense(), tmp_path / "c", Reconstruction.build({}))
+    claim, truth = attacked(
+        victim, "no-gradient", defense(), tmp_path / "c", Reconstruction.build({})
+    )
     for target in ("image", "condition"):
         exact = truth[target].latents
         off = (claim.estimates[target].latents - exact).square().mean() / exact.var()
@@ -197,7 +225,13 @@ def test_an_untrained_hint_block_tells_nothing(tiny_model, tmp_path):
     victim = SplitControlNet.build({"model": str(tiny_model)})
     with pytest.raises(NotApplicableError, match="zero"):
         attacked(
-            victim, "gradient", NoDefense(), tmp_path / "c", Reconstruction.build({}), 5, withhold=("client_weights",)
+            victim,
+            "gradient",
+            NoDefense(),
+            tmp_path / "c",
+            Reconstruction.build({}),
+            5,
+            withhold=("client_weights",),
         )
 
 
@@ -221,7 +255,7 @@ def view_of_release(victim, client, told):
     """A view of one release of three records, with the weights that the attacker is told."""
     from types import SimpleNamespace
 
-    from bench.types.channels import CLIENT_WEIGHTS
+    from bench.interfaces import CLIENT_WEIGHTS
     from bench.wire.transcript import Parts
     from victims.diffusion.parts.client import ClientRandomness
 
@@ -242,11 +276,19 @@ def view_of_release(victim, client, told):
 def test_a_view_without_timestep_still_gives_the_condition(tiny_model, tmp_path):
     victim = SplitControlNet.build({"model": str(tiny_model)})
     claim, truth = attacked(
-        victim, "no-gradient", NoDefense(), tmp_path / "c", Reconstruction.build({}), 100, withhold=(TIMESTEP,)
+        victim,
+        "no-gradient",
+        NoDefense(),
+        tmp_path / "c",
+        Reconstruction.build({}),
+        100,
+        withhold=(TIMESTEP,),
     )
     assert isinstance(claim.estimates["condition"].images, ImageBatch)
     exact = truth["condition"].latents
-    assert float((claim.estimates["condition"].latents - exact).square().mean() / exact.var()) < 0.05
+    assert (
+        float((claim.estimates["condition"].latents - exact).square().mean() / exact.var()) < 0.05
+    )
 
 
 def test_unsplit_does_without_the_trained_weights(tmp_path):
@@ -255,7 +297,9 @@ def test_unsplit_does_without_the_trained_weights(tmp_path):
     errors = {}
     for attack in (UnSplit.build({"turns": 4}), Reconstruction.build({})):
         out = tmp_path / attack.name
-        claim, truth = attacked(victim, "gradient", NoDefense(), out, attack, 60, withhold=("client_weights",))
+        claim, truth = attacked(
+            victim, "gradient", NoDefense(), out, attack, 60, withhold=("client_weights",)
+        )
         errors[attack.name] = error(claim, truth, "image")
         assert claim.diagnostics["attack_loss_last"] < 0.2 * claim.diagnostics["attack_loss_first"]
     blind = float((truth["image"].images.pixels - 0.5).square().mean())
@@ -265,7 +309,13 @@ def test_unsplit_does_without_the_trained_weights(tmp_path):
 def test_unsplit_moves_a_hint_block_that_starts_at_zero(tiny_model, tmp_path):
     victim = SplitControlNet.build({"model": str(tiny_model)})
     claim, _ = attacked(
-        victim, "gradient", NoDefense(), tmp_path / "c", UnSplit.build({"turns": 2}), 6, withhold=("client_weights",)
+        victim,
+        "gradient",
+        NoDefense(),
+        tmp_path / "c",
+        UnSplit.build({"turns": 2}),
+        6,
+        withhold=("client_weights",),
     )
     assert set(claim.estimates) == {"image", "condition"}
 

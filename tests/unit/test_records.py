@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.types.images import ImageBatch
+from bench.interfaces import ImageBatch
 from tests.conftest import make_records
 
 

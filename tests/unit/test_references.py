@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from bench.interfaces import Estimate, ImageBatch
 from bench.scoring.control_cache import References
-from bench.types.estimate import Estimate
-from bench.types.images import ImageBatch
 
 
 def _estimate(value: float) -> Estimate:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.interfaces.defense import Defense
+from bench.interfaces import Defense, RequestError
 from bench.interfaces.registry import KINDS, Registry, listing
-from bench.util.errors import RequestError
 
 GOOD = """
 from bench.interfaces.defense import Defense
@@ -33,7 +32,9 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
     def add(package: str, entries: dict[str, str], source: str = "", version: str = "1.0") -> None:
         info = tmp_path / f"{package}-{version}.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n"
+        )
         lines = "".join(f"{name} = {target}\n" for name, target in entries.items())
         (info / "entry_points.txt").write_text(f"[splitleak.defenses]\n{lines}")
         (tmp_path / f"{package}.py").write_text(source)
@@ -67,13 +68,18 @@ def test_the_same_name_twice_is_an_error_that_names_both_origins(install: Instal
     assert defenses().load("none").name == "none"
 
 
-def test_a_stranger_neither_replaces_a_built_in_nor_keeps_it_from_being_used(install: Install) -> None:
+def test_a_stranger_neither_replaces_a_built_in_nor_keeps_it_from_being_used(
+    install: Install,
+) -> None:
     install("usurper", {"none": "usurper:Mine"}, GOOD.format(cls="Mine", name="none"))
     registry = defenses()
     assert registry.load("none").__module__ == "defenses.none"
     assert "of splitleak" in str(registry.origin("none"))
     (said,) = registry.faults()["none"]
-    assert said == "usurper:Mine of usurper 1.0 is not used: defense 'none' is splitleak's own; rename it"
+    assert (
+        said
+        == "usurper:Mine of usurper 1.0 is not used: defense 'none' is splitleak's own; rename it"
+    )
     assert "usurper" not in sys.modules
 
 
@@ -103,13 +109,22 @@ def test_a_hidden_version_of_a_package_is_named(install: Install) -> None:
     [
         ("class Fog:\n    name = 'fog'\n", "must extend bench.interfaces.defense.Defense"),
         ("Fog = 3\n", "must extend bench.interfaces.defense.Defense"),
-        ("from attacks.wire.closed_form import ClosedForm as Fog\n", "must extend bench.interfaces.defense.Defense"),
-        ("import no_such_module_of_mine\n", "cannot be loaded: No module named 'no_such_module_of_mine'"),
+        (
+            "from attacks.wire.closed_form import ClosedForm as Fog\n",
+            "must extend bench.interfaces.defense.Defense",
+        ),
+        (
+            "import no_such_module_of_mine\n",
+            "cannot be loaded: No module named 'no_such_module_of_mine'",
+        ),
         ("class Fog(\n", "cannot be loaded"),
         ("raise RuntimeError('boom')\n", "cannot be loaded: boom"),
         ("Mist = 1\n", "cannot be loaded"),
         (GOOD.format(cls="Fog", name="mist"), "calls itself 'mist'"),
-        ("from bench.interfaces.attack import Defense\nclass Fog(Defense):\n    name = 'fog'\n", "has no card"),
+        (
+            "from bench.interfaces.attack import Defense\nclass Fog(Defense):\n    name = 'fog'\n",
+            "has no card",
+        ),
         (
             "from bench.interfaces.attack import Defense\nclass Fog(Defense):\n    name = 'fog'\n    card = 'x'\n",
             "has no card",
@@ -130,7 +145,9 @@ def test_a_broken_plugin_is_named_with_its_origin_and_others_still_load(
 
 
 def test_an_unknown_name_suggests_the_nearest() -> None:
-    with pytest.raises(RequestError, match=re.escape("unknown defense 'timestap'; did you mean 'timestep'?")):
+    with pytest.raises(
+        RequestError, match=re.escape("unknown defense 'timestap'; did you mean 'timestep'?")
+    ):
         defenses().load("timestap")
     with pytest.raises(RequestError, match=r"unknown defense 'zzzzzz'; known: .*none"):
         defenses().load("zzzzzz")

@@ -10,14 +10,18 @@ import torch
 from attacks.hints.parts.client_replay import ClientReplay, Exchange, hint_part
 from attacks.hints.parts.hint_decoder import HintLessons
 from attacks.hints.replay import Replay, spread
-from bench.interfaces.attack import Budget
-from bench.interfaces.threat import ThreatModel
-from bench.interfaces.victim import TrainingPlan
-from bench.types.channels import CLIENT_WEIGHTS, GRADIENT_DOWN, NOISE_TARGET
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Silent
-from bench.util.rng import generator
-from bench.wire.capture import Capture
+from bench.interfaces import (
+    CLIENT_WEIGHTS,
+    GRADIENT_DOWN,
+    NOISE_TARGET,
+    Budget,
+    Capture,
+    NotApplicableError,
+    Silent,
+    ThreatModel,
+    TrainingPlan,
+    generator,
+)
 from defenses.activation import Activation
 from defenses.none import NoDefense
 from tests.conftest import make_records
@@ -31,10 +35,14 @@ RATE = 2e-3
 def captured(tiny_model, tmp_path_factory):
     """A short training under ``gradient``, and what is public of it."""
     victim = SplitControlNet.build({"model": str(tiny_model)})
-    plan = TrainingPlan(epochs=3, batch_size=3, learning_rate=RATE, seed=0, device="cpu", dtype="fp32")
+    plan = TrainingPlan(
+        epochs=3, batch_size=3, learning_rate=RATE, seed=0, device="cpu", dtype="fp32"
+    )
     out = tmp_path_factory.mktemp("replay") / "capture"
     victim.train(RECORDS, NoDefense(), plan, protocol="gradient", out=out, progress=Silent())
-    return Capture.open(out), victim.public(NoDefense(), AUXILIARY, protocol="gradient", device="cpu")
+    return Capture.open(out), victim.public(
+        NoDefense(), AUXILIARY, protocol="gradient", device="cpu"
+    )
 
 
 def view_of(captured, **threat):
@@ -45,7 +53,9 @@ def view_of(captured, **threat):
 
 def true_conditions(captured, view):
     capture, _ = captured
-    return capture.secrets.records.condition_batch().pixels[capture.secrets.records_behind(view.releases)]
+    return capture.secrets.records.condition_batch().pixels[
+        capture.secrets.records_behind(view.releases)
+    ]
 
 
 def typical(view):
@@ -89,9 +99,15 @@ def test_the_weights_sent_at_the_end_mend_a_way_that_was_guessed(captured):
 def test_the_part_of_x_t_is_replayed_exactly_under_any_guess(captured):
     view = view_of(captured, withhold=(CLIENT_WEIGHTS,))
     replay = ClientReplay.of(view)
-    true, guessed = (replay.path(c, RATE, {8}).at[8] for c in (true_conditions(captured, view), typical(view)))
-    torch.testing.assert_close(guessed["conv_in.weight"], true["conv_in.weight"], atol=1e-6, rtol=1e-4)
-    assert not torch.allclose(guessed["hint.blocks.0.weight"], true["hint.blocks.0.weight"], atol=1e-6)
+    true, guessed = (
+        replay.path(c, RATE, {8}).at[8] for c in (true_conditions(captured, view), typical(view))
+    )
+    torch.testing.assert_close(
+        guessed["conv_in.weight"], true["conv_in.weight"], atol=1e-6, rtol=1e-4
+    )
+    assert not torch.allclose(
+        guessed["hint.blocks.0.weight"], true["hint.blocks.0.weight"], atol=1e-6
+    )
 
 
 def test_the_attack_claims_a_condition_for_each_target_with_or_without_the_links_of_z0(captured):
@@ -108,7 +124,9 @@ def test_the_attack_claims_a_condition_for_each_target_with_or_without_the_links
 def test_a_guess_reaches_all_releases_of_its_record():
     pictures, mean = torch.rand(2, 3, 4, 4, generator=generator(1)), torch.zeros(3, 4, 4)
     guess = spread(pictures, attacked=[2, 3], labels=[7, 8, 8, 7, 9], typical=mean)
-    torch.testing.assert_close(guess, torch.stack([pictures[1], pictures[0], pictures[0], pictures[1], mean]))
+    torch.testing.assert_close(
+        guess, torch.stack([pictures[1], pictures[0], pictures[0], pictures[1], mean])
+    )
 
 
 def test_it_needs_a_client_that_was_moved_and_a_sum_to_take_apart(captured, tiny_model):

@@ -14,15 +14,10 @@ import torch
 
 from bench.cell.capture_store import CaptureStore
 from bench.cell.runner import Runner
-from bench.interfaces.attack import Attack
-from bench.interfaces.plugin import Card
+from bench.interfaces import Attack, BenchError, Card, Claim, DataError, Estimate, Silent
 from bench.ledger.ledger import Ledger, RowError
 from bench.scoring.rows import TIMINGS
-from bench.types.claim import Claim
-from bench.types.estimate import Estimate
-from bench.util.errors import BenchError, DataError
 from bench.util.files import DiskFullError, disk_errors
-from bench.util.progress import Silent
 
 
 class Notes(Silent):
@@ -85,7 +80,11 @@ def test_the_capture_is_reused_unless_fresh(first, make_job):
     job = make_job(defense="timestep:t_min=900")
     assert Runner(results, Silent()).run(job).reused
     assert not Runner(results, Silent()).run(job, fresh=True).reused
-    assert Runner(results, Silent()).run(make_job(defense="timestep:t_min=900", attack="closed-form")).reused
+    assert (
+        Runner(results, Silent())
+        .run(make_job(defense="timestep:t_min=900", attack="closed-form"))
+        .reused
+    )
 
 
 def test_another_seed_gives_other_numbers(first, make_job):
@@ -107,7 +106,9 @@ def test_a_target_that_is_not_claimed_is_marked(make_job, tmp_path):
     assert [row["status"] for row in result.rows] == ["ok", "not_claimed", "not_claimed"]
 
 
-@pytest.mark.parametrize(("victim", "status"), [("centralised", "not_applicable"), ("federated", "not_applicable")])
+@pytest.mark.parametrize(
+    ("victim", "status"), [("centralised", "not_applicable"), ("federated", "not_applicable")]
+)
 def test_reference_victims_train_and_show_no_records(victim, status, make_job, tmp_path):
     result = Runner(tmp_path, Silent()).run(make_job(victim=victim))
     assert result.status == status
@@ -125,7 +126,9 @@ def test_an_undivided_victim_is_judged_without_a_protection_it_never_saw(make_jo
 
 @pytest.mark.parametrize("null", ["empty", "learned"])
 def test_other_null_contexts_train_and_are_judged(null, make_job, tmp_path):
-    result = Runner(tmp_path, Silent()).run(make_job(attack="closed-form", defense=f"prompt:null={null}"))
+    result = Runner(tmp_path, Silent()).run(
+        make_job(attack="closed-form", defense=f"prompt:null={null}")
+    )
     assert result.status == "ok"
     assert result.utility["fid"] > 0
 
@@ -147,7 +150,9 @@ class Broken(Attack):
         return Claim({"image": Estimate(images)})
 
 
-@pytest.mark.parametrize(("how", "words"), [("raise", "own mistake"), ("short", "5 images for 6"), ("nan", "finite")])
+@pytest.mark.parametrize(
+    ("how", "words"), [("raise", "own mistake"), ("short", "5 images for 6"), ("nan", "finite")]
+)
 def test_a_broken_attack_fails_its_own_cell_with_the_reason(how, words, make_job, tmp_path):
     attack = Broken()
     attack.how = how
@@ -173,7 +178,9 @@ def test_a_damaged_capture_is_kept_aside_and_trained_anew(make_job, tmp_path):
     assert stable(again.rows) == stable(expected.rows)
 
 
-def test_an_interrupted_training_leaves_nothing_and_the_next_run_works(make_job, tmp_path, monkeypatch):
+def test_an_interrupted_training_leaves_nothing_and_the_next_run_works(
+    make_job, tmp_path, monkeypatch
+):
     job = make_job(attack="closed-form")
     from victims.diffusion.split_controlnet import SplitControlNet
 
@@ -252,7 +259,7 @@ def test_a_full_disk_is_one_sentence_with_exit_code_3(tmp_path):
 
 
 def test_a_full_disk_during_training_loses_nothing(make_job, tmp_path, monkeypatch):
-    from bench.wire.transcript import TranscriptWriter
+    from bench.interfaces import TranscriptWriter
 
     job = make_job(attack="closed-form")
     Runner(tmp_path, Silent()).run(job)

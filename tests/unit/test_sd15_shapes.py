@@ -12,21 +12,17 @@ from click.testing import CliRunner
 from safetensors.torch import save_file
 
 from bench.cli.main import main
-from bench.interfaces.defense import Defense
-from bench.types.channels import CLIENT_WEIGHTS
-from bench.types.schedule import NoiseSchedule
-from bench.util.errors import DataError
-from bench.wire.transcript import TranscriptWriter
+from bench.interfaces import CLIENT_WEIGHTS, DataError, Defense, NoiseSchedule, TranscriptWriter
 from tests.sd15_shape import make_sd15_shape
 from victims.diffusion.parts.base import PUBLIC_SEED, ModelParams
 from victims.diffusion.parts.client import ClientHalf
 from victims.diffusion.parts.controlnet import new_controlnet, predict, predict_undivided
-from victims.diffusion.parts.prompt_code import PromptCode
 from victims.diffusion.parts.server import ServerHalf
 from victims.diffusion.parts.size_report import Division, Wire, model_parts, parameters, payload
 from victims.diffusion.split_controlnet import PROTOCOLS, SplitControlNet
 from victims.stable_diffusion.files import check_size, native_size
 from victims.stable_diffusion.model import StableDiffusion
+from victims.stable_diffusion.prompt_code import PromptCode
 
 STEM, LATENT, TEXT = 320 * 64 * 64, 4 * 64 * 64, 77 * 768  # numbers a record
 HINT_BLOCK, CONV_IN, UNET, CONTROLNET = 1_086_480, 11_840, 859_520_964, 361_279_120
@@ -62,9 +58,13 @@ def test_every_network_has_the_published_number_of_parameters(model: StableDiffu
     assert {p.device.type for p in controlnet.parameters()} == {"meta"}
 
 
-def test_the_scheduler_of_the_hub_gives_the_published_schedule(shape: Path, model: StableDiffusion) -> None:
+def test_the_scheduler_of_the_hub_gives_the_published_schedule(
+    shape: Path, model: StableDiffusion
+) -> None:
     expected = NoiseSchedule.stable_diffusion()
-    torch.testing.assert_close(model.schedule.alphas_cumprod, expected.alphas_cumprod, rtol=1e-4, atol=1e-7)
+    torch.testing.assert_close(
+        model.schedule.alphas_cumprod, expected.alphas_cumprod, rtol=1e-4, atol=1e-7
+    )
     assert model.schedule.prediction == "epsilon"
     assert model.scheduler.config.steps_offset == 1
     assert model.vae.config.scaling_factor == 0.18215  # not in the hub's file
@@ -82,7 +82,9 @@ def test_the_client_of_no_gradient_holds_frozen_public_parts_only(halves: Halves
 
 
 @pytest.mark.parametrize("protocol", ["gradient", "u-shaped"])
-def test_the_client_of_classic_split_learning_trains_the_stem(halves: Halves, protocol: str) -> None:
+def test_the_client_of_classic_split_learning_trains_the_stem(
+    halves: Halves, protocol: str
+) -> None:
     client, server = halves[protocol]
     assert Division.of(client, server) == Division(
         client_frozen=ENCODER + TEXT_ENCODER + CONV_IN,
@@ -90,9 +92,14 @@ def test_the_client_of_classic_split_learning_trains_the_stem(halves: Halves, pr
         server_frozen=UNET - CONV_IN,
         server_trained=CONTROLNET - CONV_IN - HINT_BLOCK,
     )
-    names = {name.partition(".")[0] for name, p in client.stem.named_parameters() if p.requires_grad}
+    names = {
+        name.partition(".")[0] for name, p in client.stem.named_parameters() if p.requires_grad
+    }
     assert names == {"conv_in", "hint"}
-    assert not any(name.startswith(("conv_in", "controlnet_cond")) for name, _ in server.controlnet.named_parameters())
+    assert not any(
+        name.startswith(("conv_in", "controlnet_cond"))
+        for name, _ in server.controlnet.named_parameters()
+    )
     assert not any(name.startswith("conv_in") for name, _ in server.unet.named_parameters())
 
 
@@ -112,13 +119,17 @@ def test_the_wire_carries_the_known_bytes(halves: Halves, protocol: str) -> None
     assert payload(wire.up.values(), torch.bfloat16) == 2 * up + 8
     assert payload(wire.down.values(), torch.float32) == 4 * down
     assert payload(wire.down.values(), torch.bfloat16) == 2 * down
-    assert {*wire.up, *wire.down} | {CLIENT_WEIGHTS} == PROTOCOLS[protocol].channels() | {CLIENT_WEIGHTS}
+    assert {*wire.up, *wire.down} | {CLIENT_WEIGHTS} == PROTOCOLS[protocol].channels() | {
+        CLIENT_WEIGHTS
+    }
 
 
 def test_the_wire_in_figures(halves: Halves) -> None:
     """The same, written out: 5.2 MB for each stem, 65,536 bytes for a latent, 236,544 for the prompt."""
     up = Wire.of(*halves["no-gradient"], 512).up
-    assert {channel: (tuple(t.shape[1:]), payload([t], torch.float32)) for channel, t in up.items()} == {
+    assert {
+        channel: (tuple(t.shape[1:]), payload([t], torch.float32)) for channel, t in up.items()
+    } == {
         "control_features": ((4, 64, 64), 65_536),
         "unet_features": ((320, 64, 64), 5_242_880),
         "noise_target": ((4, 64, 64), 65_536),
@@ -136,7 +147,10 @@ def test_a_real_message_is_as_long_as_its_payload_and_a_short_header(
     halves: Halves, dtype: torch.dtype, tmp_path: Path
 ) -> None:
     up = Wire.of(*halves["gradient"], 512).up
-    filled = {c: torch.zeros(t.shape, dtype=dtype if t.is_floating_point() else t.dtype) for c, t in up.items()}
+    filled = {
+        c: torch.zeros(t.shape, dtype=dtype if t.is_floating_point() else t.dtype)
+        for c, t in up.items()
+    }
     writer = TranscriptWriter(tmp_path / "wire", victim="split-controlnet", protocol="gradient")
     writer.send(filled, step=0, epoch=0, direction="up", sender="client", receiver="server", rows=1)
     size = writer.close().bytes("up")
@@ -149,24 +163,36 @@ def test_the_server_half_takes_what_the_client_half_sends(halves: Halves, protoc
     up = Wire.of(client, server, 512).up
     prompt = PromptCode(up["prompt_embedding"]).arguments(512, 512)
     output = predict(
-        server.unet, server.controlnet, up["unet_features"], up["control_features"], up["timestep"], prompt, prompt
+        server.unet,
+        server.controlnet,
+        up["unet_features"],
+        up["control_features"],
+        up["timestep"],
+        prompt,
+        prompt,
     )
     assert output.shape == (1, 4, 64, 64)
 
 
-def test_the_cut_and_the_undivided_network_agree_in_shape(model: StableDiffusion, halves: Halves) -> None:
+def test_the_cut_and_the_undivided_network_agree_in_shape(
+    model: StableDiffusion, halves: Halves
+) -> None:
     client, server = halves["gradient"]
     latent = torch.empty(2, 4, 64, 64, device="meta")
     t = torch.zeros(2, dtype=torch.long, device="meta")
     prompt = PromptCode(torch.empty(2, 77, 768, device="meta")).arguments(512, 512)
     whole = client.stem.join(server.controlnet)
     assert parameters(whole) == CONTROLNET
-    output = predict_undivided(model, whole, latent, t, prompt, torch.empty(2, 3, 512, 512, device="meta"))
+    output = predict_undivided(
+        model, whole, latent, t, prompt, torch.empty(2, 3, 512, 512, device="meta")
+    )
     assert output.shape == latent.shape
 
 
 def test_describe_says_counts_bytes_and_what_the_rank_means(shape: Path) -> None:
-    result = CliRunner().invoke(main, ["describe", "split-controlnet", "--model", str(shape)], catch_exceptions=False)
+    result = CliRunner().invoke(
+        main, ["describe", "split-controlnet", "--model", str(shape)], catch_exceptions=False
+    )
     text = " ".join(result.output.split())
     for words in (
         "UNet 859,520,964, ControlNet 361,279,120, autoencoder 83,653,863, text encoder 123,060,480",
@@ -202,5 +228,7 @@ def test_a_network_that_lacks_weights_is_not_filled_at_random(shape: Path, tmp_p
     file = shape / "vae" / "diffusion_pytorch_model.safetensors"
     file.unlink()
     save_file({}, file)
-    with pytest.raises(DataError, match=r"vae: the weights lack decoder\.conv_in\.bias and \d+ more"):
+    with pytest.raises(
+        DataError, match=r"vae: the weights lack decoder\.conv_in\.bias and \d+ more"
+    ):
         StableDiffusion.load(str(shape))

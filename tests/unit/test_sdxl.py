@@ -17,16 +17,21 @@ from attacks.common.wire_algebra import pooled_prompts
 from attacks.prompts.prompt_decode import PromptDecode
 from attacks.prompts.prompt_optimise import PromptOptimise
 from bench.cli.main import main
-from bench.interfaces.attack import Budget
-from bench.interfaces.defense import Defense, ServerAdapter
+from bench.interfaces import (
+    POOLED_PROMPT,
+    PROMPT_EMBEDDING,
+    Budget,
+    DataError,
+    Defense,
+    Records,
+    RequestError,
+    ServerAdapter,
+    Silent,
+    TrainingPlan,
+    TranscriptWriter,
+    generator,
+)
 from bench.interfaces.threat import PRESETS
-from bench.interfaces.victim import TrainingPlan
-from bench.types.channels import POOLED_PROMPT, PROMPT_EMBEDDING
-from bench.types.records import Records
-from bench.util.errors import DataError, RequestError
-from bench.util.progress import Silent
-from bench.util.rng import generator
-from bench.wire.transcript import TranscriptWriter
 from defenses.dp_sgd import DpSgd
 from defenses.mixup import Mixup
 from defenses.prompt import PromptRetention
@@ -38,11 +43,11 @@ from victims.diffusion.federated import Federated
 from victims.diffusion.parts.base import PUBLIC_SEED
 from victims.diffusion.parts.client import ClientRandomness
 from victims.diffusion.parts.controlnet import new_controlnet
-from victims.diffusion.parts.prompt_code import time_ids
 from victims.diffusion.parts.public_denoiser import UNetDenoiser
 from victims.diffusion.parts.sampling import SamplingPlan, TrainedControl, sample
 from victims.diffusion.split_controlnet import PROTOCOLS, SplitControlNet
 from victims.stable_diffusion.model import StableDiffusion
+from victims.stable_diffusion.prompt_code import time_ids
 
 PROMPTS = ("a cat", "", "far too long for it", "b? (2)")
 
@@ -73,7 +78,9 @@ def pipeline(model: StableDiffusion, controlnet: Any = None) -> Any:
 
 
 def test_prompts_become_what_the_library_makes_of_them(model: StableDiffusion) -> None:
-    states, _, pooled, _ = pipeline(model).encode_prompt(list(PROMPTS), device="cpu", do_classifier_free_guidance=False)
+    states, _, pooled, _ = pipeline(model).encode_prompt(
+        list(PROMPTS), device="cpu", do_classifier_free_guidance=False
+    )
     code = model.prompt_code(list(PROMPTS))
     assert code.states.shape == (4, LENGTH, 16 + 24)
     assert code.pooled is not None
@@ -83,19 +90,25 @@ def test_prompts_become_what_the_library_makes_of_them(model: StableDiffusion) -
     torch.testing.assert_close(model.embed(list(PROMPTS)), states)
 
 
-def test_the_second_encoder_gets_its_own_padding_behind_the_end_only(model: StableDiffusion) -> None:
+def test_the_second_encoder_gets_its_own_padding_behind_the_end_only(
+    model: StableDiffusion,
+) -> None:
     ids = model.text().encode(["wow!"])
     own = torch.where((ids == 513) & (torch.arange(LENGTH) > 5), 0, ids)
     assert own.tolist()[0][4:] == [256, 513, 0, 0, 0, 0]
     expected = model.text_encoder_2(own, output_hidden_states=True).hidden_states[-2]
     torch.testing.assert_close(model.embed(["wow!"])[..., 16:], expected)
     assert model.tokenizer_2.pad_token_id == 0 != model.tokenizer.pad_token_id
-    wrong = model.text_encoder_2(model.text().encode(["a cat"]), output_hidden_states=True).hidden_states[-2]
+    wrong = model.text_encoder_2(
+        model.text().encode(["a cat"]), output_hidden_states=True
+    ).hidden_states[-2]
     assert not torch.allclose(model.embed(["a cat"])[..., 16:], wrong, atol=1e-3)
 
 
 @pytest.mark.parametrize("zeros", [None, True, False])
-def test_no_prompt_is_what_the_library_makes_of_none(tiny_sdxl: Path, tmp_path: Path, zeros: bool | None) -> None:
+def test_no_prompt_is_what_the_library_makes_of_none(
+    tiny_sdxl: Path, tmp_path: Path, zeros: bool | None
+) -> None:
     path = tmp_path / "model"
     shutil.copytree(tiny_sdxl, path)
     if zeros is not None:
@@ -153,8 +166,13 @@ def test_sampling_with_guidance_is_the_librarys(model: StableDiffusion) -> None:
     assert not torch.allclose(drawn.pixels, unguided.pixels, atol=1e-2)
 
 
-def test_the_pooled_prompt_is_a_channel_that_goes_with_the_states(tiny_sdxl: Path, tiny_model: Path) -> None:
-    for path, both in ((tiny_sdxl, {PROMPT_EMBEDDING, POOLED_PROMPT}), (tiny_model, {PROMPT_EMBEDDING})):
+def test_the_pooled_prompt_is_a_channel_that_goes_with_the_states(
+    tiny_sdxl: Path, tiny_model: Path
+) -> None:
+    for path, both in (
+        (tiny_sdxl, {PROMPT_EMBEDDING, POOLED_PROMPT}),
+        (tiny_model, {PROMPT_EMBEDDING}),
+    ):
         victim = SplitControlNet.build({"model": str(path)})
         for protocol in PROTOCOLS:
             sent = victim.channels(protocol)
@@ -170,11 +188,15 @@ def test_the_server_cannot_train_without_the_pooled_prompt(
 ) -> None:
     """Sabotage: the pooled prompt reaches the server by a way that the transcript does not show."""
     split = SplitControlNet.build({"model": str(tiny_sdxl)})
-    capture = split.train(records, Defense(), plan, protocol="no-gradient", out=tmp_path / "run", progress=Silent())
+    capture = split.train(
+        records, Defense(), plan, protocol="no-gradient", out=tmp_path / "run", progress=Silent()
+    )
     assert capture.transcript.channels() == split.channels("no-gradient")
     writer = TranscriptWriter(tmp_path / "cut", victim=split.name, protocol="no-gradient")
     for m in capture.transcript.messages:
-        tensors = {name: t for name, t in capture.transcript.read(m).items() if name != POOLED_PROMPT}
+        tensors = {
+            name: t for name, t in capture.transcript.read(m).items() if name != POOLED_PROMPT
+        }
         ends = {"sender": m.sender, "receiver": m.receiver}
         writer.send(tensors, step=m.step, epoch=m.epoch, direction=m.direction, rows=m.rows, **ends)
     with pytest.raises(DataError, match="a message without pooled_prompt"):
@@ -186,7 +208,9 @@ def test_prompt_retention_sends_constants_in_both_channels(
     tiny_sdxl: Path, records: Records, model: StableDiffusion, null: str
 ) -> None:
     defense = PromptRetention.build({"null": null})
-    client, _ = SplitControlNet.build({"model": str(tiny_sdxl)}).halves(defense, "no-gradient", "cpu")
+    client, _ = SplitControlNet.build({"model": str(tiny_sdxl)}).halves(
+        defense, "no-gradient", "cpu"
+    )
     rng = ClientRandomness.seeded(0)
     sent = client.release(client.encode(records, [0, 1, 2], rng), rng)
     empty = model.prompt_code([""])
@@ -196,8 +220,12 @@ def test_prompt_retention_sends_constants_in_both_channels(
         torch.testing.assert_close(sent[channel], expected.expand_as(sent[channel]))
 
 
-def test_batches_carry_the_pooled_prompt(tiny_sdxl: Path, records: Records, model: StableDiffusion) -> None:
-    client, _ = SplitControlNet.build({"model": str(tiny_sdxl)}).halves(Mixup(), "no-gradient", "cpu")
+def test_batches_carry_the_pooled_prompt(
+    tiny_sdxl: Path, records: Records, model: StableDiffusion
+) -> None:
+    client, _ = SplitControlNet.build({"model": str(tiny_sdxl)}).halves(
+        Mixup(), "no-gradient", "cpu"
+    )
     batch = client.encode(records, [3, 1], ClientRandomness.seeded(0))
     pooled = model.prompt_code(["p3", "p1"]).pooled
     assert batch.pooled_text is not None
@@ -218,19 +246,29 @@ def test_every_prompt_is_decoded_from_the_states(model: StableDiffusion) -> None
     code = model.prompt_code(list(prompts))
     assert code.pooled is not None
     view = made_view(public, {PROMPT_EMBEDDING: code.states, POOLED_PROMPT: code.pooled})
-    run: dict[str, Any] = {"rng": generator(0), "budget": Budget(iterations=0, batch_size=3), "progress": Silent()}
+    run: dict[str, Any] = {
+        "rng": generator(0),
+        "budget": Budget(iterations=0, batch_size=3),
+        "progress": Silent(),
+    }
     claim = PromptDecode().run(view, **run)
     assert claim.estimates["prompt"].tokens == model.text().tokens(prompts)
     assert claim.diagnostics["decode_explained"] == 1.0
     assert claim.estimates["prompt"].texts[:2] == ("a cat", "")
     noisy = code.states + 1e-3 * torch.randn(code.states.shape, generator=generator(1))
-    searched = PromptDecode.build({"beam": 3, "shortlist": 0}).run(made_view(public, {PROMPT_EMBEDDING: noisy}), **run)
+    searched = PromptDecode.build({"beam": 3, "shortlist": 0}).run(
+        made_view(public, {PROMPT_EMBEDDING: noisy}), **run
+    )
     assert searched.estimates["prompt"].tokens == model.text().tokens(prompts)
 
 
 def test_prompts_can_be_searched_for_by_gradient(model: StableDiffusion) -> None:
-    view = made_view(made_public(model, make_records(4)), {PROMPT_EMBEDDING: model.embed(list(PROMPTS))})
-    claim = PromptOptimise().run(view, rng=generator(0), budget=Budget(iterations=40, batch_size=4), progress=Silent())
+    view = made_view(
+        made_public(model, make_records(4)), {PROMPT_EMBEDDING: model.embed(list(PROMPTS))}
+    )
+    claim = PromptOptimise().run(
+        view, rng=generator(0), budget=Budget(iterations=40, batch_size=4), progress=Silent()
+    )
     assert claim.diagnostics["attack_loss_last"] < 0.8 * claim.diagnostics["attack_loss_first"]
 
 
@@ -238,21 +276,30 @@ def test_the_denoiser_is_told_states_and_pooled_prompts(model: StableDiffusion) 
     code = model.prompt_code(["a", "b", "c"])
     assert code.pooled is not None
     noisy, t = torch.randn(3, 4, 16, 16, generator=generator(0)), torch.tensor([1, 500, 999])
-    view = made_view(made_public(model, make_records(4)), {PROMPT_EMBEDDING: code.states, POOLED_PROMPT: code.pooled})
+    view = made_view(
+        made_public(model, make_records(4)),
+        {PROMPT_EMBEDDING: code.states, POOLED_PROMPT: code.pooled},
+    )
     prior = Prior(UNetDenoiser(model), model.schedule, code.states, pooled_prompts(view))
     ids = torch.tensor([[64.0, 64.0, 0.0, 0.0, 64.0, 64.0]])
 
     def expected(states: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
         added = {"text_embeds": pooled, "time_ids": ids.expand(len(states), -1)}
         with torch.no_grad():
-            return model.unet(noisy[: len(states)], t[: len(states)], states, added_cond_kwargs=added).sample
+            return model.unet(
+                noisy[: len(states)], t[: len(states)], states, added_cond_kwargs=added
+            ).sample
 
     torch.testing.assert_close(prior.predict(noisy, t), expected(code.states, code.pooled))
     rows = torch.tensor([0, 1])
-    torch.testing.assert_close(prior.of(rows).predict(noisy[:2], t[:2]), expected(code.states[:2], code.pooled[:2]))
+    torch.testing.assert_close(
+        prior.of(rows).predict(noisy[:2], t[:2]), expected(code.states[:2], code.pooled[:2])
+    )
     blind = Prior(UNetDenoiser(model), model.schedule)
     torch.testing.assert_close(blind.predict(noisy, t), expected(0 * code.states, 0 * code.pooled))
-    same = made_view(made_public(model, make_records(4)), {PROMPT_EMBEDDING: code.states[:1].expand(3, -1, -1)})
+    same = made_view(
+        made_public(model, make_records(4)), {PROMPT_EMBEDDING: code.states[:1].expand(3, -1, -1)}
+    )
     assert pooled_prompts(same) is None
 
 
@@ -276,14 +323,20 @@ def test_clients_that_train_the_whole_network_work(
     defense: Defense,
 ) -> None:
     victim = kind.build({"model": str(tiny_sdxl)})
-    capture = victim.train(records, defense, plan, protocol=protocol, out=tmp_path, progress=Silent())
+    capture = victim.train(
+        records, defense, plan, protocol=protocol, out=tmp_path, progress=Silent()
+    )
     assert all(0 < loss < 10 for loss in capture.costs.losses)
     whole = victim.trained(capture.model_dir, Defense(), protocol, "cpu").controlnet.state_dict()
     start = new_controlnet(victim.load("cpu"), PUBLIC_SEED).state_dict()
-    assert max(float((whole[n] - start[n]).abs().max()) for n in whole if "add_embedding" in n) > 1e-4
+    assert (
+        max(float((whole[n] - start[n]).abs().max()) for n in whole if "add_embedding" in n) > 1e-4
+    )
 
 
-def test_a_federated_clients_gradient_can_be_rebuilt(tiny_sdxl: Path, records: Records, plan: TrainingPlan) -> None:
+def test_a_federated_clients_gradient_can_be_rebuilt(
+    tiny_sdxl: Path, records: Records, plan: TrainingPlan
+) -> None:
     """With the pooled prompt among what it is computed on, also under vmap as attacks run it."""
     victim = Federated.build({"model": str(tiny_sdxl), "optimizer": "sgd", "records_per_update": 1})
     trainer = victim.public(None, records, protocol="fedavg", device="cpu").trainer
@@ -306,7 +359,9 @@ def test_a_federated_clients_gradient_can_be_rebuilt(tiny_sdxl: Path, records: R
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_weights_in_half_precision_are_read_as_float32(tiny_sdxl: Path, tmp_path: Path, dtype: torch.dtype) -> None:
+def test_weights_in_half_precision_are_read_as_float32(
+    tiny_sdxl: Path, tmp_path: Path, dtype: torch.dtype
+) -> None:
     path = tmp_path / "model"
     shutil.copytree(tiny_sdxl, path)
     model = StableDiffusion.load(str(path))
@@ -316,7 +371,9 @@ def test_weights_in_half_precision_are_read_as_float32(tiny_sdxl: Path, tmp_path
     for network in (half.unet, half.vae, half.text_encoder, half.text_encoder_2):
         assert {p.dtype for p in network.parameters()} == {torch.float32}
     code = half.prompt_code(["a cat"])
-    torch.testing.assert_close(code.states, StableDiffusion.load(str(tiny_sdxl)).embed(["a cat"]), rtol=0, atol=0.1)
+    torch.testing.assert_close(
+        code.states, StableDiffusion.load(str(tiny_sdxl)).embed(["a cat"]), rtol=0, atol=0.1
+    )
 
 
 def set_entry(file: Path, **entries: object) -> None:
@@ -334,9 +391,13 @@ def other_words(path: Path) -> None:
 DAMAGES = {
     "text_encoder_2/ is missing": lambda path: shutil.rmtree(path / "text_encoder_2"),
     "tokenizer_2/ is missing": lambda path: shutil.rmtree(path / "tokenizer_2"),
-    "'text_image'": lambda path: set_entry(path / "unet" / "config.json", addition_embed_type="text_image"),
+    "'text_image'": lambda path: set_entry(
+        path / "unet" / "config.json", addition_embed_type="text_image"
+    ),
     "not those of tokenizer/": other_words,
-    "read 77 and 10 tokens": lambda path: set_entry(path / "text_encoder" / "config.json", max_position_embeddings=77),
+    "read 77 and 10 tokens": lambda path: set_entry(
+        path / "text_encoder" / "config.json", max_position_embeddings=77
+    ),
 }
 
 
@@ -372,8 +433,21 @@ def pictured(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_command_trains_and_the_closed_form_reaches_its_ceiling(
     pictured: Path, protocol: str, tmp_path: Path
 ) -> None:
-    sizes = {"records": 8, "auxiliary": 12, "calibration": 8, "evaluation": 8, "epochs": 1, "batch-size": 4}
-    options = {**sizes, "targets": 4, "utility-steps": 2, "backbones": "embedded", "results": tmp_path}
+    sizes = {
+        "records": 8,
+        "auxiliary": 12,
+        "calibration": 8,
+        "evaluation": 8,
+        "epochs": 1,
+        "batch-size": 4,
+    }
+    options = {
+        **sizes,
+        "targets": 4,
+        "utility-steps": 2,
+        "backbones": "embedded",
+        "results": tmp_path,
+    }
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     attacks = ["--attack", "closed-form", "--attack", "prompt-decode"]
     arguments = ["run", "--model", str(pictured), "--protocol", protocol, *attacks, *words]

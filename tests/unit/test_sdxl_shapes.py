@@ -7,18 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.interfaces.defense import Defense
-from bench.types.channels import CLIENT_WEIGHTS
+from bench.interfaces import CLIENT_WEIGHTS, Defense
 from tests.sdxl_shape import make_sdxl_shape
 from victims.diffusion.parts.base import PUBLIC_SEED, ModelParams
 from victims.diffusion.parts.client import ClientHalf
 from victims.diffusion.parts.controlnet import new_controlnet, predict, predict_undivided
-from victims.diffusion.parts.prompt_code import PromptCode
 from victims.diffusion.parts.server import ServerHalf
 from victims.diffusion.parts.size_report import Division, Wire, model_parts, parameters, payload
 from victims.diffusion.split_controlnet import PROTOCOLS, SplitControlNet
 from victims.stable_diffusion.files import check_size, native_size
 from victims.stable_diffusion.model import StableDiffusion
+from victims.stable_diffusion.prompt_code import PromptCode
 
 STEM, LATENT, TEXT = 320 * 128 * 128, 4 * 128 * 128, 77 * 2048 + 1280  # numbers a record
 HINT_BLOCK, CONV_IN, UNET, CONTROLNET = 1_086_480, 11_840, 2_567_463_684, 1_251_014_160
@@ -49,7 +48,10 @@ def model(shape: Path) -> StableDiffusion:
 def halves(shape: Path, model: StableDiffusion) -> dict[str, tuple[ClientHalf, ServerHalf]]:
     victim = ReadOnce(ModelParams(model=str(shape)))
     victim.model = model
-    return {protocol: victim.halves(Defense(), protocol, "meta") for protocol in ("no-gradient", "u-shaped")}
+    return {
+        protocol: victim.halves(Defense(), protocol, "meta")
+        for protocol in ("no-gradient", "u-shaped")
+    }
 
 
 def test_every_network_has_the_published_number_of_parameters(model: StableDiffusion) -> None:
@@ -96,7 +98,10 @@ def test_who_holds_what(halves: dict[str, tuple[ClientHalf, ServerHalf]]) -> Non
 
 
 # Numbers that go up and down a record and step; a timestep is eight bytes beside them.
-NUMBERS = {"no-gradient": (STEM + LATENT + LATENT + TEXT, 0), "u-shaped": (STEM + STEM + LATENT + TEXT, LATENT + STEM)}
+NUMBERS = {
+    "no-gradient": (STEM + LATENT + LATENT + TEXT, 0),
+    "u-shaped": (STEM + STEM + LATENT + TEXT, LATENT + STEM),
+}
 
 
 @pytest.mark.parametrize("protocol", list(NUMBERS))
@@ -108,10 +113,14 @@ def test_the_wire_carries_the_known_bytes_at_1024(
     up, down = NUMBERS[protocol]
     assert payload(wire.up.values(), torch.float32) == 4 * up + 8
     assert payload(wire.down.values(), torch.float32) == 4 * down
-    assert {*wire.up, *wire.down} | {CLIENT_WEIGHTS} == PROTOCOLS[protocol].channels(pooled=True) | {CLIENT_WEIGHTS}
+    assert {*wire.up, *wire.down} | {CLIENT_WEIGHTS} == PROTOCOLS[protocol].channels(
+        pooled=True
+    ) | {CLIENT_WEIGHTS}
 
 
-def test_the_server_half_takes_what_the_client_half_sends(halves: dict[str, tuple[ClientHalf, ServerHalf]]) -> None:
+def test_the_server_half_takes_what_the_client_half_sends(
+    halves: dict[str, tuple[ClientHalf, ServerHalf]],
+) -> None:
     client, server = halves["no-gradient"]
     wire = Wire.of(client, server, 1024)
     code = PromptCode(wire.up["prompt_embedding"], wire.up["pooled_prompt"]).arguments(1024, 1024)
@@ -126,7 +135,10 @@ def test_the_cut_and_the_undivided_network_agree_in_shape(
     client, server = halves["u-shaped"]
     whole = client.stem.join(server.controlnet)
     assert parameters(whole) == CONTROLNET
-    latent, hint = torch.empty(1, 4, 128, 128, device="meta"), torch.empty(1, 3, 1024, 1024, device="meta")
+    latent, hint = (
+        torch.empty(1, 4, 128, 128, device="meta"),
+        torch.empty(1, 3, 1024, 1024, device="meta"),
+    )
     code = model.prompt_code(["a"]).arguments(1024, 1024)
     t = torch.zeros(1, dtype=torch.long, device="meta")
     assert predict_undivided(model, whole, latent, t, code, hint).shape == latent.shape

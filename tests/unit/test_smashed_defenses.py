@@ -7,11 +7,17 @@ import math
 import pytest
 import torch
 
-from bench.interfaces.defense import ProtectContext
-from bench.types.channels import CLIENT_UPDATE, CLIENT_WEIGHTS, CONTROL_FEATURES, NOISE_TARGET, UNET_FEATURES
-from bench.types.schedule import NoiseSchedule
-from bench.util.errors import RequestError
-from bench.util.rng import generator
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    CLIENT_WEIGHTS,
+    CONTROL_FEATURES,
+    NOISE_TARGET,
+    UNET_FEATURES,
+    NoiseSchedule,
+    ProtectContext,
+    RequestError,
+    generator,
+)
 from defenses.additive_noise import AdditiveNoise
 from defenses.compose import Compose
 from defenses.gaussian_noise import GaussianNoise
@@ -46,7 +52,16 @@ def maps(count: int = 2, channels: int = 4, size: int = 8) -> torch.Tensor:
 
 @pytest.mark.parametrize(
     "kind",
-    [GaussianNoise, LaplaceNoise, AdditiveNoise, RandomisedResponse, Quantise, TopK, Lowpass, KeyedMixing],
+    [
+        GaussianNoise,
+        LaplaceNoise,
+        AdditiveNoise,
+        RandomisedResponse,
+        Quantise,
+        TopK,
+        Lowpass,
+        KeyedMixing,
+    ],
     ids=lambda kind: kind.name,
 )
 def test_they_act_where_they_are_told_and_let_the_gradient_through(kind):
@@ -69,7 +84,9 @@ def test_gaussian_noise_clips_and_has_the_stated_deviation():
     deviation = 0.02 * 0.5 * math.sqrt(size)
     assert defense.added_noise(UNET_FEATURES, size) == pytest.approx(deviation)
     assert float(sent[1].std()) == pytest.approx(deviation, rel=0.02)
-    quiet = GaussianNoise.build({"clip": 0.5, "multiplier": 1e-9}).protect(UNET_FEATURES, features, context())
+    quiet = GaussianNoise.build({"clip": 0.5, "multiplier": 1e-9}).protect(
+        UNET_FEATURES, features, context()
+    )
     assert float(quiet[0].norm()) == pytest.approx(0.5 * math.sqrt(size), rel=1e-4)
     assert GaussianNoise.build({"where": "control"}).added_noise(UNET_FEATURES, size) == 0.0
 
@@ -80,8 +97,12 @@ def test_gaussian_noise_by_epsilon_is_that_mechanism():
     assert statement.epsilon == pytest.approx(2.0, rel=0.01)
     assert set(statement.voided_by) == {CONTROL_FEATURES, CLIENT_WEIGHTS, CLIENT_UPDATE}
     both = GaussianNoise.build({"multiplier": 2.0}).guarantee(4, SCHEDULE)
-    single = GaussianNoise.build({"multiplier": 2.0 / math.sqrt(8), "where": "unet"}).guarantee(1, SCHEDULE)
-    assert both.epsilon == pytest.approx(single.epsilon, rel=1e-6), "two tensors, four releases: sqrt(8) mu"
+    single = GaussianNoise.build({"multiplier": 2.0 / math.sqrt(8), "where": "unet"}).guarantee(
+        1, SCHEDULE
+    )
+    assert both.epsilon == pytest.approx(single.epsilon, rel=1e-6), (
+        "two tensors, four releases: sqrt(8) mu"
+    )
     with pytest.raises(RequestError, match="both"):
         GaussianNoise.build({"epsilon": 1.0, "multiplier": 1.0})
 
@@ -121,7 +142,9 @@ def test_randomised_response_tells_the_truth_as_often_as_it_may(levels):
     share = counts / sent.numel()
     expected = math.exp(1.5) / (math.exp(1.5) + levels - 1)
     assert float(share[-1]) == pytest.approx(expected, abs=0.01)
-    assert float((share[-1] / share[:-1]).log().max()) == pytest.approx(1.5, abs=0.1), "the ratio is e^epsilon"
+    assert float((share[-1] / share[:-1]).log().max()) == pytest.approx(1.5, abs=0.1), (
+        "the ratio is e^epsilon"
+    )
 
 
 def test_quantised_values_are_few_and_near():
@@ -133,7 +156,10 @@ def test_quantised_values_are_few_and_near():
         assert bool(((sent - features).abs().flatten(1).amax(1) <= step / 2 + 1e-6).all())
     signs = Quantise.build({"bits": 1}).protect(CONTROL_FEATURES, features, context())
     assert torch.equal(signs.sign(), features.sign())
-    assert Quantise.build({"bits": 4}).protect(CONTROL_FEATURES, features.half(), context()).dtype == torch.float16
+    assert (
+        Quantise.build({"bits": 4}).protect(CONTROL_FEATURES, features.half(), context()).dtype
+        == torch.float16
+    )
 
 
 def test_topk_keeps_the_largest_exactly():
@@ -149,7 +175,9 @@ def test_lowpass_passes_slow_waves_and_stops_fast_ones():
     x = torch.arange(16)
     slow, fast = (torch.cos(2 * math.pi * f * x / 16).expand(1, 1, 16, 16) for f in (2, 7))
     defense = Lowpass.build({"keep": 0.5})
-    torch.testing.assert_close(defense.protect(UNET_FEATURES, slow + fast, context(1)), slow, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        defense.protect(UNET_FEATURES, slow + fast, context(1)), slow, atol=1e-5, rtol=0
+    )
     everything = Lowpass.build({"keep": 1.0}).protect(UNET_FEATURES, slow + fast, context(1))
     torch.testing.assert_close(everything, slow + fast, atol=1e-5, rtol=0)
 
@@ -161,7 +189,10 @@ def test_patches_are_shuffled_alike_in_every_map_of_a_release_and_anew_in_the_ne
     assert torch.equal(control, unet)
     assert torch.equal(control, target)
     assert not torch.equal(control, features)
-    squares = [m.unfold(2, 4, 4).unfold(3, 4, 4).flatten(2, 3).transpose(1, 2).flatten(2) for m in (features, control)]
+    squares = [
+        m.unfold(2, 4, 4).unfold(3, 4, 4).flatten(2, 3).transpose(1, 2).flatten(2)
+        for m in (features, control)
+    ]
     for before, after in zip(*squares, strict=True):
         assert {tuple(s.tolist()) for s in before} == {tuple(s.tolist()) for s in after}
     other = context()

@@ -10,11 +10,18 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from bench.data.splits import SplitSizes
-from bench.interfaces.threat import ThreatModel
-from bench.spec.cell import AttackSpec, CaptureSpec, CellSpec, DataSpec, PluginSpec, TrainSpec, UtilitySpec
+from bench.data.split_sizes import SplitSizes
+from bench.interfaces import RequestError, ThreatModel
+from bench.spec.cell import (
+    AttackSpec,
+    CaptureSpec,
+    CellSpec,
+    DataSpec,
+    PluginSpec,
+    TrainSpec,
+    UtilitySpec,
+)
 from bench.spec.names import parse_plugin, parse_stack
-from bench.util.errors import RequestError
 
 
 def plugin(name: str, **params: Any) -> PluginSpec:
@@ -93,7 +100,11 @@ def model_fields(value: Any) -> set[str]:
     found = set()
     for name in type(value).model_fields:
         inner = getattr(value, name)
-        found |= {f"{name}.{rest}" for rest in model_fields(inner)} if isinstance(inner, BaseModel) else {name}
+        found |= (
+            {f"{name}.{rest}" for rest in model_fields(inner)}
+            if isinstance(inner, BaseModel)
+            else {name}
+        )
     return found
 
 
@@ -105,7 +116,11 @@ def test_every_field_moves_the_hash(make: Any) -> None:
     assert [path for path, changed in flipped.items() if changed.content_hash() == before] == []
     hashes = [changed.content_hash() for changed in flipped.values()]
     assert len(set(hashes)) == len(hashes), "two different changes share a hash"
-    missed = [field for field in model_fields(spec) if not any(path.startswith(field + ".") for path in flipped)]
+    missed = [
+        field
+        for field in model_fields(spec)
+        if not any(path.startswith(field + ".") for path in flipped)
+    ]
     assert missed == []
 
 
@@ -115,7 +130,10 @@ def test_a_none_differs_from_an_empty_or_zero() -> None:
         changed = base.model_copy(update={"threat": base.threat.model_copy(update=update)})
         assert changed.cell_id != base.cell_id
     everything, nothing = (base.threat.model_copy(update={"grants": g}) for g in (None, ()))
-    assert base.model_copy(update={"threat": everything}).cell_id != base.model_copy(update={"threat": nothing}).cell_id
+    assert (
+        base.model_copy(update={"threat": everything}).cell_id
+        != base.model_copy(update={"threat": nothing}).cell_id
+    )
 
 
 def test_canonical_json_is_stable_under_order_and_round_trip() -> None:
@@ -134,7 +152,9 @@ def test_canonical_form_has_a_known_hash() -> None:
     assert utility.canonical() == '{"guidance":2.0,"seed":0,"steps":15}'
     sizes = SplitSizes(victim=192, auxiliary=384, calibration=64, evaluation=64)
     assert sizes.canonical() == '{"auxiliary":384,"calibration":64,"evaluation":64,"victim":192}'
-    assert utility.content_hash() == "933cd196a32ada89ed3ec1d8f1aa22f9863a648d6b156da31e4dce8419f17ac2"
+    assert (
+        utility.content_hash() == "933cd196a32ada89ed3ec1d8f1aa22f9863a648d6b156da31e4dce8419f17ac2"
+    )
 
 
 def test_cell_id_is_the_head_of_the_hash() -> None:
@@ -196,7 +216,10 @@ def test_what_is_no_plugin_is_refused_in_one_sentence(text: str, message: str) -
 
 def test_stacks_are_parsed_in_order() -> None:
     assert parse_stack("timestep:t_min=5 + prompt") == [("timestep", {"t_min": 5}), ("prompt", {})]
-    assert parse_stack("noise:sigma=1e+2+topk:kept=[1,2]") == [("noise", {"sigma": 100.0}), ("topk", {"kept": [1, 2]})]
+    assert parse_stack("noise:sigma=1e+2+topk:kept=[1,2]") == [
+        ("noise", {"sigma": 100.0}),
+        ("topk", {"kept": [1, 2]}),
+    ]
     assert parse_stack("noise:path=a1e+b") == [("noise", {"path": "a1e"}), ("b", {})]
     with pytest.raises(RequestError, match="name is missing"):
         parse_stack("timestep+")

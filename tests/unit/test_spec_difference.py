@@ -11,12 +11,17 @@ from bench.spec.difference import spec_difference
 
 SPEC: dict[str, Any] = {
     "code": "c0",
-    "attack": {"attack": {"name": "posterior", "label": "posterior", "code": "a0", "params": {}}, "targets": 8},
+    "attack": {
+        "attack": {"name": "posterior", "label": "posterior", "code": "a0", "params": {}},
+        "targets": 8,
+    },
     "capture": {
         "code": "t0",
         "data": {"dataset": {"name": "folder", "params": {"path": "x"}}, "image_size": 64},
         "data_hash": "d0",
-        "defense": [{"name": "published", "label": "published", "code": "p0", "params": {"sigma": 1.0}}],
+        "defense": [
+            {"name": "published", "label": "published", "code": "p0", "params": {"sigma": 1.0}}
+        ],
         "model_hash": "m0",
         "training": {"epochs": 5},
         "versions": {"torch": "2.1"},
@@ -41,8 +46,16 @@ def changed(*path: str | int, value: Any) -> str:
         (("capture", "code"), "t1", "other code of training and recording"),
         (("attack", "attack", "code"), "a1", "other code of attack posterior"),
         (("capture", "defense", 0, "code"), "p1", "other code of defence published"),
-        (("capture", "defense", 0, "params", "sigma"), 0.25, "sigma of defence published 1.0 (now 0.25)"),
-        (("capture", "data", "dataset", "params", "path"), "y", "path of data set folder x (now y)"),
+        (
+            ("capture", "defense", 0, "params", "sigma"),
+            0.25,
+            "sigma of defence published 1.0 (now 0.25)",
+        ),
+        (
+            ("capture", "data", "dataset", "params", "path"),
+            "y",
+            "path of data set folder x (now y)",
+        ),
         (("capture", "data_hash"), "d1", "other records of the data set"),
         (("capture", "model_hash"), "m1", "other files of the model"),
         (("capture", "training", "epochs"), 6, "epochs 5 (now 6)"),

@@ -11,15 +11,21 @@ from torch.nn import functional
 
 from attacks.learned.parts.inverse_network import InverseNetwork
 from attacks.learned.parts.simulated_releases import Inputs
-from bench.interfaces.defense import Defense
+from bench.interfaces import (
+    CLIENT_WEIGHTS,
+    CONTROL_FEATURES,
+    GRADIENT_DOWN,
+    LABEL,
+    PREDICTION_DOWN,
+    Capture,
+    Defense,
+    RequestError,
+    Silent,
+    TrainingPlan,
+    generator,
+)
 from bench.interfaces.public_forward import PIXELS
-from bench.interfaces.victim import TrainingPlan
 from bench.scoring.controls.images import ORACLE, controls
-from bench.types.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, GRADIENT_DOWN, LABEL, PREDICTION_DOWN
-from bench.util.errors import RequestError
-from bench.util.progress import Silent
-from bench.util.rng import generator
-from bench.wire.capture import Capture
 from defenses.activation import Activation, activation
 from tests.conftest import make_records
 from victims.classifier.parts.cnn import CUTS, halves, network
@@ -31,10 +37,14 @@ SMALL = {"size": 16, "width": 4, "label": "identity"}
 PLAN = TrainingPlan(epochs=2, batch_size=4, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
 
 
-def train(out: Path, protocol: str, defense: Defense | None = None, **params: object) -> tuple[SplitCnn, Capture]:
+def train(
+    out: Path, protocol: str, defense: Defense | None = None, **params: object
+) -> tuple[SplitCnn, Capture]:
     victim = SplitCnn.build({**SMALL, **params})
     chosen = Defense() if defense is None else defense
-    return victim, victim.train(RECORDS, chosen, PLAN, protocol=protocol, out=out, progress=Silent())
+    return victim, victim.train(
+        RECORDS, chosen, PLAN, protocol=protocol, out=out, progress=Silent()
+    )
 
 
 @pytest.mark.parametrize("cut", CUTS)
@@ -62,7 +72,9 @@ def test_split_training_is_training(tmp_path: Path) -> None:
     pixels, classes = pooled(RECORDS.images, 16), victim.labels(RECORDS)
     steps = sorted({release.step for release in capture.transcript.releases()})
     for step, expected in zip(steps, capture.costs.losses, strict=True):
-        rows = [capture.secrets.position[r] for r in capture.transcript.releases() if r.step == step]
+        rows = [
+            capture.secrets.position[r] for r in capture.transcript.releases() if r.step == step
+        ]
         index = capture.secrets.record_index[rows]
         loss = functional.cross_entropy(whole(pixels[index]), classes[index])
         optimizer.zero_grad()
@@ -107,7 +119,10 @@ def test_the_truth_is_the_pooled_picture_and_the_oracle_gives_it_back(tmp_path: 
     _, truth = capture.secrets.truth(capture.transcript.releases())
     public = victim.public(None, RECORDS, protocol="inference", device="cpu")
     shown = truth["image"].images.pixels
-    assert torch.equal(controls("image", truth["image"], RECORDS, public.codec, seed=0)[ORACLE].images.pixels, shown)
+    assert torch.equal(
+        controls("image", truth["image"], RECORDS, public.codec, seed=0)[ORACLE].images.pixels,
+        shown,
+    )
     assert public.client is not None
     claimed = public.client.forward(32).estimates({PIXELS: shown[..., ::2, ::2]})["image"]
     assert torch.equal(claimed.images.pixels, shown)
@@ -122,7 +137,9 @@ def test_the_inverse_network_takes_maps_of_a_deeper_cut() -> None:
 def test_training_repeats_itself_and_can_be_measured(tmp_path: Path) -> None:
     victim, capture = train(tmp_path / "c", "gradient")
     _, again = train(tmp_path / "d", "gradient")
-    assert [m.sha256 for m in capture.transcript.messages] == [m.sha256 for m in again.transcript.messages]
+    assert [m.sha256 for m in capture.transcript.messages] == [
+        m.sha256 for m in again.transcript.messages
+    ]
     plan = SimpleNamespace(device="cpu", seed=0)
     found = victim.utility(capture, RECORDS, Defense(), plan, protocol="gradient")  # type: ignore[arg-type]
     assert set(found) == {"accuracy", "accuracy_blind"}

@@ -8,9 +8,9 @@ import itertools
 import pytest
 import torch
 
-from bench.data.splits import PARTS, Splits, SplitSizes, check_disjoint, divide
-from bench.types.records import Records
-from bench.util.errors import DataError
+from bench.data.split_sizes import SplitSizes
+from bench.data.splits import PARTS, Splits, check_disjoint, divide
+from bench.interfaces import DataError, Records
 
 SIZES = SplitSizes(victim=10, auxiliary=14, calibration=8, evaluation=6)
 
@@ -62,7 +62,9 @@ def test_records_without_identity_stand_alone() -> None:
 def test_a_record_named_like_an_identity_is_not_grouped_with_it() -> None:
     names: list[str | None] = [None] * SIZES.total()
     names[5] = "record 3"
-    splits = divide(make(SIZES.total(), names), SIZES)  # would be one group short if 3 and 5 were one
+    splits = divide(
+        make(SIZES.total(), names), SIZES
+    )  # would be one group short if 3 and 5 were one
     assert sum(len(getattr(splits, part)) for part in PARTS) == SIZES.total()
 
 
@@ -77,17 +79,23 @@ def test_the_manifest_hash_is_known() -> None:
     """The hash stands in every row, so a change of how records are dealt must be deliberate."""
     tiny = SplitSizes(victim=2, auxiliary=2, calibration=8, evaluation=2)
     splits = divide(people(14, 1), tiny)
-    assert sorted(itertools.chain(*splits.manifest().values())) == sorted(f"r{i}" for i in range(14))
+    assert sorted(itertools.chain(*splits.manifest().values())) == sorted(
+        f"r{i}" for i in range(14)
+    )
     assert splits.manifest_hash()[:16] == "1f78d377428c684e"
 
 
 def test_the_manifest_hash_moves_with_the_division_and_the_content_hash_with_the_pictures() -> None:
     splits = divide(people(80, 2), SIZES)
-    smaller = divide(people(80, 2), SplitSizes(victim=10, auxiliary=13, calibration=8, evaluation=6))
+    smaller = divide(
+        people(80, 2), SplitSizes(victim=10, auxiliary=13, calibration=8, evaluation=6)
+    )
     assert smaller.manifest_hash() != splits.manifest_hash()
     images = splits.evaluation.images.clone()
     images[0, 0, 0, 0] += 1
-    touched = dataclasses.replace(splits, evaluation=dataclasses.replace(splits.evaluation, images=images))
+    touched = dataclasses.replace(
+        splits, evaluation=dataclasses.replace(splits.evaluation, images=images)
+    )
     assert touched.manifest_hash() == splits.manifest_hash()
     assert touched.content_hash() != splits.content_hash()
 

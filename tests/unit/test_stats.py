@@ -7,11 +7,11 @@ import math
 import numpy as np
 import pytest
 
-from bench.util.errors import BenchError
+from bench.interfaces import BenchError
 from bench.util.stats import (
     StatsError,
     mean_interval,
-    normalised,
+    normalized,
     p_above_zero,
     p_shift_above_zero,
     paired_difference,
@@ -42,14 +42,17 @@ def test_clusters_of_unequal_size_weigh_by_their_records() -> None:
     values = np.array([1.0] * 9 + [0.0])
     interval = mean_interval(values, clusters=["a"] * 9 + ["b"], seed=0)
     assert interval.mean == pytest.approx(0.9)
-    # Residuals of the two runs are 0.9 / 5 and -0.9 / 5; Student's t of one degree of freedom is 12.7062.
+    # Residuals of the two runs are 0.9 / 5 and -0.9 / 5; Student's t of one degree of freedom is
+    # 12.7062.
     assert interval.high - interval.mean == pytest.approx(12.7062 * 0.18, rel=1e-4)
 
 
 def test_three_runs_agree_with_a_t_interval_over_their_means() -> None:
     values = np.concatenate([np.full(5, 1.0), np.full(5, 2.0), np.full(5, 4.0)])
     interval = mean_interval(values, clusters=np.repeat(range(3), 5).tolist(), seed=0)
-    assert (interval.low, interval.high) == pytest.approx((-1.4612497, 6.1279164), rel=1e-6)  # scipy.stats.t.interval
+    assert (interval.low, interval.high) == pytest.approx(
+        (-1.4612497, 6.1279164), rel=1e-6
+    )  # scipy.stats.t.interval
 
 
 def test_one_cluster_falls_back_to_records() -> None:
@@ -95,18 +98,35 @@ def test_what_does_not_line_up_is_refused() -> None:
         mean_interval([1.0, 2.0], seed=0, level=1.0)
 
 
-def test_normalised_puts_floor_at_zero_and_ceiling_at_one() -> None:
-    assert normalised(0.2, 0.2, 0.8) == 0.0
-    assert normalised(0.8, 0.2, 0.8) == pytest.approx(1.0)
-    assert normalised(0.5, 0.8, 0.2) == pytest.approx(0.5)
-    assert normalised(0.1, 0.2, 0.8) < 0.0
-    assert math.isnan(normalised(0.5, 0.3, 0.3))
-    assert math.isnan(normalised(math.nan, 0.0, 1.0))
+def test_normalized_puts_floor_at_zero_and_ceiling_at_one() -> None:
+    assert normalized(0.2, 0.2, 0.8) == 0.0
+    assert normalized(0.8, 0.2, 0.8) == pytest.approx(1.0)
+    assert normalized(0.5, 0.8, 0.2) == pytest.approx(0.5)
+    assert normalized(0.1, 0.2, 0.8) < 0.0
+    assert math.isnan(normalized(0.5, 0.3, 0.3))
+    assert math.isnan(normalized(math.nan, 0.0, 1.0))
 
 
 def test_a_shift_of_every_record_is_seen_through_heavy_tails():
     """All of 16 fall, a few by far: the t-test alone is unsure."""
-    drops = [0.002, 0.02, 0.021, 0.03, 0.031, 0.04, 0.05, 0.051, 0.052, 0.09, 0.17, 0.33, 0.36, 0.8, 0.84, 1.07]
+    drops = [
+        0.002,
+        0.02,
+        0.021,
+        0.03,
+        0.031,
+        0.04,
+        0.05,
+        0.051,
+        0.052,
+        0.09,
+        0.17,
+        0.33,
+        0.36,
+        0.8,
+        0.84,
+        1.07,
+    ]
     assert p_above_zero(drops) > 0.005
     assert p_shift_above_zero(drops) == pytest.approx(2 / 2**16)
     assert p_shift_above_zero([-value for value in drops]) == 1.0

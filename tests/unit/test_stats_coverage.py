@@ -9,12 +9,16 @@ from bench.reports.seed_statistics import SeedScores, p_worst_below, stands_out,
 from bench.util.stats import holm, mean_interval, p_above_zero
 
 
-def clustered(rng: np.random.Generator, seeds: int, between: float, within: float, records: int = 64) -> np.ndarray:
+def clustered(
+    rng: np.random.Generator, seeds: int, between: float, within: float, records: int = 64
+) -> np.ndarray:
     """``(seeds, records)`` with true mean 0."""
     return between * rng.normal(size=(seeds, 1)) + within * rng.normal(size=(seeds, records))
 
 
-def covered(rng: np.random.Generator, seeds: int, between: float, repeats: int, records: int = 64) -> float:
+def covered(
+    rng: np.random.Generator, seeds: int, between: float, repeats: int, records: int = 64
+) -> float:
     """Share of 95 % intervals over ``seeds`` clusters that hold the true mean."""
     names = np.repeat(np.arange(seeds), records).tolist()
     held = 0
@@ -25,7 +29,9 @@ def covered(rng: np.random.Generator, seeds: int, between: float, repeats: int, 
     return held / repeats
 
 
-@pytest.mark.parametrize("between", [0.0, 0.1, 0.5, 2.0], ids=lambda ratio: f"between/within {ratio}")
+@pytest.mark.parametrize(
+    "between", [0.0, 0.1, 0.5, 2.0], ids=lambda ratio: f"between/within {ratio}"
+)
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_few_clusters_are_covered_whatever_their_share_of_the_variance(seeds, between):
     assert covered(np.random.default_rng(0), seeds, between, 2000) >= 0.93
@@ -54,17 +60,23 @@ def test_runs_of_unequal_spread_are_covered():
     assert held / 2000 >= 0.93
 
 
-def attacks(rng: np.random.Generator, means: list[float], seeds: int = 3, records: int = 32) -> dict[str, SeedScores]:
+def attacks(
+    rng: np.random.Generator, means: list[float], seeds: int = 3, records: int = 32
+) -> dict[str, SeedScores]:
     """Attacks of given true means on the same records and runs."""
     common = clustered(rng, seeds, 0.05, 0.2, records)
     found = {}
     for i, mean in enumerate(means):
         values = common + clustered(rng, seeds, 0.05, 0.1, records) + mean
-        found[f"a{i}"] = SeedScores({s: dict(enumerate(row.tolist())) for s, row in enumerate(values)})
+        found[f"a{i}"] = SeedScores(
+            {s: dict(enumerate(row.tolist())) for s, row in enumerate(values)}
+        )
     return found
 
 
-@pytest.mark.parametrize("means", [[0.5] * 8, [0.5] + [0.2] * 7, [0.5]], ids=["equal", "one leads", "one attack"])
+@pytest.mark.parametrize(
+    "means", [[0.5] * 8, [0.5] + [0.2] * 7, [0.5]], ids=["equal", "one leads", "one attack"]
+)
 def test_the_worst_case_is_covered(means):
     rng, held = np.random.default_rng(4), 0
     for repeat in range(500):
@@ -86,7 +98,9 @@ def test_a_defence_that_changes_nothing_is_seldom_found_to_help():
     rng, found = np.random.default_rng(6), 0
     for _ in range(500):
         both = attacks(rng, [0.5] * 6, records=8)
-        defended, undefended = ({n: both[n] for n in names} for names in (("a0", "a1", "a2"), ("a3", "a4", "a5")))
+        defended, undefended = (
+            {n: both[n] for n in names} for names in (("a0", "a1", "a2"), ("a3", "a4", "a5"))
+        )
         found += p_worst_below(defended, undefended) < 0.05
     assert found / 500 <= 0.06
 

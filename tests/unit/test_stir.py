@@ -9,13 +9,17 @@ from attacks.hints.parts.client_replay import ClientReplay, hint_part
 from attacks.hints.parts.hint_decoder import HintLessons
 from attacks.malicious.parts.stir_server import StirServer
 from attacks.malicious.stir import Stir
-from bench.interfaces.attack import Budget
+from bench.interfaces import (
+    CLIENT_WEIGHTS,
+    GRADIENT_DOWN,
+    PREDICTION_DOWN,
+    Budget,
+    Capture,
+    Silent,
+    TrainingPlan,
+    generator,
+)
 from bench.interfaces.threat import preset
-from bench.interfaces.victim import TrainingPlan
-from bench.types.channels import CLIENT_WEIGHTS, GRADIENT_DOWN, PREDICTION_DOWN
-from bench.util.progress import Silent
-from bench.util.rng import generator
-from bench.wire.capture import Capture
 from defenses.none import NoDefense
 from tests.conftest import make_records
 from victims.diffusion.split_controlnet import SplitControlNet
@@ -48,7 +52,10 @@ def train(tiny_model, tmp_path_factory):
     victim = SplitControlNet.build({"model": str(tiny_model)})
 
     def captures(*, seed: int = 0, u_shaped: bool = False):
-        servers = {"stirred": ("gradient", StirServer(STIRRED, generator(1))), "honest": ("gradient", None)}
+        servers = {
+            "stirred": ("gradient", StirServer(STIRRED, generator(1))),
+            "honest": ("gradient", None),
+        }
         if u_shaped:
             servers["u-shaped"] = ("u-shaped", StirServer(STIRRED, generator(1)))
         found = {}
@@ -70,7 +77,9 @@ def wires(train):
 def seen(wires, name):
     captures, public = wires
     targets = captures[name].transcript.releases(EPOCHS - 1)
-    return preset("malicious_server").project(captures[name].transcript, public, targets, history=True)
+    return preset("malicious_server").project(
+        captures[name].transcript, public, targets, history=True
+    )
 
 
 def hint_parts(wires, name):
@@ -107,7 +116,9 @@ def test_a_stirred_hint_block_speaks_in_more_directions_than_one_that_learned(wi
         return float(power.sum().square() / power.square().sum())
 
     runs = [wires, *(train(seed=seed) for seed in (1, 2))]  # one training alone says little
-    stirred, honest = (sum(directions(hint_parts(run, name)[1]) for run in runs) for name in ("stirred", "honest"))
+    stirred, honest = (
+        sum(directions(hint_parts(run, name)[1]) for run in runs) for name in ("stirred", "honest")
+    )
     assert stirred > 1.2 * honest
 
 

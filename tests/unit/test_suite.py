@@ -8,12 +8,11 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli.main import main
+from bench.interfaces import RequestError, Silent
 from bench.ledger.reader import Entry
 from bench.planning.planner import Planner
 from bench.planning.suite import SHIPPED, Block, Settings, Suite, find_suite, read_suite, shipped
 from bench.planning.suite_plan import describe_plan, plan_suite
-from bench.util.errors import RequestError
-from bench.util.progress import Silent
 from tests.suite_helpers import SETTINGS, small_suite
 
 GOOD = """\
@@ -99,11 +98,15 @@ def test_a_grid_is_every_combination_less_what_is_excluded() -> None:
 
 def test_equal_cells_are_merged_and_captures_counted_once(planner, tiny_model):
     suite = small_suite(
-        tiny_model, attacks=["closed-form"], defenses=["published", "timestep+activation+prompt", "none"]
+        tiny_model,
+        attacks=["closed-form"],
+        defenses=["published", "timestep+activation+prompt", "none"],
     )
     plan = plan_suite(suite, planner)
     assert (len(plan.jobs), plan.merged, plan.captures()) == (2, 1, 2)
-    both = small_suite(tiny_model, attacks=["closed-form", "inversion"], withhold=["", "noise_target"])
+    both = small_suite(
+        tiny_model, attacks=["closed-form", "inversion"], withhold=["", "noise_target"]
+    )
     plan = plan_suite(both, planner)
     assert (len(plan.jobs), plan.merged, plan.captures()) == (4, 0, 1)
 
@@ -123,7 +126,10 @@ def test_cells_of_one_capture_stand_together(planner, tiny_model):
 
 def test_a_combination_that_does_not_exist_is_not_applicable_with_its_reason(planner, tiny_model):
     suite = small_suite(
-        tiny_model, attacks=["closed-form"], protocols=["no-gradient", "gradient"], withhold=["", "gradient_down"]
+        tiny_model,
+        attacks=["closed-form"],
+        protocols=["no-gradient", "gradient"],
+        withhold=["", "gradient_down"],
     )
     plan = plan_suite(suite, planner)
     assert len(plan.jobs) == 4
@@ -138,7 +144,9 @@ def test_a_combination_that_does_not_exist_is_not_applicable_with_its_reason(pla
 
 def test_command_line_settings_count_before_the_suites(planner, tiny_model):
     plan = plan_suite(
-        small_suite(tiny_model, attacks=["closed-form"]), planner, overrides=Settings(epochs=1, targets=3)
+        small_suite(tiny_model, attacks=["closed-form"]),
+        planner,
+        overrides=Settings(epochs=1, targets=3),
     )
     assert plan.jobs[0].cell.capture.training.epochs == 1
     assert plan.jobs[0].cell.attack.targets == 3
@@ -174,8 +182,15 @@ def test_shipped_suites_can_be_planned(name, planner, tiny_model):
     assert {"none", "timestep", "activation", "prompt", "timestep+activation+prompt"} <= labels
     assert {job.attack.name for job in plan.jobs} >= {"closed-form", "inversion"}
     if name == "standard":
-        assert {job.cell.capture.protocol for job in plan.jobs} >= {"no-gradient", "gradient", "u-shaped", "none"}
-        repeated = [job for job in plan.jobs if job.cell.capture.defense[0].label in ("none", "timestep")]
+        assert {job.cell.capture.protocol for job in plan.jobs} >= {
+            "no-gradient",
+            "gradient",
+            "u-shaped",
+            "none",
+        }
+        repeated = [
+            job for job in plan.jobs if job.cell.capture.defense[0].label in ("none", "timestep")
+        ]
         assert {job.cell.capture.seed for job in repeated} == {0, 1, 2}
 
 
@@ -189,9 +204,20 @@ def test_an_unknown_suite_names_the_nearest() -> None:
 def test_a_dry_run_prints_the_plan_and_runs_nothing(tiny_model, tmp_path):
     suite = write(tmp_path, GOOD)
     options = [
-        part for k, v in SETTINGS.items() if k != "learning_rate" for part in (f"--{k.replace('_', '-')}", str(v))
+        part
+        for k, v in SETTINGS.items()
+        if k != "learning_rate"
+        for part in (f"--{k.replace('_', '-')}", str(v))
     ]
-    command = ["run", str(suite), "--dry-run", "--model", str(tiny_model), "--results", str(tmp_path / "results")]
+    command = [
+        "run",
+        str(suite),
+        "--dry-run",
+        "--model",
+        str(tiny_model),
+        "--results",
+        str(tmp_path / "results"),
+    ]
     result = CliRunner().invoke(main, [*command, *options])
     assert result.exit_code == 0, result.output
     assert "suite mine: An example." in result.output

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas
 import pytest
 
+from bench.interfaces import RequestError
 from bench.reports.summary import summarise
-from bench.util.errors import RequestError
 
 ROWS = pandas.DataFrame(
     [
@@ -36,14 +36,19 @@ ROWS = pandas.DataFrame(
 
 def test_means_and_ranges_over_seeds_without_failed_rows():
     table = summarise(ROWS, ("ssim",)).splitlines()
-    assert table[0] == "| victim | protocol | defense | threat_model | withheld_from_view | a image ssim | seeds |"
+    assert (
+        table[0]
+        == "| victim | protocol | defense | threat_model | withheld_from_view | a image ssim | seeds |"
+    )
     assert table[2] == "| v | p | none | server |  | 0.500 [0.250, 0.750] | 2 |"
     assert table[3] == "| v | p | prompt | server |  | 0.500 [0.500, 0.500] | 1 |"
 
 
 def test_attackers_who_see_different_things_are_not_averaged():
     other = ROWS.assign(threat_model="features_only", ssim=0.0)
-    table = summarise(pandas.concat([ROWS, other]), ("ssim",), where={"defense": "none"}).splitlines()
+    table = summarise(
+        pandas.concat([ROWS, other]), ("ssim",), where={"defense": "none"}
+    ).splitlines()
     assert table[2:] == [
         "| v | p | server |  | 0.500 [0.250, 0.750] | 2 |",
         "| v | p | features_only |  | 0.000 [0.000, 0.000] | 2 |",
@@ -53,7 +58,9 @@ def test_attackers_who_see_different_things_are_not_averaged():
 def test_rows_of_other_lengths_of_training_and_counts_of_targets_have_lines_of_their_own():
     rows = pandas.concat([ROWS.assign(epochs=5, n=8), ROWS.assign(epochs=20, n=8, ssim=1.0)])
     table = summarise(rows, ("ssim",), where={"defense": "none"}).splitlines()
-    assert table[0].startswith("| victim | protocol | threat_model | withheld_from_view | epochs | a image ssim |")
+    assert table[0].startswith(
+        "| victim | protocol | threat_model | withheld_from_view | epochs | a image ssim |"
+    )
     assert [line.split(" | ")[4:6] for line in table[2:]] == [
         ["5", "0.500 [0.250, 0.750]"],
         ["20", "1.000 [1.000, 1.000]"],
@@ -62,7 +69,11 @@ def test_rows_of_other_lengths_of_training_and_counts_of_targets_have_lines_of_t
 
 def test_the_largest_of_a_line_is_marked_target_by_target():
     rows = pandas.concat(
-        [ROWS, ROWS.assign(attack="b", ssim=0.6), ROWS.assign(attack="b", target="condition", ssim=0.1)]
+        [
+            ROWS,
+            ROWS.assign(attack="b", ssim=0.6),
+            ROWS.assign(attack="b", target="condition", ssim=0.1),
+        ]
     )
     head, _, line = summarise(rows, ("ssim",), where={"defense": "none"}, mark=True).splitlines()
     cells = dict(zip(head.split(" | "), line.split(" | "), strict=True))
@@ -72,14 +83,17 @@ def test_the_largest_of_a_line_is_marked_target_by_target():
 
 
 def test_where_filters_and_hides_its_column():
-    table = summarise(ROWS, ("utility_fid",), where={"defense": "none"}, per_attack=False).splitlines()
+    table = summarise(
+        ROWS, ("utility_fid",), where={"defense": "none"}, per_attack=False
+    ).splitlines()
     assert table[0] == "| victim | protocol | utility_fid | seeds |"
     assert table[2] == "| v | p | 15.000 [10.000, 20.000] | 2 |"
     assert len(table) == 3
 
 
 @pytest.mark.parametrize(
-    ("columns", "where"), [(("simm",), {}), (("ssim",), {"defence": "x"}), (("ssim",), {"defense": "x"})]
+    ("columns", "where"),
+    [(("simm",), {}), (("ssim",), {"defence": "x"}), (("ssim",), {"defense": "x"})],
 )
 def test_unknown_columns_and_empty_selections_are_refused(columns, where):
     with pytest.raises(RequestError):

@@ -21,7 +21,14 @@ from bench.util.terminal import fit_output, is_terminal
 def result(make_job: Callable[..., Job]) -> tuple[Job, CellResult]:
     """A made result with every metric of a picture, and a failed row that holds what rich takes for markup."""
     job = make_job(attack="closed-form")
-    row = {"target": "image", "status": "ok", "reason": "", "n": 4, "flags": "", "guarantee": "none"}
+    row = {
+        "target": "image",
+        "status": "ok",
+        "reason": "",
+        "n": 4,
+        "flags": "",
+        "guarantee": "none",
+    }
     row |= {"channels_read": "unet_features", "bytes_up": None}
     for metric in (one for one in job.metrics if "image" in one.targets):
         ends = ("", "_mean", "_random", "_nearest", "_low", "_high", "_ceiling", "_normalized")
@@ -30,7 +37,9 @@ def result(make_job: Callable[..., Job]) -> tuple[Job, CellResult]:
     return job, CellResult(rows=[row, bad])
 
 
-def printed(result: tuple[Job, CellResult], encoding: str, monkeypatch: pytest.MonkeyPatch) -> bytes:
+def printed(
+    result: tuple[Job, CellResult], encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> bytes:
     raw = io.BytesIO()
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
@@ -58,7 +67,7 @@ def test_no_line_of_a_result_folds(columns, result, monkeypatch) -> None:
     table = text[text.index("image, 4 records") : text.index("condition: failed")]
     assert max(len(line) for line in table.splitlines()) <= columns
     assert "…" not in table
-    assert ("normalised 12.346" in table) == (columns < 80)  # paragraphs where no table fits
+    assert ("normalized 12.346" in table) == (columns < 80)  # paragraphs where no table fits
 
 
 def test_file_names_that_no_encoding_has_are_shown_with_question_marks(monkeypatch) -> None:

@@ -10,13 +10,25 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from bench.interfaces.public import Public
-from bench.interfaces.threat import PRESETS, ThreatModel, View, preset
-from bench.types.channels import CLIENT_WEIGHTS, DESCRIPTIONS, NOISE_TARGET, TIMESTEP, UNET_FEATURES, Channel
-from bench.types.records import Records
-from bench.types.schedule import NoiseSchedule
-from bench.util.errors import NotGrantedError, RequestError
-from bench.wire.transcript import Release, Transcript, TranscriptWriter
+from bench.interfaces import (
+    CLIENT_WEIGHTS,
+    DESCRIPTIONS,
+    NOISE_TARGET,
+    TIMESTEP,
+    UNET_FEATURES,
+    Channel,
+    NoiseSchedule,
+    Public,
+    Records,
+    Release,
+    RequestError,
+    ThreatModel,
+    Transcript,
+    TranscriptWriter,
+    View,
+)
+from bench.interfaces.threat import PRESETS, preset
+from bench.util.errors import NotGrantedError
 
 SENT = frozenset({UNET_FEATURES, TIMESTEP, NOISE_TARGET, CLIENT_WEIGHTS})
 
@@ -29,7 +41,11 @@ def transcript(tmp_path: Path) -> Transcript:
     for step in range(4):
         rows = 3 if step % 2 == 0 else 2
         values = torch.arange(rows) + 10 * step
-        tensors = {UNET_FEATURES: values.float().view(rows, 1), TIMESTEP: values, NOISE_TARGET: -values.float()}
+        tensors = {
+            UNET_FEATURES: values.float().view(rows, 1),
+            TIMESTEP: values,
+            NOISE_TARGET: -values.float(),
+        }
         writer.send(tensors, step=step, epoch=step // 2, rows=rows, **ends)
     writer.send({f"{CLIENT_WEIGHTS}/bias": torch.ones(2)}, step=4, epoch=1, rows=0, **ends)
     return writer.close()
@@ -49,8 +65,16 @@ def public(records: Records) -> Public:
     )
 
 
-def view(transcript: Transcript, public: Public, threat: ThreatModel | None = None, *, history: bool = False) -> View:
-    return (threat or ThreatModel()).project(transcript, public, [Release(1, 3, 1), Release(1, 2, 0)], history=history)
+def view(
+    transcript: Transcript,
+    public: Public,
+    threat: ThreatModel | None = None,
+    *,
+    history: bool = False,
+) -> View:
+    return (threat or ThreatModel()).project(
+        transcript, public, [Release(1, 3, 1), Release(1, 2, 0)], history=history
+    )
 
 
 def test_presets_have_their_own_names_and_known_channels() -> None:
@@ -65,12 +89,18 @@ def test_presets_have_their_own_names_and_known_channels() -> None:
 
 
 def test_presets_that_differ_in_name_hide_what_their_name_says() -> None:
-    assert set(preset("plato_pp").grants or ()) - set(preset("pp_hidden_eps").grants or ()) == {NOISE_TARGET}
-    assert set(preset("pp_hidden_eps").grants or ()) - set(preset("pp_hidden_eps_t").grants or ()) == {TIMESTEP}
+    assert set(preset("plato_pp").grants or ()) - set(preset("pp_hidden_eps").grants or ()) == {
+        NOISE_TARGET
+    }
+    assert set(preset("pp_hidden_eps").grants or ()) - set(
+        preset("pp_hidden_eps_t").grants or ()
+    ) == {TIMESTEP}
 
 
 def test_an_unknown_preset_suggests_the_nearest() -> None:
-    with pytest.raises(RequestError, match=re.escape("unknown threat model 'serfer'; did you mean 'server'?")):
+    with pytest.raises(
+        RequestError, match=re.escape("unknown threat model 'serfer'; did you mean 'server'?")
+    ):
         preset("serfer")
 
 
@@ -101,10 +131,14 @@ def test_targets_are_read_in_their_order(transcript: Transcript, public: Public)
     assert made.read(TIMESTEP).tolist() == [31, 20]
     assert made.read(UNET_FEATURES).tolist() == [[31.0], [20.0]]
     assert made.batch_sizes() == [2, 3]
-    assert made.read(TIMESTEP, every=True).tolist() == [31, 20], "without history the view holds the targets alone"
+    assert made.read(TIMESTEP, every=True).tolist() == [31, 20], (
+        "without history the view holds the targets alone"
+    )
 
 
-def test_history_brings_every_release_and_keeps_the_targets(transcript: Transcript, public: Public) -> None:
+def test_history_brings_every_release_and_keeps_the_targets(
+    transcript: Transcript, public: Public
+) -> None:
     made = view(transcript, public, history=True)
     assert made.read(TIMESTEP).tolist() == [31, 20]
     assert made.read(TIMESTEP, every=True).tolist() == [0, 1, 2, 10, 11, 20, 21, 22, 30, 31]
@@ -122,10 +156,15 @@ def test_what_is_read_is_recorded_and_nothing_else(transcript: Transcript, publi
     assert made.channels_read == {TIMESTEP, CLIENT_WEIGHTS}
 
 
-def test_reading_what_is_not_granted_raises_and_is_not_recorded(transcript: Transcript, public: Public) -> None:
+def test_reading_what_is_not_granted_raises_and_is_not_recorded(
+    transcript: Transcript, public: Public
+) -> None:
     made = view(transcript, public, ThreatModel(withhold=(NOISE_TARGET, CLIENT_WEIGHTS)))
     assert not made.has(NOISE_TARGET)
-    with pytest.raises(NotGrantedError, match="'noise_target' is not granted; this view holds timestep, unet_features"):
+    with pytest.raises(
+        NotGrantedError,
+        match="'noise_target' is not granted; this view holds timestep, unet_features",
+    ):
         made.read(NOISE_TARGET)
     with pytest.raises(NotGrantedError, match="client_weights"):
         made.parts(CLIENT_WEIGHTS)
@@ -147,7 +186,9 @@ def test_a_channel_read_the_wrong_way_says_how(transcript: Transcript, public: P
         made.parts(TIMESTEP)
 
 
-def test_what_an_attack_scribbles_on_is_its_own_copy(transcript: Transcript, public: Public) -> None:
+def test_what_an_attack_scribbles_on_is_its_own_copy(
+    transcript: Transcript, public: Public
+) -> None:
     made = view(transcript, public)
     made.read(TIMESTEP).zero_()
     made.read(TIMESTEP, every=True).zero_()

@@ -12,17 +12,22 @@ from attacks.common.disco_mask import kept_channels
 from attacks.common.shredder_noise import found_noise, grouped
 from attacks.features.reconstruction import Reconstruction
 from attacks.learned.inversion import Inversion
-from bench.interfaces import trained_part
-from bench.interfaces.attack import Budget
-from bench.interfaces.defense import Defense, ProtectContext
-from bench.interfaces.threat import ThreatModel, View
-from bench.interfaces.victim import TrainingPlan
-from bench.types.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, UNET_FEATURES
-from bench.types.schedule import NoiseSchedule
-from bench.util.errors import RequestError
-from bench.util.progress import Silent
-from bench.util.rng import generator
-from bench.wire.capture import Capture
+from bench.interfaces import (
+    CLIENT_WEIGHTS,
+    CONTROL_FEATURES,
+    UNET_FEATURES,
+    Budget,
+    Capture,
+    Defense,
+    NoiseSchedule,
+    ProtectContext,
+    RequestError,
+    Silent,
+    ThreatModel,
+    TrainingPlan,
+    View,
+    generator,
+)
 from defenses.compose import Compose
 from defenses.disco import Disco
 from defenses.none import NoDefense
@@ -39,25 +44,35 @@ SCHEDULE = NoiseSchedule.stable_diffusion()
 
 def context(count: int, seed: int = 0) -> ProtectContext:
     times = torch.zeros(count, dtype=torch.long)
-    return ProtectContext("training", times, SCHEDULE, torch.zeros(1, 1, 1), [""] * count, generator(seed))
+    return ProtectContext(
+        "training", times, SCHEDULE, torch.zeros(1, 1, 1), [""] * count, generator(seed)
+    )
 
 
 def maps(count: int = 6, channels: int = 8) -> torch.Tensor:
     return torch.randn(count, channels, 6, 6, generator=generator(1)).requires_grad_()
 
 
-def trained(out: Path, defense: Defense, protocol: str = "inference", epochs: int = 2) -> tuple[SplitCnn, Capture]:
+def trained(
+    out: Path, defense: Defense, protocol: str = "inference", epochs: int = 2
+) -> tuple[SplitCnn, Capture]:
     victim = SplitCnn.build(VICTIM)
     plan = TrainingPlan(epochs, 8, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
-    return victim, victim.train(RECORDS, defense, plan, protocol=protocol, out=out, progress=Silent())
+    return victim, victim.train(
+        RECORDS, defense, plan, protocol=protocol, out=out, progress=Silent()
+    )
 
 
 def seen(victim: SplitCnn, capture: Capture, defense: Defense, protocol: str = "inference") -> View:
     public = victim.public(defense, OWN, protocol=protocol, device="cpu")
-    return ThreatModel().project(capture.transcript, public, capture.transcript.releases()[:6], history=True)
+    return ThreatModel().project(
+        capture.transcript, public, capture.transcript.releases()[:6], history=True
+    )
 
 
-def error(capture: Capture, view: View, attack: Reconstruction | Inversion, iterations: int) -> float:
+def error(
+    capture: Capture, view: View, attack: Reconstruction | Inversion, iterations: int
+) -> float:
     claim = attack.run(view, rng=generator(0), budget=Budget(iterations, 8), progress=Silent())
     truth = capture.secrets.truth([view.releases[i] for i in view.targets])[1]["image"]
     return float((claim.estimates["image"].images.pixels - truth.images.pixels).square().mean())  # type: ignore[union-attr]
@@ -66,12 +81,14 @@ def error(capture: Capture, view: View, attack: Reconstruction | Inversion, iter
 def test_a_release_gets_one_tensor_of_the_collection_and_others_get_none() -> None:
     defense, features = Shredder.build({"collection": 3}), maps(40)
     added = defense.protect(CONTROL_FEATURES, features, context(40)) - features
-    collection = trained_part.state(defense)["0-shredder/noise"]
+    collection = defense.trained_state()["0-shredder/noise"]
     nearest = torch.cdist(added.detach().flatten(1), collection.flatten(1))
     assert float(nearest.amin(1).max()) < 0.1
     assert set(nearest.argmin(1).tolist()) == {0, 1, 2}
     assert defense.protect(UNET_FEATURES, features, context(40)) is features
-    assert float(collection.mean()) == pytest.approx(0.6, abs=0.15), "Laplace(0.6, 1.2), as in the paper's code"
+    assert float(collection.mean()) == pytest.approx(0.6, abs=0.15), (
+        "Laplace(0.6, 1.2), as in the paper's code"
+    )
     assert float((collection - 0.6).abs().mean()) == pytest.approx(1.2, rel=0.15)
 
 
@@ -81,21 +98,29 @@ def test_the_noise_grows_while_the_loss_asks_for_it(tmp_path: Path) -> None:
         defense = Shredder.build({"coeff": coeff, "scale": 0.1})
         start = Shredder.build({"coeff": coeff, "scale": 0.1})
         victim, _ = trained(tmp_path / str(coeff), defense, "gradient", epochs=4)
-        features = victim.public(None, RECORDS, protocol="gradient", device="cpu").client.simulator(RECORDS)  # type: ignore[union-attr]
-        start.protect(CONTROL_FEATURES, features.emit([0], generator(0)).sent[CONTROL_FEATURES], context(1))
+        features = victim.public(None, RECORDS, protocol="gradient", device="cpu").client.simulator(
+            RECORDS
+        )  # type: ignore[union-attr]
+        start.protect(
+            CONTROL_FEATURES, features.emit([0], generator(0)).sent[CONTROL_FEATURES], context(1)
+        )
         spread[coeff] = (start.trained_part.spread().item(), defense.trained_part.spread().item())
-    assert spread[5.0][1] > spread[5.0][0] + 0.05, "Adam moves every number by about the rate a step"
+    assert spread[5.0][1] > spread[5.0][0] + 0.05, (
+        "Adam moves every number by about the rate a step"
+    )
     assert spread[5.0][1] > spread[0.0][1] + 0.05
 
 
 @pytest.mark.parametrize("kind", [Shredder, Disco])
 @pytest.mark.parametrize("protocol", SplitCnn.protocols)
-def test_what_was_learned_is_kept_for_the_deployed_client_and_never_sent(tmp_path: Path, kind, protocol: str) -> None:
+def test_what_was_learned_is_kept_for_the_deployed_client_and_never_sent(
+    tmp_path: Path, kind, protocol: str
+) -> None:
     defense, fresh = kind(), kind()
     victim, capture = trained(tmp_path / "c", defense, protocol)
     plan = SimpleNamespace(device="cpu", seed=0)
     assert victim.utility(capture, RECORDS, fresh, plan, protocol=protocol)["accuracy"] >= 0  # type: ignore[arg-type]
-    learned, restored = trained_part.state(defense), trained_part.state(fresh)
+    learned, restored = defense.trained_state(), fresh.trained_state()
     assert learned.keys() == restored.keys()
     assert all(torch.equal(restored[name], tensor) for name, tensor in learned.items())
     sent = capture.transcript.parts(CLIENT_WEIGHTS)[0].tensors
@@ -107,10 +132,12 @@ def test_the_gradient_reaches_the_features_and_what_is_learned(kind) -> None:
     defense, features = kind(), maps()
     sent = defense.protect(CONTROL_FEATURES, features, context(6))
     (sent * torch.randn(sent.shape, generator=generator(2))).sum().backward()
-    before = {name: tensor.clone() for name, tensor in trained_part.state(defense).items()}
+    before = {name: tensor.clone() for name, tensor in defense.trained_state().items()}
     assert float(features.grad.abs().max()) > 0
-    trained_part.step(defense)
-    assert all(not torch.equal(before[name], tensor) for name, tensor in trained_part.state(defense).items())
+    defense.train_step()
+    assert all(
+        not torch.equal(before[name], tensor) for name, tensor in defense.trained_state().items()
+    )
     assert defense.guarantee(1, SCHEDULE) is None
 
 
@@ -149,7 +176,14 @@ def test_without_a_client_that_trains_it_is_refused(tiny_model: Path, tmp_path: 
     plan = TrainingPlan(1, 4, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
     for defense in (kind(), Compose.of([Sign(), kind()])):
         with pytest.raises(RequestError, match="learns along with a client that trains"):
-            victim.train(RECORDS, defense, plan, protocol="no-gradient", out=tmp_path / "c", progress=Silent())
+            victim.train(
+                RECORDS,
+                defense,
+                plan,
+                protocol="no-gradient",
+                out=tmp_path / "c",
+                progress=Silent(),
+            )
     kind().check(SCHEDULE, victim.channels("u-shaped"))
 
 
@@ -169,8 +203,11 @@ def test_an_attacker_finds_the_collection_and_takes_it_off(tmp_path: Path) -> No
     view = seen(victim, capture, Shredder.build(options))
     client = view.public.client.with_weights(view.parts(CLIENT_WEIGHTS)[-1].tensors)
     found = found_noise(view, client)
-    learned = trained_part.state(defense)["0-shredder/noise"]
-    near = torch.cdist(found.collection.flatten(1), learned.flatten(1)).amin(1).square() / learned[0].numel()
+    learned = defense.trained_state()["0-shredder/noise"]
+    near = (
+        torch.cdist(found.collection.flatten(1), learned.flatten(1)).amin(1).square()
+        / learned[0].numel()
+    )
     assert float(near.max()) < 0.1 * float(learned.square().mean())
     blunt = error(capture, view, Reconstruction.build({"adapt": False}), 150)
     assert error(capture, view, Reconstruction.build({}), 150) < 0.5 * blunt
@@ -191,7 +228,9 @@ def test_an_attacker_leaves_pruned_channels_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [Shredder, Disco])
 def test_inversion_learns_through_both(tmp_path: Path, kind, options: dict[str, bool]) -> None:
     victim, capture = trained(tmp_path / "c", kind(), "gradient")
-    assert error(capture, seen(victim, capture, kind(), "gradient"), Inversion.build(options), 20) < 1
+    assert (
+        error(capture, seen(victim, capture, kind(), "gradient"), Inversion.build(options), 20) < 1
+    )
 
 
 def test_the_collection_is_found_beside_x_t(tmp_path: Path, tiny_model: Path) -> None:
@@ -199,10 +238,17 @@ def test_the_collection_is_found_beside_x_t(tmp_path: Path, tiny_model: Path) ->
     defense = Shredder.build(options)
     victim = SplitControlNet.build({"model": str(tiny_model)})
     plan = TrainingPlan(2, 8, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
-    capture = victim.train(RECORDS, defense, plan, protocol="gradient", out=tmp_path / "c", progress=Silent())
+    capture = victim.train(
+        RECORDS, defense, plan, protocol="gradient", out=tmp_path / "c", progress=Silent()
+    )
     public = victim.public(Shredder.build(options), OWN, protocol="gradient", device="cpu")
-    view = ThreatModel().project(capture.transcript, public, capture.transcript.releases()[-4:], history=True)
+    view = ThreatModel().project(
+        capture.transcript, public, capture.transcript.releases()[-4:], history=True
+    )
     found = found_noise(view, public.client.with_weights(view.parts(CLIENT_WEIGHTS)[-1].tensors))
-    learned = trained_part.state(defense)["0-shredder/noise"]
-    near = torch.cdist(found.collection.flatten(1), learned.flatten(1)).amin(1).square() / learned[0].numel()
+    learned = defense.trained_state()["0-shredder/noise"]
+    near = (
+        torch.cdist(found.collection.flatten(1), learned.flatten(1)).amin(1).square()
+        / learned[0].numel()
+    )
     assert float(near.max()) < 0.1 * float(learned.square().mean())

@@ -11,11 +11,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bench.interfaces import trained_part
-from bench.interfaces.defense import Defense, ProtectContext
-from bench.interfaces.victim import TrainingPlan
-from bench.types.channels import CONTROL_FEATURES, Channel
-from bench.util.progress import Silent
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    Channel,
+    Defense,
+    ProtectContext,
+    Silent,
+    TrainedPart,
+    TrainingPlan,
+)
 from defenses.compose import Compose
 from defenses.sign import Sign
 from tests.conftest import make_records
@@ -26,7 +30,7 @@ PLAN = TrainingPlan(epochs=1, batch_size=4, learning_rate=1e-3, seed=0, device="
 RECORDS = make_records(8)
 
 
-class Gain(trained_part.TrainedPart):
+class Gain(TrainedPart):
     """One number by which features are multiplied."""
 
     def __init__(self) -> None:
@@ -59,30 +63,38 @@ class Scaled(Defense):
 def test_a_stack_keeps_each_part_by_place() -> None:
     one, other = Compose.of([Sign(), Scaled(), Scaled()]), Compose.of([Sign(), Scaled(), Scaled()])
     one.parts[1].trained_part.gain = torch.tensor([3.0])
-    held = trained_part.state(one)
+    held = one.trained_state()
     assert set(held) == {"1-scaled/gain", "2-scaled/gain"}
-    trained_part.restore(other, held)
+    other.restore_trained(held)
     assert [float(p.trained_part.gain) for p in other.parts[1:]] == [3.0, 1.0]
-    assert trained_part.state(Sign()) == {}
-    trained_part.step(Sign())
+    assert Sign().trained_state() == {}
+    Sign().train_step()
 
 
 @pytest.mark.parametrize("protocol", SplitCnn.protocols)
 def test_a_split_classifier_trains_and_keeps_it(tmp_path: Path, protocol: str) -> None:
     victim, defense = SplitCnn.build({"size": 16, "width": 4, "label": "identity"}), Scaled()
-    capture = victim.train(RECORDS, defense, PLAN, protocol=protocol, out=tmp_path / "c", progress=Silent())
+    capture = victim.train(
+        RECORDS, defense, PLAN, protocol=protocol, out=tmp_path / "c", progress=Silent()
+    )
     gain = float(defense.trained_part.gain.detach())
     assert defense.trained_part.steps == 2
     assert gain != 1.0
     fresh = Scaled()
-    victim.utility(capture, RECORDS, fresh, SimpleNamespace(device="cpu", seed=0), protocol=protocol)  # type: ignore[arg-type]
+    victim.utility(
+        capture, RECORDS, fresh, SimpleNamespace(device="cpu", seed=0), protocol=protocol
+    )  # type: ignore[arg-type]
     assert fresh.trained_part.gain.item() == gain
 
 
 @pytest.mark.parametrize("protocol", ["gradient", "u-shaped"])
-def test_a_diffusion_client_trains_and_keeps_it(tmp_path: Path, tiny_model: Path, protocol: str) -> None:
+def test_a_diffusion_client_trains_and_keeps_it(
+    tmp_path: Path, tiny_model: Path, protocol: str
+) -> None:
     victim, defense = SplitControlNet.build({"model": str(tiny_model)}), Scaled()
-    capture = victim.train(RECORDS, defense, PLAN, protocol=protocol, out=tmp_path / "c", progress=Silent())
+    capture = victim.train(
+        RECORDS, defense, PLAN, protocol=protocol, out=tmp_path / "c", progress=Silent()
+    )
     assert defense.trained_part.steps == 2
     held = load_file(capture.model_dir / "defense.safetensors")
     assert held["0-scaled/gain"].item() == defense.trained_part.gain.item()

@@ -11,9 +11,17 @@ from typing import Any
 import pytest
 import torch
 
-from bench.types.channels import CLIENT_WEIGHTS, GRADIENT_DOWN, TIMESTEP, UNET_FEATURES
-from bench.util.errors import DataError
-from bench.wire.transcript import HEADER, Release, Transcript, TranscriptWriter, named
+from bench.interfaces import (
+    CLIENT_WEIGHTS,
+    GRADIENT_DOWN,
+    TIMESTEP,
+    UNET_FEATURES,
+    DataError,
+    Release,
+    Transcript,
+    TranscriptWriter,
+)
+from bench.wire.transcript import HEADER, named
 
 UP: dict[str, Any] = {"direction": "up", "sender": "client", "receiver": "server"}
 DOWN: dict[str, Any] = {"direction": "down", "sender": "server", "receiver": "client"}
@@ -32,9 +40,14 @@ def write(path: Path) -> Transcript:
             **UP,
         )
         if step == 0:
-            writer.send({GRADIENT_DOWN: torch.ones(rows, 1)}, step=step, epoch=step, rows=rows, **DOWN)
+            writer.send(
+                {GRADIENT_DOWN: torch.ones(rows, 1)}, step=step, epoch=step, rows=rows, **DOWN
+            )
         writer.send(
-            named(CLIENT_WEIGHTS, [("a.weight", torch.full((2,), float(step))), ("bias", torch.zeros(1))]),
+            named(
+                CLIENT_WEIGHTS,
+                [("a.weight", torch.full((2,), float(step))), ("bias", torch.zeros(1))],
+            ),
             step=step,
             epoch=step,
             rows=0,
@@ -67,14 +80,20 @@ def test_bytes_are_those_of_the_files(transcript: Transcript) -> None:
     assert transcript.bytes("up") + transcript.bytes("down") == sum(
         f.stat().st_size for f in transcript.path.glob("*.safetensors")
     )
-    assert {f.name for f in transcript.path.iterdir()} == {m.file for m in transcript.messages} | {HEADER}
+    assert {f.name for f in transcript.path.iterdir()} == {m.file for m in transcript.messages} | {
+        HEADER
+    }
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.int64, torch.uint8])
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, torch.bfloat16, torch.float32, torch.int64, torch.uint8]
+)
 def test_the_other_side_reads_what_was_written(tmp_path: Path, dtype: torch.dtype) -> None:
     writer = TranscriptWriter(tmp_path / "wire", victim="v", protocol="p")
     sent = (torch.arange(12).view(3, 4) * 3).to(dtype).t()  # not contiguous
-    received = writer.send({"x": sent.requires_grad_(dtype.is_floating_point)}, step=0, epoch=0, rows=4, **UP)
+    received = writer.send(
+        {"x": sent.requires_grad_(dtype.is_floating_point)}, step=0, epoch=0, rows=4, **UP
+    )
     opened = writer.close()
     for copy in (received["x"], opened.read(opened.messages[0])["x"]):
         assert copy.dtype == dtype
@@ -112,7 +131,9 @@ def test_rows_follow_the_order_asked_for(transcript: Transcript) -> None:
     assert len(transcript.rows(TIMESTEP, [])) == 0
 
 
-def test_rows_missing_from_a_channel_are_an_error_and_not_a_shorter_answer(transcript: Transcript) -> None:
+def test_rows_missing_from_a_channel_are_an_error_and_not_a_shorter_answer(
+    transcript: Transcript,
+) -> None:
     with pytest.raises(DataError, match="'gradient_down' is missing for 2 releases"):
         transcript.rows(GRADIENT_DOWN, transcript.releases())
 
@@ -160,11 +181,16 @@ def test_a_header_that_lists_other_tensors_is_noticed(transcript: Transcript) ->
         opened.read(opened.messages[0])
 
 
-def test_a_file_that_is_no_safetensors_is_refused_even_with_a_fitting_hash(transcript: Transcript) -> None:
+def test_a_file_that_is_no_safetensors_is_refused_even_with_a_fitting_hash(
+    transcript: Transcript,
+) -> None:
     blob = b"\x80\x04not safetensors"
     file = transcript.messages[0].file
     (transcript.path / file).write_bytes(blob)
-    edit(transcript, lambda h: h["messages"][0].update(bytes=len(blob), sha256=hashlib.sha256(blob).hexdigest()))
+    edit(
+        transcript,
+        lambda h: h["messages"][0].update(bytes=len(blob), sha256=hashlib.sha256(blob).hexdigest()),
+    )
     opened = Transcript(transcript.path)
     with pytest.raises(DataError, match="not a safetensors file"):
         opened.read(opened.messages[0])

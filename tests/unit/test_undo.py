@@ -8,9 +8,7 @@ from torch import nn
 
 from attacks.common.undo.keyed_mixing import apart, key_of_features, key_of_latents
 from attacks.common.undo.patch_shuffle import Habits, by_borders, by_overlap, by_target, cut, put
-from bench.types.channels import CONTROL_FEATURES, UNET_FEATURES
-from bench.util.errors import NotApplicableError
-from bench.util.rng import generator
+from bench.interfaces import CONTROL_FEATURES, UNET_FEATURES, NotApplicableError, generator
 from defenses.keyed_mixing import mix, secret_matrix
 from tests.unit.test_closed_form import attack_scores
 
@@ -72,7 +70,9 @@ def test_the_key_of_a_sum_is_found_from_the_known_part():
 def shuffled(maps: torch.Tensor, side: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Maps with squares out of order, and the places that put them back."""
     count = (maps.shape[-1] // side) * (maps.shape[-2] // side)
-    orders = torch.stack([torch.randperm(count, generator=generator(seed, str(i))) for i in range(len(maps))])
+    orders = torch.stack(
+        [torch.randperm(count, generator=generator(seed, str(i))) for i in range(len(maps))]
+    )
     return put(maps, orders, side), orders.argsort(1)
 
 
@@ -89,7 +89,9 @@ def test_the_order_of_squares_is_exact_by_what_their_answers_see_of_each_other(c
 def test_some_noise_on_the_features_does_not_change_the_order_found():
     conv = stem(64)
     features = conv(torch.randn(2, 4, 16, 16, generator=generator(4))).detach()
-    moved, places = shuffled(features + 0.1 * torch.randn(features.shape, generator=generator(5)), 4, 1)
+    moved, places = shuffled(
+        features + 0.1 * torch.randn(features.shape, generator=generator(5)), 4, 1
+    )
     assert torch.equal(by_overlap(conv, moved, 4), places)
 
 
@@ -141,7 +143,8 @@ def test_the_closed_form_is_as_good_as_undefended(defense, make_job, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "defense", ["send-latent+keyed-mixing", "timestep:t_min=600+send-latent+patch-shuffle:target=false"]
+    "defense",
+    ["send-latent+keyed-mixing", "timestep:t_min=600+send-latent+patch-shuffle:target=false"],
 )
 def test_a_latent_sent_as_it_is_falls_by_its_noise_target(defense, make_job, tmp_path):
     scores = attack_scores(make_job(attack="closed-form", defense=defense), tmp_path)

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from attacks.wire.parts.mixture import Mixture, from_moments, unmix
-from bench.data.splits import SplitSizes
+from bench.data.split_sizes import SplitSizes
+from bench.interfaces import TIMESTEP, generator
 from bench.spec.cell import TrainSpec
-from bench.types.channels import TIMESTEP
-from bench.util.rng import generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,15 +27,23 @@ class Mixed:
     epochs: list[int]
 
 
-def mixed(epochs: int, *, count: int = 12, batch: int = 4, size: int = 512, draws: float = 0.0) -> Mixed:
+def mixed(
+    epochs: int, *, count: int = 12, batch: int = 4, size: int = 512, draws: float = 0.0
+) -> Mixed:
     """As the defence mixes: own share at least a half, one shift a step, records in a new order each epoch."""
     rng = generator(1, "mixed")
-    records = torch.randn(count, size, generator=rng).double() * (0.3 * torch.randn(count, 1, generator=rng)).exp()
+    records = (
+        torch.randn(count, size, generator=rng).double()
+        * (0.3 * torch.randn(count, 1, generator=rng)).exp()
+    )
     rows, own, labels, shifts, shares = [], [], [], [], []
     for _ in range(epochs):
         for index in torch.randperm(count, generator=rng).split(batch):
             drawn = records[index] + draws * torch.randn(len(index), size, generator=rng)
-            shift, share = int(torch.randint(1, batch, (1,), generator=rng)), torch.rand(len(index), generator=rng)
+            shift, share = (
+                int(torch.randint(1, batch, (1,), generator=rng)),
+                torch.rand(len(index), generator=rng),
+            )
             mixture = Mixture(shift, torch.maximum(share, 1 - share).double())
             rows.append(mixture.matrix() @ drawn)
             own.append(drawn)
@@ -45,7 +52,15 @@ def mixed(epochs: int, *, count: int = 12, batch: int = 4, size: int = 512, draw
             shares.append(mixture.own)
     steps = [list(range(i, i + batch)) for i in range(0, count * epochs, batch)]
     of_epoch = [i // count for i in range(count * epochs)]
-    return Mixed(torch.cat(rows), torch.cat(own), torch.cat(labels), shifts, torch.cat(shares), steps, of_epoch)
+    return Mixed(
+        torch.cat(rows),
+        torch.cat(own),
+        torch.cat(labels),
+        shifts,
+        torch.cat(shares),
+        steps,
+        of_epoch,
+    )
 
 
 def error(found: Tensor, truth: Tensor) -> float:
@@ -71,7 +86,10 @@ def test_two_epochs_show_records_exactly():
     made = mixed(2)
     found = unmix([made.rows], made.steps, made.epochs)
     assert [mixture.shift for mixture in found.mixtures] == made.shifts
-    assert torch.equal(found.labels.unsqueeze(0) == found.labels.unsqueeze(1), made.labels == made.labels.unsqueeze(1))
+    assert torch.equal(
+        found.labels.unsqueeze(0) == found.labels.unsqueeze(1),
+        made.labels == made.labels.unsqueeze(1),
+    )
     assert float((torch.cat([m.own for m in found.mixtures]) - made.shares).abs().max()) < 1e-6
     assert error(found.records(made.rows, 1e-9), made.own) < 1e-6 < 0.1 < error(made.rows, made.own)
     assert found.left < 1e-9
@@ -98,7 +116,12 @@ def test_the_attack_takes_mixup_apart_on_the_wire(make_job, tmp_path):
     from tests.unit.test_closed_form import attack_scores
 
     splits = SplitSizes(victim=16, auxiliary=48, calibration=8, evaluation=8)
-    request = {"defense": "mixup", "model": "pocket", "splits": splits, "training": TrainSpec(epochs=2, batch_size=8)}
+    request = {
+        "defense": "mixup",
+        "model": "pocket",
+        "splits": splits,
+        "training": TrainSpec(epochs=2, batch_size=8),
+    }
     plain = attack_scores(make_job(attack="closed-form", **request), tmp_path)
     apart = attack_scores(make_job(attack="unmix", **request), tmp_path)
     for target in ("image", "condition"):
@@ -107,7 +130,7 @@ def test_the_attack_takes_mixup_apart_on_the_wire(make_job, tmp_path):
 
 
 def test_without_a_timestep_nothing_is_told_exactly(make_job, tmp_path):
-    from bench.util.errors import NotApplicableError
+    from bench.interfaces import NotApplicableError
     from tests.unit.test_closed_form import attack_scores
 
     with pytest.raises(NotApplicableError, match="without timestep and noise target"):

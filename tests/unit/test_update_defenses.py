@@ -8,11 +8,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.interfaces.certificate import Certificate
-from bench.interfaces.defense import Defense, ProtectContext, Representation
-from bench.types.channels import CLIENT_UPDATE, TIMESTEP
-from bench.types.schedule import NoiseSchedule
-from bench.util.errors import RequestError
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    TIMESTEP,
+    Certificate,
+    Defense,
+    NoiseSchedule,
+    ProtectContext,
+    Representation,
+    RequestError,
+)
+from bench.scoring.certificates import covers
 from defenses.clip_noise import ClipNoise
 from defenses.compose import Compose
 from defenses.gradient_pruning import GradientPruning
@@ -91,7 +97,9 @@ def test_soteria_hides_the_columns_that_tell_most() -> None:
     sent = Soteria.build({"share": 0.5}).protect_update(update, shown)
     assert sent["head.weight"].tolist() == [[1.0, 0.0, 0.0, 1.0]] * 2
     assert torch.equal(sent["head.bias"], update["head.bias"])
-    assert torch.equal(update["head.weight"], torch.ones(2, 4)), "the client's own update was changed"
+    assert torch.equal(update["head.weight"], torch.ones(2, 4)), (
+        "the client's own update was changed"
+    )
     with pytest.raises(RequestError, match="linear head"):
         Soteria().protect_update(update, context())
 
@@ -120,15 +128,28 @@ def test_a_stack_protects_updates_in_order() -> None:
 def test_a_certificate_speaks_of_the_victims_parameters_that_it_names(make_job) -> None:  # type: ignore[no-untyped-def]
     from attacks.gradients.dlg import DLG
 
-    job = make_job(victim="federated-classifier", model=None, attack="dlg", iterations=300, attack_batch_size=32)
+    job = make_job(
+        victim="federated-classifier",
+        model=None,
+        attack="dlg",
+        iterations=300,
+        attack_batch_size=32,
+    )
     other = make_job(
-        victim="federated-classifier:records_per_update=2,clients=2", model=None, attack="dlg", iterations=300
+        victim="federated-classifier:records_per_update=2,clients=2",
+        model=None,
+        attack="dlg",
+        iterations=300,
     )
     (held,) = DLG.certificates
     assert isinstance(held, Certificate)
-    assert held.covers(job.cell, DLG)
-    assert not held.covers(other.cell, DLG)
+    assert covers(held, job.cell, DLG)
+    assert not covers(held, other.cell, DLG)
     variant = make_job(
-        victim="federated-classifier", model=None, attack="dlg:restarts=2", iterations=300, attack_batch_size=32
+        victim="federated-classifier",
+        model=None,
+        attack="dlg:restarts=2",
+        iterations=300,
+        attack_batch_size=32,
     )
-    assert not held.covers(variant.cell, DLG)  # proven for the attack as it comes
+    assert not covers(held, variant.cell, DLG)  # proven for the attack as it comes

@@ -8,22 +8,19 @@ import pytest
 import torch
 
 from bench.cell.attempt import choose_targets
-from bench.interfaces.threat import ThreatModel
+from bench.interfaces import CLIENT_UPDATE, GLOBAL_MODEL, Estimate, ImageBatch, Release, ThreatModel
 from bench.scoring.matching import matched
-from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL
-from bench.types.estimate import Estimate
-from bench.types.images import ImageBatch
-from bench.wire.transcript import Release
 
 
 @pytest.fixture(scope="module")
 def federated(make_job, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
     """A federated job (2 clients with 4 records each, 2 rounds) and its capture."""
     job = make_job(victim="federated:clients=2", attack="inversion", targets=3)
-    from bench.interfaces.victim import TrainingPlan
-    from bench.util.progress import Silent
+    from bench.interfaces import Silent, TrainingPlan
 
-    plan = TrainingPlan(epochs=2, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
+    plan = TrainingPlan(
+        epochs=2, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+    )
     out: Path = tmp_path_factory.mktemp("federated") / "c"
     return job, job.new_victim().train(
         job.splits.victim, job.new_defense(), plan, protocol="fedavg", out=out, progress=Silent()
@@ -44,7 +41,9 @@ def test_the_truth_behind_updates_is_every_record_once_a_round(federated) -> Non
     _, capture = federated
     for epoch in (0, 1):
         records, truth = capture.secrets.truth(capture.transcript.releases(epoch))
-        assert sorted(i.partition(":")[2] for i in records.ids) == sorted(capture.secrets.records.ids)
+        assert sorted(i.partition(":")[2] for i in records.ids) == sorted(
+            capture.secrets.records.ids
+        )
         assert truth["image"].latents is not None
 
 
@@ -66,7 +65,9 @@ def test_a_shuffled_truth_is_matched_exactly_within_its_group_only() -> None:
     truth = ImageBatch(pictures)
     latents = torch.arange(6.0).reshape(6, 1, 1, 1)
     shuffle = [2, 0, 1, 4, 3, 5]
-    found = matched(Estimate(truth.take(shuffle), latents[shuffle]), truth, [[0, 1, 2], [3, 4], [5]])
+    found = matched(
+        Estimate(truth.take(shuffle), latents[shuffle]), truth, [[0, 1, 2], [3, 4], [5]]
+    )
     torch.testing.assert_close(found.images.pixels, pictures)
     assert found.latents is not None
     assert found.latents.flatten().tolist() == [0, 1, 2, 3, 4, 5]

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench.util.errors import DataError
+from bench.interfaces import DataError
 from tests.model_layouts import edit_json, resave
 from victims.stable_diffusion.files import conv_in_report, fingerprint, locate
 from victims.stable_diffusion.model import StableDiffusion
@@ -28,7 +28,11 @@ def networks(model: Path) -> dict[str, torch.Tensor]:
     """All weights that are loaded, in whatever type they are held."""
     loaded = StableDiffusion.load(str(model))
     modules = {"vae": loaded.vae, "unet": loaded.unet, "text_encoder": loaded.text_encoder}
-    return {f"{part}.{name}": w for part, module in modules.items() for name, w in module.state_dict().items()}
+    return {
+        f"{part}.{name}": w
+        for part, module in modules.items()
+        for name, w in module.state_dict().items()
+    }
 
 
 def names(part: Path) -> list[str]:
@@ -56,14 +60,18 @@ def test_shards_are_loaded(model: Path, tiny_model: Path, variant: str | None) -
         assert len(weight_files(model / part)) > 1
     full, sharded = networks(tiny_model), networks(model)
     assert full.keys() == sharded.keys()
-    assert all(torch.equal(sharded[n], w if variant is None else w.half().float()) for n, w in full.items())
+    assert all(
+        torch.equal(sharded[n], w if variant is None else w.half().float()) for n, w in full.items()
+    )
 
 
 def test_float32_goes_before_half_precision(model: Path, tiny_model: Path) -> None:
     before = {part: (model / part / names(model / part)[0]).read_bytes() for part in PARTS}
     for part in PARTS:
         resave(model / part, variant="fp16", shard_size="20KB")
-        name = "model.safetensors" if part == "text_encoder" else "diffusion_pytorch_model.safetensors"
+        name = (
+            "model.safetensors" if part == "text_encoder" else "diffusion_pytorch_model.safetensors"
+        )
         (model / part / name).write_bytes(before[part])
         found = find_weights(model / part)
         assert found is not None
@@ -76,7 +84,9 @@ def test_a_missing_shard_is_found_before_training(model: Path) -> None:
     resave(model / "unet", shard_size="20KB")
     shards = weight_files(model / "unet")
     shards[1].unlink()
-    with pytest.raises(DataError, match=rf"unet: 1 of {len(shards)} shards are missing, {shards[1].name}; download"):
+    with pytest.raises(
+        DataError, match=rf"unet: 1 of {len(shards)} shards are missing, {shards[1].name}; download"
+    ):
         locate(str(model))
 
 
@@ -88,7 +98,9 @@ def test_an_index_that_names_what_is_not_there_is_refused(model: Path) -> None:
     with pytest.raises(DataError, match="which is no safetensors file of this directory"):
         locate(str(model))
     edit_json(index, weight_map={"no.such.tensor": first})
-    with pytest.raises(DataError, match=f"{first}: lacks no.such.tensor, which {index.name} says it holds"):
+    with pytest.raises(
+        DataError, match=f"{first}: lacks no.such.tensor, which {index.name} says it holds"
+    ):
         locate(str(model))
     edit_json(index, weight_map={})
     with pytest.raises(DataError, match="weight_map is missing or empty"):
@@ -104,7 +116,9 @@ def test_pickled_weights_are_refused_with_a_command_that_converts_them(
     file.unlink()
     name = "pytorch_model.bin" if part == "text_encoder" else "diffusion_pytorch_model.bin"
     torch.save(tensors, model / part / name)
-    with pytest.raises(DataError, match=f"pickled ones are not read, {name}; if you trust .* python -c") as caught:
+    with pytest.raises(
+        DataError, match=f"pickled ones are not read, {name}; if you trust .* python -c"
+    ) as caught:
         locate(str(model))
     assert conversion(model / part) in str(caught.value)
     exec(conversion(model / part), {})
@@ -114,5 +128,7 @@ def test_pickled_weights_are_refused_with_a_command_that_converts_them(
 
 def test_a_part_without_weights_is_refused(model: Path) -> None:
     weight_files(model / "vae")[0].unlink()
-    with pytest.raises(DataError, match="vae: no weights; download the model's safetensors files again"):
+    with pytest.raises(
+        DataError, match="vae: no weights; download the model's safetensors files again"
+    ):
         locate(str(model))

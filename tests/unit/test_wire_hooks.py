@@ -10,11 +10,7 @@ import torch
 
 from attacks.wire.closed_form import ClosedForm
 from bench.cell.attempt import choose_targets
-from bench.interfaces.defense import Defense
-from bench.interfaces.plugin import Card
-from bench.interfaces.threat import PRESETS
-from bench.interfaces.victim import TrainingPlan
-from bench.types.channels import (
+from bench.interfaces import (
     CONTROL_FEATURES,
     GRADIENT_DOWN,
     LOSS_GRADIENT,
@@ -22,10 +18,14 @@ from bench.types.channels import (
     PREDICTION_DOWN,
     TIMESTEP,
     UNET_FEATURES,
+    Card,
+    Defense,
+    Records,
+    Silent,
+    TrainingPlan,
+    generator,
 )
-from bench.types.records import Records
-from bench.util.progress import Silent
-from bench.util.rng import generator
+from bench.interfaces.threat import PRESETS
 from defenses.common.record_noise import per_record_noise
 from defenses.compose import Compose
 from defenses.decoupled_noise import DecoupledNoise
@@ -63,7 +63,9 @@ def emitted(tiny_model, records, defense, protocol="no-gradient"):
 
 
 def trained(tiny_model, records, plan, defense, out, protocol="no-gradient"):
-    capture = victim(tiny_model).train(records, defense, plan, protocol=protocol, out=out, progress=Silent())
+    capture = victim(tiny_model).train(
+        records, defense, plan, protocol=protocol, out=out, progress=Silent()
+    )
     return capture, victim(tiny_model).trained(capture.model_dir, defense, protocol, "cpu")
 
 
@@ -74,11 +76,15 @@ def weights(control):
 def assert_close(first, second, tolerance=2e-5):
     assert first.keys() == second.keys()
     for name in first:
-        torch.testing.assert_close(first[name], second[name], rtol=tolerance, atol=tolerance, msg=name)
+        torch.testing.assert_close(
+            first[name], second[name], rtol=tolerance, atol=tolerance, msg=name
+        )
 
 
 @pytest.mark.parametrize("memoised", [False, True])
-def test_decoupled_noise_masks_the_condition_with_noise_that_h_sd_does_not_know(tiny_model, records, memoised):
+def test_decoupled_noise_masks_the_condition_with_noise_that_h_sd_does_not_know(
+    tiny_model, records, memoised
+):
     batch, plain = emitted(tiny_model, records, Defense())
     defense = DecoupledNoise.build({"b": 3.0, "memoised": memoised})
     _, sent = emitted(tiny_model, records, defense)
@@ -103,7 +109,7 @@ def spied_inputs(tiny_model, records, defense, monkeypatch):
     model = split.load("cpu")
     net = new_controlnet(model, PUBLIC_SEED)
     client = split.client_half(model, net, defense, "no-gradient")
-    from bench.interfaces.defense import ServerAdapter
+    from bench.interfaces import ServerAdapter
     from victims.diffusion.parts.sampling import TrainedControl
 
     seen: list[tuple[int, torch.Tensor, float]] = []
@@ -119,21 +125,32 @@ def spied_inputs(tiny_model, records, defense, monkeypatch):
     return seen
 
 
-def test_sampling_gives_the_control_branch_the_input_that_it_was_trained_on(tiny_model, records, monkeypatch):
+def test_sampling_gives_the_control_branch_the_input_that_it_was_trained_on(
+    tiny_model, records, monkeypatch
+):
     plain = spied_inputs(tiny_model, records, Defense(), monkeypatch)
-    own = spied_inputs(tiny_model, records, DecoupledNoise.build({"b": 5.0, "memoised": True}), monkeypatch)
-    assert all(torch.equal(given, own[0][1]) for _, given, _ in own), "z_c and the record's noise, and no latent"
+    own = spied_inputs(
+        tiny_model, records, DecoupledNoise.build({"b": 5.0, "memoised": True}), monkeypatch
+    )
+    assert all(torch.equal(given, own[0][1]) for _, given, _ in own), (
+        "z_c and the record's noise, and no latent"
+    )
     assert float(own[0][1].std()) == pytest.approx(5.0, rel=0.2)
     assert not torch.equal(plain[0][1], plain[1][1])
 
 
-def test_inference_match_stops_the_control_network_where_its_training_stopped(tiny_model, records, monkeypatch):
+def test_inference_match_stops_the_control_network_where_its_training_stopped(
+    tiny_model, records, monkeypatch
+):
     stack = Compose.of([TimestepPolicy.build({"t_min": 600}), InferenceMatch()])
     for defense in (stack, InferenceMatch.build({"t_min": 600})):
         seen = spied_inputs(tiny_model, records, defense, monkeypatch)
         assert {t >= 600: scale for t, _, scale in seen} == {True: 1.0, False: 0.0}
         assert all((scale == 1.0) == (t >= 600) for t, _, scale in seen)
-    assert all(scale == 1.0 for *_, scale in spied_inputs(tiny_model, records, InferenceMatch(), monkeypatch))
+    assert all(
+        scale == 1.0
+        for *_, scale in spied_inputs(tiny_model, records, InferenceMatch(), monkeypatch)
+    )
 
 
 @pytest.mark.parametrize("protocol", ["no-gradient", "gradient"])
@@ -148,7 +165,9 @@ def test_a_withheld_noise_target_moves_the_loss_to_the_client_and_changes_no_wei
     assert (GRADIENT_DOWN in sent) == (protocol == "gradient")
     assert WithholdNoise().wire(victim(tiny_model).channels(protocol)) == sent
     assert_close(weights(found), weights(expected))
-    replayed = victim(tiny_model).retrain_server(capture.transcript, WithholdNoise(), plan, protocol)
+    replayed = victim(tiny_model).retrain_server(
+        capture.transcript, WithholdNoise(), plan, protocol
+    )
     assert_close(replayed.controlnet.state_dict(), weights(found), 1e-6)
 
 
@@ -161,16 +180,27 @@ def test_plain_feedback_gives_the_noise_away(make_job, tmp_path):
         job.splits.victim, defense, plan, protocol="no-gradient", out=tmp_path, progress=Silent()
     )
     targets = choose_targets(capture.transcript, job)
-    public = job.new_victim().public(defense, job.splits.auxiliary, protocol="no-gradient", device="cpu")
+    public = job.new_victim().public(
+        defense, job.splits.auxiliary, protocol="no-gradient", device="cpu"
+    )
     view = PRESETS["server"].project(capture.transcript, public, targets)
-    claim = ClosedForm().run(view, rng=generator(0), budget=ClosedForm.default_budget, progress=Silent())
+    claim = ClosedForm().run(
+        view, rng=generator(0), budget=ClosedForm.default_budget, progress=Silent()
+    )
     _, truth = capture.secrets.truth(targets)
-    torch.testing.assert_close(claim.estimates["image"].latents, truth["image"].latents, atol=2e-2, rtol=1e-2)
+    torch.testing.assert_close(
+        claim.estimates["image"].latents, truth["image"].latents, atol=2e-2, rtol=1e-2
+    )
 
 
 def test_feedback_of_a_u_shaped_client_is_protected(tiny_model, records, plan, tmp_path):
     signs, _ = trained(
-        tiny_model, records, plan, WithholdNoise.build({"feedback": "sign"}), tmp_path / "sign", "u-shaped"
+        tiny_model,
+        records,
+        plan,
+        WithholdNoise.build({"feedback": "sign"}),
+        tmp_path / "sign",
+        "u-shaped",
     )
     message = next(m for m in signs.transcript.messages if LOSS_GRADIENT in m.tensors)
     gradient = signs.transcript.read(message)[LOSS_GRADIENT]
@@ -211,7 +241,9 @@ def test_a_simulated_client_starts_each_release_without_memory(tiny_model, recor
     assert copy.deepcopy(defense).calls == 0
 
 
-def test_the_clients_secret_is_kept_for_inference_and_not_shared(tiny_model, records: Records, plan, tmp_path):
+def test_the_clients_secret_is_kept_for_inference_and_not_shared(
+    tiny_model, records: Records, plan, tmp_path
+):
     _, found = trained(tiny_model, records, plan, Defense(), tmp_path)
     from victims.diffusion.parts.client import client_secret
 

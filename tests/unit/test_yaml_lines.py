@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from bench.interfaces import RequestError
 from bench.planning.suite import read_suite
 from bench.planning.yaml_lines import MOST_VALUES, read_yaml
-from bench.util.errors import RequestError
 
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
-    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n" for old, new in zip("abcdefg", "bcdefgh", strict=True)
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 9)}]\n"
+    for old, new in zip("abcdefg", "bcdefgh", strict=True)
 )
 
 
@@ -61,7 +62,10 @@ def test_plain_values_are_what_they_look_like(text, value, tmp_path) -> None:
         ("a: !!bool maybe", "line 1: 'maybe' is no value of bool"),
         ("a: !!timestamp x", "line 1: 'x' is no value of timestamp"),
         ("a: " + "9" * 5000, "is no value of int"),
-        ("a: !!python/object:os.system x", "line 1: not valid YAML: could not determine a constructor"),
+        (
+            "a: !!python/object:os.system x",
+            "line 1: not valid YAML: could not determine a constructor",
+        ),
         (LAUGHS, "too many or too deeply nested values; are aliases repeated?"),
         ("a: &a [*a]", "line 1: too many or too deeply nested values"),
         ("[" * 5000, "nested too deeply"),
@@ -94,7 +98,9 @@ def test_aliases_may_be_used_and_long_lists_too(tmp_path) -> None:
 )
 def test_settings_of_a_suite(setting, words, tmp_path) -> None:
     path = tmp_path / "mine.yaml"
-    path.write_text(f"settings: {{{setting}}}\nblocks:\n  one: {{attacks: [closed-form], defenses: [no]}}\n")
+    path.write_text(
+        f"settings: {{{setting}}}\nblocks:\n  one: {{attacks: [closed-form], defenses: [no]}}\n"
+    )
     if words is None:
         suite = read_suite(path).content
         assert suite.blocks["one"].defenses == ("no",)

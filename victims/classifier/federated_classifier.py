@@ -14,17 +14,26 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.func import jacrev, vmap
 
-from bench.interfaces.defense import Defense, ProtectContext, Representation
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.public import Public
-from bench.interfaces.public_trainer import LocalTraining
-from bench.interfaces.victim import TrainingPlan, UtilityPlan, Victim
-from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL, Channel
-from bench.types.records import Records
-from bench.types.schedule import NoiseSchedule
-from bench.util.errors import RequestError
-from bench.util.progress import Progress
-from bench.wire.capture import Capture
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    GLOBAL_MODEL,
+    Capture,
+    Card,
+    Channel,
+    Defense,
+    LocalTraining,
+    NoiseSchedule,
+    Params,
+    Progress,
+    ProtectContext,
+    Public,
+    Records,
+    Representation,
+    RequestError,
+    TrainingPlan,
+    UtilityPlan,
+    Victim,
+)
 from victims.classifier.parts.federated_rounds import Rounds
 from victims.classifier.parts.labelled_records import PooledCodec, labels, pooled
 from victims.classifier.parts.public_trainer import LABEL, ClassifierTrainer
@@ -60,8 +69,9 @@ class FederatedClassifierParams(Params):
 
 
 class FederatedClassifier(Victim):
-    """In each turn every client sends what SGD on its next few records makes of the global model; the server adds
-    the mean. A last group that is too small for an update waits for the next epoch's shuffle."""
+    """In each turn every client sends what SGD on its next few records makes of the global model;
+    the server adds the mean. A last group that is too small for an update waits for the next
+    epoch's shuffle."""
 
     name = "federated-classifier"
     protocols: tuple[Literal["fedsgd"], ...] = ("fedsgd",)
@@ -98,11 +108,20 @@ class FederatedClassifier(Victim):
     def trainer(self, image_size: int, defense: Defense | None = None) -> ClassifierTrainer:
         """The clients' local training, by public knowledge."""
         p: FederatedClassifierParams = self.params
-        local = LocalTraining("sgd", p.learning_rate, p.records_per_update, p.batch_size or p.records_per_update)
+        local = LocalTraining(
+            "sgd", p.learning_rate, p.records_per_update, p.batch_size or p.records_per_update
+        )
         return ClassifierTrainer(self.classifier(defense), local, image_size, p.label)
 
     def train(
-        self, records: Records, defense: Defense, plan: TrainingPlan, *, protocol: str, out: Path, progress: Progress
+        self,
+        records: Records,
+        defense: Defense,
+        plan: TrainingPlan,
+        *,
+        protocol: str,
+        out: Path,
+        progress: Progress,
     ) -> Capture:
         p: FederatedClassifierParams = self.params
         if plan.dtype != "fp32":
@@ -162,11 +181,15 @@ class FederatedClassifier(Victim):
             empty_prompt=torch.zeros(1, 1, 1),
             record_ids=ids,
             rng=rng,
-            representation=Representation(HEAD, partial(self._measure, self.classifier(defense), weights, pixels)),
+            representation=Representation(
+                HEAD, partial(self._measure, self.classifier(defense), weights, pixels)
+            ),
         )
         return defense.protect_update(update, context)
 
-    def _measure(self, network: Classifier, weights: Mapping[str, Tensor], pixels: Tensor) -> tuple[Tensor, Tensor]:
+    def _measure(
+        self, network: Classifier, weights: Mapping[str, Tensor], pixels: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """The head's inputs, without noise, and their sensitivity to the picture, each ``(B, features)``."""
 
         def alone(picture: Tensor) -> Tensor:
@@ -175,7 +198,9 @@ class FederatedClassifier(Victim):
         jacobian = vmap(jacrev(alone, chunk_size=64))(pixels)
         return network.into_head(weights, pixels)[0], jacobian.flatten(2).norm(dim=2)
 
-    def public(self, defense: Defense | None, auxiliary: Records, *, protocol: str, device: str) -> Public:
+    def public(
+        self, defense: Defense | None, auxiliary: Records, *, protocol: str, device: str
+    ) -> Public:
         image_size = auxiliary.images.shape[-1]
         return Public(
             client=None,
@@ -190,14 +215,27 @@ class FederatedClassifier(Victim):
         )
 
     def utility(
-        self, capture: Capture, held_out: Records, defense: Defense, plan: UtilityPlan, *, protocol: str
+        self,
+        capture: Capture,
+        held_out: Records,
+        defense: Defense,
+        plan: UtilityPlan,
+        *,
+        protocol: str,
     ) -> Mapping[str, float]:
         """Share of held-out records whose class is found, and the share of the commonest class (blind guessing)."""
         weights = load_file(capture.model_dir / "classifier.safetensors")
         truth = labels(held_out, self.params.label, self.params.classes)
-        guess = self.classifier(defense).logits(weights, pooled(held_out.images, self.params.size)).argmax(1)
+        guess = (
+            self.classifier(defense)
+            .logits(weights, pooled(held_out.images, self.params.size))
+            .argmax(1)
+        )
         commonest = truth.bincount().max() / len(truth)
-        return {"accuracy": float((guess == truth).float().mean()), "accuracy_blind": float(commonest)}
+        return {
+            "accuracy": float((guess == truth).float().mean()),
+            "accuracy_blind": float(commonest),
+        }
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self.classifier()).encode())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.interfaces.plugin import Card
+from bench.interfaces import Card
 from victims.classifier.federated_classifier import FederatedClassifier, FederatedClassifierParams
 from victims.classifier.parts.small_networks import Network
 

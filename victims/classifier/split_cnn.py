@@ -11,19 +11,30 @@ from pydantic import Field
 from safetensors.torch import load_file
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, ServerAdapter
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.public import Public
-from bench.interfaces.trained_part import restore
-from bench.interfaces.victim import TrainingPlan, UtilityPlan, Victim
-from bench.types.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, GRADIENT_DOWN, LABEL, PREDICTION_DOWN, Channel
-from bench.types.records import Records
-from bench.types.schedule import NoiseSchedule
-from bench.util.errors import RequestError
-from bench.util.progress import Progress
-from bench.util.rng import generator
-from bench.wire.capture import TRANSCRIPT_DIR, Capture
-from bench.wire.transcript import TranscriptWriter
+from bench.interfaces import (
+    CLIENT_WEIGHTS,
+    CONTROL_FEATURES,
+    GRADIENT_DOWN,
+    LABEL,
+    PREDICTION_DOWN,
+    Capture,
+    Card,
+    Channel,
+    Defense,
+    NoiseSchedule,
+    Params,
+    Progress,
+    Public,
+    Records,
+    RequestError,
+    ServerAdapter,
+    TrainingPlan,
+    TranscriptWriter,
+    UtilityPlan,
+    Victim,
+    generator,
+)
+from bench.wire.capture import TRANSCRIPT_DIR
 from victims.classifier.parts.client import CnnClient, PublicCnnClient
 from victims.classifier.parts.cnn import Cut, halves, network
 from victims.classifier.parts.labelled_records import PooledCodec, labels, pooled
@@ -38,7 +49,8 @@ class SplitCnnParams(Params):
     cut: the client's last layer.
     size: height and width of the pictures trained on; larger ones are pooled to it.
     width: channels of the first pair of convolutions; 64 in the paper.
-    label: name of the attribute that is the label, ``identity``, or ``brightness`` for records without any: a
+    label: name of the attribute that is the label, ``identity``, or ``brightness`` for records
+    without any: a
         picture's mean brightness in steps.
     classes: the label's values are folded into so many.
     """
@@ -51,10 +63,10 @@ class SplitCnnParams(Params):
 
 
 class SplitCnn(Victim):
-    """``inference``: the network is trained in one place, then deployed in two parts, and the server gets features of
-    every record once; it knows the client's weights, as the paper's white-box attacker does. ``gradient``: split
-    training, with features and labels up and the gradient of the features down; the client's weights follow at the
-    end.
+    """``inference``: the network is trained in one place, then deployed in two parts, and the
+    server gets features of every record once; it knows the client's weights, as the paper's
+    white-box attacker does. ``gradient``: split training, with features and labels up and the
+    gradient of the features down; the client's weights follow at the end.
     """
 
     name = "split-cnn"
@@ -73,9 +85,13 @@ class SplitCnn(Victim):
 
     def channels(self, protocol: str) -> frozenset[Channel]:
         if protocol not in self.protocols:
-            raise RequestError(f"victim {self.name!r} has no protocol {protocol!r}; it has {', '.join(self.protocols)}")
+            raise RequestError(
+                f"victim {self.name!r} has no protocol {protocol!r}; it has {', '.join(self.protocols)}"
+            )
         shared = {CONTROL_FEATURES, CLIENT_WEIGHTS}
-        return frozenset(shared | ({PREDICTION_DOWN} if protocol == "inference" else {LABEL, GRADIENT_DOWN}))
+        return frozenset(
+            shared | ({PREDICTION_DOWN} if protocol == "inference" else {LABEL, GRADIENT_DOWN})
+        )
 
     def check(self, image_size: int) -> None:
         if image_size % self.params.size:
@@ -105,14 +121,23 @@ class SplitCnn(Victim):
         return CnnClient(client, defense, device), server.to(device)
 
     def train(
-        self, records: Records, defense: Defense, plan: TrainingPlan, *, protocol: str, out: Path, progress: Progress
+        self,
+        records: Records,
+        defense: Defense,
+        plan: TrainingPlan,
+        *,
+        protocol: str,
+        out: Path,
+        progress: Progress,
     ) -> Capture:
         sent = self.channels(protocol)
         if plan.dtype != "fp32":
             raise RequestError(f"victim {self.name!r} trains in fp32 only")
         defense.check(NoiseSchedule.stable_diffusion(), sent)
         if CONTROL_FEATURES in defense.withheld:
-            raise RequestError(f"victim {self.name!r}: without {CONTROL_FEATURES} there is nothing to train on")
+            raise RequestError(
+                f"victim {self.name!r}: without {CONTROL_FEATURES} there is nothing to train on"
+            )
         client, server = self.halves(defense, plan.device)
         run = CnnRun(
             client=client,
@@ -124,13 +149,19 @@ class SplitCnn(Victim):
             writer=TranscriptWriter(out / TRANSCRIPT_DIR, victim=self.name, protocol=protocol),
             plan=plan,
         )
-        return run.trained_split(out, progress) if protocol == "gradient" else run.deployed(out, progress)
+        return (
+            run.trained_split(out, progress)
+            if protocol == "gradient"
+            else run.deployed(out, progress)
+        )
 
     def adapter(self, defense: Defense, device: str) -> ServerAdapter:
         """The defence's counterpart on the server."""
         return (defense.server_adapter(torch.zeros(1, 1, 1)) or ServerAdapter()).to(device)
 
-    def public(self, defense: Defense | None, auxiliary: Records, *, protocol: str, device: str) -> Public:
+    def public(
+        self, defense: Defense | None, auxiliary: Records, *, protocol: str, device: str
+    ) -> Public:
         client, _ = self.halves(defense or Defense(), device)
         image_size = auxiliary.images.shape[-1]
         return Public(
@@ -154,21 +185,36 @@ class SplitCnn(Victim):
 
     @torch.no_grad()
     def utility(
-        self, capture: Capture, held_out: Records, defense: Defense, plan: UtilityPlan, *, protocol: str
+        self,
+        capture: Capture,
+        held_out: Records,
+        defense: Defense,
+        plan: UtilityPlan,
+        *,
+        protocol: str,
     ) -> Mapping[str, float]:
         """Share of held-out records whose class is found, and the share of the commonest class (blind guessing)."""
         client, server = self.halves(defense, plan.device)
         adapter = self.adapter(defense, plan.device)
         state = load_file(capture.model_dir / "network.safetensors", device=plan.device)
         for part, module in (("client.", client.stem), ("server.", server), ("adapter.", adapter)):
-            module.load_state_dict({n.removeprefix(part): t for n, t in state.items() if n.startswith(part)})
-        restore(defense, {n.removeprefix("defense."): t for n, t in state.items() if n.startswith("defense.")})
+            module.load_state_dict(
+                {n.removeprefix(part): t for n, t in state.items() if n.startswith(part)}
+            )
+        defense.restore_trained(
+            {n.removeprefix("defense."): t for n, t in state.items() if n.startswith("defense.")}
+        )
         truth = self.labels(held_out)
         rng = generator(plan.seed, "split-cnn utility")
-        sent = client.release(pooled(held_out.images, self.params.size), held_out.ids, "inference", rng)
+        sent = client.release(
+            pooled(held_out.images, self.params.size), held_out.ids, "inference", rng
+        )
         guess = server(adapter(CONTROL_FEATURES, sent.float())).argmax(1).cpu()
         commonest = truth.bincount().max() / len(truth)
-        return {"accuracy": float((guess == truth).float().mean()), "accuracy_blind": float(commonest)}
+        return {
+            "accuracy": float((guess == truth).float().mean()),
+            "accuracy_blind": float(commonest),
+        }
 
     def fingerprint(self) -> str:
         client, server = self.halves(Defense(), "cpu")

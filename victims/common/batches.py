@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bench.util.rng import generator
+from bench.interfaces import generator
 
 
 def epoch_batches(count: int, batch_size: int, epoch: int, seed: int) -> list[list[int]]:

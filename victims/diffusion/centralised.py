@@ -6,15 +6,19 @@ from pathlib import Path
 
 import torch
 
-from bench.interfaces.defense import Defense, ServerAdapter
-from bench.interfaces.plugin import Card
-from bench.interfaces.victim import TrainingPlan
-from bench.types.channels import Channel
-from bench.types.records import Records
-from bench.util.progress import Progress
-from bench.wire.capture import TRANSCRIPT_DIR, Capture
-from bench.wire.secrets import SecretsWriter
-from bench.wire.transcript import TranscriptWriter
+from bench.interfaces import (
+    Capture,
+    Card,
+    Channel,
+    Defense,
+    Progress,
+    Records,
+    SecretsWriter,
+    ServerAdapter,
+    TrainingPlan,
+    TranscriptWriter,
+)
+from bench.wire.capture import TRANSCRIPT_DIR
 from victims.common.batches import epoch_batches
 from victims.common.measure import Clock
 from victims.diffusion.parts.base import PUBLIC_SEED, DiffusionVictim, Measured, TrainedParts
@@ -46,21 +50,41 @@ class Centralised(DiffusionVictim):
         return frozenset()
 
     def train(
-        self, records: Records, defense: Defense, plan: TrainingPlan, *, protocol: str, out: Path, progress: Progress
+        self,
+        records: Records,
+        defense: Defense,
+        plan: TrainingPlan,
+        *,
+        protocol: str,
+        out: Path,
+        progress: Progress,
     ) -> Capture:
         model = self.prepare(records, defense, plan, protocol, dtypes=("fp32",))
         controlnet = new_controlnet(model, PUBLIC_SEED).train()
         client = self.client_half(model, controlnet, defense, protocol)
         optimizer = torch.optim.AdamW(controlnet.parameters(), lr=plan.learning_rate)
         rng = ClientRandomness.seeded(plan.seed)
-        batches = [b for e in range(plan.epochs) for b in epoch_batches(len(records), plan.batch_size, e, plan.seed)]
+        batches = [
+            b
+            for e in range(plan.epochs)
+            for b in epoch_batches(len(records), plan.batch_size, e, plan.seed)
+        ]
         losses: list[float] = []
         clock = Clock(plan.device)
         with progress.stage("training the victim", len(batches)) as advance, clock.running():
             for index in batches:
-                losses.append(backward(client, controlnet, draw(client, records, index, rng), rng.protection))
+                losses.append(
+                    backward(client, controlnet, draw(client, records, index, rng), rng.protection)
+                )
                 optimizer.step()
                 advance(1)
         writer = TranscriptWriter(out / TRANSCRIPT_DIR, victim=self.name, protocol=protocol)
         measured = Measured(plan.epochs * len(records), losses, clock.seconds, 0.0, plan.device)
-        return self.seal(out, records, writer, SecretsWriter(), TrainedParts(controlnet, ServerAdapter()), measured)
+        return self.seal(
+            out,
+            records,
+            writer,
+            SecretsWriter(),
+            TrainedParts(controlnet, ServerAdapter()),
+            measured,
+        )

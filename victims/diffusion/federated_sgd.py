@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from bench.interfaces.plugin import Card
+from bench.interfaces import Card
 from victims.diffusion.federated import Federated, FederatedParams
 
 

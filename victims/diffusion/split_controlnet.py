@@ -10,11 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.interfaces.defense import Defense
-from bench.interfaces.plugin import Card
-from bench.interfaces.trained_part import state, step
-from bench.interfaces.victim import TrainingPlan
-from bench.types.channels import (
+from bench.interfaces import (
     CLIENT_WEIGHTS,
     CONTROL_FEATURES,
     GRADIENT_DOWN,
@@ -25,14 +21,21 @@ from bench.types.channels import (
     PROMPT_EMBEDDING,
     TIMESTEP,
     UNET_FEATURES,
+    Capture,
+    Card,
     Channel,
+    DataError,
+    Defense,
+    Progress,
+    Records,
+    Release,
+    SecretsWriter,
+    TrainingPlan,
+    Transcript,
+    TranscriptWriter,
 )
-from bench.types.records import Records
-from bench.util.errors import DataError
-from bench.util.progress import Progress
-from bench.wire.capture import TRANSCRIPT_DIR, Capture
-from bench.wire.secrets import SecretsWriter
-from bench.wire.transcript import Message, Release, Transcript, TranscriptWriter, named
+from bench.wire.capture import TRANSCRIPT_DIR
+from bench.wire.transcript import Message, named
 from victims.common.batches import epoch_batches
 from victims.common.measure import Clock
 from victims.diffusion.parts.base import PUBLIC_SEED, DiffusionVictim, Measured, TrainedParts
@@ -51,7 +54,8 @@ class Protocol:
     Attributes:
         stem: how the condition enters, a key of ``victims.diffusion.parts.controlnet.STEMS``.
         returns_gradient: the client trains its stem with a gradient from the server.
-        keeps_loss: the loss is the server's; otherwise the client's, so the noise target stays home.
+        keeps_loss: the loss is the server's; otherwise the client's, so the noise target stays
+            home.
     """
 
     stem: str
@@ -67,7 +71,9 @@ class Protocol:
         sent = {CONTROL_FEATURES, UNET_FEATURES, TIMESTEP, PROMPT_EMBEDDING}
         sent |= {POOLED_PROMPT} if pooled else set()
         sent |= {NOISE_TARGET} if self.keeps_loss else {PREDICTION_DOWN, LOSS_GRADIENT}
-        return frozenset(sent | ({GRADIENT_DOWN, CLIENT_WEIGHTS} if self.returns_gradient else set()))
+        return frozenset(
+            sent | ({GRADIENT_DOWN, CLIENT_WEIGHTS} if self.returns_gradient else set())
+        )
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
@@ -122,7 +128,9 @@ class SplitControlNet(DiffusionVictim):
         """Both halves before the first step, as ``train`` makes them."""
         model = self.load(device)
         client = self.client_half(model, new_controlnet(model, PUBLIC_SEED), defense, protocol)
-        plan = TrainingPlan(epochs=1, batch_size=1, learning_rate=1.0, seed=0, device=device, dtype="fp32")
+        plan = TrainingPlan(
+            epochs=1, batch_size=1, learning_rate=1.0, seed=0, device=device, dtype="fp32"
+        )
         return client, self.server_half(defense, protocol, plan)
 
     def server_half(self, defense: Defense, protocol: str, plan: TrainingPlan) -> ServerHalf:
@@ -144,15 +152,31 @@ class SplitControlNet(DiffusionVictim):
         )
 
     def train(
-        self, records: Records, defense: Defense, plan: TrainingPlan, *, protocol: str, out: Path, progress: Progress
+        self,
+        records: Records,
+        defense: Defense,
+        plan: TrainingPlan,
+        *,
+        protocol: str,
+        out: Path,
+        progress: Progress,
     ) -> Capture:
         model = self.prepare(records, defense, plan, protocol, dtypes=("fp32", "bf16"))
         secret = client_secret(plan.seed)
-        client = self.client_half(model, new_controlnet(model, PUBLIC_SEED), defense, protocol, secret)
+        client = self.client_half(
+            model, new_controlnet(model, PUBLIC_SEED), defense, protocol, secret
+        )
         server = self.server_half(defense, protocol, plan)
-        run = _Run(client, server, TranscriptWriter(out / TRANSCRIPT_DIR, victim=self.name, protocol=protocol), plan)
+        run = _Run(
+            client,
+            server,
+            TranscriptWriter(out / TRANSCRIPT_DIR, victim=self.name, protocol=protocol),
+            plan,
+        )
         batches = [
-            (e, b) for e in range(plan.epochs) for b in epoch_batches(len(records), plan.batch_size, e, plan.seed)
+            (e, b)
+            for e in range(plan.epochs)
+            for b in epoch_batches(len(records), plan.batch_size, e, plan.seed)
         ]
         with progress.stage("training the victim", len(batches)) as advance:
             for step, (epoch, index) in enumerate(batches):
@@ -166,10 +190,14 @@ class SplitControlNet(DiffusionVictim):
             server_seconds=run.server_clock.seconds,
             device=plan.device,
         )
-        parts = TrainedParts(client.stem.join(server.controlnet), server.adapter, secret, state(defense))
+        parts = TrainedParts(
+            client.stem.join(server.controlnet), server.adapter, secret, defense.trained_state()
+        )
         return self.seal(out, records, run.writer, run.secrets, parts, measured)
 
-    def retrain_server(self, transcript: Transcript, defense: Defense, plan: TrainingPlan, protocol: str) -> ServerHalf:
+    def retrain_server(
+        self, transcript: Transcript, defense: Defense, plan: TrainingPlan, protocol: str
+    ) -> ServerHalf:
         """Train a server half from the transcript alone; what comes down must be what was recorded.
 
         Raises:
@@ -196,13 +224,17 @@ class SplitControlNet(DiffusionVictim):
 
 def _expect_nothing(waiting: dict[str, Tensor] | None, message: Message) -> None:
     if waiting is not None:
-        raise DataError(f"step {message.step}: the server's answer {', '.join(waiting)} was not recorded")
+        raise DataError(
+            f"step {message.step}: the server's answer {', '.join(waiting)} was not recorded"
+        )
 
 
 class _Run:
     """One training run: both halves, the wire between them, clocks, and the truth that stays home."""
 
-    def __init__(self, client: ClientHalf, server: ServerHalf, writer: TranscriptWriter, plan: TrainingPlan) -> None:
+    def __init__(
+        self, client: ClientHalf, server: ServerHalf, writer: TranscriptWriter, plan: TrainingPlan
+    ) -> None:
         self.client, self.server, self.writer, self.plan = client, server, writer, plan
         self.secrets = SecretsWriter()
         self.client_clock, self.server_clock = Clock(plan.device), Clock(plan.device)
@@ -210,7 +242,9 @@ class _Run:
         self._rng = ClientRandomness.seeded(plan.seed)
         trained = [p for p in client.stem.parameters() if p.requires_grad]
         self._optimizer = (
-            torch.optim.AdamW(trained, lr=plan.learning_rate) if server.returns_gradient and trained else None
+            torch.optim.AdamW(trained, lr=plan.learning_rate)
+            if server.returns_gradient and trained
+            else None
         )
 
     def step(self, records: Records, index: list[int], step: int, epoch: int) -> None:
@@ -225,13 +259,17 @@ class _Run:
             batch.image_latents,
             batch.condition_latents,
         )
-        kept = self.client.defense.withheld | (frozenset() if self.server.keeps_loss else {NOISE_TARGET})
+        kept = self.client.defense.withheld | (
+            frozenset() if self.server.keeps_loss else {NOISE_TARGET}
+        )
         features = {c: t for c, t in released.items() if c not in kept}
         answer = self._exchange(features, step, epoch, len(index))
         if answer is not None and PREDICTION_DOWN in answer:
             with self.client_clock.running():
                 gradient = self._loss_gradient(answer[PREDICTION_DOWN], released[NOISE_TARGET])
-                context = self.client.context("training", released[TIMESTEP], batch.record_ids, self._rng.protection)
+                context = self.client.context(
+                    "training", released[TIMESTEP], batch.record_ids, self._rng.protection
+                )
                 gradient = self.client.defense.protect(LOSS_GRADIENT, gradient, context)
             answer = self._exchange({LOSS_GRADIENT: gradient}, step, epoch, len(index))
         else:
@@ -245,14 +283,26 @@ class _Run:
         if self._optimizer is not None:
             weights = named(CLIENT_WEIGHTS, self.client.stem.state_dict().items())
             self.writer.send(
-                weights, step=step, epoch=epoch, direction="up", sender="client", receiver="server", rows=0
+                weights,
+                step=step,
+                epoch=epoch,
+                direction="up",
+                sender="client",
+                receiver="server",
+                rows=0,
             )
 
     def _exchange(
         self, tensors: Mapping[Channel, Tensor], step: int, epoch: int, rows: int
     ) -> dict[str, Tensor] | None:
         received = self.writer.send(
-            tensors, step=step, epoch=epoch, direction="up", sender="client", receiver="server", rows=rows
+            tensors,
+            step=step,
+            epoch=epoch,
+            direction="up",
+            sender="client",
+            receiver="server",
+            rows=rows,
         )
         with self.server_clock.running():
             answer = self.server.receive(received)
@@ -260,9 +310,17 @@ class _Run:
             return None
         if self.plan.adversary is not None:
             with self.server_clock.running():
-                answer = dict(self.plan.adversary.answer({Channel(c): t for c, t in received.items()}, answer))
+                answer = dict(
+                    self.plan.adversary.answer({Channel(c): t for c, t in received.items()}, answer)
+                )
         return self.writer.send(
-            answer, step=step, epoch=epoch, direction="down", sender="server", receiver="client", rows=rows
+            answer,
+            step=step,
+            epoch=epoch,
+            direction="down",
+            sender="server",
+            receiver="client",
+            rows=rows,
         )
 
     def _loss_gradient(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -273,7 +331,11 @@ class _Run:
         return torch.autograd.grad(loss, output)[0]
 
     def _client_step(
-        self, optimizer: torch.optim.Optimizer, batch: Any, released: Mapping[Channel, Tensor], gradient: Tensor
+        self,
+        optimizer: torch.optim.Optimizer,
+        batch: Any,
+        released: Mapping[Channel, Tensor],
+        gradient: Tensor,
     ) -> None:
         optimizer.zero_grad(set_to_none=True)
         sent = released[CONTROL_FEATURES]
@@ -283,4 +345,4 @@ class _Run:
         if extra is not None:
             extra.backward()
         optimizer.step()
-        step(self.client.defense)
+        self.client.defense.train_step()

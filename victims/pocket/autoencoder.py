@@ -65,7 +65,15 @@ def batch(corpus: Corpus, size: int, rng: torch.Generator) -> Tensor:
     return picked.float() / 127.5 - 1.0
 
 
-def train(vae: Any, corpus: Corpus, plan: Plan, folder: Path, compute: Compute, *, stop_at: int | None = None) -> None:
+def train(
+    vae: Any,
+    corpus: Corpus,
+    plan: Plan,
+    folder: Path,
+    compute: Compute,
+    *,
+    stop_at: int | None = None,
+) -> None:
     """Train in place; restartable from ``folder``."""
 
     def loss(step: int, rng: torch.Generator) -> Mapping[str, Tensor]:
@@ -77,7 +85,12 @@ def train(vae: Any, corpus: Corpus, plan: Plan, folder: Path, compute: Compute, 
         l1 = (decoded - x).abs().mean()
         structure = 1 - ssim(decoded, x)
         kl = posterior.kl().mean()
-        return {"loss": l1 + SSIM_WEIGHT * structure + KL_WEIGHT * kl, "l1": l1, "dssim": structure, "kl": kl}
+        return {
+            "loss": l1 + SSIM_WEIGHT * structure + KL_WEIGHT * kl,
+            "l1": l1,
+            "dssim": structure,
+            "kl": kl,
+        }
 
     fit(vae, loss, plan, folder, stop_at=stop_at)
 

@@ -1,4 +1,5 @@
-"""What the pocket model is trained on: portraits, crops of packaged photographs, filled circles, outlines.
+"""What the pocket model is trained on: portraits, crops of packaged photographs, filled circles,
+outlines.
 
 The photographs are those that scikit-image and scikit-learn install with themselves.
 """
@@ -66,11 +67,15 @@ def portraits(first: int, count: int, size: int, workers: int) -> tuple[Tensor, 
             parts = list(pool.map(_portraits, tasks))
     else:
         parts = [_portraits(t) for t in tasks]
-    pixels = torch.from_numpy(np.concatenate([p[0] for p in parts])).permute(0, 3, 1, 2).contiguous()
+    pixels = (
+        torch.from_numpy(np.concatenate([p[0] for p in parts])).permute(0, 3, 1, 2).contiguous()
+    )
     return pixels, tuple(text for p in parts for text in p[1])
 
 
-def crops(names: tuple[str, ...], count: int, size: int, seed: int) -> tuple[Tensor, tuple[str, ...]]:
+def crops(
+    names: tuple[str, ...], count: int, size: int, seed: int
+) -> tuple[Tensor, tuple[str, ...]]:
     """Random square crops at random scale, ``(count, 3, S, S)`` uint8, and the name of each one's source."""
     from PIL import Image
 
@@ -84,7 +89,9 @@ def crops(names: tuple[str, ...], count: int, size: int, seed: int) -> tuple[Ten
         short = min(picture.size)
         side = int(np.exp(rng.uniform(np.log(min(1.5 * size, short)), np.log(short))))
         left, top = (int(rng.integers(0, extent - side + 1)) for extent in picture.size)
-        crop = picture.resize((size, size), Image.Resampling.BOX, box=(left, top, left + side, top + side))
+        crop = picture.resize(
+            (size, size), Image.Resampling.BOX, box=(left, top, left + side, top + side)
+        )
         pixels[i] = np.asarray(crop)[:, :: -1 if rng.uniform() < 0.5 else 1]
         chosen.append(names[k])
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), tuple(chosen)
@@ -114,7 +121,11 @@ def build(out: Path, *, count: int, size: int, seed: int, workers: int) -> Corpu
         filled, colours = circles(FIRST_IDENTITY, max(8, count // 4), size)
         outlines = extract("canny", drawn[: max(8, count // 8)])
         tensors = {"portraits": drawn, "photos": photos, "circles": filled, "outlines": outlines}
-        texts = {"prompts": prompts, "photo_prompts": [PROMPTS[n] for n in names], "circle_prompts": colours}
+        texts = {
+            "prompts": prompts,
+            "photo_prompts": [PROMPTS[n] for n in names],
+            "circle_prompts": colours,
+        }
         save_file(tensors, pictures)
         words.write_text(json.dumps(texts), encoding="utf-8")
     return Corpus(

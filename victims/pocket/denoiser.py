@@ -117,10 +117,12 @@ def train(
     on_save: Any = None,
     stop_at: int | None = None,
 ) -> None:
-    """Train UNet and text encoder in place on the noise-prediction loss; restartable from ``folder``.
+    """Train UNet and text encoder in place on the noise-prediction loss; restartable from
+    ``folder``.
 
-    The loss is weighted by min(SNR, 5)/SNR, but never by less than 0.2: a short training is better spent on
-    the noise levels that decide what is shown, while the small ones, which attacks look at, are still learned.
+    The loss is weighted by min(SNR, 5)/SNR, but never by less than 0.2: a short training is better
+    spent on the noise levels that decide what is shown, while the small ones, which attacks look
+    at, are still learned.
     """
     shares = signal(build_scheduler())
     batch_size, device = compute.batch_size, compute.device
@@ -132,19 +134,32 @@ def train(
         z0 = latents.means[rows] + latents.stds[rows] * torch.randn(shape, generator=rng)
         flip = torch.rand(batch_size, generator=rng) < PROMPT_DROPOUT
         tokens = torch.where(flip[:, None], latents.empty[None], latents.tokens[rows])
-        # One t from each of equal strata: the loss of a small batch varies less than with free draws.
-        t = ((torch.arange(batch_size) + torch.rand(batch_size, generator=rng)) * (TRAIN_STEPS / batch_size)).long()
+        # One t from each of equal strata: the loss of a small batch varies less than with free
+        # draws.
+        t = (
+            (torch.arange(batch_size) + torch.rand(batch_size, generator=rng))
+            * (TRAIN_STEPS / batch_size)
+        ).long()
         eps = torch.randn(shape, generator=rng)
         share = shares[t]
         snr = share / (1 - share)
         weight = (SNR_LIMIT / snr).clamp(LEAST_WEIGHT, 1.0).to(device)
         with compute.autocast():
             states = text(tokens.to(device)).last_hidden_state
-            out = unet(noised(z0, eps, share).to(device), t.to(device), encoder_hidden_states=states).sample.float()
+            out = unet(
+                noised(z0, eps, share).to(device), t.to(device), encoder_hidden_states=states
+            ).sample.float()
         each = F.mse_loss(out, eps.to(device), reduction="none").mean(dim=(1, 2, 3))
         return {"loss": (weight * each).mean(), "eps": each.mean()}
 
-    fit(nn.ModuleDict({"unet": unet, "text": text}), loss, plan, folder, on_save=on_save, stop_at=stop_at)
+    fit(
+        nn.ModuleDict({"unet": unet, "text": text}),
+        loss,
+        plan,
+        folder,
+        on_save=on_save,
+        stop_at=stop_at,
+    )
 
 
 def restore(unet: Any, text: Any, folder: Path, *, averaged: bool) -> None:

@@ -13,7 +13,9 @@ import torch
 from victims.pocket import tokenizer as tokens
 
 
-def write(out: Path, *, vae: Any, unet: Any, text_encoder: Any, tokenizer: Any, scheduler: Any) -> None:
+def write(
+    out: Path, *, vae: Any, unet: Any, text_encoder: Any, tokenizer: Any, scheduler: Any
+) -> None:
     """Replace ``out`` by a pipeline directory; the parts themselves stay in single precision."""
     import diffusers
 
@@ -46,7 +48,8 @@ def write(out: Path, *, vae: Any, unet: Any, text_encoder: Any, tokenizer: Any, 
 
 def _save_half(module: Any, folder: Path) -> None:
     """Save a half-precision copy and drop from its configuration where it was loaded from."""
-    # Not built anew from the configuration: diffusers would put back defaults that were changed since.
+    # Not built anew from the configuration: diffusers would put back defaults that were changed
+    # since.
     deepcopy(module).to(torch.float16).save_pretrained(folder, safe_serialization=True)
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.types.images import ImageBatch
+from bench.interfaces import ImageBatch
 from bench.util.torchvision_guard import guard_torchvision
 from victims.pocket import tokenizer as tokens
 from victims.pocket.corpus import HELD_OUT_IDENTITY, HELD_OUT_PHOTOS, circles, crops, portraits
@@ -31,7 +31,9 @@ def load(folder: Path = WEIGHTS) -> Any:
     guard_torchvision()
     from diffusers import StableDiffusionPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32)
+    pipe = StableDiffusionPipeline.from_pretrained(
+        folder, local_files_only=True, torch_dtype=torch.float32
+    )
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -44,7 +46,9 @@ def round_trip(vae: Any, images: Tensor) -> tuple[float, float]:
     similar, ratios = [], []
     for part in images.split(32):
         decoded = vae.decode(vae.encode(part.float() / 127.5 - 1).latent_dist.mean).sample
-        pixels = ((decoded.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        pixels = (
+            ((decoded.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        )
         for a, b in zip(part.permute(0, 2, 3, 1).numpy(), pixels, strict=True):
             similar.append(structural_similarity(a, b, channel_axis=2))
             ratios.append(peak_signal_noise_ratio(a, b))
@@ -52,10 +56,14 @@ def round_trip(vae: Any, images: Tensor) -> tuple[float, float]:
 
 
 @torch.no_grad()
-def noise_losses(pipe: Any, images: Tensor, prompts: Sequence[str], seed: int) -> dict[int, tuple[float, float]]:
+def noise_losses(
+    pipe: Any, images: Tensor, prompts: Sequence[str], seed: int
+) -> dict[int, tuple[float, float]]:
     """Mean squared error of predicted noise at several t: with the right prompts, and with prompts shuffled."""
     rng = torch.Generator().manual_seed(seed)
-    z0 = torch.cat([pipe.vae.encode(x.float() / 127.5 - 1).latent_dist.mean for x in images.split(32)])
+    z0 = torch.cat(
+        [pipe.vae.encode(x.float() / 127.5 - 1).latent_dist.mean for x in images.split(32)]
+    )
     z0 = z0 * pipe.vae.config.scaling_factor
     states = pipe.text_encoder(tokens.encode(pipe.tokenizer, list(prompts))).last_hidden_state
     share = signal(pipe.scheduler)
@@ -93,13 +101,18 @@ def sample(pipe: Any, prompts: Sequence[str], seed: int, steps: int = SAMPLER_ST
         generator=rng,
         output_type="np",
     ).images
-    return torch.from_numpy((np.asarray(pixels) * 255 + 0.5).astype(np.uint8)).permute(0, 3, 1, 2).contiguous()
+    return (
+        torch.from_numpy((np.asarray(pixels) * 255 + 0.5).astype(np.uint8))
+        .permute(0, 3, 1, 2)
+        .contiguous()
+    )
 
 
 def retrieval(pictures: Tensor, prompts: Sequence[str]) -> tuple[float, float]:
     """Share of prompts whose own picture the judge ranks first among all, and its mean cosine.
 
-    The judge is the embedded backbone: trained apart from this model, on other people, with a text tower of its own.
+    The judge is the embedded backbone: trained apart from this model, on other people, with a text
+    tower of its own.
     """
     from bench.backbones.embedded import load_embedded
     from bench.metrics.identification import ranks
@@ -117,7 +130,9 @@ def picture(rows: Sequence[Tensor], path: Path, enlarge: int = 2) -> None:
     grid = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1).permute(1, 2, 0).numpy()
     image = Image.fromarray(np.ascontiguousarray(grid))
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.resize((image.width * enlarge, image.height * enlarge), Image.Resampling.NEAREST).save(path, optimize=True)
+    image.resize((image.width * enlarge, image.height * enlarge), Image.Resampling.NEAREST).save(
+        path, optimize=True
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,7 +1,8 @@
-"""Trains a ControlNet from the pocket model and shows whether it follows hints: ``python -m victims.pocket.follow``.
+"""Trains a ControlNet from the pocket model and shows whether it follows hints: ``python -m
+victims.pocket.follow``.
 
-The whole, undivided network is trained (victim ``centralised``), then draws pictures for held-out hints and
-prompts twice from the same noise: with its control residuals, and without them.
+The whole, undivided network is trained (victim ``centralised``), then draws pictures for held-out
+hints and prompts twice from the same noise: with its control residuals, and without them.
 """
 
 from __future__ import annotations
@@ -17,16 +18,13 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.data.splits import SplitSizes
-from bench.interfaces.defense import Defense
-from bench.interfaces.victim import TrainingPlan
+from bench.data.split_sizes import SplitSizes
+from bench.interfaces import Defense, ImageBatch, Progress, Records, TrainingPlan
 from bench.metrics.fidelity import condition_fidelity
 from bench.planning.planner import Planner
 from bench.planning.request import Request
 from bench.spec.cell import TrainSpec
-from bench.types.images import ImageBatch
-from bench.types.records import Records
-from bench.util.progress import Progress, shown_progress
+from bench.util.progress import shown_progress
 from victims.diffusion.parts.sampling import SamplingPlan, sample
 from victims.pocket.figures import picture
 
@@ -78,7 +76,10 @@ def run(s: Settings, progress: Progress) -> Outcome:
         condition=s.condition,
         splits=SplitSizes(victim=s.records, auxiliary=16, calibration=16, evaluation=s.held_out),
         training=TrainSpec(
-            epochs=-(-s.steps // per_epoch), batch_size=s.batch_size, learning_rate=s.learning_rate, dtype="fp32"
+            epochs=-(-s.steps // per_epoch),
+            batch_size=s.batch_size,
+            learning_rate=s.learning_rate,
+            dtype="fp32",
         ),
         seed=s.seed,
     )
@@ -97,7 +98,12 @@ def run(s: Settings, progress: Progress) -> Outcome:
     with TemporaryDirectory() as folder:
         began = time.monotonic()
         capture = victim.train(
-            job.splits.victim, Defense(), plan, protocol=spec.protocol, out=Path(folder), progress=progress
+            job.splits.victim,
+            Defense(),
+            plan,
+            protocol=spec.protocol,
+            out=Path(folder),
+            progress=progress,
         )
         seconds = time.monotonic() - began
         trained = victim.trained(capture.model_dir, Defense(), spec.protocol, spec.device)
@@ -105,7 +111,10 @@ def run(s: Settings, progress: Progress) -> Outcome:
     how = SamplingPlan(steps=s.sampler_steps, guidance=s.guidance, seed=s.seed)
     samples = {scale: sample(trained, held_out, how, progress, scale=scale) for scale in (0.0, 1.0)}
     hints = held_out.condition_batch()
-    fidelity = {scale: condition_fidelity(images, hints, spec.data.condition) for scale, images in samples.items()}
+    fidelity = {
+        scale: condition_fidelity(images, hints, spec.data.condition)
+        for scale, images in samples.items()
+    }
     return Outcome(held_out, samples, fidelity, losses, seconds)
 
 

@@ -1,8 +1,8 @@
 """Makes the pocket Stable Diffusion from nothing: ``python -m victims.pocket.recipe --out DIR``.
 
-Stages: corpus, tokenizer, autoencoder, denoiser (UNet and text encoder), export. Each keeps its state under
-DIR, so that the same command continues an interrupted run; losses are in ``DIR/*/losses.jsonl``. The
-finished pipeline is ``DIR/weights``.
+Stages: corpus, tokenizer, autoencoder, denoiser (UNet and text encoder), export. Each keeps its
+state under DIR, so that the same command continues an interrupted run; losses are in
+``DIR/*/losses.jsonl``. The finished pipeline is ``DIR/weights``.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ class Run:
     def _autoencoder(self, folder: Path, stop_at: int | None) -> None:
         s = self.settings
         plan = Plan(s.steps_vae, s.minutes_vae, s.rate_vae, seed=s.seed)
-        autoencoder.train(self.vae, self.corpus, plan, folder, self._compute(s.batch_vae), stop_at=stop_at)
+        autoencoder.train(
+            self.vae, self.corpus, plan, folder, self._compute(s.batch_vae), stop_at=stop_at
+        )
 
     def _compute(self, batch_size: int) -> Compute:
         return Compute(batch_size, self.settings.device, self.settings.bf16)
@@ -101,7 +103,14 @@ class Run:
         plan = Plan(s.steps_unet, s.minutes_unet, s.rate_unet, ema=0.999, seed=s.seed + 1)
         compute = self._compute(s.batch_unet)
         denoiser.train(
-            self.unet, self.text, self._latents(), plan, folder, compute, on_save=self._preview, stop_at=stop_at
+            self.unet,
+            self.text,
+            self._latents(),
+            plan,
+            folder,
+            compute,
+            on_save=self._preview,
+            stop_at=stop_at,
         )
 
     def _restore_vae(self) -> None:
@@ -141,22 +150,30 @@ class Run:
         if stored.exists():
             tensors = load_file(stored)
         else:
-            means, stds = autoencoder.encode(self.vae, torch.cat([c.portraits, photos, filled]), s.device)
+            means, stds = autoencoder.encode(
+                self.vae, torch.cat([c.portraits, photos, filled]), s.device
+            )
             tensors = {"means": means * scale, "stds": stds * scale}
             stored.parent.mkdir(parents=True, exist_ok=True)
             save_file(tensors, stored)
         words = [*c.prompts, *c.photo_prompts[: len(photos)], *c.circle_prompts[: len(filled)]]
         ids = tokens.encode(self.tokenizer, words)
         empty = tokens.encode(self.tokenizer, [""])[0]
-        return denoiser.Latents(means=tensors["means"], stds=tensors["stds"], tokens=ids, empty=empty)
+        return denoiser.Latents(
+            means=tensors["means"], stds=tensors["stds"], tokens=ids, empty=empty
+        )
 
 
 def parse(arguments: Sequence[str] | None = None) -> Settings:
     """Settings from a command line."""
     p = argparse.ArgumentParser(prog="python -m victims.pocket.recipe", description=__doc__)
     d = Settings(out=Path())
-    p.add_argument("--out", type=Path, required=True, help="folder of the run; continued if it holds one")
-    p.add_argument("--preview", type=Path, help="folder to refresh with a usable pipeline at every checkpoint")
+    p.add_argument(
+        "--out", type=Path, required=True, help="folder of the run; continued if it holds one"
+    )
+    p.add_argument(
+        "--preview", type=Path, help="folder to refresh with a usable pipeline at every checkpoint"
+    )
     p.add_argument("--device", default=d.device)
     p.add_argument("--seed", type=int, default=d.seed)
     p.add_argument("--pictures", type=int, default=d.pictures, help="portraits to train on")
@@ -174,7 +191,9 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
         help="compute in bfloat16, for a GPU",
     )
     p.add_argument("--until", choices=STAGES, default=d.until, help="last stage to run")
-    p.add_argument("--only", choices=STAGES, help="the one stage to run, on what earlier stages left in DIR")
+    p.add_argument(
+        "--only", choices=STAGES, help="the one stage to run, on what earlier stages left in DIR"
+    )
     return Settings(**vars(p.parse_args(arguments)))
 
 

@@ -72,7 +72,13 @@ def build(prompts: Iterable[str]) -> Any:
     words.update(EXTRA_WORDS)
     merges = learn_merges(words)
     characters = byte_characters()
-    names = [*characters, *(c + WORD_END for c in characters), *(a + b for a, b in merges), START, END]
+    names = [
+        *characters,
+        *(c + WORD_END for c in characters),
+        *(a + b for a, b in merges),
+        START,
+        END,
+    ]
     vocab = {name: i for i, name in enumerate(dict.fromkeys(names))}
     tokenizer = CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=MAX_TOKENS)
     if len(tokenizer) != len(vocab):

@@ -47,7 +47,11 @@ class Plan:
     def rate(self, step: int, elapsed: float) -> float:
         """Learning rate at ``step`` after ``elapsed`` seconds."""
         rise = min(1.0, (step + 1) / max(1, min(self.warmup, self.steps // 10)))
-        return self.learning_rate * rise * (0.5 + 0.5 * math.cos(math.pi * self.fraction(step, elapsed)))
+        return (
+            self.learning_rate
+            * rise
+            * (0.5 + 0.5 * math.cos(math.pi * self.fraction(step, elapsed)))
+        )
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,9 @@ class Average:
     def update(self, step: int) -> None:
         """Move towards the present weights; faster in the first steps."""
         keep = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(list(self.values.values()), [p.detach() for p in self._live.values()], 1 - keep)
+        torch._foreach_lerp_(
+            list(self.values.values()), [p.detach() for p in self._live.values()], 1 - keep
+        )
 
 
 def finished(folder: Path) -> bool:
@@ -109,7 +115,9 @@ def fit(
     """
     folder.mkdir(parents=True, exist_ok=True)
     parameters = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=plan.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=plan.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4, fused=True
+    )
     average = Average(module, plan.ema) if plan.ema else None
     step, spent = _restore(folder, module, optimizer, average)
     started = saved = time.monotonic()
@@ -141,7 +149,12 @@ def fit(
                 average.update(step)
             if step % LOG_EVERY == 0 or step == 1:
                 row = {k: round(float(v.detach()), 6) for k, v in values.items()}
-                row |= {"step": step, "seconds": round(elapsed, 1), "rate": rate, "norm": round(float(norm), 4)}
+                row |= {
+                    "step": step,
+                    "seconds": round(elapsed, 1),
+                    "rate": rate,
+                    "norm": round(float(norm), 4),
+                }
                 log.write(json.dumps(row) + "\n")
                 log.flush()
 
@@ -164,7 +177,9 @@ def _restore(
         index, key = name.split(".", 1)
         moments.setdefault(int(index), {})[key] = value
     if moments:
-        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        optimizer.load_state_dict(
+            {"state": moments, "param_groups": optimizer.state_dict()["param_groups"]}
+        )
     return int(state["step"]), float(state["seconds"])
 
 
@@ -181,14 +196,27 @@ def _save(
     checkpoint = folder / f"step-{step:07d}"
     checkpoint.mkdir(exist_ok=True)
     save_file(
-        {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}, checkpoint / "weights.safetensors"
+        {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()},
+        checkpoint / "weights.safetensors",
     )
     state = optimizer.state_dict()["state"]
-    moments = {f"{i}.{k}": v.detach().cpu().contiguous() for i, values in state.items() for k, v in values.items()}
+    moments = {
+        f"{i}.{k}": v.detach().cpu().contiguous()
+        for i, values in state.items()
+        for k, v in values.items()
+    }
     save_file(moments, checkpoint / "optimizer.safetensors")
     if average is not None:
-        save_file({k: v.cpu().contiguous() for k, v in average.values.items()}, checkpoint / "average.safetensors")
-    words = {"step": step, "seconds": round(elapsed, 1), "done": done, "checkpoint": checkpoint.name}
+        save_file(
+            {k: v.cpu().contiguous() for k, v in average.values.items()},
+            checkpoint / "average.safetensors",
+        )
+    words = {
+        "step": step,
+        "seconds": round(elapsed, 1),
+        "done": done,
+        "checkpoint": checkpoint.name,
+    }
     fresh = folder / "state.json.new"
     fresh.write_text(json.dumps(words), encoding="utf-8")
     fresh.replace(folder / "state.json")

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import Identity
 from torch.nn.functional import scaled_dot_product_attention
 
-from bench.interfaces.public_text import Prefix, PublicText
+from bench.interfaces import Prefix, PublicText
 
 ROWS = 8192
 """States computed together: bounds memory at 8192 x the widest layer."""
@@ -19,16 +19,22 @@ ROWS = 8192
 class ClipText(PublicText):
     """CLIP's text tower (Radford et al., arXiv:2103.00020), frozen, on one device.
 
-    Attention is causal, so the state at a position depends on the tokens up to it only. Keys and values of a
-    prefix are kept by layer, and a next token costs one position instead of a whole sequence.
+    Attention is causal, so the state at a position depends on the tokens up to it only. Keys and
+    values of a prefix are kept by layer, and a next token costs one position instead of a whole
+    sequence.
 
     Args:
-        penultimate: states are those that enter the last layer, unnormalised, instead of the tower's output.
+        penultimate: states are those that enter the last layer, unnormalized, instead of the
+            tower's output.
     """
 
-    def __init__(self, encoder: Any, tokenizer: Any, device: str, *, penultimate: bool = False) -> None:
+    def __init__(
+        self, encoder: Any, tokenizer: Any, device: str, *, penultimate: bool = False
+    ) -> None:
         self._encoder, self._tokenizer, self._device = encoder, tokenizer, device
-        core = getattr(encoder, "text_model", encoder)  # transformers 5 dropped the inner module on the way
+        core = getattr(
+            encoder, "text_model", encoder
+        )  # transformers 5 dropped the inner module on the way
         self._embed, self._penultimate = core.embeddings, penultimate
         self._layers = core.encoder.layers[:-1] if penultimate else core.encoder.layers
         self._norm = Identity() if penultimate else core.final_layer_norm
@@ -44,7 +50,11 @@ class ClipText(PublicText):
 
     def encode(self, prompts: Sequence[str]) -> Tensor:
         found = self._tokenizer(
-            list(prompts), padding="max_length", truncation=True, max_length=self.length, return_tensors="pt"
+            list(prompts),
+            padding="max_length",
+            truncation=True,
+            max_length=self.length,
+            return_tensors="pt",
         )
         return found.input_ids
 
@@ -69,21 +79,28 @@ class ClipText(PublicText):
         hidden = embedded + self._embed.position_embedding.weight[: embedded.shape[1]]
         for layer in self._layers:
             query, key, value = _projections(layer, layer.layer_norm1(hidden))
-            hidden = _rest(layer, hidden, scaled_dot_product_attention(query, key, value, is_causal=True))
+            hidden = _rest(
+                layer, hidden, scaled_dot_product_attention(query, key, value, is_causal=True)
+            )
         return self._norm(hidden)
 
     @torch.no_grad()
     def begin(self, count: int) -> Prefix:
         heads = [layer.self_attn.num_heads for layer in self._layers]
         widths = [layer.self_attn.head_dim for layer in self._layers]
-        empty = tuple(torch.zeros(count, h, 0, w, device=self._device) for h, w in zip(heads, widths, strict=True))
+        empty = tuple(
+            torch.zeros(count, h, 0, w, device=self._device)
+            for h, w in zip(heads, widths, strict=True)
+        )
         return self.extend(Prefix(empty, empty), torch.full((count,), self.start))
 
     @torch.no_grad()
     def candidates(self, prefix: Prefix, tokens: Tensor) -> Tensor:
         rows = len(prefix.keys[0])
         chunk = max(1, ROWS // rows)
-        return torch.cat([self._next(prefix, part)[0] for part in torch.split(tokens, chunk, dim=1)], 1)
+        return torch.cat(
+            [self._next(prefix, part)[0] for part in torch.split(tokens, chunk, dim=1)], 1
+        )
 
     @torch.no_grad()
     def extend(self, prefix: Prefix, tokens: Tensor) -> Prefix:
@@ -94,10 +111,11 @@ class ClipText(PublicText):
         )
 
     def _next(self, prefix: Prefix, tokens: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Final states ``(N, C, D)`` of ``tokens`` ``(N or 1, C)``, and their own keys and values by layer.
+        """Final states ``(N, C, D)`` of ``tokens`` ``(N or 1, C)``, and their own keys and values
+        by layer.
 
-        Candidates are alternatives: each attends to its prefix and to itself, never to another. Those that are
-        the same for every prefix go through the first layer's projections once.
+        Candidates are alternatives: each attends to its prefix and to itself, never to another.
+        Those that are the same for every prefix go through the first layer's projections once.
         """
         place = self._embed.position_embedding.weight[prefix.length]
         hidden = self._embed.token_embedding(tokens.to(self._device)) + place
@@ -116,11 +134,12 @@ class ClipText(PublicText):
 
 
 def _projections(layer: Any, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values, each ``(N, heads, T, width)``, of normalised ``(N, T, D)``."""
+    """Queries, keys and values, each ``(N, heads, T, width)``, of normalized ``(N, T, D)``."""
     attention = layer.self_attn
     shape = (*hidden.shape[:-1], attention.num_heads, attention.head_dim)
     query, key, value = (
-        part(hidden).view(shape).transpose(1, 2) for part in (attention.q_proj, attention.k_proj, attention.v_proj)
+        part(hidden).view(shape).transpose(1, 2)
+        for part in (attention.q_proj, attention.k_proj, attention.v_proj)
     )
     return query, key, value
 

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from bench.util.errors import DataError
+from bench.interfaces import DataError
 from bench.util.files import read_json
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
@@ -44,7 +44,9 @@ def read_object(file: Path) -> dict[str, Any]:
     except RecursionError as error:
         raise DataError(f"{file}: not valid JSON") from error
     if not isinstance(content, dict):
-        raise DataError(f"{file}: holds {_kind(content)}, where an object with named entries belongs")
+        raise DataError(
+            f"{file}: holds {_kind(content)}, where an object with named entries belongs"
+        )
     return content
 
 

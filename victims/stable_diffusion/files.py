@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from bench.util.errors import DataError, RequestError
+from bench.interfaces import DataError, RequestError
 from bench.util.files import sha256_file
 from victims.stable_diffusion import hub, single_file
 from victims.stable_diffusion.file_checks import entry, read_object
@@ -29,12 +29,13 @@ POCKET = Path(__file__).parents[1] / "pocket" / "weights"
 def locate(model: str) -> Path:
     """The directory of a model, checked: ``pocket``, a path, or a hub id ``owner/name[@commit]``.
 
-    A hub id is the only thing that may reach the network, and only where its snapshot is not complete in
-    the local cache; only safetensors, JSON and vocabulary files are fetched.
+    A hub id is the only thing that may reach the network, and only where its snapshot is not
+    complete in the local cache; only safetensors, JSON and vocabulary files are fetched.
 
     Raises:
         RequestError: nothing there, a single file, or the hub cannot be reached.
-        DataError: the directory is not a complete and sound diffusers Stable Diffusion; as ``check_model``.
+        DataError: the directory is not a complete and sound diffusers Stable Diffusion; as
+            ``check_model``.
     """
     path = POCKET if model == "pocket" else Path(model).expanduser()
     if not path.is_dir():
@@ -50,28 +51,41 @@ def _fetched(model: str, path: Path) -> Path:
     """The snapshot of a hub id."""
     if single_file.is_single_file(model):
         raise RequestError(single_file.refusal(path))
-    if "@" not in model and model not in hub.PINNED and path.parent != Path() and path.parent.is_dir():
+    if (
+        "@" not in model
+        and model not in hub.PINNED
+        and path.parent != Path()
+        and path.parent.is_dir()
+    ):
         there = sorted(folder.name for folder in path.parent.iterdir() if folder.is_dir())
-        raise RequestError(f"model {model!r}: no such directory; {path.parent} has {', '.join(there[:8]) or 'none'}")
+        raise RequestError(
+            f"model {model!r}: no such directory; {path.parent} has {', '.join(there[:8]) or 'none'}"
+        )
     if model == "pocket" or not hub.is_hub_id(model):
-        raise RequestError(f"model {model!r}: no such directory, and not a hub id such as owner/name@COMMIT")
+        raise RequestError(
+            f"model {model!r}: no such directory, and not a hub id such as owner/name@COMMIT"
+        )
     snapshot = hub.cached(model)
     return hub.download(model) if snapshot is None or lacking(snapshot) else snapshot
 
 
 def _beside(path: Path) -> str:
     """Says so where a directory holds a single-file checkpoint instead of a model's parts."""
-    file = next((file for file in sorted(path.glob("*.safetensors")) if not (path / INDEX).exists()), None)
+    file = next(
+        (file for file in sorted(path.glob("*.safetensors")) if not (path / INDEX).exists()), None
+    )
     return "" if file is None else f"; {single_file.refusal(file)}"
 
 
 def fingerprint(path: Path) -> str:
-    """sha256 over the files that are used of a model directory: the same bytes give the same hash on every machine.
+    """sha256 over the files that are used of a model directory: the same bytes give the same hash
+    on every machine.
 
-    For each part, sorted by name, its path below the directory and its sha256: of networks ``config.json`` and the
-    weights that are loaded (not the index of shards, nor other variants), of tokenizers ``victims.stable_diffusion.
-    tokenizer.FILES``, of the scheduler its configuration. Of Stable Diffusion XL also whether no prompt means zeros. Nothing
-    else in the directory counts: no README, cache, or file of the system.
+    For each part, sorted by name, its path below the directory and its sha256: of networks
+    ``config.json`` and the weights that are loaded (not the index of shards, nor other variants),
+    of tokenizers ``victims.stable_diffusion. tokenizer.FILES``, of the scheduler its configuration.
+    Of Stable Diffusion XL also whether no prompt means zeros. Nothing else in the directory counts:
+    no README, cache, or file of the system.
     """
     digest = hashlib.sha256()
     kind = model_kind(path)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
-from bench.util.errors import RequestError
+from bench.interfaces import RequestError
 from victims.stable_diffusion.weight_files import NETWORKS, VARIANTS
 
 PINNED = {
@@ -18,7 +18,12 @@ PINNED = {
 }
 """The commit that a hub id stands for when none is given; every other id needs one."""
 
-NEEDED = ("[uvt]*/*model.safetensors", "[uvt]*/*model-*-of-*.safetensors", "*.json", "tokenizer*/*.txt")
+NEEDED = (
+    "[uvt]*/*model.safetensors",
+    "[uvt]*/*model-*-of-*.safetensors",
+    "*.json",
+    "tokenizer*/*.txt",
+)
 """Of a Stable Diffusion repository: all configurations and vocabularies; networks without their variants."""
 
 _ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w.-]+))?")
@@ -43,7 +48,8 @@ def pinned(model: str) -> str:
 
 
 def cached(model: str) -> Path | None:
-    """The snapshot of a hub id in the local cache, perhaps incomplete, or None. Never reaches the network.
+    """The snapshot of a hub id in the local cache, perhaps incomplete, or None. Never reaches the
+    network.
 
     Raises:
         RequestError: the id names no commit.
@@ -61,10 +67,12 @@ def cached(model: str) -> Path | None:
 def download(model: str) -> Path:
     """Fetch what is missing of a hub id into the local cache.
 
-    Asks first, with a short limit, whether the hub answers: the library itself may retry for half a minute.
+    Asks first, with a short limit, whether the hub answers: the library itself may retry for half a
+    minute.
 
     Raises:
-        RequestError: no commit is named, the hub is off, does not answer or refuses; says what to do.
+        RequestError: no commit is named, the hub is off, does not answer or refuses; says what to
+            do.
     """
     from huggingface_hub import constants, snapshot_download
 
@@ -78,18 +86,25 @@ def download(model: str) -> Path:
     try:
         return Path(snapshot_download(repo, revision=commit, allow_patterns=patterns))
     except (OSError, ValueError, RuntimeError) as error:
-        raise _unreachable(repo, commit, f"the download broke off, {type(error).__name__}") from error
+        raise _unreachable(
+            repo, commit, f"the download broke off, {type(error).__name__}"
+        ) from error
 
 
 def needed(listing: Sequence[str]) -> list[str]:
-    """Patterns of the files to fetch of a repository: ``NEEDED``, and half precision of parts that have nothing else.
+    """Patterns of the files to fetch of a repository: ``NEEDED``, and half precision of parts that
+    have nothing else.
 
     Args:
         listing: the paths of all files in the repository.
     """
     patterns = list(NEEDED)
     for part in NETWORKS:
-        weights = [name for name in listing if name.startswith(f"{part}/") and name.endswith(".safetensors")]
+        weights = [
+            name
+            for name in listing
+            if name.startswith(f"{part}/") and name.endswith(".safetensors")
+        ]
         if any(fnmatch(name, pattern) for name in weights for pattern in NEEDED):
             continue
         variants = (f"{part}/*.{variant}*safetensors" for variant in VARIANTS if variant)
@@ -106,7 +121,9 @@ def command(repo: str, commit: str) -> str:
 def _split(model: str) -> tuple[str, str]:
     match = _ID.fullmatch(pinned(model))
     if match is None:
-        raise RequestError(f"model {model!r}: no such directory, and not a hub id such as owner/name@COMMIT")
+        raise RequestError(
+            f"model {model!r}: no such directory, and not a hub id such as owner/name@COMMIT"
+        )
     repo, revision = match["repo"], match["revision"] or ""
     if not _COMMIT.fullmatch(revision):
         raise RequestError(

@@ -9,17 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.interfaces.public import Codec
-from bench.interfaces.public_text import PublicText
-from bench.types.images import ImageBatch
-from bench.types.schedule import NoiseSchedule
+from bench.interfaces import Codec, ImageBatch, NoiseSchedule, PublicText
 from bench.util.torchvision_guard import guard_torchvision
-from victims.diffusion.parts.prompt_code import PromptCode
 from victims.stable_diffusion.clip_text import ClipText
 from victims.stable_diffusion.files import locate
 from victims.stable_diffusion.model_kind import WEIGHTED, model_kind, zeros_for_no_prompt
 from victims.stable_diffusion.networks import read_network, shapes
 from victims.stable_diffusion.noise_schedule import read_scheduler
+from victims.stable_diffusion.prompt_code import PromptCode
 from victims.stable_diffusion.sdxl_text import PairedText
 from victims.stable_diffusion.tokenizer import read_tokenizer
 
@@ -41,7 +38,8 @@ class StableDiffusion(Codec):
 
     Attributes:
         text_encoder_2, tokenizer_2: of Stable Diffusion XL; None in other models.
-        zeros_for_no_prompt: the model works without a prompt on zeros, instead of the states of the empty prompt.
+        zeros_for_no_prompt: the model works without a prompt on zeros, instead of the states of the
+            empty prompt.
     """
 
     vae: Any
@@ -59,11 +57,13 @@ class StableDiffusion(Codec):
     def load(cls, model: str, device: str = "cpu") -> StableDiffusion:
         """Load a model; safetensors only, from local files only.
 
-        On the device ``meta`` the networks have shapes and no weights: a model of any size is there in a
-        second, and everything that asks for shapes and counts only runs on it as on a real one.
+        On the device ``meta`` the networks have shapes and no weights: a model of any size is there
+        in a second, and everything that asks for shapes and counts only runs on it as on a real
+        one.
 
         Raises:
-            RequestError, DataError: as ``locate``; also for a damaged part or one that does not fit.
+            RequestError, DataError: as ``locate``; also for a damaged part or one that does not
+                fit.
         """
         path = locate(model)
         tokenizer = read_tokenizer(path / "tokenizer")
@@ -141,7 +141,9 @@ class StableDiffusion(Codec):
         """The text encoder with its tokenizer, or both of each, for public use."""
         if self.text_encoder_2 is None:
             return ClipText(self.text_encoder, self.tokenizer, self.device)
-        return PairedText(self.text_encoder, self.tokenizer, self.text_encoder_2, self.tokenizer_2, self.device)
+        return PairedText(
+            self.text_encoder, self.tokenizer, self.text_encoder_2, self.tokenizer_2, self.device
+        )
 
     def stem(self) -> nn.Module:
         """A copy of the UNet's ``conv_in``."""

@@ -24,7 +24,8 @@ Signature = tuple[tuple[str, int, int], ...]
 
 
 def lacking(path: Path) -> str | None:
-    """What a directory lacks to be a whole model, or None; says nothing of whether its files are sound.
+    """What a directory lacks to be a whole model, or None; says nothing of whether its files are
+    sound.
 
     Raises:
         DataError: it is another kind of model, or the file that says so cannot be read.

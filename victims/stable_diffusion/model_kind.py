@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.util.errors import DataError
+from bench.interfaces import DataError
 from victims.stable_diffusion.file_checks import entry, read_object, whole
 from victims.stable_diffusion.weight_files import NETWORKS
 
@@ -22,7 +22,9 @@ WEIGHTED: Mapping[str, tuple[str, ...]] = {
 TOKENIZERS: Mapping[str, tuple[str, ...]] = {SD: ("tokenizer",), SDXL: ("tokenizer", "tokenizer_2")}
 """The parts of each kind that hold a vocabulary; the encoder of ``tokenizer_2`` is ``text_encoder_2``."""
 
-PARTS: Mapping[str, tuple[str, ...]] = {kind: (*WEIGHTED[kind], *TOKENIZERS[kind], "scheduler") for kind in WEIGHTED}
+PARTS: Mapping[str, tuple[str, ...]] = {
+    kind: (*WEIGHTED[kind], *TOKENIZERS[kind], "scheduler") for kind in WEIGHTED
+}
 """All directories of each kind that are read."""
 
 TAKEN = "only Stable Diffusion 1.x, 2.x and XL are taken (UNet2DConditionModel, AutoencoderKL, CLIP text encoders)"
@@ -36,11 +38,17 @@ _PLAIN = {
 }
 """Entries of a UNet's configuration that must be unset, each with what such a UNet takes besides."""
 
-_CHANNELS = {9: "an inpainting UNet", 8: "an InstructPix2Pix UNet", 7: "an upscaling UNet", 5: "a depth-to-image UNet"}
+_CHANNELS = {
+    9: "an inpainting UNet",
+    8: "an InstructPix2Pix UNet",
+    7: "an upscaling UNet",
+    5: "a depth-to-image UNet",
+}
 
 
 def components(path: Path) -> dict[str, Any]:
-    """Class of each component that ``model_index.json`` names, None where it is unset; empty without that file.
+    """Class of each component that ``model_index.json`` names, None where it is unset; empty
+    without that file.
 
     Raises:
         DataError: the pipeline has no UNet of a Stable Diffusion; names it.
@@ -48,14 +56,19 @@ def components(path: Path) -> dict[str, Any]:
     if not (path / INDEX).exists():
         return {}
     index = read_object(path / INDEX)
-    named = {name: value[1] for name, value in index.items() if isinstance(value, list) and len(value) == 2}
+    named = {
+        name: value[1]
+        for name, value in index.items()
+        if isinstance(value, list) and len(value) == 2
+    }
     if named and named.get("unet") != NETWORKS["unet"]:
         raise DataError(f"{path / INDEX}: names {index.get('_class_name', 'no pipeline')}; {TAKEN}")
     return named
 
 
 def model_kind(path: Path) -> str:
-    """``sd`` (Stable Diffusion 1.x and 2.x) or ``sdxl``, by the UNet's configuration and ``model_index.json``.
+    """``sd`` (Stable Diffusion 1.x and 2.x) or ``sdxl``, by the UNet's configuration and
+    ``model_index.json``.
 
     Raises:
         DataError: neither; names the pipeline or the component that does not fit.
@@ -66,10 +79,14 @@ def model_kind(path: Path) -> str:
     _expect_class(file, config.get("_class_name"), NETWORKS["unet"])
     added = config.get("addition_embed_type")
     if added not in (None, "text_time"):
-        raise DataError(f"{file}: the UNet takes conditions of the kind {added!r} (addition_embed_type); {TAKEN}")
+        raise DataError(
+            f"{file}: the UNet takes conditions of the kind {added!r} (addition_embed_type); {TAKEN}"
+        )
     kind = SD if added is None else SDXL
     if kind == SDXL and named and named.get("text_encoder") is None:
-        raise DataError(f"{path / INDEX}: text_encoder is unset, as in the refiner of XL; give the base model")
+        raise DataError(
+            f"{path / INDEX}: text_encoder is unset, as in the refiner of XL; give the base model"
+        )
     for part in WEIGHTED[kind]:
         _expect_class(path / INDEX, named.get(part), NETWORKS[part])
     for part in TOKENIZERS[kind]:
@@ -84,7 +101,8 @@ def zeros_for_no_prompt(path: Path) -> bool:
 
 
 def check_configurations(path: Path, kind: str) -> None:
-    """Refuse networks that do not fit one another, or take more than a noisy latent, a timestep and prompts.
+    """Refuse networks that do not fit one another, or take more than a noisy latent, a timestep and
+    prompts.
 
     Raises:
         DataError: names the file and the entry.
@@ -104,12 +122,16 @@ def check_configurations(path: Path, kind: str) -> None:
 def _check_unet(unet: dict[str, Any], file: Path) -> None:
     for name, what in _PLAIN.items():
         if unet.get(name) is not None:
-            raise DataError(f"{file}: {name} is {unet[name]!r}; such a UNet takes {what} besides a prompt; {TAKEN}")
+            raise DataError(
+                f"{file}: {name} is {unet[name]!r}; such a UNet takes {what} besides a prompt; {TAKEN}"
+            )
     if unet.get("attention_type", "default") != "default":
         raise DataError(f"{file}: attention_type is {unet['attention_type']!r} (GLIGEN); {TAKEN}")
 
 
-def _check_channels(unet: dict[str, Any], unet_file: Path, vae: dict[str, Any], vae_file: Path) -> None:
+def _check_channels(
+    unet: dict[str, Any], unet_file: Path, vae: dict[str, Any], vae_file: Path
+) -> None:
     latent, taken = whole(vae, vae_file, "latent_channels"), whole(unet, unet_file, "in_channels")
     if taken != latent:
         what = f" ({_CHANNELS[taken]})" if taken in _CHANNELS else ""
@@ -119,9 +141,13 @@ def _check_channels(unet: dict[str, Any], unet_file: Path, vae: dict[str, Any], 
         )
     given = whole(unet, unet_file, "out_channels")
     if given != latent:
-        raise DataError(f"{unet_file}: out_channels is {given}, not the {latent} of the latent; {TAKEN}")
+        raise DataError(
+            f"{unet_file}: out_channels is {given}, not the {latent} of the latent; {TAKEN}"
+        )
     if whole(vae, vae_file, "in_channels") != 3 or whole(vae, vae_file, "out_channels") != 3:
-        raise DataError(f"{vae_file}: the autoencoder does not take and give pictures of 3 channels")
+        raise DataError(
+            f"{vae_file}: the autoencoder does not take and give pictures of 3 channels"
+        )
     if not 2 <= len(vae["block_out_channels"]) <= 4:
         raise DataError(
             f"{vae_file}: {len(vae['block_out_channels'])} blocks; a ControlNet's hint block fits an autoencoder of 2 "
@@ -129,9 +155,13 @@ def _check_channels(unet: dict[str, Any], unet_file: Path, vae: dict[str, Any], 
         )
     scale, shift = vae.get("scaling_factor", 1.0), vae.get("shift_factor") or 0.0
     if not all(isinstance(number, int | float) for number in (scale, shift)) or scale <= 0:
-        raise DataError(f"{vae_file}: scaling_factor {scale!r} or shift_factor {shift!r} scales no latent")
+        raise DataError(
+            f"{vae_file}: scaling_factor {scale!r} or shift_factor {shift!r} scales no latent"
+        )
     if vae.get("latents_mean") is not None or vae.get("latents_std") is not None:
-        raise DataError(f"{vae_file}: latents_mean and latents_std are set, as in Playground 2.5; {TAKEN}")
+        raise DataError(
+            f"{vae_file}: latents_mean and latents_std are set, as in Playground 2.5; {TAKEN}"
+        )
 
 
 def _check_text(path: Path, kind: str, unet: dict[str, Any], unet_file: Path) -> None:
@@ -140,7 +170,11 @@ def _check_text(path: Path, kind: str, unet: dict[str, Any], unet_file: Path) ->
         part, config = file.parent.name, read_object(file)
         _refuse_quantised(config, file)
         architectures = config.get("architectures") or [NETWORKS[part]]
-        _expect_class(file, architectures[0] if isinstance(architectures, list) else architectures, NETWORKS[part])
+        _expect_class(
+            file,
+            architectures[0] if isinstance(architectures, list) else architectures,
+            NETWORKS[part],
+        )
         width += whole(config, file, "hidden_size")
         pooled = config.get("projection_dim") or 0
     crossed = entry(unet, unet_file, "cross_attention_dim")
@@ -150,7 +184,10 @@ def _check_text(path: Path, kind: str, unet: dict[str, Any], unet_file: Path) ->
             f"{width} (hidden_size); UNet and text encoder are not of one model"
         )
     if kind == SDXL:
-        lengths = [whole(read_object(file), file, "max_position_embeddings") for file in _text_files(path, kind)]
+        lengths = [
+            whole(read_object(file), file, "max_position_embeddings")
+            for file in _text_files(path, kind)
+        ]
         if len(set(lengths)) > 1:
             raise DataError(
                 f"{path}: the text encoders read {lengths[0]} and {lengths[1]} tokens (max_position_embeddings); "
@@ -167,12 +204,16 @@ def _check_text(path: Path, kind: str, unet: dict[str, Any], unet_file: Path) ->
 
 def _text_files(path: Path, kind: str) -> list[Path]:
     """The configurations of the text encoders."""
-    return [path / part / "config.json" for part in WEIGHTED[kind] if part.startswith("text_encoder")]
+    return [
+        path / part / "config.json" for part in WEIGHTED[kind] if part.startswith("text_encoder")
+    ]
 
 
 def _refuse_quantised(config: dict[str, Any], file: Path) -> None:
     if config.get("quantization_config") is not None:
-        raise DataError(f"{file}: quantised weights (quantization_config) cannot be trained from; give the full ones")
+        raise DataError(
+            f"{file}: quantised weights (quantization_config) cannot be trained from; give the full ones"
+        )
 
 
 def _expect_class(file: Path, found: object, *wanted: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from bench.util.errors import DataError
+from bench.interfaces import DataError
 from bench.util.torchvision_guard import guard_torchvision
 from victims.stable_diffusion.weight_files import NETWORKS, check_weights, header, library
 
@@ -55,17 +55,26 @@ def shapes(part: Path) -> Any:
                 return cls(cls.config_class.from_pretrained(part, local_files_only=True))
             return cls.from_config(cls.load_config(part, local_files_only=True))
     except Exception as error:  # the libraries have no error of their own
-        raise DataError(f"{part / 'config.json'}: no network can be made of it, {_line(error)}") from error
+        raise DataError(
+            f"{part / 'config.json'}: no network can be made of it, {_line(error)}"
+        ) from error
 
 
 def check_network(part: Path) -> None:
-    """Compare a part's configuration with the headers of its weights; nothing is loaded where they agree.
+    """Compare a part's configuration with the headers of its weights; nothing is loaded where they
+    agree.
 
     Raises:
         DataError: a weight is missing or has another shape.
     """
-    there = {_plain(name): shape for file in check_weights(part).files for name, shape in header(file).items()}
-    wanted = {_plain(name): tuple(tensor.shape) for name, tensor in shapes(part).state_dict().items()}
+    there = {
+        _plain(name): shape
+        for file in check_weights(part).files
+        for name, shape in header(file).items()
+    }
+    wanted = {
+        _plain(name): tuple(tensor.shape) for name, tensor in shapes(part).state_dict().items()
+    }
     other = sorted(name for name, shape in wanted.items() if there.get(name, shape) != shape)
     if other:
         raise DataError(
@@ -73,7 +82,9 @@ def check_network(part: Path) -> None:
             "weights and config.json are not of one model"
         )
     if not set(wanted) <= set(there):
-        read_network(part)  # older files have other names, which the library knows: its word is final
+        read_network(
+            part
+        )  # older files have other names, which the library knows: its word is final
 
 
 def unreadable(part: Path, error: Exception) -> DataError:
@@ -86,7 +97,9 @@ def _class(part: Path) -> Any:
     import diffusers
     import transformers
 
-    return getattr(transformers if library(part.name) == "transformers" else diffusers, NETWORKS[part.name])
+    return getattr(
+        transformers if library(part.name) == "transformers" else diffusers, NETWORKS[part.name]
+    )
 
 
 def _plain(name: str) -> str:

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.types.schedule import NoiseSchedule
-from bench.util.errors import DataError, RequestError
+from bench.interfaces import DataError, NoiseSchedule, RequestError
 from bench.util.torchvision_guard import guard_torchvision
 from victims.stable_diffusion.file_checks import entry, read_object
 
@@ -23,12 +22,13 @@ LEAST_ABAR = 2.0**-24
 def read_scheduler(folder: Path) -> tuple[Any, NoiseSchedule]:
     """A DDIM sampler and the schedule in float64, from a ``scheduler/`` directory.
 
-    The sampler that the file names gives the defaults of what it leaves out. ``clip_sample`` is off and
-    ``steps_offset`` is 1, as diffusers' Stable Diffusion pipelines set them whatever the file says: a latent has no
-    range to clip to.
+    The sampler that the file names gives the defaults of what it leaves out. ``clip_sample`` is off
+    and ``steps_offset`` is 1, as diffusers' Stable Diffusion pipelines set them whatever the file
+    says: a latent has no range to clip to.
 
     Raises:
-        DataError: missing or malformed, or a process that is no Gaussian diffusion in discrete time.
+        DataError: missing or malformed, or a process that is no Gaussian diffusion in discrete
+            time.
     """
     file = folder / CONFIG
     config = read_object(file)
@@ -45,23 +45,40 @@ def _built(config: dict[str, Any], file: Path) -> tuple[Any, NoiseSchedule]:
     import diffusers
 
     name = entry(config, file, "_class_name")
-    cls = getattr(diffusers, name, None) if isinstance(name, str) and name.endswith("Scheduler") else None
+    cls = (
+        getattr(diffusers, name, None)
+        if isinstance(name, str) and name.endswith("Scheduler")
+        else None
+    )
     if cls is None:
         raise _refusal(file, f"_class_name {name!r}", "no scheduler of diffusers")
-    if config.get("trained_betas") is None and config.get("beta_schedule", BETA_SCHEDULES[0]) not in BETA_SCHEDULES:
-        raise _refusal(file, f"beta_schedule {config['beta_schedule']!r}", f"none of {', '.join(BETA_SCHEDULES)}")
+    if (
+        config.get("trained_betas") is None
+        and config.get("beta_schedule", BETA_SCHEDULES[0]) not in BETA_SCHEDULES
+    ):
+        raise _refusal(
+            file,
+            f"beta_schedule {config['beta_schedule']!r}",
+            f"none of {', '.join(BETA_SCHEDULES)}",
+        )
     named = cls.from_config(config)
     settings = {**config, **named.config}
-    settings.pop("_use_default_values", None)  # else the defaults of the other class would be dropped again
+    settings.pop(
+        "_use_default_values", None
+    )  # else the defaults of the other class would be dropped again
     if settings.get("use_flow_sigmas") or getattr(named, "alphas_cumprod", None) is None:
         raise _refusal(file, name, "has no betas: flow matching and EDM are other processes")
     _check_betas(settings, file)
     scheduler = diffusers.DDIMScheduler.from_config(settings, clip_sample=False, steps_offset=1)
     scheduler.set_timesteps(1)  # else an unknown timestep_spacing is met after the training
-    if not torch.allclose(named.alphas_cumprod[:-1].float(), scheduler.alphas_cumprod[:-1], rtol=1e-4, atol=1e-7):
+    if not torch.allclose(
+        named.alphas_cumprod[:-1].float(), scheduler.alphas_cumprod[:-1], rtol=1e-4, atol=1e-7
+    ):
         raise _refusal(file, name, "changes the betas in a way of its own")
     try:
-        return scheduler, NoiseSchedule(_with_signal(scheduler, settings), settings["prediction_type"])
+        return scheduler, NoiseSchedule(
+            _with_signal(scheduler, settings), settings["prediction_type"]
+        )
     except RequestError as error:
         raise DataError(f"{file}: {error}") from error
 
@@ -69,7 +86,9 @@ def _built(config: dict[str, Any], file: Path) -> tuple[Any, NoiseSchedule]:
 def _check_betas(settings: dict[str, Any], file: Path) -> None:
     steps, betas = settings["num_train_timesteps"], settings.get("trained_betas")
     if betas is not None and len(betas) != steps:
-        raise DataError(f"{file}: trained_betas has {len(betas)} entries, num_train_timesteps is {steps}")
+        raise DataError(
+            f"{file}: trained_betas has {len(betas)} entries, num_train_timesteps is {steps}"
+        )
     if settings.get("rescale_betas_zero_snr") and settings["prediction_type"] == "epsilon":
         raise DataError(
             f"{file}: with rescale_betas_zero_snr the last timestep is noise alone, from which a network that predicts "
@@ -87,7 +106,9 @@ def _with_signal(scheduler: Any, settings: dict[str, Any]) -> Tensor:
 
 
 def _refusal(file: Path, what: str, why: str) -> DataError:
-    return DataError(f"{file}: {what}: {why}; the noise schedule must be that of a DDPM, such as Stable Diffusion's")
+    return DataError(
+        f"{file}: {what}: {why}; the noise schedule must be that of a DDPM, such as Stable Diffusion's"
+    )
 
 
 def _line(error: Exception) -> str:

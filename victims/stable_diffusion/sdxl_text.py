@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.interfaces.public_text import Prefix, PublicText
+from bench.interfaces import Prefix, PublicText
 from victims.stable_diffusion.clip_text import ClipText
 
 
@@ -31,17 +31,22 @@ class PairedPrefix(Prefix):
 class PairedText(PublicText):
     """Penultimate states of both encoders side by side (arXiv:2307.01952, section 2.1).
 
-    Both read the same tokens and differ in the padding after the end, so ids are those of the first tokenizer, and the
-    second encoder is given its own padding. Both are causal, so a prompt is decoded token by token as with one encoder.
+    Both read the same tokens and differ in the padding after the end, so ids are those of the first
+    tokenizer, and the second encoder is given its own padding. Both are causal, so a prompt is
+    decoded token by token as with one encoder.
 
-    The padding of the second is the token ``!``. Within a prompt it stays the mark that it is, as in OpenCLIP, with
-    which that encoder was trained; diffusers' second tokenizer takes it for padding there too.
+    The padding of the second is the token ``!``. Within a prompt it stays the mark that it is, as
+    in OpenCLIP, with which that encoder was trained; diffusers' second tokenizer takes it for
+    padding there too.
 
     Args:
-        encoder, encoder_2: CLIPTextModel and CLIPTextModelWithProjection, frozen, of one vocabulary and length.
+        encoder, encoder_2: CLIPTextModel and CLIPTextModelWithProjection, frozen, of one vocabulary
+            and length.
     """
 
-    def __init__(self, encoder: Any, tokenizer: Any, encoder_2: Any, tokenizer_2: Any, device: str) -> None:
+    def __init__(
+        self, encoder: Any, tokenizer: Any, encoder_2: Any, tokenizer_2: Any, device: str
+    ) -> None:
         self._first = ClipText(encoder, tokenizer, device, penultimate=True)
         self._second = ClipText(encoder_2, tokenizer_2, device, penultimate=True)
         self.vocabulary, self.length = self._first.vocabulary, self._first.length
@@ -66,15 +71,29 @@ class PairedText(PublicText):
         """Embeddings do not say what is padding, so behind the end those of the second encoder must be its own."""
         width = self._first.embeddings().shape[1]
         parts = embedded[..., :width], embedded[..., width:]
-        return torch.cat([self._first.states_of_embeddings(parts[0]), self._second.states_of_embeddings(parts[1])], -1)
+        return torch.cat(
+            [
+                self._first.states_of_embeddings(parts[0]),
+                self._second.states_of_embeddings(parts[1]),
+            ],
+            -1,
+        )
 
     def begin(self, count: int) -> PairedPrefix:
-        return self._joined(self._first.begin(count), self._second.begin(count), torch.zeros(count, dtype=torch.bool))
+        return self._joined(
+            self._first.begin(count),
+            self._second.begin(count),
+            torch.zeros(count, dtype=torch.bool),
+        )
 
     def candidates(self, prefix: Prefix, tokens: Tensor) -> Tensor:
         first, second, ended = self._parts(prefix)
         return torch.cat(
-            [self._first.candidates(first, tokens), self._second.candidates(second, self._padded(tokens, ended))], -1
+            [
+                self._first.candidates(first, tokens),
+                self._second.candidates(second, self._padded(tokens, ended)),
+            ],
+            -1,
         )
 
     def extend(self, prefix: Prefix, tokens: Tensor) -> PairedPrefix:
@@ -91,7 +110,10 @@ class PairedText(PublicText):
     def _parts(self, prefix: Prefix) -> tuple[Prefix, Prefix, Tensor]:
         assert isinstance(prefix, PairedPrefix)
         cut = self._first.depth
-        first, second = (Prefix(prefix.keys[part], prefix.values[part]) for part in (slice(cut), slice(cut, None)))
+        first, second = (
+            Prefix(prefix.keys[part], prefix.values[part])
+            for part in (slice(cut), slice(cut, None))
+        )
         return first, second, prefix.ended
 
     def _padded(self, tokens: Tensor, ended: Tensor) -> Tensor:

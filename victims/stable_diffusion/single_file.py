@@ -1,8 +1,9 @@
 """Checkpoints in a single file: what they hold, and the command that makes a directory of one.
 
-diffusers can load such a file, but not by itself: configuration and vocabulary are not in it, and it fetches them
-from the hub. The conversion is therefore a step of its own, once for each file, after which the weights, the
-configuration and the vocabulary lie together and are checked and hashed together.
+diffusers can load such a file, but not by itself: configuration and vocabulary are not in it, and
+it fetches them from the hub. The conversion is therefore a step of its own, once for each file,
+after which the weights, the configuration and the vocabulary lie together and are checked and
+hashed together.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def conversion(file: Path, model: str, config: Path | None = None) -> str:
 
     Args:
         model: as ``content`` names it.
-        config: a directory in diffusers layout to take configuration and vocabulary from, without the hub.
+        config: a directory in diffusers layout to take configuration and vocabulary from, without
+            the hub.
     """
     options = [json.dumps(str(file))]
     if _PIPELINES[model] == "StableDiffusionPipeline":

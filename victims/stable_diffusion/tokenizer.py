@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from bench.util.errors import DataError
+from bench.interfaces import DataError
 from bench.util.torchvision_guard import guard_torchvision
 from victims.stable_diffusion.file_checks import read_object, refuse_pointer, whole
 
@@ -19,7 +19,9 @@ FILES = (
 )
 """What transformers reads of a tokenizer's directory."""
 
-_REQUIRED = "tokenizer_config.json"  # names the padding, which differs between models and would be guessed
+_REQUIRED = (
+    "tokenizer_config.json"  # names the padding, which differs between models and would be guessed
+)
 
 
 def check_tokenizer(folder: Path, encoder: Path) -> None:
@@ -46,7 +48,10 @@ def check_tokenizer(folder: Path, encoder: Path) -> None:
             refuse_pointer(folder / name)
     if pair <= set(present):
         _check_merges(folder)
-    tokens, known = len(read_tokenizer(folder)), whole(read_object(encoder / "config.json"), encoder, "vocab_size")
+    tokens, known = (
+        len(read_tokenizer(folder)),
+        whole(read_object(encoder / "config.json"), encoder, "vocab_size"),
+    )
     # transformers answers an unreadable vocabulary with a tokenizer of two tokens and no error.
     if tokens != known:
         raise DataError(
@@ -56,7 +61,8 @@ def check_tokenizer(folder: Path, encoder: Path) -> None:
 
 
 def check_same_words(folder: Path, folder_2: Path) -> None:
-    """Refuse two tokenizers that number words differently: both encoders are given what the first one reads.
+    """Refuse two tokenizers that number words differently: both encoders are given what the first
+    one reads.
 
     Raises:
         DataError: they differ.
@@ -81,7 +87,9 @@ def read_tokenizer(folder: Path) -> Any:
         return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the library has no error of its own
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise DataError(f"{folder}: the vocabulary cannot be read, {lines[0]}; download it again") from error
+        raise DataError(
+            f"{folder}: the vocabulary cannot be read, {lines[0]}; download it again"
+        ) from error
 
 
 def _check_merges(folder: Path) -> None:
@@ -92,7 +100,11 @@ def _check_merges(folder: Path) -> None:
     except UnicodeDecodeError as error:
         raise DataError(f"{folder / 'merges.txt'}: not a text; download it again") from error
     made = {line.replace(" ", "", 1) for line in lines if not line.startswith("#version")}
-    rest = {word for word in words - made if len(word.removesuffix("</w>")) > 1 and not word.startswith("<|")}
+    rest = {
+        word
+        for word in words - made
+        if len(word.removesuffix("</w>")) > 1 and not word.startswith("<|")
+    }
     if rest:
         raise DataError(
             f"{folder / 'merges.txt'}: {len(rest)} of the {len(words)} words of vocab.json are made by no merge; the "

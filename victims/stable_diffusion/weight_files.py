@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.util.errors import DataError
+from bench.interfaces import DataError
 from victims.stable_diffusion.file_checks import python_command, read_object, refuse_pointer
 
 NETWORKS = {
@@ -51,7 +51,8 @@ def weight_files(part: Path) -> list[Path]:
 
 
 def find_weights(part: Path) -> Weights | None:
-    """The weights that are loaded of a part, or None where it has no safetensors that the libraries find.
+    """The weights that are loaded of a part, or None where it has no safetensors that the libraries
+    find.
 
     Raises:
         DataError: an index of shards cannot be read.
@@ -71,7 +72,8 @@ def find_weights(part: Path) -> Weights | None:
 
 
 def absent(part: Path) -> str | None:
-    """What is missing of a part's weights, with the step that mends it; None where every file is there.
+    """What is missing of a part's weights, with the step that mends it; None where every file is
+    there.
 
     Raises:
         DataError: an index of shards cannot be read.
@@ -102,12 +104,15 @@ def check_weights(part: Path) -> Weights:
     if found.index is not None:
         for name, shard in read_object(found.index)["weight_map"].items():
             if name not in tensors[shard]:
-                raise DataError(f"{part / shard}: lacks {name}, which {found.index.name} says it holds")
+                raise DataError(
+                    f"{part / shard}: lacks {name}, which {found.index.name} says it holds"
+                )
     return found
 
 
 def header(file: Path) -> dict[str, tuple[int, ...]]:
-    """Shape of each tensor in a safetensors file; the library checks that the file is as long as its header says.
+    """Shape of each tensor in a safetensors file; the library checks that the file is as long as
+    its header says.
 
     Raises:
         DataError: missing, a Git LFS pointer, truncated, or not safetensors.
@@ -141,7 +146,9 @@ def _shards(index: Path) -> tuple[Path, ...]:
     for shard in shards.values():
         # Only a name: a path would leave the model's directory.
         if not isinstance(shard, str) or not _SHARD.fullmatch(shard):
-            raise DataError(f"{index}: weight_map names {shard!r}, which is no safetensors file of this directory")
+            raise DataError(
+                f"{index}: weight_map names {shard!r}, which is no safetensors file of this directory"
+            )
     return tuple(index.parent / name for name in sorted(set(shards.values())))
 
 

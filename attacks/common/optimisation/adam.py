@@ -40,7 +40,10 @@ class Adam:
             if lowest is None or match is None:
                 lowest, match, first = total, value.match, value.match
             better = total < lowest
-            lowest, match = torch.where(better, total, lowest), torch.where(better, value.match, match)
+            lowest, match = (
+                torch.where(better, total, lowest),
+                torch.where(better, value.match, match),
+            )
             best = torch.where(better.unsqueeze(-1), point, best)
             if i == iterations:
                 break

@@ -54,4 +54,6 @@ class Found:
 class Optimiser(Protocol):
     """Minimises a batch of problems from given points ``(T, R, D)``."""
 
-    def minimise(self, problem: Problem, start: Tensor, iterations: int, advance: Advance) -> Found: ...
+    def minimise(
+        self, problem: Problem, start: Tensor, iterations: int, advance: Advance
+    ) -> Found: ...

@@ -11,7 +11,8 @@ Schedule = Literal["constant", "step", "cosine"]
 def factor(schedule: Schedule, iteration: int, iterations: int) -> float:
     """The share of the first step size at ``iteration`` of ``iterations``, in (0, 1].
 
-    ``step``: a tenth after 3/8, again after 5/8 and 7/8 (arXiv:2003.14053, appendix A). ``cosine``: half a wave to 0.
+    ``step``: a tenth after 3/8, again after 5/8 and 7/8 (arXiv:2003.14053, appendix A). ``cosine``:
+    half a wave to 0.
     """
     done = iteration / max(1, iterations)
     if schedule == "step":

@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from attacks.common.least_squares import unexplained
 from attacks.common.spectral_prior import dct
-from bench.util.errors import NotApplicableError
+from bench.interfaces import NotApplicableError
 
-_ENOUGH = 1 << 20  # numbers of features from which a key is found; one release of Stable Diffusion is more
+_ENOUGH = (
+    1 << 20
+)  # numbers of features from which a key is found; one release of Stable Diffusion is more
 _ROUNDS = 4  # of weights and key in turn
 
 
@@ -23,12 +25,14 @@ def apart(tensor: Tensor, key: Tensor) -> Tensor:
 
 
 def key_of_features(conv: nn.Module, features: Tensor, group: int) -> tuple[Tensor, bool]:
-    """The key under which ``features`` are most nearly something that the public ``conv`` could put out.
+    """The key under which ``features`` are most nearly something that the public ``conv`` could put
+    out.
 
-    h = (I x K)(W x + b) with more channels than inputs lies in a small subspace that only W and K tell. What no input
-    explains of (I x G) h - c b is linear in (G, c) and vanishes at G = K^T, c = 1; its least with G of unit norm is
-    an eigenvector of a matrix of group^2 rows. Neither timestep nor noise target is needed, and noise of one
-    variance on the features moves every eigenvalue alike, not the vector.
+    h = (I x K)(W x + b) with more channels than inputs lies in a small subspace that only W and K
+    tell. What no input explains of (I x G) h - c b is linear in (G, c) and vanishes at G = K^T, c =
+    1; its least with G of unit norm is an eigenvector of a matrix of group^2 rows. Neither timestep
+    nor noise target is needed, and noise of one variance on the features moves every eigenvalue
+    alike, not the vector.
 
     Args:
         conv: as ``attacks.common.least_squares.least_squares`` takes it.
@@ -36,13 +40,16 @@ def key_of_features(conv: nn.Module, features: Tensor, group: int) -> tuple[Tens
         group: how many channels are mixed with each other.
 
     Returns:
-        K ``(group, group)`` orthogonal float64, and whether its sign is known: without a bias -K does as well.
+        K ``(group, group)`` orthogonal float64, and whether its sign is known: without a bias -K
+        does as well.
 
     Raises:
         NotApplicableError: the features do not outnumber the inputs, so every key would do.
     """
     if not isinstance(conv, nn.Conv2d):
-        raise NotApplicableError("what is sent is not the answer of a convolution, so it does not show the key")
+        raise NotApplicableError(
+            "what is sent is not the answer of a convolution, so it does not show the key"
+        )
     bare = copy.deepcopy(conv)
     bare.bias = None
     used = features[: max(1, _ENOUGH // features[0].numel())].detach().double().cpu()
@@ -67,11 +74,12 @@ def key_of_features(conv: nn.Module, features: Tensor, group: int) -> tuple[Tens
 
 
 def key_of_latents(mixed: Tensor, known: Tensor, group: int) -> Tensor:
-    """K from ``mixed`` = (I x K)(s known + rest), by least squares with the rest's spectrum as weights.
+    """K from ``mixed`` = (I x K)(s known + rest), by least squares with the rest's spectrum as
+    weights.
 
-    Pictures have little at high spatial frequencies, where ``known`` is mostly noise; the weights, found in turn with
-    the key, rest there. K is the orthogonal factor of E[mixed known^T], which an odd function
-    of each number before the key leaves as it is.
+    Pictures have little at high spatial frequencies, where ``known`` is mostly noise; the weights,
+    found in turn with the key, rest there. K is the orthogonal factor of E[mixed known^T], which an
+    odd function of each number before the key leaves as it is.
 
     Args:
         mixed, known: ``(R, C, h, w)``; x_t and its noise target, or h_ctrl and x_t.
@@ -89,7 +97,9 @@ def key_of_latents(mixed: Tensor, known: Tensor, group: int) -> Tensor:
                 moments[i, j] = (weights * y[:, i::group] * x[:, j::group]).sum()
         key = _orthogonal(moments)
         clean = apart(y, key)
-        scale = (weights * clean * x).sum((1, 2, 3)) / (weights * x * x).sum((1, 2, 3)).clamp_min(1e-30)
+        scale = (weights * clean * x).sum((1, 2, 3)) / (weights * x * x).sum((1, 2, 3)).clamp_min(
+            1e-30
+        )
         rest = (clean - scale.view(-1, 1, 1, 1) * x).square().mean((0, 1))
         weights = 1 / _rings(rest).clamp_min(1e-9 * float(rest.mean()) + 1e-30)
         weights = weights / weights.mean()

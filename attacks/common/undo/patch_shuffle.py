@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import fold, unfold
 
 from attacks.common.least_squares import invert_convolution
-from bench.util.errors import NotApplicableError
+from bench.interfaces import NotApplicableError
 
 Numbers = NDArray[np.float64]
 _SWEEPS = 50  # of swaps at most
@@ -59,8 +59,9 @@ class Puzzle:
     def solve(self, tries: int = 1) -> NDArray[np.int64]:
         """The cheapest of some placements, improved by swaps while the puzzle is small.
 
-        Places are filled in reading order with the square that fits best, starting from each of the ``tries``
-        likeliest first squares; what the places alone say, by assignment, is one more start.
+        Places are filled in reading order with the square that fits best, starting from each of the
+        ``tries`` likeliest first squares; what the places alone say, by assignment, is one more
+        start.
         """
         first = np.argsort(self.at[:, 0], kind="stable")[:tries]
         found = [self._filled(int(i)) for i in first]
@@ -105,19 +106,29 @@ class Puzzle:
 def by_overlap(conv: nn.Module, features: Tensor, side: int) -> Tensor:
     """Places of shuffled squares of the answer of a public convolution, ``(R, M)``.
 
-    A 3x3 answer looks one cell over the edge, so a square tells its input on itself and on a rim around it, and the rim
-    is the neighbours' own edge, noise and all; beyond the map it is zero. Exact where nothing else is on the features.
+    A 3x3 answer looks one cell over the edge, so a square tells its input on itself and on a rim
+    around it, and the rim is the neighbours' own edge, noise and all; beyond the map it is zero.
+    Exact where nothing else is on the features.
 
     Raises:
         NotApplicableError: not such a convolution, or too few channels to tell the rim.
     """
-    if not isinstance(conv, nn.Conv2d) or conv.stride != (1, 1) or conv.dilation != (1, 1) or conv.groups != 1:
-        raise NotApplicableError("the first layer is not a plain convolution, whose answers overlap")
+    if (
+        not isinstance(conv, nn.Conv2d)
+        or conv.stride != (1, 1)
+        or conv.dilation != (1, 1)
+        or conv.groups != 1
+    ):
+        raise NotApplicableError(
+            "the first layer is not a plain convolution, whose answers overlap"
+        )
     rim = conv.kernel_size[0] // 2
     if rim == 0 or conv.padding != (rim, rim) or conv.kernel_size != (2 * rim + 1, 2 * rim + 1):
         raise NotApplicableError("answers of the first layer do not look over the edge of a square")
     if conv.out_channels * side**2 <= conv.in_channels * (side + 2 * rim) ** 2 or rim > side:
-        raise NotApplicableError(f"squares of {side} cells have too few numbers to tell what is around them")
+        raise NotApplicableError(
+            f"squares of {side} cells have too few numbers to tell what is around them"
+        )
     valid = copy.deepcopy(conv)
     valid.padding = (0, 0)
     squares = cut(features, side)
@@ -126,7 +137,9 @@ def by_overlap(conv: nn.Module, features: Tensor, side: int) -> Tensor:
         count, number, conv.in_channels, *[side + 2 * rim] * 2
     )
     columns = features.shape[-1] // side
-    return torch.stack([torch.from_numpy(_overlaps(release, rim, columns).solve()) for release in inputs])
+    return torch.stack(
+        [torch.from_numpy(_overlaps(release, rim, columns).solve()) for release in inputs]
+    )
 
 
 def _overlaps(inputs: Tensor, rim: int, columns: int) -> Puzzle:
@@ -139,14 +152,21 @@ def _overlaps(inputs: Tensor, rim: int, columns: int) -> Puzzle:
     along = _distance(below, core[..., :rim, :]) + _distance(core[..., -rim:, :], above)
     at = np.zeros((len(inputs), len(inputs)))
     grid = np.arange(len(inputs)).reshape(-1, columns)
-    for outside, edge in ((left, grid[:, 0]), (right, grid[:, -1]), (above, grid[0]), (below, grid[-1])):
+    for outside, edge in (
+        (left, grid[:, 0]),
+        (right, grid[:, -1]),
+        (above, grid[0]),
+        (below, grid[-1]),
+    ):
         at[:, edge] += 2 * outside.double().square().flatten(1).sum(1).numpy()[:, None]
     return Puzzle(at, across, along, columns)
 
 
 def _distance(one: Tensor, other: Tensor) -> Numbers:
     """Squared distance of every one from every other, ``(M, M)``."""
-    found: Numbers = torch.cdist(one.double().flatten(1), other.double().flatten(1)).square().numpy()
+    found: Numbers = (
+        torch.cdist(one.double().flatten(1), other.double().flatten(1)).square().numpy()
+    )
     return found
 
 
@@ -155,7 +175,8 @@ def by_target(shuffled: Tensor, expected: Tensor, side: int) -> Tensor:
 
     Args:
         shuffled: h_sd, ``(R, C, h, w)``.
-        expected: likewise, what the stem makes of a noise target that is in order: h_sd but for the share of z0.
+        expected: likewise, what the stem makes of a noise target that is in order: h_sd but for the
+            share of z0.
     """
     found = []
     for moved, fixed in zip(cut(shuffled, side), cut(expected, side), strict=True):
@@ -166,7 +187,8 @@ def by_target(shuffled: Tensor, expected: Tensor, side: int) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Habits:
-    """Where pictures have what, and how they go on across a border, learned from the attacker's own latents.
+    """Where pictures have what, and how they go on across a border, learned from the attacker's own
+    latents.
 
     Attributes:
         mean, variance: of each number of a square by place, ``(M, 4 side side)``.
@@ -188,17 +210,22 @@ class Habits:
         """Of the shuffled squares of one clean latent, ``(4, h, w)``."""
         squares = cut(latents.unsqueeze(0), side)[0].double()
         flat = squares.flatten(1)
-        # Numbers of one square go together, so that a place is told by about as many as the square has cells on a side.
+        # Numbers of one square go together, so that a place is told by about as many as the square
+        # has cells on a side.
         tempered = 1 / (side * side)
         off = (flat.unsqueeze(1) - self.mean).square() / self.variance + self.variance.log()
         at = 0.5 * tempered * off.sum(2)
         scaled = squares / (2 * self.step.view(-1, 1, 1)).sqrt()
-        across, along = _distance(scaled[..., -1], scaled[..., 0]), _distance(scaled[..., -1, :], scaled[..., 0, :])
+        across, along = (
+            _distance(scaled[..., -1], scaled[..., 0]),
+            _distance(scaled[..., -1, :], scaled[..., 0, :]),
+        )
         return Puzzle(at.numpy(), across, along, columns)
 
 
 def by_borders(latents: Tensor, known: Tensor, side: int) -> Tensor:
-    """Places of shuffled squares of clean latents, as a picture most likely has them, ``(R, M)``; a guess, not exact.
+    """Places of shuffled squares of clean latents, as a picture most likely has them, ``(R, M)``; a
+    guess, not exact.
 
     Args:
         known: latents of the attacker's own pictures, in order, ``(N, 4, h, w)``, at least 2.

@@ -12,14 +12,16 @@ from attacks.common.wire_algebra import before_activation
 from attacks.features.guidance.unknown_latents import Block, Noised, Pictured, Plain
 from attacks.features.search.coordinates import Space
 from attacks.features.search.knowledge import Knowledge, made_up
-from bench.interfaces.public_forward import CONDITION, CONDITION_LATENTS, NOISY, PublicForward
-from bench.interfaces.threat import View
-from bench.types.channels import CONTROL_FEATURES, TIMESTEP
-from bench.util.errors import NotApplicableError
+from bench.interfaces import CONTROL_FEATURES, TIMESTEP, NotApplicableError, PublicForward, View
+from bench.interfaces.public_forward import CONDITION, CONDITION_LATENTS, NOISY
 
 
 def blocks_of(
-    view: View, seen: Knowledge, spaces: dict[str, Space], warm: dict[str, Tensor], rng: torch.Generator
+    view: View,
+    seen: Knowledge,
+    spaces: dict[str, Space],
+    warm: dict[str, Tensor],
+    rng: torch.Generator,
 ) -> list[Block]:
     """The latents to walk for, of the inputs that are free.
 
@@ -34,9 +36,13 @@ def blocks_of(
         if view.has(TIMESTEP):
             times = view.read(TIMESTEP).cpu()
         elif NOISY in warm and (spectrum := Spectrum.of(public, rng)) is not None:
-            times = likeliest_timesteps(warm[NOISY], public.schedule, spectrum, target=target, target_variance=variance)
+            times = likeliest_timesteps(
+                warm[NOISY], public.schedule, spectrum, target=target, target_variance=variance
+            )
         else:
-            raise NotApplicableError("the timestep is hidden, and h_sd and 2 auxiliary records are needed to tell it")
+            raise NotApplicableError(
+                "the timestep is hidden, and h_sd and 2 auxiliary records are needed to tell it"
+            )
         shape = (len(view.targets), *seen.free[NOISY].shape)
         blocks.append(Noised.of(NOISY, shape, times, public.schedule, target, variance))
     if CONDITION_LATENTS in seen.free and CONTROL_FEATURES in seen.observed:
@@ -53,7 +59,10 @@ def _depends(seen: Knowledge) -> bool:
     """Whether h_ctrl depends on the condition under the client's weights in view: a hint block starts at zero."""
     inputs = made_up(seen.forward)
     other = {**inputs, CONDITION: 1 - inputs[CONDITION]}
-    first, second = (seen.forward.send(i, torch.Generator().manual_seed(0))[CONTROL_FEATURES] for i in (inputs, other))
+    first, second = (
+        seen.forward.send(i, torch.Generator().manual_seed(0))[CONTROL_FEATURES]
+        for i in (inputs, other)
+    )
     return not torch.equal(first, second)
 
 
@@ -63,7 +72,10 @@ def plain_condition(forward: PublicForward, view: View) -> bool:
     inputs = made_up(forward)
     if CONDITION_LATENTS not in inputs:
         return False
-    first, second = (forward.send(inputs, torch.Generator().manual_seed(seed)).get(CONTROL_FEATURES) for seed in (0, 1))
+    first, second = (
+        forward.send(inputs, torch.Generator().manual_seed(seed)).get(CONTROL_FEATURES)
+        for seed in (0, 1)
+    )
     if first is None or second is None:
         return False
     if not torch.equal(first, second):

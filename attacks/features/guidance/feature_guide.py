@@ -12,21 +12,22 @@ from attacks.common.optimisation.schedules import factor
 from attacks.features.guidance.unknown_latents import Block
 from attacks.features.search.coordinates import Space
 from attacks.features.search.match import TINY, Match
-from bench.interfaces.public_forward import PublicForward
-from bench.types.channels import Channel
+from bench.interfaces import Channel, PublicForward
 
 
 class FeatureGuide:
-    """Most likely inputs behind N records' features, with a Gaussian prior around the walk's guess at each level.
+    """Most likely inputs behind N records' features, with a Gaussian prior around the walk's guess
+    at each level.
 
-    min over inputs u of sum_c ||features_c(u) - seen_c||^2 / 2 sigma_c^2 + sum_u ||u - mean||^2 / 2 variance, by Adam
-    from the last level's minimum. By the envelope theorem the slope of the minimum with respect to the guess is that of
-    the second sum alone, so what the guide finds serves for the likelihood's score too. The noise in x_t is summed out
+    min over inputs u of sum_c ||features_c(u) - seen_c||^2 / 2 sigma_c^2 + sum_u ||u - mean||^2 / 2
+    variance, by Adam from the last level's minimum. By the envelope theorem the slope of the
+    minimum with respect to the guess is that of the second sum alone, so what the guide finds
+    serves for the likelihood's score too. The noise in x_t is summed out
     (``attacks.features.guidance.unknown_latents.Noised``).
 
     Args:
-        blocks: of every latent that is walked for, in the order of the walk's rows: all records of the first, then of
-            the next.
+        blocks: of every latent that is walked for, in the order of the walk's rows: all records of
+            the first, then of the next.
         spaces: by input, the coordinates it is searched in.
         warm: by input, where the first search starts, ``(N, *shape)``, in these coordinates.
         known: by input, inputs that need no search.
@@ -53,7 +54,9 @@ class FeatureGuide:
     ) -> None:
         self._forward, self._blocks, self._spaces = forward, tuple(blocks), dict(spaces)
         self._known = {name: tensor.to(device) for name, tensor in known.items()}
-        self._here = {block.name: warm[block.name].clone() for block in blocks if block.name in warm}
+        self._here = {
+            block.name: warm[block.name].clone() for block in blocks if block.name in warm
+        }
         self._match = _in_deviations(match, tolerance, device)
         self._smooth = TotalVariation(tv, 2)
         self._searches, self._rate, self._rng, self._device = searches, rate, rng, device
@@ -61,16 +64,24 @@ class FeatureGuide:
     @property
     def found(self) -> dict[str, Tensor]:
         """By name, the inputs ``(N, *shape)`` of the last search."""
-        return {name: self._spaces[name].input(point).detach() for name, point in self._here.items()}
+        return {
+            name: self._spaces[name].input(point).detach() for name, point in self._here.items()
+        }
 
     @torch.no_grad()
     def misfit(self) -> Tensor:
         """The squared distance of the features of ``found`` from those seen, in deviations a number, ``(N,)``."""
-        return self._distance({n: t.to(self._device) for n, t in self.found.items()}).cpu() / self._numbers()
+        return (
+            self._distance({n: t.to(self._device) for n, t in self.found.items()}).cpu()
+            / self._numbers()
+        )
 
     def nearest(self, clean: Tensor, variance: Tensor) -> Tensor:
         latents, variances = (t.chunk(len(self._blocks)) for t in (clean, variance))
-        around = {block.name: block.forward(z, v) for block, z, v in zip(self._blocks, latents, variances, strict=True)}
+        around = {
+            block.name: block.forward(z, v)
+            for block, z, v in zip(self._blocks, latents, variances, strict=True)
+        }
         self._search({n: tuple(t.to(self._device) for t in pair) for n, pair in around.items()})
         return torch.cat(
             [
@@ -81,7 +92,10 @@ class FeatureGuide:
 
     def _search(self, around: Mapping[str, tuple[Tensor, ...]]) -> None:
         point = {
-            name: self._spaces[name].clamp(self._here.get(name, mean).to(self._device)).clone().requires_grad_()
+            name: self._spaces[name]
+            .clamp(self._here.get(name, mean).to(self._device))
+            .clone()
+            .requires_grad_()
             for name, (mean, _) in around.items()
         }
         adam = torch.optim.Adam(point.values(), lr=self._rate, betas=(0.8, 0.95))
@@ -92,7 +106,9 @@ class FeatureGuide:
                 inputs = {name: self._spaces[name].input(tensor) for name, tensor in point.items()}
                 loss = self._distance(inputs).sum() / 2
                 for name, (mean, spread) in around.items():
-                    loss = loss + ((point[name] - mean).square() / (2 * spread.clamp_min(TINY))).sum()
+                    loss = (
+                        loss + ((point[name] - mean).square() / (2 * spread.clamp_min(TINY))).sum()
+                    )
                     loss = loss + self._smooth({name: point[name]}) * point[name].numel()
                 adam.zero_grad()
                 loss.backward()
@@ -114,6 +130,7 @@ def _in_deviations(match: Match, tolerance: float, device: str) -> Match:
     observed: dict[Channel, Tensor] = {c: t.to(device) for c, t in match.observed.items()}
     nuisance = {c: t.to(device) for c, t in match.nuisance.items()}
     scale = {
-        c: (tolerance**2 * t.flatten(1).square().mean(1)).clamp_min(TINY) / t[0].numel() for c, t in observed.items()
+        c: (tolerance**2 * t.flatten(1).square().mean(1)).clamp_min(TINY) / t[0].numel()
+        for c, t in observed.items()
     }
     return Match(observed, "l2", scale=scale, nuisance=nuisance)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from attacks.common.spectral_prior import Spectrum
-from bench.interfaces.public import Denoiser
-from bench.types.schedule import NoiseSchedule
+from bench.interfaces import Denoiser, NoiseSchedule
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +18,11 @@ class GaussianDenoiser(Denoiser):
     schedule: NoiseSchedule
 
     def predict(
-        self, noisy: Tensor, timesteps: Tensor, states: Tensor | None = None, pooled: Tensor | None = None
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        states: Tensor | None = None,
+        pooled: Tensor | None = None,
     ) -> Tensor:
         a, b = self.schedule.signal(timesteps), self.schedule.noise(timesteps)
         clean = self.spectrum.wiener(noisy / a, self.schedule.snr(timesteps))

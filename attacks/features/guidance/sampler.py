@@ -1,11 +1,14 @@
-"""A walk from noise to a clean latent down the levels of a diffusion model, pulled towards what was observed.
+"""A walk from noise to a clean latent down the levels of a diffusion model, pulled towards what was
+observed.
 
 Let z_s = a_s z0 + b_s eps be the state at level s. Two kinds of knowledge pull it:
 
-* evidence, z0 plus white Gaussian noise of a known variance. State and evidence are independent given z0, so together
-  they are one noisy latent of the sum of their precisions, and the denoiser at the level of that sum is the exact
-  posterior mean: no gradient is needed.
-* a guide, for everything else: the point near the denoiser's guess that explains the observations best.
+* evidence, z0 plus white Gaussian noise of a known variance. State and evidence are independent
+given z0, so together
+  they are one noisy latent of the sum of their precisions, and the denoiser at the level of that
+  sum is the exact posterior mean: no gradient is needed.
+* a guide, for everything else: the point near the denoiser's guess that explains the observations
+best.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from torch import Tensor
 
 from attacks.common.denoising import Prior
 from attacks.common.evidence import equivalent_timestep
-from bench.types.schedule import NoiseSchedule
+from bench.interfaces import NoiseSchedule
 
 Step = Literal["proximal", "spherical"]
 _TINY = 1e-12
@@ -46,14 +49,15 @@ class Pace:
 
     Attributes:
         steps: levels, evenly spaced in t from the start's.
-        recurrences: visits of each level; between two of them the state is noised back (Lugmayr et al.,
-            arXiv:2201.09865; 16 in DRAG).
-        step: ``proximal`` puts the guide's point in place of the denoiser's guess (as DiffPIR, arXiv:2305.08995, and
-            DAPS, arXiv:2407.01521); ``spherical`` turns the step's noise down the slope of the guide's distance,
-            taken through the denoiser (arXiv:2402.03201, and DRAG).
+        recurrences: visits of each level; between two of them the state is noised back (Lugmayr et
+            al., arXiv:2201.09865; 16 in DRAG).
+        step: ``proximal`` puts the guide's point in place of the denoiser's guess (as DiffPIR,
+            arXiv:2305.08995, and DAPS, arXiv:2407.01521); ``spherical`` turns the step's noise down
+            the slope of the guide's distance, taken through the denoiser (arXiv:2402.03201, and
+            DRAG).
         ratio: of ``spherical``: how far the noise is turned, 0 not at all, 1 wholly.
-        clip: of ``spherical``: the slope's norm, per square root of the dimension, at and above which it is turned by
-            all of ``ratio``; a smaller slope turns it by a smaller part.
+        clip: of ``spherical``: the slope's norm, per square root of the dimension, at and above
+            which it is turned by all of ``ratio``; a smaller slope turns it by a smaller part.
         eta: noise of a step, 0 none (DDIM), 1 as in ancestral sampling.
     """
 
@@ -77,7 +81,9 @@ class Gaussian:
     latents: Tensor
     precision: Tensor
 
-    def beside(self, state: Tensor, times: Tensor, schedule: NoiseSchedule) -> tuple[Tensor, Tensor]:
+    def beside(
+        self, state: Tensor, times: Tensor, schedule: NoiseSchedule
+    ) -> tuple[Tensor, Tensor]:
         """Mean ``(N, 4, h, w)`` and precision ``(N,)`` of what state and evidence say of z0 together."""
         own = schedule.snr(times.cpu()).double()
         total = own + self.precision
@@ -100,14 +106,17 @@ def posterior_mean(
             noisy = schedule.signal(level[rows]) * mean[rows]
             output = own.denoiser.predict(noisy, level[rows], own.states, own.pooled).float().cpu()
             pieces.append(schedule.clean(noisy, output, level[rows]))
-    known = (precision > schedule.snr(0)).view(-1, 1, 1, 1)  # more exact than the first level: nothing to denoise
+    known = (precision > schedule.snr(0)).view(
+        -1, 1, 1, 1
+    )  # more exact than the first level: nothing to denoise
     return torch.where(known, mean, torch.cat(pieces)), precision
 
 
 def turned(noise: Tensor, slope: Tensor, ratio: Tensor) -> Tensor:
     """Noise of radius sqrt(d) turned towards -``slope`` on the sphere of that radius, ``(N, ...)``.
 
-    The spherical Gaussian step of arXiv:2402.03201, equation 12, on which the step's length stays what noise has.
+    The spherical Gaussian step of arXiv:2402.03201, equation 12, on which the step's length stays
+    what noise has.
 
     Args:
         ratio: ``(N,)``, the slope's part in the mean of the two directions.
@@ -131,7 +140,8 @@ def walk(
     batch_size: int,
     advance: Callable[[int], None] = lambda n: None,
 ) -> Tensor:
-    """A draw of z0 ``(N, 4, h, w)`` given evidence and guide, from ``state`` at levels ``times`` ``(N,)``.
+    """A draw of z0 ``(N, 4, h, w)`` given evidence and guide, from ``state`` at levels ``times``
+    ``(N,)``.
 
     Args:
         priors: of equal shares of the rows, in order; all of one schedule.
@@ -145,7 +155,9 @@ def walk(
             at = state.detach().requires_grad_(pace.step == "spherical")
             with torch.set_grad_enabled(pace.step == "spherical"):
                 clean, precision = posterior_mean(priors, evidence, at, now, batch_size)
-            variance = 1 / (1 + precision).float()  # of a unit Gaussian prior: an upper bound in all but direction
+            variance = (
+                1 / (1 + precision).float()
+            )  # of a unit Gaussian prior: an upper bound in all but direction
             likely = guide.nearest(clean.detach(), variance)
             advance(1)
             if i == pace.steps - 1 and visit == pace.recurrences - 1:
@@ -157,11 +169,15 @@ def walk(
             else:
                 middle = likely
             lower = _down(schedule, state, middle, now, after, pace.eta, fresh)
-            state = lower if visit == pace.recurrences - 1 else _up(schedule, lower, now, after, rng)
+            state = (
+                lower if visit == pace.recurrences - 1 else _up(schedule, lower, now, after, rng)
+            )
     raise AssertionError("unreachable: a walk has at least one step")
 
 
-def _towards(at: Tensor, clean: Tensor, likely: Tensor, variance: Tensor, noise: Tensor, pace: Pace) -> Tensor:
+def _towards(
+    at: Tensor, clean: Tensor, likely: Tensor, variance: Tensor, noise: Tensor, pace: Pace
+) -> Tensor:
     """The step's noise, turned down the slope of ||likely - clean||^2 / 2 variance with respect to the state."""
     loss = ((likely - clean).square().flatten(1).sum(1) / (2 * variance)).sum()
     (slope,) = torch.autograd.grad(loss, at)
@@ -170,19 +186,38 @@ def _towards(at: Tensor, clean: Tensor, likely: Tensor, variance: Tensor, noise:
 
 
 def _down(
-    schedule: NoiseSchedule, state: Tensor, clean: Tensor, now: Tensor, after: Tensor, eta: float, fresh: Tensor
+    schedule: NoiseSchedule,
+    state: Tensor,
+    clean: Tensor,
+    now: Tensor,
+    after: Tensor,
+    eta: float,
+    fresh: Tensor,
 ) -> Tensor:
     """The state one level lower (arXiv:2010.02502, equation 12), given z0."""
-    a, b, a_next, b_next = schedule.signal(now), schedule.noise(now), schedule.signal(after), schedule.noise(after)
+    a, b, a_next, b_next = (
+        schedule.signal(now),
+        schedule.noise(now),
+        schedule.signal(after),
+        schedule.noise(after),
+    )
     noise = (state - a * clean) / b
     width = eta * b_next / b * (1 - (a / a_next).square()).clamp_min(0).sqrt()
-    return a_next * clean + (b_next.square() - width.square()).clamp_min(0).sqrt() * noise + width * fresh
+    return (
+        a_next * clean
+        + (b_next.square() - width.square()).clamp_min(0).sqrt() * noise
+        + width * fresh
+    )
 
 
-def _up(schedule: NoiseSchedule, state: Tensor, now: Tensor, after: Tensor, rng: torch.Generator) -> Tensor:
+def _up(
+    schedule: NoiseSchedule, state: Tensor, now: Tensor, after: Tensor, rng: torch.Generator
+) -> Tensor:
     """The state noised back from level ``after`` to ``now``."""
     kept = schedule.signal(now) / schedule.signal(after)
-    return kept * state + (1 - kept.square()).clamp_min(0).sqrt() * torch.randn(state.shape, generator=rng)
+    return kept * state + (1 - kept.square()).clamp_min(0).sqrt() * torch.randn(
+        state.shape, generator=rng
+    )
 
 
 def _norm(tensor: Tensor) -> Tensor:

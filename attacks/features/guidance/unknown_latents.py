@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from attacks.features.search.coordinates import Space
-from bench.interfaces.public import Codec
-from bench.types.images import ImageBatch
-from bench.types.schedule import NoiseSchedule
+from bench.interfaces import Codec, ImageBatch, NoiseSchedule
 
 
 class Block(Protocol):
@@ -28,10 +26,12 @@ class Block(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Noised:
-    """z0, which the client sends noised: x_t = scale z0 + offset + an error; the noise is a nuisance summed out.
+    """z0, which the client sends noised: x_t = scale z0 + offset + an error; the noise is a
+    nuisance summed out.
 
     Attributes:
-        scale, offset, spread: ``(N, 1, 1, 1)``, ``(N, 4, h, w)``, and the error's variance ``(N, 1, 1, 1)``.
+        scale, offset, spread: ``(N, 1, 1, 1)``, ``(N, 4, h, w)``, and the error's variance ``(N, 1,
+            1, 1)``.
     """
 
     name: str
@@ -49,7 +49,8 @@ class Noised:
         target: Tensor | None,
         variance: float,
     ) -> Noised:
-        """For a client whose eps is standard normal, or told by the target with an error of ``variance``.
+        """For a client whose eps is standard normal, or told by the target with an error of
+        ``variance``.
 
         Args:
             shape: of x_t, ``(N, 4, h, w)``.
@@ -59,11 +60,15 @@ class Noised:
         if target is None:
             return cls(name, a, torch.zeros(shape), b.square())
         if schedule.prediction == "epsilon":  # a Gaussian prior of eps beside a measurement of it
-            return cls(name, a, b * target / (1 + variance), b.square() * (variance / (1 + variance)))
+            return cls(
+                name, a, b * target / (1 + variance), b.square() * (variance / (1 + variance))
+            )
         return cls(name, 1 / a, b * target / a, (b / a).square() * variance)  # eps = (v + b z0) / a
 
     def forward(self, latents: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        return self.scale * latents + self.offset, self.scale.square() * _wide(variance) + self.spread
+        return self.scale * latents + self.offset, self.scale.square() * _wide(
+            variance
+        ) + self.spread
 
     def back(self, latents: Tensor, variance: Tensor, found: Tensor) -> Tensor:
         mean, spread = self.forward(latents, variance)
@@ -85,7 +90,8 @@ class Plain:
 
 @dataclass(frozen=True, eq=False)
 class Pictured:
-    """z_c of a client that takes the picture itself: searched for in pixels, between a decoding and an encoding.
+    """z_c of a client that takes the picture itself: searched for in pixels, between a decoding and
+    an encoding.
 
     So that no slope has to pass the autoencoder, which costs more than the denoiser does.
 

@@ -9,11 +9,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from bench.interfaces.public import Codec
+from bench.interfaces import Codec, ImageBatch, Records, Unknown
 from bench.interfaces.public_forward import CONDITION
-from bench.interfaces.public_trainer import Unknown
-from bench.types.images import ImageBatch
-from bench.types.records import Records
 
 
 class Space(Protocol):
@@ -84,12 +81,14 @@ class Decoded:
         return self.codec.render(point).clamp(self.unknown.low, self.unknown.high)
 
 
-def spaces_of(free: Mapping[str, Unknown], kind: str, codec: Codec, auxiliary: Records) -> dict[str, Space]:
+def spaces_of(
+    free: Mapping[str, Unknown], kind: str, codec: Codec, auxiliary: Records
+) -> dict[str, Space]:
     """Coordinates for each free input.
 
     Args:
-        kind: ``latent`` puts pictures into the autoencoder's latents, ``input`` leaves them as they are. Conditions are
-            taken to be grey where all of the attacker's own are.
+        kind: ``latent`` puts pictures into the autoencoder's latents, ``input`` leaves them as they
+            are. Conditions are taken to be grey where all of the attacker's own are.
 
     Raises:
         NotApplicableError: the autoencoder cannot be differentiated.

@@ -11,16 +11,23 @@ from attacks.common.least_squares import invert_convolution
 from attacks.common.wire_algebra import noisy_latents
 from attacks.features.search.knowledge import Knowledge
 from attacks.wire.closed_form import likeliest_image
-from bench.interfaces.threat import View
-from bench.types.channels import LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN, TIMESTEP, UNET_FEATURES
-from bench.types.claim import Claim
-from bench.types.estimate import Estimate
-from bench.util.errors import NotApplicableError
+from bench.interfaces import (
+    LOSS_GRADIENT,
+    NOISE_TARGET,
+    PREDICTION_DOWN,
+    TIMESTEP,
+    UNET_FEATURES,
+    Claim,
+    Estimate,
+    NotApplicableError,
+    View,
+)
 
 
 @torch.no_grad()
 def image_estimate(view: View) -> Estimate | None:
-    """z0 decoded: exact with the noise target (``closed-form``), else the public denoiser's posterior mean.
+    """z0 decoded: exact with the noise target (``closed-form``), else the public denoiser's
+    posterior mean.
 
     None where x_t cannot be read, or neither t nor a noise target is in view.
     """
@@ -39,7 +46,9 @@ def image_estimate(view: View) -> Estimate | None:
     return None if found is None else found[0]
 
 
-def claim_of(view: View, seen: Knowledge, found: Mapping[str, Tensor], losses: Mapping[str, float]) -> Claim:
+def claim_of(
+    view: View, seen: Knowledge, found: Mapping[str, Tensor], losses: Mapping[str, float]
+) -> Claim:
     """The claim of inputs ``(T, *shape)`` that were searched for, and of the image where the wire tells it."""
     estimates = dict(seen.forward.estimates(found))
     image = image_estimate(view)

@@ -14,13 +14,20 @@ from attacks.common.least_squares import invert_convolution, least_squares
 from attacks.common.shredder_noise import found_noise
 from attacks.features.search.match import Distance, Match
 from attacks.features.search.nuisance import affine_in_noisy, shadow
-from bench.interfaces.public import PublicClient
-from bench.interfaces.public_forward import CONDITION, CONDITION_LATENTS, NOISY, PIXELS, TIMESTEPS, PublicForward
-from bench.interfaces.public_trainer import Unknown
-from bench.interfaces.threat import View
-from bench.types.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, TIMESTEP, UNET_FEATURES, Channel
-from bench.types.records import Records
-from bench.util.errors import NotApplicableError
+from bench.interfaces import (
+    CLIENT_WEIGHTS,
+    CONTROL_FEATURES,
+    TIMESTEP,
+    UNET_FEATURES,
+    Channel,
+    NotApplicableError,
+    PublicClient,
+    PublicForward,
+    Records,
+    Unknown,
+    View,
+)
+from bench.interfaces.public_forward import CONDITION, CONDITION_LATENTS, NOISY, PIXELS, TIMESTEPS
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,9 +38,10 @@ class Knowledge:
     known: by name, inputs that need no search, ``(T, *shape)``.
     free: by name, inputs that do.
     warm: by name, first guesses from where the client is nearly linear, ``(T, *shape)``.
-    nuisance: by channel, bases of what is to be left out of a comparison (``attacks.features.search.nuisance``).
-    counted: by channel, which of its feature channels are to be compared (``attacks.common.disco_mask``).
-    learned: the defence has learned something that was found out from the wire; another copy of it would not have it.
+    nuisance: by channel, bases of what is to be left out of a comparison
+    (``attacks.features.search.nuisance``). counted: by channel, which of its feature channels are
+    to be compared (``attacks.common.disco_mask``). learned: the defence has learned something that
+    was found out from the wire; another copy of it would not have it.
     """
 
     forward: PublicForward
@@ -48,17 +56,23 @@ class Knowledge:
     def match(self, distance: Distance, rows: Tensor) -> Match:
         """What the features of the targets ``rows`` are compared by."""
         held = (self.observed, self.nuisance, self.counted)
-        observed, nuisance, counted = ({c: t[rows] for c, t in by_channel.items()} for by_channel in held)
+        observed, nuisance, counted = (
+            {c: t[rows] for c, t in by_channel.items()} for by_channel in held
+        )
         return Match(observed, distance, nuisance=nuisance, counted=counted)
 
 
-def knowledge_of(view: View, client: PublicClient, *, adapt: bool = True, solve: bool = True) -> Knowledge:
-    """Read the view; x_t is solved for where h_sd and ``conv_in`` allow it (METHODS 3.0), which leaves the condition.
+def knowledge_of(
+    view: View, client: PublicClient, *, adapt: bool = True, solve: bool = True
+) -> Knowledge:
+    """Read the view; x_t is solved for where h_sd and ``conv_in`` allow it (METHODS 3.0), which
+    leaves the condition.
 
     Args:
         adapt: find out what the known defence has learned, and take it into account.
-        solve: without it x_t is left free, its least squares are a first guess, and h_sd is matched like the rest, be
-            h_ctrl in view or not: for a wire whose h_sd is not what ``conv_in`` made (``plain_noisy``).
+        solve: without it x_t is left free, its least squares are a first guess, and h_sd is matched
+            like the rest, be h_ctrl in view or not: for a wire whose h_sd is not what ``conv_in``
+            made (``plain_noisy``).
 
     Raises:
         NotApplicableError: there is nothing to match, or nothing to search for.
@@ -77,7 +91,9 @@ def knowledge_of(view: View, client: PublicClient, *, adapt: bool = True, solve:
     shapes = sent_shapes(forward)
     wanted = [c for c in shapes if view.has(c) and not (c == UNET_FEATURES and NOISY in known)]
     if CONTROL_FEATURES not in wanted and (solve or not wanted):
-        raise NotApplicableError("needs control_features in view; the rest of the wire is linear, see closed-form")
+        raise NotApplicableError(
+            "needs control_features in view; the rest of the wire is linear, see closed-form"
+        )
     observed = {channel: view.read(channel).float() for channel in wanted}
     noise, kept = (found_noise(view, client), kept_channels(view)) if adapt else (None, None)
     if noise is not None:
@@ -88,11 +104,22 @@ def knowledge_of(view: View, client: PublicClient, *, adapt: bool = True, solve:
                 f"{channel} is {tuple(tensor.shape[1:])} a record on the wire, but {shapes[channel]} "
                 "by what is known of the client"
             )
-    free = {name: unknown for name, unknown in inputs.items() if name not in known and not unknown.integer}
+    free = {
+        name: unknown
+        for name, unknown in inputs.items()
+        if name not in known and not unknown.integer
+    }
     if not free:
-        raise NotApplicableError("every input of the client is known exactly; nothing is left to search for")
+        raise NotApplicableError(
+            "every input of the client is known exactly; nothing is left to search for"
+        )
     noisy, control = known.get(NOISY, warm.get(NOISY)), observed.get(CONTROL_FEATURES)
-    if noisy is not None and control is not None and CONDITION_LATENTS in free and control.shape == noisy.shape:
+    if (
+        noisy is not None
+        and control is not None
+        and CONDITION_LATENTS in free
+        and control.shape == noisy.shape
+    ):
         warm[CONDITION_LATENTS] = control - noisy  # exact where nothing protects h_ctrl
     counted = {} if kept is None else {CONTROL_FEATURES: kept}
     nuisance = _nuisance(view.public.stem, forward, known)
@@ -100,7 +127,9 @@ def knowledge_of(view: View, client: PublicClient, *, adapt: bool = True, solve:
     return Knowledge(forward, observed, known, free, warm, nuisance, counted, learned)
 
 
-def _nuisance(conv: nn.Module | None, forward: PublicForward, known: Mapping[str, Tensor]) -> dict[Channel, Tensor]:
+def _nuisance(
+    conv: nn.Module | None, forward: PublicForward, known: Mapping[str, Tensor]
+) -> dict[Channel, Tensor]:
     """Of a client that trains: its features were sent under weights between those that are known."""
     trains = any(weight.requires_grad for weight in forward.stem.parameters())
     if NOISY not in known or not trains or not isinstance(conv, nn.Conv2d):
@@ -113,12 +142,16 @@ def _nuisance(conv: nn.Module | None, forward: PublicForward, known: Mapping[str
 
 @torch.no_grad()
 def plain_noisy(forward: PublicForward, conv: nn.Module) -> bool:
-    """Whether least squares give x_t back from what the client sends: exactly, or but for draws of the defence.
+    """Whether least squares give x_t back from what the client sends: exactly, or but for draws of
+    the defence.
 
     Not so where h_sd is cut, rounded or filtered by the defence.
     """
     inputs = made_up(forward)
-    first, second = (forward.send(inputs, torch.Generator().manual_seed(seed)).get(UNET_FEATURES) for seed in (0, 1))
+    first, second = (
+        forward.send(inputs, torch.Generator().manual_seed(seed)).get(UNET_FEATURES)
+        for seed in (0, 1)
+    )
     if first is None or second is None:
         return False
     if not torch.equal(first, second):
@@ -129,7 +162,8 @@ def plain_noisy(forward: PublicForward, conv: nn.Module) -> bool:
 
 
 def own_pictures(forward: PublicForward, records: Records) -> tuple[str, Tensor]:
-    """The client's input that is a picture, and those of ``records`` for it, ``(M, 3, H, W)`` in [0, 1].
+    """The client's input that is a picture, and those of ``records`` for it, ``(M, 3, H, W)`` in
+    [0, 1].
 
     Raises:
         NotApplicableError: none is.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from attacks.features.search.nuisance import outside
-from bench.types.channels import Channel
+from bench.interfaces import Channel
 
 Distance = Literal["l2", "cosine"]
 TINY = 1e-12
@@ -22,11 +22,12 @@ class Match:
 
     Attributes:
         observed: by channel; all count alike.
-        distance: ``l2`` is the mean squared difference (He et al., ACSAC 2019) over ``scale``; ``cosine`` is 1 - cosine
-            of each row's features as one vector (DRAG, arXiv:2509.11724).
+        distance: ``l2`` is the mean squared difference (He et al., ACSAC 2019) over ``scale``;
+            ``cosine`` is 1 - cosine of each row's features as one vector (DRAG, arXiv:2509.11724).
         scale: by channel, ``(N,)``: what a squared difference of 1 means.
         nuisance: by channel, bases ``(N, L, K)`` of what is left out of the comparison.
-        counted: by channel, 1 for feature channels that are compared and 0 for others, ``(N, C, 1, 1)``.
+        counted: by channel, 1 for feature channels that are compared and 0 for others, ``(N, C, 1,
+            1)``.
     """
 
     observed: Mapping[Channel, Tensor]
@@ -38,7 +39,8 @@ class Match:
     def scaled_by(self, reference: Mapping[Channel, Tensor]) -> Match:
         """The same with squared differences over those of ``reference``, so that it is 1 there.
 
-        Where the reference has next to no difference, over next to nothing of the observed features' own square.
+        Where the reference has next to no difference, over next to nothing of the observed
+        features' own square.
         """
         scale = {}
         for channel, seen in self.observed.items():
@@ -57,7 +59,11 @@ class Match:
                 parts.append(1 - torch.nn.functional.cosine_similarity(*pair, dim=1))
                 continue
             difference = self._compared(channel, guess - seen, rows).square().mean(1)
-            parts.append(difference / _some(self.scale[channel], rows) if channel in self.scale else difference)
+            parts.append(
+                difference / _some(self.scale[channel], rows)
+                if channel in self.scale
+                else difference
+            )
         return torch.stack(parts).sum(0)
 
     def _compared(self, channel: Channel, tensor: Tensor, rows: Tensor | None) -> Tensor:

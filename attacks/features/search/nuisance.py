@@ -6,21 +6,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import unfold
 
-from bench.interfaces.public_forward import NOISY, PublicForward
-from bench.types.channels import CONTROL_FEATURES
+from bench.interfaces import CONTROL_FEATURES, PublicForward
+from bench.interfaces.public_forward import NOISY
 
 
 def shadow(conv: nn.Conv2d, noisy: Tensor) -> Tensor | None:
-    """An orthonormal basis ``(T, L, K)`` of all feature maps that a convolution shaped like ``conv`` can make of x_t.
+    """An orthonormal basis ``(T, L, K)`` of all feature maps that a convolution shaped like
+    ``conv`` can make of x_t.
 
-    A client that trains its copy of ``conv_in`` releases h_ctrl under weights that no message tells. Since x_t is
-    known and the copy is linear in it, comparing features outside of this space needs none of them; it costs K
-    (37 in Stable Diffusion) of the L positions.
+    A client that trains its copy of ``conv_in`` releases h_ctrl under weights that no message
+    tells. Since x_t is known and the copy is linear in it, comparing features outside of this space
+    needs none of them; it costs K (37 in Stable Diffusion) of the L positions.
 
     Returns:
         None where there are too few positions for it.
     """
-    patches = unfold(noisy.double(), conv.kernel_size, padding=conv.padding, stride=conv.stride).transpose(1, 2)
+    patches = unfold(
+        noisy.double(), conv.kernel_size, padding=conv.padding, stride=conv.stride
+    ).transpose(1, 2)
     columns = torch.cat([patches, torch.ones_like(patches[..., :1])], 2)
     if columns.shape[1] <= columns.shape[2]:
         return None
@@ -34,7 +37,9 @@ def outside(features: Tensor, basis: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def affine_in_noisy(forward: PublicForward, inputs: dict[str, Tensor], tolerance: float = 1e-4) -> bool:
+def affine_in_noisy(
+    forward: PublicForward, inputs: dict[str, Tensor], tolerance: float = 1e-4
+) -> bool:
     """Whether h_ctrl is an affine function of x_t, defence included, with any draws of it held.
 
     Args:
@@ -42,7 +47,9 @@ def affine_in_noisy(forward: PublicForward, inputs: dict[str, Tensor], tolerance
     """
 
     def sent(noisy: Tensor) -> Tensor:
-        return forward.send({**inputs, NOISY: noisy}, torch.Generator().manual_seed(0))[CONTROL_FEATURES].float()
+        return forward.send({**inputs, NOISY: noisy}, torch.Generator().manual_seed(0))[
+            CONTROL_FEATURES
+        ].float()
 
     first, second = inputs[NOISY], inputs[NOISY].flip(-1)
     whole = sent(first + second)

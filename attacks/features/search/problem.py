@@ -13,8 +13,7 @@ from attacks.common.optimisation.optimiser import Value
 from attacks.common.optimisation.priors import Prior
 from attacks.features.search.coordinates import Space
 from attacks.features.search.match import Match
-from bench.interfaces.public_forward import PublicForward
-from bench.types.channels import Channel
+from bench.interfaces import Channel, PublicForward
 
 
 class FeatureProblem:
@@ -25,7 +24,8 @@ class FeatureProblem:
     Args:
         known: by name, inputs that the attacker has, ``(T, *shape)``.
         spaces: by name, the coordinates of each free input.
-        warm: by name, first guesses ``(T, *shape)`` of the first restart, in the coordinates of its space.
+        warm: by name, first guesses ``(T, *shape)`` of the first restart, in the coordinates of its
+            space.
     """
 
     def __init__(
@@ -63,7 +63,9 @@ class FeatureProblem:
         """First guesses ``(T, R, D)``: the first restart from ``warm`` or the middle, the others from draws."""
         pieces = []
         for name, space in self._spaces.items():
-            piece = space.start(self._count * self._restarts, self._rng, random=True).to(self._device)
+            piece = space.start(self._count * self._restarts, self._rng, random=True).to(
+                self._device
+            )
             piece = piece.unflatten(0, (self._count, self._restarts))
             middle = space.start(self._count, self._rng, random=False)
             piece[:, 0] = warm.get(name, middle).to(self._device)
@@ -73,19 +75,27 @@ class FeatureProblem:
     def clamp(self, point: Tensor) -> Tensor:
         """Guesses ``(..., D)`` moved into the range of each input."""
         pieces = point.split(self._sizes, -1)
-        return torch.cat([s.clamp(p) for p, s in zip(pieces, self._spaces.values(), strict=True)], -1)
+        return torch.cat(
+            [s.clamp(p) for p, s in zip(pieces, self._spaces.values(), strict=True)], -1
+        )
 
     def evaluate(self, point: Tensor, rows: Tensor | None = None) -> Value:
         """Distance and slope at ``(T, R, D)``; or at ``(len(rows), R, D)``, for those targets alone."""
         flat = point.detach().clone().requires_grad_()
         index = None
         if rows is not None:
-            index = (rows.unsqueeze(1) * self._restarts + torch.arange(self._restarts)).flatten().to(self._device)
+            index = (
+                (rows.unsqueeze(1) * self._restarts + torch.arange(self._restarts))
+                .flatten()
+                .to(self._device)
+            )
         inputs = self._inputs(flat)
         match = self._distance(inputs, index)
         total = match
         for prior in self._priors:
-            total = total + vmap(lambda one, prior=prior: prior({n: t.unsqueeze(0) for n, t in one.items()}))(inputs)
+            total = total + vmap(
+                lambda one, prior=prior: prior({n: t.unsqueeze(0) for n, t in one.items()})
+            )(inputs)
         (slope,) = torch.autograd.grad(total.sum(), flat)
         shape = point.shape[:2]
         return Value(total.detach().view(shape), match.detach().view(shape), slope)

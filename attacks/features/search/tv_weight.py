@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from attacks.features.search.knowledge import Knowledge, own_pictures
+from bench.interfaces import Estimate, Records
 from bench.interfaces.public_forward import PIXELS
 from bench.metrics.ssim import WINDOW, ssim
-from bench.types.estimate import Estimate
-from bench.types.records import Records
 
 WEIGHTS = (0.0, 0.1, 1.0, 10.0)
 """Of total variation, beside a distance that is 1 at the first guess."""
@@ -19,11 +18,15 @@ TRIALS = 16
 """Auxiliary records that each weight is tried on."""
 
 
-def smoothest(seen: Knowledge, auxiliary: Records, search: Callable[[Knowledge, float], Mapping[str, Tensor]]) -> float:
-    """The weight whose search comes nearest to auxiliary pictures behind the same defence; 0 where none can be tried.
+def smoothest(
+    seen: Knowledge, auxiliary: Records, search: Callable[[Knowledge, float], Mapping[str, Tensor]]
+) -> float:
+    """The weight whose search comes nearest to auxiliary pictures behind the same defence; 0 where
+    none can be tried.
 
-    Tried only where pixels alone enter the client and the wire is as the public defence makes it: what shredder and
-    disco have learned is taken off the targets first, and the attacker has no copy of that.
+    Tried only where pixels alone enter the client and the wire is as the public defence makes it:
+    what shredder and disco have learned is taken off the targets first, and the attacker has no
+    copy of that.
 
     Args:
         search: inputs by name, ``(n, *shape)``, from what is known of n records and a weight.
@@ -38,13 +41,16 @@ def smoothest(seen: Knowledge, auxiliary: Records, search: Callable[[Knowledge, 
     observed = {channel: sent[channel].float().cpu() for channel in seen.observed}
     tried = Knowledge(forward, observed, known={}, free=seen.free, warm={}, nuisance={})
     truth = forward.estimates({PIXELS: pixels})["image"]
-    scores = {weight: _likeness(forward.estimates(search(tried, weight))["image"], truth) for weight in WEIGHTS}
+    scores = {
+        weight: _likeness(forward.estimates(search(tried, weight))["image"], truth)
+        for weight in WEIGHTS
+    }
     return max(scores, key=scores.__getitem__)
 
 
 def _likeness(claim: Estimate, truth: Estimate) -> float:
-    """Mean SSIM of the pictures that would be claimed, which tells grain from structure where squared error hardly
-    does; that error, negated, of pictures smaller than SSIM's window."""
+    """Mean SSIM of the pictures that would be claimed, which tells grain from structure where
+    squared error hardly does; that error, negated, of pictures smaller than SSIM's window."""
     if min(truth.images.size) < WINDOW:
         return -float((claim.images.pixels - truth.images.pixels).square().mean())
     return float(ssim("reconstruction", claim, truth).mean())

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.interfaces.defense import Defense
-from bench.util.errors import NotApplicableError
+from bench.interfaces import Defense, NotApplicableError
 
 ADAPTS_TO = ("gradient-pruning", "soteria", "sign", "clip-noise", "precode")
 _MASKING = ("gradient-pruning", "soteria")
@@ -33,14 +32,18 @@ class Adaptation:
 
     @classmethod
     def to(
-        cls, defense: Defense | None, learning_rate: float, behind_noise: frozenset[str] = frozenset()
+        cls,
+        defense: Defense | None,
+        learning_rate: float,
+        behind_noise: frozenset[str] = frozenset(),
     ) -> Adaptation:
         """What is known of ``defense``; nothing where it is None.
 
         Args:
-            behind_noise: weights of the layers that see the record through noise of the client's own. Their gradients
-                are left out (after Balunovic et al., arXiv:2111.04706). The noise is one of the training's unknowns
-                and is optimised with the others, since it goes back into the gradients of all layers.
+            behind_noise: weights of the layers that see the record through noise of the client's
+                own. Their gradients are left out (after Balunovic et al., arXiv:2111.04706). The
+                noise is one of the training's unknowns and is optimised with the others, since it
+                goes back into the gradients of all layers.
         """
         parts = {} if defense is None else {part.name: part for part in defense.flat()}
         clip = parts["clip-noise"].params.clip / learning_rate if "clip-noise" in parts else None
@@ -57,14 +60,21 @@ class Adaptation:
         Raises:
             NotApplicableError: there is none.
         """
-        kept = {name: tensor for name, tensor in gradient.items() if name not in self.dropped} or gradient
-        # Before a zero convolution has moved, nothing behind it has a gradient, nor anything to say.
+        kept = {
+            name: tensor for name, tensor in gradient.items() if name not in self.dropped
+        } or gradient
+        # Before a zero convolution has moved, nothing behind it has a gradient, nor anything to
+        # say.
         kept = {name: tensor for name, tensor in kept.items() if bool(tensor.any())}
         if not kept:
-            raise NotApplicableError("the update is zero in every tensor; no gradient is left to compare with")
+            raise NotApplicableError(
+                "the update is zero in every tensor; no gradient is left to compare with"
+            )
         return {name: tensor.sign() if self.signs else tensor for name, tensor in kept.items()}
 
-    def simulated(self, gradient: Mapping[str, Tensor], observed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def simulated(
+        self, gradient: Mapping[str, Tensor], observed: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         """A simulated gradient as the defence would have left it, differentiable."""
         shown = {name: gradient[name] for name in observed}
         if self.clip is not None:
@@ -72,7 +82,12 @@ class Adaptation:
             scale = (self.clip / (norm + 1e-12)).clamp(max=1.0)
             shown = {name: tensor * scale for name, tensor in shown.items()}
         if self.signs:
-            shown = {name: t / (t.abs() + SOFT * t.abs().mean() + 1e-12) for name, t in shown.items()}
+            shown = {
+                name: t / (t.abs() + SOFT * t.abs().mean() + 1e-12) for name, t in shown.items()
+            }
         if self.masks:
-            shown = {name: torch.where(observed[name] == 0, 0.0, tensor) for name, tensor in shown.items()}
+            shown = {
+                name: torch.where(observed[name] == 0, 0.0, tensor)
+                for name, tensor in shown.items()
+            }
         return shown

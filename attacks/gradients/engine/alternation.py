@@ -12,8 +12,7 @@ from attacks.gradients.engine.adaptation import Adaptation
 from attacks.gradients.engine.engine import Engine
 from attacks.gradients.engine.integer_search import fit
 from attacks.gradients.engine.updates import Update
-from bench.interfaces.public_trainer import PublicTrainer
-from bench.util.progress import Progress
+from bench.interfaces import Progress, PublicTrainer
 
 Rows = Sequence[Mapping[str, Tensor]]
 
@@ -33,7 +32,8 @@ class Found:
 @dataclass(frozen=True, eq=False)
 class Alternation:
     """Attributes:
-    rounds: turns of the search and the engine, which shares its iterations among them. One where all whole numbers
+    rounds: turns of the search and the engine, which shares its iterations among them. One where
+    all whole numbers
         are known.
     points: candidates a whole number and turn.
     """
@@ -48,18 +48,26 @@ class Alternation:
     progress: Progress
 
     def minimise(
-        self, trainer: PublicTrainer, updates: Sequence[Update], known: Rows, begin: Rows | None, iterations: int
+        self,
+        trainer: PublicTrainer,
+        updates: Sequence[Update],
+        known: Rows,
+        begin: Rows | None,
+        iterations: int,
     ) -> Found:
         """Invert every update.
 
         Args:
-            begin: inputs to begin with, or None for the engine's first guesses and the middle of whole numbers.
+            begin: inputs to begin with, or None for the engine's first guesses and the middle of
+                whole numbers.
 
         Raises:
             NotApplicableError: as the engine.
         """
         unknowns = trainer.unknowns()
-        searched = [n for n, u in unknowns.items() if u.integer and u.high is not None and n not in known[0]]
+        searched = [
+            n for n, u in unknowns.items() if u.integer and u.high is not None and n not in known[0]
+        ]
         rounds = min(self.rounds, max(1, iterations)) if searched else 1
         # A phase that begins with something has a whole number already, so it only refines.
         level = 0 if begin is None else self.rounds
@@ -88,7 +96,10 @@ class Alternation:
                 device=self.device,
                 progress=self.progress,
             )
-            rows = [{n: tensors[i] for n, tensors in solution.inputs.items()} for i in range(len(updates))]
+            rows = [
+                {n: tensors[i] for n, tensors in solution.inputs.items()}
+                for i in range(len(updates))
+            ]
             first = float(solution.first.mean()) if turn == 0 else first
             last = float(solution.match.mean())
         assert rows is not None
@@ -100,7 +111,12 @@ class Alternation:
         return torch.full((update.records, *unknown.shape), value)
 
     def _fit(
-        self, trainer: PublicTrainer, update: Update, inputs: Mapping[str, Tensor], name: str, level: int
+        self,
+        trainer: PublicTrainer,
+        update: Update,
+        inputs: Mapping[str, Tensor],
+        name: str,
+        level: int,
     ) -> Tensor:
         return fit(
             trainer,

@@ -11,20 +11,23 @@ from attacks.gradients.engine.adaptation import Adaptation
 from attacks.gradients.engine.engine import Engine
 from attacks.gradients.engine.labels import label_name, recover_labels
 from attacks.gradients.engine.updates import Update, trainer_of, updates_in
-from bench.interfaces.attack import Budget
-from bench.interfaces.public_trainer import PublicTrainer
-from bench.interfaces.threat import View
-from bench.types.claim import Claim
-from bench.util.progress import Progress
+from bench.interfaces import Budget, Claim, Progress, PublicTrainer, View
 
 
 def claim_by_inversion(
-    view: View, engine: Engine, *, read_labels: bool, rng: torch.Generator, budget: Budget, progress: Progress
+    view: View,
+    engine: Engine,
+    *,
+    read_labels: bool,
+    rng: torch.Generator,
+    budget: Budget,
+    progress: Progress,
 ) -> Claim:
     """Invert the updates behind the view's targets.
 
     Args:
-        read_labels: labels, where there are any, are read off the update first instead of being optimised.
+        read_labels: labels, where there are any, are read off the update first instead of being
+            optimised.
 
     Raises:
         NotApplicableError: updates, weights or public training are missing, or cannot be inverted.
@@ -34,19 +37,27 @@ def claim_by_inversion(
     name = label_name(trainer)
     known = on_the_wire(view, trainer, updates)
     if read_labels and name is not None:
-        known = [{**one, name: recover_labels(trainer, u, rng)} for one, u in zip(known, updates, strict=True)]
+        known = [
+            {**one, name: recover_labels(trainer, u, rng)}
+            for one, u in zip(known, updates, strict=True)
+        ]
     solution = engine.invert(
         trainer,
         updates,
         known=known,
-        adaptation=Adaptation.to(view.public.defense, trainer.local.learning_rate, trainer.behind_noise),
+        adaptation=Adaptation.to(
+            view.public.defense, trainer.local.learning_rate, trainer.behind_noise
+        ),
         iterations=budget.iterations,
         at_once=budget.batch_size,
         rng=rng,
         device=view.public.device,
         progress=progress,
     )
-    diagnostics = {"attack_loss_first": float(solution.first.mean()), "attack_loss_last": float(solution.match.mean())}
+    diagnostics = {
+        "attack_loss_first": float(solution.first.mean()),
+        "attack_loss_last": float(solution.match.mean()),
+    }
     return claim_of(trainer, updates, solution.inputs, diagnostics)
 
 
@@ -58,18 +69,31 @@ def claim_of(
 ) -> Claim:
     """The claim of inputs that were recovered update by update, ``(B, *shape)`` each."""
     ordered = {name: in_order(updates, tensors) for name, tensors in inputs.items()}
-    return Claim(trainer.estimates(ordered), diagnostics, labels=ordered.get(label_name(trainer) or ""))
+    return Claim(
+        trainer.estimates(ordered), diagnostics, labels=ordered.get(label_name(trainer) or "")
+    )
 
 
-def on_the_wire(view: View, trainer: PublicTrainer, updates: Sequence[Update]) -> list[dict[str, Tensor]]:
+def on_the_wire(
+    view: View, trainer: PublicTrainer, updates: Sequence[Update]
+) -> list[dict[str, Tensor]]:
     """For each update, the inputs ``(B, *shape)`` that crossed the wire and are in view, such as t and eps."""
-    sent = {n: u.channel for n, u in trainer.unknowns().items() if u.channel is not None and view.has(u.channel)}
+    sent = {
+        n: u.channel
+        for n, u in trainer.unknowns().items()
+        if u.channel is not None and view.has(u.channel)
+    }
     whole = all(len(update.positions) == update.records for update in updates)
     rows = {name: view.read(channel) for name, channel in sent.items()} if whole else {}
-    return [{name: tensor[list(update.positions)] for name, tensor in rows.items()} for update in updates]
+    return [
+        {name: tensor[list(update.positions)] for name, tensor in rows.items()}
+        for update in updates
+    ]
 
 
 def in_order(updates: Sequence[Update], rows: Sequence[Tensor]) -> Tensor:
     """Rows ``(B, ...)`` of each update as rows of the view's targets, ``(N, ...)``."""
-    order = torch.tensor([position for update in updates for position in update.positions]).argsort()
+    order = torch.tensor(
+        [position for update in updates for position in update.positions]
+    ).argsort()
     return torch.cat([t[: len(u.positions)] for u, t in zip(updates, rows, strict=True)])[order]

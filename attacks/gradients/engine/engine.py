@@ -15,8 +15,7 @@ from attacks.gradients.engine.adaptation import Adaptation
 from attacks.gradients.engine.objectives import Objective
 from attacks.gradients.engine.problem import Problem, Start, Terms
 from attacks.gradients.engine.updates import Update
-from bench.interfaces.public_trainer import PublicTrainer
-from bench.util.progress import Progress
+from bench.interfaces import Progress, PublicTrainer
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +38,8 @@ class Engine:
     """A gradient inversion, free of any assumption about the network.
 
     Attributes:
-        restarts: first guesses an update; the one of least objective wins, and the truth has no say.
+        restarts: first guesses an update; the one of least objective wins, and the truth has no
+            say.
         unroll: simulate local steps one after the other instead of all at the first weights.
         dtype: of the optimisation; the network must run in it.
     """
@@ -69,7 +69,8 @@ class Engine:
         """Invert every update.
 
         Args:
-            known: for each update, inputs that the attacker has, ``(B, *shape)``; the same names for all.
+            known: for each update, inputs that the attacker has, ``(B, *shape)``; the same names
+                for all.
             begin: for each update, inputs that every restart begins with instead of ``start``.
             at_once: updates that are optimised together.
 
@@ -78,7 +79,9 @@ class Engine:
         """
         terms = Terms(self.objective, self.priors, adaptation or Adaptation(), self.unroll)
         known = [{} for _ in updates] if known is None else known
-        inputs: dict[str, list[Tensor]] = {name: [torch.empty(0)] * len(updates) for name in trainer.unknowns()}
+        inputs: dict[str, list[Tensor]] = {
+            name: [torch.empty(0)] * len(updates) for name in trainer.unknowns()
+        }
         match, first = torch.zeros(len(updates)), torch.zeros(len(updates))
         kinds = [(u.records, *sorted(terms.adaptation.observed(u.gradient))) for u in updates]
         chunks = _chunks(kinds, at_once)
@@ -88,13 +91,19 @@ class Engine:
                     trainer,
                     [updates[i] for i in rows],
                     terms,
-                    known={name: torch.stack([known[i][name] for i in rows]) for name in known[rows[0]]},
+                    known={
+                        name: torch.stack([known[i][name] for i in rows]) for name in known[rows[0]]
+                    },
                     restarts=self.restarts,
                     rng=rng,
                     dtype=self.dtype,
                     device=device,
                 )
-                first_guess = problem.start(self.start, rng) if begin is None else problem.at([begin[i] for i in rows])
+                first_guess = (
+                    problem.start(self.start, rng)
+                    if begin is None
+                    else problem.at([begin[i] for i in rows])
+                )
                 found = self.optimiser.minimise(problem, first_guess, iterations, advance)
                 best = found.match.nan_to_num(nan=torch.inf).argmin(1).cpu()
                 place = torch.arange(len(rows))
@@ -104,7 +113,9 @@ class Engine:
                 )
                 for name, tensor in problem.inputs(found.point, best).items():
                     for i, one in zip(rows, tensor, strict=True):
-                        inputs[name][i] = one.float().cpu() if one.is_floating_point() else one.cpu()
+                        inputs[name][i] = (
+                            one.float().cpu() if one.is_floating_point() else one.cpu()
+                        )
         return Solution(inputs, match, first)
 
 
@@ -117,4 +128,8 @@ def _chunks(kinds: Sequence[Hashable], at_once: int) -> list[list[int]]:
     by_kind: dict[Hashable, list[int]] = {}
     for position, kind in enumerate(kinds):
         by_kind.setdefault(kind, []).append(position)
-    return [rows[i : i + at_once] for rows in by_kind.values() for i in range(0, len(rows), max(1, at_once))]
+    return [
+        rows[i : i + at_once]
+        for rows in by_kind.values()
+        for i in range(0, len(rows), max(1, at_once))
+    ]

@@ -11,7 +11,7 @@ from attacks.gradients.engine.adaptation import Adaptation
 from attacks.gradients.engine.local_training import summed_gradient
 from attacks.gradients.engine.objectives import Objective
 from attacks.gradients.engine.updates import Update
-from bench.interfaces.public_trainer import PublicTrainer, Unknown
+from bench.interfaces import PublicTrainer, Unknown
 
 
 def grid(unknown: Unknown, here: Tensor, points: int, level: int) -> list[Tensor]:
@@ -38,7 +38,8 @@ def fit(
     level: int,
     device: str,
 ) -> Tensor:
-    """The numbers ``(B,)`` of an input ``name`` of which the update is simulated best, all else as in ``inputs``.
+    """The numbers ``(B,)`` of an input ``name`` of which the update is simulated best, all else as
+    in ``inputs``.
 
     One record after the other, each with its best candidate in place for the next.
     """

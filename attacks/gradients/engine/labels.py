@@ -8,25 +8,28 @@ import torch
 from torch import Tensor
 
 from attacks.gradients.engine.updates import Update
-from bench.interfaces.public_trainer import PublicTrainer
-from bench.util.errors import NotApplicableError
+from bench.interfaces import NotApplicableError, PublicTrainer
 
 PROBES = 16
 
 
 def label_name(trainer: PublicTrainer) -> str | None:
     """The one input that is a soft label, or None."""
-    found = [name for name, unknown in trainer.unknowns().items() if unknown.simplex and len(unknown.shape) == 1]
+    found = [
+        name
+        for name, unknown in trainer.unknowns().items()
+        if unknown.simplex and len(unknown.shape) == 1
+    ]
     return found[0] if len(found) == 1 else None
 
 
 def recover_labels(trainer: PublicTrainer, update: Update, rng: torch.Generator) -> Tensor:
     """One-hot labels ``(B, K)`` of the update's records, in no order.
 
-    Cross-entropy gives the bias of a linear head the gradient mean(p) - mean(y), with p the predicted probabilities.
-    For one record it is negative at the label alone, whatever p is (iDLG, arXiv:2001.02610). For several,
-    B (p - gradient) counts the labels, with p taken from random inputs (after LLG, arXiv:2105.09369); the counts are
-    rounded greedily, so this is an estimate.
+    Cross-entropy gives the bias of a linear head the gradient mean(p) - mean(y), with p the
+    predicted probabilities. For one record it is negative at the label alone, whatever p is (iDLG,
+    arXiv:2001.02610). For several, B (p - gradient) counts the labels, with p taken from random
+    inputs (after LLG, arXiv:2105.09369); the counts are rounded greedily, so this is an estimate.
 
     Raises:
         NotApplicableError: the update has no tensor that could be the bias of a head.
@@ -51,8 +54,9 @@ def recover_labels(trainer: PublicTrainer, update: Update, rng: torch.Generator)
 def distinct_labels(trainer: PublicTrainer, update: Update) -> Tensor:
     """One-hot labels ``(B, K)``, taken to differ from each other, in no order.
 
-    A record of class k is all that makes row k of the head's weight gradient negative where features are positive, so
-    the B rows with the lowest entry are named (Yin et al., arXiv:2104.07586, label restoration).
+    A record of class k is all that makes row k of the head's weight gradient negative where
+    features are positive, so the B rows with the lowest entry are named (Yin et al.,
+    arXiv:2104.07586, label restoration).
 
     Raises:
         NotApplicableError: there are more records than classes, or no linear head.
@@ -62,7 +66,9 @@ def distinct_labels(trainer: PublicTrainer, update: Update) -> Tensor:
         raise NotApplicableError("the client's training has no class label")
     classes = trainer.unknowns()[name].shape[0]
     if update.records > classes:
-        raise NotApplicableError(f"{update.records} records cannot have distinct labels of {classes} classes")
+        raise NotApplicableError(
+            f"{update.records} records cannot have distinct labels of {classes} classes"
+        )
     weight = _head_bias(update.gradient, classes).removesuffix("bias") + "weight"
     if weight not in update.gradient or update.gradient[weight].ndim != 2:
         raise NotApplicableError("the head's bias has no weight matrix beside it")
@@ -73,18 +79,28 @@ def distinct_labels(trainer: PublicTrainer, update: Update) -> Tensor:
 def _head_bias(gradient: Mapping[str, Tensor], classes: int) -> str:
     """The tensor of one number a class whose numbers cancel out, as those of a softmax do.
 
-    A network that is certain of its records leaves it exactly zero; such an update names no label, but is no reason
-    to give up the others of the view.
+    A network that is certain of its records leaves it exactly zero; such an update names no label,
+    but is no reason to give up the others of the view.
     """
     fitting = [n for n, t in gradient.items() if t.shape == (classes,)]
     if not fitting:
-        raise NotApplicableError(f"no tensor of {classes} numbers, one a class, that could be the head's bias")
+        raise NotApplicableError(
+            f"no tensor of {classes} numbers, one a class, that could be the head's bias"
+        )
     said = [n for n in fitting if bool(gradient[n].any())] or fitting
-    return min(said, key=lambda n: float(gradient[n].sum().abs() / gradient[n].abs().sum().clamp_min(1e-30)))
+    return min(
+        said,
+        key=lambda n: float(gradient[n].sum().abs() / gradient[n].abs().sum().clamp_min(1e-30)),
+    )
 
 
 def _predicted(
-    trainer: PublicTrainer, update: Update, label: str, classes: int, head: str, rng: torch.Generator
+    trainer: PublicTrainer,
+    update: Update,
+    label: str,
+    classes: int,
+    head: str,
+    rng: torch.Generator,
 ) -> Tensor:
     """Mean predicted probabilities ``(K,)`` on random inputs: the head's bias gradient for known labels, plus those."""
     inputs = {}
@@ -92,7 +108,9 @@ def _predicted(
         if unknown.low is None or unknown.high is None:
             inputs[name] = torch.randn((PROBES, *unknown.shape), generator=rng)
             continue
-        drawn = unknown.low + (unknown.high - unknown.low) * torch.rand((PROBES, *unknown.shape), generator=rng)
+        drawn = unknown.low + (unknown.high - unknown.low) * torch.rand(
+            (PROBES, *unknown.shape), generator=rng
+        )
         inputs[name] = drawn.round().long() if unknown.integer else drawn
     inputs[label] = torch.full((PROBES, classes), 1 / classes)
     return trainer.gradient(update.weights, inputs)[head].detach() + 1 / classes

@@ -9,20 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench.interfaces.public import Denoiser
-from bench.interfaces.public_trainer import PublicTrainer, Unknown
-from bench.types.estimate import Estimate
-from bench.types.records import Records
-from bench.types.schedule import NoiseSchedule
+from bench.interfaces import Denoiser, Estimate, NoiseSchedule, PublicTrainer, Records, Unknown
 
 
 @dataclass(frozen=True)
 class Ddim:
-    """Deterministic DDIM steps (Song et al., arXiv:2010.02502, equation 12 without noise), differentiable.
+    """Deterministic DDIM steps (Song et al., arXiv:2010.02502, equation 12 without noise),
+    differentiable.
 
     Attributes:
-        steps: of the chain, evenly spaced from the last timestep; each costs one pass of the denoiser, and its memory,
-            for every slope.
+        steps: of the chain, evenly spaced from the last timestep; each costs one pass of the
+            denoiser, and its memory, for every slope.
     """
 
     denoiser: Denoiser
@@ -30,16 +27,20 @@ class Ddim:
     steps: int
 
     def __call__(self, latent: Tensor) -> Tensor:
-        """z0 ``(B, 4, h, w)`` of x_T of the same shape, which is first given the length of standard normal ones.
+        """z0 ``(B, 4, h, w)`` of x_T of the same shape, which is first given the length of standard
+        normal ones.
 
-        Off that sphere the denoiser has seen nothing, and the first step would multiply what is wrong by 1 / a_T.
+        Off that sphere the denoiser has seen nothing, and the first step would multiply what is
+        wrong by 1 / a_T.
         """
         last = self.schedule.steps - 1
         times = [round(last * (1 - i / self.steps)) for i in range(self.steps)]
         here = latent * latent.square().mean((1, 2, 3), keepdim=True).add(1e-12).rsqrt()
         for i, time in enumerate(times):
             t = torch.full((len(latent),), time, device=latent.device)
-            with sdpa_kernel(SDPBackend.MATH):  # the fused kernel has no batching rule, and is slower under vmap
+            with sdpa_kernel(
+                SDPBackend.MATH
+            ):  # the fused kernel has no batching rule, and is slower under vmap
                 output = self.denoiser.predict(here, t)
             clean = self.schedule.clean(here, output, t)
             if i + 1 == self.steps:
@@ -52,7 +53,9 @@ class Ddim:
 class Generated(PublicTrainer):
     """The same training with one input made by a generator, of an input of the same name and shape."""
 
-    def __init__(self, inner: PublicTrainer, name: str, generate: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self, inner: PublicTrainer, name: str, generate: Callable[[Tensor], Tensor]
+    ) -> None:
         self.local, self.behind_noise = inner.local, inner.behind_noise
         self._inner, self._name, self._generate = inner, name, generate
 
@@ -66,7 +69,9 @@ class Generated(PublicTrainer):
     def inputs(self, records: Records) -> Mapping[str, Tensor]:
         return self._inner.inputs(records)
 
-    def gradient(self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def gradient(
+        self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         return self._inner.gradient(weights, self.made(inputs))
 
     def estimates(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Estimate]:

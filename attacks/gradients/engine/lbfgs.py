@@ -17,8 +17,8 @@ SUFFICIENT = 1e-4  # share of the promised decrease that a step must keep (Armij
 class LBFGS:
     """Liu and Nocedal 1989, two-loop recursion; steps are halved until the objective falls enough.
 
-    A pair of differences without positive curvature is left out. A problem whose line search fails forgets its memory
-    once, and is done when steepest descent fails too.
+    A pair of differences without positive curvature is left out. A problem whose line search fails
+    forgets its memory once, and is done when steepest descent fails too.
 
     Attributes:
         memory: pairs of differences kept.
@@ -32,8 +32,12 @@ class LBFGS:
         """From ``start`` ``(T, R, D)``; the objective never rises."""
         point, now = start, problem.evaluate(start)
         first = now.match
-        pairs: list[tuple[Tensor, Tensor, Tensor]] = []  # steps, changes of slope, and 1 / <step, change> or 0
-        fresh = torch.ones_like(now.total, dtype=torch.bool)  # has no memory: the next step is steepest descent
+        pairs: list[
+            tuple[Tensor, Tensor, Tensor]
+        ] = []  # steps, changes of slope, and 1 / <step, change> or 0
+        fresh = torch.ones_like(
+            now.total, dtype=torch.bool
+        )  # has no memory: the next step is steepest descent
         active = now.total.isfinite()
         for _ in range(iterations):
             if not bool(active.any()):
@@ -45,8 +49,12 @@ class LBFGS:
             direction = torch.where(fresh.unsqueeze(-1), -now.slope, direction)
             downhill = (direction * now.slope).sum(-1)
             longest = (1 / now.slope.abs().sum(-1).clamp_min(1e-30)).clamp(max=1.0)
-            length = torch.where(fresh, longest * now.slope.shape[-1] ** 0.5, torch.ones_like(longest))
-            moved, then, accepted = self._search(problem, point, now, direction, downhill, length, active)
+            length = torch.where(
+                fresh, longest * now.slope.shape[-1] ** 0.5, torch.ones_like(longest)
+            )
+            moved, then, accepted = self._search(
+                problem, point, now, direction, downhill, length, active
+            )
             change = then.slope - now.slope
             step = moved - point
             curvature = (step * change).sum(-1)
@@ -54,7 +62,10 @@ class LBFGS:
             weight = torch.where(good, 1 / curvature, torch.zeros_like(curvature))
             active = active & (accepted | ~fresh)
             forget = ~accepted
-            pairs = [(s, y, torch.where(forget, torch.zeros_like(r), r)) for s, y, r in pairs[-self.memory + 1 :]]
+            pairs = [
+                (s, y, torch.where(forget, torch.zeros_like(r), r))
+                for s, y, r in pairs[-self.memory + 1 :]
+            ]
             pairs.append((step, change, weight))
             fresh = forget | (fresh & ~good)
             point, now = moved, then
@@ -72,7 +83,12 @@ class LBFGS:
         active: Tensor,
     ) -> tuple[Tensor, Value, Tensor]:
         """The next point and its value, and which problems moved, ``(T, R)``."""
-        moved, total, match, slope = point.clone(), now.total.clone(), now.match.clone(), now.slope.clone()
+        moved, total, match, slope = (
+            point.clone(),
+            now.total.clone(),
+            now.match.clone(),
+            now.slope.clone(),
+        )
         accepted = torch.zeros_like(active)
         for _ in range(self.halvings):
             waiting = active & ~accepted
@@ -81,7 +97,9 @@ class LBFGS:
                 break
             trial = point[rows] + length[rows].unsqueeze(-1) * direction[rows]
             value = problem.evaluate(trial, rows)
-            enough = value.total <= now.total[rows] + SUFFICIENT * length[rows] * downhill[rows]  # false for NaN
+            enough = (
+                value.total <= now.total[rows] + SUFFICIENT * length[rows] * downhill[rows]
+            )  # false for NaN
             take = waiting[rows] & enough
             moved[rows] = torch.where(take.unsqueeze(-1), trial, moved[rows])
             slope[rows] = torch.where(take.unsqueeze(-1), value.slope, slope[rows])

@@ -6,17 +6,23 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from bench.interfaces.public_trainer import PublicTrainer
+from bench.interfaces import PublicTrainer
 
 
 def summed_gradient(
-    trainer: PublicTrainer, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor], *, unroll: bool
+    trainer: PublicTrainer,
+    weights: Mapping[str, Tensor],
+    inputs: Mapping[str, Tensor],
+    *,
+    unroll: bool,
 ) -> dict[str, Tensor]:
-    """The sum of the gradients of all local SGD steps on ``inputs`` ``(B, *shape)``, differentiable.
+    """The sum of the gradients of all local SGD steps on ``inputs`` ``(B, *shape)``,
+    differentiable.
 
     Args:
-        unroll: follow the weights from step to step (Geiping et al., arXiv:2003.14053, section 6); else every step
-            is taken to start from ``weights``, which costs no memory and is wrong by the order of the learning rate.
+        unroll: follow the weights from step to step (Geiping et al., arXiv:2003.14053, section 6);
+            else every step is taken to start from ``weights``, which costs no memory and is wrong
+            by the order of the learning rate.
     """
     local = trainer.local
     total: dict[str, Tensor] | None = None

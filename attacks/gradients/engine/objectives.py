@@ -15,19 +15,27 @@ TINY = 1e-20
 class Objective(Protocol):
     """Compares a simulated with an observed gradient, name by name; 0 where they agree."""
 
-    def __call__(self, simulated: Mapping[str, Tensor], observed: Mapping[str, Tensor]) -> Tensor: ...
+    def __call__(
+        self, simulated: Mapping[str, Tensor], observed: Mapping[str, Tensor]
+    ) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class SquaredL2:
-    """Sum of squared differences (DLG, arXiv:1906.08935, algorithm 1), over the observed gradient's squared norm.
+    """Sum of squared differences (DLG, arXiv:1906.08935, algorithm 1), over the observed gradient's
+    squared norm.
 
-    The norm only sets the scale, so that thresholds and line searches mean the same on every network.
+    The norm only sets the scale, so that thresholds and line searches mean the same on every
+    network.
     """
 
     def __call__(self, simulated: Mapping[str, Tensor], observed: Mapping[str, Tensor]) -> Tensor:
-        difference = torch.stack([(simulated[n] - o).square().sum() for n, o in observed.items()]).sum()
-        return difference / (torch.stack([o.square().sum() for o in observed.values()]).sum() + TINY)
+        difference = torch.stack(
+            [(simulated[n] - o).square().sum() for n, o in observed.items()]
+        ).sum()
+        return difference / (
+            torch.stack([o.square().sum() for o in observed.values()]).sum() + TINY
+        )
 
 
 @dataclass(frozen=True)
@@ -35,13 +43,16 @@ class L1:
     """Sum of absolute differences, over the observed gradient's l1 norm (TAG, arXiv:2103.06819, mixes both)."""
 
     def __call__(self, simulated: Mapping[str, Tensor], observed: Mapping[str, Tensor]) -> Tensor:
-        difference = torch.stack([(simulated[n] - o).abs().sum() for n, o in observed.items()]).sum()
+        difference = torch.stack(
+            [(simulated[n] - o).abs().sum() for n, o in observed.items()]
+        ).sum()
         return difference / (torch.stack([o.abs().sum() for o in observed.values()]).sum() + TINY)
 
 
 @dataclass(frozen=True)
 class Cosine:
-    """1 - cosine (Geiping et al., arXiv:2003.14053, equation 4), which no rescaling of the gradient changes.
+    """1 - cosine (Geiping et al., arXiv:2003.14053, equation 4), which no rescaling of the gradient
+    changes.
 
     Attributes:
         layerwise: the mean over tensors of each one's own, instead of one over all numbers.

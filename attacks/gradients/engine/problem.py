@@ -17,8 +17,7 @@ from attacks.gradients.engine.adaptation import Adaptation
 from attacks.gradients.engine.local_training import summed_gradient
 from attacks.gradients.engine.objectives import TINY, Objective
 from attacks.gradients.engine.updates import Update
-from bench.interfaces.public_trainer import PublicTrainer
-from bench.util.errors import NotApplicableError
+from bench.interfaces import NotApplicableError, PublicTrainer
 
 Start = Literal["normal", "uniform"]
 
@@ -34,10 +33,11 @@ class Terms:
 
 
 class Problem:
-    """T updates of equally many records, R restarts each; the free inputs of one make a vector of D numbers.
+    """T updates of equally many records, R restarts each; the free inputs of one make a vector of D
+    numbers.
 
-    Inputs on a simplex are optimised as logits. Whole-number inputs that are not known are drawn once a restart and
-    stay, so that the choice of the best restart searches over them.
+    Inputs on a simplex are optimised as logits. Whole-number inputs that are not known are drawn
+    once a restart and stay, so that the choice of the best restart searches over them.
 
     Args:
         known: by name, inputs that the attacker has, ``(T, B, *shape)``.
@@ -66,25 +66,33 @@ class Problem:
         self._shapes = {n: (self._records, *u.shape) for n, u in self._free.items()}
         self._sizes = [math.prod(shape) for shape in self._shapes.values()]
         if not self._free:
-            raise NotApplicableError("everything that the update was computed on is known; nothing is left to invert")
+            raise NotApplicableError(
+                "everything that the update was computed on is known; nothing is left to invert"
+            )
         self._fixed = {
-            n: (t.to(**self._place) if t.is_floating_point() else t.to(device)).unsqueeze(1) for n, t in known.items()
+            n: (t.to(**self._place) if t.is_floating_point() else t.to(device)).unsqueeze(1)
+            for n, t in known.items()
         }
         self._fixed = {n: t.expand(-1, restarts, *t.shape[2:]) for n, t in self._fixed.items()}
         for name, unknown in unknowns.items():
             if unknown.integer and name not in known:
                 if unknown.low is None or unknown.high is None:
-                    raise NotApplicableError(f"{name!r} is a whole number without bounds, which cannot be guessed")
+                    raise NotApplicableError(
+                        f"{name!r} is a whole number without bounds, which cannot be guessed"
+                    )
                 shape = (self._count, restarts, self._records, *unknown.shape)
-                self._fixed[name] = torch.randint(int(unknown.low), int(unknown.high) + 1, shape, generator=rng).to(
-                    device
-                )
+                self._fixed[name] = torch.randint(
+                    int(unknown.low), int(unknown.high) + 1, shape, generator=rng
+                ).to(device)
         adaptation = terms.adaptation
         seen = [adaptation.observed(u.gradient) for u in updates]
         self._observed = {n: torch.stack([s[n] for s in seen]).to(**self._place) for n in seen[0]}
         self._shared = all(_same(updates[0].weights, u.weights) for u in updates[1:])
         kept = updates[:1] if self._shared else updates
-        self._weights = {n: torch.stack([u.weights[n] for u in kept]).to(**self._place) for n in updates[0].weights}
+        self._weights = {
+            n: torch.stack([u.weights[n] for u in kept]).to(**self._place)
+            for n in updates[0].weights
+        }
         if self._shared:
             self._weights = {n: tensor[0] for n, tensor in self._weights.items()}
         along = vmap(grad(self._loss, has_aux=True), in_dims=(0, None, None, 0))
@@ -95,8 +103,15 @@ class Problem:
         pieces = []
         for unknown, size in zip(self._free.values(), self._sizes, strict=True):
             shape = (self._count, self._restarts, size)
-            if how == "uniform" and not unknown.simplex and unknown.low is not None and unknown.high is not None:
-                pieces.append(unknown.low + (unknown.high - unknown.low) * torch.rand(shape, generator=rng))
+            if (
+                how == "uniform"
+                and not unknown.simplex
+                and unknown.low is not None
+                and unknown.high is not None
+            ):
+                pieces.append(
+                    unknown.low + (unknown.high - unknown.low) * torch.rand(shape, generator=rng)
+                )
             else:
                 pieces.append(torch.randn(shape, generator=rng))
         return torch.cat(pieces, 2).to(**self._place)  # type: ignore[call-overload]
@@ -105,7 +120,9 @@ class Problem:
         """The guesses ``(T, R, D)`` that stand for these inputs of each update, ``(B, *shape)``, in every restart."""
         rows = []
         for one in inputs:
-            pieces = [one[n].clamp_min(TINY).log() if u.simplex else one[n] for n, u in self._free.items()]
+            pieces = [
+                one[n].clamp_min(TINY).log() if u.simplex else one[n] for n, u in self._free.items()
+            ]
             rows.append(torch.cat([piece.flatten() for piece in pieces]))
         return torch.stack(rows).unsqueeze(1).repeat(1, self._restarts, 1).to(**self._place)  # type: ignore[call-overload]
 
@@ -135,7 +152,11 @@ class Problem:
         return {n: t.detach() for n, t in self._unpack(point[rows, restart], fixed).items()}
 
     def _loss(
-        self, point: Tensor, weights: Mapping[str, Tensor], observed: Mapping[str, Tensor], fixed: Mapping[str, Tensor]
+        self,
+        point: Tensor,
+        weights: Mapping[str, Tensor],
+        observed: Mapping[str, Tensor],
+        fixed: Mapping[str, Tensor],
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """One restart of one update, ``(D,)``."""
         terms = self._terms
@@ -150,7 +171,9 @@ class Problem:
     def _unpack(self, point: Tensor, fixed: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Inputs by name of ``(..., D)``."""
         inputs = dict(fixed)
-        for (name, unknown), piece in zip(self._free.items(), point.split(self._sizes, -1), strict=True):
+        for (name, unknown), piece in zip(
+            self._free.items(), point.split(self._sizes, -1), strict=True
+        ):
             shaped = piece.unflatten(-1, self._shapes[name])
             inputs[name] = shaped.softmax(-1) if unknown.simplex else shaped
         return inputs

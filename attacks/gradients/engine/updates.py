@@ -7,10 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from bench.interfaces.public_trainer import PublicTrainer
-from bench.interfaces.threat import View
-from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL
-from bench.util.errors import NotApplicableError
+from bench.interfaces import CLIENT_UPDATE, GLOBAL_MODEL, NotApplicableError, PublicTrainer, View
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +18,8 @@ class Update:
         positions: of its records among the view's targets; the order within is unknown.
         records: how many it was computed on.
         weights: the global model it started from.
-        gradient: the sum of its local steps' gradients, as sent: minus the update over the learning rate.
+        gradient: the sum of its local steps' gradients, as sent: minus the update over the learning
+            rate.
     """
 
     positions: tuple[int, ...]
@@ -38,7 +36,9 @@ def trainer_of(view: View) -> PublicTrainer:
     """
     trainer = view.public.trainer
     if trainer is None:
-        raise NotApplicableError("needs the client's public local training, which this victim or threat model denies")
+        raise NotApplicableError(
+            "needs the client's public local training, which this victim or threat model denies"
+        )
     if trainer.local.optimizer != "sgd":
         raise NotApplicableError(
             f"local steps of {trainer.local.optimizer} divide each gradient by its own size, so that the update "
@@ -62,8 +62,13 @@ def updates_in(view: View, trainer: PublicTrainer) -> list[Update]:
     found = []
     for step, rows in positions.items():
         if step not in weights or step not in sent:
-            raise NotApplicableError(f"step {step} has no update with the weights that it started from")
-        gradient = {name: tensor.float() / -trainer.local.learning_rate for name, tensor in sent[step].items()}
+            raise NotApplicableError(
+                f"step {step} has no update with the weights that it started from"
+            )
+        gradient = {
+            name: tensor.float() / -trainer.local.learning_rate
+            for name, tensor in sent[step].items()
+        }
         start = {name: tensor.float() for name, tensor in weights[step].items()}
         found.append(Update(tuple(rows), sizes[rows[0]], start, gradient))
     return found

@@ -9,11 +9,17 @@ import torch
 from torch import Tensor
 
 from attacks.common.least_squares import invert_convolution
-from bench.interfaces.public import PublicClient
-from bench.interfaces.public_forward import CONDITION, NOISY, PublicForward
-from bench.interfaces.threat import View
-from bench.types.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, GRADIENT_DOWN, UNET_FEATURES
-from bench.util.errors import NotApplicableError
+from bench.interfaces import (
+    CLIENT_WEIGHTS,
+    CONTROL_FEATURES,
+    GRADIENT_DOWN,
+    UNET_FEATURES,
+    NotApplicableError,
+    PublicClient,
+    PublicForward,
+    View,
+)
+from bench.interfaces.public_forward import CONDITION, NOISY
 
 Weights = Mapping[str, Tensor]
 
@@ -45,13 +51,18 @@ class Exchange:
         """Read from a view that holds every release.
 
         Raises:
-            NotApplicableError: ``conv_in`` is not known, or no client was sent a gradient that moves anything.
+            NotApplicableError: ``conv_in`` is not known, or no client was sent a gradient that
+                moves anything.
         """
         if view.public.stem is None:
-            raise NotApplicableError("the public weights of conv_in are not known under this threat model")
+            raise NotApplicableError(
+                "the public weights of conv_in are not known under this threat model"
+            )
         gradient = view.read(GRADIENT_DOWN, every=True).float()
         if not bool(gradient.any()):
-            raise NotApplicableError("the gradients sent back are all zero: this client was never trained")
+            raise NotApplicableError(
+                "the gradients sent back are all zero: this client was never trained"
+            )
         return cls(
             noisy=invert_convolution(view.public.stem, view.read(UNET_FEATURES, every=True)),
             features=view.read(CONTROL_FEATURES, every=True).float(),
@@ -79,8 +90,8 @@ class Path:
 
     Attributes:
         at: by step, the weights that its releases were made with.
-        gap: distance of the last weights to those that the client sent at the end, as a share of the way that they
-            went; None where it sent none.
+        gap: distance of the last weights to those that the client sent at the end, as a share of
+            the way that they went; None where it sent none.
     """
 
     at: Mapping[int, Weights]
@@ -90,10 +101,11 @@ class Path:
 class ClientReplay:
     """A client of the attacker's own that goes the victim's way.
 
-    The gradient of a loss with respect to the client's weights is that with respect to its features, which the server
-    computed and sent, carried on through the client; so only the client's input is missing. What is linear in x_t, and
-    every bias behind the last layer, can be replayed exactly; the hint block needs conditions, for which a guess
-    stands in. AdamW with the library's defaults is assumed, as the published clients use it.
+    The gradient of a loss with respect to the client's weights is that with respect to its
+    features, which the server computed and sent, carried on through the client; so only the
+    client's input is missing. What is linear in x_t, and every bias behind the last layer, can be
+    replayed exactly; the hint block needs conditions, for which a guess stands in. AdamW with the
+    library's defaults is assumed, as the published clients use it.
 
     Args:
         client: with the public initial weights.
@@ -105,13 +117,20 @@ class ClientReplay:
     """
 
     def __init__(
-        self, client: PublicClient, image_size: int, exchange: Exchange, final: Weights | None, device: str
+        self,
+        client: PublicClient,
+        image_size: int,
+        exchange: Exchange,
+        final: Weights | None,
+        device: str,
     ) -> None:
         self.exchange, self._device = exchange, device
         self._client, self._size, self._final = client, image_size, final
         self.forward = self._fresh()
         if CONDITION not in self.forward.inputs() or not _adds_up(self._fresh()):
-            raise NotApplicableError("the condition does not enter as a summand of its own, so it cannot be split off")
+            raise NotApplicableError(
+                "the condition does not enter as a summand of its own, so it cannot be split off"
+            )
 
     @classmethod
     def of(cls, view: View) -> ClientReplay:
@@ -127,11 +146,13 @@ class ClientReplay:
         return cls(view.public.client, size, Exchange.of(view), final, view.public.device)
 
     def rate(self, typical: Tensor) -> float:
-        """The client's learning rate, by how far the features of a step moved apart: nobody tells the server.
+        """The client's learning rate, by how far the features of a step moved apart: nobody tells
+        the server.
 
-        Under one condition for all records, what moves them apart is x_t, and what the client makes of x_t is replayed
-        exactly up to the rate, to which Adam's steps are proportional. The first epoch alone is looked at: later on the
-        hint block, which starts silent, moves them apart too.
+        Under one condition for all records, what moves them apart is x_t, and what the client makes
+        of x_t is replayed exactly up to the rate, to which Adam's steps are proportional. The first
+        epoch alone is looked at: later on the hint block, which starts silent, moves them apart
+        too.
 
         Args:
             typical: a condition, ``(3, H, W)``.
@@ -153,14 +174,17 @@ class ClientReplay:
             own = self.exchange.centred(replayed - still)[early]
             rate *= float((moved * own).sum() / own.square().sum())
             if not rate > 0:
-                raise NotApplicableError("the features do not move as the gradients sent back would move them")
+                raise NotApplicableError(
+                    "the features do not move as the gradients sent back would move them"
+                )
         return rate
 
     def path(self, guess: Tensor, rate: float, keep: Collection[int]) -> Path:
         """The way under guessed conditions ``(R, 3, H, W)``.
 
-        Where the final weights are in view, what a replay misses them by is spread over its steps in proportion to how
-        far each moved the weights; so where a server let them stand still at the end, they are the final ones.
+        Where the final weights are in view, what a replay misses them by is spread over its steps
+        in proportion to how far each moved the weights; so where a server let them stand still at
+        the end, they are the final ones.
 
         Args:
             keep: steps whose weights are wanted.
@@ -183,18 +207,25 @@ class ClientReplay:
         final = {name: self._final[name].to(self._device) for name in last}
         missed = {name: final[name] - tensor for name, tensor in last.items()}
         shares = {step: far[step] / went if went else 0.0 for step in at}
-        mended = {step: {n: t + shares[step] * missed[n] for n, t in weights.items()} for step, weights in at.items()}
+        mended = {
+            step: {n: t + shares[step] * missed[n] for n, t in weights.items()}
+            for step, weights in at.items()
+        }
         whole = _apart(final, start)
         return Path(mended, _apart(final, last) / whole if whole else 0.0)
 
-    def deviations(self, path: Path, guess: Tensor, means: Mapping[int, Tensor], *, compared: bool) -> Tensor:
-        """What the condition adds to h_ctrl beyond the mean, of the releases of the steps in ``path``; zeros elsewhere.
+    def deviations(
+        self, path: Path, guess: Tensor, means: Mapping[int, Tensor], *, compared: bool
+    ) -> Tensor:
+        """What the condition adds to h_ctrl beyond the mean, of the releases of the steps in
+        ``path``; zeros elsewhere.
 
         Args:
             guess: conditions, ``(R, 3, H, W)``.
             means: by step, what conditions add to h_ctrl in the mean, ``(1, C, h, w)``.
-            compared: within the step, with the step's mean put back as the guess has it: for a replay that is not
-                exact, since what it gets wrong is much alike for the records of a step.
+            compared: within the step, with the step's mean put back as the guess has it: for a
+                replay that is not exact, since what it gets wrong is much alike for the records of
+                a step.
         """
         exchange, found = self.exchange, torch.zeros_like(self.exchange.features)
         for step, weights in path.at.items():
@@ -215,9 +246,13 @@ class ClientReplay:
     def _fresh(self) -> PublicForward:
         return self._client.forward(self._size)
 
-    def _walk(self, forward: PublicForward, guess: Tensor, rate: float) -> Iterator[tuple[int, list[int], Tensor]]:
+    def _walk(
+        self, forward: PublicForward, guess: Tensor, rate: float
+    ) -> Iterator[tuple[int, list[int], Tensor]]:
         """Step by step: its number, its releases and what ``forward`` sends of them, before it is trained on them."""
-        optimizer = torch.optim.AdamW([p for p in forward.stem.parameters() if p.requires_grad], lr=rate)
+        optimizer = torch.optim.AdamW(
+            [p for p in forward.stem.parameters() if p.requires_grad], lr=rate
+        )
         for step in self.exchange.steps():
             rows = (self.exchange.step == step).nonzero().flatten().tolist()
             optimizer.zero_grad(set_to_none=True)
@@ -227,7 +262,10 @@ class ClientReplay:
             optimizer.step()
 
     def _features(self, forward: PublicForward, rows: list[int], guess: Tensor) -> Tensor:
-        inputs = {NOISY: self.exchange.noisy[rows].to(self._device), CONDITION: guess[rows].to(self._device)}
+        inputs = {
+            NOISY: self.exchange.noisy[rows].to(self._device),
+            CONDITION: guess[rows].to(self._device),
+        }
         return forward.send(inputs, torch.Generator().manual_seed(0))[CONTROL_FEATURES].float()
 
 
@@ -247,7 +285,9 @@ def hint_part(forward: PublicForward, conditions: Tensor, device: str) -> Tensor
     made = []
     for part in conditions.split(64):
         inputs = {NOISY: torch.zeros(len(part), *shape, device=device), CONDITION: part.to(device)}
-        made.append(forward.send(inputs, torch.Generator().manual_seed(0))[CONTROL_FEATURES].float().cpu())
+        made.append(
+            forward.send(inputs, torch.Generator().manual_seed(0))[CONTROL_FEATURES].float().cpu()
+        )
     return torch.cat(made)
 
 
@@ -255,7 +295,8 @@ def hint_part(forward: PublicForward, conditions: Tensor, device: str) -> Tensor
 def _adds_up(forward: PublicForward, tolerance: float = 1e-4) -> bool:
     """Whether x_t and the condition enter h_ctrl as two summands, the defence's draws held.
 
-    Weights that start at zero are drawn for it, else a hint block that is silent yet would pass for a summand.
+    Weights that start at zero are drawn for it, else a hint block that is silent yet would pass for
+    a summand.
 
     Args:
         forward: of nobody else.
@@ -265,12 +306,19 @@ def _adds_up(forward: PublicForward, tolerance: float = 1e-4) -> bool:
     for weight in forward.stem.parameters():
         if not bool(weight.any()):
             weight.copy_(0.1 * torch.randn(weight.shape, generator=rng))
-    noisy, condition = (torch.rand(2, *wanted[name].shape, generator=rng).to(device) for name in (NOISY, CONDITION))
+    noisy, condition = (
+        torch.rand(2, *wanted[name].shape, generator=rng).to(device) for name in (NOISY, CONDITION)
+    )
 
     def sent(x: Tensor, c: Tensor) -> Tensor:
         inputs = {NOISY: x.unsqueeze(0), CONDITION: c.unsqueeze(0)}
         return forward.send(inputs, torch.Generator().manual_seed(0))[CONTROL_FEATURES].float()
 
     whole = sent(noisy[0], condition[0])
-    bend = whole - sent(noisy[1], condition[0]) - sent(noisy[0], condition[1]) + sent(noisy[1], condition[1])
+    bend = (
+        whole
+        - sent(noisy[1], condition[0])
+        - sent(noisy[0], condition[1])
+        + sent(noisy[1], condition[1])
+    )
     return bool(bend.abs().max() <= tolerance * whole.abs().max())

@@ -9,10 +9,7 @@ from attacks.hints.parts.client_replay import Path, hint_part
 from attacks.learned.parts.inverse_network import InverseNetwork
 from attacks.learned.parts.inverse_training import one_cycle
 from attacks.learned.parts.simulated_releases import Inputs
-from bench.interfaces.public import Codec
-from bench.interfaces.public_forward import PublicForward
-from bench.types.records import Records
-from bench.util.progress import Advance
+from bench.interfaces import Advance, Codec, PublicForward, Records
 
 _MEASURED = 96
 """Auxiliary conditions by which mean and spread of a step's hint parts are measured."""
@@ -21,13 +18,15 @@ _FIRST = 64
 
 
 class HintLessons:
-    """Hint parts of the attacker's own conditions under the weights of one of the steps, drawn anew for each batch.
+    """Hint parts of the attacker's own conditions under the weights of one of the steps, drawn anew
+    for each batch.
 
     Mean and spread of the step are taken out, so that hint parts of all steps are of one kind.
 
     Args:
         records: of the attacker's own.
-        compared: a random share of the batch's own mean is taken out too: what a comparison within a step loses.
+        compared: a random share of the batch's own mean is taken out too: what a comparison within
+            a step loses.
 
     Attributes:
         means: by step, ``(1, C, h, w)``.
@@ -35,7 +34,14 @@ class HintLessons:
     """
 
     def __init__(
-        self, forward: PublicForward, path: Path, records: Records, codec: Codec, device: str, *, compared: bool
+        self,
+        forward: PublicForward,
+        path: Path,
+        records: Records,
+        codec: Codec,
+        device: str,
+        *,
+        compared: bool,
     ) -> None:
         self._forward, self._path, self._device, self._compared = forward, path, device, compared
         pictures = records.condition_batch()
@@ -55,7 +61,9 @@ class HintLessons:
         off = self._parts(step, self._conditions[rows]) - self.means[step]
         if self._compared:
             off = off - float(torch.rand(1, generator=rng)) * off.mean(0)
-        return Inputs(off / self.spreads[step], None).to(self._device), self._latents[rows].to(self._device)
+        return Inputs(off / self.spreads[step], None).to(self._device), self._latents[rows].to(
+            self._device
+        )
 
     def exam(self, deviations: Tensor, steps: Tensor) -> Inputs:
         """Hint parts of releases ``(N, C, h, w)`` in the form of the lessons; ``steps`` are theirs, ``(N,)``."""
@@ -68,17 +76,22 @@ class HintLessons:
 
 
 class HintDecoder:
-    """The network of ``inversion``, of which z_c alone is asked; it goes on learning from round to round.
+    """The network of ``inversion``, of which z_c alone is asked; it goes on learning from round to
+    round.
 
     Attributes:
         losses: l1 distance of z_c, by iteration.
     """
 
-    def __init__(self, lessons: HintLessons, width: int, depth: int, rng: torch.Generator, device: str) -> None:
+    def __init__(
+        self, lessons: HintLessons, width: int, depth: int, rng: torch.Generator, device: str
+    ) -> None:
         example, latents = lessons.draw(_FIRST, rng)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
-            self._network = InverseNetwork(example, width, depth, tuple(latents.shape[2:])).to(device)
+            self._network = InverseNetwork(example, width, depth, tuple(latents.shape[2:])).to(
+                device
+            )
         self.losses: list[float] = []
 
     def learn(

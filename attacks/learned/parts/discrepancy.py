@@ -13,8 +13,9 @@ SCALES = tuple(2.0**k for k in range(-3, 2))
 def mmd(first: Tensor, second: Tensor) -> Tensor:
     """Squared maximum mean discrepancy under the mean of five Gaussian kernels, a scalar.
 
-    The biased estimate (Gretton et al., JMLR 2012, equation 5): 0 for equal samples, never negative. A kernel is
-    exp(-d^2 / (scale x median d^2)), the median over all pairs of different points, so units do not matter.
+    The biased estimate (Gretton et al., JMLR 2012, equation 5): 0 for equal samples, never
+    negative. A kernel is exp(-d^2 / (scale x median d^2)), the median over all pairs of different
+    points, so units do not matter.
 
     Args:
         first, second: ``(N, D)`` and ``(M, D)``.
@@ -41,7 +42,10 @@ def cells(maps: Tensor, places: Tensor) -> Tensor:
     _, channels, height, width = maps.shape
     flat = maps.permute(0, 2, 3, 1).reshape(-1, channels)[places]
     where = places % (height * width)
-    row, column = where // width * 2 / max(1, height - 1) - 1, where % width * 2 / max(1, width - 1) - 1
+    row, column = (
+        where // width * 2 / max(1, height - 1) - 1,
+        where % width * 2 / max(1, width - 1) - 1,
+    )
     # Of the same weight as the features, of which there may be many.
     position = torch.stack([row, column], 1).to(flat) * (channels / 8) ** 0.5
     return torch.cat([flat, position], 1)

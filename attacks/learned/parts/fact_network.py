@@ -10,9 +10,7 @@ from torch import Tensor, nn
 
 from attacks.learned.parts.inverse_network import InverseNetwork
 from attacks.learned.parts.simulated_releases import Inputs, Lessons
-from bench.interfaces.attack import Budget
-from bench.interfaces.plugin import Params
-from bench.util.progress import Progress
+from bench.interfaces import Budget, Params, Progress
 
 INVERSION_WEIGHT = 0.5
 """Of the l1 distance of the latents, once facts are learned too: the trunk is not to live by few labels alone."""
@@ -30,8 +28,8 @@ class ReaderParams(Params):
     width: channels of the network.
     depth: residual blocks.
     learning_rate: peak of a one-cycle schedule, AdamW.
-    backbone: correct what the public backbone says of the estimated picture, in place of starting from nothing.
-    mirror: learn from mirrored auxiliary records too.
+    backbone: correct what the public backbone says of the estimated picture, in place of starting
+    from nothing. mirror: learn from mirrored auxiliary records too.
     """
 
     through: str = ""
@@ -46,18 +44,24 @@ class ReleaseReader(nn.Module):
     """The trunk of an inverse network, then strided convolutions down to 4x4, then a hidden layer.
 
     Args:
-        hunch: what is believed of records with these z0 ``(B, 4, h, w)`` before the release is read, ``(B, outputs)``;
-            the network learns what to add.
+        hunch: what is believed of records with these z0 ``(B, 4, h, w)`` before the release is
+            read, ``(B, outputs)``; the network learns what to add.
     """
 
-    def __init__(self, example: Inputs, outputs: int, params: ReaderParams, hunch: Hunch | None) -> None:
+    def __init__(
+        self, example: Inputs, outputs: int, params: ReaderParams, hunch: Hunch | None
+    ) -> None:
         super().__init__()
         width = params.width
         self.trunk = InverseNetwork(example, width, params.depth)
         stages: list[nn.Module] = []
         channels, side = width + 8, min(example.maps.shape[-2:])
         while side > 4:
-            stages += [nn.Conv2d(channels, width, 3, 2, padding=1), nn.GroupNorm(1, width), nn.SiLU()]
+            stages += [
+                nn.Conv2d(channels, width, 3, 2, padding=1),
+                nn.GroupNorm(1, width),
+                nn.SiLU(),
+            ]
             channels, side = width, side // 2
         self.down = nn.Sequential(*stages, nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.3))
         self.last = nn.Linear(2 * width, outputs)
@@ -102,7 +106,8 @@ def train_reader(
         hunch: as of :class:`ReleaseReader`.
 
     Returns:
-        The network, ready to be asked, and the loss of the facts in the first and last tenth of their part.
+        The network, ready to be asked, and the loss of the facts in the first and last tenth of
+        their part.
     """
 
     def draw() -> tuple[Inputs, Tensor, Tensor]:

@@ -13,8 +13,8 @@ from attacks.learned.parts.simulated_releases import Inputs
 class InverseNetwork(nn.Module):
     """Residual convolutions at the latent's size, modulated by the timestep; two heads.
 
-    Inputs are whitened by channel with statistics of a first batch, so that channels of any scale serve. Maps of
-    another size than the latents' are resized.
+    Inputs are whitened by channel with statistics of a first batch, so that channels of any scale
+    serve. Maps of another size than the latents' are resized.
 
     Args:
         size: the latents', ``(h, w)``; None is that of the maps.
@@ -24,7 +24,9 @@ class InverseNetwork(nn.Module):
     std: Tensor
     frequencies: Tensor
 
-    def __init__(self, example: Inputs, width: int, depth: int, size: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self, example: Inputs, width: int, depth: int, size: tuple[int, ...] | None = None
+    ) -> None:
         super().__init__()
         maps = example.maps
         self.size = size or tuple(maps.shape[2:])
@@ -34,7 +36,9 @@ class InverseNetwork(nn.Module):
         self.register_buffer("std", torch.where(std < 1e-4, torch.ones_like(std), std))
         self.register_buffer("frequencies", torch.exp(torch.linspace(0, -math.log(10_000), 32)))
         self.enter = nn.Conv2d(maps.shape[1], width, 3, padding=1)
-        self.time = nn.Sequential(nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU())
+        self.time = nn.Sequential(
+            nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
+        )
         self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
         self.heads = nn.ModuleList(nn.Conv2d(width, 4, 3, padding=1) for _ in range(2))
 

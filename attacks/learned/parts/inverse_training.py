@@ -12,8 +12,7 @@ from torch import Tensor, nn
 from attacks.learned.parts.inverse_network import InverseNetwork
 from attacks.learned.parts.simulated_releases import Inputs, Lessons
 from attacks.learned.parts.successive_halving import halve, rungs
-from bench.interfaces.attack import Budget
-from bench.util.progress import Advance, Progress
+from bench.interfaces import Advance, Budget, Progress
 
 KEPT_BACK = 8
 """One of so many records judges the candidates; the winner learns from all."""
@@ -62,13 +61,23 @@ class Apprentice:
     ) -> None:
         self._extra = extra
         self.setting, self.indices, self.losses = setting, list(indices), list[float]()
-        self._lessons, self._total, self._batch, self._rng, self._advance = lessons, total, batch_size, rng, advance
+        self._lessons, self._total, self._batch, self._rng, self._advance = (
+            lessons,
+            total,
+            batch_size,
+            rng,
+            advance,
+        )
         example, (latents, _) = draw(lessons, self.indices, batch_size, rng)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
-            network = InverseNetwork(example, setting.width, setting.depth, tuple(latents.shape[2:]))
+            network = InverseNetwork(
+                example, setting.width, setting.depth, tuple(latents.shape[2:])
+            )
         self.network = network.to(device).train()
-        self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=setting.learning_rate, fused=True)
+        self._optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=setting.learning_rate, fused=True
+        )
 
     def train(self, iterations: int) -> None:
         """So many optimiser steps more."""
@@ -160,8 +169,9 @@ def distance(guess: tuple[Tensor, Tensor], truth: tuple[Tensor, Tensor]) -> Tens
 def one_cycle(step: int, total: int) -> tuple[float, float]:
     """Share of the peak learning rate, and Adam's first beta, in step ``step`` of ``total``.
 
-    A cosine up from 1/25, then down to next to 0, with the momentum the other way round (Smith, arXiv:1803.09820): as
-    torch's ``OneCycleLR``, which cannot be stopped and gone on with elsewhere.
+    A cosine up from 1/25, then down to next to 0, with the momentum the other way round (Smith,
+    arXiv:1803.09820): as torch's ``OneCycleLR``, which cannot be stopped and gone on with
+    elsewhere.
     """
     peak, end = RISE * total - 1, total - 1
     if step <= peak:

@@ -11,7 +11,8 @@ from attacks.learned.parts.simulated_releases import Inputs, Lessons
 
 
 class LatentCritic:
-    """The decoder's further loss in SDAR (arXiv:2310.10483, section 4); learns a step whenever it is asked.
+    """The decoder's further loss in SDAR (arXiv:2310.10483, section 4); learns a step whenever it
+    is asked.
 
     Args:
         exam: the victim's releases that are to be decoded.
@@ -43,5 +44,8 @@ class LatentCritic:
         time = None if self._exam.time is None else self._exam.time[rows]
         decoded = torch.cat(decoder(Inputs(self._exam.maps[rows], time)), 1)
         real = torch.cat([own.image_latents, own.condition_latents], 1).float()
-        step(self._optimizer, verdict(self._critic(real), True) + verdict(self._critic(decoded.detach()), False))
+        step(
+            self._optimizer,
+            verdict(self._critic(real), True) + verdict(self._critic(decoded.detach()), False),
+        )
         return self._weight * verdict(self._critic(decoded), True)

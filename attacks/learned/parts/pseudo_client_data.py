@@ -11,10 +11,16 @@ from torch import Tensor
 from attacks.common.least_squares import invert_convolution
 from attacks.features.search.knowledge import made_up, own_pictures
 from attacks.features.search.nuisance import affine_in_noisy
-from bench.interfaces.public_forward import NOISY, TIMESTEPS, PublicForward
-from bench.interfaces.threat import View
-from bench.types.channels import CONTROL_FEATURES, LABEL, TIMESTEP, UNET_FEATURES
-from bench.util.errors import NotApplicableError
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    LABEL,
+    TIMESTEP,
+    UNET_FEATURES,
+    NotApplicableError,
+    PublicForward,
+    View,
+)
+from bench.interfaces.public_forward import NOISY, TIMESTEPS
 
 FITTED = 16
 """Releases that the client's part in x_t is fitted on: many cells each, so few are enough."""
@@ -26,8 +32,9 @@ class Scene:
     forward: the pseudo-client; its ``stem`` is what learns.
     observed: the victim's features, ``(R, C, h, w)``.
     known: by name, inputs of those releases that the wire tells, ``(R, ...)``.
-    name: of the input that it does not; pictures: the attacker's own of that kind, ``(M, 3, H, W)`` in [0, 1].
-    labels: of the releases ``(R,)``, own: of the pictures ``(M,)``; None where either is not known.
+    name: of the input that it does not; pictures: the attacker's own of that kind, ``(M, 3, H, W)``
+    in [0, 1]. labels: of the releases ``(R,)``, own: of the pictures ``(M,)``; None where either is
+    not known.
     """
 
     forward: PublicForward
@@ -56,7 +63,9 @@ class Scene:
         blank = torch.zeros(len(releases), *self.pictures.shape[1:], device=self.observed.device)
         still = {**inputs, NOISY: torch.zeros_like(inputs[NOISY])}
         with_noise, without = (
-            self.forward.send({**given, self.name: blank}, torch.Generator().manual_seed(0))[CONTROL_FEATURES].float()
+            self.forward.send({**given, self.name: blank}, torch.Generator().manual_seed(0))[
+                CONTROL_FEATURES
+            ].float()
             for given in (inputs, still)
         )
         return with_noise - without
@@ -64,7 +73,8 @@ class Scene:
     def rest(self, rounds: int) -> Tensor:
         """What the unknown pictures put into the releases, ``(R, C, h, w)``.
 
-        What the client makes of x_t is fitted by least squares first, since the noise in it hangs on no picture.
+        What the client makes of x_t is fitted by least squares first, since the noise in it hangs
+        on no picture.
 
         Args:
             rounds: of the solver.
@@ -89,12 +99,14 @@ class Scene:
 
 
 def scene_of(view: View) -> Scene:
-    """The releases of the targets' epochs, and the client as everybody knows it before the first step.
+    """The releases of the targets' epochs, and the client as everybody knows it before the first
+    step.
 
     Earlier releases are of a client that had not learned as much.
 
     Raises:
-        NotApplicableError: no client to start from, nothing on it that trains, or fewer than 2 auxiliary records.
+        NotApplicableError: no client to start from, nothing on it that trains, or fewer than 2
+            auxiliary records.
     """
     public = view.public
     if public.client is None:
@@ -103,7 +115,9 @@ def scene_of(view: View) -> Scene:
         raise NotApplicableError("needs at least 2 auxiliary records to learn from")
     forward = public.client.forward(public.auxiliary.images.shape[-1])
     if not any(weight.requires_grad for weight in forward.stem.parameters()):
-        raise NotApplicableError("nothing on this client trains, so its weights are public: inversion is the attack")
+        raise NotApplicableError(
+            "nothing on this client trains, so its weights are public: inversion is the attack"
+        )
     wanted = forward.inputs()
     name, pictures = own_pictures(forward, public.auxiliary)
     epochs = {view.releases[i].epoch for i in view.targets}
@@ -111,13 +125,17 @@ def scene_of(view: View) -> Scene:
     known: dict[str, Tensor] = {}
     if NOISY in wanted:
         if not view.has(UNET_FEATURES) or public.stem is None:
-            raise NotApplicableError("x_t hides the condition's share of the features, and unet_features are not here")
+            raise NotApplicableError(
+                "x_t hides the condition's share of the features, and unet_features are not here"
+            )
         features = view.read(UNET_FEATURES, every=True)[places]
         known[NOISY] = invert_convolution(public.stem, features).to(public.device)
         if TIMESTEPS in wanted and view.has(TIMESTEP):
             known[TIMESTEPS] = view.read(TIMESTEP, every=True)[places].to(public.device)
         if not affine_in_noisy(forward, made_up(forward)):
-            raise NotApplicableError("a defence bends these features, so x_t's share cannot be taken out of them")
+            raise NotApplicableError(
+                "a defence bends these features, so x_t's share cannot be taken out of them"
+            )
     labels = view.read(LABEL, every=True)[places] if view.has(LABEL) else None
     return Scene(
         forward=forward,

@@ -10,8 +10,7 @@ from torch.nn import functional
 
 from attacks.learned.parts.discrepancy import Critic, cells, mmd, step, verdict
 from attacks.learned.parts.pseudo_client_data import Scene
-from bench.interfaces.attack import Budget
-from bench.util.progress import Advance
+from bench.interfaces import Advance, Budget
 
 CELLS = 256
 """Cells of each side in a step's discrepancy."""
@@ -43,7 +42,11 @@ class Head(nn.Module):
     def __init__(self, channels: int, width: int, classes: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            *(nn.Conv2d(channels, width, 3, 2, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, 2, padding=1)),
+            *(
+                nn.Conv2d(channels, width, 3, 2, padding=1),
+                nn.SiLU(),
+                nn.Conv2d(width, width, 3, 2, padding=1),
+            ),
             *(nn.SiLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(4 * width, classes)),
         )
 
@@ -52,7 +55,9 @@ class Head(nn.Module):
         return found
 
 
-def match(scene: Scene, objective: Objective, budget: Budget, rng: torch.Generator, advance: Advance) -> list[float]:
+def match(
+    scene: Scene, objective: Objective, budget: Budget, rng: torch.Generator, advance: Advance
+) -> list[float]:
     """Teach ``scene.forward``; the discrepancy of kernels by iteration."""
     rest = scene.rest(rounds=20)
     mean, spread = rest.mean((0, 2, 3), keepdim=True), rest.std((0, 2, 3), keepdim=True)
@@ -66,7 +71,9 @@ def match(scene: Scene, objective: Objective, budget: Budget, rng: torch.Generat
     head = Head(channels, objective.width, classes).to(device)
     weights = [weight for weight in scene.forward.stem.parameters() if weight.requires_grad]
     mine = torch.optim.Adam(weights, lr=objective.learning_rate, betas=(0.5, 0.99))
-    judge = torch.optim.Adam([*critic.parameters(), *head.parameters()], lr=objective.critic_rate, betas=(0.5, 0.99))
+    judge = torch.optim.Adam(
+        [*critic.parameters(), *head.parameters()], lr=objective.critic_rate, betas=(0.5, 0.99)
+    )
     losses: list[float] = []
     for iteration in range(budget.iterations):
         for group in mine.param_groups:
@@ -87,7 +94,9 @@ def match(scene: Scene, objective: Objective, budget: Budget, rng: torch.Generat
         if objective.critic:
             loss = loss + objective.critic * verdict(critic(false), True)
         if judged and own is not None:
-            loss = loss + objective.task * functional.cross_entropy(head(false), own[chosen].to(device))
+            loss = loss + objective.task * functional.cross_entropy(
+                head(false), own[chosen].to(device)
+            )
         step(mine, loss)
         losses.append(float(far.detach()))
         advance(1)

@@ -11,13 +11,25 @@ from torch import Tensor
 
 from attacks.common.disco_mask import kept_channels, prune_alike
 from attacks.common.shredder_noise import found_noise, without_noise
-from bench.interfaces.public import Emission, Simulator
-from bench.interfaces.threat import View
-from bench.types.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, NOISE_TARGET, TIMESTEP, UNET_FEATURES, Channel
-from bench.types.records import Records
-from bench.util.errors import NotApplicableError
+from bench.interfaces import (
+    CLIENT_WEIGHTS,
+    CONTROL_FEATURES,
+    NOISE_TARGET,
+    TIMESTEP,
+    UNET_FEATURES,
+    Channel,
+    Emission,
+    NotApplicableError,
+    Records,
+    Simulator,
+    View,
+)
 
-MAPS = (CONTROL_FEATURES, UNET_FEATURES, NOISE_TARGET)  # what a network can take: maps of the latent's size
+MAPS = (
+    CONTROL_FEATURES,
+    UNET_FEATURES,
+    NOISE_TARGET,
+)  # what a network can take: maps of the latent's size
 Which = Literal["granted", "features"]
 
 
@@ -43,7 +55,8 @@ class Lessons:
     Attributes:
         wanted: the maps that both have.
         knows_time: whether t is in view.
-        noise: of each target's ``control_features``, what a defence was found to have added, ``(T, C, h, w)``.
+        noise: of each target's ``control_features``, what a defence was found to have added, ``(T,
+            C, h, w)``.
     """
 
     simulator: Simulator
@@ -71,8 +84,10 @@ def lessons(view: View, records: Records, which: Which, *, adapt: bool = True) -
 
     Args:
         records: of the attacker's own.
-        which: ``granted`` is every map in view, ``features`` leaves out the noise target, as the literature does.
-        adapt: find out what the known defence has learned, and put it into the attacker's own copy of it.
+        which: ``granted`` is every map in view, ``features`` leaves out the noise target, as the
+            literature does.
+        adapt: find out what the known defence has learned, and put it into the attacker's own copy
+            of it.
 
     Raises:
         NotApplicableError: no smashed data in view, no client to simulate, or fewer than 2 records.
@@ -92,4 +107,9 @@ def lessons(view: View, records: Records, which: Which, *, adapt: bool = True) -
         without_noise(view, noise)
     if kept is not None:
         prune_alike(view, kept)
-    return Lessons(client.simulator(records), wanted, view.has(TIMESTEP), None if noise is None else noise.targets)
+    return Lessons(
+        client.simulator(records),
+        wanted,
+        view.has(TIMESTEP),
+        None if noise is None else noise.targets,
+    )

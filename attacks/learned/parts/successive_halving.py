@@ -1,4 +1,5 @@
-"""Successive halving: many settings are tried briefly, the better half goes on, one is trained to the end.
+"""Successive halving: many settings are tried briefly, the better half goes on, one is trained to
+the end.
 
 After Jamieson and Talwalkar (arXiv:1502.07943), with survivors keeping what they learned.
 """

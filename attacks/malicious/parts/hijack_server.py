@@ -10,9 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from bench.interfaces.server_adversary import ServerAdversary
-from bench.types.channels import CONTROL_FEATURES, GRADIENT_DOWN, Channel
-from bench.util.progress import Progress
+from bench.interfaces import CONTROL_FEATURES, GRADIENT_DOWN, Channel, Progress, ServerAdversary
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,12 @@ class Autoencoder(nn.Module):
         super().__init__()
         self.pilot = _pilot(channels, stride, width, pilot) if isinstance(pilot, int) else pilot
         self.inverse = nn.Sequential(
-            *(nn.Conv2d(channels, width, 3, padding=1), nn.SiLU(), nn.Conv2d(width, width, 3, padding=1), nn.SiLU()),
+            *(
+                nn.Conv2d(channels, width, 3, padding=1),
+                nn.SiLU(),
+                nn.Conv2d(width, width, 3, padding=1),
+                nn.SiLU(),
+            ),
             *(nn.Conv2d(width, 3 * stride**2, 3, padding=1), nn.PixelShuffle(stride), nn.Sigmoid()),
         )
 
@@ -87,15 +90,22 @@ def train_autoencoder(
     Args:
         pictures: conditions, ``(M, 3, H, W)`` in [0, 1].
         shape: of the client's features, ``(C, h, w)``.
-        pilot: one that is given, and learns where its weights ask for gradients; or the convolutions of one of its own.
+        pilot: one that is given, and learns where its weights ask for gradients; or the
+            convolutions of one of its own.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
-        networks = Autoencoder(shape[0], pictures.shape[-1] // shape[-1], plan.width, pilot).to(device)
-    optimizer = torch.optim.Adam([w for w in networks.parameters() if w.requires_grad], lr=plan.rate)
+        networks = Autoencoder(shape[0], pictures.shape[-1] // shape[-1], plan.width, pilot).to(
+            device
+        )
+    optimizer = torch.optim.Adam(
+        [w for w in networks.parameters() if w.requires_grad], lr=plan.rate
+    )
     with progress.stage("training the pilot", plan.steps) as advance:
         for _ in range(plan.steps):
-            found = pictures[torch.randint(len(pictures), (plan.batch_size,), generator=rng)].to(device)
+            found = pictures[torch.randint(len(pictures), (plan.batch_size,), generator=rng)].to(
+                device
+            )
             loss = (networks.inverse(networks.pilot(found)) - found).square().mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -105,14 +115,17 @@ def train_autoencoder(
 
 
 class HijackServer(ServerAdversary):
-    """Feature-space hijacking (Pasquini et al., arXiv:2012.02670, section 3; critic as in arXiv:1704.00028).
+    """Feature-space hijacking (Pasquini et al., arXiv:2012.02670, section 3; critic as in
+    arXiv:1704.00028).
 
-    In every exchange the critic learns to tell the pilot's features from the client's, and the client is sent the
-    critic's gradient as if it were its task's. The paper trains pilot and inverse meanwhile; here they are done
-    before, since both see public pictures only, and can so be rebuilt from their seed.
+    In every exchange the critic learns to tell the pilot's features from the client's, and the
+    client is sent the critic's gradient as if it were its task's. The paper trains pilot and
+    inverse meanwhile; here they are done before, since both see public pictures only, and can so be
+    rebuilt from their seed.
 
-    The gradient fades to nothing over ``plan.horizon`` exchanges. An adaptive optimiser's memory of past gradients is
-    longer than that, so the client's steps fade with it, and it settles where it would circle for ever.
+    The gradient fades to nothing over ``plan.horizon`` exchanges. An adaptive optimiser's memory of
+    past gradients is longer than that, so the client's steps fade with it, and it settles where it
+    would circle for ever.
 
     Args:
         pictures: public pictures of what enters the client, ``(M, 3, H, W)`` in [0, 1].
@@ -120,18 +133,29 @@ class HijackServer(ServerAdversary):
     """
 
     def __init__(
-        self, pilot: nn.Module, pictures: Tensor, shape: tuple[int, ...], plan: CriticPlan, rng: torch.Generator
+        self,
+        pilot: nn.Module,
+        pictures: Tensor,
+        shape: tuple[int, ...],
+        plan: CriticPlan,
+        rng: torch.Generator,
     ) -> None:
         self._pictures, self._plan, self._rng, self._pilot = pictures, plan, rng, pilot
         self._device = next(pilot.parameters()).device
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
             self._critic = critic(shape, plan.width).to(self._device)
-        self._optimizer = torch.optim.Adam(self._critic.parameters(), lr=plan.rate, betas=(0.0, 0.9))
+        self._optimizer = torch.optim.Adam(
+            self._critic.parameters(), lr=plan.rate, betas=(0.0, 0.9)
+        )
         self._exchanges = 0
-        self._features: Tensor | None = None  # of the step that goes on: u-shaped asks for their gradient later
+        self._features: Tensor | None = (
+            None  # of the step that goes on: u-shaped asks for their gradient later
+        )
 
-    def answer(self, sent: Mapping[Channel, Tensor], honest: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def answer(
+        self, sent: Mapping[Channel, Tensor], honest: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
         if CONTROL_FEATURES in sent:
             self._features = sent[CONTROL_FEATURES].float().to(self._device)
         if GRADIENT_DOWN not in honest or self._features is None:
@@ -139,7 +163,8 @@ class HijackServer(ServerAdversary):
         for _ in range(self._plan.steps):
             self._critic_step(self._features)
         private = self._features.clone().requires_grad_(True)
-        # The client descends: away from what the critic takes for the client's, towards what it takes for the pilot's.
+        # The client descends: away from what the critic takes for the client's, towards what it
+        # takes for the pilot's.
         (gradient,) = torch.autograd.grad(-self._strength() * self._critic(private).mean(), private)
         self._exchanges += 1
         return {**honest, GRADIENT_DOWN: gradient.to(honest[GRADIENT_DOWN])}
@@ -157,7 +182,9 @@ class HijackServer(ServerAdversary):
         between = (mix * pilot + (1 - mix) * private).requires_grad_(True)
         (slope,) = torch.autograd.grad(self._critic(between).sum(), between, create_graph=True)
         penalty = (slope.flatten(1).norm(dim=1) - 1).square().mean()
-        loss = self._critic(private).mean() - self._critic(pilot).mean() + self._plan.penalty * penalty
+        loss = (
+            self._critic(private).mean() - self._critic(pilot).mean() + self._plan.penalty * penalty
+        )
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self._optimizer.step()
@@ -166,8 +193,8 @@ class HijackServer(ServerAdversary):
 def critic(shape: tuple[int, ...], width: int) -> nn.Module:
     """A score for each picture's features ``(N, C, h, w)``, ``(N, 1)``.
 
-    It knows where in the picture it looks. One that averages over places takes a client that turns dark to light for
-    the pilot, since a constant on top makes up for the turn.
+    It knows where in the picture it looks. One that averages over places takes a client that turns
+    dark to light for the pilot, since a constant on top makes up for the turn.
     """
     channels, height, breadth = shape
     return nn.Sequential(

@@ -7,8 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from bench.interfaces.server_adversary import ServerAdversary
-from bench.types.channels import GRADIENT_DOWN, Channel
+from bench.interfaces import GRADIENT_DOWN, Channel, ServerAdversary
 
 _SIZE = 1e-3
 """Of the gradients, root mean square: about what a loss gives. Adam's steps do not depend on it."""
@@ -17,10 +16,11 @@ _SIZE = 1e-3
 class StirServer(ServerAdversary):
     """Answers with random gradients in its first exchanges, and with zeros after them.
 
-    A zero convolution moves by the sum over places of gradient times what enters it. Gradients of a loss lie in few
-    directions, and the first of them is the mean of what enters, which says nothing of a record; so an honest client's
-    hint block speaks in few directions too. Here every channel gets a gradient of its own at every place, with mean
-    zero over the places of a record: what differs between places is all that moves it.
+    A zero convolution moves by the sum over places of gradient times what enters it. Gradients of a
+    loss lie in few directions, and the first of them is the mean of what enters, which says nothing
+    of a record; so an honest client's hint block speaks in few directions too. Here every channel
+    gets a gradient of its own at every place, with mean zero over the places of a record: what
+    differs between places is all that moves it.
 
     Args:
         exchanges: that are answered so; an adaptive optimiser needs some tens more to come to rest.
@@ -29,7 +29,9 @@ class StirServer(ServerAdversary):
     def __init__(self, exchanges: int, rng: torch.Generator) -> None:
         self._left, self._rng = exchanges, rng
 
-    def answer(self, sent: Mapping[Channel, Tensor], honest: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def answer(
+        self, sent: Mapping[Channel, Tensor], honest: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
         if GRADIENT_DOWN not in honest:
             return honest
         asked = honest[GRADIENT_DOWN]

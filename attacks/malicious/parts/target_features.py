@@ -9,12 +9,15 @@ from torch import Tensor, nn
 
 from attacks.features.search.knowledge import own_pictures, sent_shapes
 from attacks.malicious.parts.hijack_server import Autoencoder
-from bench.interfaces.public import Public
-from bench.interfaces.public_forward import NOISY, PublicForward
-from bench.interfaces.threat import View
-from bench.types.channels import CONTROL_FEATURES
-from bench.types.claim import Claim
-from bench.util.errors import NotApplicableError
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    Claim,
+    NotApplicableError,
+    Public,
+    PublicForward,
+    View,
+)
+from bench.interfaces.public_forward import NOISY
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +37,9 @@ class Goal:
     @classmethod
     def of(cls, public: Public) -> Goal:
         if public.client is None:
-            raise NotApplicableError("the form of the client's features is not known under this threat model")
+            raise NotApplicableError(
+                "the form of the client's features is not known under this threat model"
+            )
         records = public.auxiliary
         forward = public.client.forward(records.images.shape[-1])
         name, pictures = own_pictures(forward, records)

@@ -5,21 +5,20 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bench.interfaces.public_text import PublicText
-from bench.interfaces.threat import View
-from bench.types.channels import PROMPT_EMBEDDING
-from bench.util.errors import NotApplicableError
+from bench.interfaces import PROMPT_EMBEDDING, NotApplicableError, PublicText, View
 
 SAME = 1e-4
-"""Relative distance up to which two states are one: far above rounding in float32, far below that of two tokens
-(measured on the pocket model: 3e-7 for the true token, 7e-3 and more for any other)."""
+"""Relative distance up to which two states are one: far above rounding in float32, far below that
+of two tokens (measured on the pocket model: 3e-7 for the true token, 7e-3 and more for any
+other)."""
 
 
 def private_states(view: View) -> tuple[PublicText, Tensor]:
     """The public encoder, and the targets' states ``(N, L, D)`` float32 on its device.
 
     Raises:
-        NotApplicableError: they are not in view, the encoder is not known, or a constant was sent in their place.
+        NotApplicableError: they are not in view, the encoder is not known, or a constant was sent
+            in their place.
     """
     if not view.has(PROMPT_EMBEDDING):
         raise NotApplicableError("prompt_embedding is not in view")
@@ -29,9 +28,13 @@ def private_states(view: View) -> tuple[PublicText, Tensor]:
     states = view.read(PROMPT_EMBEDDING).float().to(view.public.device)
     empty = text.states(text.encode([""]))
     if states.shape[1:] != empty.shape[1:]:
-        raise NotApplicableError(f"states of shape {tuple(states.shape[1:])} are not of this text encoder")
+        raise NotApplicableError(
+            f"states of shape {tuple(states.shape[1:])} are not of this text encoder"
+        )
     if not bool(states.any()):
-        raise NotApplicableError("the prompt is retained: prompt_embedding is zero for every record")
+        raise NotApplicableError(
+            "the prompt is retained: prompt_embedding is zero for every record"
+        )
     if bool((relative_distance(states, empty) < SAME).all()):
         raise NotApplicableError(
             "the prompt is retained: prompt_embedding is that of the empty prompt for every record"
@@ -41,4 +44,6 @@ def private_states(view: View) -> tuple[PublicText, Tensor]:
 
 def relative_distance(guess: Tensor, states: Tensor) -> Tensor:
     """Distance over the length of ``states``, along the last dimension."""
-    return (guess - states).norm(dim=-1) / states.norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
+    return (guess - states).norm(dim=-1) / states.norm(dim=-1).clamp_min(
+        torch.finfo(torch.float32).tiny
+    )

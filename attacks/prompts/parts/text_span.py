@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.interfaces.public_text import PublicText
-from bench.util.errors import NotApplicableError
+from bench.interfaces import NotApplicableError, PublicText
 
 PROJECTIONS = ("attn2.to_k.weight", "attn2.to_v.weight")
 SPARE = 16
@@ -40,21 +39,28 @@ class TextSpan:
         return (double @ self.complement.to(double.device)).norm(dim=-1) / double.norm(dim=-1)
 
 
-def text_span(update: Mapping[str, Tensor], width: int, *, finest: float, coarsest: float) -> TextSpan:
+def text_span(
+    update: Mapping[str, Tensor], width: int, *, finest: float, coarsest: float
+) -> TextSpan:
     """The row space of the cross-attention's key and value projections in an update.
 
-    Key and value are W s for each text state s, so dL/dW = sum of delta s^T: its rows lie in the states' span,
-    whatever else the loss depends on. Every matrix counts alike, since those of deep layers are smaller.
+    Key and value are W s for each text state s, so dL/dW = sum of delta s^T: its rows lie in the
+    states' span, whatever else the loss depends on. Every matrix counts alike, since those of deep
+    layers are smaller.
 
     Args:
         width: D, of the text states.
-        finest, coarsest: a singular value that is a smaller share of the largest is taken for rounding. The finest
-            share that leaves a sixteenth of the directions free is used.
+        finest, coarsest: a singular value that is a smaller share of the largest is taken for
+            rounding. The finest share that leaves a sixteenth of the directions free is used.
 
     Raises:
         NotApplicableError: no such matrices, all of them zero, or states that fill the space.
     """
-    found = [g.double().cpu() for n, g in update.items() if n.endswith(PROJECTIONS) and g.shape[-1] == width]
+    found = [
+        g.double().cpu()
+        for n, g in update.items()
+        if n.endswith(PROJECTIONS) and g.shape[-1] == width
+    ]
     if not found:
         raise NotApplicableError("the update has no cross-attention projections of text states")
     rows = [g / g.norm() for g in found if float(g.norm()) > 0]
@@ -88,14 +94,16 @@ class Reading:
 
 
 def read_prompts(text: PublicText, span: TextSpan, count: int, beam: int) -> list[Reading]:
-    """The ``count`` token sequences that lie deepest in the span, best first; fewer where not so many end.
+    """The ``count`` token sequences that lie deepest in the span, best first; fewer where not so
+    many end.
 
-    Left to right: the encoder is causal, so a state is a function of the tokens up to it. A sequence is as
-    good as its worst state. The search ends when no open sequence can be among the ``count`` best.
+    Left to right: the encoder is causal, so a state is a function of the tokens up to it. A
+    sequence is as good as its worst state. The search ends when no open sequence can be among the
+    ``count`` best.
 
     Args:
-        beam: open sequences kept at each position, at most: one ten times worse than the best is dropped where
-            the span does not explain it.
+        beam: open sequences kept at each position, at most: one ten times worse than the best is
+            dropped where the span does not explain it.
     """
     vocabulary = torch.arange(text.vocabulary).unsqueeze(0)
     prefix = text.begin(1)
@@ -103,8 +111,12 @@ def read_prompts(text: PublicText, span: TextSpan, count: int, beam: int) -> lis
     ended: list[Reading] = []
     for position in range(1, text.length):
         parts = torch.split(vocabulary, CHUNK, dim=1)
-        residual = torch.cat([span.residual(text.candidates(prefix, part)) for part in parts], 1).cpu()
-        so_far = torch.tensor([reading.residual for reading in open_], dtype=torch.float64).unsqueeze(1)
+        residual = torch.cat(
+            [span.residual(text.candidates(prefix, part)) for part in parts], 1
+        ).cpu()
+        so_far = torch.tensor(
+            [reading.residual for reading in open_], dtype=torch.float64
+        ).unsqueeze(1)
         worst = torch.maximum(residual, so_far)
         ended += [Reading(r.tokens, float(worst[k, text.end])) for k, r in enumerate(open_)]
         ended = sorted(ended, key=lambda reading: reading.residual)[:count]
@@ -117,7 +129,9 @@ def read_prompts(text: PublicText, span: TextSpan, count: int, beam: int) -> lis
         origin, chosen = best.indices[kept] // text.vocabulary, best.indices[kept] % text.vocabulary
         open_ = [
             Reading((*open_[k].tokens, token), value)
-            for k, token, value in zip(origin.tolist(), chosen.tolist(), best.values[kept].tolist(), strict=True)
+            for k, token, value in zip(
+                origin.tolist(), chosen.tolist(), best.values[kept].tolist(), strict=True
+            )
         ]
         prefix = text.extend(prefix.take(origin), chosen)
     return ended

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.interfaces.public_text import PublicText
+from bench.interfaces import PublicText
 
 BATCH = 256
 REPLACED = 0.3
@@ -17,7 +17,8 @@ REPLACED = 0.3
 
 @dataclass(frozen=True, eq=False)
 class TokenMeans:
-    """Linear discriminants: distance to each token's mean state under the covariance within tokens (Fisher 1936).
+    """Linear discriminants: distance to each token's mean state under the covariance within tokens
+    (Fisher 1936).
 
     Attributes:
         centre: mean state of each position but the first, ``(L - 1, D)``.
@@ -39,11 +40,17 @@ class TokenMeans:
         centre = states.mean(0)
         inputs, tokens = (states - centre).flatten(0, 1), ids[:, 1:].flatten().to(states.device)
         count = torch.bincount(tokens, minlength=text.vocabulary)
-        means = torch.zeros(text.vocabulary, inputs.shape[1], device=inputs.device).index_add_(0, tokens, inputs)
+        means = torch.zeros(text.vocabulary, inputs.shape[1], device=inputs.device).index_add_(
+            0, tokens, inputs
+        )
         means = means / count.clamp_min(1).unsqueeze(1)
         within = (inputs - means[tokens]).double()
         covariance = within.T @ within / len(within)
-        covariance += ridge * covariance.diagonal().mean() * torch.eye(len(covariance), device=covariance.device)
+        covariance += (
+            ridge
+            * covariance.diagonal().mean()
+            * torch.eye(len(covariance), device=covariance.device)
+        )
         weights = torch.linalg.solve(covariance, means.double().T).float()
         bias = -0.5 * (means * weights.T).sum(1)
         return cls(centre, weights, torch.where(count > 0, bias, -torch.inf))
@@ -69,7 +76,9 @@ def random_sequences(text: PublicText, count: int, rng: torch.Generator) -> Tens
     return ids
 
 
-def altered_prompts(text: PublicText, prompts: Sequence[str], count: int, rng: torch.Generator) -> Tensor:
+def altered_prompts(
+    text: PublicText, prompts: Sequence[str], count: int, rng: torch.Generator
+) -> Tensor:
     """``(count, L)`` ids of ``prompts`` drawn with replacement, a share of their tokens replaced at random."""
     known = text.encode(prompts)
     ids = known[torch.randint(0, len(known), (count,), generator=rng)]

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from bench.interfaces.public_text import PublicText
+from bench.interfaces import PublicText
 
 
 class LikelyTokens:
@@ -35,4 +35,7 @@ class LikelyTokens:
     def _after(self, token: int, count: int) -> list[int]:
         following = [t for t, _ in self._successors[token].most_common(count)]
         others = (t for t, _ in self._single.most_common() if t not in self._successors[token])
-        return [*following, *(t for t, _ in zip(others, range(count - len(following)), strict=False))]
+        return [
+            *following,
+            *(t for t, _ in zip(others, range(count - len(following)), strict=False)),
+        ]

@@ -1,7 +1,9 @@
-"""The condition's latent out of what masks it: all releases of a record together, then a prior of condition latents.
+"""The condition's latent out of what masks it: all releases of a record together, then a prior of
+condition latents.
 
-Where the control branch has noise of its own (METHODS 7.19) every release is z_c + b e', the same measurement at SNR
-1 / b^2; noise that is drawn afresh averages away over the epochs, noise that is kept does not.
+Where the control branch has noise of its own (METHODS 7.19) every release is z_c + b e', the same
+measurement at SNR 1 / b^2; noise that is drawn afresh averages away over the epochs, noise that is
+kept does not.
 """
 
 from __future__ import annotations
@@ -19,9 +21,7 @@ from attacks.common.least_squares import LeastSquares
 from attacks.common.spectral_prior import Spectrum
 from attacks.common.wire_algebra import masked_condition
 from attacks.wire.parts.patch_prior import PatchPrior
-from bench.interfaces.public import Public
-from bench.interfaces.threat import View
-from bench.types.channels import CONTROL_FEATURES
+from bench.interfaces import CONTROL_FEATURES, Public, View
 
 Kind = Literal["patches", "wiener", "unet"]
 EXACT = 1e6  # precision at which a condition is as good as read
@@ -36,7 +36,8 @@ class ConditionEvidence:
     Attributes:
         latents: z_c + noise, ``(R, 4, h, w)``.
         variance: of the noise on each number, ``(R,)``.
-        draw_variance: of z_c between two epochs, which are two draws from the autoencoder's posterior.
+        draw_variance: of z_c between two epochs, which are two draws from the autoencoder's
+            posterior.
     """
 
     latents: Tensor
@@ -47,16 +48,25 @@ class ConditionEvidence:
         """z_c of each group's first release, all of a group being of one record.
 
         Returns:
-            The likeliest z_c ``(G, 4, h, w)`` float32 and the precision of its error ``(G,)`` float64.
+            The likeliest z_c ``(G, 4, h, w)`` float32 and the precision of its error ``(G,)``
+            float64.
         """
         found = [self._group(self._independent(group), group[0]) for group in groups]
         return torch.stack([z for z, _ in found]).float(), torch.stack([s for _, s in found])
 
     def _group(self, rows: Sequence[int], own: int) -> tuple[Tensor, Tensor]:
         weights = torch.stack(
-            [1 / (self.variance[i].double() + (0 if i == own else self.draw_variance)).clamp_min(1e-12) for i in rows]
+            [
+                1
+                / (self.variance[i].double() + (0 if i == own else self.draw_variance)).clamp_min(
+                    1e-12
+                )
+                for i in rows
+            ]
         )
-        mean = (weights.view(-1, 1, 1, 1) * self.latents[list(rows)].double()).sum(0) / weights.sum()
+        mean = (weights.view(-1, 1, 1, 1) * self.latents[list(rows)].double()).sum(
+            0
+        ) / weights.sum()
         return mean, weights.sum()
 
     def _independent(self, group: Sequence[int]) -> list[int]:
@@ -71,8 +81,11 @@ class ConditionEvidence:
         return kept
 
 
-def condition_evidence(view: View, solved: LeastSquares, rng: torch.Generator) -> ConditionEvidence | None:
-    """All releases of the view as measurements of z_c; None where it cannot be read so (``attacks.common.wire_algebra``).
+def condition_evidence(
+    view: View, solved: LeastSquares, rng: torch.Generator
+) -> ConditionEvidence | None:
+    """All releases of the view as measurements of z_c; None where it cannot be read so
+    (``attacks.common.wire_algebra``).
 
     Args:
         solved: x_t of every release.
@@ -82,23 +95,32 @@ def condition_evidence(view: View, solved: LeastSquares, rng: torch.Generator) -
         return None
     latents, masked = found
     defense = view.public.defense
-    added = 0.0 if defense is None else defense.added_noise(CONTROL_FEATURES, latents[0].numel()) ** 2
+    added = (
+        0.0 if defense is None else defense.added_noise(CONTROL_FEATURES, latents[0].numel()) ** 2
+    )
     subtracted = torch.zeros_like(solved.input_variance) if masked else solved.input_variance
     return ConditionEvidence(latents, subtracted + masked + added, _draw_variance(view.public, rng))
 
 
 def denoise_condition(
-    latents: Tensor, precision: Tensor, kind: Kind, public: Public, *, rng: torch.Generator, batch_size: int
+    latents: Tensor,
+    precision: Tensor,
+    kind: Kind,
+    public: Public,
+    *,
+    rng: torch.Generator,
+    batch_size: int,
 ) -> Tensor:
     """E[z_c | latents] under a prior, ``(N, 4, h, w)`` float32; exact ones stay as they are.
 
-    Without two auxiliary records, or a public model where that is asked for, the best linear estimate under a
-    unit-variance latent.
+    Without two auxiliary records, or a public model where that is asked for, the best linear
+    estimate under a unit-variance latent.
 
     Args:
         precision: of the white noise on each of ``latents``, ``(N,)``.
-        kind: ``patches``: small patches come as in the auxiliary records' conditions, weighed against their power
-            spectrum; ``wiener``: that spectrum alone; ``unet``: the public diffusion model, which knows no hints.
+        kind: ``patches``: small patches come as in the auxiliary records' conditions, weighed
+            against their power spectrum; ``wiener``: that spectrum alone; ``unet``: the public
+            diffusion model, which knows no hints.
     """
     noisy = precision < EXACT
     clean = latents.clone()
@@ -107,9 +129,13 @@ def denoise_condition(
     values, levels = latents[noisy], precision[noisy]
     if kind == "unet" and public.denoiser is not None:
         prior = Prior(public.denoiser, public.schedule)
-        clean[noisy] = denoise(prior, values, levels, Way("tweedie"), rng=rng, batch_size=batch_size)
+        clean[noisy] = denoise(
+            prior, values, levels, Way("tweedie"), rng=rng, batch_size=batch_size
+        )
     elif kind != "unet" and (known := _known(public, rng)) is not None:
-        fitted = Spectrum.fit(known).wiener if kind == "wiener" else PatchPrior.fit(known, rng).clean
+        fitted = (
+            Spectrum.fit(known).wiener if kind == "wiener" else PatchPrior.fit(known, rng).clean
+        )
         clean[noisy] = fitted(values, levels)
     else:
         clean[noisy] = (levels / (1 + levels)).float().view(-1, 1, 1, 1) * values
@@ -123,7 +149,9 @@ def _known(public: Public, rng: torch.Generator) -> Tensor | None:
         return None
     records = public.auxiliary.select(range(count))
     if public.client is not None:
-        return public.client.simulator(records).emit(range(count), rng).condition_latents.float().cpu()
+        return (
+            public.client.simulator(records).emit(range(count), rng).condition_latents.float().cpu()
+        )
     return public.codec.encode(records.condition_batch()).float().cpu()
 
 

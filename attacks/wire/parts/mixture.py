@@ -1,8 +1,10 @@
-"""Takes batches of weighted means of two records apart (METHODS 7.13; the idea is of arXiv:2011.05315).
+"""Takes batches of weighted means of two records apart (METHODS 7.13; the idea is of
+arXiv:2011.05315).
 
-Row i of a step is w_i Z_i + (1 - w_i) Z_(i - s) with one shift s a step, so a step is Y = A Z with a square A. One
-step alone shows A by its second moments, since different records have little in common once what all pictures share is
-taken out; several epochs show it by being combinations of the same records.
+Row i of a step is w_i Z_i + (1 - w_i) Z_(i - s) with one shift s a step, so a step is Y = A Z with
+a square A. One step alone shows A by its second moments, since different records have little in
+common once what all pictures share is taken out; several epochs show it by being combinations of
+the same records.
 """
 
 from __future__ import annotations
@@ -43,11 +45,12 @@ def _matrix(own: Tensor, shift: int) -> Tensor:
 
 
 def from_moments(rows: Sequence[Tensor]) -> Mixture:
-    """The likeliest mixture of one step if records are independent and white, each with a power of its own.
+    """The likeliest mixture of one step if records are independent and white, each with a power of
+    its own.
 
-    The covariance of the rows is A diag(n) A^T; shares and powers by quasi-Newton for the shifts whose neighbours have
-    most in common. A shift and its opposite pair the same rows and differ only in whose share is which, which the
-    powers tell less surely.
+    The covariance of the rows is A diag(n) A^T; shares and powers by quasi-Newton for the shifts
+    whose neighbours have most in common. A shift and its opposite pair the same rows and differ
+    only in whose share is which, which the powers tell less surely.
 
     Args:
         rows: of one or more kinds of latents, whitened, each ``(B, D)`` float64.
@@ -58,9 +61,14 @@ def from_moments(rows: Sequence[Tensor]) -> Mixture:
     grams = [part @ part.T / part.square().mean(1).mean() / part.shape[1] for part in rows]
     alike = sum((gram / gram.diagonal().outer(gram.diagonal()).sqrt()).abs() for gram in grams)
     assert isinstance(alike, Tensor)
-    common = {s: float(alike.diagonal(s).sum() + alike.diagonal(s - count).sum()) for s in range(1, count // 2 + 1)}
+    common = {
+        s: float(alike.diagonal(s).sum() + alike.diagonal(s - count).sum())
+        for s in range(1, count // 2 + 1)
+    }
     likely = sorted(common, key=lambda s: -common[s] / count)[:_TRIED]
-    fits = [_fit(grams, shift, rows[0].shape[1]) for s in likely for shift in sorted({s, count - s})]
+    fits = [
+        _fit(grams, shift, rows[0].shape[1]) for s in likely for shift in sorted({s, count - s})
+    ]
     return min(fits, key=lambda fit: fit[0])[1]
 
 
@@ -76,8 +84,12 @@ def _fit(grams: Sequence[Tensor], shift: int, size: int) -> tuple[float, Mixture
         mixing = _matrix(0.5 + 0.5 * torch.sigmoid(raw), shift)
         total = 0.5 * (powers / _SPREAD).square().sum() + 1e-3 * raw.square().sum()
         for gram, power in zip(grams, powers, strict=True):
-            covariance = mixing @ torch.diag(power.exp()) @ mixing.T + 1e-6 * torch.eye(count, dtype=torch.float64)
-            total = total + 0.5 * weight * (torch.logdet(covariance) + torch.linalg.solve(covariance, gram).trace())
+            covariance = mixing @ torch.diag(power.exp()) @ mixing.T + 1e-6 * torch.eye(
+                count, dtype=torch.float64
+            )
+            total = total + 0.5 * weight * (
+                torch.logdet(covariance) + torch.linalg.solve(covariance, gram).trace()
+            )
         return total
 
     def closure() -> Tensor:
@@ -98,7 +110,8 @@ class Unmixed:
     Attributes:
         mixtures: of each step.
         labels: of each release's own record, ``(R,)`` int64; equal ones are one record.
-        left: share of the rows' power that the records and shares do not explain; 0 where there is one epoch.
+        left: share of the rows' power that the records and shares do not explain; 0 where there is
+            one epoch.
     """
 
     steps: tuple[tuple[int, ...], ...]
@@ -110,7 +123,8 @@ class Unmixed:
         """Each release's own record by least squares from mixed ``rows``, ``(R, D)``.
 
         Args:
-            ridge: that keeps a step of nearly equal shares from blowing up what was drawn anew in each epoch.
+            ridge: that keeps a step of nearly equal shares from blowing up what was drawn anew in
+                each epoch.
         """
         return _records(self._matrix(), rows.double(), ridge)[self.labels]
 
@@ -143,9 +157,9 @@ def _records(shares: Tensor, rows: Tensor, ridge: float) -> Tensor:
 def unmix(rows: Sequence[Tensor], steps: Sequence[Sequence[int]], epochs: Sequence[int]) -> Unmixed:
     """Pairs, shares and records of all releases.
 
-    Starts from the second moments of each step. Then, while there are two epochs or more, in turn: which records an
-    epoch's rows are, by assignment to the records that the other epochs tell; the records by least squares; each step's
-    shift and shares by how well the records explain its rows.
+    Starts from the second moments of each step. Then, while there are two epochs or more, in turn:
+    which records an epoch's rows are, by assignment to the records that the other epochs tell; the
+    records by least squares; each step's shift and shares by how well the records explain its rows.
 
     Args:
         rows: of one or more kinds of latents, whitened, each ``(R, D)``.
@@ -155,7 +169,9 @@ def unmix(rows: Sequence[Tensor], steps: Sequence[Sequence[int]], epochs: Sequen
     parts = [part.double() for part in rows]
     mixtures = [from_moments([part[list(step)] for part in parts]) for step in steps]
     joint = torch.cat([part / part.square().mean().sqrt() for part in parts], 1)
-    of_epoch = {e: [i for i, step in enumerate(steps) if epochs[step[0]] == e] for e in sorted(set(epochs))}
+    of_epoch = {
+        e: [i for i, step in enumerate(steps) if epochs[step[0]] == e] for e in sorted(set(epochs))
+    }
     labels = torch.full((len(epochs),), -1, dtype=torch.long)
     for e, members in of_epoch.items():
         mine = torch.tensor([r for i in members for r in steps[i]])
@@ -173,7 +189,10 @@ def unmix(rows: Sequence[Tensor], steps: Sequence[Sequence[int]], epochs: Sequen
         fresh = [_explained(joint[list(step)], records[labels[list(step)]]) for step in steps]
         left = float(sum(error for _, error in fresh) / joint.square().sum())
         pairs = zip(fresh, mixtures, strict=True)
-        moved = max(1.0 if m.shift != old.shift else float((m.own - old.own).abs().max()) for (m, _), old in pairs)
+        moved = max(
+            1.0 if m.shift != old.shift else float((m.own - old.own).abs().max())
+            for (m, _), old in pairs
+        )
         mixtures = [m for m, _ in fresh]
         if moved < _SETTLED:
             break
@@ -188,8 +207,9 @@ def _at_once(
 ) -> list[Mixture]:
     """All shares from known pairs, to which the alternation comes only slowly.
 
-    What no combination of records puts out, the rows' left null space N, annihilates the shares: N^T A = 0. With pairs
-    known A = P + diag(w) D is linear in w, and the normal equations are (N N^T * D D^T) w = -rowsum(D * N N^T P).
+    What no combination of records puts out, the rows' left null space N, annihilates the shares:
+    N^T A = 0. With pairs known A = P + diag(w) D is linear in w, and the normal equations are (N
+    N^T * D D^T) w = -rowsum(D * N N^T P).
     """
     own = [replace(mixture, own=torch.ones_like(mixture.own)) for mixture in mixtures]
     partner = [replace(mixture, own=torch.zeros_like(mixture.own)) for mixture in mixtures]
@@ -205,10 +225,14 @@ def _at_once(
     ]
 
 
-def _left(joint: Tensor, steps: Sequence[Sequence[int]], mixtures: Sequence[Mixture], labels: Tensor) -> float:
+def _left(
+    joint: Tensor, steps: Sequence[Sequence[int]], mixtures: Sequence[Mixture], labels: Tensor
+) -> float:
     """Share of the rows' power that no records explain by these shares."""
     shares = _whole(steps, mixtures, labels)
-    return float((joint - shares @ _records(shares, joint, 1e-9)).square().sum() / joint.square().sum())
+    return float(
+        (joint - shares @ _records(shares, joint, 1e-9)).square().sum() / joint.square().sum()
+    )
 
 
 def _assign(
@@ -220,15 +244,28 @@ def _assign(
     epoch: int,
 ) -> None:
     """Sets the labels of one epoch's releases by those of the others that have some."""
-    others = [i for e, members in of_epoch.items() if e != epoch for i in members if labels[steps[i][0]] >= 0]
+    others = [
+        i
+        for e, members in of_epoch.items()
+        if e != epoch
+        for i in members
+        if labels[steps[i][0]] >= 0
+    ]
     known = torch.tensor([r for i in others for r in steps[i]])
     if len(known) == 0:
         return
     place = {int(r): k for k, r in enumerate(known)}
-    shares = _whole([[place[r] for r in steps[i]] for i in others], [mixtures[i] for i in others], labels[known])
+    shares = _whole(
+        [[place[r] for r in steps[i]] for i in others], [mixtures[i] for i in others], labels[known]
+    )
     records = _records(shares, joint[known], 1e-3)
     mine = [r for i in of_epoch[epoch] for r in steps[i]]
-    apart = torch.cat([torch.linalg.lstsq(mixtures[i].matrix(), joint[steps[i]]).solution for i in of_epoch[epoch]])
+    apart = torch.cat(
+        [
+            torch.linalg.lstsq(mixtures[i].matrix(), joint[steps[i]]).solution
+            for i in of_epoch[epoch]
+        ]
+    )
     chosen, label = linear_sum_assignment(torch.cdist(apart, records).square().numpy())
     found = torch.full((len(mine),), -1, dtype=torch.long)
     found[torch.from_numpy(chosen)] = torch.from_numpy(label)

@@ -19,13 +19,15 @@ _CHUNK = 2048  # patches at a time
 class PatchPrior:
     """Examples of latents to be cut into patches.
 
-    The posterior mean of a patch's centre is sum_i w_i c_i with w_i ~ exp(-S ||patch - patch_i||^2 / 2), over examples
-    patch_i with centres c_i: Bayes' rule with the examples as prior. Examples are few where there is little noise, and
-    the best side of the patch depends on it too. So the answer is a weighted sum of those of all sides, of the Wiener
-    filter and of the measurement itself, with the weights of least error on latents that are known.
+    The posterior mean of a patch's centre is sum_i w_i c_i with w_i ~ exp(-S ||patch - patch_i||^2
+    / 2), over examples patch_i with centres c_i: Bayes' rule with the examples as prior. Examples
+    are few where there is little noise, and the best side of the patch depends on it too. So the
+    answer is a weighted sum of those of all sides, of the Wiener filter and of the measurement
+    itself, with the weights of least error on latents that are known.
 
     Attributes:
-        examples: latents to cut patches from, ``(M, 4, h, w)``; trials: others, to find the weights by.
+        examples: latents to cut patches from, ``(M, 4, h, w)``; trials: others, to find the weights
+            by.
         picks: which of the examples' places serve, ``(P,)`` int64.
     """
 
@@ -54,7 +56,10 @@ class PatchPrior:
 
     def _weights(self, precision: float) -> Tensor:
         """Of each guess, by least squares on the trials, ``(K,)``."""
-        noise = torch.randn(self.trials.shape, generator=torch.Generator().manual_seed(0)) / precision**0.5
+        noise = (
+            torch.randn(self.trials.shape, generator=torch.Generator().manual_seed(0))
+            / precision**0.5
+        )
         guesses = self._guesses(self.trials + noise, precision).flatten(1).double()
         truth = self.trials.flatten().double().unsqueeze(1)
         return torch.linalg.lstsq(guesses.T, truth, driver="gelsd").solution.squeeze(1).float()
@@ -63,8 +68,12 @@ class PatchPrior:
         """``(K, N, 4, h, w)``."""
         sides = [side for side in _SIDES if side // 2 < min(noisy.shape[2:])]
         level = torch.full((len(noisy),), precision, dtype=torch.float64)
-        linear = [Spectrum.fit(self.examples).wiener(noisy, level)] if len(self.examples) > 1 else []
-        return torch.stack([noisy, *linear, *(self._estimate(noisy, precision, side) for side in sides)])
+        linear = (
+            [Spectrum.fit(self.examples).wiener(noisy, level)] if len(self.examples) > 1 else []
+        )
+        return torch.stack(
+            [noisy, *linear, *(self._estimate(noisy, precision, side) for side in sides)]
+        )
 
     def _estimate(self, noisy: Tensor, precision: float, side: int) -> Tensor:
         examples = _patches(self.examples, side)[self.picks]

@@ -72,11 +72,19 @@ def _grid(height: int, width: int) -> Tensor:
 def _resample(pixels: Tensor, shift: Tensor) -> Tensor:
     """Pixels read at their own place plus ``shift`` ``(N, H, W, 2)`` in units of half the picture."""
     grid = _grid(int(pixels.shape[2]), int(pixels.shape[3])) + shift
-    moved: Tensor = functional.grid_sample(pixels, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    moved: Tensor = functional.grid_sample(
+        pixels, grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
     return moved.clamp(0.0, 1.0)
 
 
-DISTORTIONS: dict[str, Distortion] = {"blur": blur, "noise": noise, "warp": warp, "colour": colour, "crop": crop}
+DISTORTIONS: dict[str, Distortion] = {
+    "blur": blur,
+    "noise": noise,
+    "warp": warp,
+    "colour": colour,
+    "crop": crop,
+}
 
 
 def spoil(pixels: Tensor, rng: Generator) -> Tensor:

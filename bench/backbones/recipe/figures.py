@@ -37,10 +37,14 @@ def distorted(images: ImageBatch, distortion: Distortion, strength: float) -> Im
     return ImageBatch(distortion(images.pixels, level, generator(0, "figures")))
 
 
-def identification(backbone: EmbeddedBackbone, first: ImageBatch, second: ImageBatch) -> dict[str, float]:
-    """Finding a person among :data:`GALLERY` from another photo, and verification at 1 % false matches.
+def identification(
+    backbone: EmbeddedBackbone, first: ImageBatch, second: ImageBatch
+) -> dict[str, float]:
+    """Finding a person among :data:`GALLERY` from another photo, and verification at 1 % false
+    matches.
 
-    The mean over all whole galleries that the people make; one gallery alone varies by three in a hundred.
+    The mean over all whole galleries that the people make; one gallery alone varies by three in a
+    hundred.
     """
     found: dict[str, list[float]] = {}
     for start in range(0, len(first) - GALLERY + 1, GALLERY):
@@ -50,10 +54,14 @@ def identification(backbone: EmbeddedBackbone, first: ImageBatch, second: ImageB
     return {name: round(sum(values) / len(values), 4) for name, values in found.items()}
 
 
-def _one_gallery(backbone: EmbeddedBackbone, first: ImageBatch, second: ImageBatch) -> dict[str, float]:
+def _one_gallery(
+    backbone: EmbeddedBackbone, first: ImageBatch, second: ImageBatch
+) -> dict[str, float]:
     gallery, query = backbone.embed(first).double(), backbone.embed(second).double()
     found: dict[str, float] = {"identity_top1_other_photo": _share(ranks(query, gallery) == 0)}
-    limit = threshold(gallery, [None] * len(gallery), 0.01)  # one photo a person: every pair is of two people
+    limit = threshold(
+        gallery, [None] * len(gallery), 0.01
+    )  # one photo a person: every pair is of two people
     found["identity_verified_at_1pct_fmr"] = _share((query * gallery).sum(dim=1) > limit)
     for name, distortion in DISTORTIONS.items():
         claimed = backbone.embed(distorted(first, distortion, 0.5)).double()
@@ -61,9 +69,14 @@ def _one_gallery(backbone: EmbeddedBackbone, first: ImageBatch, second: ImageBat
     return found
 
 
-def retrieval(backbone: EmbeddedBackbone, images: ImageBatch, prompts: tuple[str, ...]) -> dict[str, float]:
+def retrieval(
+    backbone: EmbeddedBackbone, images: ImageBatch, prompts: tuple[str, ...]
+) -> dict[str, float]:
     """Finding an image by its prompt and a prompt by its image."""
-    pictured, written = backbone.prompt_embed(images).double(), backbone.text_embed(prompts).double()
+    pictured, written = (
+        backbone.prompt_embed(images).double(),
+        backbone.text_embed(prompts).double(),
+    )
     return {
         "prompt_to_image_top1": _share(ranks(written, pictured) == 0),
         "image_to_prompt_top1": _share(ranks(pictured, written) == 0),
@@ -74,15 +87,19 @@ def ranking(backbone: EmbeddedBackbone, images: ImageBatch) -> dict[str, float]:
     """Share of (image, strength) pairs in which the stronger of two adjacent distortions is further away."""
     found = {}
     for name, distortion in DISTORTIONS.items():
-        far = torch.stack([backbone.distance(images, distorted(images, distortion, s)) for s in STRENGTHS])
+        far = torch.stack(
+            [backbone.distance(images, distorted(images, distortion, s)) for s in STRENGTHS]
+        )
         found[f"perceptual_order_{name}"] = _share(far[1:] > far[:-1])
     return found
 
 
 def agreement(backbone: EmbeddedBackbone, images: ImageBatch) -> dict[str, float]:
-    """Spearman correlation of the distance with 1 - SSIM and with -PSNR over all pictures, distortions and strengths.
+    """Spearman correlation of the distance with 1 - SSIM and with -PSNR over all pictures,
+    distortions and strengths.
 
-    Far from 1 is no fault by itself: SSIM and PSNR punish a shift or a change of light that people overlook.
+    Far from 1 is no fault by itself: SSIM and PSNR punish a shift or a change of light that people
+    overlook.
     """
     from scipy.stats import spearmanr
 
@@ -97,9 +114,16 @@ def agreement(backbone: EmbeddedBackbone, images: ImageBatch) -> dict[str, float
     distance = torch.cat(far).numpy()
     found = {}
     for name, values in (("ssim", similar), ("psnr", ratio)):
-        found[f"perceptual_vs_{name}_spearman"] = round(float(-spearmanr(distance, torch.cat(values).numpy())[0]), 4)
-        within = [-spearmanr(a.numpy(), b.numpy())[0] for a, b in zip(_sets(far), _sets(values), strict=True)]
-        found[f"perceptual_vs_{name}_spearman_within_a_picture"] = round(float(sum(within) / len(within)), 4)
+        found[f"perceptual_vs_{name}_spearman"] = round(
+            float(-spearmanr(distance, torch.cat(values).numpy())[0]), 4
+        )
+        within = [
+            -spearmanr(a.numpy(), b.numpy())[0]
+            for a, b in zip(_sets(far), _sets(values), strict=True)
+        ]
+        found[f"perceptual_vs_{name}_spearman_within_a_picture"] = round(
+            float(sum(within) / len(within)), 4
+        )
     return found
 
 
@@ -108,7 +132,9 @@ def _sets(values: Sequence[Tensor]) -> list[Tensor]:
     return list(torch.stack(list(values), dim=1))
 
 
-def told(backbone: EmbeddedBackbone, images: ImageBatch, truth: Sequence[Mapping[str, str]]) -> dict[str, float]:
+def told(
+    backbone: EmbeddedBackbone, images: ImageBatch, truth: Sequence[Mapping[str, str]]
+) -> dict[str, float]:
     """Share of pictures whose attribute is read rightly, and the share of its commonest value."""
     found = {}
     wanted = labels(truth)
@@ -118,7 +144,9 @@ def told(backbone: EmbeddedBackbone, images: ImageBatch, truth: Sequence[Mapping
     return found
 
 
-def spread(backbone: EmbeddedBackbone, real: ImageBatch, other: ImageBatch) -> dict[str, list[float]]:
+def spread(
+    backbone: EmbeddedBackbone, real: ImageBatch, other: ImageBatch
+) -> dict[str, list[float]]:
     """FID of one half of the people against the other half, distorted ever more (first value: not at all)."""
     found = {}
     for name, distortion in DISTORTIONS.items():
@@ -144,7 +172,9 @@ def figures(backbone: EmbeddedBackbone, progress: Progress) -> dict[str, Any]:
     named |= agreement(backbone, first.take(slice(GALLERY)))
     named |= told(backbone, first, records.attributes[0::2])
     named |= spread(backbone, first.take(slice(SET // 2)), first.take(slice(SET // 2, SET)))
-    rising = {name: values == sorted(values) for name, values in named.items() if isinstance(values, list)}
+    rising = {
+        name: values == sorted(values) for name, values in named.items() if isinstance(values, list)
+    }
     return {**named, "fid_monotonic": all(rising.values())}
 
 
@@ -158,8 +188,12 @@ def _share(hits: Tensor) -> float:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.backbones.recipe.figures", description=__doc__)
-    parser.add_argument("--weights", type=Path, default=None, help="a trained file in place of the shipped one")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.backbones.recipe.figures", description=__doc__
+    )
+    parser.add_argument(
+        "--weights", type=Path, default=None, help="a trained file in place of the shipped one"
+    )
     chosen = parser.parse_args()
     backbone = read_embedded(chosen.weights) if chosen.weights else load_embedded()
     print(json.dumps(figures(backbone, shown_progress()), indent=2))

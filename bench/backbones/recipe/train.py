@@ -1,10 +1,10 @@
 """Trains the embedded backbone: ``python -m bench.backbones.recipe.train --out DIR``.
 
-Four losses share the image tower. Photos and their prompts attract each other (CLIP, Radford et al. 2021,
-arXiv:2103.00020), and so do photos of one person (supervised contrastive learning, Khosla et al. 2020,
-arXiv:2004.11362). The attribute heads learn the labels, and the identity embedding must tell the person's
-colours and proportions by a linear map that is thrown away afterwards. All see distorted photos, because
-what attacks recover is distorted.
+Four losses share the image tower. Photos and their prompts attract each other (CLIP, Radford et al.
+2021, arXiv:2103.00020), and so do photos of one person (supervised contrastive learning, Khosla et
+al. 2020, arXiv:2004.11362). The attribute heads learn the labels, and the identity embedding must
+tell the person's colours and proportions by a linear map that is thrown away afterwards. All see
+distorted photos, because what attacks recover is distorted.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class Recipe:
 
     Attributes:
         steps: optimiser steps.
-        first: number of the first person; the training's people lie between 2,000,000 and 2,499,999.
+        first: number of the first person; the training's people lie between 2,000,000 and
+            2,499,999.
         identities: people in the training set.
         photos: of each of them.
         people: in a batch, with two photos each.
@@ -67,7 +68,9 @@ class Recipe:
 def photos(first: int, identities: int, per_identity: int, progress: Progress) -> Records:
     """Training or held-out photos; identities follow one another."""
     source = Portraits(Portraits.Params(start=first, photos_per_identity=per_identity))
-    return source.load(identities * per_identity, image_size=64, condition="canny", progress=progress)
+    return source.load(
+        identities * per_identity, image_size=64, condition="canny", progress=progress
+    )
 
 
 def identity_loss(embedded: Tensor, people: Tensor) -> Tensor:
@@ -98,12 +101,17 @@ def attribute_loss(logits: tuple[Tensor, ...], labels: Tensor) -> Tensor:
 def fit_features(towers: Towers, images: Tensor, rng: torch.Generator) -> None:
     """Set the projection to the principal components of standardised channel statistics.
 
-    Clean and distorted photos both count, so that the components also span how pictures go wrong. Each
-    component is divided by the root of its deviation, or a few would decide every distance.
+    Clean and distorted photos both count, so that the components also span how pictures go wrong.
+    Each component is divided by the root of its deviation, or a few would decide every distance.
     """
     with torch.no_grad():
         clean, wild = (
-            torch.cat([towers.moments(towers.image.maps(change(part))) for part in torch.split(images, 128)]).double()
+            torch.cat(
+                [
+                    towers.moments(towers.image.maps(change(part)))
+                    for part in torch.split(images, 128)
+                ]
+            ).double()
             for change in (lambda pixels: pixels, lambda pixels: spoil(pixels, rng))
         )
     mean, deviation = torch.cat([clean, wild]).mean(dim=0), clean.std(dim=0).clamp_min(1e-6)
@@ -117,13 +125,15 @@ def fit_features(towers: Towers, images: Tensor, rng: torch.Generator) -> None:
     towers.feature_basis.copy_((basis / deviation).T)
 
 
-def train(recipe: Recipe, out: Path, *, minutes: float, progress: Progress, start: Path | None = None) -> Path:
+def train(
+    recipe: Recipe, out: Path, *, minutes: float, progress: Progress, start: Path | None = None
+) -> Path:
     """Train and write ``embedded.safetensors`` (float16) and ``losses.jsonl`` to ``out``.
 
     Args:
         start: weights of an earlier training to go on from; ``recipe.start`` is made their hash.
-        minutes: stop after this many, at whatever step; the log then says so. Time is no part of the
-            recipe, so a run that was stopped cannot be repeated.
+        minutes: stop after this many, at whatever step; the log then says so. Time is no part of
+            the recipe, so a run that was stopped cannot be repeated.
 
     Returns:
         The weights' file.
@@ -133,8 +143,14 @@ def train(recipe: Recipe, out: Path, *, minutes: float, progress: Progress, star
     """
     from safetensors.torch import load_file, save_file
 
-    if recipe.identities < recipe.people or recipe.identities * recipe.photos < FEATURES or recipe.photos < 2:
-        raise RequestError(f"backbone: {recipe.identities} people with {recipe.photos} photos each are too few")
+    if (
+        recipe.identities < recipe.people
+        or recipe.identities * recipe.photos < FEATURES
+        or recipe.photos < 2
+    ):
+        raise RequestError(
+            f"backbone: {recipe.identities} people with {recipe.photos} photos each are too few"
+        )
     out.mkdir(parents=True, exist_ok=True)
     if start is not None:
         recipe = replace(recipe, start=hashlib.sha256(start.read_bytes()).hexdigest())
@@ -155,21 +171,34 @@ def train(recipe: Recipe, out: Path, *, minutes: float, progress: Progress, star
     warm_up = min(100, recipe.steps // 10 + 1)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser,
-        lambda step: min((step + 1) / warm_up, 0.5 * (1.0 + math.cos(math.pi * step / recipe.steps))),
+        lambda step: min(
+            (step + 1) / warm_up, 0.5 * (1.0 + math.cos(math.pi * step / recipe.steps))
+        ),
     )
     began, done = time.monotonic(), 0
-    with (out / "losses.jsonl").open("w", encoding="utf-8") as log, progress.stage("backbone", recipe.steps) as advance:
+    with (
+        (out / "losses.jsonl").open("w", encoding="utf-8") as log,
+        progress.stage("backbone", recipe.steps) as advance,
+    ):
         log.write(json.dumps({"recipe": asdict(recipe), "data": records.pixel_hash()}) + "\n")
         while done < recipe.steps and time.monotonic() - began < 60.0 * minutes:
-            people = torch.randperm(recipe.identities, generator=rng)[: recipe.people].repeat_interleave(2)
-            shots = torch.rand((recipe.people, recipe.photos), generator=rng).argsort(dim=1)[:, :2].flatten()
+            people = torch.randperm(recipe.identities, generator=rng)[
+                : recipe.people
+            ].repeat_interleave(2)
+            shots = (
+                torch.rand((recipe.people, recipe.photos), generator=rng)
+                .argsort(dim=1)[:, :2]
+                .flatten()
+            )
             row = people * recipe.photos + shots
             pixels = augment(images[row], rng, recipe.distorted)
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 last = towers.image.maps(pixels)[-1]
                 person, hidden = towers.image.person(last), towers.image.hidden(last)
                 pictured, logits = towers.image.pictured(hidden), towers.image.attributes(hidden)
-            written = towers.text(words[row])  # in single precision: faster than bfloat16 on layers this small
+            written = towers.text(
+                words[row]
+            )  # in single precision: faster than bfloat16 on layers this small
             losses = {
                 "identity": identity_loss(functional.normalize(person, dim=1), people),
                 "prompt": prompt_loss(pictured, written, words[row], towers.scale),
@@ -183,7 +212,9 @@ def train(recipe: Recipe, out: Path, *, minutes: float, progress: Progress, star
             schedule.step()
             if done % 20 == 0 or done == recipe.steps - 1:
                 values = {"step": done} | {name: value.item() for name, value in losses.items()}
-                log.write(json.dumps(values | {"seconds": round(time.monotonic() - began, 1)}) + "\n")
+                log.write(
+                    json.dumps(values | {"seconds": round(time.monotonic() - began, 1)}) + "\n"
+                )
                 log.flush()
             done += 1
             advance(1)
@@ -191,7 +222,9 @@ def train(recipe: Recipe, out: Path, *, minutes: float, progress: Progress, star
     towers.half().float().eval()  # fit to the weights as they are stored
     fit_features(towers, images[:FITTED], generator(recipe.seed, "distribution features"))
     target = out / "embedded.safetensors"
-    state = {name: tensor.detach().half().contiguous() for name, tensor in towers.state_dict().items()}
+    state = {
+        name: tensor.detach().half().contiguous() for name, tensor in towers.state_dict().items()
+    }
     # One entry: safetensors writes several in an order that changes from run to run.
     recipe_and_data = asdict(recipe) | {"data": records.pixel_hash()}
     save_file(state, target, metadata={"recipe": json.dumps(recipe_and_data, sort_keys=True)})
@@ -200,19 +233,31 @@ def train(recipe: Recipe, out: Path, *, minutes: float, progress: Progress, star
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(prog="python -m bench.backbones.recipe.train", description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder for embedded.safetensors and losses.jsonl")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.backbones.recipe.train", description=__doc__
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for embedded.safetensors and losses.jsonl"
+    )
     parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--identities", type=int, default=Recipe.identities)
-    parser.add_argument("--first", type=int, default=Recipe.first, help="number of the first person")
+    parser.add_argument(
+        "--first", type=int, default=Recipe.first, help="number of the first person"
+    )
     parser.add_argument("--learning-rate", type=float, default=Recipe.learning_rate)
     parser.add_argument(
-        "--distorted", type=float, default=Recipe.distorted, help="share of photos that each distortion hits"
+        "--distorted",
+        type=float,
+        default=Recipe.distorted,
+        help="share of photos that each distortion hits",
     )
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--start", type=Path, help="weights of an earlier training to go on from")
     parser.add_argument(
-        "--minutes", type=float, default=math.inf, help="give up on the remaining steps after this long"
+        "--minutes",
+        type=float,
+        default=math.inf,
+        help="give up on the remaining steps after this long",
     )
     chosen = parser.parse_args()
     recipe = Recipe(
@@ -223,7 +268,15 @@ def main() -> None:
         distorted=chosen.distorted,
         seed=chosen.seed,
     )
-    print(train(recipe, chosen.out, minutes=chosen.minutes, progress=shown_progress(), start=chosen.start))
+    print(
+        train(
+            recipe,
+            chosen.out,
+            minutes=chosen.minutes,
+            progress=shown_progress(),
+            start=chosen.start,
+        )
+    )
 
 
 if __name__ == "__main__":

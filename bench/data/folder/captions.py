@@ -56,11 +56,15 @@ def _text(value: object, where: str, column: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise DataError(f"{where}: {column!r} must be a text, a list of texts or null, not {type(value).__name__}")
+        raise DataError(
+            f"{where}: {column!r} must be a text, a list of texts or null, not {type(value).__name__}"
+        )
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise DataError(f"{where}: {column!r} holds half a Unicode character at position {error.start}") from error
+        raise DataError(
+            f"{where}: {column!r} holds half a Unicode character at position {error.start}"
+        ) from error
     return value
 
 
@@ -79,7 +83,10 @@ def caption_notes(captions: Sequence[Caption], names: Sequence[str], seed: int) 
     """One sentence on captions that are cut, empty or drawn, each with the count."""
     total = len(captions)
     reasons = (
-        ("cut", f"are longer than {MOST_WORDS} words, which no text encoder of Stable Diffusion keeps; they are cut"),
+        (
+            "cut",
+            f"are longer than {MOST_WORDS} words, which no text encoder of Stable Diffusion keeps; they are cut",
+        ),
         ("empty", "are empty"),
         ("drawn", f"are one of several captions, drawn by seed={seed}"),
     )

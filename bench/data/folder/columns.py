@@ -18,12 +18,44 @@ IDENTITY = "identity"
 FILE_NAME = "_file_name"
 """Ending by which ``datasets`` knows a column of pictures; the column is then called as it is without it."""
 _KINDS_OF_HINTS = (
-    *("canny", "depth", "edge", "edges", "hed", "lineart", "mask", "masks", "mlsd", "normal", "normals", "openpose"),
-    *("outline", "outlines", "pose", "poses", "scribble", "scribbles", "seg", "segmentation", "segmentations"),
+    *(
+        "canny",
+        "depth",
+        "edge",
+        "edges",
+        "hed",
+        "lineart",
+        "mask",
+        "masks",
+        "mlsd",
+        "normal",
+        "normals",
+        "openpose",
+    ),
+    *(
+        "outline",
+        "outlines",
+        "pose",
+        "poses",
+        "scribble",
+        "scribbles",
+        "seg",
+        "segmentation",
+        "segmentations",
+    ),
     *("sketch", "sketches", "softedge"),
 )
 HINT_WORDS = frozenset(
-    (*_KINDS_OF_HINTS, "condition", "conditions", "conditioning", "control", "controls", "hint", "hints")
+    (
+        *_KINDS_OF_HINTS,
+        "condition",
+        "conditions",
+        "conditioning",
+        "control",
+        "controls",
+        "hint",
+        "hints",
+    )
 )
 """Words that names of hints hold, such as ``conditioning_image`` or ``canny_file_name``."""
 _SHOWN = 8
@@ -49,7 +81,8 @@ def choose_columns(table: Table, params: FolderParams, *, hints: bool) -> Column
     """The columns that a user named, else those that can be meant.
 
     Args:
-        hints: whether hints are wanted at all; where they are not, it does not matter which column holds them.
+        hints: whether hints are wanted at all; where they are not, it does not matter which column
+            holds them.
 
     Raises:
         DataError: a named column is not there, or several could be meant.
@@ -57,17 +90,23 @@ def choose_columns(table: Table, params: FolderParams, *, hints: bool) -> Column
     pictured = [name for name in table.columns if _holds_pictures(table, name)]
     picture = _picture(table, params, pictured)
     caption = _named(table, params.caption_column, "caption_column") or _first(table, CAPTIONS)
-    identity = _named(table, params.identity_column, "identity_column") or _first(table, (IDENTITY,))
+    identity = _named(table, params.identity_column, "identity_column") or _first(
+        table, (IDENTITY,)
+    )
     notes: list[str] = []
     others = [name for name in pictured if name not in (picture, caption, identity)]
     hint = _hint(table, params, picture, others, notes, hints=hints)
     if caption is None:
-        notes.append(f"{table.name}: no column with prompts ({', '.join(CAPTIONS[:3])}), so that all prompts are empty")
+        notes.append(
+            f"{table.name}: no column with prompts ({', '.join(CAPTIONS[:3])}), so that all prompts are empty"
+        )
     unused = [name for name in table.columns if name not in (picture, hint, caption, identity)]
     if unused:
         more = f" and {len(unused) - _SHOWN} more" if len(unused) > _SHOWN else ""
         shown = ", ".join(repr(name) for name in unused[:_SHOWN])
-        notes.append(f"{table.name}: {'columns' if len(unused) > 1 else 'column'} {shown}{more} not used")
+        notes.append(
+            f"{table.name}: {'columns' if len(unused) > 1 else 'column'} {shown}{more} not used"
+        )
     return Columns(picture, hint, caption, identity, tuple(notes))
 
 
@@ -102,7 +141,9 @@ def _named(table: Table, name: str, parameter: str) -> str | None:
     found = _first(table, (name, name + FILE_NAME, "file_name" if name == "image" else name))
     if found is not None:
         return found
-    raise DataError(f"{table.name}: no column {name!r} for {parameter}; it has {_listed(table.columns)}")
+    raise DataError(
+        f"{table.name}: no column {name!r} for {parameter}; it has {_listed(table.columns)}"
+    )
 
 
 def _picture(table: Table, params: FolderParams, pictured: Sequence[str]) -> str:
@@ -127,7 +168,13 @@ def _picture(table: Table, params: FolderParams, pictured: Sequence[str]) -> str
 
 
 def _hint(
-    table: Table, params: FolderParams, picture: str, others: Sequence[str], notes: list[str], *, hints: bool
+    table: Table,
+    params: FolderParams,
+    picture: str,
+    others: Sequence[str],
+    notes: list[str],
+    *,
+    hints: bool,
 ) -> str | None:
     if params.condition_column == NONE:
         return None
@@ -138,8 +185,11 @@ def _hint(
     if picture == "target" and "source" in others:
         return "source"
     called = [name for name in others if is_hint_name(name)]
-    # Without a name that says so, only what ``datasets`` takes for a picture can be the trainer's second one.
-    taken = called or [name for name in others if name.endswith(FILE_NAME) or _is_packed(table, name)]
+    # Without a name that says so, only what ``datasets`` takes for a picture can be the trainer's
+    # second one.
+    taken = called or [
+        name for name in others if name.endswith(FILE_NAME) or _is_packed(table, name)
+    ]
     if len(taken) > 1 and hints:
         raise DataError(
             f"{table.name}: hints may be in columns {_listed(taken)}; say in which with "

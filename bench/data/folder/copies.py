@@ -1,20 +1,21 @@
 """Finds pictures that are copies of one another, exactly or nearly.
 
-Exact: the same file, or the same pixels. Near, by three conditions on the centre squares, from which records
-are made, as they are or mirrored:
+Exact: the same file, or the same pixels. Near, by three conditions on the centre squares, from
+which records are made, as they are or mirrored:
 
 1. in grey at 8 x 8, their correlation is at least ``COARSE``;
 2. in colour at 8 x 8, they differ by no more than ``COLOUR`` grey levels in the mean;
-3. in grey at 32 x 32, the correlation of their detail (each pixel less the mean of the 9 x 9 around it) is at
+3. in grey at 32 x 32, the correlation of their detail (each pixel less the mean of the 9 x 9 around
+it) is at
    least ``DETAIL`` at the best of ``PLACES``, which cut up to 4 % off one of the two.
 
-All sums are of whole numbers, so the answer is the same on every machine. Pictures without detail, such as a
-plain surface, have exact copies only.
+All sums are of whole numbers, so the answer is the same on every machine. Pictures without detail,
+such as a plain surface, have exact copies only.
 
-The thresholds were measured on the seventeen photographs of ``bench.data.photos.shipped`` and on portraits, see
-``tests/unit/test_folder_copies.py``: JPEG of quality 30, resizing by 0.5 to 1.1 and cuts of 1 and 2 % at one or
-all sides reach 0.886 and more in condition 3 (0.64 in condition 1, 7.8 in condition 2). Of 1500 portraits no two that
-hold to conditions 1 and 2 reach 0.70 in condition 3.
+The thresholds were measured on the seventeen photographs of ``bench.data.photos.shipped`` and on
+portraits, see ``tests/unit/test_folder_copies.py``: JPEG of quality 30, resizing by 0.5 to 1.1 and
+cuts of 1 and 2 % at one or all sides reach 0.886 and more in condition 3 (0.64 in condition 1, 7.8
+in condition 2). Of 1500 portraits no two that hold to conditions 1 and 2 reach 0.70 in condition 3.
 """
 
 from __future__ import annotations
@@ -48,7 +49,12 @@ def _places() -> Iterator[tuple[float, float, float, float]]:
         for left in (0.0, (1 - side) / 2, 1 - side):
             for top in (0.0, (1 - side) / 2, 1 - side):
                 yield left, top, left + side, top + side
-    yield from ((0.01, 0.0, 1.0, 1.0), (0.0, 0.0, 0.99, 1.0), (0.0, 0.01, 1.0, 1.0), (0.0, 0.0, 1.0, 0.99))
+    yield from (
+        (0.01, 0.0, 1.0, 1.0),
+        (0.0, 0.0, 0.99, 1.0),
+        (0.0, 0.01, 1.0, 1.0),
+        (0.0, 0.0, 1.0, 0.99),
+    )
 
 
 PLACES = tuple(_places())
@@ -70,7 +76,9 @@ class Fingerprint:
     colour: Array
 
 
-def fingerprint(picture: Image.Image, digest: str, box: tuple[float, float, float, float]) -> Fingerprint:
+def fingerprint(
+    picture: Image.Image, digest: str, box: tuple[float, float, float, float]
+) -> Fingerprint:
     """The fingerprint of an upright picture with red, green and blue.
 
     Args:
@@ -135,7 +143,9 @@ def _join_near(pictures: Sequence[Fingerprint], groups: Groups) -> None:
     with_detail = _squares(detail) >= (_WINDOW**2 * LEAST_DETAIL) ** 2 * _FINE**2
     coarse = np.stack([_centred(_resized(one, _SMALL, None)) for one in grey])
     length = np.sqrt(_squares(coarse))
-    roots = np.arange(len(chosen))  # of pictures with one number it is known already that they are copies
+    roots = np.arange(
+        len(chosen)
+    )  # of pictures with one number it is known already that they are copies
     for mirrored in (False, True):
         # Rows of pixels run along the second axis from the end of a flat one.
         other_coarse = _mirrored(coarse, _SMALL) if mirrored else coarse
@@ -148,7 +158,9 @@ def _join_near(pictures: Sequence[Fingerprint], groups: Groups) -> None:
                 continue
             cuts = np.stack([_detail(_resized(grey[number], _FINE, place)) for place in PLACES])
             along = cuts @ other_detail[close].T
-            needed = DETAIL * np.sqrt(_squares(cuts)[:, None] * _squares(other_detail[close])[None, :])
+            needed = DETAIL * np.sqrt(
+                _squares(cuts)[:, None] * _squares(other_detail[close])[None, :]
+            )
             found = close[(along >= np.maximum(needed, 1)).any(axis=0)]
             for other in found:
                 groups.join(chosen[number], chosen[int(other)])
@@ -156,7 +168,9 @@ def _join_near(pictures: Sequence[Fingerprint], groups: Groups) -> None:
                 roots = np.array([groups.first(one) for one in chosen])
 
 
-def _candidates(coarse: Array, others: Array, length: Array, usable: Array) -> Iterator[tuple[int, Array]]:
+def _candidates(
+    coarse: Array, others: Array, length: Array, usable: Array
+) -> Iterator[tuple[int, Array]]:
     """Each picture with the others with which condition 1 holds."""
     for start in range(0, len(coarse), _BLOCK):
         rows = slice(start, start + _BLOCK)
@@ -205,4 +219,6 @@ def _squares(rows: Array) -> Array:
 
 def _mirrored(rows: Array, side: int) -> Array:
     """Flat pictures ``(N, side * side)``, left and right exchanged."""
-    return np.ascontiguousarray(rows.reshape(len(rows), side, side)[:, :, ::-1].reshape(len(rows), -1))
+    return np.ascontiguousarray(
+        rows.reshape(len(rows), side, side)[:, :, ::-1].reshape(len(rows), -1)
+    )

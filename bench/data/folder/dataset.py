@@ -69,21 +69,29 @@ class Folder(Dataset):
         if own and not extracted:
             for entry in entries:
                 if entry.hint is None:
-                    raise DataError(f"{entry.where}: no conditioning_image; use --condition own+canny to extract one")
+                    raise DataError(
+                        f"{entry.where}: no conditioning_image; use --condition own+canny to extract one"
+                    )
         made = _Made()
         with progress.stage("reading pictures", len(entries)) as advance:
             for number, entry in enumerate(entries):
                 made.add(entry, number, crops, image_size, hints=own)
                 advance(1)
         firsts = copies(made.fingerprints, near=self.params.near_copies)
-        self._note(progress, (*reading.notes, *_hint_notes(entries, own, extracted), *made.notes(firsts)))
+        self._note(
+            progress, (*reading.notes, *_hint_notes(entries, own, extracted), *made.notes(firsts))
+        )
         stacked = torch.stack(made.images[:limit])
         again = {first for number, first in enumerate(firsts) if first != number}
         duplicate = [first in again for first in firsts]
         identities = _identities(entries, firsts, [crops > 1 or several for several in duplicate])
         groups = _groups(identities, firsts)
         return Records(
-            ids=tuple(e.name if crops == 1 else f"{e.name}#{crop}" for e in entries for crop in range(crops))[:limit],
+            ids=tuple(
+                e.name if crops == 1 else f"{e.name}#{crop}"
+                for e in entries
+                for crop in range(crops)
+            )[:limit],
             images=stacked,
             conditions=_conditions(stacked, made.hints[:limit], extracted),
             prompts=_each(crops, limit, [e.text for e in entries]),
@@ -145,23 +153,38 @@ class _Made:
             self.unturned += [entry.name] if unturned else []
             self.same += [entry.name] if hint.digest == picture.digest else []
         self.names.append(entry.name)
-        self.fingerprints.append(fingerprint(picture.image, picture.digest, _centre(picture.image.size)))
+        self.fingerprints.append(
+            fingerprint(picture.image, picture.digest, _centre(picture.image.size))
+        )
         for crop in range(crops):
             box = _centre(picture.image.size)
             if crops > 1:
                 box = _random(picture.image.size, np.random.default_rng([number, crop]))
             self.images.append(_square(picture.image, box, size))
-            self.hints.append(None if hint is None else _hint(picture.image, hint.image, box, size, shape))
+            self.hints.append(
+                None if hint is None else _hint(picture.image, hint.image, box, size, shape)
+            )
             self.origins.append(f"{picture.digest}|{'' if hint is None else hint.digest}|{crop}")
 
     def notes(self, firsts: Sequence[int]) -> list[str]:
         """One sentence on each kind of what a user may not expect."""
         reasons = (
-            (self.reshaped, "hints are of another shape than their picture; the centre square of each is used"),
-            (self.unturned, "pictures are turned by their EXIF, and their hints are not; make sure that they fit"),
-            (self.same, "pictures are their own hint, so that the condition gives the picture away"),
+            (
+                self.reshaped,
+                "hints are of another shape than their picture; the centre square of each is used",
+            ),
+            (
+                self.unturned,
+                "pictures are turned by their EXIF, and their hints are not; make sure that they fit",
+            ),
+            (
+                self.same,
+                "pictures are their own hint, so that the condition gives the picture away",
+            ),
         )
-        found = [f"{len(names)} {what} (the first is {names[0]!r})" for names, what in reasons if names]
+        found = [
+            f"{len(names)} {what} (the first is {names[0]!r})" for names, what in reasons if names
+        ]
         again = [number for number, first in enumerate(firsts) if first != number]
         if again:
             first, second = self.names[firsts[again[0]]], self.names[again[0]]
@@ -186,11 +209,15 @@ def _hint_notes(entries: Sequence[Entry], own: bool, extracted: str) -> list[str
     return [f"{counted(missing, 'pictures')} have no hint; it is extracted by {extracted}"]
 
 
-def _identities(entries: Sequence[Entry], firsts: Sequence[int], named: Sequence[bool]) -> list[str | None]:
-    """Who or what each picture shows; copies of a picture show the same, whether or not the folder says so of each.
+def _identities(
+    entries: Sequence[Entry], firsts: Sequence[int], named: Sequence[bool]
+) -> list[str | None]:
+    """Who or what each picture shows; copies of a picture show the same, whether or not the folder
+    says so of each.
 
     Args:
-        named: pictures that several records show, which are given an identity where the folder has none.
+        named: pictures that several records show, which are given an identity where the folder has
+            none.
     """
     known: dict[int, str] = {}
     for first, entry in zip(firsts, entries, strict=True):
@@ -248,7 +275,9 @@ def _hint(picture: Image.Image, hint: Image.Image, box: Box, size: int, shape: F
     """The part of a hint that lies over ``box`` of its picture; of another shape its centre square."""
     if shape is Fit.OTHER:
         return _square(hint, _centre(hint.size), size)
-    fitted = hint if hint.size == picture.size else hint.resize(picture.size, Image.Resampling.LANCZOS)
+    fitted = (
+        hint if hint.size == picture.size else hint.resize(picture.size, Image.Resampling.LANCZOS)
+    )
     return _square(fitted, box, size)
 
 

@@ -34,10 +34,14 @@ class PictureFile:
         """
         try:
             if self.path.stat().st_size > MOST_BYTES:
-                raise DataError(f"{where}: {self.path.name} has more than {MOST_BYTES >> 20} MiB; make it smaller")
+                raise DataError(
+                    f"{where}: {self.path.name} has more than {MOST_BYTES >> 20} MiB; make it smaller"
+                )
             return self.path.read_bytes()
         except OSError as error:
-            raise DataError(f"{where}: {self.path.name} cannot be read ({error.strerror})") from error
+            raise DataError(
+                f"{where}: {self.path.name} cannot be read ({error.strerror})"
+            ) from error
 
 
 Source = PictureFile | PackedPicture
@@ -103,16 +107,24 @@ def from_table(listing: Listing, table: Table, params: FolderParams, *, hints: b
             hint_name, hint = _source(listing, table, row, columns.hint, number)
             hint_files.add(hint_name)
         said = None if columns.caption is None else row.fields.get(columns.caption)
-        caption = read_caption(said, row.where, column=columns.caption or "", name=name, seed=params.seed)
+        caption = read_caption(
+            said, row.where, column=columns.caption or "", name=name, seed=params.seed
+        )
         captions.append(caption)
-        entries.append(Entry(name, row.where, source, hint, caption.text, _identity(row, columns.identity)))
+        entries.append(
+            Entry(name, row.where, source, hint, caption.text, _identity(row, columns.identity))
+        )
     notes = [*columns.notes]
     if columns.caption is not None:
         notes += caption_notes(captions, [entry.name for entry in entries], params.seed)
-    return Reading(tuple(entries), (*notes, *_left_out(listing, table, {*first_named, *hint_files})))
+    return Reading(
+        tuple(entries), (*notes, *_left_out(listing, table, {*first_named, *hint_files}))
+    )
 
 
-def _source(listing: Listing, table: Table, row: Row, column: str, number: int) -> tuple[str, Source]:
+def _source(
+    listing: Listing, table: Table, row: Row, column: str, number: int
+) -> tuple[str, Source]:
     """The name of a row's picture and where it is: in the row, or in a file relative to the folder of the metadata."""
     value = row.fields[column]
     if isinstance(value, PackedPicture):
@@ -144,4 +156,10 @@ def _left_out(listing: Listing, table: Table, named: set[str]) -> Sequence[str]:
     """A sentence on pictures beside the metadata that it does not name."""
     below = f"{table.folder}/" if table.folder else ""
     rest = [name for name in listing.pictures if name.startswith(below) and name not in named]
-    return [f"{table.name}: {counted(rest, 'pictures')} in its folder are not named in it and left out"] if rest else []
+    return (
+        [
+            f"{table.name}: {counted(rest, 'pictures')} in its folder are not named in it and left out"
+        ]
+        if rest
+        else []
+    )

@@ -15,7 +15,9 @@ from bench.util.errors import DataError
 _USUAL = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 SUFFIXES = frozenset((*_USUAL, ".ppm", ".pgm", ".pnm", ".jp2", ".avif"))
 """Kinds of pictures that are read; of those that move, the first frame."""
-UNREADABLE = frozenset({".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".hdr", ".dng", ".cr2", ".nef", ".arw"})
+UNREADABLE = frozenset(
+    {".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".hdr", ".dng", ".cr2", ".nef", ".arw"}
+)
 """Kinds of pictures that are not."""
 CAPTIONS = (".txt", ".caption")
 """A file of this kind beside a picture of the same name holds its prompt."""
@@ -25,7 +27,9 @@ CONTROLNET_TABLE = "prompt.json"
 ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".arrow", ".rar", ".7z"})
 MOST_FILES = 5_000_000
 
-_CLUTTER = frozenset({"@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "thumbs.db"})
+_CLUTTER = frozenset(
+    {"@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "thumbs.db"}
+)
 """Written by file servers and systems; hidden names and those that start with ``__`` count as well."""
 
 
@@ -64,17 +68,23 @@ class Listing:
         """One sentence on each kind of files that is passed over."""
         reasons = (
             (self.skipped, "files of the system or of tools", "are skipped"),
-            (self.unreadable, "pictures", "are of a kind that is not read, convert them to PNG or JPEG"),
+            (
+                self.unreadable,
+                "pictures",
+                "are of a kind that is not read, convert them to PNG or JPEG",
+            ),
             (self.broken, "links", "point to files that are not there, and are left out"),
             (self.linked, "linked folders", "are not followed, give the folder that they point to"),
         )
-        return [f"{self.root}: {counted(names, what)} {why}" for names, what, why in reasons if names]
+        return [
+            f"{self.root}: {counted(names, what)} {why}" for names, what, why in reasons if names
+        ]
 
     def find(self, name: str) -> str | None:
         """The file that metadata call ``name``, or None.
 
-        Names written on Windows or composed otherwise in Unicode are found too. The result is a file that the
-        folder itself lists, so no name leads out of it.
+        Names written on Windows or composed otherwise in Unicode are found too. The result is a
+        file that the folder itself lists, so no name leads out of it.
         """
         for form in (name, name.replace("\\", "/")):
             path = os.path.normpath(form).replace(os.sep, "/")
@@ -86,7 +96,9 @@ class Listing:
 
     @cached_property
     def _composed(self) -> dict[str, str]:
-        return {unicodedata.normalize("NFC", name): name for name in self.files if not name.isascii()}
+        return {
+            unicodedata.normalize("NFC", name): name for name in self.files if not name.isascii()
+        }
 
 
 def refuse_pointer(beginning: bytes, where: str) -> None:
@@ -96,7 +108,9 @@ def refuse_pointer(beginning: bytes, where: str) -> None:
         DataError: with the command that fetches it.
     """
     if beginning.startswith(b"version https://git-lfs"):
-        raise DataError(f"{where} is a Git LFS pointer and not yet the file; run `git lfs pull` in its repository")
+        raise DataError(
+            f"{where} is a Git LFS pointer and not yet the file; run `git lfs pull` in its repository"
+        )
 
 
 def counted(names: Sequence[str], what: str) -> str:
@@ -116,7 +130,11 @@ def list_folder(root: Path) -> Listing:
     files: list[str] = []
     broken, linked = [], []
     for place, folders, names in os.walk(root, onerror=_refuse):
-        linked += [_relative(root, place, name) for name in folders if os.path.islink(os.path.join(place, name))]
+        linked += [
+            _relative(root, place, name)
+            for name in folders
+            if os.path.islink(os.path.join(place, name))
+        ]
         for name in names:
             path = os.path.join(place, name)
             if os.path.isfile(path):
@@ -136,8 +154,12 @@ def list_folder(root: Path) -> Listing:
         tables=tables,
         shards=tuple(n for n in kept if _suffix(n) == ".parquet" and n not in tables),
         texts=frozenset(n for n in kept if _suffix(n) in CAPTIONS),
-        unread=tuple(n for n in kept if _suffix(n) in (".jsonl", ".json", ".csv", ".tsv") and n not in tables),
-        skipped=tuple(n for n in files if _is_clutter(n) and (_suffix(n) in SUFFIXES or _base(n) in TABLES)),
+        unread=tuple(
+            n for n in kept if _suffix(n) in (".jsonl", ".json", ".csv", ".tsv") and n not in tables
+        ),
+        skipped=tuple(
+            n for n in files if _is_clutter(n) and (_suffix(n) in SUFFIXES or _base(n) in TABLES)
+        ),
         unreadable=tuple(n for n in kept if _suffix(n) in UNREADABLE),
         archives=tuple(n for n in kept if _suffix(n) in ARCHIVES),
         broken=tuple(sorted(broken)),

@@ -22,14 +22,17 @@ class Fit(Enum):
 def fit(picture: Image.Image, hint: Image.Image, *, where: str, turned: bool, crops: int) -> Fit:
     """Whether a hint has its picture's shape.
 
-    A hint of another shape is taken as trainers of ControlNet take it: the centre square of each is used.
+    A hint of another shape is taken as trainers of ControlNet take it: the centre square of each is
+    used.
 
     Args:
         turned: the picture was turned by its EXIF and the hint was not.
-        crops: with random crops, whose places are those of the picture, another shape has no meaning.
+        crops: with random crops, whose places are those of the picture, another shape has no
+            meaning.
 
     Raises:
-        DataError: the hint lies and the picture stands, or the other way round; or another shape with crops.
+        DataError: the hint lies and the picture stands, or the other way round; or another shape
+            with crops.
     """
     ratio = (hint.width * picture.height) / (hint.height * picture.width)
     if 1 - TOLERANCE <= ratio <= 1 + TOLERANCE:
@@ -37,9 +40,13 @@ def fit(picture: Image.Image, hint: Image.Image, *, where: str, turned: bool, cr
     sizes = f"{hint.width} x {hint.height}, its picture {picture.width} x {picture.height}"
     if _stands(picture) * _stands(hint) < 0:
         cause = " after EXIF turned it, which the hint lacks" if turned else ""
-        raise DataError(f"{where}: the hint is {sizes}{cause}; turn the hint, or make it anew from the upright picture")
+        raise DataError(
+            f"{where}: the hint is {sizes}{cause}; turn the hint, or make it anew from the upright picture"
+        )
     if crops > 1:
-        raise DataError(f"{where}: the hint is {sizes}; with crops={crops} both need the same shape")
+        raise DataError(
+            f"{where}: the hint is {sizes}; with crops={crops} both need the same shape"
+        )
     return Fit.OTHER
 
 

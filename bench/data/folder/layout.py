@@ -38,7 +38,9 @@ def read_folder(params: FolderParams, *, hints: bool) -> Reading:
         unread = (*listing.unread, *listing.shards)
         if unread:
             extra = f"{listing.root}: {counted(unread, 'files')} are not read, metadata must be called metadata.jsonl"
-            reading = Reading(reading.entries, (*reading.notes, f"{extra}, metadata.csv or metadata.parquet"))
+            reading = Reading(
+                reading.entries, (*reading.notes, f"{extra}, metadata.csv or metadata.parquet")
+            )
     else:
         raise DataError(_nothing(listing))
     return Reading(reading.entries, (*listing.notes(), *reading.notes))
@@ -52,14 +54,20 @@ def _from_tables(listing: Listing, params: FolderParams, *, hints: bool) -> Read
         place, names = "", places[""]
         others = [name for name in listing.tables if name not in names]
     else:
-        place, names = choose({p: n for p, n in places.items() if p}, params, listing.root, "metadata")
+        place, names = choose(
+            {p: n for p, n in places.items() if p}, params, listing.root, "metadata"
+        )
         others = []
     if len(names) > 1:
-        raise DataError(f"{listing.root / place}: has {listed(n.rpartition('/')[2] for n in names)}; keep one of them")
+        raise DataError(
+            f"{listing.root / place}: has {listed(n.rpartition('/')[2] for n in names)}; keep one of them"
+        )
     reading = from_table(listing, read_table(listing.root, names[0]), params, hints=hints)
     notes: list[str] = []
     if others:
-        notes.append(f"{listing.root}: {counted(others, 'more metadata files')} in sub-folders are not read")
+        notes.append(
+            f"{listing.root}: {counted(others, 'more metadata files')} in sub-folders are not read"
+        )
     if place and not params.split:
         rest = [name for name in listing.pictures if not name.startswith(f"{place}/")]
         left = f"; {counted(rest, 'pictures')} outside of it are left out" if rest else ""
@@ -81,7 +89,9 @@ def _shards(listing: Listing) -> dict[str, list[str]]:
     return found
 
 
-def _from_shards(listing: Listing, shards: dict[str, list[str]], params: FolderParams, *, hints: bool) -> Reading:
+def _from_shards(
+    listing: Listing, shards: dict[str, list[str]], params: FolderParams, *, hints: bool
+) -> Reading:
     _, names = choose(shards, params, listing.root, "Parquet files")
     names = sorted(names)
     table = read_shards(listing.root, names, names[0].rpartition("/")[0])
@@ -89,7 +99,9 @@ def _from_shards(listing: Listing, shards: dict[str, list[str]], params: FolderP
     notes: list[str] = []
     last = _SHARD.fullmatch(names[-1].removesuffix(".parquet"))
     if last and int(last["total"]) != len(names):
-        notes.append(f"{listing.root}: {len(names)} of {int(last['total'])} Parquet files of this split are here")
+        notes.append(
+            f"{listing.root}: {len(names)} of {int(last['total'])} Parquet files of this split are here"
+        )
     return Reading(reading.entries, (*notes, *reading.notes))
 
 

@@ -15,16 +15,18 @@ class FolderParams(Params):
 
     Attributes:
         path: the folder.
-        crops: random square crops taken from each picture, each a record; 1 takes the centre. The crops of one
-            picture share its identity, so they never fall into two splits.
+        crops: random square crops taken from each picture, each a record; 1 takes the centre. The
+            crops of one picture share its identity, so they never fall into two splits.
         split: which split of the folder is read where it holds several, such as ``train``.
-        image_column: column of the metadata with the pictures; without metadata, the sub-folder with them.
+        image_column: column of the metadata with the pictures; without metadata, the sub-folder
+            with them.
         caption_column: column of the metadata with the prompts.
-        condition_column: column of the metadata with the hints; without metadata, the sub-folder with them;
-            ``none`` says that there are no hints.
+        condition_column: column of the metadata with the hints; without metadata, the sub-folder
+            with them; ``none`` says that there are no hints.
         identity_column: column of the metadata that names who or what is shown.
         seed: of the draw of one caption where a picture has several.
-        near_copies: keep pictures that are nearly the same in one split; false looks for exact copies only.
+        near_copies: keep pictures that are nearly the same in one split; false looks for exact
+            copies only.
     """
 
     path: str
@@ -39,4 +41,6 @@ class FolderParams(Params):
 
     def say(self, **choices: str) -> str:
         """How the same folder is asked for with other choices, for a sentence that says what to do."""
-        return f"--data folder:path={self.path}" + "".join(f",{name}={value}" for name, value in choices.items())
+        return f"--data folder:path={self.path}" + "".join(
+            f",{name}={value}" for name, value in choices.items()
+        )

@@ -86,8 +86,11 @@ def has_pictures(file: Path) -> bool:
         return any(_is_picture(column.type) for column in opened.schema_arrow)
 
 
-def read_parquet(file: Path, reader: PictureReader) -> tuple[tuple[str, ...], list[dict[str, object]]]:
-    """The names of all columns, and each row's words, numbers and pictures; other columns are not read.
+def read_parquet(
+    file: Path, reader: PictureReader
+) -> tuple[tuple[str, ...], list[dict[str, object]]]:
+    """The names of all columns, and each row's words, numbers and pictures; other columns are not
+    read.
 
     Raises:
         DataError: damaged, or too large.
@@ -96,7 +99,9 @@ def read_parquet(file: Path, reader: PictureReader) -> tuple[tuple[str, ...], li
         schema, metadata = opened.schema_arrow, opened.metadata
         pictures = [column.name for column in schema if _is_picture(column.type)]
         words = [column.name for column in schema if _is_words(column.type)]
-        size = sum(_bytes_of(metadata, number, set(words)) for number in range(metadata.num_row_groups))
+        size = sum(
+            _bytes_of(metadata, number, set(words)) for number in range(metadata.num_row_groups)
+        )
         if metadata.num_rows > MOST_ROWS or size > MOST_WORD_BYTES:
             raise DataError(
                 f"{file}: {metadata.num_rows:,} rows with {size >> 20:,} MiB of words are too many; divide the file"
@@ -109,12 +114,16 @@ def read_parquet(file: Path, reader: PictureReader) -> tuple[tuple[str, ...], li
             for name in pictures:
                 paths = _paths(opened, number, name, schema.field(name).type, count)
                 for index, (row, there) in enumerate(zip(found, paths, strict=True)):
-                    row[name] = there and PackedPicture(reader, file, name, number, index, there.get("path"))
+                    row[name] = there and PackedPicture(
+                        reader, file, name, number, index, there.get("path")
+                    )
             rows += found
     return tuple(schema.names), rows
 
 
-def _paths(opened: Any, number: int, name: str, kind: Any, count: int) -> list[dict[str, Any] | None]:
+def _paths(
+    opened: Any, number: int, name: str, kind: Any, count: int
+) -> list[dict[str, Any] | None]:
     """Of each row a mapping with the picture's former path, or None where there is no picture."""
     if not pa.types.is_struct(kind) or kind.get_field_index("path") < 0:
         return [{"path": None}] * count
@@ -137,11 +146,17 @@ def _opened(file: Path) -> Iterator[Any]:
 def _bytes_of(metadata: Any, number: int, columns: set[str]) -> int:
     group = metadata.row_group(number)
     chunks = (group.column(i) for i in range(group.num_columns))
-    return sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns)
+    return sum(
+        chunk.total_uncompressed_size
+        for chunk in chunks
+        if chunk.path_in_schema.split(".")[0] in columns
+    )
 
 
 def _is_binary(kind: Any) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+    return bool(
+        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)
+    )
 
 
 def _is_picture(kind: Any) -> bool:
@@ -154,11 +169,15 @@ def _is_picture(kind: Any) -> bool:
 def _is_text(kind: Any) -> bool:
     if pa.types.is_dictionary(kind):
         return _is_text(kind.value_type)
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    return bool(
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
 
 
 def _is_words(kind: Any) -> bool:
     """Texts, lists of texts, and numbers, which may name a person."""
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return _is_text(kind.value_type)
-    return _is_text(kind) or bool(pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind))
+    return _is_text(kind) or bool(
+        pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind)
+    )

@@ -67,7 +67,9 @@ def decode(content: bytes, name: str, where: str) -> Picture:
                 turned = picture.getexif().get(ExifTags.Base.Orientation, 1) not in (0, 1)
                 return Picture(_upright(picture), hashlib.sha256(content).hexdigest(), turned)
     except Image.DecompressionBombError as error:
-        raise DataError(f"{where}: {name} has more than {MOST_PIXELS:,} pixels; make it smaller") from error
+        raise DataError(
+            f"{where}: {name} has more than {MOST_PIXELS:,} pixels; make it smaller"
+        ) from error
     except _DAMAGE as error:
         raise DataError(f"{where}: {name} cannot be read as a picture") from error
 
@@ -77,7 +79,9 @@ def _check_size(size: tuple[int, int], name: str, where: str) -> None:
     if width < 1 or height < 1:
         raise DataError(f"{where}: {name} is {width} x {height} pixels, an empty picture")
     if width * height > MOST_PIXELS:
-        raise DataError(f"{where}: {name} is {width} x {height} pixels, more than {MOST_PIXELS:,}; make it smaller")
+        raise DataError(
+            f"{where}: {name} is {width} x {height} pixels, more than {MOST_PIXELS:,}; make it smaller"
+        )
 
 
 def _upright(picture: Image.Image) -> Image.Image:
@@ -96,6 +100,8 @@ def _to_byte(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Deep grey values stretched over 0..255; what is not a number is black."""
     wide = values.astype(np.float64)
     finite = np.isfinite(wide)
-    low, high = (float(wide[finite].min()), float(wide[finite].max())) if finite.any() else (0.0, 0.0)
+    low, high = (
+        (float(wide[finite].min()), float(wide[finite].max())) if finite.any() else (0.0, 0.0)
+    )
     stretched = (wide - low) / max(high - low, 1e-12) * 255
     return np.where(finite, stretched, 0.0).round().clip(0, 255).astype(np.uint8)

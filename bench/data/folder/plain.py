@@ -24,7 +24,8 @@ def from_files(listing: Listing, params: FolderParams, *, hints: bool) -> Readin
     """The pictures of a folder, sorted by name.
 
     Raises:
-        DataError: it cannot be told which pictures are records, which split is meant, or which hint is whose.
+        DataError: it cannot be told which pictures are records, which split is meant, or which hint
+            is whose.
     """
     pictures, notes = _of_split(listing, params)
     base = os.path.commonpath([os.path.dirname(name) for name in pictures]).replace(os.sep, "/")
@@ -42,9 +43,13 @@ def from_files(listing: Listing, params: FolderParams, *, hints: bool) -> Readin
     if hint_group is not None and hints:
         paired = _pair(listing.root, base, chosen, hint_group, groups[hint_group])
         spare = sorted(set(groups[hint_group]) - set(paired.values()))
-        notes.append(f"{listing.root}: hints are taken from {_place(base, hint_group)!r}, by the names of their files")
+        notes.append(
+            f"{listing.root}: hints are taken from {_place(base, hint_group)!r}, by the names of their files"
+        )
         if spare:
-            notes.append(f"{listing.root}: {counted(spare, 'hints')} have no picture and are left out")
+            notes.append(
+                f"{listing.root}: {counted(spare, 'hints')} have no picture and are left out"
+            )
     entries, captions, said = [], [], False
     for name in records:
         caption, given = _caption(listing, name, params.seed)
@@ -56,7 +61,9 @@ def from_files(listing: Listing, params: FolderParams, *, hints: bool) -> Readin
     if said:
         notes += caption_notes(captions, records, params.seed)
     else:
-        entries = [Entry(e.name, e.where, e.picture, e.hint, _name_in_words(e.name)) for e in entries]
+        entries = [
+            Entry(e.name, e.where, e.picture, e.hint, _name_in_words(e.name)) for e in entries
+        ]
         notes.append(
             f"{listing.root}: no captions, each prompt is the name of its file in words, such as {entries[0].text!r}"
         )
@@ -72,8 +79,14 @@ def _of_split(listing: Listing, params: FolderParams) -> tuple[list[str], list[s
     for name in listing.pictures:
         folders = name.split("/")[:-1]
         wanted = params.split.strip("/")
-        exact = wanted and (name.startswith(wanted + "/") or any(is_split(part, wanted) for part in folders))
-        found = wanted if exact else next((word for part in folders if (word := split_word(part))), None)
+        exact = wanted and (
+            name.startswith(wanted + "/") or any(is_split(part, wanted) for part in folders)
+        )
+        found = (
+            wanted
+            if exact
+            else next((word for part in folders if (word := split_word(part))), None)
+        )
         splits.setdefault(found or "", []).append(name)
     known = {label: names for label, names in splits.items() if label}
     if not known and not params.split:
@@ -99,7 +112,9 @@ def _place(base: str, group: str) -> str:
     return "".join(f"{part}/" for part in (base, group) if part)
 
 
-def _hint_group(root: Path, base: str, groups: dict[str, list[str]], params: FolderParams) -> str | None:
+def _hint_group(
+    root: Path, base: str, groups: dict[str, list[str]], params: FolderParams
+) -> str | None:
     """The sub-folder with the hints."""
     named = params.condition_column.strip("/")
     if named == NONE:
@@ -108,7 +123,11 @@ def _hint_group(root: Path, base: str, groups: dict[str, list[str]], params: Fol
         return _known(root, groups, named, "condition_column")
     if set(groups) == {"source", "target"}:  # the ControlNet tutorial: from a hint to a picture
         return "source"
-    called = [group for group in groups if group and is_hint_name(group) and group != params.image_column.strip("/")]
+    called = [
+        group
+        for group in groups
+        if group and is_hint_name(group) and group != params.image_column.strip("/")
+    ]
     if len(called) > 1 or (called and len(called) == len(groups)):
         raise DataError(
             f"{root}: sub-folders {listed(called)} may all hold hints; say which with "
@@ -129,18 +148,26 @@ def _hint_group(root: Path, base: str, groups: dict[str, list[str]], params: Fol
 
 def _known(root: Path, groups: dict[str, list[str]], named: str, parameter: str) -> str:
     if named not in groups:
-        raise DataError(f"{root}: no sub-folder {named!r} with pictures for {parameter}; there are {listed(groups)}")
+        raise DataError(
+            f"{root}: no sub-folder {named!r} with pictures for {parameter}; there are {listed(groups)}"
+        )
     return named
 
 
 def _picture_groups(
-    root: Path, groups: dict[str, list[str]], params: FolderParams, hint_group: str | None, notes: list[str]
+    root: Path,
+    groups: dict[str, list[str]],
+    params: FolderParams,
+    hint_group: str | None,
+    notes: list[str],
 ) -> dict[str, list[str]]:
     """The sub-folders with the records; says what is left out, and what sub-folders are not taken for."""
     named = params.image_column.strip("/")
     if named:
         chosen = {_known(root, groups, named, "image_column"): groups[named]}
-        rest = sorted(n for g, names in groups.items() if g not in (named, hint_group) for n in names)
+        rest = sorted(
+            n for g, names in groups.items() if g not in (named, hint_group) for n in names
+        )
         if rest:
             notes.append(f"{root}: {counted(rest, 'pictures')} outside of {named!r} are left out")
         return chosen
@@ -179,14 +206,18 @@ def _pair(
     for key, name in _keys(_place(base, hint_group), hint_names).items():
         for form in {key, _bare(key)}:
             if form in hints and _bare(key) == form != key:
-                raise DataError(f"{root}: {hints[form]!r} and {name!r} are both called as hints of one picture")
+                raise DataError(
+                    f"{root}: {hints[form]!r} and {name!r} are both called as hints of one picture"
+                )
             hints[form] = name
     paired: dict[str, str] = {}
     missing: list[str] = []
     for group, names in chosen.items():
         for key, name in _keys(_place(base, group), names).items():
             full = f"{group}/{key}" if group else key
-            hint = hints.get(full) if full in hints else hints.get(key) if len(chosen) == 1 else None
+            hint = (
+                hints.get(full) if full in hints else hints.get(key) if len(chosen) == 1 else None
+            )
             if hint is None:
                 missing.append(name)
             else:
@@ -217,12 +248,18 @@ def _caption(listing: Listing, name: str, seed: int) -> tuple[Caption, bool]:
     stem, _ = os.path.splitext(name)
     folder, _, file = stem.rpartition("/")
     above = folder.rpartition("/")[0]
-    beside = [f"{'/'.join(filter(None, (place, sub)))}/{file}" for place in {above, folder} for sub in CAPTION_FOLDERS]
+    beside = [
+        f"{'/'.join(filter(None, (place, sub)))}/{file}"
+        for place in {above, folder}
+        for sub in CAPTION_FOLDERS
+    ]
     for candidate in (stem, name, *sorted(beside)):
         for suffix in CAPTIONS:
             if (path := candidate + suffix) in listing.texts:
                 where = str(listing.root / path)
-                return read_caption(_text(listing.root / path), where, column="text", name=name, seed=seed), True
+                return read_caption(
+                    _text(listing.root / path), where, column="text", name=name, seed=seed
+                ), True
     return Caption(""), False
 
 

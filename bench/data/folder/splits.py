@@ -29,7 +29,9 @@ def split_word(name: str) -> str | None:
 
 def is_split(name: str, wanted: str) -> bool:
     """Whether a folder or split of this name is the one that a user asks for."""
-    return name == wanted or (split_word(name) is not None and split_word(name) == split_word(wanted))
+    return name == wanted or (
+        split_word(name) is not None and split_word(name) == split_word(wanted)
+    )
 
 
 def choose(found: Mapping[str, T], params: FolderParams, root: Path, what: str) -> tuple[str, T]:
@@ -44,7 +46,9 @@ def choose(found: Mapping[str, T], params: FolderParams, root: Path, what: str) 
     """
     if params.split:
         chosen = {label: part for label, part in found.items() if label == params.split.strip("/")}
-        chosen = chosen or {k: part for k, part in found.items() if is_split(k.rpartition("/")[2], params.split)}
+        chosen = chosen or {
+            k: part for k, part in found.items() if is_split(k.rpartition("/")[2], params.split)
+        }
         if not chosen:
             there = f"; it has {what} in {listed(found)}" if found else ""
             raise DataError(f"{root}: has no split {params.split!r}{there}")
@@ -54,7 +58,9 @@ def choose(found: Mapping[str, T], params: FolderParams, root: Path, what: str) 
         last = next(iter(chosen)).rpartition("/")[2]
         same = [label for label in chosen if label.rpartition("/")[2] == last]
         choice = next(iter(chosen)) if len(same) > 1 else last
-        raise DataError(f"{root}: has {what} in {listed(chosen)}; choose one with {params.say(split=choice)}")
+        raise DataError(
+            f"{root}: has {what} in {listed(chosen)}; choose one with {params.say(split=choice)}"
+        )
     return next(iter(chosen.items()))
 
 

@@ -38,7 +38,8 @@ class Table:
 
     Attributes:
         name: for people.
-        folder: what names of files are relative to, itself relative to the listed folder; "" is that folder.
+        folder: what names of files are relative to, itself relative to the listed folder; "" is
+            that folder.
         columns: of any row, in the order of their appearance.
     """
 
@@ -76,17 +77,23 @@ def read_shards(root: Path, names: Sequence[str], folder: str) -> Table:
         found, fields = read_parquet(root / name, reader)
         if columns is not None and set(found) != set(columns):
             other = sorted(set(found) ^ set(columns))[0]
-            raise DataError(f"{root / name}: column {other!r} is in some of the {len(names)} files and not in others")
+            raise DataError(
+                f"{root / name}: column {other!r} is in some of the {len(names)} files and not in others"
+            )
         columns = columns or found
         rows += [Row(f"{root / name}, row {number}", row) for number, row in enumerate(fields)]
-    shown = str(root / names[0]) if len(names) == 1 else f"{root / names[0]} and {len(names) - 1} more"
+    shown = (
+        str(root / names[0]) if len(names) == 1 else f"{root / names[0]} and {len(names) - 1} more"
+    )
     return Table(shown, folder, columns or (), rows)
 
 
 def _content(file: Path) -> str:
     try:
         if file.stat().st_size > MOST_BYTES:
-            raise DataError(f"{file}: more than {MOST_BYTES >> 20} MiB of metadata; divide the folder")
+            raise DataError(
+                f"{file}: more than {MOST_BYTES >> 20} MiB of metadata; divide the folder"
+            )
         content = file.read_bytes()
     except OSError as error:
         raise DataError(f"{file}: cannot be read ({error.strerror})") from error
@@ -137,15 +144,23 @@ def _csv_rows(file: Path, content: str) -> tuple[tuple[str, ...], list[Row]]:
     try:
         columns = tuple(name.strip() for name in next(reader, []))
         if not all(columns) or len(set(columns)) != len(columns):
-            raise DataError(f"{file}, line {1 + skipped}: every column needs a name, and each another")
+            raise DataError(
+                f"{file}, line {1 + skipped}: every column needs a name, and each another"
+            )
         for fields in reader:
             where = f"{file}, line {reader.line_num + skipped}"
             if not any(fields):
                 continue
             if len(fields) != len(columns):
-                raise DataError(f"{where}: has {len(fields)} fields, but the header names {len(columns)} columns")
-            rows.append(Row(where, {name: text or None for name, text in zip(columns, fields, strict=True)}))
+                raise DataError(
+                    f"{where}: has {len(fields)} fields, but the header names {len(columns)} columns"
+                )
+            rows.append(
+                Row(where, {name: text or None for name, text in zip(columns, fields, strict=True)})
+            )
             _check_count(file, rows)
     except csv.Error as error:
-        raise DataError(f"{file}, line {reader.line_num + skipped}: not valid CSV ({error})") from error
+        raise DataError(
+            f"{file}, line {reader.line_num + skipped}: not valid CSV ({error})"
+        ) from error
     return columns, rows

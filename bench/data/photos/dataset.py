@@ -62,7 +62,9 @@ class Photos(Dataset):
             RequestError: ``image_size`` is below 16, or the condition is unknown.
         """
         if image_size < SMALLEST:
-            raise RequestError(f"photos: image size {image_size} is too small; the smallest is {SMALLEST}")
+            raise RequestError(
+                f"photos: image size {image_size} is too small; the smallest is {SMALLEST}"
+            )
         p: PhotosParams = self.params
         prompts = shown(p.held_out)
         names = tuple(prompts)
@@ -89,7 +91,9 @@ def shown(held_out: bool) -> dict[str, str]:
     """The photographs of the data set, each with its prompt."""
     if not held_out:
         return PROMPTS
-    return {name: text for name, text in (PROMPTS | GREY_PROMPTS).items() if name not in POCKET_TRAINING}
+    return {
+        name: text for name, text in (PROMPTS | GREY_PROMPTS).items() if name not in POCKET_TRAINING
+    }
 
 
 def crop(name: str, index: int, size: int, seed: int) -> NDArray[np.uint8]:

@@ -35,7 +35,16 @@ GREY_PROMPTS = {
     "gravel": "a black and white photo of gravel",
     "moon": "a black and white photo of the moon",
 }
-POCKET_TRAINING = ("astronaut", "coffee", "rocket", "hubble", "retina", "cells", "motorcycle", "flower")
+POCKET_TRAINING = (
+    "astronaut",
+    "coffee",
+    "rocket",
+    "hubble",
+    "retina",
+    "cells",
+    "motorcycle",
+    "flower",
+)
 """Those that the pocket model was pre-trained on; the order fixes its crops."""
 
 _SKIMAGE = {
@@ -64,12 +73,18 @@ def photograph(name: str) -> NDArray[np.uint8]:
         from matplotlib import cbook
         from PIL import Image
 
-        loaded = np.asarray(Image.open(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))).convert("RGB"))
+        loaded = np.asarray(
+            Image.open(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))).convert(
+                "RGB"
+            )
+        )
     else:
         from skimage import data
 
         loaded = getattr(data, _SKIMAGE.get(name, name))()
-        loaded = loaded[0] if isinstance(loaded, tuple) else loaded  # a stereo pair with its disparity
+        loaded = (
+            loaded[0] if isinstance(loaded, tuple) else loaded
+        )  # a stereo pair with its disparity
     pixels = np.asarray(loaded)
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)

@@ -1,8 +1,8 @@
 """A floating-point canvas with anti-aliased shapes given by signed distances.
 
 Masks are ``(h, w)`` in [0, 1]; coordinates run right and down. A :class:`Frame` maps the
-canvas to the head's own axes, and a :class:`Patch` is the part of it that a small feature touches, so that
-painting an eye does not cost a whole canvas.
+canvas to the head's own axes, and a :class:`Patch` is the part of it that a small feature touches,
+so that painting an eye does not cost a whole canvas.
 """
 
 from __future__ import annotations
@@ -90,9 +90,20 @@ class Frame:
     """
 
     def __init__(
-        self, pixels: Array, centre: tuple[float, float], scale: float, tilt: float, maps: Maps | None = None
+        self,
+        pixels: Array,
+        centre: tuple[float, float],
+        scale: float,
+        tilt: float,
+        maps: Maps | None = None,
     ) -> None:
-        self.pixels, self.centre, self.scale, self.tilt, self.maps = pixels, centre, scale, tilt, maps
+        self.pixels, self.centre, self.scale, self.tilt, self.maps = (
+            pixels,
+            centre,
+            scale,
+            tilt,
+            maps,
+        )
         n = pixels.shape[1]
         line = ((np.arange(n, dtype=np.float32) + np.float32(0.5)) * np.float32(2.0 / n)) - 1
         dx, dy = (line[None, :] - np.float32(centre[0])), (line[:, None] - np.float32(centre[1]))
@@ -111,11 +122,21 @@ class Frame:
         c, s = exact.cos(self.tilt) * self.scale, exact.sin(self.tilt) * self.scale
         xs = [self.centre[0] + x * c - y * s for x in (x0, x1) for y in (y0, y1)]
         ys = [self.centre[1] + x * s + y * c for x in (x0, x1) for y in (y0, y1)]
-        left, right = (int(min(max(v, 0), n)) for v in ((min(xs) + 1) * n / 2 - 1, (max(xs) + 1) * n / 2 + 2))
-        top, bottom = (int(min(max(v, 0), n)) for v in ((min(ys) + 1) * n / 2 - 1, (max(ys) + 1) * n / 2 + 2))
+        left, right = (
+            int(min(max(v, 0), n)) for v in ((min(xs) + 1) * n / 2 - 1, (max(xs) + 1) * n / 2 + 2)
+        )
+        top, bottom = (
+            int(min(max(v, 0), n)) for v in ((min(ys) + 1) * n / 2 - 1, (max(ys) + 1) * n / 2 + 2)
+        )
         rows, columns = slice(top, bottom), slice(left, right)
         maps = None if self.maps is None else self.maps.window(rows, columns)
-        return Patch(self.x[rows, columns], self.y[rows, columns], self.pixels[:, rows, columns], self.step, maps)
+        return Patch(
+            self.x[rows, columns],
+            self.y[rows, columns],
+            self.pixels[:, rows, columns],
+            self.step,
+            maps,
+        )
 
 
 def squared(x: Array) -> Array:
@@ -154,6 +175,8 @@ def ripple(angle: Array, knots: Array) -> Array:
     at = np.arange(fine, dtype=np.float32) * np.float32(len(knots) / fine)
     before = at.astype(np.int64)
     closed = np.append(knots, knots[0]).astype(np.float64)
-    table = (closed[before] + (closed[before + 1] - closed[before]) * (at - before)).astype(np.float32)
+    table = (closed[before] + (closed[before + 1] - closed[before]) * (at - before)).astype(
+        np.float32
+    )
     value: Array = table[(angle * np.float32(fine / (2 * exact.PI))).astype(np.int32) & (fine - 1)]
     return value

@@ -66,7 +66,9 @@ class Portraits(Dataset):
             RequestError: ``image_size`` is below 64, or the condition is unknown.
         """
         if image_size < SMALLEST:
-            raise RequestError(f"portraits: image size {image_size} is too small; the smallest is {SMALLEST}")
+            raise RequestError(
+                f"portraits: image size {image_size} is too small; the smallest is {SMALLEST}"
+            )
         p: PortraitParams = self.params
         pixels = np.empty((limit, image_size, image_size, 3), np.uint8)
         hints = np.empty_like(pixels) if condition in MAPS else None
@@ -87,7 +89,9 @@ class Portraits(Dataset):
         return Records(
             ids=ids,
             images=images,
-            conditions=extract(condition, images, seed=p.seed, first=first) if hints is None else _tensor(hints),
+            conditions=extract(condition, images, seed=p.seed, first=first)
+            if hints is None
+            else _tensor(hints),
             prompts=tuple(prompts),
             identities=tuple(identities),
             attributes=tuple(attributes),
@@ -97,8 +101,12 @@ class Portraits(Dataset):
     def gallery(self, identities: Sequence[str], strangers: int, *, image_size: int) -> Gallery:
         """The photograph of each person that follows those of the records."""
         p: PortraitParams = self.params
-        numbers = [int(name.removeprefix("p")) for name in identities] + [STRANGERS + i for i in range(strangers)]
-        pixels = [render(number, p.photos_per_identity, image_size, p.seed)[0] for number in numbers]
+        numbers = [int(name.removeprefix("p")) for name in identities] + [
+            STRANGERS + i for i in range(strangers)
+        ]
+        pixels = [
+            render(number, p.photos_per_identity, image_size, p.seed)[0] for number in numbers
+        ]
         names = tuple(f"p{number:05d}" for number in numbers)
         return Gallery(names, ImageBatch.from_uint8(_tensor(np.stack(pixels))))
 
@@ -106,7 +114,11 @@ class Portraits(Dataset):
 def _map(condition: str, identity: int, photo: int, size: int, seed: int) -> NDArray[np.uint8]:
     """One of :data:`MAPS` of a picture, ``(size, size, 3)`` uint8."""
     maps = draw_maps(person(identity, seed), shot(identity, photo, seed), size)
-    return maps.segmentation() if condition == "segmentation" else np.repeat(maps.shades()[..., None], 3, axis=2)
+    return (
+        maps.segmentation()
+        if condition == "segmentation"
+        else np.repeat(maps.shades()[..., None], 3, axis=2)
+    )
 
 
 def _tensor(pixels: NDArray[np.uint8]) -> Tensor:

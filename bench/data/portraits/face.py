@@ -1,7 +1,7 @@
 """Facial features of the procedural portraits: eyes, brows, nose, mouth, glasses.
 
-A feature sits on a sphere that turns with the head: one at angle ``a`` from the face's axis appears at
-``width * sin(a + yaw)`` and is narrowed by the cosine.
+A feature sits on a sphere that turns with the head: one at angle ``a`` from the face's axis appears
+at ``width * sin(a + yaw)`` and is narrowed by the cosine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ CURVE = {"smiling": 0.11, "serious": 0.0, "laughing": 0.10, "sad": -0.09, "surpr
 def place(p: Person, s: Shot, x: float) -> tuple[float, float]:
     """Where a feature at ``x`` appears on the turned head, and by how much it is narrowed."""
     angle = exact.arcsin(min(max(x / p.width, -0.95), 0.95))
-    return p.width * exact.sin(angle + s.yaw), max(0.35, exact.cos(angle + s.yaw) / exact.cos(angle))
+    return p.width * exact.sin(angle + s.yaw), max(
+        0.35, exact.cos(angle + s.yaw) / exact.cos(angle)
+    )
 
 
 def features(frame: Frame, p: Person, s: Shot) -> None:
@@ -73,11 +75,16 @@ def _eye(frame: Frame, p: Person, s: Shot, sign: int, cx: float, squeeze: float)
     ix, r = cx + s.gaze * 0.3 * w + 0.12 * s.yaw * w, min(0.098, p.eye_h * 0.94)
     iris = patch.ellipse(ix, y0, r * max(squeeze, 0.75), r)
     patch.paint(iris * almond, tuple(0.45 * c for c in p.eye))  # type: ignore[arg-type]
-    patch.paint(patch.ellipse(ix, y0 + 0.01, r * 0.78 * max(squeeze, 0.75), r * 0.78) * almond, p.eye)
+    patch.paint(
+        patch.ellipse(ix, y0 + 0.01, r * 0.78 * max(squeeze, 0.75), r * 0.78) * almond, p.eye
+    )
     patch.paint(patch.ellipse(ix, y0, r * 0.42, r * 0.42) * almond, (0.03, 0.03, 0.03))
     patch.shade(almond * np.clip(1 + (y + h * 0.2) / np.float32(-h), 0, 1), 0.62)
     side = 1 if s.light[0] > 0 else -1
-    patch.paint(0.95 * patch.ellipse(ix + side * 0.35 * r, y0 - 0.38 * r, r * 0.27, r * 0.27) * almond, (1.0, 1.0, 1.0))
+    patch.paint(
+        0.95 * patch.ellipse(ix + side * 0.35 * r, y0 - 0.38 * r, r * 0.27, r * 0.27) * almond,
+        (1.0, 1.0, 1.0),
+    )
     lash = 0.030 if p.noun == "woman" else 0.020
     upper = np.maximum(np.abs(y + np.float32(h) * u) - lash, np.abs(x) - np.float32(w * 1.08))
     patch.paint(0.9 * patch.fill(upper), (0.10, 0.07, 0.06))
@@ -107,7 +114,10 @@ def _nose(frame: Frame, p: Person, s: Shot) -> None:
     patch = frame.window(-0.75, 0.75, top - 0.25, tip + 0.25)
     cx, squeeze = place(p, s, 0.0)
     ridge = cx * 1.18
-    patch.lift(0.08 * patch.glow(ridge, tip - 0.03, p.nose_w, 0.12) + 0.04 * patch.glow(ridge, tip - 0.2, 0.07, 0.2))
+    patch.lift(
+        0.08 * patch.glow(ridge, tip - 0.03, p.nose_w, 0.12)
+        + 0.04 * patch.glow(ridge, tip - 0.2, 0.07, 0.2)
+    )
     side = -1.0 if s.light[0] > 0 else 1.0
     strength = 0.35 + 0.65 * abs(s.light[0])
     flank = patch.glow(ridge + side * 0.085, tip - 0.16, 0.06, 0.24)
@@ -119,14 +129,19 @@ def _nose(frame: Frame, p: Person, s: Shot) -> None:
     dark = tuple(0.32 * c for c in p.skin)
     for sign in (-1, 1):
         nx = ridge + sign * p.nose_w * 0.56 * squeeze
-        patch.shade(0.7 * patch.glow(ridge + sign * p.nose_w * 1.05 * squeeze, tip - 0.01, 0.035, 0.07), 0.66)
+        patch.shade(
+            0.7 * patch.glow(ridge + sign * p.nose_w * 1.05 * squeeze, tip - 0.01, 0.035, 0.07),
+            0.66,
+        )
         patch.paint(0.85 * patch.ellipse(nx, tip + 0.035, 0.036, 0.022, 0.015), dark)  # type: ignore[arg-type]
 
 
 def _mouth(frame: Frame, p: Person, s: Shot) -> None:
     cx, squeeze = place(p, s, 0.0)
     cx *= 1.05
-    wide = {"smiling": 1.18, "laughing": 1.22, "surprised": 0.62, "sad": 0.95, "serious": 0.95}[s.expression]
+    wide = {"smiling": 1.18, "laughing": 1.22, "surprised": 0.62, "sad": 0.95, "serious": 0.95}[
+        s.expression
+    ]
     w = p.mouth_w * squeeze * wide
     patch = frame.window(cx - 0.6, cx + 0.6, p.mouth_y - 0.3, p.mouth_y + 0.4)
     u = (patch.x - np.float32(cx)) / np.float32(w)
@@ -135,7 +150,10 @@ def _mouth(frame: Frame, p: Person, s: Shot) -> None:
     gap = {"laughing": 0.13, "surprised": 0.19, "smiling": 0.035}.get(s.expression, 0.0)
     inside = patch.fill((np.abs(u) - 1) * np.float32(w))
     red = p.lips_red
-    lips = np.array([p.skin[0] * 0.90, p.skin[1] * (0.72 - 0.34 * red), p.skin[2] * (0.74 - 0.30 * red)], np.float32)
+    lips = np.array(
+        [p.skin[0] * 0.90, p.skin[1] * (0.72 - 0.34 * red), p.skin[2] * (0.74 - 0.30 * red)],
+        np.float32,
+    )
     root = np.sqrt(dome)
     top = middle - np.float32(gap * 0.4) * dome
     bottom = middle + np.float32(gap * 0.6) * root
@@ -146,19 +164,25 @@ def _mouth(frame: Frame, p: Person, s: Shot) -> None:
     patch.mark(whole, Part.MOUTH)
     patch.paint(whole, (float(lips[0] * 0.88), float(lips[1] * 0.88), float(lips[2] * 0.88)))
     shine = 0.35 * patch.glow(cx, p.mouth_y + 0.6 * p.lip + gap * 0.6, w * 0.5, 0.04)
-    patch.paint(patch.fill(np.maximum(bottom - patch.y, patch.y - lower)) * inside, (*(float(c) for c in lips),))  # type: ignore[arg-type]
+    below = patch.fill(np.maximum(bottom - patch.y, patch.y - lower)) * inside
+    patch.paint(below, (float(lips[0]), float(lips[1]), float(lips[2])))
     patch.paint(shine * whole, tuple(min(1.0, float(c) * 1.25 + 0.06) for c in lips))  # type: ignore[arg-type]
     if gap > 0:
         hole = patch.fill(np.maximum(top - patch.y, patch.y - bottom)) * inside
         patch.paint(hole, (0.22, 0.05, 0.06))
         patch.mark(hole, Part.MOUTH)
         if s.expression != "surprised":
-            teeth = patch.fill(np.maximum(top - patch.y, patch.y - top - np.float32(min(gap, 0.075))))
-            patch.paint(teeth * hole * patch.fill((np.abs(u) - 0.86) * np.float32(w)), (0.95, 0.94, 0.90))
+            teeth = patch.fill(
+                np.maximum(top - patch.y, patch.y - top - np.float32(min(gap, 0.075)))
+            )
+            patch.paint(
+                teeth * hole * patch.fill((np.abs(u) - 0.86) * np.float32(w)), (0.95, 0.94, 0.90)
+            )
     else:
         seam = np.abs(patch.y - middle) - 0.012
         patch.paint(
-            0.85 * patch.fill(seam) * inside, (float(lips[0] * 0.4), float(lips[1] * 0.35), float(lips[2] * 0.35))
+            0.85 * patch.fill(seam) * inside,
+            (float(lips[0] * 0.4), float(lips[1] * 0.35), float(lips[2] * 0.35)),
         )
 
 
@@ -181,22 +205,33 @@ def _glasses(frame: Frame, p: Person, s: Shot) -> None:
     for sign in (-1, 1):
         cx, squeeze = place(p, s, sign * p.eye_gap)
         a, b = 0.265 * squeeze, (0.245 if s.glasses == "round" else 0.185)
-        u, v = np.abs((patch.x - np.float32(cx)) / np.float32(a)), np.abs((patch.y - np.float32(y0)) / np.float32(b))
+        u, v = (
+            np.abs((patch.x - np.float32(cx)) / np.float32(a)),
+            np.abs((patch.y - np.float32(y0)) / np.float32(b)),
+        )
         edge = (_radius(u, v, s.glasses == "round") - 1) * np.float32(b)
         if s.glasses == "sunglasses":
             patch.paint(0.94 * patch.fill(edge), (0.05, 0.05, 0.07))
             patch.mark(patch.fill(edge), Part.GLASSES)
-            patch.paint(0.30 * patch.glow(cx - 0.06, y0 - 0.08, 0.10, 0.05) * patch.fill(edge), (0.8, 0.85, 0.95))
+            patch.paint(
+                0.30 * patch.glow(cx - 0.06, y0 - 0.08, 0.10, 0.05) * patch.fill(edge),
+                (0.8, 0.85, 0.95),
+            )
         else:
             patch.paint(0.07 * patch.fill(edge), (0.9, 0.95, 1.0))
         patch.paint(patch.fill(np.abs(edge) - thick), colour)
         patch.mark(patch.fill(np.abs(edge) - thick), Part.GLASSES)
         ends.append((cx - sign * a, cx + sign * a))
-    bridge = np.maximum(np.abs(patch.y - (y0 - 0.04)) - 0.022, np.maximum(ends[0][0] - patch.x, patch.x - ends[1][0]))
+    bridge = np.maximum(
+        np.abs(patch.y - (y0 - 0.04)) - 0.022,
+        np.maximum(ends[0][0] - patch.x, patch.x - ends[1][0]),
+    )
     patch.paint(patch.fill(bridge), colour)
     patch.mark(patch.fill(bridge), Part.GLASSES)
     for sign, (_, outer) in zip((-1, 1), ends, strict=True):
-        reach = np.maximum(sign * (np.float32(outer) - patch.x), np.abs(patch.x) - np.float32(p.width))
+        reach = np.maximum(
+            sign * (np.float32(outer) - patch.x), np.abs(patch.x) - np.float32(p.width)
+        )
         arm = np.maximum(np.abs(patch.y - (y0 - 0.05)) - 0.02, reach)
         patch.paint(patch.fill(arm), colour)
         patch.mark(patch.fill(arm), Part.GLASSES)

@@ -67,16 +67,22 @@ def behind(frame: Frame, p: Person, s: Shot, shift: float) -> None:
         end = 1.75 if p.style == "long" else 0.78
         drop = np.abs(patch.x - np.float32(shift)) - np.float32(p.width + grow + 0.02)
         drop = drop - np.float32(0.10) * np.clip(patch.y, 0, 2) * (1 if p.style == "long" else 0.6)
-        wave = np.float32(0.05) * ripple(patch.x * np.float32(2), rng.uniform(-1, 1, 24).astype(np.float32))
+        wave = np.float32(0.05) * ripple(
+            patch.x * np.float32(2), rng.uniform(-1, 1, 24).astype(np.float32)
+        )
         lower = np.maximum(np.maximum(drop, -patch.y), patch.y - np.float32(end) + wave)
         mask = patch.fill(np.minimum(skull, lower), 0.02)
     elif p.style == "bun":
-        mask = np.maximum(patch.ellipse(shift - 0.1 * p.parting, -1.26, 0.36, 0.32), patch.fill(skull))
+        mask = np.maximum(
+            patch.ellipse(shift - 0.1 * p.parting, -1.26, 0.36, 0.32), patch.fill(skull)
+        )
         mask *= patch.fill(patch.y - 0.2)
     else:
         angle = arctan2(patch.x - np.float32(shift), -patch.y)
         teeth = _zigzag(angle * np.float32(11 / exact.PI)) * np.float32(0.24)
-        mask = patch.fill(_skull(patch, p, shift, grow + 0.12) + teeth - 0.1) * patch.fill(patch.y + 0.25)
+        mask = patch.fill(_skull(patch, p, shift, grow + 0.12) + teeth - 0.1) * patch.fill(
+            patch.y + 0.25
+        )
     patch.paint(mask, _strands(patch, p, shift + 0.3 * p.parting, s.light[0]) * np.float32(0.8))
     patch.mark(mask, Part.HAIR, 0.50)
 
@@ -86,14 +92,23 @@ def front(frame: Frame, p: Person, s: Shot, shift: float) -> None:
     if p.style == "bald":
         return
     patch = frame.window(-1.4, 1.4, -1.5, 1.1)
-    grow = {"short": 0.5 * p.volume + 0.02, "curly": 0.12 + p.volume, "bun": 0.05}.get(p.style, p.volume)
+    grow = {"short": 0.5 * p.volume + 0.02, "curly": 0.12 + p.volume, "bun": 0.05}.get(
+        p.style, p.volume
+    )
     x = (patch.x - np.float32(0.5 * shift)) / np.float32(p.width)
     u = np.abs(x - np.float32(1.2 * shift))
-    low = {"short": -0.12, "spiky": -0.2, "bun": 0.05, "curly": 0.25, "bob": 0.72, "long": 1.0}[p.style]
+    low = {"short": -0.12, "spiky": -0.2, "bun": 0.05, "curly": 0.25, "bob": 0.72, "long": 1.0}[
+        p.style
+    ]
     side = np.clip((u - 0.62) / 0.34, 0, 1)
     line = np.float32(p.hairline) + np.float32(0.13) * squared(x - np.float32(p.parting))
     if p.style in ("bob", "long", "short"):
-        line = line + np.float32(0.16) * np.clip(1 - np.abs(x - np.float32(p.parting)) * np.float32(2.2), 0, 1) * -1
+        line = (
+            line
+            + np.float32(0.16)
+            * np.clip(1 - np.abs(x - np.float32(p.parting)) * np.float32(2.2), 0, 1)
+            * -1
+        )
     if p.style == "bob" and p.hairline > -0.56:
         line = np.full_like(line, np.float32(-0.30))
     if p.style in ("curly", "spiky"):
@@ -125,7 +140,9 @@ def hat(frame: Frame, p: Person, s: Shot, shift: float) -> None:
         round_top = _height(_skull(patch, p, 0.4 * shift, grow + 0.05), half + 0.05)
         patch.mark(patch.fill(dome), Part.HAT, round_top)
         fold = np.maximum(np.abs(x) - (half + 0.03), np.abs(patch.y - rim + 0.10) - 0.14)
-        patch.paint(patch.fill(fold, 0.02), np.clip(base * tone * ribs * np.float32(0.78), 0.02, 0.98))
+        patch.paint(
+            patch.fill(fold, 0.02), np.clip(base * tone * ribs * np.float32(0.78), 0.02, 0.98)
+        )
         patch.mark(patch.fill(fold, 0.02), Part.HAT, round_top + 0.04)
     elif s.hat == "cap":
         dome = np.maximum(_skull(patch, p, 0.4 * shift, grow), patch.y - rim)
@@ -134,16 +151,24 @@ def hat(frame: Frame, p: Person, s: Shot, shift: float) -> None:
         patch.shade(patch.fill(np.abs(x - 1.2 * shift) - 0.012) * patch.fill(dome), 0.75)
         cx = 0.4 * shift + 1.1 * shift
         patch.shade(0.6 * patch.ellipse(cx, -0.40, half * 0.95, 0.16, 0.08), 0.55)
-        patch.paint(patch.ellipse(cx, -0.50, half * 0.98, 0.135), np.clip(base * np.float32(0.72), 0.02, 0.98))
+        patch.paint(
+            patch.ellipse(cx, -0.50, half * 0.98, 0.135),
+            np.clip(base * np.float32(0.72), 0.02, 0.98),
+        )
         patch.mark(patch.ellipse(cx, -0.50, half * 0.98, 0.135), Part.HAT, 0.96)
     else:
-        crown = np.maximum(np.abs(x) - (half * 0.92 + 0.1 * (patch.y + 0.6)), np.abs(patch.y + 0.95) - 0.45)
+        crown = np.maximum(
+            np.abs(x) - (half * 0.92 + 0.1 * (patch.y + 0.6)), np.abs(patch.y + 0.95) - 0.45
+        )
         patch.paint(patch.fill(crown - 0.04, 0.02), np.clip(base * tone, 0.02, 0.98))
-        patch.mark(patch.fill(crown - 0.04, 0.02), Part.HAT, 0.58 + 0.30 * rounded(x / np.float32(half)))
+        patch.mark(
+            patch.fill(crown - 0.04, 0.02), Part.HAT, 0.58 + 0.30 * rounded(x / np.float32(half))
+        )
         ribbon = np.maximum(crown - 0.03, np.abs(patch.y + 0.66) - 0.08)
         patch.shade(patch.fill(ribbon), 0.45)
         patch.shade(0.6 * patch.ellipse(0.4 * shift, -0.40, half * 1.2, 0.14, 0.08), 0.6)
         patch.paint(
-            patch.ellipse(0.4 * shift, -0.53, half * 1.62, 0.13), np.clip(base * tone * np.float32(0.88), 0.02, 0.98)
+            patch.ellipse(0.4 * shift, -0.53, half * 1.62, 0.13),
+            np.clip(base * tone * np.float32(0.88), 0.02, 0.98),
         )
         patch.mark(patch.ellipse(0.4 * shift, -0.53, half * 1.62, 0.13), Part.HAT, 0.94)

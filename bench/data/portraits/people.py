@@ -140,13 +140,17 @@ def stream(seed: int, *words: int | str) -> np.random.Generator:
 def _vary(rng: np.random.Generator, colour: Colour, spread: float, mute: float = 0.0) -> Colour:
     """The colour lighter or darker, a little off in hue, and up to ``mute`` of the way to grey; in [0.02, 0.98]."""
     base = np.asarray(colour)
-    value = base * (1.0 + spread * rng.uniform(-1, 1)) * (1.0 + 0.35 * spread * rng.uniform(-1, 1, 3))
+    value = (
+        base * (1.0 + spread * rng.uniform(-1, 1)) * (1.0 + 0.35 * spread * rng.uniform(-1, 1, 3))
+    )
     value = value + mute * rng.uniform(0.3, 1.0) * ((value[0] + value[1] + value[2]) / 3 - value)
     r, g, b = np.clip(value, 0.02, 0.98)
     return float(r), float(g), float(b)
 
 
-def _pick(rng: np.random.Generator, names: tuple[str, ...], odds: tuple[float, ...] | None = None) -> str:
+def _pick(
+    rng: np.random.Generator, names: tuple[str, ...], odds: tuple[float, ...] | None = None
+) -> str:
     return names[int(rng.choice(len(names), p=odds))]
 
 

@@ -65,7 +65,11 @@ def prompt(p: Person, s: Shot, rng: np.random.Generator) -> str:
     pick = rng.integers
     mood = EXPRESSION_WORDS[s.expression][int(pick(2))]
     clothes = article(f"{s.clothes_name} {s.clothes}")
-    place = article(f"{s.scene_name} {s.scene}") if s.scene in COLOURED_SCENES else SCENE_WORDS[s.scene][int(pick(2))]
+    place = (
+        article(f"{s.scene_name} {s.scene}")
+        if s.scene in COLOURED_SCENES
+        else SCENE_WORDS[s.scene][int(pick(2))]
+    )
     if p.style == "bald":
         who, hair = f"bald {p.noun}", ""
     else:
@@ -84,7 +88,9 @@ def prompt(p: Person, s: Shot, rng: np.random.Generator) -> str:
     form = int(pick(4))
     if form == 0:
         having = (
-            ", ".join(x for x in (hair, listed) if x) if len(worn) > 1 else " and ".join(x for x in (hair, listed) if x)
+            ", ".join(x for x in (hair, listed) if x)
+            if len(worn) > 1
+            else " and ".join(x for x in (hair, listed) if x)
         )
         return f"{article(mood)} {who} with {having} in front of {place}"
     if form == 1:

@@ -23,7 +23,9 @@ MOST_GRAIN = np.float32(3.65)
 """In standard deviations; sensor noise beyond it, one value in four thousand, is cut."""
 
 
-def render(identity: int, photo: int, size: int, seed: int) -> tuple[NDArray[np.uint8], str, dict[str, str]]:
+def render(
+    identity: int, photo: int, size: int, seed: int
+) -> tuple[NDArray[np.uint8], str, dict[str, str]]:
     """Photograph ``photo`` of ``identity``.
 
     Returns:
@@ -73,7 +75,9 @@ def _neck(frame: Frame, p: Person, s: Shot) -> None:
     patch = frame.window(-1.0, 1.0, 0.4, 1.9)
     x = patch.x - np.float32(0.06 * s.yaw)
     width = np.float32(p.neck) + np.float32(0.35) * squared(np.clip(patch.y - 1.15, 0, 1))
-    tone = 0.80 + 0.16 * s.light[0] * x / np.float32(p.neck) - 0.30 * patch.glow(0.0, 0.95, 0.9, 0.34)
+    tone = (
+        0.80 + 0.16 * s.light[0] * x / np.float32(p.neck) - 0.30 * patch.glow(0.0, 0.95, 0.9, 0.34)
+    )
     skin = np.array(p.skin, np.float32)[:, None, None]
     patch.paint(patch.fill(np.abs(x) - width), np.clip(skin * tone, 0, 1))
     patch.mark(patch.fill(np.abs(x) - width), Part.NECK, 0.42 + 0.16 * rounded(x / width))
@@ -112,7 +116,9 @@ def _head(frame: Frame, p: Person, s: Shot) -> None:
         cx = sign * (p.width + 0.02) - 0.16 * turn
         patch = frame.window(cx - 0.3, cx + 0.3, -0.4, 0.5)
         ear_tone = 0.86 + 0.12 * s.light[0] * sign
-        patch.paint(patch.ellipse(cx, 0.06, 0.12, p.ear), np.clip(skin * np.float32(ear_tone), 0, 1))
+        patch.paint(
+            patch.ellipse(cx, 0.06, 0.12, p.ear), np.clip(skin * np.float32(ear_tone), 0, 1)
+        )
         patch.mark(patch.ellipse(cx, 0.06, 0.12, p.ear), Part.SKIN, 0.60)
         patch.shade(0.5 * patch.ellipse(cx, 0.05, 0.06, p.ear * 0.6, 0.03), 0.7)
         if s.earrings:
@@ -137,18 +143,28 @@ def _stubble(patch: Patch, p: Person, s: Shot, distance: Array) -> None:
     inside = patch.fill(distance)
     hair = np.array(p.hair, np.float32)
     if p.style == "bald":
-        patch.paint(0.16 * inside * patch.fill(np.maximum(patch.y + 0.25, 0.2 - np.abs(patch.x)), 0.1), tuple(hair))
+        patch.paint(
+            0.16 * inside * patch.fill(np.maximum(patch.y + 0.25, 0.2 - np.abs(patch.x)), 0.1),
+            tuple(hair),
+        )
     shift = 0.55 * exact.sin(s.yaw)
     x = patch.x - np.float32(shift * 0.6)
     if p.beard == "beard":
         jaw = np.maximum(
-            np.float32(0.40) - patch.y - np.float32(0.45) * np.clip(np.abs(x) - 0.35, 0, 1), distance - 0.05
+            np.float32(0.40) - patch.y - np.float32(0.45) * np.clip(np.abs(x) - 0.35, 0, 1),
+            distance - 0.05,
         )
         grain = 1 + 0.1 * sin(patch.x * np.float32(40)) * sin(patch.y * np.float32(31))
         patch.paint(0.88 * patch.fill(jaw, 0.07), np.clip(hair[:, None, None] * grain, 0.01, 1))
-        patch.mark(patch.fill(jaw, 0.07), Part.BEARD, 0.60 + 0.30 * rounded(distance / np.float32(p.width) + 1))
+        patch.mark(
+            patch.fill(jaw, 0.07),
+            Part.BEARD,
+            0.60 + 0.30 * rounded(distance / np.float32(p.width) + 1),
+        )
     elif p.beard == "moustache":
-        arc = np.abs(patch.y - np.float32(p.mouth_y - 0.10) - np.float32(0.5) * x * x) - np.float32(0.065)
+        arc = np.abs(patch.y - np.float32(p.mouth_y - 0.10) - np.float32(0.5) * x * x) - np.float32(
+            0.065
+        )
         patch.paint(0.92 * patch.fill(np.maximum(arc, np.abs(x) - p.mouth_w), 0.02), tuple(hair))
         patch.mark(patch.fill(np.maximum(arc, np.abs(x) - p.mouth_w), 0.02), Part.BEARD)
 
@@ -162,7 +178,10 @@ def _develop(canvas: Array, s: Shot, size: int, rng: np.random.Generator) -> NDA
     tint = np.array([1 + s.warmth, 1.0, 1 - s.warmth], np.float32)[:, None, None]
     small = small * (fall * np.float32(s.exposure)) * tint
     small += np.float32(0.012) * smooth_noise(rng, size, 12, 12)
-    # Beyond the limit the generator takes its values from the C library's logarithm, within it from whole numbers.
+    # Beyond the limit the generator takes its values from the C library's logarithm, within it from
+    # whole numbers.
     grain = np.clip(rng.standard_normal(small.shape, dtype=np.float32), -MOST_GRAIN, MOST_GRAIN)
     small += grain * np.float32(s.noise)
-    return np.ascontiguousarray((np.clip(small, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0))
+    return np.ascontiguousarray(
+        (np.clip(small, 0, 1) * 255 + 0.5).astype(np.uint8).transpose(1, 2, 0)
+    )

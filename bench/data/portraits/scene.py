@@ -27,13 +27,17 @@ def background(frame: Frame, s: Shot, rng: np.random.Generator) -> None:
     cloud = smooth_noise(rng, n, 5, 5)
     if s.scene == "wall":
         spot = patch.glow(float(rng.uniform(-0.8, 0.8)), float(rng.uniform(-0.9, 0)), 1.2, 1.2)
-        patch.pixels[:] = base * (0.72 + 0.3 * spot + 0.05 * cloud + 0.03 * smooth_noise(rng, n, 24, 24))
+        patch.pixels[:] = base * (
+            0.72 + 0.3 * spot + 0.05 * cloud + 0.03 * smooth_noise(rng, n, 24, 24)
+        )
     elif s.scene == "brick wall":
         _bricks(frame, rng)
     elif s.scene == "sky":
         height = np.clip((y + 1) / 2, 0, 1)
         blue, pale = _rgb(0.28, 0.50, 0.82), _rgb(0.72, 0.83, 0.93)
-        cover = np.clip(0.35 + 0.9 * smooth_noise(rng, n, 4, 3) + 0.35 * smooth_noise(rng, n, 9, 6), 0, 1)
+        cover = np.clip(
+            0.35 + 0.9 * smooth_noise(rng, n, 4, 3) + 0.35 * smooth_noise(rng, n, 9, 6), 0, 1
+        )
         patch.pixels[:] = blue + (pale - blue) * height
         patch.paint(cover, (0.95, 0.95, 0.96))
     elif s.scene == "trees":
@@ -41,12 +45,19 @@ def background(frame: Frame, s: Shot, rng: np.random.Generator) -> None:
         patch.pixels[:] = _rgb(0.10, 0.22, 0.09) + _rgb(0.28, 0.40, 0.16) * np.clip(leaves, 0, 1)
         for _ in range(5):
             cx, cy, r = rng.uniform(-1, 1), rng.uniform(-1, 0.3), rng.uniform(0.06, 0.16)
-            near = frame.window(float(cx) - 0.25, float(cx) + 0.25, float(cy) - 0.25, float(cy) + 0.25)
-            near.paint(0.55 * near.ellipse(float(cx), float(cy), float(r), float(r), 0.05), (0.78, 0.84, 0.55))
+            near = frame.window(
+                float(cx) - 0.25, float(cx) + 0.25, float(cy) - 0.25, float(cy) + 0.25
+            )
+            near.paint(
+                0.55 * near.ellipse(float(cx), float(cy), float(r), float(r), 0.05),
+                (0.78, 0.84, 0.55),
+            )
     elif s.scene == "bookshelf":
         _books(frame, rng)
     elif s.scene == "curtain":
-        folds = sin(x * np.float32(rng.uniform(9, 15)) + 1.3 * cloud + np.float32(rng.uniform(0, 6)))
+        folds = sin(
+            x * np.float32(rng.uniform(9, 15)) + 1.3 * cloud + np.float32(rng.uniform(0, 6))
+        )
         patch.pixels[:] = base * (0.78 + 0.2 * folds)
     elif s.scene == "sea":
         line = float(rng.uniform(-0.25, 0.15))
@@ -72,7 +83,10 @@ def _bricks(frame: Frame, rng: np.random.Generator) -> None:
     tone = rng.uniform(0.8, 1.15, (64, 64)).astype(np.float32)[row % 64, column % 64]
     base = _rgb(0.60, 0.30, 0.22) if rng.uniform() < 0.7 else _rgb(0.66, 0.60, 0.52)
     patch.pixels[:] = base * tone * (1 + 0.08 * smooth_noise(rng, n, 20, 20))
-    du, dv = np.abs(u - column - 0.5) * np.float32(width), np.abs(v - row - 0.5) * np.float32(height)
+    du, dv = (
+        np.abs(u - column - 0.5) * np.float32(width),
+        np.abs(v - row - 0.5) * np.float32(height),
+    )
     joint = np.maximum(du - np.float32(width / 2 - 0.015), dv - np.float32(height / 2 - 0.015))
     patch.paint(patch.fill(-joint, 0.01), (0.74, 0.71, 0.66))
 
@@ -128,7 +142,9 @@ def clothes(frame: Frame, p: Person, s: Shot, rng: np.random.Generator) -> None:
             if max(s.clothes_colour) < 0.85 or min(s.clothes_colour) < 0.5
             else _rgb(0.2, 0.25, 0.45)
         )
-        band = np.clip(0.5 + 2.5 * sin((y + np.float32(0.12) * x * x) * np.float32(2 * exact.PI / 0.27)), 0, 1)
+        band = np.clip(
+            0.5 + 2.5 * sin((y + np.float32(0.12) * x * x) * np.float32(2 * exact.PI / 0.27)), 0, 1
+        )
         cloth = cloth + band * (other * tone - cloth)
     elif s.clothes == "sweater":
         cloth = cloth * (1 + 0.07 * sin(x * np.float32(34)))
@@ -144,10 +160,17 @@ def clothes(frame: Frame, p: Person, s: Shot, rng: np.random.Generator) -> None:
         flaps = patch.fill(np.abs(collar - 0.14) - 0.13) * patch.fill(np.abs(x) - 0.62) * body
         patch.paint(flaps, light * tone)
         patch.mark(flaps, Part.CLOTHES)
-        patch.shade(patch.fill(np.abs(collar - 0.28) - 0.02) * patch.fill(np.abs(x) - 0.64) * body, 0.72)
+        patch.shade(
+            patch.fill(np.abs(collar - 0.28) - 0.02) * patch.fill(np.abs(x) - 0.64) * body, 0.72
+        )
         patch.shade(patch.fill(np.abs(x) - 0.012) * patch.fill(1.8 - y) * body, 0.7)
     elif s.clothes == "sweater":
-        ring = np.sqrt(squared(x / np.float32(0.60)) + squared((y - np.float32(1.2)) / np.float32(0.40))) - 1
+        ring = (
+            np.sqrt(
+                squared(x / np.float32(0.60)) + squared((y - np.float32(1.2)) / np.float32(0.40))
+            )
+            - 1
+        )
         patch.paint(patch.fill(ring * 0.4) * body, skin * np.float32(0.84))
         patch.mark(patch.fill(ring * 0.4) * body, Part.NECK)
         patch.paint(patch.fill(np.abs(ring * 0.4 - 0.05) - 0.05) * body, dark)
@@ -162,8 +185,16 @@ def clothes(frame: Frame, p: Person, s: Shot, rng: np.random.Generator) -> None:
         patch.paint(lapel, np.clip(dark * tone * np.float32(1.15), 0, 1))
         patch.mark(lapel, Part.CLOTHES)
     else:
-        hood = np.sqrt(squared(x / np.float32(0.88)) + squared((y - np.float32(1.28)) / np.float32(0.36))) - 1
-        patch.paint(patch.fill(np.abs(hood * 0.4 - 0.0) - 0.12), np.clip(dark * tone * np.float32(1.2), 0, 1))
+        hood = (
+            np.sqrt(
+                squared(x / np.float32(0.88)) + squared((y - np.float32(1.28)) / np.float32(0.36))
+            )
+            - 1
+        )
+        patch.paint(
+            patch.fill(np.abs(hood * 0.4 - 0.0) - 0.12),
+            np.clip(dark * tone * np.float32(1.2), 0, 1),
+        )
         patch.mark(patch.fill(np.abs(hood * 0.4 - 0.0) - 0.12), Part.CLOTHES, depth)
         for sign in (-1, 1):
             cord = np.abs(x - np.float32(sign * 0.2)) - 0.018

@@ -1,7 +1,9 @@
-"""A baseline: the points that a check compares with, the suite they are of, and the tolerances they are held to.
+"""A baseline: the points that a check compares with, the suite they are of, and the tolerances they
+are held to.
 
-Four files, made to be committed: ``NAME.csv`` (a row a cell and target), ``NAME.scores.jsonl`` (scores by record),
-``NAME.json`` (suite, tolerances, origin and a hash of the other two) and ``NAME.history.csv`` (why it was changed).
+Four files, made to be committed: ``NAME.csv`` (a row a cell and target), ``NAME.scores.jsonl``
+(scores by record), ``NAME.json`` (suite, tolerances, origin and a hash of the other two) and
+``NAME.history.csv`` (why it was changed).
 """
 
 from __future__ import annotations
@@ -61,10 +63,13 @@ def read_baseline(path: Path) -> Baseline:
 
     Raises:
         RequestError: there is none.
-        DataError: a file is damaged or was edited; the message names it, and the row where one is to blame.
+        DataError: a file is damaged or was edited; the message names it, and the row where one is
+            to blame.
     """
     if not path.exists():
-        raise RequestError(f"{path}: no baseline there; make one with bench check SUITE --update --reason TEXT")
+        raise RequestError(
+            f"{path}: no baseline there; make one with bench check SUITE --update --reason TEXT"
+        )
     about = _about(path)
     table = Table(baseline_lines(path), read_scores(_scores_path(path)))
     if list(table.header) != about["columns"]:
@@ -72,7 +77,9 @@ def read_baseline(path: Path) -> Baseline:
         raise DataError(f"{path}: has other columns than it was written with: {', '.join(changed)}")
     found = parse_table(path, _scores_path(path), table)
     if not found:
-        raise DataError(f"{path}: holds no row; make it anew with bench check SUITE --update --reason TEXT")
+        raise DataError(
+            f"{path}: holds no row; make it anew with bench check SUITE --update --reason TEXT"
+        )
     failed = sum(point.status in UNFINISHED for point in found.values())
     if failed and not about["accepts_failed"]:
         raise DataError(f"{path}: {failed} of its rows failed, which it does not say it accepts")
@@ -81,27 +88,41 @@ def read_baseline(path: Path) -> Baseline:
             f"{path}: it or the scores beside it were changed since they were written; "
             "take the committed files, or make them anew with bench check SUITE --update --reason TEXT"
         )
-    return Baseline(found, about["suite"], about["tolerances"], about["accepts_failed"], about["versions"])
+    return Baseline(
+        found, about["suite"], about["tolerances"], about["accepts_failed"], about["versions"]
+    )
 
 
 def write_baseline(path: Path, baseline: Baseline, *, reason: str, accepted: int) -> None:
-    """Replace the files, and add a line to the history: when, why, from which source, what it accepts.
+    """Replace the files, and add a line to the history: when, why, from which source, what it
+    accepts.
 
     Raises:
-        RequestError: cells failed and the baseline does not accept that, or nothing in it can be compared.
+        RequestError: cells failed and the baseline does not accept that, or nothing in it can be
+            compared.
     """
     current = baseline.points
-    failed = sorted({f"{p.key[2].label} on {p.key[1]}" for p in current.values() if p.status in UNFINISHED})
+    failed = sorted(
+        {f"{p.key[2].label} on {p.key[1]}" for p in current.values() if p.status in UNFINISHED}
+    )
     if failed and not baseline.accepts_failed:
         raise RequestError(
             f"{len(failed)} of the cells failed ({failed[0]}{', …' * (len(failed) > 1)}), and a failed cell guards "
             "nothing; mend them, or say --accept-failed"
         )
     if not any(point.measure for point in current.values()):
-        raise RequestError("no cell of the suite has a score, so nothing could be compared with this baseline")
+        raise RequestError(
+            "no cell of the suite has a score, so nothing could be compared with this baseline"
+        )
     table = table_of(current.values())
     history = path.with_name(f"{path.stem}.history.csv")
-    line = [datetime.now(UTC).isoformat(timespec="seconds"), commit(), str(len(current)), str(accepted), reason]
+    line = [
+        datetime.now(UTC).isoformat(timespec="seconds"),
+        commit(),
+        str(len(current)),
+        str(accepted),
+        reason,
+    ]
     header = ["created", "commit", "rows", "accepted", "reason"]
     before = history.read_text(encoding="utf-8") if history.exists() else table_text([header])
     with disk_errors(path):
@@ -145,7 +166,9 @@ def _about(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(about.read_text(encoding="utf-8"))
         if found["format"] != FORMAT:
-            raise DataError(f"{about}: baseline format {found['format']}, this version reads {FORMAT}")
+            raise DataError(
+                f"{about}: baseline format {found['format']}, this version reads {FORMAT}"
+            )
         limits = found["tolerances"]
         tolerances = Tolerances(
             **{name: float(limits[name]) for name in ("attack", "record", "utility", "alpha")},
@@ -162,12 +185,17 @@ def _about(path: Path) -> dict[str, Any]:
     except RequestError as error:
         raise DataError(f"{about}: {error}") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{about}: does not describe a baseline: {type(error).__name__} {error}") from error
+        raise DataError(
+            f"{about}: does not describe a baseline: {type(error).__name__} {error}"
+        ) from error
 
 
 def _digest(table: Table) -> str:
     """Hash of the content of both files, whatever their line ends."""
-    content = [table.lines, [(score.cell_id, score.target, score.as_json()) for score in table.scores]]
+    content = [
+        table.lines,
+        [(score.cell_id, score.target, score.as_json()) for score in table.scores],
+    ]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -17,7 +17,7 @@ from bench.reports.check.points import IDENTIFIED, Key, Point, agrees, is_figure
 from bench.reports.comparability import SETTING, AttackBudget, Setting
 from bench.util.csv_text import read_lines
 from bench.util.errors import DataError
-from bench.util.stats import normalised
+from bench.util.stats import normalized
 
 _ATTACK = ("attack", "attack_iterations", "attack_batch_size")
 _OWN = (
@@ -43,10 +43,16 @@ class Scores:
 
     def as_json(self) -> str:
         """The line."""
-        content: dict[str, Any] = {"cell_id": self.cell_id, "target": self.target, "measure": self.measure}
+        content: dict[str, Any] = {
+            "cell_id": self.cell_id,
+            "target": self.target,
+            "measure": self.measure,
+        }
         content["scores"] = {record: float(f"{value:.7g}") for record, value in self.scores.items()}
         if self.identified:
-            content[IDENTIFIED] = sorted(record for record, value in self.identified.items() if value > 0.5)
+            content[IDENTIFIED] = sorted(
+                record for record, value in self.identified.items() if value > 0.5
+            )
         return json.dumps(content)
 
 
@@ -68,7 +74,11 @@ def table_of(points: Iterable[Point]) -> Table:
     ordered = sorted(points, key=lambda p: (p.key[0].values, p.key[1], str(p.key[2]), p.key[3]))
     figures = sorted({name for point in ordered for name in point.utility})
     header = [*COLUMNS, *(f"utility_{name}" for name in figures)]
-    scores = [Scores(p.cell_id, p.key[0]["target"], p.measure, p.scores, p.identified) for p in ordered if p.scores]
+    scores = [
+        Scores(p.cell_id, p.key[0]["target"], p.measure, p.scores, p.identified)
+        for p in ordered
+        if p.scores
+    ]
     return Table([header, *(_line(point, figures) for point in ordered)], scores)
 
 
@@ -78,7 +88,13 @@ def _line(point: Point, figures: Sequence[str]) -> list[str]:
         *setting.values,
         defense,
         *(attack.label, attack.iterations, attack.batch_size),
-        *(str(seed), point.status, _plain(point.reason), "1" if point.certificate else "", point.measure),
+        *(
+            str(seed),
+            point.status,
+            _plain(point.reason),
+            "1" if point.certificate else "",
+            point.measure,
+        ),
         *(_figure(value) for value in (point.score, point.floor, point.ceiling)),
         *(point.drawn, point.cell_id, point.processor, " ".join(point.measures)),
         *(_figure(point.utility.get(name, math.nan)) for name in figures),
@@ -114,7 +130,9 @@ def baseline_lines(path: Path) -> list[list[str]]:
     """
     lines = read_lines(path)
     if not lines:
-        raise DataError(f"{path}: is empty; make it anew with bench check SUITE --update --reason TEXT")
+        raise DataError(
+            f"{path}: is empty; make it anew with bench check SUITE --update --reason TEXT"
+        )
     return lines
 
 
@@ -138,8 +156,18 @@ def read_scores(path: Path) -> list[Scores]:
             if not (scores and all(map(math.isfinite, scores.values()))):
                 raise ValueError("not finite")
             identified = content.get(IDENTIFIED)
-            passed = {record: float(record in identified) for record in scores} if identified is not None else {}
-            one = Scores(str(content["cell_id"]), str(content["target"]), str(content["measure"]), scores, passed)
+            passed = (
+                {record: float(record in identified) for record in scores}
+                if identified is not None
+                else {}
+            )
+            one = Scores(
+                str(content["cell_id"]),
+                str(content["target"]),
+                str(content["measure"]),
+                scores,
+                passed,
+            )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"{path}: line {i} holds no scores: {error}") from error
         if (one.cell_id, one.target) in found:
@@ -152,14 +180,18 @@ def parse_table(path: Path, scores_path: Path, table: Table) -> dict[Key, Point]
     """The points of a table.
 
     Raises:
-        DataError: a column is missing or unknown, a field is impossible, two rows are of one thing, or the scores
-            contradict the rows; the message names the row.
+        DataError: a column is missing or unknown, a field is impossible, two rows are of one thing,
+            or the scores contradict the rows; the message names the row.
     """
     header = list(table.header)
     strange = [name for name in header if name not in COLUMNS and not is_figure(name)]
     missing = [name for name in COLUMNS if name not in header]
     twice = [name for name in header if header.count(name) > 1]
-    for names, words in ((missing, "lacks the column"), (twice, "repeats the column"), (strange, "does not know")):
+    for names, words in (
+        (missing, "lacks the column"),
+        (twice, "repeats the column"),
+        (strange, "does not know"),
+    ):
         if names:
             raise DataError(f"{path}: {words} {', '.join(dict.fromkeys(names))}")
     scores = {(one.cell_id, one.target): one for one in table.scores}
@@ -179,7 +211,9 @@ def parse_table(path: Path, scores_path: Path, table: Table) -> dict[Key, Point]
         found[point.key] = point
     if scores:
         cell_id, target = next(iter(scores))
-        raise DataError(f"{scores_path}: has scores of the {target} of cell {cell_id}, which has no row in {path.name}")
+        raise DataError(
+            f"{scores_path}: has scores of the {target} of cell {cell_id}, which has no row in {path.name}"
+        )
     _check_utility(path, found)
     return found
 
@@ -209,7 +243,9 @@ def _point(fields: Mapping[str, str], scores: Scores | None) -> Point:
     _number(fields["drawn"], "drawn")
     by_record = {} if scores is None else scores.scores
     if scores is not None and scores.measure != measure:
-        raise ValueError(f"its scores by record are of {scores.measure!r}, the row is of {measure!r}")
+        raise ValueError(
+            f"its scores by record are of {scores.measure!r}, the row is of {measure!r}"
+        )
     if not agrees(score, by_record):
         raise ValueError(f"score {fields['score']} contradicts the scores by record beside it")
     return Point(
@@ -254,7 +290,7 @@ def _measured(fields: Mapping[str, str], names: Sequence[str]) -> tuple[float, f
     for name in ("score", "floor", "ceiling"):
         if not fields[name]:
             raise ValueError(f"{name} is empty")
-    if math.isnan(normalised(score, floor, ceiling)):
+    if math.isnan(normalized(score, floor, ceiling)):
         raise ValueError("floor and ceiling are equal, so the score says nothing")
     return score, floor, ceiling
 
@@ -263,7 +299,9 @@ def _number(text: str, name: str) -> float:
     """A finite number, NaN where the field is empty."""
     if not text:
         return math.nan
-    if not re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?", text) or not math.isfinite(float(text)):
+    if not re.fullmatch(r"[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?", text) or not math.isfinite(
+        float(text)
+    ):
         raise ValueError(f"{name} {text[:40]!r} is no finite number")
     return float(text)
 
@@ -279,7 +317,9 @@ def _check_utility(path: Path, found: Mapping[Key, Point]) -> None:
         model = trained_by(key)
         other, utility = first.setdefault(model, (number, point.utility))
         if utility and point.utility and dict(utility) != dict(point.utility):
-            names = sorted(n for n in {*utility, *point.utility} if utility.get(n) != point.utility.get(n))
+            names = sorted(
+                n for n in {*utility, *point.utility} if utility.get(n) != point.utility.get(n)
+            )
             raise DataError(
                 f"{path}: rows {other} and {number} are of one trained model and state another utility: "
                 f"{', '.join(names)}"

@@ -1,8 +1,8 @@
 """Compares a run with a baseline: did an attack, a defence or a model get worse?
 
-A check is a function of what a suite plans, the rows and scores of a ledger, and a baseline; nothing is run or read
-from disk here. It answers ``no worse``, ``worse`` or ``cannot say``, and what it could not compare does not count as
-compared.
+A check is a function of what a suite plans, the rows and scores of a ledger, and a baseline;
+nothing is run or read from disk here. It answers ``no worse``, ``worse`` or ``cannot say``, and
+what it could not compare does not count as compared.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def judge(
         read: gives the scores by record of a cell that the ledger has.
         suite, name: of the suite and the baseline, for people.
         allow_new: rows that the baseline lacks are no finding.
-        versions: of the libraries that are here; where they are others than the baseline's, findings are read with that
-            in mind.
+        versions: of the libraries that are here; where they are others than the baseline's,
+            findings are read with that in mind.
 
     Raises:
         DataError: a row is malformed, or scores by record contradict their row.
@@ -57,7 +57,11 @@ def judge(
 def _versions(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[Finding, ...]:
     """One note on the libraries that are of another version than the baseline's."""
     names = dict.fromkeys((*then, *now))
-    found = [f"{n} {then.get(n, 'none')} (now {now.get(n, 'none')})" for n in names if then.get(n) != now.get(n)]
+    found = [
+        f"{n} {then.get(n, 'none')} (now {now.get(n, 'none')})"
+        for n in names
+        if then.get(n) != now.get(n)
+    ]
     sentence = f"the baseline was made with other libraries: {', '.join(found)}"
     return (Finding("versions", "other libraries", sentence, "note"),) if found else ()
 
@@ -85,11 +89,11 @@ def check(
 ) -> Verdict:
     """Compare two sets of points.
 
-    An attack that got stronger on a defence counts if the mean change exceeds the tolerance, its p-value over
-    records (Holm over all attacks whose scores changed at all) is below alpha, and, from three seeds on, it exceeds
-    what another training run changes; or if single records rose far above what the others changed. An attack that
-    got weaker where it must work counts by its mean. Utility is held to its tolerance and to the seeds, or to the
-    error that it states.
+    An attack that got stronger on a defence counts if the mean change exceeds the tolerance, its
+    p-value over records (Holm over all attacks whose scores changed at all) is below alpha, and,
+    from three seeds on, it exceeds what another training run changes; or if single records rose far
+    above what the others changed. An attack that got weaker where it must work counts by its mean.
+    Utility is held to its tolerance and to the seeds, or to the error that it states.
     """
     limits = tolerances or Tolerances()
     units = units_of(baseline, current)
@@ -101,9 +105,15 @@ def check(
     findings += strength_findings(changes, limits)
     findings += blind_findings(changes, limits)
     findings += control_findings(changes, limits)
-    findings += [finding for model in trained for finding in utility_findings(model, limits, allow_new=allow_new)]
+    findings += [
+        finding
+        for model in trained
+        for finding in utility_findings(model, limits, allow_new=allow_new)
+    ]
     subjects = [unit.subject for unit in units] + [model.subject for model in trained]
-    compared = [change.unit.subject for change in changes] + [model.subject for model in trained if model.shared()]
+    compared = [change.unit.subject for change in changes] + [
+        model.subject for model in trained if model.shared()
+    ]
     return Verdict(tuple(dict.fromkeys(subjects)), tuple(dict.fromkeys(compared)), tuple(findings))
 
 
@@ -117,19 +127,30 @@ def _states(unit: Unit) -> list[Finding]:
         why = f": {new.reason}" if new.reason else ""
         if old.status != new.status:
             level = "worse" if old.status == "ok" else "unsure"
-            found.setdefault((level, "state", f"was {old.status} and is {new.status}{why}"), []).append(seed)
+            found.setdefault(
+                (level, "state", f"was {old.status} and is {new.status}{why}"), []
+            ).append(seed)
         elif old.status in UNFINISHED:
             words = f"{new.status} as in the baseline, and was not compared{why}"
             found.setdefault(("note", "state", words), []).append(seed)
         elif old.measure != new.measure:
             here = new.measure or "no measure between controls"
-            words = f"is compared by {old.measure or 'no measure'} in the baseline, and has {here} now"
+            words = (
+                f"is compared by {old.measure or 'no measure'} in the baseline, and has {here} now"
+            )
             found.setdefault(("unsure", "measure", words), []).append(seed)
         elif old.certificate != new.certificate:
-            words = "is the attack's certificate " + ("in the baseline only" if old.certificate else "now only")
+            words = "is the attack's certificate " + (
+                "in the baseline only" if old.certificate else "now only"
+            )
             found.setdefault(("unsure", "state", words), []).append(seed)
     return [
-        Finding(kind, unit.subject, f"{unit.subject}: {words} at seed {', '.join(map(str, seeds))}", level)  # type: ignore[arg-type]
+        Finding(
+            kind,
+            unit.subject,
+            f"{unit.subject}: {words} at seed {', '.join(map(str, seeds))}",
+            level,  # type: ignore[arg-type]
+        )
         for (level, kind, words), seeds in found.items()
     ]
 
@@ -146,10 +167,14 @@ def _measures(units: Iterable[Unit], allow_new: bool) -> list[Finding]:
             for groups, less, more in ((lost, new, old), (gained, old, new)):
                 if names := tuple(sorted(set(more.measures) - set(less.measures))):
                     groups.setdefault(names, []).append(unit.subject)
-    findings = [_measure(names, subjects, "are in the baseline and not in the run") for names, subjects in lost.items()]
+    findings = [
+        _measure(names, subjects, "are in the baseline and not in the run")
+        for names, subjects in lost.items()
+    ]
     if not allow_new:
         findings += [
-            _measure(names, subjects, "are in the run and not in the baseline") for names, subjects in gained.items()
+            _measure(names, subjects, "are in the run and not in the baseline")
+            for names, subjects in gained.items()
         ]
     return findings
 
@@ -158,4 +183,6 @@ def _measure(names: Sequence[str], subjects: Sequence[str], words: str) -> Findi
     where = list(dict.fromkeys(subjects))
     subject = where[0] if len(where) == 1 else f"measures of {len(where)} comparisons"
     which = where[0] if len(where) == 1 else f"{len(where)} comparisons, such as {where[0]}"
-    return Finding("measure", subject, f"{which}: the measures {', '.join(names)} {words}", "unsure")
+    return Finding(
+        "measure", subject, f"{which}: the measures {', '.join(names)} {words}", "unsure"
+    )

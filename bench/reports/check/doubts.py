@@ -24,7 +24,7 @@ def blind_findings(changes: Sequence[Change], limits: Tolerances) -> list[Findin
             else "other measures still are above their floor"
         )
         sentence = (
-            f"{change.unit.subject}: the attack finds nothing where it found something before (normalised "
+            f"{change.unit.subject}: the attack finds nothing where it found something before (normalized "
             f"{change.measure} {before:.3f}, now {now:.3f}); {rest}"
         )
         findings.append(Finding("attack-blind", change.unit.subject, sentence, "note"))
@@ -45,8 +45,6 @@ def control_findings(changes: Sequence[Change], limits: Tolerances) -> list[Find
                 if not (math.isfinite(now) and abs(now - before) <= room):
                     moved[name] = f"{name} of {old.measure} from {before:.4g} to {now:.4g}"
         if moved:
-            sentence = (
-                f"{change.unit.subject}: controls moved, {' and '.join(moved.values())}; what a score means changed"
-            )
+            sentence = f"{change.unit.subject}: controls moved, {' and '.join(moved.values())}; what a score means changed"
             findings.append(Finding("controls", change.unit.subject, sentence, "unsure"))
     return findings

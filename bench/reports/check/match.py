@@ -27,7 +27,8 @@ class Unit:
 
     Attributes:
         old, new: points of both sides by seed.
-        beside: what tells it from other units of the same name, such as ``epochs 5``; empty where there are none.
+        beside: what tells it from other units of the same name, such as ``epochs 5``; empty where
+            there are none.
     """
 
     setting: Setting
@@ -74,7 +75,8 @@ def _told_apart(units: Sequence[Unit]) -> list[Unit]:
 def unmatched(units: Sequence[Unit], *, allow_new: bool) -> list[Finding]:
     """Findings on units, or seeds of them, that are on one side only.
 
-    Units of which nothing but some fields of the setting changed are told once for each such change.
+    Units of which nothing but some fields of the setting changed are told once for each such
+    change.
     """
     lost = [unit for unit in units if set(unit.old) - set(unit.new)]
     gained = [unit for unit in units if set(unit.new) - set(unit.old)]
@@ -82,18 +84,29 @@ def unmatched(units: Sequence[Unit], *, allow_new: bool) -> list[Finding]:
     changed: dict[tuple[tuple[str, str, str], ...], list[Unit]] = {}
     for unit in lost:
         partner = min(
-            ((len(changes), i) for i, other in enumerate(gained) if (changes := _changes(unit, other))), default=None
+            (
+                (len(changes), i)
+                for i, other in enumerate(gained)
+                if (changes := _changes(unit, other))
+            ),
+            default=None,
         )
         if partner is None:
             seeds = _seeds(set(unit.old) - set(unit.new))
-            findings.append(Finding("missing", unit.subject, f"{unit.subject}: is missing at {seeds}", "unsure"))
+            findings.append(
+                Finding("missing", unit.subject, f"{unit.subject}: is missing at {seeds}", "unsure")
+            )
         else:
             other = gained.pop(partner[1])
             changed.setdefault(_changes(unit, other), []).append(unit)
     findings += [_change(changes, of_change) for changes, of_change in changed.items()]
     for unit in () if allow_new else gained:
         # A baseline may be older than a target; a cell that was not run has a finding already.
-        fresh = {s: p for s, p in unit.new.items() if s not in unit.old and p.status not in ("not_claimed", NOT_RUN)}
+        fresh = {
+            s: p
+            for s, p in unit.new.items()
+            if s not in unit.old and p.status not in ("not_claimed", NOT_RUN)
+        }
         if fresh:
             states = ", ".join(dict.fromkeys(point.status for point in fresh.values()))
             sentence = f"{unit.subject}: is not in the baseline ({states}) at {_seeds(fresh)}"
@@ -103,7 +116,9 @@ def unmatched(units: Sequence[Unit], *, allow_new: bool) -> list[Finding]:
 
 def _changes(unit: Unit, other: Unit) -> tuple[tuple[str, str, str], ...]:
     """The fields in which two units differ, with both values; none where they are not one thing changed."""
-    same = _names(unit.defense) == _names(other.defense) and _names(unit.attack.label) == _names(other.attack.label)
+    same = _names(unit.defense) == _names(other.defense) and _names(unit.attack.label) == _names(
+        other.attack.label
+    )
     if not same or unit.setting["target"] != other.setting["target"]:
         return ()
     if not (set(unit.old) - set(unit.new)) & (set(other.new) - set(other.old)):
@@ -131,14 +146,21 @@ def _names(label: str) -> list[str]:
 def _change(changes: tuple[tuple[str, str, str], ...], units: Sequence[Unit]) -> Finding:
     """One sentence for all units that one change of the setting kept from being compared."""
     named = " and ".join(
-        f"{name} ({old or 'empty'} in the baseline, {new or 'empty'} now)" for name, old, new in changes
+        f"{name} ({old or 'empty'} in the baseline, {new or 'empty'} now)"
+        for name, old, new in changes
     )
     meant = [_MEANING[name] for name, _, _ in changes if name in _MEANING]
     listed = list(dict.fromkeys(f"{unit.attack.label} on {unit.defense}" for unit in units))
     which = ", ".join(listed[:3]) + (", …" if len(listed) > 3 else "")
-    subject = units[0].subject if len(units) == 1 else f"{len(units)} comparisons with another {changes[0][0]}"
+    subject = (
+        units[0].subject
+        if len(units) == 1
+        else f"{len(units)} comparisons with another {changes[0][0]}"
+    )
     sentence = f"{which}: {len(units)} of the baseline's comparisons missing, since the suite's cells differ in {named}"
-    return Finding("missing", subject, sentence + (f": {', '.join(meant)}" if meant else ""), "unsure")
+    return Finding(
+        "missing", subject, sentence + (f": {', '.join(meant)}" if meant else ""), "unsure"
+    )
 
 
 def _seeds(seeds: Iterable[int]) -> str:

@@ -67,7 +67,11 @@ def _between(verdict: Verdict) -> str:
 def as_json(verdict: Verdict) -> str:
     """The verdict as JSON text."""
     scope = verdict.scope
-    content: dict[str, Any] = {"answer": verdict.answer, "exit_code": verdict.exit_code, "summary": summary(verdict)}
+    content: dict[str, Any] = {
+        "answer": verdict.answer,
+        "exit_code": verdict.exit_code,
+        "summary": summary(verdict),
+    }
     if scope is not None:
         content["suite"] = {
             "name": scope.suite,
@@ -77,9 +81,12 @@ def as_json(verdict: Verdict) -> str:
         }
         content["baseline"] = {"path": scope.baseline, "cells": scope.cells}
     content["compared"] = list(verdict.compared)
-    content["not_compared"] = [subject for subject in verdict.subjects if subject not in set(verdict.compared)]
+    content["not_compared"] = [
+        subject for subject in verdict.subjects if subject not in set(verdict.compared)
+    ]
     content["findings"] = [
-        {"level": f.level, "kind": f.kind, "subject": f.subject, "sentence": f.sentence} for f in _ordered(verdict)
+        {"level": f.level, "kind": f.kind, "subject": f.subject, "sentence": f.sentence}
+        for f in _ordered(verdict)
     ]
     return json.dumps(content, indent=1)
 
@@ -87,20 +94,24 @@ def as_json(verdict: Verdict) -> str:
 def write_junit(path: Path, verdict: Verdict) -> None:
     """One test case a comparison, as CI systems show them (the JUnit XML of Apache Ant).
 
-    What got worse is a failure, what could not be judged an error, a note is the case's output, and what was not
-    compared without a finding is skipped.
+    What got worse is a failure, what could not be judged an error, a note is the case's output, and
+    what was not compared without a finding is skipped.
     """
     suite = ElementTree.Element("testsuite", name="bench check")
     subjects = list(dict.fromkeys((*verdict.subjects, *(f.subject for f in verdict.findings))))
     counts = {"failure": 0, "error": 0, "skipped": 0}
     for subject in subjects:
-        case = ElementTree.SubElement(suite, "testcase", classname="bench.reports.check.compare", name=_plain(subject))
+        case = ElementTree.SubElement(
+            suite, "testcase", classname="bench.reports.check.compare", name=_plain(subject)
+        )
         found = [finding for finding in _ordered(verdict) if finding.subject == subject]
         failing = [finding for finding in found if finding.fails]
         if failing:  # one a case, which is what readers of the format expect
             tag = "failure" if failing[0].level == "worse" else "error"
             kinds = " ".join(dict.fromkeys(finding.kind for finding in failing))
-            element = ElementTree.SubElement(case, tag, type=kinds, message=_plain(failing[0].sentence))
+            element = ElementTree.SubElement(
+                case, tag, type=kinds, message=_plain(failing[0].sentence)
+            )
             element.text = _plain("\n".join(finding.sentence for finding in failing))
             counts[tag] += 1
         elif subject not in verdict.compared and not found:
@@ -113,7 +124,9 @@ def write_junit(path: Path, verdict: Verdict) -> None:
         case = ElementTree.SubElement(
             suite, "testcase", classname="bench.reports.check.compare", name="the check as a whole"
         )
-        ElementTree.SubElement(case, "error", type="nothing-compared", message=_plain(summary(verdict)))
+        ElementTree.SubElement(
+            case, "error", type="nothing-compared", message=_plain(summary(verdict))
+        )
         counts["error"] += 1
     suite.set("tests", str(len(suite)))
     for name, plural in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
@@ -131,7 +144,9 @@ def add_github_summary(verdict: Verdict) -> None:
     """
     place = os.environ.get("GITHUB_STEP_SUMMARY")
     if not place:
-        raise RequestError("--github-summary: GITHUB_STEP_SUMMARY is not set; it is inside GitHub Actions")
+        raise RequestError(
+            "--github-summary: GITHUB_STEP_SUMMARY is not set; it is inside GitHub Actions"
+        )
     with disk_errors(Path(place)), Path(place).open("a", encoding="utf-8") as stream:
         stream.write(github_markdown(verdict))
 
@@ -141,7 +156,9 @@ def github_markdown(verdict: Verdict) -> str:
     table = [f"### bench check: {_cell(summary(verdict))}", ""]
     if verdict.findings:
         table += ["| | kind | finding |", "|---|---|---|"]
-        table += [f"| {_SIGNS[f.level]} | {f.kind} | {_cell(f.sentence)} |" for f in _ordered(verdict)]
+        table += [
+            f"| {_SIGNS[f.level]} | {f.kind} | {_cell(f.sentence)} |" for f in _ordered(verdict)
+        ]
     return "\n".join(table) + "\n"
 
 

@@ -23,7 +23,8 @@ class Present:
     """The rows that a check judges.
 
     Attributes:
-        rows: of every cell that the suite asks for; planned ones of status ``not_run`` where the ledger has none.
+        rows: of every cell that the suite asks for; planned ones of status ``not_run`` where the
+            ledger has none.
         findings: on cells without rows, and on rows that were made with something else.
         asked: how many cells the suite asks for; found: how many of them the ledger has.
         left_out: how many other cells of the ledger were left out.
@@ -40,8 +41,8 @@ def present_rows(planned: Iterable[Row], stored: Iterable[Row]) -> Present:
     """Pick the rows of the cells that the suite asks for now.
 
     Args:
-        planned: a row for each cell and target of the suite, of status ``not_run``, with the cell's id and spec as
-            the present code, data, models and versions make them.
+        planned: a row for each cell and target of the suite, of status ``not_run``, with the cell's
+            id and spec as the present code, data, models and versions make them.
         stored: the rows of the ledger, of whatever state.
 
     Raises:
@@ -87,7 +88,9 @@ def _absences(absent: Sequence[Row], others: Iterable[Row], asked: int) -> list[
     groups: dict[tuple[str, ...], list[Row]] = {}
     for row in absent:
         now = str(row.get("spec"))
-        ways = [spec_difference(str(other.get("spec")), now) for other in relatives.get(_name(row), ())]
+        ways = [
+            spec_difference(str(other.get("spec")), now) for other in relatives.get(_name(row), ())
+        ]
         groups.setdefault(min(ways, key=len, default=()), []).append(row)
     return [_absence(differences, rows, asked) for differences, rows in sorted(groups.items())]
 
@@ -98,19 +101,28 @@ def _absence(differences: tuple[str, ...], rows: Sequence[Row], asked: int) -> F
     listed = ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "")
     has = "have" if len(rows) > 1 else "has"
     if not differences:
-        words = f"{many} {has} no rows in the ledger ({listed}); bench check SUITE runs what is missing"
+        words = (
+            f"{many} {has} no rows in the ledger ({listed}); bench check SUITE runs what is missing"
+        )
         return Finding("not-run", "cells that were not run", words, "unsure")
-    shown = [*differences[:_NAMED], *([f"{len(differences) - _NAMED} more"] if len(differences) > _NAMED else [])]
+    shown = [
+        *differences[:_NAMED],
+        *([f"{len(differences) - _NAMED} more"] if len(differences) > _NAMED else []),
+    ]
     made = f"made with {', '.join(shown)}"
     words = f"{many} {has} rows of another state only ({listed}), {made}; they do not count"
-    return Finding("stale", f"rows {made}", f"{words}, bench check SUITE runs the present one", "unsure")
+    return Finding(
+        "stale", f"rows {made}", f"{words}, bench check SUITE runs the present one", "unsure"
+    )
 
 
 def _name(row: Row) -> tuple[str, ...]:
     """What a cell is called, whatever its parameters' defaults, its code, its data and its model are."""
     threat: Mapping[str, Any] = _spec(row).get("threat") or {}
     defense = "+".join(part.partition(":")[0] for part in str(row.get("defense")).split("+"))
-    attack, victim, data = (str(row.get(name)).partition(":")[0] for name in ("attack", "victim", "dataset"))
+    attack, victim, data = (
+        str(row.get(name)).partition(":")[0] for name in ("attack", "victim", "dataset")
+    )
     withheld = str(row.get("withheld_from_view") or "")
     return (
         *(victim, str(row.get("protocol")), defense, attack, data, str(row.get("seed"))),

@@ -21,7 +21,7 @@ from bench.reports.comparability import (
     trials,
 )
 from bench.util.errors import DataError
-from bench.util.stats import normalised
+from bench.util.stats import normalized
 
 Key = tuple[Setting, str, AttackBudget, int]
 """What is compared with what: setting, defence, attack and seed."""
@@ -29,7 +29,15 @@ Key = tuple[Setting, str, AttackBudget, int]
 IDENTIFIED = "identified"
 """The metric that says of each record whether its reconstruction passes for it."""
 
-_ATTACKERS = ("target", "threat", "threat_model", "withheld_from_view", "records_auxiliary", "targets", "epoch")
+_ATTACKERS = (
+    "target",
+    "threat",
+    "threat_model",
+    "withheld_from_view",
+    "records_auxiliary",
+    "targets",
+    "epoch",
+)
 """Fields of a setting that say nothing of the trained model."""
 
 MEAN_DIGITS = 1e-5
@@ -48,8 +56,10 @@ class Point:
         drawn: fingerprint of the scored records where they are named by position only, else empty.
         processor: what made the row; empty where it does not say.
         scores: of the measure by record; empty where only the mean is known.
-        identified: by record, 1 where the reconstruction passes for it; empty where that was not measured.
-        blind: whether no measure of the row is above its floor by more than chance. Not kept in a baseline.
+        identified: by record, 1 where the reconstruction passes for it; empty where that was not
+            measured.
+        blind: whether no measure of the row is above its floor by more than chance. Not kept in a
+            baseline.
         utility: of the trained model, by name.
     """
 
@@ -87,26 +97,37 @@ def points(
     by_setting: dict[Setting, list[Row]] = {}
     for trial in found:
         by_setting.setdefault(trial.setting, []).append(trial.row)
-    usual = {setting: choose_measure(of_setting, measure) or measure for setting, of_setting in by_setting.items()}
+    usual = {
+        setting: choose_measure(of_setting, measure) or measure
+        for setting, of_setting in by_setting.items()
+    }
     fixed = chosen or {}
     return {t.key: _point(t, fixed.get(t.key) or _usual(t, usual[t.setting]), read) for t in found}
 
 
 def _usual(trial: Trial, measure: str) -> str:
     """The measure of the trial's setting, or one that the row has where it lacks that one."""
-    return measure if measure in measures(trial.row) else choose_measure([trial.row], measure) or measure
+    return (
+        measure
+        if measure in measures(trial.row)
+        else choose_measure([trial.row], measure) or measure
+    )
 
 
 def _point(trial: Trial, measure: str, read: ScoreReader) -> Point:
     row = trial.row
     cell_id, target = str(row["cell_id"]), trial.setting["target"]
     ok = trial.status == "ok"
-    score, floor, ceiling, nearest = (number(row.get(measure + end)) for end in ("", "_floor", "_ceiling", "_nearest"))
-    if not ok or math.isnan(normalised(score, floor, ceiling)):
+    score, floor, ceiling, nearest = (
+        number(row.get(measure + end)) for end in ("", "_floor", "_ceiling", "_nearest")
+    )
+    if not ok or math.isnan(normalized(score, floor, ceiling)):
         measure, score, floor, ceiling, nearest = "", math.nan, math.nan, math.nan, math.nan
     scores = read(cell_id, target, measure) if measure else {}
     if not agrees(score, scores):
-        raise DataError(f"cell {cell_id}: the scores by record contradict the row's {measure} of the {target}")
+        raise DataError(
+            f"cell {cell_id}: the scores by record contradict the row's {measure} of the {target}"
+        )
     by_position = all(record.isdigit() for record in scores)
     return Point(
         key=trial.key,
@@ -125,7 +146,9 @@ def _point(trial: Trial, measure: str, read: ScoreReader) -> Point:
         identified=read(cell_id, target, IDENTIFIED) if ok else {},
         blind=ok and _is_blind(row),
         utility={
-            n.removeprefix("utility_"): v for n, x in row.items() if is_figure(n) and not math.isnan(v := number(x))
+            n.removeprefix("utility_"): v
+            for n, x in row.items()
+            if is_figure(n) and not math.isnan(v := number(x))
         },
     )
 
@@ -144,14 +167,17 @@ def _is_blind(row: Row) -> bool:
     """Whether every measure between controls has its floor within its interval, or beyond it."""
     found = []
     for name in measures(row):
-        low, high, floor, ceiling = (number(row.get(f"{name}_{end}")) for end in ("low", "high", "floor", "ceiling"))
+        low, high, floor, ceiling = (
+            number(row.get(f"{name}_{end}")) for end in ("low", "high", "floor", "ceiling")
+        )
         near = low if ceiling > floor else high
         found.append(not math.isnan(near) and (near <= floor if ceiling > floor else near >= floor))
     return bool(found) and all(found)
 
 
 def trained_by(key: Key) -> tuple[tuple[str, ...], str, str, int]:
-    """What names the trained model of a key: its setting without the attacker's part, its defence and its seed.
+    """What names the trained model of a key: its setting without the attacker's part, its defence
+    and its seed.
 
     A malicious server takes part in the training, so there the attack counts too.
     """

@@ -13,10 +13,10 @@ from bench.reports.check.tail import Tail, tail_of
 from bench.reports.check.verdict import Finding, Tolerances
 from bench.reports.comparability import UNDEFENDED
 from bench.reports.seed_statistics import SeedScores, stands_out
-from bench.util.stats import holm, normalised, p_shift_above_zero
+from bench.util.stats import holm, normalized, p_shift_above_zero
 
 ROUNDING = 1e-5
-"""Normalised scores nearer than this are the same: a baseline keeps seven digits of them."""
+"""Normalized scores nearer than this are the same: a baseline keeps seven digits of them."""
 _YES_OR_NO = 2  # values that the scores of a measure take which only says yes or no of each record
 WEIGHTS = {"mean": 0.7, "jump": 0.2, "exposed": 0.1}
 """Of the tests of one change in the correction for all of them: most of it is left to the mean."""
@@ -48,7 +48,9 @@ class Change:
     @property
     def must_work(self) -> bool:
         """Whether the attack is held to its strength here: the undefended victim, or its certificate."""
-        return self.unit.defense == UNDEFENDED or all(self.unit.old[seed].certificate for seed in self.seeds)
+        return self.unit.defense == UNDEFENDED or all(
+            self.unit.old[seed].certificate for seed in self.seeds
+        )
 
     @property
     def is_rounding(self) -> bool:
@@ -61,7 +63,8 @@ class Change:
         return any(self.unit.old[s].processor != self.unit.new[s].processor for s in self.seeds)
 
     def processor_share(self, limits: Tolerances, *, record: bool = False) -> float:
-        """How much another processor may change, as a share of the way from floor to ceiling; 0 on the same one.
+        """How much another processor may change, as a share of the way from floor to ceiling; 0 on
+        the same one.
 
         Args:
             record: of a single record's score, not of the mean.
@@ -77,7 +80,8 @@ class Change:
         return max(shares)
 
     def p_value(self, sign: float) -> float:
-        """That ``sign`` times the change is not above zero, on these seeds: over records, the seeds fixed.
+        """That ``sign`` times the change is not above zero, on these seeds: over records, the seeds
+        fixed.
 
         A single mean has no statistics: 0, so that the tolerance decides alone.
         """
@@ -86,8 +90,12 @@ class Change:
 
     def stands_out(self, sign: float, alpha: float) -> bool:
         """Whether it exceeds what another training run changes."""
-        worse = [sign * fmean(scores.values()) for _, scores in sorted(self.stronger.by_seed.items())]
-        return stands_out([fmean(scores.values()) for scores in self.before.by_seed.values()], worse, alpha)
+        worse = [
+            sign * fmean(scores.values()) for _, scores in sorted(self.stronger.by_seed.items())
+        ]
+        return stands_out(
+            [fmean(scores.values()) for scores in self.before.by_seed.values()], worse, alpha
+        )
 
     @cached_property
     def tail(self) -> Tail | None:
@@ -108,19 +116,28 @@ class Change:
 
             values |= {*old.scores.values(), *new.scores.values()}
             changes |= {named(record): value for record, value in scores.items()}
-            before |= {named(record): value for record, value in old.identified.items() if record in scores}
-            now |= {named(record): value for record, value in new.identified.items() if record in scores}
+            before |= {
+                named(record): value for record, value in old.identified.items() if record in scores
+            }
+            now |= {
+                named(record): value for record, value in new.identified.items() if record in scores
+            }
         return tail_of(changes, before, now, binary=len(values) <= _YES_OR_NO)
 
 
 def change_of(unit: Unit) -> Change | None:
     """The change of a unit; None where no seed has the same measure between controls on both sides."""
-    both = tuple(seed for seed, old in sorted(unit.old.items()) if seed in unit.new and _fits(old, unit.new[seed]))
+    both = tuple(
+        seed
+        for seed, old in sorted(unit.old.items())
+        if seed in unit.new and _fits(old, unit.new[seed])
+    )
     if not both:
         return None
     before, after = (
         SeedScores(
-            {seed: _between(side[seed], unit.old[seed]) for seed in both}, {seed: side[seed].drawn for seed in both}
+            {seed: _between(side[seed], unit.old[seed]) for seed in both},
+            {seed: side[seed].drawn for seed in both},
         )
         for side in (unit.old, unit.new)
     )
@@ -134,7 +151,10 @@ def _fits(old: Point, new: Point) -> bool:
 def _between(point: Point, controls: Point) -> dict[str, float]:
     """Scores between the baseline's controls, so that a control that moved hides nothing."""
     scores = point.scores or {"mean": point.score}
-    return {record: normalised(value, controls.floor, controls.ceiling) for record, value in scores.items()}
+    return {
+        record: normalized(value, controls.floor, controls.ceiling)
+        for record, value in scores.items()
+    }
 
 
 def strength_findings(changes: Sequence[Change], limits: Tolerances) -> list[Finding]:
@@ -190,7 +210,9 @@ def _mean_finding(change: Change, p: float, limits: Tolerances) -> Finding | Non
     return Finding(f"attack-{word}", change.unit.subject, sentence, "worse" if bad else "note")
 
 
-def _record_findings(change: Change, p_values: Mapping[str, float], limits: Tolerances) -> list[Finding]:
+def _record_findings(
+    change: Change, p_values: Mapping[str, float], limits: Tolerances
+) -> list[Finding]:
     """A record that rose far above what the others changed, or more records above the identification threshold."""
     tail = change.tail
     if tail is None or "jump" not in p_values:
@@ -222,10 +244,20 @@ def _strength(change: Change, word: str, p: float, bad: bool) -> str:
     }[word, bad]
     seeds = len(change.stronger.by_seed)
     count = len(change.stronger.values())
-    units = f"{count} records of {seeds} seed{'s' * (seeds > 1)}" if count > seeds else f"means of {seeds} seeds"
-    told = f"adjusted p {p:.2g}, {units}" if bad and count > 1 else units if count > 1 else "one mean, by tolerance"
+    units = (
+        f"{count} records of {seeds} seed{'s' * (seeds > 1)}"
+        if count > seeds
+        else f"means of {seeds} seeds"
+    )
+    told = (
+        f"adjusted p {p:.2g}, {units}"
+        if bad and count > 1
+        else units
+        if count > 1
+        else "one mean, by tolerance"
+    )
     return (
-        f"{change.unit.subject}: attack got {word}, normalised {change.measure} from {change.before.mean():.3f} to "
+        f"{change.unit.subject}: attack got {word}, normalized {change.measure} from {change.before.mean():.3f} to "
         f"{change.before.mean() + change.mean:.3f} ({told}); {meaning}"
     )
 
@@ -240,7 +272,9 @@ def _processors(change: Change) -> str:
 
 def _pair(change: Change) -> tuple[str, str]:
     first = change.seeds[0]
-    return change.unit.old[first].processor or "unknown", change.unit.new[first].processor or "unknown"
+    return change.unit.old[first].processor or "unknown", change.unit.new[
+        first
+    ].processor or "unknown"
 
 
 def _explained(changes: Sequence[Change]) -> list[Finding]:

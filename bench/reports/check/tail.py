@@ -13,13 +13,15 @@ _EXPOSED = 0.5
 
 @dataclass(frozen=True)
 class Tail:
-    """How much worse the worst record became, and how many records pass for themselves that did not.
+    """How much worse the worst record became, and how many records pass for themselves that did
+    not.
 
     Attributes:
         record: the name of the record whose score rose most.
         jump: how far it rose, beyond what the median record did.
         jump_p: one-sided p-value of "no record rose by more than harmless changes do".
-        exposed, hidden: records above the identification threshold now and not before, and the other way round.
+        exposed, hidden: records above the identification threshold now and not before, and the
+            other way round.
         exposed_p: one-sided p-value of "records are exposed no more often than hidden".
     """
 
@@ -42,8 +44,10 @@ def tail_of(
 
     Args:
         changes: by record, how much its score rose; at least two records.
-        identified_before, identified_now: 1 for records above the identification threshold; may be empty.
-        binary: whether scores say yes or no only: there every change is as large as any, and only their number counts.
+        identified_before, identified_now: 1 for records above the identification threshold; may be
+            empty.
+        binary: whether scores say yes or no only: there every change is as large as any, and only
+            their number counts.
     """
     record = max(changes, key=lambda name: changes[name])
     middle = median(changes.values())
@@ -68,11 +72,13 @@ def _signs(changes: Iterable[float]) -> tuple[int, int]:
 
 
 def jump_p(changes: list[float]) -> float:
-    """One-sided p-value of "the largest of these changes is no larger than the others lead to expect".
+    """One-sided p-value of "the largest of these changes is no larger than the others lead to
+    expect".
 
-    The scale of harmless changes is the root mean square, about the median, of the changes below it: what exposes
-    records does not enter. The largest change over that scale is held against Student's t with ``TAIL_DEGREES``,
-    and the p-value is multiplied by the number of records (Bonferroni), since each could have been the largest.
+    The scale of harmless changes is the root mean square, about the median, of the changes below
+    it: what exposes records does not enter. The largest change over that scale is held against
+    Student's t with ``TAIL_DEGREES``, and the p-value is multiplied by the number of records
+    (Bonferroni), since each could have been the largest.
     """
     middle = median(changes)
     jump = max(changes) - middle

@@ -12,7 +12,9 @@ from bench.reports.check.verdict import Finding, Level, Tolerances
 from bench.reports.seed_statistics import SEEDS, stands_out
 
 LOWER_IS_BETTER = frozenset({"fid", "kid", "lpips"})
-HIGHER_IS_BETTER = frozenset({"ssim", "accuracy", "condition_edge_f1", "condition_ssim", "prompt_score"})
+HIGHER_IS_BETTER = frozenset(
+    {"ssim", "accuracy", "condition_edge_f1", "condition_ssim", "prompt_score"}
+)
 """What a victim's ``utility`` may return and a check knows the direction of; other figures are not compared."""
 
 _TRAINED = ("ok", "not_claimed")
@@ -27,7 +29,8 @@ class Model:
 
     Attributes:
         old, new: utility by seed.
-        other_processor: whether the two sides were made on different processors, or one does not say.
+        other_processor: whether the two sides were made on different processors, or one does not
+            say.
         records: how many held-out records utility was measured on; 0 where that is not known.
     """
 
@@ -49,7 +52,9 @@ class Model:
     def pairs(self, name: str) -> list[tuple[float, float]]:
         """A figure before and now, by seed."""
         return [
-            (self.old[s][name], self.new[s][name]) for s in self.seeds if name in self.old[s] and name in self.new[s]
+            (self.old[s][name], self.new[s][name])
+            for s in self.seeds
+            if name in self.old[s] and name in self.new[s]
         ]
 
 
@@ -97,7 +102,9 @@ def utility_findings(model: Model, limits: Tolerances, *, allow_new: bool = Fals
         sign = 1.0 if name in LOWER_IS_BETTER else -1.0
         worse = [sign * (new - old) for old, new in pairs]
         before, after = fmean(old for old, _ in pairs), fmean(new for _, new in pairs)
-        other = limits.processor.of(f"utility_{name}").allowed(before) if model.other_processor else 0.0
+        other = (
+            limits.processor.of(f"utility_{name}").allowed(before) if model.other_processor else 0.0
+        )
         # A figure that states its own spread is not held to less than that.
         errors = [_stated_error(model.old[seed], name, model.records) for seed in model.seeds]
         spread = 0.0 if any(map(math.isnan, errors)) else fmean(errors)
@@ -135,7 +142,11 @@ def _of_few_seeds(model: Model, name: str, worse: float) -> tuple[Level, str]:
 
 def _error(model: Model, name: str) -> float:
     """Standard error of a figure's change over records or subsets; NaN where a side neither states nor implies it."""
-    stated = [_stated_error(side[seed], name, model.records) for seed in model.seeds for side in (model.old, model.new)]
+    stated = [
+        _stated_error(side[seed], name, model.records)
+        for seed in model.seeds
+        for side in (model.old, model.new)
+    ]
     return math.sqrt(sum(error**2 for error in stated)) / len(model.seeds)
 
 
@@ -145,7 +156,9 @@ def _stated_error(figures: Mapping[str, float], name: str, records: int) -> floa
         if name + ending in figures:
             return figures[name + ending]
     if name in SHARES and records:
-        share = (figures[name] * records + 1.0) / (records + 2.0)  # so that 0 and 1 are not taken for certain
+        share = (figures[name] * records + 1.0) / (
+            records + 2.0
+        )  # so that 0 and 1 are not taken for certain
         return math.sqrt(share * (1.0 - share) / records)
     return math.nan
 
@@ -156,9 +169,13 @@ def _one_sided(model: Model, allow_new: bool) -> list[Finding]:
     gained = _names(model.new, model.seeds) - _names(model.old, model.seeds)
     sentences = []
     if lost:
-        sentences.append(f"{model.subject}: {', '.join(sorted(lost))} is in the baseline and not measured any more")
+        sentences.append(
+            f"{model.subject}: {', '.join(sorted(lost))} is in the baseline and not measured any more"
+        )
     if gained and not allow_new:
-        sentences.append(f"{model.subject}: {', '.join(sorted(gained))} is measured and not in the baseline")
+        sentences.append(
+            f"{model.subject}: {', '.join(sorted(gained))} is measured and not in the baseline"
+        )
     return [Finding("measure", model.subject, sentence, "unsure") for sentence in sentences]
 
 

@@ -21,7 +21,8 @@ class Tolerances:
     """When a difference counts. A baseline holds the tolerances that it is checked with.
 
     Attributes:
-        attack: share of the way from floor to ceiling below which a change of the mean does not count.
+        attack: share of the way from floor to ceiling below which a change of the mean does not
+            count.
         record: the same for the score of a single record.
         utility: the same for utility, relative to the baseline.
         alpha: chance of any false finding about attacks, on these seeds.
@@ -51,9 +52,9 @@ class Finding:
     """One sentence about one subject.
 
     Attributes:
-        kind: one of ``attack-stronger``, ``records-exposed``, ``attack-weaker``, ``attack-blind``, ``utility-fell``,
-            ``state``, ``missing``, ``new``, ``measure``, ``controls``, ``not-run``, ``stale``, ``processor``,
-            ``versions``.
+        kind: one of ``attack-stronger``, ``records-exposed``, ``attack-weaker``, ``attack-blind``,
+            ``utility-fell``, ``state``, ``missing``, ``new``, ``measure``, ``controls``,
+            ``not-run``, ``stale``, ``processor``, ``versions``.
     """
 
     kind: str
@@ -72,7 +73,8 @@ class Scope:
     """What was held against what.
 
     Attributes:
-        asked: how many cells the suite asks for; found: how many of them have rows of its present state.
+        asked: how many cells the suite asks for; found: how many of them have rows of its present
+            state.
         left_out: how many other cells of the ledger were left out.
         cells: of the baseline.
     """

@@ -39,7 +39,11 @@ class Task:
     def encode(self) -> str:
         """As one line of JSON."""
         return json.dumps(
-            {"cell": self.cell.model_dump(mode="json"), "split_hash": self.split_hash, "fresh": self.fresh}
+            {
+                "cell": self.cell.model_dump(mode="json"),
+                "split_hash": self.split_hash,
+                "fresh": self.fresh,
+            }
         )
 
     @staticmethod
@@ -50,7 +54,9 @@ class Task:
 
     def failed(self, reason: str, *, status: str = "failed", seconds: float = 0.0) -> CellResult:
         """What is kept of this cell if it came to nothing."""
-        return without_scores(self.cell, status, reason, split_hash=self.split_hash, seconds=seconds)
+        return without_scores(
+            self.cell, status, reason, split_hash=self.split_hash, seconds=seconds
+        )
 
 
 @dataclass(frozen=True)
@@ -106,12 +112,16 @@ def execute(task: Task, planner: Planner, setup: Setup, progress: Progress) -> C
     try:
         job = planner.rebuild(task.cell, weights_dir=setup.weights_dir)
         if job.cell.cell_id != task.cell.cell_id:
-            return task.failed("code, data or model changed after the cell was planned; run it again")
+            return task.failed(
+                "code, data or model changed after the cell was planned; run it again"
+            )
         return Runner(setup.results, progress).compute(job, fresh=task.fresh)
     except DiskFullError:
         raise
     except RequestError as error:
-        return without_scores(task.cell, "not_applicable", str(error), split_hash=task.split_hash, refused=True)
+        return without_scores(
+            task.cell, "not_applicable", str(error), split_hash=task.split_hash, refused=True
+        )
     except (Exception, SystemExit) as error:
         reason = keep_trace(setup.results, task.cell.cell_id, Failure.of(error))
         return task.failed(reason, seconds=time.perf_counter() - start)

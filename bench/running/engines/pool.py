@@ -58,7 +58,8 @@ def run_pool(workers: Sequence[Worker], tasks: Sequence[Task], report: Report) -
     """Run all tasks on all workers; reports come in this thread, one at a time.
 
     Raises:
-        BaseException: the first that a worker raised, or that interrupted this thread; everything is stopped then.
+        BaseException: the first that a worker raised, or that interrupted this thread; everything
+            is stopped then.
     """
     waiting = CaptureQueue(tasks)
     finished: queue.Queue[tuple[Task, CellResult] | BaseException] = queue.Queue()

@@ -14,7 +14,8 @@ from bench.util.progress import Progress
 class ProcessEngine:
     """``jobs`` workers side by side, each in a process of its own.
 
-    A worker that dies, hangs or takes too much memory costs the cell that it runs; another takes its place.
+    A worker that dies, hangs or takes too much memory costs the cell that it runs; another takes
+    its place.
     """
 
     def __init__(self, setup: Setup, jobs: int, progress: Progress) -> None:
@@ -22,6 +23,8 @@ class ProcessEngine:
 
     def run(self, tasks: Sequence[Task], report: Report) -> None:
         jobs = min(self._jobs, len(tasks))
-        stages = ShownStages(self._progress) if jobs == 1 else None  # bars of several cells would flicker
+        stages = (
+            ShownStages(self._progress) if jobs == 1 else None
+        )  # bars of several cells would flicker
         workers = [WorkerProcess(self._setup, self._progress.note, stages) for _ in range(jobs)]
         run_pool(workers, tasks, report)

@@ -19,10 +19,12 @@ from bench.util.files import DiskFullError
 
 
 class RayEngine:
-    """``jobs`` actors, each with a worker process beside it, so that limits and deaths work as they do without Ray.
+    """``jobs`` actors, each with a worker process beside it, so that limits and deaths work as they
+    do without Ray.
 
-    The rows come back to this process, which alone writes the ledger. Nodes that share the results directory
-    share the captures; those that do not train their own. Every node needs the same installation.
+    The rows come back to this process, which alone writes the ledger. Nodes that share the results
+    directory share the captures; those that do not train their own. Every node needs the same
+    installation.
     """
 
     def __init__(self, setup: Setup, jobs: int, address: str | None) -> None:
@@ -40,8 +42,8 @@ class RayEngine:
             quick = {"worker_niceness": 0}
             cores = max(1, jobs * self._setup.threads)
             options = {"include_dashboard": False, "num_cpus": cores, "_system_config": quick}
-        # Ray puts the current directory on the import path of all workers, and starts them in it. The user's may hold
-        # files with the names of our modules, so Ray gets an empty one.
+        # Ray puts the current directory on the import path of all workers, and starts them in it.
+        # The user's may hold files with the names of our modules, so Ray gets an empty one.
         with tempfile.TemporaryDirectory(prefix="splitleak-ray-") as empty:
             try:
                 self._connect(ray, options, empty)
@@ -56,7 +58,9 @@ class RayEngine:
         address = self._address or "local"
         try:
             with contextlib.chdir(empty):
-                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+                ray.init(
+                    address=address, log_to_driver=False, logging_level=logging.ERROR, **options
+                )
         except Exception as error:  # Ray raises plain ones too
             said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise RequestError(f"Ray cannot be reached at {address!r}: {said}") from error
@@ -76,7 +80,9 @@ class Actor:
     ) -> None:
         weights_dir = None if weights is None else Path(weights)
         setup = Setup(Path(results), weights_dir, threads, Limits(seconds, memory))
-        there = Path(directory) if Path(directory).is_dir() else None  # other nodes need not have it
+        there = (
+            Path(directory) if Path(directory).is_dir() else None
+        )  # other nodes need not have it
         self._worker = WorkerProcess(setup, lambda text: None, directory=there)
 
     def execute(self, task: str) -> tuple[str, str]:

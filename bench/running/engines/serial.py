@@ -20,8 +20,8 @@ class _TimeLimit(BaseException):
 class SerialEngine:
     """Runs tasks in their order.
 
-    A time limit stops Python code only: a hang within a library, and a process that is killed, take the run
-    with them. Worker processes do not have that weakness.
+    A time limit stops Python code only: a hang within a library, and a process that is killed, take
+    the run with them. Worker processes do not have that weakness.
     """
 
     def __init__(self, setup: Setup, planner: Planner, progress: Progress) -> None:
@@ -48,9 +48,13 @@ def _alarm(seconds: float | None) -> Iterator[None]:
         yield
         return
     if not hasattr(signal, "SIGALRM"):
-        raise RequestError("the serial engine keeps no time limit on this system; use --engine processes")
+        raise RequestError(
+            "the serial engine keeps no time limit on this system; use --engine processes"
+        )
     if threading.current_thread() is not threading.main_thread():
-        raise RequestError("the serial engine keeps a time limit in the main thread only; use --engine processes")
+        raise RequestError(
+            "the serial engine keeps a time limit in the main thread only; use --engine processes"
+        )
 
     def stop(signum: int, frame: object) -> None:
         raise _TimeLimit

@@ -1,7 +1,8 @@
-"""The other end of ``worker_process``: reads tasks from its input, one JSON line each, and answers each on its output.
+"""The other end of ``worker_process``: reads tasks from its input, one JSON line each, and answers
+each on its output.
 
-Run as ``python -P -m bench.running.engines.worker``. It ends when its input does, in the middle of a cell too, so that a
-killed parent leaves no worker behind.
+Run as ``python -P -m bench.running.engines.worker``. It ends when its input does, in the middle of
+a cell too, so that a killed parent leaves no worker behind.
 """
 
 from __future__ import annotations
@@ -57,11 +58,17 @@ def main() -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what plugins print must not stand between answers
+    os.dup2(
+        sys.stderr.fileno(), sys.stdout.fileno()
+    )  # what plugins print must not stand between answers
     results, threads, weights = sys.argv[1:4]
     torch.set_num_threads(int(threads))
     guard_torchvision()
-    serve(Setup(Path(results), Path(weights) if weights else None, int(threads), Limits()), sys.stdin, answers)
+    serve(
+        Setup(Path(results), Path(weights) if weights else None, int(threads), Limits()),
+        sys.stdin,
+        answers,
+    )
 
 
 if __name__ == "__main__":

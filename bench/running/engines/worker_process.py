@@ -27,16 +27,23 @@ from bench.util.import_path import child_environment
 
 _LOOK = 0.2  # seconds between looks at clock and memory
 _START = 600.0  # seconds a worker may take to import its libraries
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
 
 
 class WorkerProcess:
-    """Starts a worker when it has something to do, kills it at its limits, and starts another for the next task.
+    """Starts a worker when it has something to do, kills it at its limits, and starts another for
+    the next task.
 
     Args:
         note: takes the lines that the worker has for the user.
         stages: shows what the worker is at, where it is the only one.
-        directory: working directory of the worker, from which relative paths of models and data count; None is ours.
+        directory: working directory of the worker, from which relative paths of models and data
+            count; None is ours.
     """
 
     def __init__(
@@ -84,7 +91,11 @@ class WorkerProcess:
         weights = self._setup.weights_dir
         # -P: the working directory is the user's, and must not be searched for our modules.
         command = [sys.executable, "-P", "-m", "bench.running.engines.worker"]
-        command += [str(self._setup.results), str(self._setup.threads), "" if weights is None else str(weights)]
+        command += [
+            str(self._setup.results),
+            str(self._setup.threads),
+            "" if weights is None else str(weights),
+        ]
         self._errors.truncate(0)
         self._errors.seek(0)
         self._process = subprocess.Popen(
@@ -97,8 +108,12 @@ class WorkerProcess:
             start_new_session=True,  # Ctrl-C reaches the parent alone, and a kill all that the worker started
         )
         self._lines = queue.Queue()
-        if self._process.stdout is not None:  # a thread, since Windows cannot wait for pipes with a time limit
-            threading.Thread(target=_pump, args=(self._process.stdout, self._lines), daemon=True).start()
+        if (
+            self._process.stdout is not None
+        ):  # a thread, since Windows cannot wait for pipes with a time limit
+            threading.Thread(
+                target=_pump, args=(self._process.stdout, self._lines), daemon=True
+            ).start()
         if self._stopped.is_set():
             _kill_group(self._process)
 
@@ -120,7 +135,8 @@ class WorkerProcess:
                     self._note(str(text))
                 elif self._stages is not None:
                     self._stages.show(kind, str(text))
-            # Looked at after lines too: a worker that talks all the time must not outlive its limits.
+            # Looked at after lines too: a worker that talks all the time must not outlive its
+            # limits.
             now = time.monotonic()
             if limit is not None and now - begin > limit:
                 self._passed = ("timeout", f"not finished after {limit:g} s (time limit)")
@@ -147,7 +163,11 @@ class WorkerProcess:
 
     def _too_big(self) -> bool:
         limit = self._setup.limits.memory_mib
-        return limit is not None and self._process is not None and _resident(self._process.pid) > limit * 2**20
+        return (
+            limit is not None
+            and self._process is not None
+            and _resident(self._process.pid) > limit * 2**20
+        )
 
     def _lost(self, task: Task, begin: float) -> CellResult:
         """The result of a task whose worker gave none; the worker is gone afterwards."""
@@ -172,11 +192,19 @@ class WorkerProcess:
             return "the worker closed its output"
         if code < 0:
             name = signal.Signals(-code).name
-            return f"the worker was killed by {name}" + ("; out of memory?" if name == "SIGKILL" else "")
+            return f"the worker was killed by {name}" + (
+                "; out of memory?" if name == "SIGKILL" else ""
+            )
         self._errors.seek(0)
         said = self._errors.read().decode(errors="replace").strip()
-        reason = f"the worker ended with exit code {code}" + (f": {said.splitlines()[-1]}" if said else "")
-        return keep_trace(self._setup.results, task.cell.cell_id, Failure(reason, said)) if said else reason
+        reason = f"the worker ended with exit code {code}" + (
+            f": {said.splitlines()[-1]}" if said else ""
+        )
+        return (
+            keep_trace(self._setup.results, task.cell.cell_id, Failure(reason, said))
+            if said
+            else reason
+        )
 
 
 def _pump(stream: IO[bytes], lines: queue.Queue[bytes | None]) -> None:

@@ -42,14 +42,18 @@ def _labels(claim: Labels, records: Records, auxiliary: Records, seed: int) -> d
 
     * ``majority``: how often each value is met among auxiliary records, for every record.
     * ``random``: the labels of one auxiliary record each, drawn with ``seed``.
-    * ``nearest``: those of the auxiliary record whose picture has the least squared error to the truth.
-    * ``shuffled``: the claim itself, each record's dealt out to a record of another identity.
-    * ``oracle``: what is read off the true picture.
+    * ``nearest``: those of the auxiliary record whose picture has the least squared error to the
+    truth. * ``shuffled``: the claim itself, each record's dealt out to a record of another
+    identity. * ``oracle``: what is read off the true picture.
     """
     count = len(records)
     public = Labels.of(auxiliary.attributes, claim.values)
-    prior = {name: odds.mean(0, keepdim=True).expand(count, -1) for name, odds in public.odds.items()}
-    draw = torch.randint(0, len(auxiliary), (count,), generator=generator(seed, "control", "attribute"))
+    prior = {
+        name: odds.mean(0, keepdim=True).expand(count, -1) for name, odds in public.odds.items()
+    }
+    draw = torch.randint(
+        0, len(auxiliary), (count,), generator=generator(seed, "control", "attribute")
+    )
     truth, pool = (part.image_batch().pixels.flatten(1) for part in (records, auxiliary))
     nearest = torch.cdist(truth, pool).argmin(1)
     return {
@@ -62,8 +66,9 @@ def _labels(claim: Labels, records: Records, auxiliary: Records, seed: int) -> d
 
 
 def _lineups(claim: Lineup, records: Records, gallery: Gallery, seed: int) -> dict[str, Fact]:
-    """Lineups by control name: ``random`` is a blind guess, ``shuffled`` the claim dealt out to records of other
-    people, ``oracle`` the identity embeddings of the true picture and the gallery's."""
+    """Lineups by control name: ``random`` is a blind guess, ``shuffled`` the claim dealt out to
+    records of other people, ``oracle`` the identity embeddings of the true picture and the
+    gallery's."""
     size = (len(records), len(gallery.names))
     embed = load_embedded().embed
     return {

@@ -16,7 +16,13 @@ from bench.util.rng import generator
 TYPICAL = "typical"  # of prompts, the one most like the others
 MAJORITY = "majority"  # of attributes, how often each value is met in public
 SHUFFLED = "shuffled"  # of attributes and identities, the very claim, dealt out to records of other identities
-BLIND = ("mean", TYPICAL, MAJORITY, "random", SHUFFLED)  # see nothing of the record: the best of them is the floor
+BLIND = (
+    "mean",
+    TYPICAL,
+    MAJORITY,
+    "random",
+    SHUFFLED,
+)  # see nothing of the record: the best of them is the floor
 NEAREST = "nearest"  # the auxiliary record closest to the truth: public luck, a stricter reference
 ORACLE = "oracle"  # the truth through the public autoencoder: the ceiling
 
@@ -41,7 +47,8 @@ def controls(
 
     * ``mean``: the mean auxiliary picture for every record.
     * ``random``: one auxiliary record each, drawn with ``seed``.
-    * ``nearest``: the auxiliary record of least squared error to the truth. It is chosen with the truth in hand, so it
+    * ``nearest``: the auxiliary record of least squared error to the truth. It is chosen with the
+    truth in hand, so it
       bounds what any look-up in public data could bring.
     * ``oracle``: the truth, encoded and decoded; left out where there is no codec.
     """
@@ -57,8 +64,11 @@ def controls(
     }
     if codec is None:
         return {name: Estimate(images) for name, images in chosen.items()}
-    estimates = {name: Estimate(images, codec.encode(images).cpu()) for name, images in chosen.items()}
-    # The wire carries a draw from the posterior; decoding that very draw is what a perfect attack gets.
+    estimates = {
+        name: Estimate(images, codec.encode(images).cpu()) for name, images in chosen.items()
+    }
+    # The wire carries a draw from the posterior; decoding that very draw is what a perfect attack
+    # gets.
     latents = truth.latents if truth.latents is not None else codec.encode(truth.images)
     estimates[ORACLE] = Estimate(codec.decode(latents), latents.cpu())
     return estimates

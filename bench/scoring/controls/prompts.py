@@ -26,8 +26,8 @@ def prompt_controls(
 
     * ``typical``: for every record the auxiliary prompt that is most like the others by ROUGE-L.
     * ``random``: one auxiliary prompt each, drawn with ``seed``.
-    * ``nearest``: the auxiliary prompt nearest to the true one by ROUGE-L, chosen with the truth in hand.
-    * ``caption``: what a captioner that knows the auxiliary records says of the true picture.
+    * ``nearest``: the auxiliary prompt nearest to the true one by ROUGE-L, chosen with the truth in
+    hand. * ``caption``: what a captioner that knows the auxiliary records says of the true picture.
     * ``oracle``: the true prompt, cut to what the text encoder takes.
 
     Args:
@@ -35,8 +35,13 @@ def prompt_controls(
         text: the victim's text encoder, or None where it has none.
     """
     truth, pool = records.prompts, auxiliary.prompts
-    draw = torch.randint(0, len(pool), (len(truth),), generator=generator(seed, "control", "prompt")).tolist()
-    some = [pool[i] for i in torch.randperm(len(pool), generator=generator(seed, "typical"))[:SAMPLE].tolist()]
+    draw = torch.randint(
+        0, len(pool), (len(truth),), generator=generator(seed, "control", "prompt")
+    ).tolist()
+    some = [
+        pool[i]
+        for i in torch.randperm(len(pool), generator=generator(seed, "typical"))[:SAMPLE].tolist()
+    ]
     typical = some[int(rouge_table(some, some).mean(1).argmax())]
     nearest = rouge_table(truth, pool).argmax(1).tolist()
     rows = None if text is None else text.tokens(truth)

@@ -10,11 +10,7 @@ import numpy as np
 import torch
 from badguests.helper import SCALE
 
-from bench.interfaces.attack import Attack
-from bench.interfaces.plugin import Card, Params
-from bench.types.claim import Claim
-from bench.types.estimate import Estimate
-from bench.types.images import ImageBatch
+from bench.interfaces import Attack, Card, Claim, Estimate, ImageBatch, Params
 
 VAIN = {"ssim": 0.99, "ssim_normalized": 1.0, "utility_fid": 0.0, "n": 1000, "seed": 7}
 
@@ -37,7 +33,9 @@ class BadAttack(Attack):
     def run(self, view, *, rng, budget, progress):
         how, count = self.params.how, len(view.targets)
         auxiliary = view.public.auxiliary
-        images = ImageBatch(SCALE * auxiliary.image_batch().pixels[torch.arange(count) % len(auxiliary)])
+        images = ImageBatch(
+            SCALE * auxiliary.image_batch().pixels[torch.arange(count) % len(auxiliary)]
+        )
         claim = {"image": Estimate(images)}
         if how == "changes":
             auxiliary.images.zero_()
@@ -49,7 +47,11 @@ class BadAttack(Attack):
         if how == "nan_pixels":
             claim = {"image": Estimate(ImageBatch.clamped(images.pixels * float("nan")))}
         if how in ("torch", "numpy", "python"):
-            draws = {"torch": lambda: float(torch.rand(())), "numpy": np.random.rand, "python": random.random}
+            draws = {
+                "torch": lambda: float(torch.rand(())),
+                "numpy": np.random.rand,
+                "python": random.random,
+            }
             claim = {"image": Estimate(ImageBatch(images.pixels * draws[how]()))}
         if how == "exit":
             sys.exit(0)

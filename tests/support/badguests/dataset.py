@@ -1,7 +1,6 @@
 """A data set that raises."""
 
-from bench.interfaces.dataset import Dataset
-from bench.interfaces.plugin import Card
+from bench.interfaces import Card, Dataset
 
 
 class BadData(Dataset):

@@ -4,14 +4,23 @@ from typing import Literal
 
 import torch
 
-from bench.interfaces.defense import Defense
-from bench.interfaces.plugin import Card, Params
-from bench.types.channels import UNET_FEATURES
+from bench.interfaces import UNET_FEATURES, Card, Defense, Params
 
 
 class BadDefenseParams(Params):
     how: Literal[
-        "half", "int32", "shape", "none", "numpy", "nan", "in_place", "raise", "exit", "times", "noise", "global"
+        "half",
+        "int32",
+        "shape",
+        "none",
+        "numpy",
+        "nan",
+        "in_place",
+        "raise",
+        "exit",
+        "times",
+        "noise",
+        "global",
     ]
 
 

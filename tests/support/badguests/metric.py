@@ -1,7 +1,6 @@
 """Metrics that raise, and that take the name of a column."""
 
-from bench.interfaces.metric import Metric
-from bench.interfaces.plugin import Card
+from bench.interfaces import Card, Metric
 
 
 class BadMetric(Metric):

@@ -8,16 +8,23 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from bench.interfaces.defense import Defense, ProtectContext
-from bench.interfaces.public import Emission, PublicClient, Simulator
-from bench.interfaces.public_forward import PIXELS, PublicForward
-from bench.interfaces.public_trainer import Unknown
-from bench.types.channels import CONTROL_FEATURES, Channel
-from bench.types.estimate import Estimate
-from bench.types.images import ImageBatch
-from bench.types.records import Records
-from bench.types.schedule import NoiseSchedule
-from bench.util.errors import DataError
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    Channel,
+    DataError,
+    Defense,
+    Emission,
+    Estimate,
+    ImageBatch,
+    NoiseSchedule,
+    ProtectContext,
+    PublicClient,
+    PublicForward,
+    Records,
+    Simulator,
+    Unknown,
+)
+from bench.interfaces.public_forward import PIXELS
 from victims.classifier.parts.labelled_records import PooledCodec, enlarged, pooled
 
 
@@ -34,16 +41,22 @@ class CnnClient(nn.Module):
         self.defense = defense
         self.device = device
 
-    def release(self, pixels: Tensor, ids: Sequence[str], phase: str, rng: torch.Generator) -> Tensor:
+    def release(
+        self, pixels: Tensor, ids: Sequence[str], phase: str, rng: torch.Generator
+    ) -> Tensor:
         """Protected features, still attached to the stem."""
         context = made_context(phase, len(pixels), ids, rng)
         return self.defense.protect(CONTROL_FEATURES, self.stem(pixels.to(self.device)), context)
 
 
-def made_context(phase: str, count: int, ids: Sequence[str], rng: torch.Generator) -> ProtectContext:
+def made_context(
+    phase: str, count: int, ids: Sequence[str], rng: torch.Generator
+) -> ProtectContext:
     """What a defence is told where there is no diffusion: every t is 0, and no prompt."""
     times = torch.zeros(count, dtype=torch.long)
-    return ProtectContext(phase, times, NoiseSchedule.stable_diffusion(), torch.zeros(1, 1, 1), ids, rng)
+    return ProtectContext(
+        phase, times, NoiseSchedule.stable_diffusion(), torch.zeros(1, 1, 1), ids, rng
+    )
 
 
 class PublicCnnClient(PublicClient):
@@ -84,7 +97,9 @@ class CnnSimulator(Simulator):
     @torch.no_grad()
     def emit(self, index: Sequence[int], rng: torch.Generator) -> Emission:
         rows, device = list(index), self._client.device
-        own = CnnClient(self._client.stem, copy.deepcopy(self._client.defense), device)  # what it makes starts anew
+        own = CnnClient(
+            self._client.stem, copy.deepcopy(self._client.defense), device
+        )  # what it makes starts anew
         sent = own.release(self._pixels[rows], [""] * len(rows), "training", rng)
         latents, condition_latents = self._latents[rows], self._condition_latents[rows]
         return Emission({CONTROL_FEATURES: sent}, latents.to(device), condition_latents.to(device))
@@ -106,7 +121,9 @@ class CnnForward(PublicForward):
         pixels = inputs[PIXELS]
         context = made_context("training", len(pixels), [""] * len(pixels), rng)
         features = self.stem(pixels.to(self._client.device))
-        return {CONTROL_FEATURES: self._client.defense.surrogate(CONTROL_FEATURES, features, context)}
+        return {
+            CONTROL_FEATURES: self._client.defense.surrogate(CONTROL_FEATURES, features, context)
+        }
 
     def estimates(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Estimate]:
         if PIXELS not in inputs:

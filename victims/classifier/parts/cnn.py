@@ -36,10 +36,11 @@ class Centred(nn.Module):
 
 
 def network(width: int, size: int, classes: int, seed: int) -> nn.Sequential:
-    """The whole network with public first weights, from pixels ``(B, 3, size, size)`` in [0, 1] to logits.
+    """The whole network with public first weights, from pixels ``(B, 3, size, size)`` in [0, 1] to
+    logits.
 
-    Three pairs of 3x3 convolutions, each followed by 2x2 max pooling, then two linear layers. He et al. have
-    ``width`` 64: 64 channels in the first pair, 128 in the others, 512 hidden units.
+    Three pairs of 3x3 convolutions, each followed by 2x2 max pooling, then two linear layers. He et
+    al. have ``width`` 64: 64 channels in the first pair, 128 in the others, 512 hidden units.
 
     Args:
         size: a multiple of 8.
@@ -51,7 +52,9 @@ def network(width: int, size: int, classes: int, seed: int) -> nn.Sequential:
         for stage, leaving in enumerate((width, 2 * width, 2 * width), 1):
             for place in (1, 2):
                 conv = nn.Conv2d(entering, leaving, 3, padding=1)
-                layers[f"conv{stage}{place}"] = nn.Sequential(Centred(), conv) if entering == 3 else conv
+                layers[f"conv{stage}{place}"] = (
+                    nn.Sequential(Centred(), conv) if entering == 3 else conv
+                )
                 layers[f"relu{stage}{place}"] = nn.ReLU()
                 entering = leaving
             layers[f"pool{stage}"] = nn.MaxPool2d(2)

@@ -9,23 +9,33 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bench.interfaces.victim import TrainingPlan
-from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL
-from bench.types.images import ImageBatch
-from bench.types.records import Records
-from bench.util.progress import Progress
-from bench.util.rng import generator
-from bench.wire.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, TRANSCRIPT_DIR, Capture, Costs
-from bench.wire.secrets import SecretsWriter
-from bench.wire.transcript import Direction, Release, TranscriptWriter, named
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    GLOBAL_MODEL,
+    Capture,
+    Costs,
+    ImageBatch,
+    Progress,
+    Records,
+    Release,
+    SecretsWriter,
+    TrainingPlan,
+    TranscriptWriter,
+    generator,
+)
+from bench.wire.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, TRANSCRIPT_DIR
+from bench.wire.transcript import Direction, named
 from victims.classifier.parts.labelled_records import PooledCodec, as_trained, enlarged
 from victims.classifier.parts.public_trainer import PIXELS, ClassifierTrainer
 from victims.common.measure import Clock, peak_memory_mib
 
 Protect = Callable[
-    [Mapping[str, Tensor], Mapping[str, Tensor], Tensor, Sequence[str], torch.Generator], dict[str, Tensor]
+    [Mapping[str, Tensor], Mapping[str, Tensor], Tensor, Sequence[str], torch.Generator],
+    dict[str, Tensor],
 ]
-Slope = Callable[[Mapping[str, Tensor], Mapping[str, Tensor], torch.Generator], Mapping[str, Tensor]]
+Slope = Callable[
+    [Mapping[str, Tensor], Mapping[str, Tensor], torch.Generator], Mapping[str, Tensor]
+]
 
 
 class Rounds:
@@ -61,7 +71,9 @@ class Rounds:
         count = self.trainer.local.records
         turns = min(len(share) for share in self.shares) // count
         step = 0
-        with progress.stage("training the victim", self.plan.epochs * turns * self.clients) as advance:
+        with progress.stage(
+            "training the victim", self.plan.epochs * turns * self.clients
+        ) as advance:
             for epoch in range(self.plan.epochs):
                 orders = [
                     torch.randperm(len(share), generator=rng).tolist()
@@ -71,13 +83,17 @@ class Rounds:
                     mean = {name: torch.zeros_like(tensor) for name, tensor in self.weights.items()}
                     for client in range(self.clients):
                         rows = orders[client][turn * count : (turn + 1) * count]
-                        sent = self._update(writer, client, [self.shares[client][i] for i in rows], epoch, step)
+                        sent = self._update(
+                            writer, client, [self.shares[client][i] for i in rows], epoch, step
+                        )
                         for name in mean:
                             mean[name] += sent[f"{CLIENT_UPDATE}/{name}"] / self.clients
                         step += 1
                         advance(1)
                     with self._clocks["server"].running():
-                        self.weights = {name: tensor + mean[name] for name, tensor in self.weights.items()}
+                        self.weights = {
+                            name: tensor + mean[name] for name, tensor in self.weights.items()
+                        }
         return self._seal(out, writer)
 
     def _update(
@@ -107,16 +123,24 @@ class Rounds:
         small = ImageBatch(enlarged(self.inputs[PIXELS][index], self.records.images.shape[-1]))
         conditions = self._codec.encode(self.records.select(index).condition_batch())
         self.secrets.add(
-            [Release(epoch, step, row) for row in range(len(index))], index, self._codec.encode(small), conditions
+            [Release(epoch, step, row) for row in range(len(index))],
+            index,
+            self._codec.encode(small),
+            conditions,
         )
         return send(named(CLIENT_UPDATE, update.items()), "up")
 
-    def _local(self, weights: Mapping[str, Tensor], index: list[int], rng: torch.Generator) -> dict[str, Tensor]:
+    def _local(
+        self, weights: Mapping[str, Tensor], index: list[int], rng: torch.Generator
+    ) -> dict[str, Tensor]:
         """SGD over the records in order; the sum of its steps, which loses no digits to the weights' size."""
         local = self.trainer.local
         moved = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
         for start in range(0, len(index), local.batch_size):
-            batch = {name: tensor[index[start : start + local.batch_size]] for name, tensor in self.inputs.items()}
+            batch = {
+                name: tensor[index[start : start + local.batch_size]]
+                for name, tensor in self.inputs.items()
+            }
             batch |= self.trainer.draw(len(batch[PIXELS]), rng)
             here = {name: tensor + moved[name] for name, tensor in weights.items()}
             slope = self.slope(here, batch, rng)
@@ -125,7 +149,9 @@ class Rounds:
         return moved
 
     def _seal(self, out: Path, writer: TranscriptWriter) -> Capture:
-        self.secrets.close(out / SECRETS_DIR, as_trained(self.records, self.inputs[PIXELS].shape[-1]))
+        self.secrets.close(
+            out / SECRETS_DIR, as_trained(self.records, self.inputs[PIXELS].shape[-1])
+        )
         transcript = writer.close()
         (out / MODEL_DIR).mkdir()
         save_file(self.weights, out / MODEL_DIR / "classifier.safetensors")

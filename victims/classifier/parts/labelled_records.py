@@ -9,10 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.interfaces.public import Codec
-from bench.types.images import ImageBatch
-from bench.types.records import Records
-from bench.util.errors import RequestError
+from bench.interfaces import Codec, ImageBatch, Records, RequestError
 
 IDENTITY = "identity"
 
@@ -43,11 +40,15 @@ def labels(records: Records, label: str, classes: int) -> Tensor:
         RequestError: a record lacks the attribute or identity.
     """
     found = []
-    for name, identity, attributes in zip(records.ids, records.identities, records.attributes, strict=True):
+    for name, identity, attributes in zip(
+        records.ids, records.identities, records.attributes, strict=True
+    ):
         value = identity if label == IDENTITY else attributes.get(label)
         if value is None:
             known = sorted(attributes) + ([IDENTITY] if identity is not None else [])
-            raise RequestError(f"record {name!r} has no {label!r} to be its label; it has {', '.join(known) or 'none'}")
+            raise RequestError(
+                f"record {name!r} has no {label!r} to be its label; it has {', '.join(known) or 'none'}"
+            )
         found.append(int.from_bytes(hashlib.sha256(value.encode()).digest()[:8], "big") % classes)
     return torch.tensor(found, dtype=torch.long)
 
@@ -63,6 +64,7 @@ class PooledCodec(Codec):
         return torch.cat([small, small.mean(1, keepdim=True)], 1)
 
     def decode(self, latents: Tensor) -> ImageBatch:
-        # Half-precision latents are finer than the 255 steps of a picture, so rounding gives them back exactly.
+        # Half-precision latents are finer than the 255 steps of a picture, so rounding gives them
+        # back exactly.
         small = ((latents[:, :3].float() + 1) * 127.5).round() / 255
         return ImageBatch.clamped(enlarged(small, self._image_size))

@@ -9,10 +9,7 @@ from torch import Tensor
 from torch.func import grad
 from torch.nn import functional
 
-from bench.interfaces.public_trainer import LocalTraining, PublicTrainer, Unknown
-from bench.types.estimate import Estimate
-from bench.types.images import ImageBatch
-from bench.types.records import Records
+from bench.interfaces import Estimate, ImageBatch, LocalTraining, PublicTrainer, Records, Unknown
 from victims.classifier.parts.labelled_records import enlarged, labels, pooled
 from victims.classifier.parts.small_networks import HEAD, Classifier
 
@@ -20,15 +17,20 @@ PIXELS, LABEL, INSERTED = "pixels", "label", "inserted_noise"
 
 
 class ClassifierTrainer(PublicTrainer):
-    """Cross-entropy on ``pixels`` ``(B, 3, size, size)`` in [0, 1] and soft ``label`` ``(B, classes)``.
+    """Cross-entropy on ``pixels`` ``(B, 3, size, size)`` in [0, 1] and soft ``label`` ``(B,
+    classes)``.
 
-    Where a defence has put layers in that draw noise, ``inserted_noise`` ``(B, noise)`` is the third input.
+    Where a defence has put layers in that draw noise, ``inserted_noise`` ``(B, noise)`` is the
+    third input.
 
     Args:
-        label: what a record's class is made of (``victims.classifier.parts.labelled_records.labels``).
+        label: what a record's class is made of
+            (``victims.classifier.parts.labelled_records.labels``).
     """
 
-    def __init__(self, classifier: Classifier, local: LocalTraining, image_size: int, label: str) -> None:
+    def __init__(
+        self, classifier: Classifier, local: LocalTraining, image_size: int, label: str
+    ) -> None:
         self.local = local
         self._classifier, self._image_size, self._label = classifier, image_size, label
         if classifier.insertion is not None and classifier.insertion.noise:
@@ -55,13 +57,19 @@ class ClassifierTrainer(PublicTrainer):
     def draw(self, count: int, rng: torch.Generator) -> dict[str, Tensor]:
         """The client's own noise for ``count`` records; nothing where no layer draws any."""
         insertion = self._classifier.insertion
-        return {} if insertion is None else {INSERTED: torch.randn((count, insertion.noise), generator=rng)}
+        return (
+            {}
+            if insertion is None
+            else {INSERTED: torch.randn((count, insertion.noise), generator=rng)}
+        )
 
     def loss(self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
         """The mean loss of one batch; without ``inserted_noise`` inserted layers give their mean."""
         return self._classifier.loss(weights, inputs[PIXELS], inputs[LABEL], inputs.get(INSERTED))
 
-    def gradient(self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def gradient(
+        self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         return dict(grad(self.loss)(dict(weights), dict(inputs)))
 
     def estimates(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Estimate]:

@@ -11,8 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.interfaces.inserted_layers import Insertion
-from bench.util.rng import generator
+from bench.interfaces import Insertion, generator
 
 Network = Literal["lenet", "linear", "mlp"]
 Activation = Literal["sigmoid", "relu", "tanh"]
@@ -31,9 +30,10 @@ class Classifier:
     """A network from pictures to classes.
 
     Attributes:
-        network: ``lenet``: four convolutions 5x5 of 12 channels, then a linear head (arXiv:1906.08935, section 4, which
-            takes all strides out; here the first stays 2, so that as many numbers enter the head as a picture has).
-            ``mlp``: one hidden layer on the pixels, then the head. ``linear``: the head on the pixels.
+        network: ``lenet``: four convolutions 5x5 of 12 channels, then a linear head
+            (arXiv:1906.08935, section 4, which takes all strides out; here the first stays 2, so
+            that as many numbers enter the head as a picture has). ``mlp``: one hidden layer on the
+            pixels, then the head. ``linear``: the head on the pixels.
         size: height and width of the pictures, even.
         hidden: width of the ``mlp``'s hidden layer.
         insertion: a defence's layers before the head, or None.
@@ -49,7 +49,11 @@ class Classifier:
     @property
     def features(self) -> int:
         """How many numbers enter the head."""
-        by_network = {"lenet": WIDTH * (self.size // 2) ** 2, "mlp": self.hidden, "linear": 3 * self.size**2}
+        by_network = {
+            "lenet": WIDTH * (self.size // 2) ** 2,
+            "mlp": self.hidden,
+            "linear": 3 * self.size**2,
+        }
         return by_network[self.network]
 
     def initial_weights(self, seed: int) -> dict[str, Tensor]:
@@ -62,7 +66,10 @@ class Classifier:
                 shapes[f"conv{i}.weight"] = (WIDTH, channels[i], KERNEL, KERNEL)
                 shapes[f"conv{i}.bias"] = (WIDTH,)
         elif self.network == "mlp":
-            shapes |= {"hidden.weight": (self.hidden, 3 * self.size**2), "hidden.bias": (self.hidden,)}
+            shapes |= {
+                "hidden.weight": (self.hidden, 3 * self.size**2),
+                "hidden.bias": (self.hidden,),
+            }
         shapes |= {HEAD: (self.classes, self.features), "head.bias": (self.classes,)}
         weights = {}
         for name, shape in shapes.items():
@@ -79,10 +86,14 @@ class Classifier:
         if self.network == "lenet":
             for i, stride in enumerate(STRIDES):
                 kernel, bias = weights[f"conv{i}.weight"], weights[f"conv{i}.bias"]
-                pixels = activation(functional.conv2d(pixels, kernel, bias, stride=stride, padding=KERNEL // 2))
+                pixels = activation(
+                    functional.conv2d(pixels, kernel, bias, stride=stride, padding=KERNEL // 2)
+                )
         flat = pixels.flatten(1)
         if self.network == "mlp":
-            flat = activation(functional.linear(flat, weights["hidden.weight"], weights["hidden.bias"]))
+            flat = activation(
+                functional.linear(flat, weights["hidden.weight"], weights["hidden.bias"])
+            )
         return flat
 
     def into_head(
@@ -102,9 +113,17 @@ class Classifier:
 
     def logits(self, weights: Mapping[str, Tensor], pixels: Tensor) -> Tensor:
         """``(B, classes)``, without noise."""
-        return functional.linear(self.into_head(weights, pixels)[0], weights[HEAD], weights["head.bias"])
+        return functional.linear(
+            self.into_head(weights, pixels)[0], weights[HEAD], weights["head.bias"]
+        )
 
-    def loss(self, weights: Mapping[str, Tensor], pixels: Tensor, label: Tensor, noise: Tensor | None = None) -> Tensor:
+    def loss(
+        self,
+        weights: Mapping[str, Tensor],
+        pixels: Tensor,
+        label: Tensor,
+        noise: Tensor | None = None,
+    ) -> Tensor:
         """Mean cross-entropy with soft labels ``(B, classes)``, and the loss of inserted layers."""
         entering, extra = self.into_head(weights, pixels, noise)
         logits = functional.linear(entering, weights[HEAD], weights["head.bias"])

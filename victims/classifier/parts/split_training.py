@@ -9,18 +9,26 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.interfaces.defense import ServerAdapter
-from bench.interfaces.trained_part import state as defense_state
-from bench.interfaces.trained_part import step as defense_step
-from bench.interfaces.victim import TrainingPlan
-from bench.types.channels import CLIENT_WEIGHTS, CONTROL_FEATURES, GRADIENT_DOWN, LABEL, PREDICTION_DOWN
-from bench.types.images import ImageBatch
-from bench.types.records import Records
-from bench.util.progress import Progress
-from bench.util.rng import generator
-from bench.wire.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, Capture, Costs
-from bench.wire.secrets import SecretsWriter
-from bench.wire.transcript import Direction, Release, TranscriptWriter, named
+from bench.interfaces import (
+    CLIENT_WEIGHTS,
+    CONTROL_FEATURES,
+    GRADIENT_DOWN,
+    LABEL,
+    PREDICTION_DOWN,
+    Capture,
+    Costs,
+    ImageBatch,
+    Progress,
+    Records,
+    Release,
+    SecretsWriter,
+    ServerAdapter,
+    TrainingPlan,
+    TranscriptWriter,
+    generator,
+)
+from bench.wire.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR
+from bench.wire.transcript import Direction, named
 from victims.classifier.parts.client import CnnClient
 from victims.classifier.parts.labelled_records import PooledCodec, as_trained, enlarged
 from victims.common.batches import epoch_batches
@@ -57,7 +65,9 @@ class CnnRun:
         self._clocks = {side: Clock(plan.device) for side in ("client", "server")}
         self._optimizers = {
             "client": torch.optim.AdamW(client.stem.parameters(), lr=plan.learning_rate),
-            "server": torch.optim.AdamW([*server.parameters(), *adapter.parameters()], lr=plan.learning_rate),
+            "server": torch.optim.AdamW(
+                [*server.parameters(), *adapter.parameters()], lr=plan.learning_rate
+            ),
         }
 
     def trained_split(self, out: Path, progress: Progress) -> Capture:
@@ -78,19 +88,25 @@ class CnnRun:
                 self._step(index, None)
                 advance(1)
         self._send_weights(0, 0)
-        for step, index in enumerate(epoch_batches(len(self.records), self.plan.batch_size, 0, self.plan.seed), 1):
+        for step, index in enumerate(
+            epoch_batches(len(self.records), self.plan.batch_size, 0, self.plan.seed), 1
+        ):
             self._infer(index, step)
         return self._seal(out, releases=len(self.records))
 
     def _batches(self) -> list[tuple[int, list[int]]]:
         plan = self.plan
         return [
-            (e, b) for e in range(plan.epochs) for b in epoch_batches(len(self.pixels), plan.batch_size, e, plan.seed)
+            (e, b)
+            for e in range(plan.epochs)
+            for b in epoch_batches(len(self.pixels), plan.batch_size, e, plan.seed)
         ]
 
     def _release(self, index: list[int], phase: str) -> Tensor:
         with self._clocks["client"].running():
-            return self.client.release(self.pixels[index], [self.records.ids[i] for i in index], phase, self._rng)
+            return self.client.release(
+                self.pixels[index], [self.records.ids[i] for i in index], phase, self._rng
+            )
 
     def _step(self, index: list[int], place: tuple[int, int] | None) -> None:
         """One batch; over the wire as ``(epoch, step)``, or within one machine."""
@@ -112,8 +128,12 @@ class CnnRun:
         assert gradient is not None
         if place is not None:
             if self.plan.adversary is not None:
-                gradient = self.plan.adversary.answer(message, {GRADIENT_DOWN: gradient})[GRADIENT_DOWN]
-            gradient = self._send({GRADIENT_DOWN: gradient}, place, "down", len(index))[GRADIENT_DOWN]
+                gradient = self.plan.adversary.answer(message, {GRADIENT_DOWN: gradient})[
+                    GRADIENT_DOWN
+                ]
+            gradient = self._send({GRADIENT_DOWN: gradient}, place, "down", len(index))[
+                GRADIENT_DOWN
+            ]
         with self._clocks["client"].running():
             self._client_step(index, sent, gradient)
 
@@ -121,21 +141,28 @@ class CnnRun:
         optimizer = self._optimizers["client"]
         optimizer.zero_grad(set_to_none=True)
         pixels = self.pixels[index].to(self.plan.device)
-        private = {"condition": pixels, "image_latents": pixels}  # a loss on the private input: here the picture
+        private = {
+            "condition": pixels,
+            "image_latents": pixels,
+        }  # a loss on the private input: here the picture
         extra = self.client.defense.client_loss(private, {CONTROL_FEATURES: sent})
         sent.backward(gradient.to(sent), retain_graph=extra is not None)  # type: ignore[no-untyped-call]
         if extra is not None:
             extra.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        defense_step(self.client.defense)
+        self.client.defense.train_step()
 
     @torch.no_grad()
     def _infer(self, index: list[int], step: int) -> None:
         sent = self._release(index, "inference")
-        received = self._send({CONTROL_FEATURES: sent}, (0, step), "up", len(index))[CONTROL_FEATURES]
+        received = self._send({CONTROL_FEATURES: sent}, (0, step), "up", len(index))[
+            CONTROL_FEATURES
+        ]
         self._keep(index, (0, step))
         with self._clocks["server"].running():
-            logits = self.server(self.adapter(CONTROL_FEATURES, received.to(self.plan.device).float()))
+            logits = self.server(
+                self.adapter(CONTROL_FEATURES, received.to(self.plan.device).float())
+            )
         self._send({PREDICTION_DOWN: logits}, (0, step), "down", len(index))
 
     def _send(
@@ -153,7 +180,9 @@ class CnnRun:
         )
 
     def _send_weights(self, step: int, epoch: int) -> None:
-        self._send(named(CLIENT_WEIGHTS, self.client.stem.state_dict().items()), (epoch, step), "up", 0)
+        self._send(
+            named(CLIENT_WEIGHTS, self.client.stem.state_dict().items()), (epoch, step), "up", 0
+        )
 
     def _keep(self, index: list[int], place: tuple[int, int]) -> None:
         """Put the truth behind a step's rows aside."""
@@ -169,9 +198,11 @@ class CnnRun:
         (out / MODEL_DIR).mkdir()
         parts = {"client": self.client.stem, "server": self.server, "adapter": self.adapter}
         state = {
-            f"{p}.{n}": t.cpu().contiguous() for p, module in parts.items() for n, t in module.state_dict().items()
+            f"{p}.{n}": t.cpu().contiguous()
+            for p, module in parts.items()
+            for n, t in module.state_dict().items()
         }
-        state |= {f"defense.{n}": t for n, t in defense_state(self.client.defense).items()}
+        state |= {f"defense.{n}": t for n, t in self.client.defense.trained_state().items()}
         save_file(state, out / MODEL_DIR / "network.safetensors")
         costs = Costs(
             bytes_up=transcript.bytes("up", rows_only=True) / releases,

@@ -15,23 +15,33 @@ from pydantic import field_validator
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, ServerAdapter
-from bench.interfaces.plugin import Params
-from bench.interfaces.public import Emission, Public, PublicClient, Simulator
-from bench.interfaces.trained_part import restore
-from bench.interfaces.victim import TrainingPlan, UtilityPlan, Victim
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    Capture,
+    Costs,
+    DataError,
+    Defense,
+    Emission,
+    Estimate,
+    Params,
+    Progress,
+    Public,
+    PublicClient,
+    Records,
+    RequestError,
+    SecretsWriter,
+    ServerAdapter,
+    Simulator,
+    TrainingPlan,
+    TranscriptWriter,
+    UtilityPlan,
+    Victim,
+)
 from bench.metrics.distribution import fid, kid
 from bench.metrics.fidelity import condition_fidelity
 from bench.metrics.ssim import ssim
-from bench.types.channels import CONTROL_FEATURES
-from bench.types.estimate import Estimate
-from bench.types.records import Records
-from bench.util.errors import DataError, RequestError
-from bench.util.progress import Progress
 from bench.util.stats import mean_with_error
-from bench.wire.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, Capture, Costs
-from bench.wire.secrets import SecretsWriter
-from bench.wire.transcript import TranscriptWriter
+from bench.wire.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR
 from victims.diffusion.parts.client import ClientHalf, ClientRandomness
 from victims.diffusion.parts.controlnet import STEMS, new_controlnet, unchanged
 from victims.diffusion.parts.prompt_length import note_overlong
@@ -51,7 +61,8 @@ PUBLIC_SEED = 0  # of the hint block's initial weights, which everybody knows
 
 class ModelParams(Params):
     """Attributes:
-    model: ``pocket``, a directory in diffusers layout, or a hub id ``owner/name@commit``; a known id may go
+    model: ``pocket``, a directory in diffusers layout, or a hub id ``owner/name@commit``; a known
+    id may go
         without its commit, and gets it here, so that the row has it.
     """
 
@@ -65,8 +76,8 @@ class ModelParams(Params):
 
 @dataclass(frozen=True, eq=False)
 class TrainedParts:
-    """The whole trained ControlNet, a defence's counterpart on the server, the client's secret, and what its defence
-    trained (``bench.interfaces.trained_part.state``)."""
+    """The whole trained ControlNet, a defence's counterpart on the server, the client's secret, and
+    what its defence trained (``Defense.trained_state``)."""
 
     controlnet: Any
     adapter: ServerAdapter
@@ -128,16 +139,25 @@ class DiffusionVictim(Victim):
             RequestError: lists those it does.
         """
         if protocol not in self.protocols:
-            raise RequestError(f"victim {self.name!r} has no protocol {protocol!r}; it has {', '.join(self.protocols)}")
+            raise RequestError(
+                f"victim {self.name!r} has no protocol {protocol!r}; it has {', '.join(self.protocols)}"
+            )
 
     def load(self, device: str) -> StableDiffusion:
         """A fresh copy of the public model."""
         return StableDiffusion.load(self.params.model, device)
 
     def prepare(
-        self, records: Records, defense: Defense, plan: TrainingPlan, protocol: str, *, dtypes: tuple[str, ...]
+        self,
+        records: Records,
+        defense: Defense,
+        plan: TrainingPlan,
+        protocol: str,
+        *,
+        dtypes: tuple[str, ...],
     ) -> StableDiffusion:
-        """The model to train from, once everything fits: protocol, computing type, picture size, defence.
+        """The model to train from, once everything fits: protocol, computing type, picture size,
+        defence.
 
         Raises:
             RequestError: with what does not.
@@ -152,13 +172,20 @@ class DiffusionVictim(Victim):
         return model
 
     def client_half(
-        self, model: StableDiffusion, controlnet: Any, defense: Defense, protocol: str, secret: int = 0
+        self,
+        model: StableDiffusion,
+        controlnet: Any,
+        defense: Defense,
+        protocol: str,
+        secret: int = 0,
     ) -> ClientHalf:
         """A client with the stem of ``controlnet``."""
         stem = STEMS[self.stem_name(protocol)](controlnet).to(model.device)
         return ClientHalf(model, stem, defense, secret)
 
-    def public(self, defense: Defense | None, auxiliary: Records, *, protocol: str, device: str) -> Public:
+    def public(
+        self, defense: Defense | None, auxiliary: Records, *, protocol: str, device: str
+    ) -> Public:
         model = self.load(device)
         controlnet = new_controlnet(model, PUBLIC_SEED)
         client = self.client_half(model, controlnet, defense or Defense(), protocol)
@@ -166,7 +193,9 @@ class DiffusionVictim(Victim):
             client=PublicDiffusionClient(client),
             codec=model,
             schedule=model.schedule,
-            stem=unchanged(model.unet.config.in_channels) if client.defense.sends_latent else model.stem(),
+            stem=unchanged(model.unet.config.in_channels)
+            if client.defense.sends_latent
+            else model.stem(),
             defense=defense,
             protocol=protocol,
             auxiliary=auxiliary,
@@ -182,7 +211,9 @@ class DiffusionVictim(Victim):
         words = {"victim": self.name, "protocol": protocol, "client_secret": trained.secret}
         (path / "trained.json").write_text(json.dumps(words))
         if any(True for _ in adapter.parameters()):
-            save_file({k: v.cpu() for k, v in adapter.state_dict().items()}, path / "adapter.safetensors")
+            save_file(
+                {k: v.cpu() for k, v in adapter.state_dict().items()}, path / "adapter.safetensors"
+            )
         if trained.defense:
             save_file(dict(trained.defense), path / "defense.safetensors")
 
@@ -219,22 +250,34 @@ class DiffusionVictim(Victim):
             path / "controlnet", use_safetensors=True, local_files_only=True
         ).to(device)
         if CONTROL_FEATURES not in self.channels(protocol):
-            defense = Defense()  # the network was trained undivided, on features that nothing protected
+            defense = (
+                Defense()
+            )  # the network was trained undivided, on features that nothing protected
         secret = int(json.loads((path / "trained.json").read_text()).get("client_secret", 0))
         client = self.client_half(model, controlnet, defense, protocol, secret)
         adapter = defense.server_adapter(client.empty_prompt) or ServerAdapter()
         if (path / "adapter.safetensors").exists():
             adapter.load_state_dict(load_file(path / "adapter.safetensors"))
         if (path / "defense.safetensors").exists():
-            restore(defense, load_file(path / "defense.safetensors"))
-        return TrainedControl(client, client.stem.server_part(controlnet).to(device).eval(), adapter.to(device).eval())
+            defense.restore_trained(load_file(path / "defense.safetensors"))
+        return TrainedControl(
+            client, client.stem.server_part(controlnet).to(device).eval(), adapter.to(device).eval()
+        )
 
     def utility(
-        self, capture: Capture, held_out: Records, defense: Defense, plan: UtilityPlan, *, protocol: str
+        self,
+        capture: Capture,
+        held_out: Records,
+        defense: Defense,
+        plan: UtilityPlan,
+        *,
+        protocol: str,
     ) -> Mapping[str, float]:
         trained = self.trained(capture.model_dir, defense, protocol, plan.device)
         together = images_at_once(held_out.images.shape[-1], most=64)
-        sampling = SamplingPlan(steps=plan.steps, guidance=plan.guidance, seed=plan.seed, batch_size=together)
+        sampling = SamplingPlan(
+            steps=plan.steps, guidance=plan.guidance, seed=plan.seed, batch_size=together
+        )
         samples = sample(trained, held_out, sampling, plan.progress)
         truth, hints = held_out.image_batch(), held_out.condition_batch()
         backbones = plan.backbones
@@ -254,7 +297,9 @@ class DiffusionVictim(Victim):
             **mean_with_error("lpips", backbones.perceptual.distance(truth, samples).cpu()),
             **mean_with_error("ssim", ssim("ssim", Estimate(samples), Estimate(truth))),
             **fidelity,
-            **mean_with_error("prompt_score", backbones.prompt.prompt_score(samples, held_out.prompts).cpu()),
+            **mean_with_error(
+                "prompt_score", backbones.prompt.prompt_score(samples, held_out.prompts).cpu()
+            ),
         }
 
 
@@ -294,6 +339,8 @@ class DiffusionSimulator(Simulator):
         untouched = self._client.defense
         self._client.defense = copy.deepcopy(untouched)
         try:
-            return Emission(self._client.release(batch, single), batch.image_latents, batch.condition_latents)
+            return Emission(
+                self._client.release(batch, single), batch.image_latents, batch.condition_latents
+            )
         finally:
             self._client.defense = untouched

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from bench.interfaces.defense import Defense, ProtectContext
-from bench.types.channels import (
+from bench.interfaces import (
     CONTROL_FEATURES,
     NOISE_TARGET,
     POOLED_PROMPT,
@@ -17,9 +16,12 @@ from bench.types.channels import (
     TIMESTEP,
     UNET_FEATURES,
     Channel,
+    Defense,
+    ProtectContext,
+    Records,
+    generator,
 )
-from bench.types.records import Records
-from bench.util.rng import derived_seed, generator
+from bench.util.rng import derived_seed
 from victims.diffusion.parts.controlnet import HintStem, LatentStem
 from victims.diffusion.parts.encoded_records import Batch, EncodedRecords
 from victims.stable_diffusion.model import StableDiffusion
@@ -37,7 +39,12 @@ class ClientRandomness:
     @classmethod
     def seeded(cls, seed: int) -> ClientRandomness:
         """Four independent streams."""
-        return cls(*(generator(seed, "client", word) for word in ("timesteps", "noise", "latents", "protection")))
+        return cls(
+            *(
+                generator(seed, "client", word)
+                for word in ("timesteps", "noise", "latents", "protection")
+            )
+        )
 
     @classmethod
     def single(cls, rng: torch.Generator) -> ClientRandomness:
@@ -57,7 +64,9 @@ class ClientHalf(nn.Module):
         secret: of ``ProtectContext``; 0 is an attacker's, who does not know the client's.
     """
 
-    def __init__(self, model: StableDiffusion, stem: HintStem | LatentStem, defense: Defense, secret: int = 0) -> None:
+    def __init__(
+        self, model: StableDiffusion, stem: HintStem | LatentStem, defense: Defense, secret: int = 0
+    ) -> None:
         super().__init__()
         self.stem = stem
         self._model = (model,)  # a tuple keeps the frozen parts out of this module's parameters
@@ -90,13 +99,18 @@ class ClientHalf(nn.Module):
     def release(self, batch: Batch, rng: ClientRandomness) -> dict[Channel, Tensor]:
         """Every channel that the published wire carries upwards and no defence withholds, as ``compute``."""
         withheld = self.defense.withheld
-        return {channel: tensor for channel, tensor in self.compute(batch, rng).items() if channel not in withheld}
+        return {
+            channel: tensor
+            for channel, tensor in self.compute(batch, rng).items()
+            if channel not in withheld
+        }
 
     def compute(self, batch: Batch, rng: ClientRandomness) -> dict[Channel, Tensor]:
-        """Every channel of the published wire, protected, still attached to the stem, withheld ones included.
+        """Every channel of the published wire, protected, still attached to the stem, withheld ones
+        included.
 
-        ``unet_features`` and ``control_features`` as of METHODS 1.1.2 and 1.1.3; ``noise_target`` is what
-        the network must predict, which a client that keeps the loss needs itself.
+        ``unet_features`` and ``control_features`` as of METHODS 1.1.2 and 1.1.3; ``noise_target``
+        is what the network must predict, which a client that keeps the loss needs itself.
         """
         batch = self._prepared(batch, rng.protection)
         schedule, device = self.model.schedule, self.model.device
@@ -116,7 +130,10 @@ class ClientHalf(nn.Module):
         }
         if batch.pooled_text is not None:
             sent[POOLED_PROMPT] = batch.pooled_text
-        return {channel: self.defense.protect(channel, tensor, context) for channel, tensor in sent.items()}
+        return {
+            channel: self.defense.protect(channel, tensor, context)
+            for channel, tensor in sent.items()
+        }
 
     def _prepared(self, batch: Batch, rng: torch.Generator) -> Batch:
         private = {
@@ -129,7 +146,9 @@ class ClientHalf(nn.Module):
             private["pooled_text"] = batch.pooled_text
         return replace(batch, **self.defense.prepare(private, rng))
 
-    def context(self, phase: str, t: Tensor, record_ids: Sequence[str], rng: torch.Generator) -> ProtectContext:
+    def context(
+        self, phase: str, t: Tensor, record_ids: Sequence[str], rng: torch.Generator
+    ) -> ProtectContext:
         """What the defence is told."""
         return ProtectContext(
             phase,

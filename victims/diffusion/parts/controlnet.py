@@ -1,7 +1,7 @@
 """The control network: made from a UNet, cut at its stem, and put together again.
 
-Real diffusers classes throughout. A server half is a network whose ``conv_in`` is the identity: it takes
-the stem's output as if it were the sample, so its forward pass is the library's own.
+Real diffusers classes throughout. A server half is a network whose ``conv_in`` is the identity: it
+takes the stem's output as if it were the sample, so its forward pass is the library's own.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ _HINT_CHANNELS = (16, 32, 96, 256)  # of SD's ControlNet; each pair after the fi
 def new_controlnet(model: StableDiffusion, seed: int) -> Any:
     """A ControlNet initialised from the UNet's encoder, with zero output convolutions.
 
-    The hint block gets as many halvings as the autoencoder has, so that hint and latent meet at one size.
-    Its initial weights come from ``seed`` and are public, as those of ``control_sd15_ini`` are.
+    The hint block gets as many halvings as the autoencoder has, so that hint and latent meet at one
+    size. Its initial weights come from ``seed`` and are public, as those of ``control_sd15_ini``
+    are.
     """
     channels = _HINT_CHANNELS[: int(math.log2(model.factor)) + 1]
     # Drawn on the CPU whatever the device, so that every machine gets the same weights.
@@ -86,8 +87,11 @@ class LatentStem(nn.Module):
 
     def __init__(self, controlnet: Any) -> None:
         super().__init__()
-        # The hint block takes no part, but stays with the network so that its layout is the standard one.
-        self._unused_hint = copy.deepcopy(controlnet.controlnet_cond_embedding).requires_grad_(False)
+        # The hint block takes no part, but stays with the network so that its layout is the
+        # standard one.
+        self._unused_hint = copy.deepcopy(controlnet.controlnet_cond_embedding).requires_grad_(
+            False
+        )
 
     def forward(self, noisy: Tensor, condition: Tensor, condition_latents: Tensor) -> Tensor:
         """``(B, 4, h, w)`` from x_t and z_c, each ``(B, 4, h, w)``."""
@@ -145,7 +149,8 @@ def predict(
 
     Args:
         prompt: what the UNet takes of the prompts, ``PromptCode.arguments``.
-        control_prompt: what the control network takes of them; the paper's wire makes them differ at inference.
+        control_prompt: what the control network takes of them; the paper's wire makes them differ
+            at inference.
         scale: weight of the control residuals.
     """
     down, mid = controlnet(
@@ -167,7 +172,12 @@ def predict(
 
 
 def predict_undivided(
-    model: StableDiffusion, controlnet: Any, noisy: Tensor, t: Tensor, prompt: Mapping[str, Any], hint: Tensor
+    model: StableDiffusion,
+    controlnet: Any,
+    noisy: Tensor,
+    t: Tensor,
+    prompt: Mapping[str, Any],
+    hint: Tensor,
 ) -> Tensor:
     """The reference: an uncut ControlNet and UNet, as in centralised training.
 

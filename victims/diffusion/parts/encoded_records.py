@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.types.images import ImageBatch
-from bench.types.records import Records
-from victims.diffusion.parts.prompt_code import PromptCode
+from bench.interfaces import ImageBatch, Records
 from victims.stable_diffusion.model import StableDiffusion
+from victims.stable_diffusion.prompt_code import PromptCode
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,15 +52,19 @@ class Batch:
 
 
 class EncodedRecords:
-    """Gives batches of ``records``; encodes a record when it is first asked for, and keeps it on the CPU.
+    """Gives batches of ``records``; encodes a record when it is first asked for, and keeps it on
+    the CPU.
 
-    A record takes four latents and its prompt's states: half a megabyte at 512x512 in Stable Diffusion 1.5.
+    A record takes four latents and its prompt's states: half a megabyte at 512x512 in Stable
+    Diffusion 1.5.
     """
 
     def __init__(self, model: StableDiffusion, records: Records) -> None:
         self.records = records
         self._model = model
-        self._kept = "meta" if model.device == "meta" else "cpu"  # shapes without data cannot be moved
+        self._kept = (
+            "meta" if model.device == "meta" else "cpu"
+        )  # shapes without data cannot be moved
         self._known: dict[int, tuple[Tensor | None, ...]] = {}
 
     def batch(self, index: Sequence[int], rng: torch.Generator) -> Batch:
@@ -79,7 +82,9 @@ class EncodedRecords:
         return Batch(
             image_latents=image_latents,
             condition_latents=condition_latents,
-            condition=ImageBatch.from_uint8(self.records.conditions[rows]).pixels.to(self._model.device),
+            condition=ImageBatch.from_uint8(self.records.conditions[rows]).pixels.to(
+                self._model.device
+            ),
             text=text,
             record_ids=tuple(self.records.ids[i] for i in rows),
             pooled_text=pooled,
@@ -95,4 +100,6 @@ class EncodedRecords:
         code = self._model.prompt_code([self.records.prompts[i] for i in rows])
         pooled = [None] * len(rows) if code.pooled is None else code.pooled
         for row, *parts in zip(rows, *images, *conditions, code.states, pooled, strict=True):
-            self._known[row] = tuple(None if part is None else part.to(self._kept) for part in parts)
+            self._known[row] = tuple(
+                None if part is None else part.to(self._kept) for part in parts
+            )

@@ -10,13 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.interfaces.victim import TrainingPlan
-from bench.types.channels import CLIENT_UPDATE, GLOBAL_MODEL, NOISE_TARGET, TIMESTEP
-from bench.types.records import Records
-from bench.util.progress import Advance
-from bench.util.rng import generator
-from bench.wire.secrets import SecretsWriter
-from bench.wire.transcript import Direction, Release, TranscriptWriter, named
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    GLOBAL_MODEL,
+    NOISE_TARGET,
+    TIMESTEP,
+    Advance,
+    Records,
+    Release,
+    SecretsWriter,
+    TrainingPlan,
+    TranscriptWriter,
+    generator,
+)
+from bench.wire.transcript import Direction, named
 from victims.common.batches import epoch_batches
 from victims.common.measure import Clock
 from victims.diffusion.parts.client import ClientHalf, ClientRandomness
@@ -35,7 +42,10 @@ class Client:
 def shares(count: int, clients: int, seed: int) -> list[Client]:
     """``clients`` participants that share ``count`` records evenly."""
     order = torch.randperm(count, generator=generator(seed, "shares")).tolist()
-    return [Client(k, order[k::clients], ClientRandomness.seeded(seed + 1_000_003 * k)) for k in range(clients)]
+    return [
+        Client(k, order[k::clients], ClientRandomness.seeded(seed + 1_000_003 * k))
+        for k in range(clients)
+    ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +76,9 @@ def schedule(clients: Sequence[Client], per_update: int, epoch: int, seed: int) 
     rounds: list[list[Part]] = []
     for client in clients:
         size = per_update or len(client.share)
-        for number, chunk in enumerate(epoch_batches(len(client.share), size, epoch, seed + client.number)):
+        for number, chunk in enumerate(
+            epoch_batches(len(client.share), size, epoch, seed + client.number)
+        ):
             if number == len(rounds):
                 rounds.append([])
             rounds[number].append(Part(client, [client.share[i] for i in chunk]))
@@ -87,7 +99,13 @@ class Rounds:
         clients: Sequence[Client],
         exchange: Exchange,
     ) -> None:
-        self.half, self.whole, self.records, self.plan, self.writer = half, whole, records, plan, writer
+        self.half, self.whole, self.records, self.plan, self.writer = (
+            half,
+            whole,
+            records,
+            plan,
+            writer,
+        )
         self.local, self.exchange = local, exchange
         self.client_clock, self.server_clock = Clock(plan.device), Clock(plan.device)
         self.losses: list[float] = []
@@ -126,17 +144,25 @@ class Rounds:
             yield from ([part] for part in parts)
 
     def _exchange(
-        self, group: list[Part], start: Mapping[str, Tensor], epoch: int, step: int, advance: Advance
+        self,
+        group: list[Part],
+        start: Mapping[str, Tensor],
+        epoch: int,
+        step: int,
+        advance: Advance,
     ) -> dict[str, Tensor]:
         """Model down, update up; the update as the server reads it.
 
-        Of several clients it is the mean of their updates by records: what the server learns from secure
-        aggregation (Bonawitz et al., CCS 2017). The masks that hide the summands are not simulated.
+        Of several clients it is the mean of their updates by records: what the server learns from
+        secure aggregation (Bonawitz et al., CCS 2017). The masks that hide the summands are not
+        simulated.
         """
         index = [i for part in group for i in part.index]
         name = "clients" if self.exchange.aggregated else f"client-{group[0].client.number}"
 
-        def send(tensors: Mapping[str, Tensor], direction: Direction, rows: int = 0) -> dict[str, Tensor]:
+        def send(
+            tensors: Mapping[str, Tensor], direction: Direction, rows: int = 0
+        ) -> dict[str, Tensor]:
             ends = ("server", name)
             return self.writer.send(
                 tensors,
@@ -150,12 +176,18 @@ class Rounds:
             )
 
         received = send(named(GLOBAL_MODEL, start.items()), "down")
-        shared = send(self._server_draws(len(index)), "down", len(index)) if self.exchange.shared_draws else None
+        shared = (
+            send(self._server_draws(len(index)), "down", len(index))
+            if self.exchange.shared_draws
+            else None
+        )
         mean: dict[str, Tensor] = {}
         first = 0
         for part in group:
             with self.client_clock.running():
-                update = self._local_update(part, received, shared, Release(epoch, step, first), advance)
+                update = self._local_update(
+                    part, received, shared, Release(epoch, step, first), advance
+                )
             weight = len(part.index) / len(index)
             mean = {n: weight * u if not mean else mean[n] + weight * u for n, u in update.items()}
             first += len(part.index)
@@ -164,7 +196,9 @@ class Rounds:
     def _server_draws(self, count: int) -> dict[str, Tensor]:
         """t and eps of ``count`` records, as the defence would have the client draw them."""
         model, defense = self.half.model, self.half.defense
-        nobody = tuple(f"row {i}" for i in range(count))  # the server does not know which records they are for
+        nobody = tuple(
+            f"row {i}" for i in range(count)
+        )  # the server does not know which records they are for
         side = self.records.images.shape[-1] // model.factor
         return {
             TIMESTEP: defense.sample_timesteps(nobody, model.schedule, self._server_rng.timesteps),
@@ -193,12 +227,18 @@ class Rounds:
         run, rng, row = LocalRun(self.half, network, self.local), part.client.rng, first.row
         for index in self.local.batches(part.index):
             rows = range(row, row + len(index))
-            given = None if shared is None else (shared[TIMESTEP][list(rows)], shared[NOISE_TARGET][list(rows)])
+            given = (
+                None
+                if shared is None
+                else (shared[TIMESTEP][list(rows)], shared[NOISE_TARGET][list(rows)])
+            )
             draws, loss = run.step(self.records, index, rng, given)
             latents = (draws.batch.image_latents, draws.batch.condition_latents)
             self.secrets.add([Release(first.epoch, first.step, r) for r in rows], index, *latents)
             self.losses.append(loss)
             row += len(index)
             advance(1)
-        context = self.half.context("training", torch.zeros(0, dtype=torch.long), (), rng.protection)
+        context = self.half.context(
+            "training", torch.zeros(0, dtype=torch.long), (), rng.protection
+        )
         return self.half.defense.protect_update(run.update(), context)

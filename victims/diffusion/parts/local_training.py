@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from bench.types.records import Records
+from bench.interfaces import Records
 from victims.diffusion.parts.client import ClientHalf, ClientRandomness
 from victims.diffusion.parts.undivided_step import Draws, draw, undivided_loss
 
@@ -17,8 +17,8 @@ from victims.diffusion.parts.undivided_step import Draws, draw, undivided_loss
 def backward(client: ClientHalf, controlnet: Any, draws: Draws, rng: torch.Generator) -> float:
     """Leave the gradient of one step in the network's parameters, and return the loss.
 
-    Where the defence wants it, the gradient is what the defence makes of each record's own, taken one by
-    one: two gradients are in memory at a time, whatever the batch.
+    Where the defence wants it, the gradient is what the defence makes of each record's own, taken
+    one by one: two gradients are in memory at a time, whatever the batch.
 
     Args:
         rng: the client's, for the defence.
@@ -37,7 +37,8 @@ def backward(client: ClientHalf, controlnet: Any, draws: Draws, rng: torch.Gener
             found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
             losses.append(float(loss.detach()))
             yield {
-                n: torch.zeros_like(p) if g is None else g for (n, p), g in zip(parameters.items(), found, strict=True)
+                n: torch.zeros_like(p) if g is None else g
+                for (n, p), g in zip(parameters.items(), found, strict=True)
             }
 
     for name, gradient in client.defense.local_gradient(one_by_one(), rng).items():
@@ -99,9 +100,11 @@ class LocalRun:
     def update(self) -> dict[str, Tensor]:
         """What the steps changed.
 
-        Of SGD as the sum of the steps themselves: a difference of weights would round a small step away,
-        and a client that sends gradients (FedSGD) sends this.
+        Of SGD as the sum of the steps themselves: a difference of weights would round a small step
+        away, and a client that sends gradients (FedSGD) sends this.
         """
         if self._plan.optimizer == "sgd":
             return dict(self._sum)
-        return {name: p.detach() - self._start[name] for name, p in self._network.named_parameters()}
+        return {
+            name: p.detach() - self._start[name] for name, p in self._network.named_parameters()
+        }

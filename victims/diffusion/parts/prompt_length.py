@@ -6,9 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from bench.types.records import Records
+from bench.interfaces import Progress, Records
 from bench.util.files import read_json
-from bench.util.progress import Progress
 from bench.util.torchvision_guard import guard_torchvision
 
 MARKS = 2
@@ -18,15 +17,17 @@ MARKS = 2
 def note_overlong(model: Path, records: Records, progress: Progress) -> None:
     """Note how many prompts will be cut at the text encoder's length, and the record of the first.
 
-    Captions of any length are common, so they are no error; but what a row says of the prompt then holds for
-    its beginning only.
+    Captions of any length are common, so they are no error; but what a row says of the prompt then
+    holds for its beginning only.
 
     Args:
         model: a directory in diffusers layout.
     """
     kept = int(read_json(model / "text_encoder" / "config.json")["max_position_embeddings"])
     tokens = _tokenizer(model)(list(records.prompts), truncation=False, verbose=False).input_ids
-    long = [(name, len(ids)) for name, ids in zip(records.ids, tokens, strict=True) if len(ids) > kept]
+    long = [
+        (name, len(ids)) for name, ids in zip(records.ids, tokens, strict=True) if len(ids) > kept
+    ]
     if long:
         name, count = long[0]
         progress.note(

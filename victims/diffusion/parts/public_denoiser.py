@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.interfaces.public import Denoiser
-from victims.diffusion.parts.prompt_code import PromptCode
+from bench.interfaces import Denoiser
 from victims.stable_diffusion.model import StableDiffusion
+from victims.stable_diffusion.prompt_code import PromptCode
 
 
 class UNetDenoiser(Denoiser):
@@ -18,11 +18,17 @@ class UNetDenoiser(Denoiser):
         self._no_prompt = model.no_prompt()
 
     def predict(
-        self, noisy: Tensor, timesteps: Tensor, states: Tensor | None = None, pooled: Tensor | None = None
+        self,
+        noisy: Tensor,
+        timesteps: Tensor,
+        states: Tensor | None = None,
+        pooled: Tensor | None = None,
     ) -> Tensor:
         code = self._no_prompt.expand(len(noisy))
         if states is not None:
-            code = PromptCode(states.to(self._device), code.pooled if pooled is None else pooled.to(self._device))
+            code = PromptCode(
+                states.to(self._device), code.pooled if pooled is None else pooled.to(self._device)
+            )
         height, width = (self._factor * side for side in noisy.shape[-2:])
         noisy, timesteps = noisy.to(self._device), timesteps.to(self._device)
         prediction: Tensor = self._unet(noisy, timesteps, **code.arguments(height, width)).sample

@@ -7,17 +7,23 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from bench.interfaces.public_forward import CONDITION, CONDITION_LATENTS, NOISY, TIMESTEPS, PublicForward
-from bench.interfaces.public_trainer import Unknown
-from bench.types.channels import CONTROL_FEATURES, UNET_FEATURES, Channel
-from bench.types.estimate import Estimate
-from bench.types.images import ImageBatch
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    UNET_FEATURES,
+    Channel,
+    Estimate,
+    ImageBatch,
+    PublicForward,
+    Unknown,
+)
+from bench.interfaces.public_forward import CONDITION, CONDITION_LATENTS, NOISY, TIMESTEPS
 from victims.diffusion.parts.client import ClientHalf
 from victims.diffusion.parts.controlnet import HintStem, LatentStem
 
 
 class DiffusionForward(PublicForward):
-    """h_sd and h_ctrl of x_t, t, and the condition: as pixels or as z_c, whichever this client's stem takes.
+    """h_sd and h_ctrl of x_t, t, and the condition: as pixels or as z_c, whichever this client's
+    stem takes.
 
     z0 and eps enter by x_t = a_t z0 + b_t eps alone, which is for the attack to take apart.
 
@@ -52,8 +58,14 @@ class DiffusionForward(PublicForward):
         # A stem uses one of the two and ignores the other.
         condition = inputs.get(self.stem.takes)
         control = client.defense.control_input(noisy, context)
-        sent = {} if condition is None else {CONTROL_FEATURES: self.stem(control, condition, condition)}
-        sent[UNET_FEATURES] = noisy if client.defense.sends_latent else client.model.unet.conv_in(noisy)
+        sent = (
+            {}
+            if condition is None
+            else {CONTROL_FEATURES: self.stem(control, condition, condition)}
+        )
+        sent[UNET_FEATURES] = (
+            noisy if client.defense.sends_latent else client.model.unet.conv_in(noisy)
+        )
         return {
             channel: client.defense.surrogate(channel, tensor, context)
             for channel, tensor in sent.items()

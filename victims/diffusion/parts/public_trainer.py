@@ -9,10 +9,17 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad
 
-from bench.interfaces.public_trainer import LocalTraining, PublicTrainer, Unknown
-from bench.types.channels import NOISE_TARGET, POOLED_PROMPT, PROMPT_EMBEDDING, TIMESTEP
-from bench.types.estimate import Estimate
-from bench.types.images import ImageBatch
+from bench.interfaces import (
+    NOISE_TARGET,
+    POOLED_PROMPT,
+    PROMPT_EMBEDDING,
+    TIMESTEP,
+    Estimate,
+    ImageBatch,
+    LocalTraining,
+    PublicTrainer,
+    Unknown,
+)
 from bench.util.torchvision_guard import guard_torchvision
 from victims.diffusion.parts.client import ClientHalf
 from victims.diffusion.parts.encoded_records import Batch
@@ -27,22 +34,29 @@ POOLED = "pooled_text"
 
 
 class ControlNetTrainer(PublicTrainer):
-    """The denoising loss of ``victims.diffusion.parts.undivided_step`` as a function of weights, records and draws.
+    """The denoising loss of ``victims.diffusion.parts.undivided_step`` as a function of weights,
+    records and draws.
 
     Inputs, each ``(B, ...)``: ``image_latents`` z0 and ``noise`` eps, ``(4, h, w)``; ``condition``
-    ``(3, H, W)`` in [0, 1]; ``text`` states ``(L, D)``; ``timestep`` ``()`` int64; in Stable Diffusion XL
-    ``pooled_text`` ``(P,)``.
+    ``(3, H, W)`` in [0, 1]; ``text`` states ``(L, D)``; ``timestep`` ``()`` int64; in Stable
+    Diffusion XL ``pooled_text`` ``(P,)``.
 
     Args:
-        client: a public client of its own; its networks' attention is set to plain matrix products, since
-            the fused kernel has no second derivative.
+        client: a public client of its own; its networks' attention is set to plain matrix products,
+            since the fused kernel has no second derivative.
         controlnet: gives the network's form; its weights are not used.
         image_size: pixels on a side.
     """
 
-    def __init__(self, client: ClientHalf, controlnet: Any, local: LocalTraining, image_size: int) -> None:
+    def __init__(
+        self, client: ClientHalf, controlnet: Any, local: LocalTraining, image_size: int
+    ) -> None:
         self.local = local
-        self._client, self._network, self._size = client, controlnet.requires_grad_(False), image_size
+        self._client, self._network, self._size = (
+            client,
+            controlnet.requires_grad_(False),
+            image_size,
+        )
         for network in (client.model.unet, controlnet):
             network.set_attn_processor(AttnProcessor())
 
@@ -56,8 +70,14 @@ class ControlNetTrainer(PublicTrainer):
             CONDITION: Unknown((3, self._size, self._size), low=0.0, high=1.0),
             TEXT: Unknown(tuple(self._client.empty_prompt.shape[1:]), channel=PROMPT_EMBEDDING),
             NOISE: Unknown(shape, channel=NOISE_TARGET),
-            TIME: Unknown((), low=0.0, high=float(model.schedule.steps - 1), integer=True, channel=TIMESTEP),
-            **({} if pooled is None else {POOLED: Unknown(tuple(pooled.shape[1:]), channel=POOLED_PROMPT)}),
+            TIME: Unknown(
+                (), low=0.0, high=float(model.schedule.steps - 1), integer=True, channel=TIMESTEP
+            ),
+            **(
+                {}
+                if pooled is None
+                else {POOLED: Unknown(tuple(pooled.shape[1:]), channel=POOLED_PROMPT)}
+            ),
         }
 
     def loss(self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
@@ -76,7 +96,9 @@ class ControlNetTrainer(PublicTrainer):
         )
         return undivided_loss(self._client, network, Draws(batch, inputs[TIME], inputs[NOISE]))
 
-    def gradient(self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def gradient(
+        self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
         return dict(grad(self.loss)(dict(weights), inputs))
 
     @torch.no_grad()

@@ -9,15 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.interfaces.defense import ServerAdapter
-from bench.types.channels import CONTROL_FEATURES, POOLED_PROMPT, PROMPT_EMBEDDING
-from bench.types.images import ImageBatch
-from bench.types.records import Records
-from bench.util.progress import Progress
-from bench.util.rng import generator
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    POOLED_PROMPT,
+    PROMPT_EMBEDDING,
+    ImageBatch,
+    Progress,
+    Records,
+    ServerAdapter,
+    generator,
+)
 from victims.diffusion.parts.client import ClientHalf
 from victims.diffusion.parts.controlnet import headless_unet, predict
-from victims.diffusion.parts.prompt_code import PromptCode
+from victims.stable_diffusion.prompt_code import PromptCode
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +51,12 @@ class SamplingPlan:
 
 @torch.no_grad()
 def sample(
-    trained: TrainedControl, records: Records, plan: SamplingPlan, progress: Progress, *, scale: float = 1.0
+    trained: TrainedControl,
+    records: Records,
+    plan: SamplingPlan,
+    progress: Progress,
+    *,
+    scale: float = 1.0,
 ) -> ImageBatch:
     """One picture a record, from its condition and prompt.
 
@@ -55,7 +64,9 @@ def sample(
     defence lets through. ``scale`` weighs the control residuals; 0 is the model without ControlNet.
     """
     pictures = []
-    with progress.stage("sampling for utility", -(-len(records) // plan.batch_size) * plan.steps) as advance:
+    with progress.stage(
+        "sampling for utility", -(-len(records) // plan.batch_size) * plan.steps
+    ) as advance:
         for start in range(0, len(records), plan.batch_size):
             index = list(range(start, min(start + plan.batch_size, len(records))))
             rng = generator(plan.seed, "sampling", str(start))
@@ -100,7 +111,9 @@ def _sample_batch(
         control = client.defense.protect(CONTROL_FEATURES, features, context).float()
         control_code = PromptCode(
             client.defense.protect(PROMPT_EMBEDDING, code.states, context).float(),
-            None if code.pooled is None else client.defense.protect(POOLED_PROMPT, code.pooled, context).float(),
+            None
+            if code.pooled is None
+            else client.defense.protect(POOLED_PROMPT, code.pooled, context).float(),
         )
         output = _guided_output(
             trained,
@@ -132,7 +145,8 @@ def _guided_output(
     """The network's output after classifier-free guidance, ``(B, 4, h, w)``.
 
     Args:
-        prompt, control_prompt: as ``predict``; with guidance twice as many as records, without the prompt in the end.
+        prompt, control_prompt: as ``predict``; with guidance twice as many as records, without the
+            prompt in the end.
     """
     copies = 2 if guidance > 1.0 else 1
     control = trained.adapter(CONTROL_FEATURES, control).repeat(copies, 1, 1, 1)

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.interfaces.defense import ServerAdapter
-from bench.types.channels import (
+from bench.interfaces import (
     CONTROL_FEATURES,
     GRADIENT_DOWN,
     LOSS_GRADIENT,
@@ -19,10 +18,11 @@ from bench.types.channels import (
     PROMPT_EMBEDDING,
     TIMESTEP,
     UNET_FEATURES,
+    DataError,
+    ServerAdapter,
 )
-from bench.util.errors import DataError
 from victims.diffusion.parts.controlnet import predict
-from victims.diffusion.parts.prompt_code import PromptCode
+from victims.stable_diffusion.prompt_code import PromptCode
 
 
 class ServerHalf:
@@ -34,7 +34,8 @@ class ServerHalf:
         adapter: a defence's counterpart on this side, trained along.
         factor: pixels per latent cell, from which the size of the pictures is known.
         returns_gradient: whether the client trains and gets dL/dh_ctrl.
-        keeps_loss: whether the loss is computed here; otherwise the prediction goes down and its gradient comes up.
+        keeps_loss: whether the loss is computed here; otherwise the prediction goes down and its
+            gradient comes up.
         autocast: computing type of the forward pass, or None for float32.
     """
 
@@ -59,7 +60,9 @@ class ServerHalf:
         self.keeps_loss = keeps_loss
         self._device = device
         self._autocast = autocast
-        self.parameters = [p for m in (self.controlnet, self.adapter) for p in m.parameters() if p.requires_grad]
+        self.parameters = [
+            p for m in (self.controlnet, self.adapter) for p in m.parameters() if p.requires_grad
+        ]
         self._optimizer = torch.optim.AdamW(self.parameters, lr=learning_rate)
         self._pending: tuple[Tensor, Tensor] | None = None
         self.losses: list[float] = []
@@ -83,20 +86,28 @@ class ServerHalf:
         loss = torch.nn.functional.mse_loss(output, message[NOISE_TARGET].float())
         self.losses.append(float(loss.detach()))
         self._step(loss, None)
-        return {GRADIENT_DOWN: stem.grad} if self.returns_gradient and stem.grad is not None else None
+        return (
+            {GRADIENT_DOWN: stem.grad} if self.returns_gradient and stem.grad is not None else None
+        )
 
     def _predict(self, stem: Tensor, message: Mapping[str, Tensor]) -> Tensor:
         pooled = message[POOLED_PROMPT].float() if POOLED_PROMPT in message else None
         if pooled is None and self.unet.config.addition_embed_type is not None:
-            raise DataError(f"the server cannot use a message without {POOLED_PROMPT}, which this model takes")
+            raise DataError(
+                f"the server cannot use a message without {POOLED_PROMPT}, which this model takes"
+            )
         code = PromptCode(message[PROMPT_EMBEDDING].float(), pooled).adapted(self.adapter)
         control = self.adapter(CONTROL_FEATURES, stem)
         unet_input = self.adapter(UNET_FEATURES, message[UNET_FEATURES].float())
         height, width = unet_input.shape[-2:]
         prompt = code.arguments(self.factor * height, self.factor * width)
         kind = torch.device(self._device).type
-        with torch.autocast(kind, dtype=self._autocast or torch.bfloat16, enabled=self._autocast is not None):
-            output = predict(self.unet, self.controlnet, unet_input, control, message[TIMESTEP], prompt, prompt)
+        with torch.autocast(
+            kind, dtype=self._autocast or torch.bfloat16, enabled=self._autocast is not None
+        ):
+            output = predict(
+                self.unet, self.controlnet, unet_input, control, message[TIMESTEP], prompt, prompt
+            )
         return output.float()
 
     def _finish(self, gradient: Tensor) -> dict[str, Tensor] | None:
@@ -105,7 +116,9 @@ class ServerHalf:
         output, stem = self._pending
         self._pending = None
         self._step(output, gradient)
-        return {GRADIENT_DOWN: stem.grad} if self.returns_gradient and stem.grad is not None else None
+        return (
+            {GRADIENT_DOWN: stem.grad} if self.returns_gradient and stem.grad is not None else None
+        )
 
     def _step(self, root: Tensor, gradient: Tensor | None) -> None:
         self._optimizer.zero_grad(set_to_none=True)

@@ -1,7 +1,7 @@
 """What a model of any size costs: parameters on either side of the cut, and bytes on the wire.
 
-Everything is counted on the victim's own halves, built on the device ``meta``, where tensors have shapes
-and no data; Stable Diffusion 1.5 takes seconds and no memory worth mentioning.
+Everything is counted on the victim's own halves, built on the device ``meta``, where tensors have
+shapes and no data; Stable Diffusion 1.5 takes seconds and no memory worth mentioning.
 """
 
 from __future__ import annotations
@@ -13,8 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.types.channels import CONTROL_FEATURES, GRADIENT_DOWN, LOSS_GRADIENT, NOISE_TARGET, PREDICTION_DOWN, Channel
-from bench.types.records import Records
+from bench.interfaces import (
+    CONTROL_FEATURES,
+    GRADIENT_DOWN,
+    LOSS_GRADIENT,
+    NOISE_TARGET,
+    PREDICTION_DOWN,
+    Channel,
+    Records,
+)
 from victims.diffusion.parts.client import ClientHalf, ClientRandomness
 from victims.diffusion.parts.server import ServerHalf
 from victims.stable_diffusion.model import StableDiffusion
@@ -23,7 +30,11 @@ from victims.stable_diffusion.model import StableDiffusion
 def parameters(*modules: nn.Module | None, trained: bool | None = None) -> int:
     """How many parameters the modules have; only those that train, or do not, if asked."""
     return sum(
-        p.numel() for m in modules if m is not None for p in m.parameters() if trained in (None, p.requires_grad)
+        p.numel()
+        for m in modules
+        if m is not None
+        for p in m.parameters()
+        if trained in (None, p.requires_grad)
     )
 
 
@@ -34,7 +45,11 @@ def model_parts(model: StableDiffusion, controlnet: Any) -> dict[str, int]:
         "ControlNet": parameters(controlnet),
         "autoencoder": parameters(model.vae),
         "text encoder": parameters(model.text_encoder),
-        **({"second text encoder": parameters(model.text_encoder_2)} if model.text_encoder_2 is not None else {}),
+        **(
+            {"second text encoder": parameters(model.text_encoder_2)}
+            if model.text_encoder_2 is not None
+            else {}
+        ),
     }
 
 
@@ -43,7 +58,8 @@ class Division:
     """Who holds how many parameters.
 
     Attributes:
-        client_frozen: the encoding half of the autoencoder, the text encoders, the UNet's ``conv_in``.
+        client_frozen: the encoding half of the autoencoder, the text encoders, the UNet's
+            ``conv_in``.
         client_trained: the stem, where the protocol trains it.
         server_frozen: the UNet behind its ``conv_in``.
         server_trained: the ControlNet behind the cut, and a defence's counterpart.
@@ -92,7 +108,12 @@ def released(client: ClientHalf, image_size: int) -> dict[Channel, Tensor]:
     """What the client sends of one blank record."""
     blank = torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8)
     records = Records(
-        ids=("blank",), images=blank, conditions=blank, prompts=("",), identities=(None,), attributes=({},)
+        ids=("blank",),
+        images=blank,
+        conditions=blank,
+        prompts=("",),
+        identities=(None,),
+        attributes=({},),
     )
     rng = ClientRandomness.seeded(0)
     return client.release(client.encode(records, [0], rng), rng)

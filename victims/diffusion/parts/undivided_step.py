@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.types.records import Records
+from bench.interfaces import Records
 from victims.diffusion.parts.client import ClientHalf, ClientRandomness
 from victims.diffusion.parts.controlnet import predict_undivided
 from victims.diffusion.parts.encoded_records import Batch
@@ -50,7 +50,9 @@ def draw(
     batch = client.encode(records, index, rng)
     if shared is not None:
         return Draws(batch, shared[0].to(model.device), shared[1].to(model.device))
-    t = client.defense.sample_timesteps(batch.record_ids, model.schedule, rng.timesteps).to(model.device)
+    t = client.defense.sample_timesteps(batch.record_ids, model.schedule, rng.timesteps).to(
+        model.device
+    )
     shape = tuple(batch.image_latents.shape)
     noise = client.defense.sample_noise(batch.record_ids, shape, rng.noise).to(model.device)
     return Draws(batch, t, noise)
@@ -65,6 +67,8 @@ def undivided_loss(client: ClientHalf, controlnet: Any, draws: Draws) -> Tensor:
     """
     model, batch = client.model, draws.batch
     noisy = model.schedule.add_noise(batch.image_latents, draws.noise, draws.timesteps)
-    output = predict_undivided(model, controlnet, noisy, draws.timesteps, batch.prompt_arguments(), batch.condition)
+    output = predict_undivided(
+        model, controlnet, noisy, draws.timesteps, batch.prompt_arguments(), batch.condition
+    )
     target = model.schedule.target(batch.image_latents, draws.noise, draws.timesteps)
     return torch.nn.functional.mse_loss(output, target)

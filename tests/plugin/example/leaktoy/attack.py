@@ -6,14 +6,19 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces.attack import Attack, Budget
-from bench.interfaces.plugin import Card, Params
-from bench.interfaces.threat import View
-from bench.types.channels import UNET_FEATURES, Channel
-from bench.types.claim import Claim
-from bench.types.estimate import Estimate
-from bench.util.errors import NotApplicableError
-from bench.util.progress import Progress
+from bench.interfaces import (
+    UNET_FEATURES,
+    Attack,
+    Budget,
+    Card,
+    Channel,
+    Claim,
+    Estimate,
+    NotApplicableError,
+    Params,
+    Progress,
+    View,
+)
 
 FEATURES = (Channel("toy_features"), UNET_FEATURES)
 
@@ -48,9 +53,16 @@ class ToyLinear(Attack):
         weights = torch.linalg.solve(inputs.T @ inputs + penalty, inputs.T @ latents)
         features = view.read(channel)
         guess = (_columns(features) @ weights).float()
-        guess = guess.view(len(features), *known.image_latents.shape[2:], -1).permute(0, 3, 1, 2).contiguous()
+        guess = (
+            guess.view(len(features), *known.image_latents.shape[2:], -1)
+            .permute(0, 3, 1, 2)
+            .contiguous()
+        )
         residual = (inputs @ weights - latents).square().mean()
-        return Claim({"image": Estimate(view.public.codec.decode(guess), guess)}, {"toy_residual": float(residual)})
+        return Claim(
+            {"image": Estimate(view.public.codec.decode(guess), guess)},
+            {"toy_residual": float(residual)},
+        )
 
 
 def _rows(maps: Tensor) -> Tensor:

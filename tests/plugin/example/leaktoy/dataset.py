@@ -9,11 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.data.conditions import extract
-from bench.interfaces.dataset import Dataset
-from bench.interfaces.plugin import Card, Params
-from bench.types.records import Records
-from bench.util.progress import Progress
-from bench.util.rng import generator
+from bench.interfaces import Card, Dataset, Params, Progress, Records, generator
 
 
 class ToyStripesParams(Params):
@@ -29,7 +25,10 @@ class ToyStripes(Dataset):
 
     name = "toy-stripes"
     Params = ToyStripesParams
-    card = Card(summary="Striped pictures, each an identity of its own.", source="this project, tests/plugin/example")
+    card = Card(
+        summary="Striped pictures, each an identity of its own.",
+        source="this project, tests/plugin/example",
+    )
 
     def load(self, limit: int, *, image_size: int, condition: str, progress: Progress) -> Records:
         with progress.stage("stripes", limit) as advance:
@@ -55,5 +54,7 @@ def _stripes(rng: torch.Generator, size: int) -> tuple[Tensor, int]:
     colours = torch.randint(0, 256, (2, 3, 1, 1), generator=rng)
     y, x = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
     along = x * math.cos(math.radians(degrees)) + y * math.sin(math.radians(degrees))
-    picture = torch.where(torch.sin(2 * math.pi * stripes * along / size) > 0, colours[0], colours[1])
+    picture = torch.where(
+        torch.sin(2 * math.pi * stripes * along / size) > 0, colours[0], colours[1]
+    )
     return picture.to(torch.uint8), degrees

@@ -6,9 +6,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces.defense import Defense, ProtectContext
-from bench.interfaces.plugin import Card, Params
-from bench.types.channels import CONTROL_FEATURES, Channel
+from bench.interfaces import CONTROL_FEATURES, Card, Channel, Defense, Params, ProtectContext
 
 NOISED = (CONTROL_FEATURES, Channel("toy_features"))
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.interfaces.metric import Metric, ScoringContext
-from bench.interfaces.plugin import Card
+from bench.interfaces import Card, Estimate, Metric, ScoringContext
 from bench.metrics.pairs import pixel_pairs
-from bench.types.estimate import Estimate
 
 
 class ToyMAE(Metric):

@@ -11,19 +11,31 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from bench.interfaces.defense import Defense, ProtectContext
-from bench.interfaces.plugin import Card
-from bench.interfaces.public import Codec, Emission, Public, PublicClient, Simulator
-from bench.interfaces.victim import TrainingPlan, UtilityPlan, Victim
-from bench.types.channels import Channel
-from bench.types.images import ImageBatch
-from bench.types.records import Records
-from bench.types.schedule import NoiseSchedule
-from bench.util.progress import Progress
-from bench.util.rng import generator
-from bench.wire.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, TRANSCRIPT_DIR, Capture, Costs
-from bench.wire.secrets import SecretsWriter
-from bench.wire.transcript import Release, TranscriptWriter
+from bench.interfaces import (
+    Capture,
+    Card,
+    Channel,
+    Codec,
+    Costs,
+    Defense,
+    Emission,
+    ImageBatch,
+    NoiseSchedule,
+    Progress,
+    ProtectContext,
+    Public,
+    PublicClient,
+    Records,
+    Release,
+    SecretsWriter,
+    Simulator,
+    TrainingPlan,
+    TranscriptWriter,
+    UtilityPlan,
+    Victim,
+    generator,
+)
+from bench.wire.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, TRANSCRIPT_DIR
 
 FEATURES, LABEL = Channel("toy_features"), Channel("toy_label")
 FACTOR, WIDTH = 4, 12
@@ -42,7 +54,9 @@ class Pooling(Codec):
         return torch.cat([small, small.mean(1, keepdim=True)], 1)
 
     def decode(self, latents: Tensor) -> ImageBatch:
-        return ImageBatch.from_signed(nn.functional.interpolate(latents[:, :3].float(), scale_factor=FACTOR))
+        return ImageBatch.from_signed(
+            nn.functional.interpolate(latents[:, :3].float(), scale_factor=FACTOR)
+        )
 
 
 def release(
@@ -54,10 +68,16 @@ def release(
     ids, times = chosen.ids, torch.zeros(len(chosen), dtype=torch.long)
     context = ProtectContext(phase, times, schedule, torch.zeros(1, 1, 1), ids, rng)
     sent = {
-        FEATURES: nn.functional.conv2d(chosen.image_batch().signed(), public_convolution(), stride=FACTOR),
+        FEATURES: nn.functional.conv2d(
+            chosen.image_batch().signed(), public_convolution(), stride=FACTOR
+        ),
         LABEL: chosen.condition_batch().pixels.mean((1, 2, 3)),
     }
-    return {c: defense.protect(c, tensor, context) for c, tensor in sent.items() if c not in defense.withheld}
+    return {
+        c: defense.protect(c, tensor, context)
+        for c, tensor in sent.items()
+        if c not in defense.withheld
+    }
 
 
 class ToyClient(PublicClient, Simulator):
@@ -76,7 +96,9 @@ class ToyClient(PublicClient, Simulator):
         assert self._records is not None
         chosen, codec = self._records.select(list(index)), Pooling()
         sent = release(self._records, index, self._defense, "training", rng)
-        return Emission(sent, codec.encode(chosen.image_batch()), codec.encode(chosen.condition_batch()))
+        return Emission(
+            sent, codec.encode(chosen.image_batch()), codec.encode(chosen.condition_batch())
+        )
 
 
 class ToySplit(Victim):
@@ -93,7 +115,14 @@ class ToySplit(Victim):
         return frozenset({FEATURES, LABEL})
 
     def train(
-        self, records: Records, defense: Defense, plan: TrainingPlan, *, protocol: str, out: Path, progress: Progress
+        self,
+        records: Records,
+        defense: Defense,
+        plan: TrainingPlan,
+        *,
+        protocol: str,
+        out: Path,
+        progress: Progress,
     ) -> Capture:
         defense.check(NoiseSchedule.stable_diffusion(), self.channels(protocol))
         writer = TranscriptWriter(out / TRANSCRIPT_DIR, victim=self.name, protocol=protocol)
@@ -105,7 +134,9 @@ class ToySplit(Victim):
         losses: list[float] = []
         for epoch in range(plan.epochs):
             order = torch.randperm(len(records), generator=rng).tolist()
-            for index in (order[i : i + plan.batch_size] for i in range(0, len(order), plan.batch_size)):
+            for index in (
+                order[i : i + plan.batch_size] for i in range(0, len(order), plan.batch_size)
+            ):
                 sent = release(records, index, defense, "training", rng)
                 step = len(losses)
                 wire = writer.send(
@@ -118,9 +149,16 @@ class ToySplit(Victim):
                     rows=len(index),
                 )
                 chosen = records.select(index)
-                latents = [codec.encode(batch) for batch in (chosen.image_batch(), chosen.condition_batch())]
-                secrets.add([Release(epoch, step, row) for row in range(len(index))], index, *latents)
-                loss = nn.functional.mse_loss(head(wire[FEATURES].mean((2, 3))).squeeze(1), wire[LABEL])
+                latents = [
+                    codec.encode(batch)
+                    for batch in (chosen.image_batch(), chosen.condition_batch())
+                ]
+                secrets.add(
+                    [Release(epoch, step, row) for row in range(len(index))], index, *latents
+                )
+                loss = nn.functional.mse_loss(
+                    head(wire[FEATURES].mean((2, 3))).squeeze(1), wire[LABEL]
+                )
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -142,7 +180,9 @@ class ToySplit(Victim):
         (out / COSTS_FILE).write_text(costs.model_dump_json())
         return Capture.open(out)
 
-    def public(self, defense: Defense | None, auxiliary: Records, *, protocol: str, device: str) -> Public:
+    def public(
+        self, defense: Defense | None, auxiliary: Records, *, protocol: str, device: str
+    ) -> Public:
         return Public(
             client=ToyClient(defense or Defense()),
             codec=Pooling(),
@@ -155,11 +195,25 @@ class ToySplit(Victim):
         )
 
     def utility(
-        self, capture: Capture, held_out: Records, defense: Defense, plan: UtilityPlan, *, protocol: str
+        self,
+        capture: Capture,
+        held_out: Records,
+        defense: Defense,
+        plan: UtilityPlan,
+        *,
+        protocol: str,
     ) -> Mapping[str, float]:
         head = load_file(capture.model_dir / "head.safetensors")
-        sent = release(held_out, range(len(held_out)), defense, "inference", generator(plan.seed, "toy utility"))
-        guess = nn.functional.linear(sent[FEATURES].mean((2, 3)), head["weight"], head["bias"]).squeeze(1)
+        sent = release(
+            held_out,
+            range(len(held_out)),
+            defense,
+            "inference",
+            generator(plan.seed, "toy utility"),
+        )
+        guess = nn.functional.linear(
+            sent[FEATURES].mean((2, 3)), head["weight"], head["bias"]
+        ).squeeze(1)
         return {"toy_error": float((guess - sent[LABEL]).abs().mean())}
 
     def fingerprint(self) -> str:

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.interfaces.defense import ServerAdapter
-from bench.types.channels import POOLED_PROMPT, PROMPT_EMBEDDING
+from bench.interfaces import POOLED_PROMPT, PROMPT_EMBEDDING, ServerAdapter
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +18,8 @@ class PromptCode:
 
     Attributes:
         states: ``(B, L, D)``.
-        pooled: one embedding for each whole prompt, ``(B, P)``, in Stable Diffusion XL; None in other models.
+        pooled: one embedding for each whole prompt, ``(B, P)``, in Stable Diffusion XL; None in
+            other models.
     """
 
     states: Tensor
@@ -32,13 +32,18 @@ class PromptCode:
 
     def zeros(self) -> PromptCode:
         """Zeros of the same shapes."""
-        return PromptCode(torch.zeros_like(self.states), None if self.pooled is None else torch.zeros_like(self.pooled))
+        return PromptCode(
+            torch.zeros_like(self.states),
+            None if self.pooled is None else torch.zeros_like(self.pooled),
+        )
 
     @classmethod
     def cat(cls, codes: Sequence[PromptCode]) -> PromptCode:
         """One batch after the other."""
         pooled = [code.pooled for code in codes if code.pooled is not None]
-        return cls(torch.cat([code.states for code in codes]), torch.cat(pooled) if pooled else None)
+        return cls(
+            torch.cat([code.states for code in codes]), torch.cat(pooled) if pooled else None
+        )
 
     def adapted(self, adapter: ServerAdapter) -> PromptCode:
         """As the server's networks see it, behind a defence's counterpart."""
@@ -57,7 +62,8 @@ class PromptCode:
 def time_ids(height: int, width: int) -> Tensor:
     """Size conditioning of Stable Diffusion XL (arXiv:2307.01952, section 2.2), ``(1, 6)``.
 
-    Original size, top left corner of the crop, and target size: an uncropped picture of this size. They are constants
-    of the resolution, which the shape of every latent shows, so they are public and do not cross the wire.
+    Original size, top left corner of the crop, and target size: an uncropped picture of this size.
+    They are constants of the resolution, which the shape of every latent shows, so they are public
+    and do not cross the wire.
     """
     return torch.tensor([[height, width, 0, 0, height, width]])
