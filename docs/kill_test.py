@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 
 from bench.ledger.ledger import Ledger
-from tests.suite_helpers import SETTINGS, stable_rows, workers_of
-from tests.tiny_model import make_tiny_model
+from tests.support.suites import SETTINGS, stable_rows, workers_of
+from tests.support.tiny_model import make_tiny_model
 
 AXES = {
     "attacks": ["closed-form", "inversion"],

@@ -16,8 +16,8 @@ from bench.planning.request import Request
 from bench.spec.cell import TrainSpec, UtilitySpec
 from bench.types.records import Records
 from bench.util.progress import Silent
-from tests.tiny_model import make_tiny_model
-from tests.tiny_sdxl import make_tiny_sdxl
+from tests.support.tiny_model import make_tiny_model
+from tests.support.tiny_sdxl import make_tiny_sdxl
 
 torch.set_num_threads(1)  # tiny tensors lose more to thread hand-over than they gain
 

@@ -23,8 +23,8 @@ from bench.running.engines.processes import ProcessEngine
 from bench.running.guest_check import guest_faults
 from bench.running.suite import run_suite
 from tests.conftest import SMALL
-from tests.suite_helpers import small_suite
 from tests.support.install import forget, install_bad_guests, on_path
+from tests.support.suites import small_suite
 
 SAID: list[str] = []
 Run = Callable[..., tuple[CellResult, Path]]

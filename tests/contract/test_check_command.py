@@ -19,7 +19,7 @@ from bench.ledger.ledger import Ledger
 from bench.planning import planner as planning
 from bench.reports.check.baseline import read_baseline
 from bench.util.processor import processor
-from tests.suite_helpers import SETTINGS
+from tests.support.suites import SETTINGS
 
 
 def write_suite(path: Path, model: Path, **changes: Any) -> Path:

@@ -22,7 +22,7 @@ from bench.running.engines.processes import ProcessEngine
 from bench.running.engines.ray_cluster import RayEngine
 from bench.running.engines.serial import SerialEngine
 from bench.running.suite import Summary, run_suite
-from tests.suite_helpers import install_faulty, small_suite, stable_rows, workers_of
+from tests.support.suites import install_faulty, small_suite, stable_rows, workers_of
 
 NONE = Limits()
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.install import add_distribution
+from tests.support.paths import ROOT
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.drawing import GOLDEN
+from tests.support.drawing import GOLDEN
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = "library:"
 _UP_TO_AVX2 = ("SSSE3", "SSE41", "POPCNT", "SSE42", "AVX", "F16C", "FMA3", "AVX2", "X86_V3")
 """As numpy names them, which differs between its versions."""
@@ -84,7 +84,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Drawn]
     processes = {}
     for i, (name, setting) in enumerate(SETTINGS.items()):
         arrays = folder / f"{i}.npz"
-        command = [sys.executable, "-m", "tests.drawing", "--keep", str(arrays)]
+        command = [sys.executable, "-m", "tests.support.drawing", "--keep", str(arrays)]
         environment = {**os.environ, **setting, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         process = subprocess.Popen(
             command,
@@ -115,7 +115,7 @@ def test_every_setting_draws_the_same_bits(setting: str, drawn: dict[str, Drawn]
     platform.machine() not in ("x86_64", "AMD64"), reason="digests are of x86-64 processors"
 )
 def test_pictures_are_those_of_the_committed_digests(drawn: dict[str, Drawn]) -> None:
-    """After a change of drawing on purpose, or of numpy's generators: ``python -m tests.drawing --golden``."""
+    """After a change of drawing on purpose, or of numpy's generators: ``python -m tests.support.drawing --golden``."""
     found = drawn[FIRST].digests()
     assert {name: digest for name, digest in found.items() if name in _golden()} == _golden()
 

@@ -27,7 +27,9 @@ CONFIGURATIONS: dict[str, dict[str, object]] = {
     },
 }
 CASES = [(name, kind) for name in CONFIGURATIONS for kind in ("epsilon", "v_prediction")]
-CASES.remove(("zero terminal SNR", "epsilon"))  # refused, see tests/unit/test_model_schedule.py
+CASES.remove(
+    ("zero terminal SNR", "epsilon")
+)  # refused, see tests/victims/stable_diffusion/test_noise_schedule.py
 
 
 def written(folder: Path, **config: object) -> Path:
