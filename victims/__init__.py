@@ -1,0 +1,1 @@
+"""Victims: distributed training pipelines that are attacked."""

@@ -1,0 +1,1 @@
+"""What several families of attacks share; no attack is here."""

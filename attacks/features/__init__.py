@@ -1,0 +1,1 @@
+"""Attacks that search for inputs whose features match."""

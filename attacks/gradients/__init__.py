@@ -1,1 +1,1 @@
-"""Gradient inversion: objective x prior x optimiser x schedule, over any client whose training is public."""
+"""Attacks that invert gradients and updates."""

@@ -1,0 +1,1 @@
+"""Attacks that recover the condition image by replay or from the picture."""

@@ -1,0 +1,1 @@
+"""Attacks whose server misbehaves during training."""

@@ -1,0 +1,1 @@
+"""Attacks that read releases by algebra and Bayesian estimates."""

@@ -1,0 +1,1 @@
+"""One cell from end to end: capture, attack, scores, rows."""

@@ -1,0 +1,1 @@
+"""Data sets, conditions and splits."""

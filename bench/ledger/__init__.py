@@ -1,0 +1,1 @@
+"""Rows and per-record scores on disk."""

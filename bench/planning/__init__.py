@@ -1,0 +1,1 @@
+"""From requests and suites to jobs."""

@@ -1,0 +1,1 @@
+"""Compares claims with the truth and with controls."""

@@ -1,0 +1,1 @@
+"""What a cell is: frozen specifications and their names."""

@@ -1,0 +1,1 @@
+"""Values that flow through the benchmark: records, pictures, claims."""

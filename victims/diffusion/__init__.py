@@ -1,0 +1,1 @@
+"""Victims that train a ControlNet or a diffusion model."""

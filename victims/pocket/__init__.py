@@ -1,1 +1,1 @@
-"""The pocket Stable Diffusion: a miniature with the real classes, its weights, and how they are made."""
+"""The embedded pocket model and its recipe."""

@@ -1,0 +1,1 @@
+"""Loads any Stable Diffusion in diffusers layout."""

@@ -1,0 +1,1 @@
+"""Optimisers of batches of problems, their priors and schedules."""

@@ -1,0 +1,1 @@
+"""Takes known defences off a view."""

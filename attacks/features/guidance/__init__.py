@@ -1,0 +1,1 @@
+"""Guided sampling: unknown latents, priors, the sampler."""

@@ -1,0 +1,1 @@
+"""The search: coordinates, objectives, weights."""

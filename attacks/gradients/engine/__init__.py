@@ -1,0 +1,1 @@
+"""The engine of the gradient attacks: objectives, priors, optimisers and simulated local training."""

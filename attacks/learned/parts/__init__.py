@@ -1,0 +1,1 @@
+"""Networks and training data of the learned attacks."""

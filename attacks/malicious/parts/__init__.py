@@ -1,0 +1,1 @@
+"""Malicious servers and their targets."""

@@ -1,0 +1,1 @@
+"""Photographs that scikit-image ships."""

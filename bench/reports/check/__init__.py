@@ -1,0 +1,1 @@
+"""Compares a ledger with a baseline."""

@@ -1,0 +1,1 @@
+"""Estimates that need no attack, between which scores are placed."""

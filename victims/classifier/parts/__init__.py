@@ -1,0 +1,1 @@
+"""Networks, clients and training of the classifier victims."""

@@ -1,0 +1,1 @@
+"""Clients, servers and training steps of the diffusion victims."""
