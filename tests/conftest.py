@@ -16,6 +16,7 @@ from bench.planning.request import Request
 from bench.spec.cell import TrainSpec, UtilitySpec
 from bench.types.records import Records
 from bench.util.progress import Silent
+from tests.support.shared import SharedFiles
 from tests.support.tiny_model import make_tiny_model
 from tests.support.tiny_sdxl import make_tiny_sdxl
 
@@ -23,21 +24,27 @@ torch.set_num_threads(1)  # tiny tensors lose more to thread hand-over than they
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> SharedFiles:
+    """What one worker of the run makes for all."""
+    return SharedFiles.of_run(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(shared: SharedFiles) -> Path:
     """A random Stable Diffusion with latent factor 4."""
-    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+    return shared.once("tiny", make_tiny_model)
 
 
 @pytest.fixture(scope="session")
-def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def other_model(shared: SharedFiles) -> Path:
     """Another of other widths and latent factor 2."""
-    return make_tiny_model(tmp_path_factory.mktemp("model") / "other", width=12, blocks=2, seed=1)
+    return shared.once("other", lambda path: make_tiny_model(path, width=12, blocks=2, seed=1))
 
 
 @pytest.fixture(scope="session")
-def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_sdxl(shared: SharedFiles) -> Path:
     """A random Stable Diffusion XL with latent factor 4."""
-    return make_tiny_sdxl(tmp_path_factory.mktemp("model") / "sdxl")
+    return shared.once("sdxl", make_tiny_sdxl)
 
 
 @pytest.fixture(scope="session", params=["tiny_model", "tiny_sdxl"])

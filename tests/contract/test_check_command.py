@@ -68,6 +68,7 @@ def results(first, tmp_path) -> Path:
     return Path(shutil.copytree(first, tmp_path / "again"))
 
 
+@pytest.mark.slow
 def test_the_suite_is_no_worse_than_itself_with_and_without_its_name(results):
     baseline = read_baseline(results / "baseline.csv")
     assert baseline.suite == "suite.yaml"
@@ -86,6 +87,7 @@ def test_the_suite_is_no_worse_than_itself_with_and_without_its_name(results):
         assert any("closed-form on activation" in subject for subject in verdict["compared"])
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_run_where_the_suite_is_named_and_told_where_it_is_not(
     results, tmp_path
 ):

@@ -56,6 +56,7 @@ def bench(folder: Path, arguments: list[str]) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "name"), [("how-to-attack.md", "mine"), ("how-to-defense.md", "coarse")]
 )

@@ -55,6 +55,7 @@ from bench.ledger.diagnostics import diagnostic_columns
 from bench.scoring.claim_check import CLAIMED, check_claim
 from bench.types.targets import EVERY as TARGETS
 from bench.util.global_random import GlobalRandom
+from tests.support.shared import SharedFiles
 
 MakeJob = Callable[..., Job]
 
@@ -69,6 +70,8 @@ EVERY = [(kind, name) for kind in KINDS for name in listing(kind).names()]
 ATTACKS, DEFENSES, METRICS, VICTIMS = (
     listing(kind).names() for kind in ("attacks", "defenses", "metrics", "victims")
 )
+SLOW = {"gidm", "hijack", "hold", "reidentify"}
+EACH_ATTACK = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in ATTACKS]
 SOURCE = re.compile(
     r"arXiv:\d{4}\.\d{4,5}|\b(19|20)\d\d\b|ISO/IEC|this project|standard definition|layout"
 )
@@ -128,17 +131,16 @@ def pairs() -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def captured(
-    make_job: MakeJob, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., tuple[Job, Capture]]:
-    """A job with its trained capture; each is trained once a session."""
+def captured(make_job: MakeJob, shared: SharedFiles) -> Callable[..., tuple[Job, Capture]]:
+    """A job with its trained capture; each is trained once in a test run."""
     kept: dict[tuple[str, str, str], tuple[Job, Capture]] = {}
 
     def get(victim: str, protocol: str, defense: str = "none") -> tuple[Job, Capture]:
         key = (victim, protocol, defense)
         if key not in kept:
             job = make_job(victim=victim, protocol=protocol, defense=defense, **own_model(victim))
-            kept[key] = (job, train(job, tmp_path_factory.mktemp("capture") / "c"))
+            place = shared.once(f"capture-{job.cell.cell_id}", lambda out: train(job, out))
+            kept[key] = (job, Capture.open(place))
         return kept[key]
 
     return get
@@ -226,7 +228,7 @@ def check(claim: Claim | None, view: View, job: Job) -> None:
     assert all(isinstance(number, float) for number in claim.diagnostics.values())
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", EACH_ATTACK)
 @pytest.mark.parametrize(("victim", "protocol"), pairs())
 def test_an_attack_claims_every_target_or_does_not_apply(
     captured, name: str, victim: str, protocol: str
@@ -241,7 +243,7 @@ def test_an_attack_claims_every_target_or_does_not_apply(
         )
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", EACH_ATTACK)
 @pytest.mark.parametrize("threat", [t for t in PRESETS if t not in ("server", "eavesdropper")])
 def test_an_attack_respects_what_it_is_not_granted(captured, name: str, threat: str) -> None:
     """A read outside the view raises NotGrantedError here, which is no way for an attack to end."""
@@ -250,7 +252,7 @@ def test_an_attack_respects_what_it_is_not_granted(captured, name: str, threat: 
     check(claim, view, job)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", EACH_ATTACK)
 def test_every_attack_applies_to_some_undefended_victim(
     captured, tmp_path: Path, name: str
 ) -> None:
@@ -262,7 +264,7 @@ def test_every_attack_applies_to_some_undefended_victim(
     assert attempt(attack, job, train(job, tmp_path / "c", epochs=2), "server")[1] is not None
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", EACH_ATTACK)
 def test_an_attack_without_public_weights_still_ends_well(captured, name: str) -> None:
     job, capture = captured("split-controlnet", "no-gradient")
     attack = load("attacks", name).build({})
@@ -283,7 +285,7 @@ def test_an_attack_without_public_weights_still_ends_well(captured, name: str) -
     check(claim, view, job)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", EACH_ATTACK)
 def test_an_attack_is_deterministic_in_its_generator(captured, name: str) -> None:
     job, capture = captured("split-controlnet", "no-gradient")
     claims = []

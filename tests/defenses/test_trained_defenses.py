@@ -196,6 +196,7 @@ def test_rows_are_grouped_by_the_centre_they_are_nearest_to() -> None:
     assert grouped(torch.randn(2, 4, generator=generator(6)), 5).shape == (2,)
 
 
+@pytest.mark.slow
 def test_an_attacker_finds_the_collection_and_takes_it_off(tmp_path: Path) -> None:
     options = {"collection": 2, "scale": 0.8}
     defense = Shredder.build(options)
@@ -214,6 +215,7 @@ def test_an_attacker_finds_the_collection_and_takes_it_off(tmp_path: Path) -> No
     assert found_noise(seen(victim, capture, NoDefense()), client) is None
 
 
+@pytest.mark.slow
 def test_an_attacker_leaves_pruned_channels_out(tmp_path: Path) -> None:
     defense = Disco.build({"ratio": 0.5})
     victim, capture = trained(tmp_path / "c", defense)

@@ -86,11 +86,13 @@ def errors(claim: Claim, truth: Tensor, groups: list[list[int]]) -> Tensor:
     return (fitted.images.pixels - truth).square().mean((1, 2, 3))
 
 
+@pytest.mark.slow
 def test_dlg_reconstructs_single_records(see: See) -> None:
     error = errors(run(DLG.build({"restarts": 1}), (seen := see(6))[0], 200), *seen[1:])
     assert float((error < 1e-4).float().mean()) >= 0.9, error
 
 
+@pytest.mark.slow
 def test_idlg_reconstructs_single_records_and_refuses_several(see: See) -> None:
     error = errors(run(IDLG.build({"restarts": 1}), (seen := see(3))[0], 200), *seen[1:])
     assert float(error.max()) < 1e-4, error

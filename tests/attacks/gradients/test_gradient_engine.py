@@ -160,6 +160,7 @@ def test_unrolled_steps_are_real_training() -> None:
     assert not torch.allclose(flat["in.weight"], total["in.weight"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_lbfgs_inverts_each_of_a_batch_and_never_rises() -> None:
     trainer, truth = Regression(), [batch(1, seed) for seed in range(4)]
     updates = [update(trainer, one, seed) for seed, one in enumerate(truth)]

@@ -97,6 +97,7 @@ def decoded(features: Tensor, conv: nn.Conv2d) -> Tensor:
     return torch.einsum("dc,bchw->bdhw", inverse, features - conv.bias.detach().view(1, -1, 1, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", [FORA, CRITIC])
 def test_it_reads_the_pictures_of_a_client_that_moved_better_than_the_public_start(
     objective: Objective,
@@ -154,6 +155,7 @@ def test_what_x_t_puts_into_the_features_is_fitted_and_left_out():
     assert float((rest - victim.stem[1](given[CONDITION])).std((0, 2, 3)).max()) < 0.1  # type: ignore[index]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "protocol", "target"),
     [("fora", "gradient", "condition"), ("sdar", "gradient", None)],

@@ -186,6 +186,7 @@ def test_a_client_that_is_held_is_read_to_the_end_where_an_honest_one_is_not(tmp
     assert honest < 0.3
 
 
+@pytest.mark.slow
 def test_a_client_that_is_hijacked_is_read_where_an_honest_one_is_not(tmp_path: Path):
     """The certificate, with a quarter of its steps; the critic has to see how real pictures are laid out."""
     portraits = Portraits(Portraits.parse({"photos_per_identity": 1})).load(

@@ -103,6 +103,7 @@ def missed(found, true):
     return float((found - true).norm() / true.norm())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["stirred", "u-shaped"])
 def test_a_stirred_client_sends_what_its_last_weights_give(wires, name):
     found, true = hint_parts(wires, name)
@@ -110,6 +111,7 @@ def test_a_stirred_client_sends_what_its_last_weights_give(wires, name):
     assert missed(found, true) < 0.1
 
 
+@pytest.mark.slow
 def test_a_stirred_hint_block_speaks_in_more_directions_than_one_that_learned(wires, train):
     def directions(parts):
         power = torch.linalg.svdvals(parts.transpose(0, 1).flatten(1)).square()

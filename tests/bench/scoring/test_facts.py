@@ -131,6 +131,7 @@ def test_portraits_have_a_gallery_of_photographs_that_no_record_is(make_job):
     assert len(job.new_gallery(2).names) == len(people), "the private people are always among them"
 
 
+@pytest.mark.slow
 def test_a_data_set_without_other_photographs_has_no_gallery(make_job, tmp_path):
     assert make_job(data="photos").new_gallery(10) is None
     result = Runner(tmp_path, Silent()).run(make_job(attack="reidentify", data="photos"))
@@ -187,6 +188,7 @@ def test_meeting_loss_is_least_at_the_own_picture_and_its_person():
     assert float(one) == pytest.approx(0.0, abs=1e-5), "no one to be told from"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "attack", ["attribute:through=closed-form", "reidentify:through=closed-form"]
 )
