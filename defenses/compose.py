@@ -14,7 +14,7 @@ from bench.interfaces import (
     CompositeDefense,
     Defense,
     Guarantee,
-    Insertion,
+    InsertedLayers,
     NoiseSchedule,
     Params,
     ProtectContext,
@@ -140,7 +140,7 @@ class Compose(CompositeDefense):
         ]
         return AdapterChain(adapters) if adapters else None
 
-    def insertion(self) -> Insertion | None:
+    def insertion(self) -> InsertedLayers | None:
         owner = self._drawing["insertion"]
         return owner.insertion() if owner else None
 

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from bench.interfaces import Card, Defense, Insertion, Params, generator
+from bench.interfaces import Card, Defense, InsertedLayers, Params, generator
 
 ENCODER, DECODER = "bottleneck.encoder", "bottleneck.decoder"
 
@@ -25,7 +25,7 @@ class PrecodeParams(Params):
     beta: float = Field(default=1e-3, ge=0)
 
 
-class Bottleneck(Insertion):
+class Bottleneck(InsertedLayers):
     """Features z to mean and log-variance of b, a draw of b by reparameterisation, and from b
     features again.
 
@@ -78,5 +78,5 @@ class Precode(Defense):
         "they are: a first layer that is linear gives a record away as before.",
     )
 
-    def insertion(self) -> Insertion:
+    def insertion(self) -> InsertedLayers:
         return Bottleneck(self.params.width, self.params.beta)

@@ -34,11 +34,11 @@ from bench.interfaces import (
     UNET_FEATURES,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Certificate,
     Claim,
     Denoiser,
-    Effort,
     Estimate,
     NotApplicableError,
     Params,
@@ -116,7 +116,7 @@ class Guided(Attack):
     )
     uses_history = True
     default_budget = Budget(iterations=0, batch_size=64)
-    effort = Effort("steps", (1, 2, 4, 8, 16))
+    budget_axis = BudgetAxis("steps", (1, 2, 4, 8, 16))
     certificates = tuple(
         Certificate("split-controlnet", "no-gradient", target, "ssim", 0.95)
         for target in ("image", "condition")

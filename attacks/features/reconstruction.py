@@ -22,10 +22,10 @@ from bench.interfaces import (
     CONTROL_FEATURES,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Certificate,
     Claim,
-    Effort,
     NotApplicableError,
     Params,
     Progress,
@@ -89,7 +89,7 @@ class Reconstruction(Attack):
     certificates = (
         Certificate("split-cnn", "inference", "image", "ssim", 0.95, given=(("cut", "conv11"),)),
     )
-    effort = Effort("iterations", (10, 30, 100, 300, 1000))
+    budget_axis = BudgetAxis("iterations", (10, 30, 100, 300, 1000))
     card = Card(
         summary="Optimises the private input until the client's features of it are those that were seen.",
         source="He, Zhang, Lee, ACSAC 2019 (rMLE); METHODS 3.2; latents as unknowns: this project",

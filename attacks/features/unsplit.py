@@ -18,10 +18,10 @@ from bench.interfaces import (
     Advance,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Certificate,
     Claim,
-    Effort,
     NotApplicableError,
     Params,
     Progress,
@@ -63,7 +63,7 @@ class UnSplit(Attack):
     certificates = (
         Certificate("split-cnn", "gradient", "image", "ssim", 0.85, given=(("cut", "conv11"),)),
     )
-    effort = Effort("iterations", (10, 30, 100, 300, 1000))
+    budget_axis = BudgetAxis("iterations", (10, 30, 100, 300, 1000))
     card = Card(
         summary="Optimises the private inputs and a clone of the client in turns, until their features are those seen.",
         source="Erdoğan, Küpçü, Çiçek, arXiv:2108.09033, algorithm 1; warm start: METHODS 3.6",

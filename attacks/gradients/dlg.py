@@ -17,10 +17,10 @@ from bench.interfaces import (
     GLOBAL_MODEL,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Certificate,
     Claim,
-    Effort,
     Params,
     Progress,
     View,
@@ -70,7 +70,7 @@ class DLG(Attack):
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
     adapts_to = ADAPTS_TO
     default_budget = Budget(iterations=300, batch_size=32)
-    effort = Effort("iterations", (25, 50, 100, 200, 300))
+    budget_axis = BudgetAxis("iterations", (25, 50, 100, 200, 300))
     certificates = (SINGLE_RECORDS,)
     card = Card(
         summary="Optimises pictures and labels together until their gradient is the one that was sent.",

@@ -26,9 +26,9 @@ from bench.interfaces import (
     PROMPT_EMBEDDING,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Claim,
-    Effort,
     NotApplicableError,
     Params,
     Progress,
@@ -79,7 +79,7 @@ class GIDM(Attack):
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
     adapts_to = ADAPTS_TO
     default_budget = Budget(iterations=400, batch_size=4)
-    effort = Effort("iterations", (50, 100, 200, 400, 800))
+    budget_axis = BudgetAxis("iterations", (50, 100, 200, 400, 800))
     card = Card(
         summary="Optimises the latent that a diffusion prior turns into the picture until the gradient fits.",
         source="GIDM and GIDM+, arXiv:2405.20380; METHODS 4",

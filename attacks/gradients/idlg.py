@@ -14,9 +14,9 @@ from bench.interfaces import (
     GLOBAL_MODEL,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Claim,
-    Effort,
     NotApplicableError,
     Progress,
     View,
@@ -31,7 +31,7 @@ class IDLG(Attack):
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
     adapts_to = ADAPTS_TO
     default_budget = Budget(iterations=300, batch_size=32)
-    effort = Effort("iterations", (25, 50, 100, 200, 300))
+    budget_axis = BudgetAxis("iterations", (25, 50, 100, 200, 300))
     certificates = (SINGLE_RECORDS,)
     card = Card(
         summary="Reads the label off the head's gradient, then optimises the picture alone.",

@@ -19,10 +19,10 @@ from bench.interfaces import (
     GLOBAL_MODEL,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Certificate,
     Claim,
-    Effort,
     Params,
     Progress,
     View,
@@ -67,7 +67,7 @@ class InvertingGradients(Attack):
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
     adapts_to = ADAPTS_TO
     default_budget = Budget(iterations=1000, batch_size=32)
-    effort = Effort("iterations", (60, 125, 250, 500, 1000))
+    budget_axis = BudgetAxis("iterations", (60, 125, 250, 500, 1000))
     # With 300 iterations it reaches 0.96 (a squared error of 2e-3 where the mean picture has 0.04).
     certificates = (
         Certificate(

@@ -16,9 +16,9 @@ from bench.interfaces import (
     GLOBAL_MODEL,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Claim,
-    Effort,
     NotApplicableError,
     Progress,
     PublicTrainer,
@@ -39,7 +39,7 @@ class LabelNorms(Attack):
     name = "label-norms"
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
     default_budget = Budget(iterations=0, batch_size=64)
-    effort = Effort("auxiliary", (8, 16, 32, 64))
+    budget_axis = BudgetAxis("auxiliary", (8, 16, 32, 64))
     card = Card(
         summary="Guesses a record's class from the length of its gradient alone; claims no picture.",
         source="the norm attack of Li et al., arXiv:2102.08504, with norms of auxiliary records; METHODS 4",

@@ -47,7 +47,7 @@ class HintFromImage(ByPicture):
     Params = HintFromImageParams
     requires = frozenset({UNET_FEATURES})
     adapts_to = Posterior.adapts_to
-    speaks_of = ("condition",)
+    claimed_targets = ("condition",)
     default_budget = Budget(iterations=0, batch_size=64)
     certificates = (Certificate("split-controlnet", "no-gradient", "condition", "edge_f1", 0.6),)
     card = Card(

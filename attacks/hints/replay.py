@@ -15,9 +15,9 @@ from bench.interfaces import (
     UNET_FEATURES,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Claim,
-    Effort,
     Estimate,
     NotApplicableError,
     Params,
@@ -59,9 +59,9 @@ class Replay(Attack):
     requires = frozenset({CONTROL_FEATURES, UNET_FEATURES, GRADIENT_DOWN})
     uses_history = True
     adapts_to = ("prompt",)
-    speaks_of = ("condition",)
+    claimed_targets = ("condition",)
     default_budget = Budget(iterations=800, batch_size=16)
-    effort = Effort("iterations", (100, 200, 400, 800, 1600))
+    budget_axis = BudgetAxis("iterations", (100, 200, 400, 800, 1600))
     card = Card(
         summary="Trains the client over again from the gradients it was sent, and decodes what its hint block added.",
         source="this project",

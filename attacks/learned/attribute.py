@@ -10,14 +10,14 @@ from attacks.common.augmentation import with_mirrored
 from attacks.common.via_picture import ByPicture, picture
 from attacks.learned.parts.fact_network import ReaderParams, train_reader
 from attacks.learned.parts.simulated_releases import lessons
-from bench.backbones.attribute_reader import AttributeReader, told_apart
+from bench.backbones.attribute_reader import AttributeReader, learnable_attributes
 from bench.interfaces import (
+    AttributeOdds,
     Budget,
+    BudgetAxis,
     Card,
     Certificate,
     Claim,
-    Effort,
-    Labels,
     NotApplicableError,
     Progress,
     View,
@@ -39,10 +39,10 @@ class AttributeInference(ByPicture):
 
     name = "attribute"
     Params = ReaderParams
-    speaks_of = (ATTRIBUTE,)
+    claimed_targets = (ATTRIBUTE,)
     adapts_to = ("timestep", "activation", "prompt")
     default_budget = Budget(iterations=400, batch_size=16)
-    effort = Effort("iterations", (25, 50, 100, 200, 400, 800))
+    budget_axis = BudgetAxis("iterations", (25, 50, 100, 200, 400, 800))
     # Undefended, half of that budget reaches 0.85 with 128 auxiliary records; the bar leaves room
     # for data and seeds.
     certificates = (
@@ -60,7 +60,7 @@ class AttributeInference(ByPicture):
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
-        values = told_apart(view.public.auxiliary)
+        values = learnable_attributes(view.public.auxiliary)
         if not values:
             raise NotApplicableError(
                 "the auxiliary records carry no attribute that two identities share"
@@ -84,7 +84,11 @@ class AttributeInference(ByPicture):
         known = lessons(view, records, "granted")
         device, widths = view.public.device, [len(v) for v in values.values()]
         truth = torch.stack(
-            [odds.argmax(1) for odds in Labels.of(records.attributes, values).odds.values()], 1
+            [
+                odds.argmax(1)
+                for odds in AttributeOdds.one_hot(records.attributes, values).odds.values()
+            ],
+            1,
         )
         truth = truth.to(device)
 
@@ -121,4 +125,6 @@ class AttributeInference(ByPicture):
         with torch.no_grad():
             facts = network(known.exam(view))[0].cpu()
         odds = [told.softmax(1) for told in facts.split(widths, 1)]
-        return Claim({ATTRIBUTE: Labels(values, dict(zip(values, odds, strict=True)))}, diagnostics)
+        return Claim(
+            {ATTRIBUTE: AttributeOdds(values, dict(zip(values, odds, strict=True)))}, diagnostics
+        )

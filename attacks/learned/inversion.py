@@ -13,10 +13,10 @@ from attacks.learned.parts.simulated_releases import lessons
 from bench.interfaces import (
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Certificate,
     Claim,
-    Effort,
     Estimate,
     Params,
     Progress,
@@ -64,7 +64,7 @@ class Inversion(Attack):
     Params = InversionParams
     adapts_to = ("timestep", "activation", "prompt", "shredder", "disco")
     default_budget = Budget(iterations=400, batch_size=16)
-    effort = Effort("iterations", (25, 50, 100, 200, 400, 800))
+    budget_axis = BudgetAxis("iterations", (25, 50, 100, 200, 400, 800))
     # Undefended it reaches 0.86 and 0.98 there; the bars leave room for other data and seeds.
     certificates = (
         Certificate("split-controlnet", "no-gradient", "image", "ssim", 0.7),

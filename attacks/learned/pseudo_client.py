@@ -21,10 +21,10 @@ from bench.interfaces import (
     TIMESTEP,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Certificate,
     Claim,
-    Effort,
     Estimate,
     NotApplicableError,
     Params,
@@ -77,7 +77,7 @@ class PseudoClient(Attack):
     requires = frozenset({CONTROL_FEATURES})
     uses_history = True
     default_budget = Budget(iterations=400, batch_size=16)
-    effort = Effort("iterations", (25, 50, 100, 200, 400, 800))
+    budget_axis = BudgetAxis("iterations", (25, 50, 100, 200, 400, 800))
     # After 120 steps at 3e-3 it reached SSIM 0.65 there with half of this budget and a smaller
     # decoder (floor 0.36, so 0.46 normalized), inversion from the public weights 0.35; the bar
     # leaves room for other data, seeds and steps.

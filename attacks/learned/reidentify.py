@@ -11,14 +11,14 @@ from attacks.common.augmentation import by_identity, with_mirrored
 from attacks.common.via_picture import ByPicture, picture
 from attacks.learned.parts.fact_network import ReaderParams, train_reader
 from attacks.learned.parts.simulated_releases import lessons
-from bench.backbones.embedded import load_embedded
+from bench.backbones.embedded_backbone import load_embedded
 from bench.interfaces import (
     Budget,
+    BudgetAxis,
     Card,
     Certificate,
     Claim,
-    Effort,
-    Lineup,
+    IdentityScores,
     NotApplicableError,
     Progress,
     Records,
@@ -49,10 +49,10 @@ class Reidentify(ByPicture):
 
     name = "reidentify"
     Params = ReidentifyParams
-    speaks_of = (IDENTITY,)
+    claimed_targets = (IDENTITY,)
     adapts_to = ("timestep", "activation", "prompt")
     default_budget = Budget(iterations=400, batch_size=16)
-    effort = Effort("iterations", (25, 50, 100, 200, 400, 800))
+    budget_axis = BudgetAxis("iterations", (25, 50, 100, 200, 400, 800))
     # Undefended, as many releases reach 0.84 with 128 auxiliary records; the bar leaves room for
     # data and seeds.
     certificates = (Certificate("split-controlnet", "no-gradient", IDENTITY, "identity_top1", 0.6),)
@@ -81,7 +81,9 @@ class Reidentify(ByPicture):
             query, diagnostics = self._directly(view, rng, budget, progress)
         else:
             query = load_embedded().embed(picture(self.through, view, rng, budget, progress))
-        return Claim({IDENTITY: Lineup(query @ load_embedded().embed(gallery).T)}, diagnostics)
+        return Claim(
+            {IDENTITY: IdentityScores(query @ load_embedded().embed(gallery).T)}, diagnostics
+        )
 
     def _directly(
         self, view: View, rng: torch.Generator, budget: Budget, progress: Progress

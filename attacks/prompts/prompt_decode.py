@@ -22,8 +22,8 @@ from bench.interfaces import (
     Prefix,
     Progress,
     PublicText,
+    Texts,
     View,
-    Wording,
 )
 
 
@@ -79,7 +79,7 @@ class PromptDecode(Attack):
         residual = relative_distance(again, states).mean(1)
         tokens = tuple(tuple(row) for row in rows)
         return Claim(
-            {"prompt": Wording(tuple(text.decode(row) for row in tokens), tokens)},
+            {"prompt": Texts(tuple(text.decode(row) for row in tokens), tokens)},
             diagnostics={
                 "decode_residual": float(residual.mean()),
                 "decode_explained": float((residual < SAME).double().mean()),

@@ -6,7 +6,7 @@ import torch
 
 from attacks.wire.closed_form import ClosedForm
 from bench.backbones.captioner import Captioner
-from bench.backbones.embedded import load_embedded
+from bench.backbones.embedded_backbone import load_embedded
 from bench.interfaces import (
     UNET_FEATURES,
     Attack,
@@ -16,8 +16,8 @@ from bench.interfaces import (
     Estimate,
     NotApplicableError,
     Progress,
+    Texts,
     View,
-    Wording,
 )
 
 
@@ -58,4 +58,4 @@ class PromptFromImage(Attack):
             for part in torch.split(torch.arange(len(seen.images)), budget.batch_size):
                 texts += captioner.caption(seen.images.take(part))
                 advance(len(part))
-        return Claim({"prompt": Wording(tuple(texts))})
+        return Claim({"prompt": Texts(tuple(texts))})

@@ -15,8 +15,8 @@ from bench.interfaces import (
     Claim,
     Params,
     Progress,
+    Texts,
     View,
-    Wording,
 )
 
 
@@ -66,4 +66,4 @@ class PromptNearest(Attack):
             advance(1)
             tokens = tuple(text.content(row) for row in means.read(states).tolist())
             advance(1)
-        return Claim({"prompt": Wording(tuple(text.decode(row) for row in tokens), tokens)})
+        return Claim({"prompt": Texts(tuple(text.decode(row) for row in tokens), tokens)})

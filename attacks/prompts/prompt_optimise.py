@@ -12,14 +12,14 @@ from bench.interfaces import (
     Advance,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Claim,
-    Effort,
     Params,
     Progress,
     PublicText,
+    Texts,
     View,
-    Wording,
 )
 
 
@@ -45,7 +45,7 @@ class PromptOptimise(Attack):
     requires = frozenset({PROMPT_EMBEDDING})
     adapts_to = ("timestep", "activation")
     default_budget = Budget(iterations=150, batch_size=64)
-    effort = Effort("iterations", (25, 50, 100, 150))
+    budget_axis = BudgetAxis("iterations", (25, 50, 100, 150))
     card = Card(
         summary="Gradient search over projected token embeddings until their states match those sent.",
         source="arXiv:2302.03668, Algorithm 1 (PEZ)",
@@ -68,7 +68,7 @@ class PromptOptimise(Attack):
                 last += losses[1] * len(part) / len(states)
         tokens = tuple(text.content([text.start, *row]) for row in found)
         return Claim(
-            {"prompt": Wording(tuple(text.decode(row) for row in tokens), tokens)},
+            {"prompt": Texts(tuple(text.decode(row) for row in tokens), tokens)},
             diagnostics={"attack_loss_first": first, "attack_loss_last": last},
         )
 

@@ -19,8 +19,8 @@ from bench.interfaces import (
     NotApplicableError,
     Params,
     Progress,
+    Texts,
     View,
-    Wording,
 )
 
 
@@ -102,7 +102,7 @@ class PromptSpan(Attack):
                     residuals.append(reading.residual)
                 advance(1)
         return Claim(
-            {"prompt": Wording(tuple(text.decode(row) for row in tokens), tuple(tokens))},
+            {"prompt": Texts(tuple(text.decode(row) for row in tokens), tuple(tokens))},
             diagnostics={
                 "span_rank": sum(float(s.rank) for s in spans.values()) / len(spans),
                 "span_dimensions": float(width),

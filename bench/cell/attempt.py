@@ -61,7 +61,7 @@ class Attempt:
 
     def failed(self, error: BaseException) -> Attempt:
         """The same attempt without its claim, because of ``error``."""
-        failure = Failure.of(error)
+        failure = Failure.from_error(error)
         return replace(
             self,
             status="failed",

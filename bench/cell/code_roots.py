@@ -8,7 +8,7 @@ from bench.util.code_identity import Root
 
 def cell_roots() -> tuple[Root, ...]:
     """Functions that turn a capture into rows, apart from those of attack and metrics."""
-    from bench.backbones.select import load_backbones
+    from bench.backbones.selection import load_backbones
     from bench.cell.attempt import choose_targets, run_attack
     from bench.cell.judging import score_attempt
     from bench.scoring.leakage import leakage

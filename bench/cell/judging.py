@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.cell.knowledge import Judge, auxiliary_records
 from bench.interfaces.certificate import Certificate
-from bench.interfaces.checked_defense import checked
+from bench.interfaces.hook_checks import with_hook_checks
 from bench.interfaces.metric import ScoringContext
 from bench.metrics.distribution import needed_for_fid
 from bench.scoring.certificates import due
@@ -21,7 +21,7 @@ from bench.scoring.score import MetricScore, flags, missed, score_target, unscor
 from bench.types.claim import Claim
 from bench.types.images import ImageBatch
 from bench.types.records import Records
-from bench.types.targets import LINK, PICTURED
+from bench.types.targets import LINK, PICTURE_TARGETS
 from bench.util.errors import BenchError
 from bench.util.global_random import FLAG, GlobalRandom
 from bench.util.progress import Progress
@@ -46,7 +46,7 @@ def score_attempt(
     stream = GlobalRandom(job.cell.capture.seed, "scoring", device=job.cell.capture.device)
     with stream.active():
         judged = _judged(job, capture, targets, attempt, judge, progress)
-    guarantee = checked(job.new_defense()).guarantee(
+    guarantee = with_hook_checks(job.new_defense()).guarantee(
         job.cell.capture.training.epochs, judge.schedule
     )
     drawn = (FLAG,) if stream.drawn else ()
@@ -167,7 +167,7 @@ def _judged(
             working = [metric for metric in job.metrics if metric.name not in judged.broken_metrics]
             judged.unscored[target] = unscored(target, working, context)
             _keep(job, capture, attempt, judged, target, scores)
-            if target in PICTURED and len(distractors) < needed_for_fid(
+            if target in PICTURE_TARGETS and len(distractors) < needed_for_fid(
                 job.backbones.distribution.dim
             ):
                 judged.flags[target].append("few-for-fid")

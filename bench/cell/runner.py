@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.backbones.select import load_backbones
+from bench.backbones.selection import load_backbones
 from bench.cell.attempt import Attempt, choose_targets, run_attack
 from bench.cell.capture_store import CaptureStore
 from bench.cell.job import Job
@@ -19,7 +19,7 @@ from bench.cell.knowledge import judge_of
 from bench.cell.result import CellResult
 from bench.cell.training import train_capture
 from bench.interfaces.attack import Attack
-from bench.interfaces.checked_defense import checked
+from bench.interfaces.hook_checks import with_hook_checks
 from bench.interfaces.registry import Registry
 from bench.interfaces.victim import UtilityPlan
 from bench.ledger.ledger import Ledger
@@ -32,9 +32,9 @@ from bench.types.targets import TARGETS
 from bench.util.code_identity import code_hash
 from bench.util.errors import RequestError
 from bench.util.failure import forget_trace, keep_trace
-from bench.util.files import DiskFullError, disk_errors, kept_numbers, read_json, write_text
+from bench.util.files import DiskFullError, cached_numbers, disk_errors, read_json, write_text
 from bench.util.global_random import FLAG, GlobalRandom
-from bench.util.locks import locked
+from bench.util.locks import hold_lock
 from bench.util.progress import Progress
 from bench.wire.capture import Capture
 
@@ -123,7 +123,7 @@ class Runner:
         cell = job.cell
         key = f"{cell.capture.content_hash()[:16]}-{cell.utility.content_hash()[:8]}"
         file = self.results / "utility" / f"{key}.json"
-        with locked(self.results / "locks" / f"utility-{key}"):
+        with hold_lock(self.results / "locks" / f"utility-{key}"):
             return self._stored_utility(job, capture, file, fresh)
 
     def _stored_utility(
@@ -136,7 +136,7 @@ class Runner:
             same = all(stored[name] == value for name, value in expected.items())
             return stored["utility"] if same else None
 
-        kept = None if fresh else kept_numbers(file, pick, self._progress.note)
+        kept = None if fresh else cached_numbers(file, pick, self._progress.note)
         if kept is not None:
             return kept, tuple(map(str, read_json(file).get("flags", ())))
         plan = UtilityPlan(
@@ -153,7 +153,7 @@ class Runner:
             utility = job.new_victim().utility(
                 capture,
                 job.splits.evaluation.copy(),
-                checked(job.new_defense()),
+                with_hook_checks(job.new_defense()),
                 plan,
                 protocol=cell.capture.protocol,
             )
@@ -209,17 +209,17 @@ def without_scores(
 
 def _rows(cell: CellSpec, outcome: Outcome, split_hash: str) -> list[dict[str, Value]]:
     created = datetime.now(UTC).isoformat(timespec="seconds")
-    spoken_of = speaks_of(cell)
+    spoken_of = claimed_targets(cell)
     claimed = tuple(target for target in outcome.scores if target not in spoken_of)
     return make_rows(
         cell, outcome, split_hash=split_hash, targets=(*spoken_of, *claimed), created=created
     )
 
 
-def speaks_of(cell: CellSpec) -> tuple[str, ...]:
+def claimed_targets(cell: CellSpec) -> tuple[str, ...]:
     """The targets that a cell has rows for, whatever comes of it."""
     attacks: Registry[Attack] = Registry("attacks", Attack)  # type: ignore[type-abstract]
     try:
-        return attacks.load(cell.attack.attack.name).speaks_of
+        return attacks.load(cell.attack.attack.name).claimed_targets
     except RequestError:  # its package is not here any more
         return TARGETS

@@ -101,11 +101,11 @@ def run_curve(
     weights_dir: Path | None,
     running: Running,
 ) -> None:
-    """Run each attack at every value of its effort; write ``curve.csv`` and ``curve.png`` beside
+    """Run each attack at every value of its budget axis; write ``curve.csv`` and ``curve.png`` beside
     the ledger.
 
     Raises:
-        BenchError: the request is wrong, an attack has no effort to vary, or some cells failed.
+        BenchError: the request is wrong, an attack has no budget axis to vary, or some cells failed.
     """
     progress = shown_progress()
     planner = Planner(progress)

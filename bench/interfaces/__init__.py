@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bench.interfaces.backbone import PerceptualBackbone as PerceptualBackbone
     from bench.interfaces.backbone import PromptBackbone as PromptBackbone
     from bench.interfaces.backbone import TextBackbone as TextBackbone
-    from bench.interfaces.budget_axis import Effort as Effort
+    from bench.interfaces.budget_axis import BudgetAxis as BudgetAxis
     from bench.interfaces.certificate import Certificate as Certificate
     from bench.interfaces.dataset import Dataset as Dataset
     from bench.interfaces.defense import CompositeDefense as CompositeDefense
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from bench.interfaces.defense import ProtectContext as ProtectContext
     from bench.interfaces.defense import Representation as Representation
     from bench.interfaces.defense import ServerAdapter as ServerAdapter
-    from bench.interfaces.inserted_layers import Insertion as Insertion
-    from bench.interfaces.metric import LabelMetric as LabelMetric
-    from bench.interfaces.metric import LineupMetric as LineupMetric
+    from bench.interfaces.inserted_layers import InsertedLayers as InsertedLayers
+    from bench.interfaces.metric import AttributeMetric as AttributeMetric
+    from bench.interfaces.metric import IdentityMetric as IdentityMetric
     from bench.interfaces.metric import Metric as Metric
     from bench.interfaces.metric import ScoringContext as ScoringContext
     from bench.interfaces.metric import TextMetric as TextMetric
@@ -74,16 +74,16 @@ if TYPE_CHECKING:
     from bench.types.channels import Channel as Channel
     from bench.types.claim import Claim as Claim
     from bench.types.estimate import Estimate as Estimate
+    from bench.types.facts import AttributeOdds as AttributeOdds
     from bench.types.facts import Fact as Fact
-    from bench.types.facts import Labels as Labels
-    from bench.types.facts import Lineup as Lineup
+    from bench.types.facts import IdentityScores as IdentityScores
     from bench.types.gallery import Gallery as Gallery
     from bench.types.images import ImageBatch as ImageBatch
     from bench.types.links import Links as Links
     from bench.types.records import Records as Records
     from bench.types.schedule import NoiseSchedule as NoiseSchedule
     from bench.types.targets import TARGETS as TARGETS
-    from bench.types.texts import Wording as Wording
+    from bench.types.texts import Texts as Texts
     from bench.util.errors import BenchError as BenchError
     from bench.util.errors import DataError as DataError
     from bench.util.errors import NotApplicableError as NotApplicableError
@@ -121,7 +121,7 @@ EXPORTS = {
     "Dataset": "bench.interfaces.dataset",
     "Defense": "bench.interfaces.defense",
     "Denoiser": "bench.interfaces.public",
-    "Effort": "bench.interfaces.budget_axis",
+    "BudgetAxis": "bench.interfaces.budget_axis",
     "Emission": "bench.interfaces.public",
     "Estimate": "bench.types.estimate",
     "Fact": "bench.types.facts",
@@ -132,13 +132,13 @@ EXPORTS = {
     "Guarantee": "bench.interfaces.defense",
     "ImageBackbone": "bench.interfaces.backbone",
     "ImageBatch": "bench.types.images",
-    "Insertion": "bench.interfaces.inserted_layers",
+    "InsertedLayers": "bench.interfaces.inserted_layers",
     "LABEL": "bench.types.channels",
     "LOSS_GRADIENT": "bench.types.channels",
-    "LabelMetric": "bench.interfaces.metric",
-    "Labels": "bench.types.facts",
-    "Lineup": "bench.types.facts",
-    "LineupMetric": "bench.interfaces.metric",
+    "AttributeMetric": "bench.interfaces.metric",
+    "AttributeOdds": "bench.types.facts",
+    "IdentityScores": "bench.types.facts",
+    "IdentityMetric": "bench.interfaces.metric",
     "Links": "bench.types.links",
     "LocalTraining": "bench.interfaces.public_trainer",
     "Metric": "bench.interfaces.metric",
@@ -184,7 +184,7 @@ EXPORTS = {
     "UtilityPlan": "bench.interfaces.victim",
     "Victim": "bench.interfaces.victim",
     "View": "bench.interfaces.threat",
-    "Wording": "bench.types.texts",
+    "Texts": "bench.types.texts",
     "generator": "bench.util.rng",
 }
 """The module that defines each public name."""

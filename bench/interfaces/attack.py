@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from bench.interfaces.budget_axis import Effort
+from bench.interfaces.budget_axis import BudgetAxis
 from bench.interfaces.certificate import Certificate
 from bench.interfaces.plugin import Plugin
 from bench.interfaces.public import Public
@@ -48,9 +48,11 @@ class Attack(Plugin, ABC):
     uses_history: ClassVar[bool] = False  # wants the releases of every epoch in its view
     default_budget: ClassVar[Budget] = Budget(iterations=0, batch_size=32)
     certificates: ClassVar[tuple[Certificate, ...]] = ()
-    effort: ClassVar[Effort | None] = None  # what a curve of its success runs over
+    budget_axis: ClassVar[BudgetAxis | None] = None  # what a curve of its success runs over
     malicious: ClassVar[bool] = False  # needs a server that misbehaves; take_over makes it
-    speaks_of: ClassVar[tuple[str, ...]] = TARGETS  # its cells have a row for each of these targets
+    claimed_targets: ClassVar[tuple[str, ...]] = (
+        TARGETS  # its cells have a row for each of these targets
+    )
 
     @property
     def candidates(self) -> int:

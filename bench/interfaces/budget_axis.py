@@ -9,7 +9,7 @@ BUDGET = ("iterations", "auxiliary")
 
 
 @dataclass(frozen=True)
-class Effort:
+class BudgetAxis:
     """The spending of an attack that its curve of success runs over.
 
     Attributes:

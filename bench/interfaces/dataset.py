@@ -42,7 +42,7 @@ class Dataset(Plugin, ABC):
         return DEFAULT if condition == AUTO else condition
 
     def gallery(
-        self, identities: Sequence[str], strangers: int, *, image_size: int
+        self, identities: Sequence[str], outsiders: int, *, image_size: int
     ) -> Gallery | None:
         """Another photograph of each identity, then of so many people that no record shows; none of
         them is a record.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 
-class Insertion(ABC):
+class InsertedLayers(ABC):
     """A block between a network's features and its output layer, as functions of named weights.
 
     Its first weights are public, and are trained and sent with the others. Pure, differentiable,

@@ -12,10 +12,10 @@ from torch import Tensor
 from bench.interfaces.plugin import Plugin
 from bench.interfaces.public_text import PublicText
 from bench.types.estimate import Estimate
-from bench.types.facts import Labels, Lineup
+from bench.types.facts import AttributeOdds, IdentityScores
 from bench.types.images import ImageBatch
 from bench.types.targets import ATTRIBUTE, IDENTITY
-from bench.types.texts import Wording
+from bench.types.texts import Texts
 from bench.util.errors import BenchError
 
 if TYPE_CHECKING:
@@ -112,33 +112,37 @@ class TextMetric(Metric):
     targets: ClassVar[frozenset[str]] = frozenset({"prompt"})
 
     @abstractmethod
-    def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor | None:
+    def compare(self, claim: Texts, truth: Texts, context: ScoringContext) -> Tensor | None:
         """``(N,)`` float64, one value a record, or None where this claim cannot be scored so."""
 
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor | None:
         raise BenchError(f"{self.name} compares texts, not pictures")
 
 
-class LabelMetric(Metric):
+class AttributeMetric(Metric):
     """Compares claimed attributes with true ones."""
 
     targets: ClassVar[frozenset[str]] = frozenset({ATTRIBUTE})
 
     @abstractmethod
-    def compare(self, claim: Labels, truth: Labels, context: ScoringContext) -> Tensor | None:
+    def compare(
+        self, claim: AttributeOdds, truth: AttributeOdds, context: ScoringContext
+    ) -> Tensor | None:
         """``(N,)`` float64, one value a record, or None where this claim cannot be scored so."""
 
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor | None:
         raise BenchError(f"{self.name} compares attributes, not pictures")
 
 
-class LineupMetric(Metric):
+class IdentityMetric(Metric):
     """Compares who is claimed to be shown with who is."""
 
     targets: ClassVar[frozenset[str]] = frozenset({IDENTITY})
 
     @abstractmethod
-    def compare(self, claim: Lineup, truth: Lineup, context: ScoringContext) -> Tensor | None:
+    def compare(
+        self, claim: IdentityScores, truth: IdentityScores, context: ScoringContext
+    ) -> Tensor | None:
         """``(N,)`` float64, one value a record, or None where this claim cannot be scored so."""
 
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor | None:

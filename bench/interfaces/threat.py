@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.interfaces.public import Public
-    from bench.wire.transcript import Parts, Release, Transcript
+    from bench.wire.transcript import NamedTensors, Release, Transcript
 
 
 class ThreatModel(BaseModel):
@@ -128,7 +128,7 @@ class View:
         *,
         granted: frozenset[Channel],
         rows: Mapping[Channel, Tensor],
-        parts: Mapping[Channel, Sequence[Parts]],
+        parts: Mapping[Channel, Sequence[NamedTensors]],
         releases: tuple[Release, ...],
         targets: tuple[int, ...],
         batch_sizes: tuple[int, ...],
@@ -168,7 +168,7 @@ class View:
         rows = self._rows[channel]
         return rows.clone() if every else rows[list(self.targets)]
 
-    def parts(self, channel: Channel) -> list[Parts]:
+    def parts(self, channel: Channel) -> list[NamedTensors]:
         """The messages of a channel that carries named tensors, such as weights, in order.
 
         Of updates, those that the releases in view went into: their ``step`` is the releases' own.

@@ -7,12 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bench.interfaces.metric import LabelMetric, ScoringContext
+from bench.interfaces.metric import AttributeMetric, ScoringContext
 from bench.interfaces.plugin import Card
-from bench.types.facts import Labels
+from bench.types.facts import AttributeOdds
 
 
-def _each(claim: Labels, truth: Labels, score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+def _each(
+    claim: AttributeOdds, truth: AttributeOdds, score: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
     """The mean over attributes of ``score`` of claimed odds and truth, each ``(N, K)``; ``(N,)`` float64."""
     return torch.stack(
         [score(claim.odds[n].double(), truth.odds[n].double()) for n in truth.odds]
@@ -26,7 +28,7 @@ def hits(odds: Tensor, truth: Tensor) -> Tensor:
     return (beaten.all(1) & (truth.sum(1) > 0)).double()
 
 
-class AttributeAccuracy(LabelMetric):
+class AttributeAccuracy(AttributeMetric):
     """Share of a record's attributes whose likeliest value is the true one."""
 
     name = "attribute_accuracy"
@@ -37,11 +39,13 @@ class AttributeAccuracy(LabelMetric):
         notes="Rare values hardly count: read it against the control majority.",
     )
 
-    def compare(self, claim: Labels, truth: Labels, context: ScoringContext) -> Tensor:
+    def compare(
+        self, claim: AttributeOdds, truth: AttributeOdds, context: ScoringContext
+    ) -> Tensor:
         return _each(claim, truth, hits)
 
 
-class AttributeBalanced(LabelMetric):
+class AttributeBalanced(AttributeMetric):
     """Accuracy in which every value that occurs among the scored records weighs alike."""
 
     name = "attribute_balanced"
@@ -53,11 +57,13 @@ class AttributeBalanced(LabelMetric):
         "values. It depends on which records are scored together.",
     )
 
-    def compare(self, claim: Labels, truth: Labels, context: ScoringContext) -> Tensor:
+    def compare(
+        self, claim: AttributeOdds, truth: AttributeOdds, context: ScoringContext
+    ) -> Tensor:
         return _each(claim, truth, _balanced)
 
 
-class AttributeAuc(LabelMetric):
+class AttributeAuc(AttributeMetric):
     """How often the true value of a record gets higher odds than that value gets on records without it."""
 
     name = "attribute_auc"
@@ -69,7 +75,9 @@ class AttributeAuc(LabelMetric):
         "records are scored together.",
     )
 
-    def compare(self, claim: Labels, truth: Labels, context: ScoringContext) -> Tensor | None:
+    def compare(
+        self, claim: AttributeOdds, truth: AttributeOdds, context: ScoringContext
+    ) -> Tensor | None:
         varied = {n: t for n, t in truth.odds.items() if (t.sum(0) > 0).sum() > 1}
         if not varied:
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from bench.types.estimate import Estimate
-from bench.types.texts import Wording
+from bench.types.texts import Texts
 from bench.util.errors import BenchError
 
 
@@ -30,7 +30,7 @@ def pixel_pairs(metric: str, claim: Estimate, truth: Estimate) -> tuple[Tensor, 
     return claim.images.pixels.detach().cpu().double(), truth.images.pixels.detach().cpu().double()
 
 
-def check_texts(metric: str, claim: Wording, truth: Wording) -> None:
+def check_texts(metric: str, claim: Texts, truth: Texts) -> None:
     """Refuse a claim of another number of texts than there are true ones.
 
     Raises:

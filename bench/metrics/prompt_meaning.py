@@ -10,7 +10,7 @@ from bench.interfaces.metric import ScoringContext, TextMetric
 from bench.interfaces.plugin import Card
 from bench.metrics.identification import ranks
 from bench.metrics.pairs import check_texts
-from bench.types.texts import Wording
+from bench.types.texts import Texts
 from bench.util.errors import BenchError
 
 
@@ -42,7 +42,7 @@ class PromptCosine(TextMetric):
         "rouge_l does not.",
     )
 
-    def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor | None:
+    def compare(self, claim: Texts, truth: Texts, context: ScoringContext) -> Tensor | None:
         """``(N,)`` float64 in [-1, 1], or None where the backbone embeds no texts.
 
         Raises:
@@ -76,7 +76,7 @@ class PromptTop1(TextMetric):
         "the attacker.",
     )
 
-    def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor | None:
+    def compare(self, claim: Texts, truth: Texts, context: ScoringContext) -> Tensor | None:
         """``(N,)`` float64, 0 or 1, or None where there is nothing to choose from, or no text
         tower.
 

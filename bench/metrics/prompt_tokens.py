@@ -8,7 +8,7 @@ from torch import Tensor
 from bench.interfaces.metric import ScoringContext, TextMetric
 from bench.interfaces.plugin import Card
 from bench.metrics.pairs import check_texts
-from bench.types.texts import Wording, words_and_marks
+from bench.types.texts import Texts, words_and_marks
 
 
 class TokenAccuracy(TextMetric):
@@ -24,7 +24,7 @@ class TokenAccuracy(TextMetric):
         "all that follow: it measures exact attacks, not paraphrases.",
     )
 
-    def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor | None:
+    def compare(self, claim: Texts, truth: Texts, context: ScoringContext) -> Tensor | None:
         """``(N,)`` float64 in [0, 1], or None for a victim without a text encoder. An empty prompt
         is met by an empty claim only.
 
@@ -53,7 +53,7 @@ class ExactMatch(TextMetric):
         notes="A prompt longer than the text encoder takes cannot be matched: its end never reached the wire.",
     )
 
-    def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor:
+    def compare(self, claim: Texts, truth: Texts, context: ScoringContext) -> Tensor:
         """``(N,)`` float64, 0 or 1.
 
         Raises:

@@ -8,16 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.backbones.select import backbone_names
+from bench.backbones.selection import backbone_names
 from bench.cell.code_roots import cell_roots
 from bench.cell.job import Job
 from bench.cell.training import client_seed, train_capture
 from bench.data.splits import PARTS, Splits, load_splits
 from bench.interfaces.attack import Attack
 from bench.interfaces.backbone import BackboneSet
-from bench.interfaces.checked_defense import checked
 from bench.interfaces.dataset import Dataset
 from bench.interfaces.defense import CompositeDefense, Defense
+from bench.interfaces.hook_checks import with_hook_checks
 from bench.interfaces.metric import Metric
 from bench.interfaces.registry import Registry
 from bench.interfaces.threat import ThreatModel, preset
@@ -207,7 +207,7 @@ class Planner:
             obstacle = f"victim {victim.name!r} has no protocol {protocol!r}; it has {', '.join(victim.protocols)}"
         else:
             with guest_errors("defence", _guest_of(parts.defenses)):
-                sent = checked(new_defense()).wire(victim.channels(protocol))
+                sent = with_hook_checks(new_defense()).wire(victim.channels(protocol))
                 try:
                     victim.check_defense(new_defense())
                     parts.threat.granted(frozenset(Channel(c) for c in sent))
@@ -401,7 +401,7 @@ class Planner:
         Raises:
             RequestError: they are not here.
         """
-        from bench.backbones.select import FITS
+        from bench.backbones.selection import FITS
 
         asked = []
         for role, _, name in (entry.partition("=") for entry in names):
@@ -415,7 +415,7 @@ class Planner:
         return found
 
     def _load_backbones(self, choice: str, weights_dir: Path | None) -> BackboneSet:
-        from bench.backbones.select import load_backbones
+        from bench.backbones.selection import load_backbones
 
         key = (choice, weights_dir)
         if key not in self._backbones:

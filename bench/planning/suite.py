@@ -12,13 +12,13 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from bench.planning.yaml_lines import Document, Place, read_yaml
 from bench.util.errors import RequestError
-from bench.util.frozen import Frozen
+from bench.util.frozen_model import FrozenModel
 from bench.util.text import suggestion
 
 SHIPPED = Path(__file__).parent / "suites"
 
 
-class Settings(Frozen):
+class Settings(FrozenModel):
     """Everything of a cell that is not an axis of the grid; None is the default of ``bench run``."""
 
     model: str | None = None
@@ -94,7 +94,7 @@ class Point:
     withhold: tuple[str, ...]
 
 
-class Exclusion(Frozen):
+class Exclusion(FrozenModel):
     """Combinations to leave out: those that have one of the values of every axis named."""
 
     victim: Words | None = None
@@ -115,7 +115,7 @@ class Exclusion(Frozen):
         return bool(named) and all(getattr(point, axis) in values for axis, values in named.items())
 
 
-class Block(Frozen):
+class Block(FrozenModel):
     """A grid: every combination of its axes, less what it excludes."""
 
     attacks: Words
@@ -154,7 +154,7 @@ def block_of(axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any]) -> 
         raise RequestError(f"{first['loc'][-1]}: {first['msg'].lower()}") from error
 
 
-class SuiteFile(Frozen):
+class SuiteFile(FrozenModel):
     """The content of a suite's file.
 
     Attributes:

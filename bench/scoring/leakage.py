@@ -24,7 +24,7 @@ from bench.types.channels import (
 )
 from bench.types.schedule import NoiseSchedule
 from bench.util.code_identity import code_hash
-from bench.util.files import disk_errors, kept_numbers, write_text
+from bench.util.files import cached_numbers, disk_errors, write_text
 from bench.util.rng import generator
 from bench.wire.capture import Capture
 from bench.wire.transcript import Release
@@ -61,7 +61,7 @@ def stored_leakage(
     def pick(stored: dict[str, Any]) -> Any:
         return stored["leakage"] if stored["code"] == code else None
 
-    kept = None if fresh else kept_numbers(file, pick, note)
+    kept = None if fresh else cached_numbers(file, pick, note)
     if kept is not None:
         return kept
     found = leakage(capture, known)

@@ -8,12 +8,12 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from bench.data.split_sizes import SplitSizes
 from bench.interfaces.threat import ThreatModel
-from bench.util.frozen import Frozen
+from bench.util.frozen_model import FrozenModel
 
 SCHEMA_VERSION = 1
 
 
-class PluginSpec(Frozen):
+class PluginSpec(FrozenModel):
     """A plugin with all its parameters resolved.
 
     Attributes:
@@ -27,7 +27,7 @@ class PluginSpec(Frozen):
     code: str = ""
 
 
-class DataSpec(Frozen):
+class DataSpec(FrozenModel):
     """The data set, and how its records are made and divided."""
 
     dataset: PluginSpec
@@ -36,7 +36,7 @@ class DataSpec(Frozen):
     splits: SplitSizes = SplitSizes()
 
 
-class TrainSpec(Frozen):
+class TrainSpec(FrozenModel):
     """How the victim trains."""
 
     epochs: int = Field(default=5, ge=1)
@@ -45,7 +45,7 @@ class TrainSpec(Frozen):
     dtype: Literal["fp32", "bf16"] = "fp32"
 
 
-class UtilitySpec(Frozen):
+class UtilitySpec(FrozenModel):
     """How the trained model's quality is measured."""
 
     steps: int = Field(default=12, ge=1)
@@ -53,7 +53,7 @@ class UtilitySpec(Frozen):
     seed: int = 0
 
 
-class AttackSpec(Frozen):
+class AttackSpec(FrozenModel):
     """The attack, what it may spend, and what it is aimed at.
 
     Attributes:
@@ -68,7 +68,7 @@ class AttackSpec(Frozen):
     epoch: int = -1
 
 
-class CaptureSpec(Frozen):
+class CaptureSpec(FrozenModel):
     """Everything that shapes a capture: transcript, secrets and trained model.
 
     Attributes:
@@ -103,7 +103,7 @@ class CaptureSpec(Frozen):
         )
 
 
-class CellSpec(Frozen):
+class CellSpec(FrozenModel):
     """One cell: victim x protocol x defence x attack x threat model x data x model x seed.
 
     Attributes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from bench.types.facts import Fact
-from bench.types.texts import Wording
+from bench.types.texts import Texts
 
 if TYPE_CHECKING:
     from bench.types.links import Links
@@ -22,7 +22,7 @@ class Claim:
 
     Attributes:
         estimates: by target: pictures of ``"image"`` and ``"condition"``, texts of ``"prompt"``,
-            ``Labels`` of ``"attribute"``, a ``Lineup`` of ``"identity"``. A target left out is not
+            ``AttributeOdds`` of ``"attribute"``, a ``IdentityScores`` of ``"identity"``. A target left out is not
             claimed.
         diagnostics: numbers the attack wants in its row, such as its final loss; the columns are
             ``attack_*`` (``bench.ledger.diagnostics``).
@@ -31,7 +31,7 @@ class Claim:
         links: which releases of the view, all of them, are of one record; None is not claimed.
     """
 
-    estimates: Mapping[str, Estimate | Wording | Fact]
+    estimates: Mapping[str, Estimate | Texts | Fact]
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     labels: Tensor | None = None
     links: Links | None = None

@@ -12,7 +12,7 @@ from bench.util.errors import BenchError
 
 
 @dataclass(frozen=True, eq=False)
-class Labels:
+class AttributeOdds:
     """What records are said to be like.
 
     Attributes:
@@ -42,9 +42,9 @@ class Labels:
                 raise BenchError(f"odds of {name} are not finite")
 
     @classmethod
-    def of(
+    def one_hot(
         cls, attributes: Sequence[Mapping[str, str]], values: Mapping[str, tuple[str, ...]]
-    ) -> Labels:
+    ) -> AttributeOdds:
         """The true labels of records, among ``values``."""
         odds = {
             name: torch.tensor(
@@ -57,13 +57,15 @@ class Labels:
     def __len__(self) -> int:
         return len(next(iter(self.odds.values())))
 
-    def take(self, index: Sequence[int]) -> Labels:
+    def take(self, index: Sequence[int]) -> AttributeOdds:
         """Those of the records at ``index``, in that order."""
-        return Labels(self.values, {name: odds[list(index)] for name, odds in self.odds.items()})
+        return AttributeOdds(
+            self.values, {name: odds[list(index)] for name, odds in self.odds.items()}
+        )
 
 
 @dataclass(frozen=True, eq=False)
-class Lineup:
+class IdentityScores:
     """Who of a gallery each record is said to show.
 
     Attributes:
@@ -83,18 +85,18 @@ class Lineup:
             )
 
     @classmethod
-    def of(cls, positions: Sequence[int], size: int) -> Lineup:
+    def one_hot(cls, positions: Sequence[int], size: int) -> IdentityScores:
         """The truth: of each record the candidate at its position of a gallery of ``size``."""
         return cls(torch.nn.functional.one_hot(torch.tensor(list(positions)), size).double())
 
     def __len__(self) -> int:
         return len(self.likeness)
 
-    def take(self, index: Sequence[int]) -> Lineup:
+    def take(self, index: Sequence[int]) -> IdentityScores:
         """Those of the records at ``index``, in that order."""
-        return Lineup(self.likeness[list(index)])
+        return IdentityScores(self.likeness[list(index)])
 
-    def ranks(self, truth: Lineup) -> Tensor:
+    def ranks(self, truth: IdentityScores) -> Tensor:
         """How many others look at least as much like record i as its own candidate does, ``(N,)``
         int64.
 
@@ -111,7 +113,7 @@ class Lineup:
         return (self.likeness >= own).sum(1) - 1
 
 
-Fact = Labels | Lineup
+Fact = AttributeOdds | IdentityScores
 
 
 def agreement(claim: Fact, truth: Fact) -> Tensor:
@@ -123,11 +125,11 @@ def agreement(claim: Fact, truth: Fact) -> Tensor:
     Raises:
         BenchError: the two are not of one kind.
     """
-    if isinstance(claim, Labels) and isinstance(truth, Labels):
+    if isinstance(claim, AttributeOdds) and isinstance(truth, AttributeOdds):
         return torch.stack(
             [truth.odds[n].double() @ claim.odds[n].double().T for n in truth.odds]
         ).mean(0)
-    if isinstance(claim, Lineup) and isinstance(truth, Lineup):
+    if isinstance(claim, IdentityScores) and isinstance(truth, IdentityScores):
         own = claim.likeness[:, truth.likeness.argmax(1)].T
         return (claim.likeness.unsqueeze(0) < own.unsqueeze(2)).double().mean(2)
     raise BenchError(f"a {type(claim).__name__} and a {type(truth).__name__} cannot agree")

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 PROMPT = "prompt"
-PICTURED = ("image", "condition")
-TARGETS = (*PICTURED, PROMPT)
+PICTURE_TARGETS = ("image", "condition")
+TARGETS = (*PICTURE_TARGETS, PROMPT)
 """What an attack speaks of if it does not say otherwise: its cells have a row for each."""
 ATTRIBUTE, IDENTITY = "attribute", "identity"
-EVERY = (*TARGETS, ATTRIBUTE, IDENTITY)
+ALL_TARGETS = (*TARGETS, ATTRIBUTE, IDENTITY)
 """What a claim may hold of each record."""
 LINK = "link"
 """Which releases are of one record (``bench.types.links``)."""

@@ -12,7 +12,7 @@ _WORDS_AND_MARKS = re.compile(r"\w+|[^\w\s]")
 
 
 @dataclass(frozen=True)
-class Wording:
+class Texts:
     """One text a record.
 
     Attributes:
@@ -33,10 +33,10 @@ class Wording:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def take(self, index: list[int]) -> Wording:
+    def take(self, index: list[int]) -> Texts:
         """The texts at ``index``, in that order."""
         tokens = None if self.tokens is None else tuple(self.tokens[i] for i in index)
-        return Wording(tuple(self.texts[i] for i in index), tokens)
+        return Texts(tuple(self.texts[i] for i in index), tokens)
 
 
 def words(text: str) -> list[str]:

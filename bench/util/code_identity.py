@@ -47,7 +47,7 @@ class Symbol:
 
 
 @dataclass(frozen=True)
-class Unit:
+class Statement:
     """One statement at the top level of a module.
 
     Attributes:
@@ -76,8 +76,8 @@ class Module:
     """
 
     name: str
-    units: dict[str, list[Unit]] = field(default_factory=dict)
-    effects: list[Unit] = field(default_factory=list)
+    units: dict[str, list[Statement]] = field(default_factory=dict)
+    effects: list[Statement] = field(default_factory=list)
     imports: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
@@ -176,7 +176,7 @@ class Closure:
             )  # a package's own statements run before its modules'
         return found
 
-    def _enter(self, module: Module, unit: Unit) -> list[Symbol]:
+    def _enter(self, module: Module, unit: Statement) -> list[Symbol]:
         """Add one statement, with the text that each of its names stands for; return what it leads to."""
         edges: list[str] = []
         found: list[Symbol] = []
@@ -197,7 +197,7 @@ class Closure:
         self._digests.add(_digest("\n".join([unit.digest, *sorted(set(edges))])))
         return found
 
-    def _resolve(self, module: Module, unit: Unit, name: str) -> list[Symbol]:
+    def _resolve(self, module: Module, unit: Statement, name: str) -> list[Symbol]:
         """The symbols that a name in a statement of ``module`` stands for."""
         if name in module.units:
             return [Symbol(module.name, name)]
@@ -319,8 +319,8 @@ def _exports(node: ast.stmt) -> dict[str, str] | None:
     return {str(name): str(module) for name, module in table.items()}
 
 
-def _unit(statement: ast.stmt, package: str) -> Unit:
-    node = _Plain().visit(statement)
+def _unit(statement: ast.stmt, package: str) -> Statement:
+    node = _DropDocumentation().visit(statement)
     inner = [n for n in ast.walk(node) if isinstance(n, ast.Import | ast.ImportFrom)]
     imports = tuple(found for statement in inner for found in _imports(statement, package))
     names = frozenset(
@@ -331,16 +331,16 @@ def _unit(statement: ast.stmt, package: str) -> Unit:
         for n in ast.walk(node)
         if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)
     )
-    return Unit(_digest(_plain(node)), names, members, imports)
+    return Statement(_digest(_plain(node)), names, members, imports)
 
 
 def _plain(node: ast.AST) -> str:
     """A syntax tree as text, import statements by what they bind alone: where from is said by what they lead to."""
-    copy = _Nameless().visit(_Plain().visit(node))
+    copy = _KeepBoundNames().visit(_DropDocumentation().visit(node))
     return ast.dump(copy, annotate_fields=False)
 
 
-class _Plain(ast.NodeTransformer):
+class _DropDocumentation(ast.NodeTransformer):
     """Drops docstrings and other bare texts, cards of documentation, and blocks for type checkers."""
 
     def visit(self, node: ast.AST) -> ast.AST:
@@ -352,7 +352,7 @@ class _Plain(ast.NodeTransformer):
         return node
 
 
-class _Nameless(ast.NodeTransformer):
+class _KeepBoundNames(ast.NodeTransformer):
     """Reduces import statements to the names that they bind."""
 
     def visit_Import(self, node: ast.Import) -> ast.AST:

@@ -26,7 +26,7 @@ class Failure:
     trace: str
 
     @classmethod
-    def of(cls, error: BaseException) -> Failure:
+    def from_error(cls, error: BaseException) -> Failure:
         """Return the text of ``error``, which is being handled or was."""
         trace = "".join(traceback.format_exception(error))
         said = next(iter(str(error).strip().splitlines()), "")[:_LONGEST]

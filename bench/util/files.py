@@ -102,7 +102,7 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: not valid JSON") from error
 
 
-def kept_numbers(
+def cached_numbers(
     path: Path, pick: Callable[[Any], Any], note: Callable[[str], None]
 ) -> dict[str, float] | None:
     """Numbers by name that were kept in a JSON file.

@@ -109,7 +109,7 @@ class GlobalRandom:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Let the block draw from this stream; global settings of torch are put back after it too."""
-        outside, settings = _States.read(self._devices), _Settings.read()
+        outside, settings = _States.read(self._devices), _NumericSettings.read()
         self._state.write()
         try:
             yield
@@ -120,7 +120,7 @@ class GlobalRandom:
 
 
 @dataclass(frozen=True)
-class _Settings:
+class _NumericSettings:
     """Global settings of torch that would shape what runs after a plugin."""
 
     dtype: torch.dtype
@@ -129,7 +129,7 @@ class _Settings:
     threads: int
 
     @classmethod
-    def read(cls) -> _Settings:
+    def read(cls) -> _NumericSettings:
         return cls(
             dtype=torch.get_default_dtype(),
             grad=torch.is_grad_enabled(),
@@ -138,7 +138,7 @@ class _Settings:
         )
 
     def write(self) -> None:
-        now = _Settings.read()
+        now = _NumericSettings.read()
         if now.dtype != self.dtype:
             torch.set_default_dtype(self.dtype)
         if now.grad != self.grad:

@@ -25,7 +25,7 @@ warnings.filterwarnings("ignore", message="flock not supported on this filesyste
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
+def hold_lock(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on the file ``path``, waiting for it; a process that dies lets go of
     it.
 
@@ -42,7 +42,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def lock_if_free(path: Path) -> Iterator[bool]:
+def try_lock(path: Path) -> Iterator[bool]:
     """Hold the lock if nobody else does; says whether it is held."""
     try:
         lock = _acquire(path, waiting=False)

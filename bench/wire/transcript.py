@@ -73,7 +73,7 @@ class Message(BaseModel):
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class NamedTensors:
     """The named tensors that one message carries on one channel, and the step that sent it."""
 
     step: int
@@ -269,7 +269,7 @@ class Transcript:
             )
         return torch.stack([found[i] for i in range(len(releases))]) if releases else torch.empty(0)
 
-    def parts(self, channel: Channel, steps: frozenset[int] | None = None) -> list[Parts]:
+    def parts(self, channel: Channel, steps: frozenset[int] | None = None) -> list[NamedTensors]:
         """Each message of a channel such as ``client_weights``, in order.
 
         Args:
@@ -277,7 +277,7 @@ class Transcript:
         """
         prefix = f"{channel}/"
         return [
-            Parts(
+            NamedTensors(
                 m.step,
                 {
                     n.removeprefix(prefix): t
@@ -299,6 +299,8 @@ class Transcript:
         )
 
 
-def named(channel: Channel, tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
+def with_channel_prefix(
+    channel: Channel, tensors: Iterable[tuple[str, Tensor]]
+) -> dict[str, Tensor]:
     """Weights as a message: ``channel/part`` for each part."""
     return {f"{channel}/{name}": tensor for name, tensor in tensors}

@@ -256,7 +256,7 @@ def view_of_release(victim, client, told):
     from types import SimpleNamespace
 
     from bench.interfaces import CLIENT_WEIGHTS
-    from bench.wire.transcript import Parts
+    from bench.wire.transcript import NamedTensors
     from victims.diffusion.parts.client import ClientRandomness
 
     rng = ClientRandomness.seeded(1)
@@ -267,7 +267,7 @@ def view_of_release(victim, client, told):
         public=public,
         has=lambda channel: channel in {*sent, CLIENT_WEIGHTS},
         read=lambda channel, every=False: sent[channel],
-        parts=lambda channel: [Parts(0, told)],
+        parts=lambda channel: [NamedTensors(0, told)],
         targets=(0, 1, 2),
         batch_sizes=lambda: [3, 3, 3],
     )

@@ -41,7 +41,7 @@ from bench.interfaces import (
     Unknown,
     View,
 )
-from bench.wire.transcript import Parts
+from bench.wire.transcript import NamedTensors
 from tests.conftest import make_records
 
 SCHEDULE = NoiseSchedule.stable_diffusion()
@@ -133,7 +133,7 @@ def see(*channels: Channel, closed: bool = False) -> View:
     return View(
         granted=frozenset({CLIENT_UPDATE, GLOBAL_MODEL, *channels}),
         rows={channel: rows[channel] for channel in channels},
-        parts={CLIENT_UPDATE: [Parts(0, sent)], GLOBAL_MODEL: [Parts(0, start)]},
+        parts={CLIENT_UPDATE: [NamedTensors(0, sent)], GLOBAL_MODEL: [NamedTensors(0, start)]},
         releases=(Release(0, 0, 0),),
         targets=(0,),
         batch_sizes=(1,),

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from bench.interfaces.defense import Defense, Guarantee, ServerAdapter
 from bench.types.channels import Channel
-from bench.util.described import described
 from bench.util.errors import BenchError
+from bench.util.type_and_shape import type_and_shape
 
 Hook = Callable[..., Any]
 
@@ -24,7 +24,7 @@ class DefenseError(BenchError):
     """A hook of a defence returned what it must not, or raised."""
 
 
-def checked(defense: Defense) -> Defense:
+def with_hook_checks(defense: Defense) -> Defense:
     """Check every hook that the parts of a stack replace, from now on; return the same object.
 
     The hooks of this one object are wrapped, not those of its class, so that an attacker's copy and
@@ -71,13 +71,13 @@ def _like(place: str, found: object, given: Tensor, dtype: torch.dtype | None = 
     Args:
         dtype: another type than that of ``given``.
     """
-    expected = described(
+    expected = type_and_shape(
         given if dtype is None else torch.empty(given.shape, dtype=dtype, device="meta")
     )
     if not isinstance(found, Tensor):
-        raise DefenseError(f"{place} must return a tensor, {expected}; got {described(found)}")
+        raise DefenseError(f"{place} must return a tensor, {expected}; got {type_and_shape(found)}")
     if found.shape != given.shape or found.dtype != (dtype or given.dtype):
-        raise DefenseError(f"{place} must return {expected}; got {described(found)}")
+        raise DefenseError(f"{place} must return {expected}; got {type_and_shape(found)}")
     if found.device != given.device:
         raise DefenseError(
             f"{place} must return a tensor on {given.device}; got one on {found.device}"
@@ -93,7 +93,7 @@ def _named(place: str, found: object, given: Mapping[str, Tensor]) -> None:
     """Refuse anything but tensors by the names of ``given``, each like its own."""
     if not isinstance(found, Mapping):
         raise DefenseError(
-            f"{place} must return a mapping of {', '.join(given)}; got {described(found)}"
+            f"{place} must return a mapping of {', '.join(given)}; got {type_and_shape(found)}"
         )
     if set(found) != set(given):
         raise DefenseError(
@@ -136,7 +136,7 @@ def _sample_timesteps(
         or found.dtype != torch.int64
         or tuple(found.shape) != (len(record_ids),)
     ):
-        raise DefenseError(f"{place} must return {expected}; got {described(found)}")
+        raise DefenseError(f"{place} must return {expected}; got {type_and_shape(found)}")
     if len(found) and not 0 <= int(found.min()) <= int(found.max()) < schedule.steps:
         raise DefenseError(
             f"{place} must return {expected}; got {int(found.min())} to {int(found.max())}"
@@ -151,7 +151,9 @@ def _sample_noise(
         or found.dtype != torch.float32
         or tuple(found.shape) != tuple(shape)
     ):
-        raise DefenseError(f"{place} must return float32 {tuple(shape)}; got {described(found)}")
+        raise DefenseError(
+            f"{place} must return float32 {tuple(shape)}; got {type_and_shape(found)}"
+        )
     if not bool(torch.isfinite(found).all()):
         raise DefenseError(f"{place} must return finite numbers")
 
@@ -161,7 +163,7 @@ def _client_loss(part: Defense, place: str, found: object, private: object, sent
         isinstance(found, Tensor) and found.numel() == 1 and found.is_floating_point()
     ):
         raise DefenseError(
-            f"{place} must return None or one number as a tensor; got {described(found)}"
+            f"{place} must return None or one number as a tensor; got {type_and_shape(found)}"
         )
 
 
@@ -170,23 +172,27 @@ def _local_gradient(part: Defense, place: str, found: object, records: object, r
         isinstance(tensor, Tensor) for tensor in found.values()
     ):
         raise DefenseError(
-            f"{place} must return the gradient of each parameter by name; got {described(found)}"
+            f"{place} must return the gradient of each parameter by name; got {type_and_shape(found)}"
         )
 
 
 def _server_adapter(part: Defense, place: str, found: object, empty_prompt: object) -> None:
     if found is not None and not isinstance(found, ServerAdapter):
-        raise DefenseError(f"{place} must return None or a ServerAdapter; got {described(found)}")
+        raise DefenseError(
+            f"{place} must return None or a ServerAdapter; got {type_and_shape(found)}"
+        )
 
 
 def _guarantee(part: Defense, place: str, found: object, releases: int, schedule: object) -> None:
     if found is not None and not isinstance(found, Guarantee):
-        raise DefenseError(f"{place} must return None or a Guarantee; got {described(found)}")
+        raise DefenseError(f"{place} must return None or a Guarantee; got {type_and_shape(found)}")
 
 
 def _wire(part: Defense, place: str, found: object, channels: object) -> None:
     if not isinstance(found, frozenset):
-        raise DefenseError(f"{place} must return a frozenset of channels; got {described(found)}")
+        raise DefenseError(
+            f"{place} must return a frozenset of channels; got {type_and_shape(found)}"
+        )
 
 
 _CHECKS: Mapping[str, Hook] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 
-def described(thing: object) -> str:
+def type_and_shape(thing: object) -> str:
     """Return dtype and shape of a tensor, such as ``float32 (8, 4)``, or the type of anything else."""
     if isinstance(thing, Tensor):
         return f"{str(thing.dtype).removeprefix('torch.')} {tuple(thing.shape)}"

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from bench.interfaces.server_adversary import ServerAdversary
 from bench.types.channels import Channel
-from bench.util.described import described
 from bench.util.errors import BenchError
 from bench.util.global_random import GlobalRandom
+from bench.util.type_and_shape import type_and_shape
 
 
 class CheckedAdversary(ServerAdversary):
@@ -50,6 +50,6 @@ class CheckedAdversary(ServerAdversary):
                 or got.dtype != tensor.dtype
             ):
                 raise BenchError(
-                    f"attack {self._attack!r}: its server's {name} must be {described(tensor)}, got {described(got)}"
+                    f"attack {self._attack!r}: its server's {name} must be {type_and_shape(tensor)}, got {type_and_shape(got)}"
                 )
         return found

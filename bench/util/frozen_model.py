@@ -8,7 +8,7 @@ import json
 from pydantic import BaseModel, ConfigDict
 
 
-class Frozen(BaseModel):
+class FrozenModel(BaseModel):
     """Immutable, refusing unknown fields, with a canonical JSON form."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
