@@ -1,7 +1,7 @@
-"""Checks what the hooks of a defence return while a victim trains and is measured.
+"""Checks of what the hooks of a defence return while a victim trains and is measured.
 
-A mistake of a defence would otherwise show as an error somewhere in torch, or as a strange number
-of the attack.
+Without them, a mistake in a defence would appear as an error inside torch, or as an implausible
+score of the attack.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ Hook = Callable[..., Any]
 
 
 class DefenseError(BenchError):
-    """A hook of a defence returned what it must not, or raised."""
+    """A hook of a defence returned an invalid value, or raised an exception."""
 
 
 def with_hook_checks(defense: Defense) -> Defense:
-    """Check every hook that the parts of a stack replace, from now on; return the same object.
+    """Check every hook that the parts of a defence override; return the same object.
 
-    The hooks of this one object are wrapped, not those of its class, so that an attacker's copy and
-    the question which hooks a class replaces stay as they are.
+    The hooks of this one object are wrapped, not those of its class. An attacker's copy is not
+    checked, and it stays possible to ask which hooks a class overrides.
     """
     for part in defense.flat():
         for name, check in _CHECKS.items():
@@ -60,16 +60,17 @@ def _wrapped(part: Defense, name: str, hook: Hook, check: Hook) -> Hook:
 
 
 def _versions(tensors: list[Tensor]) -> list[int]:
-    """How often each tensor was changed in place, where torch counts it."""
+    """Return torch's count of in-place changes for each tensor; inference tensors have no count."""
     return [tensor._version for tensor in tensors if not tensor.is_inference()]
 
 
 def _like(place: str, found: object, given: Tensor, dtype: torch.dtype | None = None) -> None:
-    """Refuse anything but a tensor of the shape, type and device of ``given``, and finite where
-    that is.
+    """Refuse a value that is not a tensor of the shape, type and device of ``given``.
+
+    Where ``given`` is finite, the value must be finite too.
 
     Args:
-        dtype: another type than that of ``given``.
+        dtype: the type to require in place of that of ``given``.
     """
     expected = type_and_shape(
         given if dtype is None else torch.empty(given.shape, dtype=dtype, device="meta")
@@ -90,14 +91,15 @@ def _like(place: str, found: object, given: Tensor, dtype: torch.dtype | None = 
 
 
 def _named(place: str, found: object, given: Mapping[str, Tensor]) -> None:
-    """Refuse anything but tensors by the names of ``given``, each like its own."""
+    """Refuse a value that is not a mapping with the names of ``given`` to tensors like those."""
     if not isinstance(found, Mapping):
         raise DefenseError(
             f"{place} must return a mapping of {', '.join(given)}; got {type_and_shape(found)}"
         )
     if set(found) != set(given):
         raise DefenseError(
-            f"{place} must return {', '.join(sorted(given))}; got {', '.join(sorted(map(str, found)))}"
+            f"{place} must return {', '.join(sorted(given))}; "
+            f"got {', '.join(sorted(map(str, found)))}"
         )
     for name, tensor in given.items():
         _like(f"{place}, {name}", found[name], tensor)
@@ -172,7 +174,8 @@ def _local_gradient(part: Defense, place: str, found: object, records: object, r
         isinstance(tensor, Tensor) for tensor in found.values()
     ):
         raise DefenseError(
-            f"{place} must return the gradient of each parameter by name; got {type_and_shape(found)}"
+            f"{place} must return the gradient of each parameter by name; "
+            f"got {type_and_shape(found)}"
         )
 
 
@@ -208,4 +211,4 @@ _CHECKS: Mapping[str, Hook] = {
     "guarantee": _guarantee,
     "wire": _wire,
 }
-"""What each hook must return: the defence, the place for the sentence, what came, then the hook's own arguments."""
+"""The check of each hook: of the defence, the hook in words, its result and its arguments."""

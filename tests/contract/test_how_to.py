@@ -105,7 +105,7 @@ def test_the_tables_name_every_field() -> None:
         assert {field.name for field in dataclasses.fields(cls)} <= fields(page, title), title
     public = {name for name in vars(View) if not name.startswith("_")} - {
         "channels_read",
-        "worked_out",
+        "with_channels",
     }
     assert public <= fields("how-to-attack.md", "`View`")
 

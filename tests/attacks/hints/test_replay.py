@@ -133,7 +133,7 @@ def test_it_needs_a_client_that_was_moved_and_a_sum_to_take_apart(captured, tiny
     view = view_of(captured)
     exchange = Exchange.of(view)
     with pytest.raises(NotApplicableError, match="never trained"):
-        Exchange.of(view.worked_out({GRADIENT_DOWN: torch.zeros_like(exchange.gradient)}))
+        Exchange.of(view.with_channels({GRADIENT_DOWN: torch.zeros_like(exchange.gradient)}))
     backwards = replace(exchange, gradient=-exchange.gradient)
     with pytest.raises(NotApplicableError, match="do not move"):
         ClientReplay(view.public.client, 32, backwards, None, "cpu").rate(typical(view)[0])

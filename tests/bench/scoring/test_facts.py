@@ -83,7 +83,7 @@ def test_a_place_in_the_lineup_is_counted_from_one_and_ties_are_lost():
     assert IdentityRank().compare(IdentityScores(likeness), truth, None).tolist() == [1.0, 3.0, 2.0]
     assert IdentityTop1().compare(IdentityScores(likeness), truth, None).tolist() == [1.0, 0.0, 0.0]
     assert IdentityTop5().compare(IdentityScores(likeness), truth, None).tolist() == [1.0, 1.0, 1.0]
-    with pytest.raises(BenchError, match="a lineup of"):
+    with pytest.raises(BenchError, match="identity scores of"):
         IdentityTop1().compare(IdentityScores(likeness[:, :2]), truth, None)
 
 
