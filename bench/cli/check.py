@@ -196,7 +196,7 @@ def _present(options: CheckOptions, suite: Suite, *, run: bool) -> tuple[Present
     Args:
         run: otherwise the ledger is judged as it is.
     """
-    from bench.cell.runner import without_scores
+    from bench.cell.outcome import result_without_scores
     from bench.cli.run import Running, run_plan
     from bench.planning.planner import Planner
     from bench.planning.suite_plan import plan_suite
@@ -208,7 +208,7 @@ def _present(options: CheckOptions, suite: Suite, *, run: bool) -> tuple[Present
     planned: list[Row] = [
         row
         for job in plan.jobs
-        for row in without_scores(job.cell, NOT_RUN, "", split_hash=job.splits.manifest_hash()).rows
+        for row in result_without_scores(job.cell, NOT_RUN, "", split_hash=job.splits.manifest_hash()).rows
     ]
     if run:
         running = Running(options.results, jobs=options.jobs, threads=options.threads)
