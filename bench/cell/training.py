@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cell.handed_over import Snapshot
-from bench.cell.knowledge import public_knowledge
+from bench.cell.attacker import public_knowledge
+from bench.cell.snapshot import Snapshot
 from bench.interfaces.adversary_checks import CheckedAdversary
 from bench.interfaces.hook_checks import with_hook_checks
 from bench.interfaces.server_adversary import ServerAdversary

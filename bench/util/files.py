@@ -107,29 +107,6 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: not valid JSON") from error
 
 
-def cached_numbers(
-    path: Path, pick: Callable[[Any], Any], note: Callable[[str], None]
-) -> dict[str, float] | None:
-    """Return numbers by name from a JSON cache, or None where they must be measured.
-
-    That is the case where the file is missing, damaged, or a cache of something else.
-
-    Args:
-        path: the file.
-        pick: takes the numbers from the file's content; returns None where the file is a cache of
-            something else.
-        note: receives a sentence about a damaged file.
-    """
-    if not path.exists():
-        return None
-    try:
-        found = pick(read_json(path))
-        return None if found is None else {str(name): float(value) for name, value in found.items()}
-    except (BenchError, KeyError, TypeError, ValueError, AttributeError):
-        note(f"damaged {path.name}; measuring it anew")
-        return None
-
-
 def sha256_file(path: Path) -> str:
     """Return the sha256 of a file's bytes, 64 hex digits."""
     with path.open("rb") as stream:

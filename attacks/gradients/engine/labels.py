@@ -1,4 +1,4 @@
-"""Labels read off an update without any optimisation."""
+"""AttributeOdds read off an update without any optimisation."""
 
 from __future__ import annotations
 
