@@ -20,12 +20,12 @@ from attacks.common.wire_algebra import (
     pooled_prompts,
     prompt_states,
 )
-from attacks.features.guidance.choose_unknowns import blocks_of, plain_condition
+from attacks.features.guidance.choose_unknowns import choose_unknowns, condition_is_solvable
 from attacks.features.guidance.feature_guide import FeatureGuide
-from attacks.features.guidance.gaussian_prior import GaussianDenoiser
-from attacks.features.guidance.sampler import Gaussian, NoGuide, Pace, Step, walk
-from attacks.features.search.coordinates import spaces_of, typical
-from attacks.features.search.knowledge import knowledge_of, plain_noisy
+from attacks.features.guidance.latent_priors import GaussianDenoiser
+from attacks.features.guidance.sampler import GaussianEvidence, NoGuide, SamplerPlan, Step, walk
+from attacks.features.search.coordinates import mean_condition, spaces_of
+from attacks.features.search.knowledge import knowledge_of, noisy_is_solvable
 from attacks.wire.posterior import evidence_of, record_groups
 from bench.interfaces import (
     CLIENT_WEIGHTS,
@@ -57,7 +57,7 @@ class GuidedParams(Params):
     step: how the guide pulls: ``proximal`` in place of the denoiser's guess, ``spherical`` by the
     slope through the
         denoiser, as DRAG does.
-    ratio, clip: of ``spherical`` (``attacks.features.guidance.sampler.Pace``).
+    ratio, clip: of ``spherical`` (``attacks.features.guidance.sampler.SamplerPlan``).
     eta: noise of a step: 0 is the deterministic walk, 1 ancestral sampling.
     strength: share of all levels that is walked; below 1 it starts from the linear estimate
     (DRAG++). samples: walks, whose mean is claimed. searches: steps of the search for inputs that
@@ -147,9 +147,9 @@ class Guided(Attack):
             raise NotApplicableError(
                 "this client noises nothing: there is no latent behind its features to walk for"
             )
-        scene = _Scene(view, client, forward, denoiser, rng, budget.batch_size, progress)
+        scene = _GuidedRun(view, client, forward, denoiser, rng, budget.batch_size, progress)
         stem = view.public.stem
-        plain = stem is not None and view.has(UNET_FEATURES) and plain_noisy(forward, stem)
+        plain = stem is not None and view.has(UNET_FEATURES) and noisy_is_solvable(forward, stem)
         solved = noisy_latents(view, every=True) if plain else None
         estimates: dict[str, Estimate] = {}
         diagnostics: dict[str, float] = {}
@@ -165,7 +165,7 @@ class Guided(Attack):
 
     def _by_evidence(
         self,
-        scene: _Scene,
+        scene: _GuidedRun,
         solved: LeastSquares,
         estimates: dict[str, Estimate],
         diagnostics: dict[str, float],
@@ -182,19 +182,19 @@ class Guided(Attack):
             else:
                 start = (precision / (1 + precision)).float().view(-1, 1, 1, 1) * latents
                 clean = self._walk(
-                    scene, [scene.prior()], Gaussian(latents, precision), NoGuide(), start
+                    scene, [scene.prior()], GaussianEvidence(latents, precision), NoGuide(), start
                 )
             estimates["image"] = Estimate(view.public.codec.decode(clean), clean)
         own = solved.inputs[list(view.targets)]
         if (
-            plain_condition(scene.forward, view)
+            condition_is_solvable(scene.forward, view)
             and (found := condition_latents(view, own)) is not None
         ):
             estimates["condition"] = Estimate(view.public.codec.decode(found), found)
 
     def _by_features(
         self,
-        scene: _Scene,
+        scene: _GuidedRun,
         solved: LeastSquares | None,
         estimates: dict[str, Estimate],
         diagnostics: dict[str, float],
@@ -210,14 +210,14 @@ class Guided(Attack):
                 return
             raise
         spaces = spaces_of(seen.free, "input", view.public.codec, view.public.auxiliary)
-        warm = {**typical(spaces, view.public.auxiliary, len(view.targets)), **seen.warm}
+        warm = {**mean_condition(spaces, view.public.auxiliary, len(view.targets)), **seen.warm}
         if CONDITION_LATENTS in warm:
             noisy = seen.known.get(NOISY, warm.get(NOISY))
             assert noisy is not None
             warm[CONDITION_LATENTS] = (
                 before_activation(view.read(CONTROL_FEATURES), view.public.defense) - noisy
             )
-        blocks = blocks_of(view, seen, spaces, warm, scene.rng)
+        blocks = choose_unknowns(view, seen, spaces, warm, scene.rng)
         if not blocks:
             return
         guide = FeatureGuide(
@@ -245,7 +245,9 @@ class Guided(Attack):
             scene.prior() if b.name == NOISY else scene.condition_prior(p.condition_prior)
             for b in blocks
         ]
-        none = Gaussian(torch.zeros_like(start), torch.zeros(len(start), dtype=torch.float64))
+        none = GaussianEvidence(
+            torch.zeros_like(start), torch.zeros(len(start), dtype=torch.float64)
+        )
         found = dict(
             zip(
                 [b.name for b in blocks],
@@ -263,9 +265,9 @@ class Guided(Attack):
 
     def _walk(
         self,
-        scene: _Scene,
+        scene: _GuidedRun,
         priors: Sequence[Prior],
-        evidence: Gaussian,
+        evidence: GaussianEvidence,
         guide: FeatureGuide | NoGuide,
         start: Tensor,
     ) -> Tensor:
@@ -275,7 +277,7 @@ class Guided(Attack):
             p.strength == 1
         ):  # even a_T times an estimate would count twice what the walk is then told of the record
             start = torch.zeros_like(start)
-        pace = Pace(p.steps, p.recurrences, p.step, p.ratio, p.clip, p.eta)
+        pace = SamplerPlan(p.steps, p.recurrences, p.step, p.ratio, p.clip, p.eta)
         times = torch.full((len(start),), max(1, round(p.strength * (schedule.steps - 1))))
         total = torch.zeros_like(start)
         with scene.progress.stage("walking", p.steps * p.recurrences * p.samples) as advance:
@@ -298,7 +300,7 @@ class Guided(Attack):
 
 
 @dataclass(frozen=True, eq=False)
-class _Scene:
+class _GuidedRun:
     """What one run has at hand."""
 
     view: View

@@ -12,12 +12,12 @@ from torch import Tensor
 from attacks.common.optimisation.adam import Adam
 from attacks.common.optimisation.priors import Prior, TotalVariation
 from attacks.common.optimisation.schedules import Schedule
-from attacks.features.search.coordinates import Space, spaces_of, typical
+from attacks.features.search.coordinates import Space, mean_condition, spaces_of
 from attacks.features.search.image_estimate import claim_of
 from attacks.features.search.knowledge import Knowledge, knowledge_of
 from attacks.features.search.match import Distance
 from attacks.features.search.problem import FeatureProblem
-from attacks.features.search.tv_weight import smoothest
+from attacks.features.search.tv_weight import choose_tv_weight
 from bench.interfaces import (
     CONTROL_FEATURES,
     Attack,
@@ -113,7 +113,7 @@ class Reconstruction(Attack):
         seen = knowledge_of(view, client, adapt=self.params.adapt)
         auxiliary = view.public.auxiliary
         spaces = spaces_of(seen.free, self.params.space, view.public.codec, auxiliary)
-        warm = {**typical(spaces, auxiliary, len(view.targets)), **seen.warm}
+        warm = {**mean_condition(spaces, auxiliary, len(view.targets)), **seen.warm}
         device = view.public.device
 
         def trial(tried: Knowledge, tv: float) -> Mapping[str, Tensor]:
@@ -121,7 +121,7 @@ class Reconstruction(Attack):
                 tried, spaces, {}, tv, torch.Generator().manual_seed(0), budget, progress, device
             )[0]
 
-        tv = smoothest(seen, auxiliary, trial) if self.params.tv is None else self.params.tv
+        tv = choose_tv_weight(seen, auxiliary, trial) if self.params.tv is None else self.params.tv
         found, losses = self._search(seen, spaces, warm, tv, rng, budget, progress, device)
         return claim_of(view, seen, found, {**losses, "attack_smoothness": tv})
 

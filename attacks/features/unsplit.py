@@ -8,7 +8,7 @@ from torch import Tensor
 
 from attacks.common.optimisation.adam import Adam
 from attacks.common.optimisation.priors import Prior, TotalVariation
-from attacks.features.search.coordinates import spaces_of, typical
+from attacks.features.search.coordinates import mean_condition, spaces_of
 from attacks.features.search.image_estimate import claim_of
 from attacks.features.search.knowledge import Knowledge, knowledge_of
 from attacks.features.search.match import Distance
@@ -101,7 +101,7 @@ class UnSplit(Attack):
             spaces=spaces,
             priors=priors,
             restarts=1,
-            warm={**typical(spaces, auxiliary, count), **seen.warm},
+            warm={**mean_condition(spaces, auxiliary, count), **seen.warm},
             rng=rng,
             device=view.public.device,
         )

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from attacks.gradients.engine.adaptation import ADAPTS_TO
 from attacks.gradients.engine.claims import claim_by_inversion
-from attacks.gradients.engine.engine import Engine
+from attacks.gradients.engine.inversion import GradientInversion
 from attacks.gradients.engine.lbfgs import LBFGS
 from attacks.gradients.engine.objectives import SquaredL2
 from bench.interfaces import (
@@ -51,9 +51,9 @@ SINGLE_RECORDS = Certificate(
 )
 
 
-def engine_of(params: DLGParams) -> Engine:
+def dlg_inversion(params: DLGParams) -> GradientInversion:
     """The paper's objective and optimiser."""
-    return Engine(
+    return GradientInversion(
         SquaredL2(),
         LBFGS(params.memory),
         restarts=params.restarts,
@@ -84,7 +84,7 @@ class DLG(Attack):
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         return claim_by_inversion(
             view,
-            engine_of(self.params),
+            dlg_inversion(self.params),
             read_labels=False,
             rng=rng,
             budget=budget,

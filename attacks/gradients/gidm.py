@@ -15,8 +15,8 @@ from attacks.common.optimisation.priors import TotalVariation
 from attacks.gradients.engine.adaptation import ADAPTS_TO, Adaptation
 from attacks.gradients.engine.alternation import Alternation
 from attacks.gradients.engine.claims import claim_of, on_the_wire
-from attacks.gradients.engine.engine import Engine
-from attacks.gradients.engine.latent_training import Ddim, Generated
+from attacks.gradients.engine.inversion import GradientInversion
+from attacks.gradients.engine.latent_training import Ddim, LatentTraining
 from attacks.gradients.engine.objectives import Cosine
 from attacks.gradients.engine.updates import Update, trainer_of, updates_in
 from bench.interfaces import (
@@ -110,13 +110,15 @@ class GIDM(Attack):
             n for n, u in trainer.unknowns().items() if len(u.shape) == 3 and u.low is not None
         )
         search = Alternation(
-            Engine(
+            GradientInversion(
                 Cosine(p.layerwise),
                 Adam(rate=p.rate, schedule="cosine"),
                 priors=(TotalVariation(p.tv, only=maps),) if p.tv else (),
                 unroll=p.unroll,
             ),
-            Adaptation.to(view.public.defense, trainer.local.learning_rate, trainer.behind_noise),
+            Adaptation.from_defense(
+                view.public.defense, trainer.local.learning_rate, trainer.behind_noise
+            ),
             rounds=p.rounds,
             points=p.points,
             at_once=budget.batch_size,
@@ -127,15 +129,15 @@ class GIDM(Attack):
         share = round(p.generated * budget.iterations)
         begin, diagnostics = None, {}
         if share:
-            chain = Generated(
+            chain = LatentTraining(
                 trainer, name, Ddim(view.public.denoiser, view.public.schedule, p.chain)
             )
             prior = search.minimise(chain, updates, known, None, share)
-            begin = [_made(chain, one, view.public.device) for one in prior.rows]
+            begin = [_generated(chain, one, view.public.device) for one in prior.rows]
             diagnostics = {"attack_loss_first": prior.first, "attack_loss_generated": prior.last}
             search = replace(
                 search,
-                engine=replace(search.engine, optimiser=Adam(p.fine_rate, schedule="cosine")),
+                inversion=replace(search.inversion, optimiser=Adam(p.fine_rate, schedule="cosine")),
             )
         found = search.minimise(trainer, updates, known, begin, budget.iterations - share)
         diagnostics = {
@@ -148,9 +150,13 @@ class GIDM(Attack):
 
 
 @torch.no_grad()
-def _made(chain: Generated, inputs: Mapping[str, Tensor], device: str) -> dict[str, Tensor]:
+def _generated(
+    chain: LatentTraining, inputs: Mapping[str, Tensor], device: str
+) -> dict[str, Tensor]:
     """What the generator makes of the inputs of one update."""
-    return {n: t.cpu() for n, t in chain.made({n: t.to(device) for n, t in inputs.items()}).items()}
+    return {
+        n: t.cpu() for n, t in chain.generated({n: t.to(device) for n, t in inputs.items()}).items()
+    }
 
 
 def _empty_prompt(view: View, trainer: PublicTrainer, update: Update) -> dict[str, Tensor]:

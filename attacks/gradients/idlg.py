@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from attacks.gradients.dlg import SINGLE_RECORDS, DLGParams, engine_of
+from attacks.gradients.dlg import SINGLE_RECORDS, DLGParams, dlg_inversion
 from attacks.gradients.engine.adaptation import ADAPTS_TO
 from attacks.gradients.engine.claims import claim_by_inversion
 from attacks.gradients.engine.labels import label_name
@@ -51,7 +51,7 @@ class IDLG(Attack):
             )
         return claim_by_inversion(
             view,
-            engine_of(self.params),
+            dlg_inversion(self.params),
             read_labels=True,
             rng=rng,
             budget=budget,

@@ -12,7 +12,7 @@ from attacks.common.optimisation.priors import TotalVariation
 from attacks.common.optimisation.schedules import Schedule
 from attacks.gradients.engine.adaptation import ADAPTS_TO
 from attacks.gradients.engine.claims import claim_by_inversion
-from attacks.gradients.engine.engine import Engine
+from attacks.gradients.engine.inversion import GradientInversion
 from attacks.gradients.engine.objectives import Cosine
 from bench.interfaces import (
     CLIENT_UPDATE,
@@ -89,7 +89,7 @@ class InvertingGradients(Attack):
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         p: InvertingGradientsParams = self.params
-        engine = Engine(
+        inversion = GradientInversion(
             Cosine(p.layerwise),
             Adam(rate=p.rate, signed=p.signed, schedule=p.schedule),
             priors=(TotalVariation(p.tv, p.tv_power),) if p.tv else (),
@@ -98,5 +98,5 @@ class InvertingGradients(Attack):
             unroll=p.unroll,
         )
         return claim_by_inversion(
-            view, engine, read_labels=True, rng=rng, budget=budget, progress=progress
+            view, inversion, read_labels=True, rng=rng, budget=budget, progress=progress
         )

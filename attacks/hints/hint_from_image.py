@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from attacks.common.via_picture import ByPicture, picture
+from attacks.common.via_picture import ViaPicture, picture
 from attacks.wire.posterior import Posterior
 from bench.data.conditions import CHOICES, DRAWN, find_again
 from bench.interfaces import (
@@ -35,7 +35,7 @@ class HintFromImageParams(Params):
     through: str = Field(default="posterior", min_length=1)
 
 
-class HintFromImage(ByPicture):
+class HintFromImage(ViaPicture):
     """Draws the hint of another attack's picture; reads nothing of ``control_features`` for it.
 
     How hints are made is recognised on the attacker's own records: the known way whose answers to

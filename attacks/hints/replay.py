@@ -8,7 +8,7 @@ from torch import Tensor
 
 from attacks.common.release_linking import link_view
 from attacks.hints.parts.client_replay import ClientReplay
-from attacks.hints.parts.hint_decoder import HintDecoder, HintLessons
+from attacks.hints.parts.hint_decoder import HintDecoder, SimulatedHints
 from bench.interfaces import (
     CONTROL_FEATURES,
     GRADIENT_DOWN,
@@ -48,7 +48,7 @@ class Replay(Attack):
 
     1. the learning rate, from how far the features of a step moved apart;
     2. the client trained over again on guessed conditions: its share of x_t is exact then, the hint
-    block nearly so; 3. a decoder, taught on the attacker's own conditions under the weights of the
+    block nearly so; 3. a decoder, train_inverse_network on the attacker's own conditions under the weights of the
     steps of the target epoch; 4. what h_ctrl holds besides, compared within its step, decoded. The
     decoded conditions are the next guess for all
        releases of their record.
@@ -84,7 +84,7 @@ class Replay(Attack):
         public = view.public
         if len(public.auxiliary) < 2:
             raise NotApplicableError("needs at least 2 auxiliary records to learn from")
-        replay = ClientReplay.of(view)
+        replay = ClientReplay.from_view(view)
         epoch = {view.releases[i].epoch for i in view.targets}
         attacked = [i for i, release in enumerate(view.releases) if release.epoch in epoch]
         steps = replay.exchange.step[attacked]
@@ -99,7 +99,7 @@ class Replay(Attack):
             with progress.stage("replaying the client", 2) as advance:
                 path = replay.path(guess, rate, set(steps.tolist()))
                 advance(1)
-                lessons = HintLessons(
+                lessons = SimulatedHints(
                     *(replay.forward, path, public.auxiliary, public.codec, public.device),
                     compared=compared,
                 )

@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from attacks.common.augmentation import with_mirrored
-from attacks.common.via_picture import ByPicture, picture
-from attacks.learned.parts.fact_network import ReaderParams, train_reader
-from attacks.learned.parts.simulated_releases import lessons
+from attacks.common.via_picture import ViaPicture, picture
+from attacks.learned.parts.fact_network import FactParams, train_fact_network
+from attacks.learned.parts.simulated_releases import simulated_releases
 from bench.backbones.attribute_reader import AttributeReader, learnable_attributes
 from bench.interfaces import (
     AttributeOdds,
@@ -25,10 +25,10 @@ from bench.interfaces import (
 from bench.types.targets import ATTRIBUTE
 
 LEAST = 1e-3
-"""Odds below this are not believed: the backbone is sure of too much on pictures unlike those it was taught on."""
+"""Odds below this are not believed: the backbone is sure of too much on pictures unlike those it was train_inverse_network on."""
 
 
-class AttributeInference(ByPicture):
+class AttributeInference(ViaPicture):
     """Classifies releases by every attribute at once, as simulated releases of labelled auxiliary
     records teach.
 
@@ -38,7 +38,7 @@ class AttributeInference(ByPicture):
     """
 
     name = "attribute"
-    Params = ReaderParams
+    Params = FactParams
     claimed_targets = (ATTRIBUTE,)
     adapts_to = ("timestep", "activation", "prompt")
     default_budget = Budget(iterations=400, batch_size=16)
@@ -55,7 +55,7 @@ class AttributeInference(ByPicture):
         "weights, or what the attack named by through needs",
         cost="its training: iterations x batch size releases of the simulated client; or that of the other attack",
         notes="Attributes that every identity has its own value of are names and are left out. The ceiling reads them "
-        "off the true picture with the embedded backbone's heads, which were taught on far more portraits than there "
+        "off the true picture with the embedded backbone's heads, which were train_inverse_network on far more portraits than there "
         "are auxiliary records; on other data both learn from the auxiliary pictures.",
     )
 
@@ -81,7 +81,7 @@ class AttributeInference(ByPicture):
         records = (
             with_mirrored(view.public.auxiliary) if self.params.mirror else view.public.auxiliary
         )
-        known = lessons(view, records, "granted")
+        known = simulated_releases(view, records, "granted")
         device, widths = view.public.device, [len(v) for v in values.values()]
         truth = torch.stack(
             [
@@ -110,7 +110,7 @@ class AttributeInference(ByPicture):
                 .to(device)
             )
 
-        network, diagnostics = train_reader(
+        network, diagnostics = train_fact_network(
             known,
             len(records),
             loss,
@@ -123,7 +123,7 @@ class AttributeInference(ByPicture):
             progress=progress,
         )
         with torch.no_grad():
-            facts = network(known.exam(view))[0].cpu()
+            facts = network(known.inputs_of(view))[0].cpu()
         odds = [told.softmax(1) for told in facts.split(widths, 1)]
         return Claim(
             {ATTRIBUTE: AttributeOdds(values, dict(zip(values, odds, strict=True)))}, diagnostics

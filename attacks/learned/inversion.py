@@ -1,4 +1,4 @@
-"""The learned inverse network (He et al., ACSAC 2019), taught on the attacker's own records."""
+"""The learned inverse network (He et al., ACSAC 2019), train_inverse_network on the attacker's own records."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from pydantic import Field
 
 from attacks.common.augmentation import by_identity, with_mirrored
-from attacks.learned.parts.inverse_training import Setting, taught
-from attacks.learned.parts.simulated_releases import lessons
+from attacks.learned.parts.inverse_training import InverseSetting, train_inverse_network
+from attacks.learned.parts.simulated_releases import simulated_releases
 from bench.interfaces import (
     Attack,
     Budget,
@@ -90,10 +90,10 @@ class Inversion(Attack):
         auxiliary = view.public.auxiliary
         records = with_mirrored(auxiliary) if self.params.mirror and len(auxiliary) else auxiliary
         known, device = (
-            lessons(view, records, self.params.inputs, adapt=self.params.adapt),
+            simulated_releases(view, records, self.params.inputs, adapt=self.params.adapt),
             view.public.device,
         )
-        winner = taught(
+        winner = train_inverse_network(
             known,
             self._settings(),
             by_identity(auxiliary, len(records) // len(auxiliary)),
@@ -104,7 +104,7 @@ class Inversion(Attack):
         )
         winner.network.eval()
         with torch.no_grad():
-            latents = winner.network(known.exam(view))
+            latents = winner.network(known.inputs_of(view))
         codec, tenth = view.public.codec, max(1, len(winner.losses) // 10)
         return Claim(
             {
@@ -119,10 +119,10 @@ class Inversion(Attack):
             },
         )
 
-    def _settings(self) -> list[Setting]:
+    def _settings(self) -> list[InverseSetting]:
         p: InversionParams = self.params
         factors = ((1.0, 1.0), *BESIDES)[: p.sweep]
         return [
-            Setting(p.learning_rate * rate, max(8, int(p.width * wide) // 8 * 8), p.depth)
+            InverseSetting(p.learning_rate * rate, max(8, int(p.width * wide) // 8 * 8), p.depth)
             for rate, wide in factors
         ]

@@ -9,11 +9,11 @@ import torch
 from pydantic import Field
 
 from attacks.common.augmentation import by_identity
-from attacks.learned.parts.inverse_training import Setting, taught
+from attacks.learned.parts.inverse_training import InverseSetting, train_inverse_network
 from attacks.learned.parts.latent_critic import LatentCritic
-from attacks.learned.parts.pseudo_client_data import Scene, scene_of
-from attacks.learned.parts.pseudo_client_training import Objective, match
-from attacks.learned.parts.simulated_releases import MAPS, Lessons
+from attacks.learned.parts.pseudo_client_data import PseudoClientData, pseudo_client_data
+from attacks.learned.parts.pseudo_client_training import MatchingObjective, match_features
+from attacks.learned.parts.simulated_releases import MAPS, SimulatedReleases
 from bench.interfaces import (
     CLIENT_WEIGHTS,
     CONTROL_FEATURES,
@@ -105,7 +105,7 @@ class PseudoClient(Attack):
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         p: PseudoClientParams = self.params
-        scene = scene_of(view)
+        scene = pseudo_client_data(view)
         if p.objective == "sdar" and (scene.labels is None or scene.own is None):
             raise NotApplicableError(
                 f"sdar needs {LABEL} in view, and auxiliary records whose classes are known"
@@ -117,9 +117,9 @@ class PseudoClient(Attack):
             progress.stage("matching the client", matching.iterations) as advance,
         ):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
-            far = match(scene, self._objective(), matching, rng, advance)
-            known = lessons_of(view, scene)
-            exam, count = known.exam(view), len(public.auxiliary)
+            far = match_features(scene, self._matching_objective(), matching, rng, advance)
+            known = pseudo_releases(view, scene)
+            exam, count = known.inputs_of(view), len(public.auxiliary)
             critic = None
             if p.objective == "sdar" and p.latent_adversarial:
                 critic = LatentCritic(
@@ -131,9 +131,9 @@ class PseudoClient(Attack):
                     records=count,
                     rng=rng,
                 )
-        decoder = taught(
+        decoder = train_inverse_network(
             known,
-            [Setting(p.learning_rate, p.width, p.depth)],
+            [InverseSetting(p.learning_rate, p.width, p.depth)],
             by_identity(public.auxiliary),
             budget=replace(budget, iterations=max(1, budget.iterations - matching.iterations)),
             device=public.device,
@@ -161,15 +161,15 @@ class PseudoClient(Attack):
         }
         return Claim(estimates, shown)
 
-    def _objective(self) -> Objective:
+    def _matching_objective(self) -> MatchingObjective:
         p: PseudoClientParams = self.params
         kernels, critic, task = (
             (p.mix, 1 - p.mix, 0.0) if p.objective == "fora" else (0.0, p.adversarial, 1.0)
         )
-        return Objective(kernels, critic, task, p.match_rate, p.critic_rate, width=32)
+        return MatchingObjective(kernels, critic, task, p.match_rate, p.critic_rate, width=32)
 
 
-def lessons_of(view: View, scene: Scene) -> Lessons:
+def pseudo_releases(view: View, scene: PseudoClientData) -> SimulatedReleases:
     """Releases of the pseudo-client in the shape of those in view."""
     client = view.public.client
     assert client is not None
@@ -177,6 +177,6 @@ def lessons_of(view: View, scene: Scene) -> Lessons:
         name: tensor.detach().clone() for name, tensor in scene.forward.stem.state_dict().items()
     }
     wanted = tuple(c for c in MAPS if view.has(c))
-    return Lessons(
+    return SimulatedReleases(
         client.with_weights(weights).simulator(view.public.auxiliary), wanted, view.has(TIMESTEP)
     )

@@ -8,9 +8,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from attacks.common.augmentation import by_identity, with_mirrored
-from attacks.common.via_picture import ByPicture, picture
-from attacks.learned.parts.fact_network import ReaderParams, train_reader
-from attacks.learned.parts.simulated_releases import lessons
+from attacks.common.via_picture import ViaPicture, picture
+from attacks.learned.parts.fact_network import FactParams, train_fact_network
+from attacks.learned.parts.simulated_releases import simulated_releases
 from bench.backbones.embedded_backbone import load_embedded
 from bench.interfaces import (
     Budget,
@@ -29,7 +29,7 @@ from bench.types.targets import IDENTITY
 TEMPERATURE = 0.1
 
 
-class ReidentifyParams(ReaderParams):
+class ReidentifyParams(FactParams):
     """Attributes:
     gallery: photographs in the gallery, at least; the private people are always among them.
     """
@@ -37,7 +37,7 @@ class ReidentifyParams(ReaderParams):
     gallery: int = Field(default=100, ge=2)
 
 
-class Reidentify(ByPicture):
+class Reidentify(ViaPicture):
     """Embeds releases where the public face embedding has the picture, and ranks the gallery by
     cosine.
 
@@ -92,7 +92,7 @@ class Reidentify(ByPicture):
         records = (
             with_mirrored(view.public.auxiliary) if self.params.mirror else view.public.auxiliary
         )
-        known, device = lessons(view, records, "granted"), view.public.device
+        known, device = simulated_releases(view, records, "granted"), view.public.device
         pictured = load_embedded().embed(records.image_batch()).to(device)
         people = _people(records, len(view.public.auxiliary)).to(device)
 
@@ -106,7 +106,7 @@ class Reidentify(ByPicture):
         def hunch(latents: Tensor) -> Tensor:
             return load_embedded().embed(codec.decode(latents)).to(device)
 
-        network, diagnostics = train_reader(
+        network, diagnostics = train_fact_network(
             known,
             len(records),
             loss,
@@ -119,7 +119,7 @@ class Reidentify(ByPicture):
             progress=progress,
         )
         with torch.no_grad():
-            return functional.normalize(network(known.exam(view))[0].cpu(), dim=1), diagnostics
+            return functional.normalize(network(known.inputs_of(view))[0].cpu(), dim=1), diagnostics
 
 
 def meeting_loss(query: Tensor, pictured: Tensor, people: Tensor, index: Tensor) -> Tensor:

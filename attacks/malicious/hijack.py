@@ -14,7 +14,7 @@ from attacks.malicious.parts.hijack_server import (
     HijackServer,
     train_autoencoder,
 )
-from attacks.malicious.parts.target_features import ClientPilot, Goal
+from attacks.malicious.parts.target_features import ClientPilot, TargetFeatures
 from bench.interfaces import (
     CONTROL_FEATURES,
     Attack,
@@ -95,21 +95,21 @@ class Hijack(Attack):
     def take_over(
         self, public: Public, *, rng: torch.Generator, progress: Progress
     ) -> ServerAdversary:
-        known = Goal.of(public)
+        known = TargetFeatures.from_public(public)
         p = self.params
         plan = CriticPlan(p.critic_width, p.critic_rate, p.critic_steps, p.penalty, p.horizon)
         pilot = self._networks(known, public, progress).pilot
         return HijackServer(pilot, known.pictures, known.shape, plan, rng)
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
-        known = Goal.of(view.public)
+        known = TargetFeatures.from_public(view.public)
         return known.claim(self._networks(known, view.public, progress), view, budget.batch_size)
 
-    def _networks(self, known: Goal, public: Public, progress: Progress) -> Autoencoder:
+    def _networks(self, known: TargetFeatures, public: Public, progress: Progress) -> Autoencoder:
         p = self.params
         plan = DecoderPlan(p.width, p.pilot_steps, p.batch_size, p.pilot_rate)
         rng = torch.Generator().manual_seed(p.seed)
-        copied = p.pilot == "client" and known.alone
+        copied = p.pilot == "client" and known.picture_only
         pilot = (
             ClientPilot(known.forward, known.name).requires_grad_(True)
             if copied

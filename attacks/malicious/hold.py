@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from attacks.malicious.parts.hijack_server import Autoencoder, DecoderPlan, train_autoencoder
-from attacks.malicious.parts.hold_server import HoldServer
-from attacks.malicious.parts.target_features import ClientPilot, Goal
+from attacks.malicious.parts.target_features import ClientPilot, TargetFeatures
 from bench.interfaces import (
     CONTROL_FEATURES,
+    GRADIENT_DOWN,
     Attack,
     Budget,
     Card,
     Certificate,
+    Channel,
     Claim,
     NotApplicableError,
     Params,
@@ -37,6 +41,20 @@ class HoldParams(Params):
     batch_size: int = Field(default=16, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     seed: int = Field(default=0, ge=0)
+
+
+class HoldServer(ServerAdversary):
+    """Answers with gradients of zero, so that the client's weights stay the public initial ones.
+
+    Adam takes no step while every gradient has been zero; only weight decay changes the weights.
+    """
+
+    def answer(
+        self, sent: Mapping[Channel, Tensor], honest: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        return {
+            name: torch.zeros_like(t) if name == GRADIENT_DOWN else t for name, t in honest.items()
+        }
 
 
 class Hold(Attack):
@@ -78,8 +96,8 @@ class Hold(Attack):
         return HoldServer()
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
-        known = Goal.of(view.public)
-        if not known.alone:
+        known = TargetFeatures.from_public(view.public)
+        if not known.picture_only:
             raise NotApplicableError(
                 "x_t enters this client too, and at its start the picture does not show"
             )
@@ -87,7 +105,7 @@ class Hold(Attack):
             self._decoder(known, view.public.device, progress), view, budget.batch_size
         )
 
-    def _decoder(self, known: Goal, device: str, progress: Progress) -> Autoencoder:
+    def _decoder(self, known: TargetFeatures, device: str, progress: Progress) -> Autoencoder:
         p = self.params
         plan = DecoderPlan(p.width, p.steps, p.batch_size, p.learning_rate)
         rng = torch.Generator().manual_seed(p.seed)

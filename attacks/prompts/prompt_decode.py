@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from attacks.prompts.parts.states import SAME, private_states, relative_distance
-from attacks.prompts.parts.token_order import LikelyTokens
+from attacks.prompts.parts.token_order import TokenOrder
 from bench.interfaces import (
     PROMPT_EMBEDDING,
     Advance,
@@ -66,9 +66,7 @@ class PromptDecode(Attack):
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         text, states = private_states(view)
-        likely = (
-            LikelyTokens(text, view.public.auxiliary.prompts) if self.params.shortlist else None
-        )
+        likely = TokenOrder(text, view.public.auxiliary.prompts) if self.params.shortlist else None
         rows: list[list[int]] = []
         with progress.stage("decoding prompts", len(states)) as advance:
             for part in torch.split(states, budget.batch_size):
@@ -87,7 +85,7 @@ class PromptDecode(Attack):
         )
 
     def _decode(
-        self, text: PublicText, states: Tensor, likely: LikelyTokens | None, advance: Advance
+        self, text: PublicText, states: Tensor, likely: TokenOrder | None, advance: Advance
     ) -> list[list[int]]:
         rows, exact = greedy(text, states, likely, self.params.shortlist)
         unexplained = [i for i, sure in enumerate(exact) if not sure]
@@ -99,7 +97,7 @@ class PromptDecode(Attack):
 
 
 def greedy(
-    text: PublicText, states: Tensor, likely: LikelyTokens | None, shortlist: int
+    text: PublicText, states: Tensor, likely: TokenOrder | None, shortlist: int
 ) -> tuple[list[list[int]], list[bool]]:
     """Contents of the prompts, and whether every token of each agrees to rounding.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from attacks.common.optimisation.priors import TotalVariation
 from attacks.common.optimisation.schedules import factor
-from attacks.features.guidance.unknown_latents import Block
+from attacks.features.guidance.unknown_latents import UnknownLatent
 from attacks.features.search.coordinates import Space
 from attacks.features.search.match import TINY, Match
 from bench.interfaces import Channel, PublicForward
@@ -23,7 +23,7 @@ class FeatureGuide:
     variance, by Adam from the last level's minimum. By the envelope theorem the slope of the
     minimum with respect to the guess is that of the second sum alone, so what the guide finds
     serves for the likelihood's score too. The noise in x_t is summed out
-    (``attacks.features.guidance.unknown_latents.Noised``).
+    (``attacks.features.guidance.unknown_latents.NoisyLatent``).
 
     Args:
         blocks: of every latent that is walked for, in the order of the walk's rows: all records of
@@ -40,7 +40,7 @@ class FeatureGuide:
         self,
         forward: PublicForward,
         match: Match,
-        blocks: Sequence[Block],
+        blocks: Sequence[UnknownLatent],
         *,
         spaces: Mapping[str, Space],
         warm: Mapping[str, Tensor],

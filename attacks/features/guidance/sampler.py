@@ -44,7 +44,7 @@ class NoGuide:
 
 
 @dataclass(frozen=True)
-class Pace:
+class SamplerPlan:
     """How to walk.
 
     Attributes:
@@ -70,7 +70,7 @@ class Pace:
 
 
 @dataclass(frozen=True, eq=False)
-class Gaussian:
+class GaussianEvidence:
     """Evidence: z0 plus an error of variance 1 / ``precision``.
 
     Attributes:
@@ -92,7 +92,11 @@ class Gaussian:
 
 
 def posterior_mean(
-    priors: Sequence[Prior], evidence: Gaussian, state: Tensor, times: Tensor, batch_size: int
+    priors: Sequence[Prior],
+    evidence: GaussianEvidence,
+    state: Tensor,
+    times: Tensor,
+    batch_size: int,
 ) -> tuple[Tensor, Tensor]:
     """E[z0 | z_s, evidence] ``(N, 4, h, w)``, differentiable in the state, and the precision behind it ``(N,)``."""
     schedule = priors[0].schedule
@@ -112,7 +116,7 @@ def posterior_mean(
     return torch.where(known, mean, torch.cat(pieces)), precision
 
 
-def turned(noise: Tensor, slope: Tensor, ratio: Tensor) -> Tensor:
+def spherical_noise(noise: Tensor, slope: Tensor, ratio: Tensor) -> Tensor:
     """Noise of radius sqrt(d) turned towards -``slope`` on the sphere of that radius, ``(N, ...)``.
 
     The spherical Gaussian step of arXiv:2402.03201, equation 12, on which the step's length stays
@@ -130,11 +134,11 @@ def turned(noise: Tensor, slope: Tensor, ratio: Tensor) -> Tensor:
 
 def walk(
     priors: Sequence[Prior],
-    evidence: Gaussian,
+    evidence: GaussianEvidence,
     guide: Guide,
     state: Tensor,
     times: Tensor,
-    pace: Pace,
+    pace: SamplerPlan,
     *,
     rng: torch.Generator,
     batch_size: int,
@@ -176,13 +180,13 @@ def walk(
 
 
 def _towards(
-    at: Tensor, clean: Tensor, likely: Tensor, variance: Tensor, noise: Tensor, pace: Pace
+    at: Tensor, clean: Tensor, likely: Tensor, variance: Tensor, noise: Tensor, pace: SamplerPlan
 ) -> Tensor:
     """The step's noise, turned down the slope of ||likely - clean||^2 / 2 variance with respect to the state."""
     loss = ((likely - clean).square().flatten(1).sum(1) / (2 * variance)).sum()
     (slope,) = torch.autograd.grad(loss, at)
     size = slope.flatten(1).norm(dim=1) / math.sqrt(slope[0].numel())
-    return turned(noise, slope, pace.ratio * (size / max(pace.clip, _TINY)).clamp_max(1))
+    return spherical_noise(noise, slope, pace.ratio * (size / max(pace.clip, _TINY)).clamp_max(1))
 
 
 def _down(

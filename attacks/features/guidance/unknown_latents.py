@@ -12,7 +12,7 @@ from attacks.features.search.coordinates import Space
 from bench.interfaces import Codec, ImageBatch, NoiseSchedule
 
 
-class Block(Protocol):
+class UnknownLatent(Protocol):
     """One latent of each record; ``name`` is the client's input that it is behind."""
 
     name: str
@@ -25,7 +25,7 @@ class Block(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Noised:
+class NoisyLatent:
     """z0, which the client sends noised: x_t = scale z0 + offset + an error; the noise is a
     nuisance summed out.
 
@@ -40,7 +40,7 @@ class Noised:
     spread: Tensor
 
     @classmethod
-    def of(
+    def from_schedule(
         cls,
         name: str,
         shape: tuple[int, ...],
@@ -48,7 +48,7 @@ class Noised:
         schedule: NoiseSchedule,
         target: Tensor | None,
         variance: float,
-    ) -> Noised:
+    ) -> NoisyLatent:
         """For a client whose eps is standard normal, or told by the target with an error of
         ``variance``.
 
@@ -76,7 +76,7 @@ class Noised:
 
 
 @dataclass(frozen=True)
-class Plain:
+class DirectLatent:
     """z_c, which enters the client as it is."""
 
     name: str
@@ -89,7 +89,7 @@ class Plain:
 
 
 @dataclass(frozen=True, eq=False)
-class Pictured:
+class PictureLatent:
     """z_c of a client that takes the picture itself: searched for in pixels, between a decoding and
     an encoding.
 

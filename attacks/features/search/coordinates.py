@@ -107,7 +107,9 @@ def spaces_of(
     return spaces
 
 
-def typical(spaces: Mapping[str, Space], auxiliary: Records, count: int) -> dict[str, Tensor]:
+def mean_condition(
+    spaces: Mapping[str, Space], auxiliary: Records, count: int
+) -> dict[str, Tensor]:
     """First guesses that are better than the middle of the range: the mean of the attacker's own conditions."""
     space = spaces.get(CONDITION)
     if not isinstance(space, Direct) or not len(auxiliary):

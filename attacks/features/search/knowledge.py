@@ -13,7 +13,7 @@ from attacks.common.disco_mask import kept_channels
 from attacks.common.least_squares import invert_convolution, least_squares
 from attacks.common.shredder_noise import found_noise
 from attacks.features.search.match import Distance, Match
-from attacks.features.search.nuisance import affine_in_noisy, shadow
+from attacks.features.search.nuisance import affine_in_noisy, conv_span
 from bench.interfaces import (
     CLIENT_WEIGHTS,
     CONTROL_FEATURES,
@@ -72,7 +72,7 @@ def knowledge_of(
         adapt: find out what the known defence has learned, and take it into account.
         solve: without it x_t is left free, its least squares are a first guess, and h_sd is matched
             like the rest, be h_ctrl in view or not: for a wire whose h_sd is not what ``conv_in``
-            made (``plain_noisy``).
+            made (``noisy_is_solvable``).
 
     Raises:
         NotApplicableError: there is nothing to match, or nothing to search for.
@@ -134,20 +134,20 @@ def _nuisance(
     trains = any(weight.requires_grad for weight in forward.stem.parameters())
     if NOISY not in known or not trains or not isinstance(conv, nn.Conv2d):
         return {}
-    if not affine_in_noisy(forward, made_up(forward)):
+    if not affine_in_noisy(forward, example_inputs(forward)):
         return {}
-    basis = shadow(conv, known[NOISY])
+    basis = conv_span(conv, known[NOISY])
     return {} if basis is None else {CONTROL_FEATURES: basis}
 
 
 @torch.no_grad()
-def plain_noisy(forward: PublicForward, conv: nn.Module) -> bool:
+def noisy_is_solvable(forward: PublicForward, conv: nn.Module) -> bool:
     """Whether least squares give x_t back from what the client sends: exactly, or but for draws of
     the defence.
 
     Not so where h_sd is cut, rounded or filtered by the defence.
     """
-    inputs = made_up(forward)
+    inputs = example_inputs(forward)
     first, second = (
         forward.send(inputs, torch.Generator().manual_seed(seed)).get(UNET_FEATURES)
         for seed in (0, 1)
@@ -176,7 +176,7 @@ def own_pictures(forward: PublicForward, records: Records) -> tuple[str, Tensor]
     return name, functional.avg_pool2d(pictures, pictures.shape[-1] // wanted[name].shape[-1])
 
 
-def made_up(forward: PublicForward) -> dict[str, Tensor]:
+def example_inputs(forward: PublicForward) -> dict[str, Tensor]:
     """Inputs of one made-up record: draws from a fixed generator, and 0 for whole numbers."""
     device = next(iter(forward.stem.parameters()), torch.empty(0)).device
     rng = torch.Generator().manual_seed(0)
@@ -191,5 +191,5 @@ def made_up(forward: PublicForward) -> dict[str, Tensor]:
 @torch.no_grad()
 def sent_shapes(forward: PublicForward) -> dict[Channel, tuple[int, ...]]:
     """By channel, what the client sends of one record, ``(...)``."""
-    sent = forward.send(made_up(forward), torch.Generator().manual_seed(0))
+    sent = forward.send(example_inputs(forward), torch.Generator().manual_seed(0))
     return {channel: tuple(tensor.shape[1:]) for channel, tensor in sent.items()}

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from attacks.features.search.nuisance import outside
+from attacks.features.search.nuisance import project_out
 from bench.interfaces import Channel
 
 Distance = Literal["l2", "cosine"]
@@ -71,7 +71,7 @@ class Match:
         if channel in self.counted:
             tensor = tensor * _some(self.counted[channel], rows)
         if channel in self.nuisance:
-            tensor = outside(tensor, _some(self.nuisance[channel], rows))
+            tensor = project_out(tensor, _some(self.nuisance[channel], rows))
         return tensor.flatten(1)
 
 

@@ -10,7 +10,7 @@ from bench.interfaces import CONTROL_FEATURES, PublicForward
 from bench.interfaces.public_forward import NOISY
 
 
-def shadow(conv: nn.Conv2d, noisy: Tensor) -> Tensor | None:
+def conv_span(conv: nn.Conv2d, noisy: Tensor) -> Tensor | None:
     """An orthonormal basis ``(T, L, K)`` of all feature maps that a convolution shaped like
     ``conv`` can make of x_t.
 
@@ -30,7 +30,7 @@ def shadow(conv: nn.Conv2d, noisy: Tensor) -> Tensor | None:
     return torch.linalg.qr(columns)[0].float()
 
 
-def outside(features: Tensor, basis: Tensor) -> Tensor:
+def project_out(features: Tensor, basis: Tensor) -> Tensor:
     """The part of ``(T, C, h, w)`` that is orthogonal to the basis, channel by channel, ``(T, C, L)``."""
     flat = features.flatten(2)
     return flat - (flat @ basis) @ basis.transpose(1, 2)

@@ -18,7 +18,7 @@ TRIALS = 16
 """Auxiliary records that each weight is tried on."""
 
 
-def smoothest(
+def choose_tv_weight(
     seen: Knowledge, auxiliary: Records, search: Callable[[Knowledge, float], Mapping[str, Tensor]]
 ) -> float:
     """The weight whose search comes nearest to auxiliary pictures behind the same defence; 0 where

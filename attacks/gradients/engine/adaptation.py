@@ -31,7 +31,7 @@ class Adaptation:
     dropped: frozenset[str] = frozenset()
 
     @classmethod
-    def to(
+    def from_defense(
         cls,
         defense: Defense | None,
         learning_rate: float,

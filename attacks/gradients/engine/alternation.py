@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from attacks.gradients.engine.adaptation import Adaptation
-from attacks.gradients.engine.engine import Engine
-from attacks.gradients.engine.integer_search import fit
+from attacks.gradients.engine.integer_search import fit_integers
+from attacks.gradients.engine.inversion import GradientInversion
 from attacks.gradients.engine.updates import Update
 from bench.interfaces import Progress, PublicTrainer
 
@@ -18,7 +18,7 @@ Rows = Sequence[Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class AlternationResult:
     """Attributes:
     rows: the inputs of each update, by name, ``(B, *shape)``.
     first, last: mean objective at the start and of what was found.
@@ -38,7 +38,7 @@ class Alternation:
     points: candidates a whole number and turn.
     """
 
-    engine: Engine
+    inversion: GradientInversion
     adaptation: Adaptation
     rounds: int
     points: int
@@ -54,7 +54,7 @@ class Alternation:
         known: Rows,
         begin: Rows | None,
         iterations: int,
-    ) -> Found:
+    ) -> AlternationResult:
         """Invert every update.
 
         Args:
@@ -84,7 +84,7 @@ class Alternation:
                     )
                 held.append(one)
             level += rows is not None
-            solution = self.engine.invert(
+            solution = self.inversion.invert(
                 trainer,
                 updates,
                 known=held,
@@ -103,7 +103,7 @@ class Alternation:
             first = float(solution.first.mean()) if turn == 0 else first
             last = float(solution.match.mean())
         assert rows is not None
-        return Found(rows, first, last)
+        return AlternationResult(rows, first, last)
 
     def _middle(self, trainer: PublicTrainer, name: str, update: Update) -> Tensor:
         unknown = trainer.unknowns()[name]
@@ -118,14 +118,14 @@ class Alternation:
         name: str,
         level: int,
     ) -> Tensor:
-        return fit(
+        return fit_integers(
             trainer,
             update,
             inputs,
             name,
-            objective=self.engine.objective,
+            objective=self.inversion.objective,
             adaptation=self.adaptation,
-            unroll=self.engine.unroll,
+            unroll=self.inversion.unroll,
             points=self.points,
             level=level,
             device=self.device,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attacks.gradients.engine.adaptation import Adaptation
-from attacks.gradients.engine.engine import Engine
+from attacks.gradients.engine.inversion import GradientInversion
 from attacks.gradients.engine.labels import label_name, recover_labels
 from attacks.gradients.engine.updates import Update, trainer_of, updates_in
 from bench.interfaces import Budget, Claim, Progress, PublicTrainer, View
@@ -16,7 +16,7 @@ from bench.interfaces import Budget, Claim, Progress, PublicTrainer, View
 
 def claim_by_inversion(
     view: View,
-    engine: Engine,
+    inversion: GradientInversion,
     *,
     read_labels: bool,
     rng: torch.Generator,
@@ -41,11 +41,11 @@ def claim_by_inversion(
             {**one, name: recover_labels(trainer, u, rng)}
             for one, u in zip(known, updates, strict=True)
         ]
-    solution = engine.invert(
+    solution = inversion.invert(
         trainer,
         updates,
         known=known,
-        adaptation=Adaptation.to(
+        adaptation=Adaptation.from_defense(
             view.public.defense, trainer.local.learning_rate, trainer.behind_noise
         ),
         iterations=budget.iterations,

@@ -14,7 +14,7 @@ from attacks.gradients.engine.updates import Update
 from bench.interfaces import PublicTrainer, Unknown
 
 
-def grid(unknown: Unknown, here: Tensor, points: int, level: int) -> list[Tensor]:
+def candidates(unknown: Unknown, here: Tensor, points: int, level: int) -> list[Tensor]:
     """Candidates ``()`` for one number: the whole range at level 0, then around ``here``, half as far at each level."""
     low, high = int(unknown.low or 0), int(unknown.high or 0)
     if level == 0:
@@ -25,7 +25,7 @@ def grid(unknown: Unknown, here: Tensor, points: int, level: int) -> list[Tensor
     return [*torch.cat([spread, here.reshape(1)]).unique()]  # type: ignore[no-untyped-call]
 
 
-def fit(
+def fit_integers(
     trainer: PublicTrainer,
     update: Update,
     inputs: Mapping[str, Tensor],
@@ -49,11 +49,11 @@ def fit(
     best = inputs[name].clone()
     for record in range(len(best)):
         values = []
-        candidates = grid(trainer.unknowns()[name], best[record], points, level)
-        for candidate in candidates:
+        tried_values = candidates(trainer.unknowns()[name], best[record], points, level)
+        for candidate in tried_values:
             tried = best.clone()
             tried[record] = candidate
             simulated = summed_gradient(trainer, weights, {**inputs, name: tried}, unroll=unroll)
             values.append(float(objective(adaptation.simulated(simulated, observed), observed)))
-        best[record] = candidates[int(torch.tensor(values).nan_to_num(nan=torch.inf).argmin())]
+        best[record] = tried_values[int(torch.tensor(values).nan_to_num(nan=torch.inf).argmin())]
     return best.cpu()

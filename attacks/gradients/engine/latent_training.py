@@ -50,7 +50,7 @@ class Ddim:
         return here
 
 
-class Generated(PublicTrainer):
+class LatentTraining(PublicTrainer):
     """The same training with one input made by a generator, of an input of the same name and shape."""
 
     def __init__(
@@ -59,7 +59,7 @@ class Generated(PublicTrainer):
         self.local, self.behind_noise = inner.local, inner.behind_noise
         self._inner, self._name, self._generate = inner, name, generate
 
-    def made(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def generated(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The inner training's inputs."""
         return {**inputs, self._name: self._generate(inputs[self._name])}
 
@@ -72,7 +72,7 @@ class Generated(PublicTrainer):
     def gradient(
         self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        return self._inner.gradient(weights, self.made(inputs))
+        return self._inner.gradient(weights, self.generated(inputs))
 
     def estimates(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Estimate]:
-        return self._inner.estimates(self.made(inputs))
+        return self._inner.estimates(self.generated(inputs))

@@ -32,7 +32,7 @@ class Terms:
     unroll: bool
 
 
-class Problem:
+class GradientProblem:
     """T updates of equally many records, R restarts each; the free inputs of one make a vector of D
     numbers.
 

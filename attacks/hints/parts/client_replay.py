@@ -29,7 +29,7 @@ _FITS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Exchange:
+class TrainingLog:
     """What crossed the wire, release by release, oldest first.
 
     Attributes:
@@ -47,7 +47,7 @@ class Exchange:
     epoch: Tensor
 
     @classmethod
-    def of(cls, view: View) -> Exchange:
+    def from_view(cls, view: View) -> TrainingLog:
         """Read from a view that holds every release.
 
         Raises:
@@ -85,7 +85,7 @@ class Exchange:
 
 
 @dataclass(frozen=True, eq=False)
-class Path:
+class WeightPath:
     """The client's weights on their way.
 
     Attributes:
@@ -120,20 +120,20 @@ class ClientReplay:
         self,
         client: PublicClient,
         image_size: int,
-        exchange: Exchange,
+        exchange: TrainingLog,
         final: Weights | None,
         device: str,
     ) -> None:
         self.exchange, self._device = exchange, device
         self._client, self._size, self._final = client, image_size, final
         self.forward = self._fresh()
-        if CONDITION not in self.forward.inputs() or not _adds_up(self._fresh()):
+        if CONDITION not in self.forward.inputs() or not _is_sum(self._fresh()):
             raise NotApplicableError(
                 "the condition does not enter as a summand of its own, so it cannot be split off"
             )
 
     @classmethod
-    def of(cls, view: View) -> ClientReplay:
+    def from_view(cls, view: View) -> ClientReplay:
         """From a view that holds every release.
 
         Raises:
@@ -143,7 +143,7 @@ class ClientReplay:
             raise NotApplicableError("the client half cannot be rebuilt under this threat model")
         final = view.parts(CLIENT_WEIGHTS)[-1].tensors if view.has(CLIENT_WEIGHTS) else None
         size = view.public.auxiliary.images.shape[-1]
-        return cls(view.public.client, size, Exchange.of(view), final, view.public.device)
+        return cls(view.public.client, size, TrainingLog.from_view(view), final, view.public.device)
 
     def rate(self, typical: Tensor) -> float:
         """The client's learning rate, by how far the features of a step moved apart: nobody tells
@@ -179,7 +179,7 @@ class ClientReplay:
                 )
         return rate
 
-    def path(self, guess: Tensor, rate: float, keep: Collection[int]) -> Path:
+    def path(self, guess: Tensor, rate: float, keep: Collection[int]) -> WeightPath:
         """The way under guessed conditions ``(R, 3, H, W)``.
 
         Where the final weights are in view, what a replay misses them by is spread over its steps
@@ -196,14 +196,14 @@ class ClientReplay:
         went = 0.0
         for step, _, _ in self._walk(forward, guess, rate):
             weights = _copied(forward)
-            went += _apart(weights, before)
+            went += _distance(weights, before)
             far[step], before = went, weights
             if step in keep:
                 at[step] = weights
         last = _copied(forward)
         if self._final is None:
-            return Path(at, None)
-        went += _apart(last, before)
+            return WeightPath(at, None)
+        went += _distance(last, before)
         final = {name: self._final[name].to(self._device) for name in last}
         missed = {name: final[name] - tensor for name, tensor in last.items()}
         shares = {step: far[step] / went if went else 0.0 for step in at}
@@ -211,11 +211,11 @@ class ClientReplay:
             step: {n: t + shares[step] * missed[n] for n, t in weights.items()}
             for step, weights in at.items()
         }
-        whole = _apart(final, start)
-        return Path(mended, _apart(final, last) / whole if whole else 0.0)
+        whole = _distance(final, start)
+        return WeightPath(mended, _distance(final, last) / whole if whole else 0.0)
 
     def deviations(
-        self, path: Path, guess: Tensor, means: Mapping[int, Tensor], *, compared: bool
+        self, path: WeightPath, guess: Tensor, means: Mapping[int, Tensor], *, compared: bool
     ) -> Tensor:
         """What the condition adds to h_ctrl beyond the mean, of the releases of the steps in
         ``path``; zeros elsewhere.
@@ -273,7 +273,7 @@ def _copied(forward: PublicForward) -> Weights:
     return {name: tensor.clone() for name, tensor in forward.stem.state_dict().items()}
 
 
-def _apart(one: Weights, other: Weights) -> float:
+def _distance(one: Weights, other: Weights) -> float:
     """Euclidean distance."""
     return sum(float((one[name] - other[name]).square().sum()) for name in one) ** 0.5
 
@@ -292,7 +292,7 @@ def hint_part(forward: PublicForward, conditions: Tensor, device: str) -> Tensor
 
 
 @torch.no_grad()
-def _adds_up(forward: PublicForward, tolerance: float = 1e-4) -> bool:
+def _is_sum(forward: PublicForward, tolerance: float = 1e-4) -> bool:
     """Whether x_t and the condition enter h_ctrl as two summands, the defence's draws held.
 
     Weights that start at zero are drawn for it, else a hint block that is silent yet would pass for

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from attacks.hints.parts.client_replay import Path, hint_part
+from attacks.hints.parts.client_replay import WeightPath, hint_part
 from attacks.learned.parts.inverse_network import InverseNetwork
 from attacks.learned.parts.inverse_training import one_cycle
 from attacks.learned.parts.simulated_releases import Inputs
@@ -17,7 +17,7 @@ _FIRST = 64
 """Of them, those by which the network sets its scales."""
 
 
-class HintLessons:
+class SimulatedHints:
     """Hint parts of the attacker's own conditions under the weights of one of the steps, drawn anew
     for each batch.
 
@@ -36,7 +36,7 @@ class HintLessons:
     def __init__(
         self,
         forward: PublicForward,
-        path: Path,
+        path: WeightPath,
         records: Records,
         codec: Codec,
         device: str,
@@ -65,7 +65,7 @@ class HintLessons:
             self._device
         )
 
-    def exam(self, deviations: Tensor, steps: Tensor) -> Inputs:
+    def inputs_of(self, deviations: Tensor, steps: Tensor) -> Inputs:
         """Hint parts of releases ``(N, C, h, w)`` in the form of the lessons; ``steps`` are theirs, ``(N,)``."""
         spread = torch.tensor([self.spreads[int(step)] for step in steps]).view(-1, 1, 1, 1)
         return Inputs(deviations / spread, None).to(self._device)
@@ -84,7 +84,7 @@ class HintDecoder:
     """
 
     def __init__(
-        self, lessons: HintLessons, width: int, depth: int, rng: torch.Generator, device: str
+        self, lessons: SimulatedHints, width: int, depth: int, rng: torch.Generator, device: str
     ) -> None:
         example, latents = lessons.draw(_FIRST, rng)
         with torch.random.fork_rng(devices=[]):
@@ -96,7 +96,7 @@ class HintDecoder:
 
     def learn(
         self,
-        lessons: HintLessons,
+        lessons: SimulatedHints,
         iterations: int,
         batch_size: int,
         peak: float,
@@ -120,8 +120,10 @@ class HintDecoder:
             advance(1)
 
     @torch.no_grad()
-    def read(self, lessons: HintLessons, deviations: Tensor, steps: Tensor) -> Tensor:
+    def read(self, lessons: SimulatedHints, deviations: Tensor, steps: Tensor) -> Tensor:
         """z_c ``(N, 4, h, w)`` of the hint parts ``(N, C, h, w)`` of releases of ``steps`` ``(N,)``."""
         self._network.eval()
         parts = zip(deviations.split(64), steps.split(64), strict=True)
-        return torch.cat([self._network(lessons.exam(part, step))[1].cpu() for part, step in parts])
+        return torch.cat(
+            [self._network(lessons.inputs_of(part, step))[1].cpu() for part, step in parts]
+        )

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from attacks.learned.parts.inverse_network import InverseNetwork
-from attacks.learned.parts.simulated_releases import Inputs, Lessons
+from attacks.learned.parts.simulated_releases import Inputs, SimulatedReleases
 from bench.interfaces import Budget, Params, Progress
 
 INVERSION_WEIGHT = 0.5
@@ -22,7 +22,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 Hunch = Callable[[Tensor], Tensor]
 
 
-class ReaderParams(Params):
+class FactParams(Params):
     """Attributes:
     through: name of an attack whose picture is judged in place of the smashed data; empty is none.
     width: channels of the network.
@@ -40,7 +40,7 @@ class ReaderParams(Params):
     mirror: bool = True
 
 
-class ReleaseReader(nn.Module):
+class FactNetwork(nn.Module):
     """The trunk of an inverse network, then strided convolutions down to 4x4, then a hidden layer.
 
     Args:
@@ -49,7 +49,7 @@ class ReleaseReader(nn.Module):
     """
 
     def __init__(
-        self, example: Inputs, outputs: int, params: ReaderParams, hunch: Hunch | None
+        self, example: Inputs, outputs: int, params: FactParams, hunch: Hunch | None
     ) -> None:
         super().__init__()
         width = params.width
@@ -85,25 +85,25 @@ class ReleaseReader(nn.Module):
         return facts, latents
 
 
-def train_reader(
-    lessons: Lessons,
+def train_fact_network(
+    lessons: SimulatedReleases,
     count: int,
     loss: Loss,
     outputs: int,
-    params: ReaderParams,
+    params: FactParams,
     hunch: Hunch | None,
     *,
     rng: torch.Generator,
     budget: Budget,
     device: str,
     progress: Progress,
-) -> tuple[ReleaseReader, dict[str, float]]:
+) -> tuple[FactNetwork, dict[str, float]]:
     """Teach a reader on simulated releases: the latents alone at first, then the facts too.
 
     Args:
         count: how many records there are to draw from.
         loss: of facts ``(B, outputs)`` claimed of the records at ``index`` ``(B,)``, a scalar.
-        hunch: as of :class:`ReleaseReader`.
+        hunch: as of :class:`FactNetwork`.
 
     Returns:
         The network, ready to be asked, and the loss of the facts in the first and last tenth of
@@ -120,7 +120,7 @@ def train_reader(
     alone = int(LATENTS_ALONE * iterations)
     with torch.random.fork_rng(devices=[]):  # for the first weights and for dropout
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
-        network = ReleaseReader(draw()[0], outputs, params, hunch).to(device).train()
+        network = FactNetwork(draw()[0], outputs, params, hunch).to(device).train()
         optimizer = torch.optim.AdamW(network.parameters(), lr=params.learning_rate, fused=True)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, params.learning_rate, total_steps=iterations, pct_start=0.1

@@ -39,7 +39,7 @@ class InverseNetwork(nn.Module):
         self.time = nn.Sequential(
             nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
-        self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
+        self.blocks = nn.ModuleList(FilmBlock(width) for _ in range(depth))
         self.heads = nn.ModuleList(nn.Conv2d(width, 4, 3, padding=1) for _ in range(2))
 
     def hidden(self, inputs: Inputs) -> Tensor:
@@ -60,7 +60,7 @@ class InverseNetwork(nn.Module):
         return self.heads[0](x), self.heads[1](x)
 
 
-class Block(nn.Module):
+class FilmBlock(nn.Module):
     """Two convolutions with feature-wise scale and shift from the timestep (FiLM, arXiv:1709.07871)."""
 
     def __init__(self, width: int) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attacks.learned.parts.inverse_network import InverseNetwork
-from attacks.learned.parts.simulated_releases import Inputs, Lessons
+from attacks.learned.parts.simulated_releases import Inputs, SimulatedReleases
 from attacks.learned.parts.successive_halving import halve, rungs
 from bench.interfaces import Advance, Budget, Progress
 
@@ -30,7 +30,7 @@ Extra = Callable[[InverseNetwork], Tensor]
 
 
 @dataclass(frozen=True)
-class Setting:
+class InverseSetting:
     """What candidates differ in."""
 
     learning_rate: float
@@ -38,7 +38,7 @@ class Setting:
     depth: int
 
 
-class Apprentice:
+class InverseTraining:
     """An inverse network on its way, on the schedule of the winner's whole training.
 
     Attributes:
@@ -48,8 +48,8 @@ class Apprentice:
 
     def __init__(
         self,
-        lessons: Lessons,
-        setting: Setting,
+        lessons: SimulatedReleases,
+        setting: InverseSetting,
         indices: Sequence[int],
         total: int,
         *,
@@ -103,9 +103,9 @@ class Apprentice:
         return float(distance(self.network(inputs), truth))
 
 
-def taught(
-    lessons: Lessons,
-    settings: Sequence[Setting],
+def train_inverse_network(
+    lessons: SimulatedReleases,
+    settings: Sequence[InverseSetting],
     groups: Sequence[Sequence[int]],
     *,
     budget: Budget,
@@ -113,7 +113,7 @@ def taught(
     rng: torch.Generator,
     progress: Progress,
     extra: Extra | None = None,
-) -> Apprentice:
+) -> InverseTraining:
     """The best candidate, trained to the end of the budget; one candidate is simply trained.
 
     Args:
@@ -135,7 +135,7 @@ def taught(
     others = everyone if len(settings) == 1 else [i for group in groups[len(kept) :] for i in group]
     with progress.stage("training the attack", total) as advance:
         candidates = [
-            Apprentice(
+            InverseTraining(
                 *(lessons, s, others, own),
                 batch_size=budget.batch_size,
                 device=device,
@@ -154,7 +154,9 @@ def taught(
     return winner
 
 
-def draw(lessons: Lessons, indices: Sequence[int], size: int, rng: torch.Generator) -> Exam:
+def draw(
+    lessons: SimulatedReleases, indices: Sequence[int], size: int, rng: torch.Generator
+) -> Exam:
     """Fresh releases of records drawn from ``indices``, and their z0 and z_c."""
     places = torch.randint(0, len(indices), (size,), generator=rng).tolist()
     inputs, release = lessons.draw([indices[i] for i in places], rng)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from attacks.learned.parts.discrepancy import Critic, step, verdict
 from attacks.learned.parts.inverse_network import InverseNetwork
-from attacks.learned.parts.simulated_releases import Inputs, Lessons
+from attacks.learned.parts.simulated_releases import Inputs, SimulatedReleases
 
 
 class LatentCritic:
@@ -22,7 +22,7 @@ class LatentCritic:
 
     def __init__(
         self,
-        lessons: Lessons,
+        lessons: SimulatedReleases,
         exam: Inputs,
         *,
         weight: float,

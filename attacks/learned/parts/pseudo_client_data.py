@@ -1,4 +1,4 @@
-"""What a pseudo-client is taught with: the victim's releases, and a client of one's own on auxiliary pictures."""
+"""What a pseudo-client is train_inverse_network with: the victim's releases, and a client of one's own on auxiliary pictures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attacks.common.least_squares import invert_convolution
-from attacks.features.search.knowledge import made_up, own_pictures
+from attacks.features.search.knowledge import example_inputs, own_pictures
 from attacks.features.search.nuisance import affine_in_noisy
 from bench.interfaces import (
     CONTROL_FEATURES,
@@ -27,7 +27,7 @@ FITTED = 16
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class PseudoClientData:
     """Attributes:
     forward: the pseudo-client; its ``stem`` is what learns.
     observed: the victim's features, ``(R, C, h, w)``.
@@ -98,7 +98,7 @@ class Scene:
             return torch.cat([self.observed[rows] - self.shared(rows) for rows in everyone])
 
 
-def scene_of(view: View) -> Scene:
+def pseudo_client_data(view: View) -> PseudoClientData:
     """The releases of the targets' epochs, and the client as everybody knows it before the first
     step.
 
@@ -132,12 +132,12 @@ def scene_of(view: View) -> Scene:
         known[NOISY] = invert_convolution(public.stem, features).to(public.device)
         if TIMESTEPS in wanted and view.has(TIMESTEP):
             known[TIMESTEPS] = view.read(TIMESTEP, every=True)[places].to(public.device)
-        if not affine_in_noisy(forward, made_up(forward)):
+        if not affine_in_noisy(forward, example_inputs(forward)):
             raise NotApplicableError(
                 "a defence bends these features, so x_t's share cannot be taken out of them"
             )
     labels = view.read(LABEL, every=True)[places] if view.has(LABEL) else None
-    return Scene(
+    return PseudoClientData(
         forward=forward,
         observed=view.read(CONTROL_FEATURES, every=True)[places].float().to(public.device),
         known=known,

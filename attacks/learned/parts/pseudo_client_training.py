@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 from attacks.learned.parts.discrepancy import Critic, cells, mmd, step, verdict
-from attacks.learned.parts.pseudo_client_data import Scene
+from attacks.learned.parts.pseudo_client_data import PseudoClientData
 from bench.interfaces import Advance, Budget
 
 CELLS = 256
@@ -17,8 +17,8 @@ CELLS = 256
 
 
 @dataclass(frozen=True)
-class Objective:
-    """What the pseudo-client is taught for; terms of weight 0 are left out.
+class MatchingObjective:
+    """What the pseudo-client is train_inverse_network for; terms of weight 0 are left out.
 
     Attributes:
         kernels: weight of the discrepancy of kernels.
@@ -36,7 +36,7 @@ class Objective:
     width: int
 
 
-class Head(nn.Module):
+class TaskHead(nn.Module):
     """Classes of feature maps, ``(B, K)``: the attacker's own copy of the server's part."""
 
     def __init__(self, channels: int, width: int, classes: int) -> None:
@@ -55,8 +55,12 @@ class Head(nn.Module):
         return found
 
 
-def match(
-    scene: Scene, objective: Objective, budget: Budget, rng: torch.Generator, advance: Advance
+def match_features(
+    scene: PseudoClientData,
+    objective: MatchingObjective,
+    budget: Budget,
+    rng: torch.Generator,
+    advance: Advance,
 ) -> list[float]:
     """Teach ``scene.forward``; the discrepancy of kernels by iteration."""
     rest = scene.rest(rounds=20)
@@ -68,7 +72,7 @@ def match(
     labels, own = scene.labels, scene.own
     judged = objective.task > 0 and labels is not None and own is not None
     classes = 1 + max(int(t.max()) for t in (labels, own) if t is not None) if judged else 1
-    head = Head(channels, objective.width, classes).to(device)
+    head = TaskHead(channels, objective.width, classes).to(device)
     weights = [weight for weight in scene.forward.stem.parameters() if weight.requires_grad]
     mine = torch.optim.Adam(weights, lr=objective.learning_rate, betas=(0.5, 0.99))
     judge = torch.optim.Adam(

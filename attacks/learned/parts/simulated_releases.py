@@ -41,7 +41,7 @@ class Inputs:
     time: Tensor | None
 
     @classmethod
-    def of(cls, sent: Mapping[Channel, Tensor], time: Tensor | None) -> Inputs:
+    def from_channels(cls, sent: Mapping[Channel, Tensor], time: Tensor | None) -> Inputs:
         return cls(torch.cat([tensor.detach().float() for tensor in sent.values()], 1), time)
 
     def to(self, device: str) -> Inputs:
@@ -49,7 +49,7 @@ class Inputs:
 
 
 @dataclass(frozen=True, eq=False)
-class Lessons:
+class SimulatedReleases:
     """Releases of known records in the shape of those in view, defence and all.
 
     Attributes:
@@ -68,18 +68,22 @@ class Lessons:
         """A fresh release of the records at ``index``, and the truth behind it."""
         release = self.simulator.emit(index, rng)
         sent = {c: release.sent[c] for c in self.wanted}
-        return Inputs.of(sent, release.sent[TIMESTEP] if self.knows_time else None), release
+        return Inputs.from_channels(
+            sent, release.sent[TIMESTEP] if self.knows_time else None
+        ), release
 
-    def exam(self, view: View) -> Inputs:
+    def inputs_of(self, view: View) -> Inputs:
         """The targets of the view, on its device."""
         time = view.read(TIMESTEP) if self.knows_time else None
         sent = {c: view.read(c) for c in self.wanted}
         if self.noise is not None and CONTROL_FEATURES in sent:
             sent[CONTROL_FEATURES] = sent[CONTROL_FEATURES].float() - self.noise
-        return Inputs.of(sent, time).to(view.public.device)
+        return Inputs.from_channels(sent, time).to(view.public.device)
 
 
-def lessons(view: View, records: Records, which: Which, *, adapt: bool = True) -> Lessons:
+def simulated_releases(
+    view: View, records: Records, which: Which, *, adapt: bool = True
+) -> SimulatedReleases:
     """What to learn from, with the client's final weights where they are in view.
 
     Args:
@@ -107,7 +111,7 @@ def lessons(view: View, records: Records, which: Which, *, adapt: bool = True) -
         without_noise(view, noise)
     if kept is not None:
         prune_alike(view, kept)
-    return Lessons(
+    return SimulatedReleases(
         client.simulator(records),
         wanted,
         view.has(TIMESTEP),

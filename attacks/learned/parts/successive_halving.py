@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 
-class Trainee(Protocol):
+class Trainable(Protocol):
     """Something that can be trained in portions."""
 
     def train(self, iterations: int) -> None: ...
 
 
-T = TypeVar("T", bound=Trainee)
+T = TypeVar("T", bound=Trainable)
 
 
 def rungs(candidates: int, budget: int, share: float) -> tuple[int, int]:
@@ -39,11 +39,11 @@ def rungs(candidates: int, budget: int, share: float) -> tuple[int, int]:
     return portion, budget - portion * losers
 
 
-def halve(trainees: Sequence[T], portion: int, loss: Callable[[T], float]) -> T:
+def halve(candidates: Sequence[T], portion: int, loss: Callable[[T], float]) -> T:
     """The one that is left when after every portion the worse half (the first of equals stays) has gone."""
-    left = list(trainees)
+    left = list(candidates)
     while len(left) > 1:
-        for trainee in left:
-            trainee.train(portion)
+        for candidate in left:
+            candidate.train(portion)
         left = sorted(left, key=loss)[: len(left) // 2]
     return left[0]

@@ -21,7 +21,7 @@ from bench.interfaces.public_forward import NOISY
 
 
 @dataclass(frozen=True, eq=False)
-class Goal:
+class TargetFeatures:
     """What the client's features are to be turned into.
 
     Attributes:
@@ -35,7 +35,7 @@ class Goal:
     shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, public: Public) -> Goal:
+    def from_public(cls, public: Public) -> TargetFeatures:
         if public.client is None:
             raise NotApplicableError(
                 "the form of the client's features is not known under this threat model"
@@ -46,7 +46,7 @@ class Goal:
         return cls(forward, name, pictures, sent_shapes(forward)[CONTROL_FEATURES])
 
     @property
-    def alone(self) -> bool:
+    def picture_only(self) -> bool:
         """Whether the picture is all that enters the client's trained part, and x_t does not."""
         return NOISY not in self.forward.inputs()
 

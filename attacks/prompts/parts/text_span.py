@@ -83,7 +83,7 @@ def text_span(
 
 
 @dataclass(frozen=True)
-class Reading:
+class TokenSequence:
     """Attributes:
     tokens: of a prompt, without start, end and padding.
     residual: the largest of its states' residuals, its end's included.
@@ -93,7 +93,7 @@ class Reading:
     residual: float
 
 
-def read_prompts(text: PublicText, span: TextSpan, count: int, beam: int) -> list[Reading]:
+def read_prompts(text: PublicText, span: TextSpan, count: int, beam: int) -> list[TokenSequence]:
     """The ``count`` token sequences that lie deepest in the span, best first; fewer where not so
     many end.
 
@@ -107,8 +107,8 @@ def read_prompts(text: PublicText, span: TextSpan, count: int, beam: int) -> lis
     """
     vocabulary = torch.arange(text.vocabulary).unsqueeze(0)
     prefix = text.begin(1)
-    open_: list[Reading] = [Reading((), 0.0)]
-    ended: list[Reading] = []
+    open_: list[TokenSequence] = [TokenSequence((), 0.0)]
+    ended: list[TokenSequence] = []
     for position in range(1, text.length):
         parts = torch.split(vocabulary, CHUNK, dim=1)
         residual = torch.cat(
@@ -118,7 +118,7 @@ def read_prompts(text: PublicText, span: TextSpan, count: int, beam: int) -> lis
             [reading.residual for reading in open_], dtype=torch.float64
         ).unsqueeze(1)
         worst = torch.maximum(residual, so_far)
-        ended += [Reading(r.tokens, float(worst[k, text.end])) for k, r in enumerate(open_)]
+        ended += [TokenSequence(r.tokens, float(worst[k, text.end])) for k, r in enumerate(open_)]
         ended = sorted(ended, key=lambda reading: reading.residual)[:count]
         worst[:, text.end] = torch.inf
         bar = ended[-1].residual if len(ended) == count else float("inf")
@@ -128,7 +128,7 @@ def read_prompts(text: PublicText, span: TextSpan, count: int, beam: int) -> lis
             break
         origin, chosen = best.indices[kept] // text.vocabulary, best.indices[kept] % text.vocabulary
         open_ = [
-            Reading((*open_[k].tokens, token), value)
+            TokenSequence((*open_[k].tokens, token), value)
             for k, token, value in zip(
                 origin.tolist(), chosen.tolist(), best.values[kept].tolist(), strict=True
             )

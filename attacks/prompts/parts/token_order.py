@@ -12,7 +12,7 @@ from torch import Tensor
 from bench.interfaces import PublicText
 
 
-class LikelyTokens:
+class TokenOrder:
     """Successors in auxiliary prompts, commonest first, then their other tokens, commonest first.
 
     An order of trial and nothing more: what is taken is decided by the states.

@@ -12,9 +12,9 @@ from torch.func import grad
 
 from attacks.common.optimisation.priors import TotalVariation
 from attacks.gradients.engine.adaptation import Adaptation
-from attacks.gradients.engine.engine import Engine
-from attacks.gradients.engine.integer_search import fit, grid
-from attacks.gradients.engine.latent_training import Ddim, Generated
+from attacks.gradients.engine.integer_search import candidates, fit_integers
+from attacks.gradients.engine.inversion import GradientInversion
+from attacks.gradients.engine.latent_training import Ddim, LatentTraining
 from attacks.gradients.engine.objectives import Cosine
 from attacks.gradients.engine.updates import Update
 from attacks.gradients.gidm import GIDM
@@ -173,7 +173,7 @@ def test_the_chain_of_an_exact_denoiser_is_linear_on_the_sphere_of_normal_latent
 
 
 def test_a_generated_training_is_the_inner_one_on_what_was_made() -> None:
-    inputs, outer = truth(), Generated(Linear(), "z", lambda z: 2 * z)
+    inputs, outer = truth(), LatentTraining(Linear(), "z", lambda z: 2 * z)
     made = {**inputs, "z": 2 * inputs["z"]}
     here, there = outer.gradient(weights(), inputs), Linear().gradient(weights(), made)
     assert all(torch.equal(here[name], there[name]) for name in there)
@@ -198,7 +198,7 @@ def test_a_grid_finds_the_timestep_when_the_rest_is_right() -> None:
     update = Update((0,), 1, weights(), Linear().gradient(weights(), truth()))
     inputs = {**truth(), "t": torch.tensor([500])}
     for level in range(9):
-        inputs["t"] = fit(
+        inputs["t"] = fit_integers(
             Linear(),
             update,
             inputs,
@@ -215,8 +215,8 @@ def test_a_grid_finds_the_timestep_when_the_rest_is_right() -> None:
 
 def test_candidates_keep_to_the_range_and_hold_the_present_one() -> None:
     unknown = Unknown((), 0, 999, integer=True)
-    assert [int(t) for t in grid(unknown, torch.tensor(7), 3, 0)] == [7, 250, 500, 749]
-    near = [int(t) for t in grid(unknown, torch.tensor(7), 3, 1)]
+    assert [int(t) for t in candidates(unknown, torch.tensor(7), 3, 0)] == [7, 250, 500, 749]
+    near = [int(t) for t in candidates(unknown, torch.tensor(7), 3, 1)]
     assert near == [0, 7, 257]
 
 
@@ -238,7 +238,7 @@ def test_updates_without_the_same_tensors_are_solved_apart() -> None:
     starts = (weights(), weights(closed=True))
     updates = [Update((i,), 1, w, Linear().gradient(w, truth())) for i, w in enumerate(starts)]
     known = [{"eps": truth()["eps"], "t": truth()["t"]}] * 2
-    found = Engine(Cosine()).invert(
+    found = GradientInversion(Cosine()).invert(
         Linear(),
         updates,
         known=known,

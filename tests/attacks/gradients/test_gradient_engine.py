@@ -14,12 +14,12 @@ from attacks.common.optimisation.adam import Adam
 from attacks.common.optimisation.priors import TotalVariation
 from attacks.common.optimisation.schedules import factor
 from attacks.gradients.engine.adaptation import Adaptation
-from attacks.gradients.engine.engine import Engine
+from attacks.gradients.engine.inversion import GradientInversion
 from attacks.gradients.engine.labels import recover_labels
 from attacks.gradients.engine.lbfgs import LBFGS
 from attacks.gradients.engine.local_training import summed_gradient
 from attacks.gradients.engine.objectives import L1, Cosine, SquaredL2
-from attacks.gradients.engine.problem import Problem, Terms
+from attacks.gradients.engine.problem import GradientProblem, Terms
 from attacks.gradients.engine.updates import Update
 from bench.interfaces import (
     Estimate,
@@ -81,8 +81,8 @@ def update(trainer: Regression, inputs: Mapping[str, Tensor], seed: int = 0) -> 
 
 def problem(
     trainer: Regression, updates: list[Update], restarts: int = 2, **known: Tensor
-) -> Problem:
-    return Problem(
+) -> GradientProblem:
+    return GradientProblem(
         trainer,
         updates,
         Terms(Cosine(), (TotalVariation(0.1),), Adaptation(), True),
@@ -164,7 +164,7 @@ def test_unrolled_steps_are_real_training() -> None:
 def test_lbfgs_inverts_each_of_a_batch_and_never_rises() -> None:
     trainer, truth = Regression(), [batch(1, seed) for seed in range(4)]
     updates = [update(trainer, one, seed) for seed, one in enumerate(truth)]
-    engine = Engine(SquaredL2(), LBFGS(), restarts=3, dtype=torch.float64)
+    engine = GradientInversion(SquaredL2(), LBFGS(), restarts=3, dtype=torch.float64)
     found = engine.invert(
         trainer,
         updates,
@@ -186,7 +186,7 @@ def test_the_restart_of_least_objective_wins() -> None:
     several = problem(trainer, updates, restarts=4)
     point = several.start("uniform", torch.Generator().manual_seed(0))
     match = several.evaluate(point).match
-    found = Engine(
+    found = GradientInversion(
         Cosine(), Adam(), (TotalVariation(0.1),), restarts=4, dtype=torch.float64
     ).invert(
         trainer,
@@ -208,7 +208,7 @@ def test_the_restart_of_least_objective_wins() -> None:
 def test_inputs_keep_to_their_range_and_known_ones_to_their_value() -> None:
     trainer = Regression()
     truth = batch(1)
-    found = Engine(Cosine(), Adam(rate=5.0, signed=True), start="normal").invert(
+    found = GradientInversion(Cosine(), Adam(rate=5.0, signed=True), start="normal").invert(
         trainer,
         [update(trainer, truth)],
         known=[{"y": truth["y"]}],
@@ -225,7 +225,7 @@ def test_inputs_keep_to_their_range_and_known_ones_to_their_value() -> None:
 def test_whole_numbers_are_searched_by_restarts() -> None:
     trainer = Regression(whole=True)
     inputs = batch(1) | {"t": torch.tensor([2])}
-    found = Engine(SquaredL2(), Adam(), restarts=12).invert(
+    found = GradientInversion(SquaredL2(), Adam(), restarts=12).invert(
         trainer,
         [update(trainer, inputs)],
         known=[{name: inputs[name] for name in ("y",)}],
@@ -263,7 +263,7 @@ def test_the_labels_of_several_records_are_counted() -> None:
 
 def test_a_step_size_that_overshoots_does_not_lose_the_best_point() -> None:
     trainer = Regression()
-    found = Engine(SquaredL2(), Adam(rate=100.0, boxed=False)).invert(
+    found = GradientInversion(SquaredL2(), Adam(rate=100.0, boxed=False)).invert(
         trainer,
         [update(trainer, batch(1))],
         iterations=5,

@@ -13,7 +13,7 @@ from attacks.common.optimisation.optimiser import Optimiser
 from attacks.common.optimisation.priors import Prior
 from attacks.gradients.engine.adaptation import Adaptation
 from attacks.gradients.engine.objectives import Objective
-from attacks.gradients.engine.problem import Problem, Start, Terms
+from attacks.gradients.engine.problem import GradientProblem, Start, Terms
 from attacks.gradients.engine.updates import Update
 from bench.interfaces import Progress, PublicTrainer
 
@@ -34,7 +34,7 @@ class Solution:
 
 
 @dataclass(frozen=True)
-class Engine:
+class GradientInversion:
     """A gradient inversion, free of any assumption about the network.
 
     Attributes:
@@ -87,7 +87,7 @@ class Engine:
         chunks = _chunks(kinds, at_once)
         with progress.stage("inverting updates", iterations * len(chunks)) as advance:
             for rows in chunks:
-                problem = Problem(
+                problem = GradientProblem(
                     trainer,
                     [updates[i] for i in rows],
                     terms,
