@@ -108,8 +108,7 @@ def batched(
         known={LABEL: inputs[LABEL].unsqueeze(1)},
         restarts=1,
         rng=torch.Generator(),
-        dtype=torch.float32,
-        device="cpu",
+        like=torch.empty(0),
     )
     return (
         Adam(RATE, signed=True)

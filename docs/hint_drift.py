@@ -56,10 +56,10 @@ def main() -> None:
     said = replay.deviations(exact, truth, lessons.means, compared=True)[attacked]
 
     replay.forward.stem.load_state_dict(dict(exact.at[max(steps)]))
-    missed = replay.exchange.features[attacked] - replay.sent(replay.forward, attacked, truth)
+    missed = replay.log.features[attacked] - replay.sent(replay.forward, attacked, truth)
     print(f"learning rate found                                  {rate:.6f}")
     print(
-        f"h_ctrl                                               {_rms(replay.exchange.features[attacked]):.1e}"
+        f"h_ctrl                                               {_rms(replay.log.features[attacked]):.1e}"
     )
     print(f"h_ctrl, from what the weights of the last step give  {_rms(missed):.1e}")
     print(f"what the hint block says of a record                 {_rms(said):.1e}")

@@ -21,10 +21,10 @@ from attacks.common.wire_algebra import (
     prompt_states,
 )
 from attacks.features.guidance.choose_unknowns import choose_unknowns, condition_is_solvable
-from attacks.features.guidance.feature_guide import FeatureGuide
-from attacks.features.guidance.latent_priors import GaussianDenoiser
+from attacks.features.guidance.feature_guide import FeatureGuide, GuidePlan
+from attacks.features.guidance.latent_priors import condition_prior
 from attacks.features.guidance.sampler import GaussianEvidence, NoGuide, SamplerPlan, Step, walk
-from attacks.features.search.coordinates import mean_condition, spaces_of
+from attacks.features.search.coordinates import SearchInputs, mean_condition, spaces_of
 from attacks.features.search.knowledge import knowledge_of, noisy_is_solvable
 from attacks.wire.posterior import evidence_of, record_groups
 from bench.interfaces import (
@@ -147,15 +147,15 @@ class Guided(Attack):
             raise NotApplicableError(
                 "this client noises nothing: there is no latent behind its features to walk for"
             )
-        scene = _GuidedRun(view, client, forward, denoiser, rng, budget.batch_size, progress)
+        run = _GuidedRun(view, client, forward, denoiser, rng, budget.batch_size, progress)
         stem = view.public.stem
         plain = stem is not None and view.has(UNET_FEATURES) and noisy_is_solvable(forward, stem)
         solved = noisy_latents(view, every=True) if plain else None
         estimates: dict[str, Estimate] = {}
         diagnostics: dict[str, float] = {}
         if solved is not None:
-            self._by_evidence(scene, solved, estimates, diagnostics)
-        self._by_features(scene, solved, estimates, diagnostics)
+            self._by_evidence(run, solved, estimates, diagnostics)
+        self._by_features(run, solved, estimates, diagnostics)
         if not estimates:
             raise NotApplicableError(
                 "the image needs a timestep or auxiliary records to tell it from; and under the client weights in view "
@@ -165,13 +165,13 @@ class Guided(Attack):
 
     def _by_evidence(
         self,
-        scene: _GuidedRun,
+        run: _GuidedRun,
         solved: LeastSquares,
         estimates: dict[str, Estimate],
         diagnostics: dict[str, float],
     ) -> None:
         """Claims the image, and the condition where it can be read exactly, from x_t of every release."""
-        view, rng = scene.view, scene.rng
+        view, rng = run.view, run.rng
         spectrum = None if view.has(TIMESTEP) else Spectrum.of(view.public, rng)
         if view.has(TIMESTEP) or spectrum is not None:
             evidence = evidence_of(view, solved, spectrum, rng)
@@ -182,29 +182,29 @@ class Guided(Attack):
             else:
                 start = (precision / (1 + precision)).float().view(-1, 1, 1, 1) * latents
                 clean = self._walk(
-                    scene, [scene.prior()], GaussianEvidence(latents, precision), NoGuide(), start
+                    run, [run.prior()], GaussianEvidence(latents, precision), NoGuide(), start
                 )
-            estimates["image"] = Estimate(view.public.codec.decode(clean), clean)
+            estimates["image"] = view.public.codec.estimate(clean)
         own = solved.inputs[list(view.targets)]
         if (
-            condition_is_solvable(scene.forward, view)
-            and (found := condition_latents(view, own)) is not None
+            condition_is_solvable(run.forward, view)
+            and (condition := condition_latents(view, own)) is not None
         ):
-            estimates["condition"] = Estimate(view.public.codec.decode(found), found)
+            estimates["condition"] = view.public.codec.estimate(condition)
 
     def _by_features(
         self,
-        scene: _GuidedRun,
+        run: _GuidedRun,
         solved: LeastSquares | None,
         estimates: dict[str, Estimate],
         diagnostics: dict[str, float],
     ) -> None:
         """Claims what is left by guidance: the condition, and the image where x_t is not to be had."""
-        view, p = scene.view, self.params
+        view, p = run.view, self.params
         if solved is not None and ("condition" in estimates or not view.has(CONTROL_FEATURES)):
             return
         try:
-            seen = knowledge_of(view, scene.client, solve=solved is not None)
+            seen = knowledge_of(view, run.client, solve=solved is not None)
         except NotApplicableError:
             if estimates:
                 return
@@ -217,83 +217,73 @@ class Guided(Attack):
             warm[CONDITION_LATENTS] = (
                 before_activation(view.read(CONTROL_FEATURES), view.public.defense) - noisy
             )
-        blocks = choose_unknowns(view, seen, spaces, warm, scene.rng)
-        if not blocks:
+        unknowns = choose_unknowns(view, seen, spaces, warm, run.rng)
+        if not unknowns:
             return
+        names = [unknown.name for unknown in unknowns]
         guide = FeatureGuide(
-            scene.forward,
+            run.forward,
             seen.match("l2", torch.arange(len(view.targets))),
-            blocks,
-            spaces={
-                name: spaces[name] for name in spaces if name in {block.name for block in blocks}
-            },
-            warm=warm,
-            known=seen.known,
-            tolerance=p.tolerance,
-            tv=p.tv,
-            searches=p.searches,
-            rate=p.rate,
-            rng=scene.rng,
+            unknowns,
+            SearchInputs(
+                seen.known, {name: space for name, space in spaces.items() if name in names}, warm
+            ),
+            GuidePlan(p.tolerance, p.tv, p.searches, p.rate),
+            rng=run.rng,
             device=view.public.device,
         )
-        shape = (len(view.targets), *scene.forward.inputs()[NOISY].shape)
+        shape = (len(view.targets), *run.forward.inputs()[NOISY].shape)
         zeros, ones = torch.zeros(shape), torch.ones(shape[0])
         start = torch.cat(
-            [b.back(zeros, ones, warm[b.name]) if b.name in warm else zeros for b in blocks]
+            [u.back(zeros, ones, warm[u.name]) if u.name in warm else zeros for u in unknowns]
         )
         priors = [
-            scene.prior() if b.name == NOISY else scene.condition_prior(p.condition_prior)
-            for b in blocks
+            run.prior() if name == NOISY else run.condition_prior(p.condition_prior)
+            for name in names
         ]
         none = GaussianEvidence(
             torch.zeros_like(start), torch.zeros(len(start), dtype=torch.float64)
         )
-        found = dict(
-            zip(
-                [b.name for b in blocks],
-                self._walk(scene, priors, none, guide, start).chunk(len(blocks)),
-                strict=True,
-            )
-        )
+        walked = self._walk(run, priors, none, guide, start).chunk(len(unknowns))
+        latents = dict(zip(names, walked, strict=True))
         diagnostics["misfit"] = float(guide.misfit().mean())
-        if NOISY in found:
-            estimates["image"] = Estimate(view.public.codec.decode(found[NOISY]), found[NOISY])
-        if CONDITION in found:
-            estimates.update(scene.forward.estimates({CONDITION: guide.found[CONDITION]}))
-        if CONDITION_LATENTS in found:
-            estimates.update(scene.forward.estimates({CONDITION_LATENTS: found[CONDITION_LATENTS]}))
+        if NOISY in latents:
+            estimates["image"] = view.public.codec.estimate(latents[NOISY])
+        if CONDITION in latents:
+            estimates.update(run.forward.estimates({CONDITION: guide.solution[CONDITION]}))
+        if CONDITION_LATENTS in latents:
+            condition = {CONDITION_LATENTS: latents[CONDITION_LATENTS]}
+            estimates.update(run.forward.estimates(condition))
 
     def _walk(
         self,
-        scene: _GuidedRun,
+        run: _GuidedRun,
         priors: Sequence[Prior],
         evidence: GaussianEvidence,
         guide: FeatureGuide | NoGuide,
         start: Tensor,
     ) -> Tensor:
         """The mean of ``samples`` walks, ``(N, 4, h, w)``: from noise, or with ``strength`` below 1 from ``start``."""
-        p, schedule = self.params, scene.view.public.schedule
-        if (
-            p.strength == 1
-        ):  # even a_T times an estimate would count twice what the walk is then told of the record
+        p: GuidedParams = self.params
+        schedule = run.view.public.schedule
+        if p.strength == 1:
+            # Even a_T times an estimate would count the evidence twice: the walk sees it as well.
             start = torch.zeros_like(start)
-        pace = SamplerPlan(p.steps, p.recurrences, p.step, p.ratio, p.clip, p.eta)
+        plan = SamplerPlan(p.steps, p.recurrences, p.step, p.ratio, p.clip, p.eta, run.batch)
         times = torch.full((len(start),), max(1, round(p.strength * (schedule.steps - 1))))
         total = torch.zeros_like(start)
-        with scene.progress.stage("walking", p.steps * p.recurrences * p.samples) as advance:
+        with run.progress.stage("walking", p.steps * p.recurrences * p.samples) as advance:
             for _ in range(p.samples):
-                state = schedule.add_noise(
-                    start, torch.randn(start.shape, generator=scene.rng), times
-                )
+                noise = torch.randn(start.shape, generator=run.rng)
+                state = schedule.add_noise(start, noise, times)
                 total += walk(
                     priors,
                     evidence,
                     guide,
                     state,
                     times,
-                    pace,
-                    rng=scene.rng,
-                    batch_size=scene.batch,
+                    plan,
+                    rng=run.rng,
                     advance=advance,
                 )
         return total / p.samples
@@ -321,6 +311,4 @@ class _GuidedRun:
         public = self.view.public
         if kind == "denoiser" or len(public.auxiliary) < 2:
             return Prior(self.denoiser, public.schedule)
-        hints = public.auxiliary.select(range(min(128, len(public.auxiliary)))).condition_batch()
-        spectrum = Spectrum.fit(public.codec.encode(hints).float().cpu())
-        return Prior(GaussianDenoiser(spectrum, public.schedule), public.schedule)
+        return condition_prior(public)

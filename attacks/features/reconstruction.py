@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from attacks.common.attack_run import AttackRun
 from attacks.common.optimisation.adam import Adam
 from attacks.common.optimisation.priors import Prior, TotalVariation
 from attacks.common.optimisation.schedules import Schedule
-from attacks.features.search.coordinates import Space, mean_condition, spaces_of
+from attacks.features.search.coordinates import SearchInputs, mean_condition, spaces_of
 from attacks.features.search.image_estimate import claim_of
 from attacks.features.search.knowledge import Knowledge, knowledge_of
 from attacks.features.search.match import Distance
@@ -102,7 +104,7 @@ class Reconstruction(Attack):
         "says of a record; attack late epochs of long trainings.",
     )
 
-    def __init__(self, params: Params | None = None) -> None:
+    def __init__(self, params: ReconstructionParams | None = None) -> None:
         super().__init__(params)
         self.uses_history = self.params.history
 
@@ -114,57 +116,47 @@ class Reconstruction(Attack):
         auxiliary = view.public.auxiliary
         spaces = spaces_of(seen.free, self.params.space, view.public.codec, auxiliary)
         warm = {**mean_condition(spaces, auxiliary, len(view.targets)), **seen.warm}
-        device = view.public.device
+        run = AttackRun.on_view(view, rng, budget, progress)
 
         def trial(tried: Knowledge, tv: float) -> Mapping[str, Tensor]:
-            return self._search(
-                tried, spaces, {}, tv, torch.Generator().manual_seed(0), budget, progress, device
-            )[0]
+            fresh = replace(run, rng=torch.Generator().manual_seed(0))
+            return self._search(tried, SearchInputs(tried.known, spaces, {}), tv, fresh)[0]
 
         tv = choose_tv_weight(seen, auxiliary, trial) if self.params.tv is None else self.params.tv
-        found, losses = self._search(seen, spaces, warm, tv, rng, budget, progress, device)
-        return claim_of(view, seen, found, {**losses, "attack_smoothness": tv})
+        solution, losses = self._search(seen, SearchInputs(seen.known, spaces, warm), tv, run)
+        return claim_of(view, seen, solution, {**losses, "attack_smoothness": tv})
 
     def _search(
-        self,
-        seen: Knowledge,
-        spaces: Mapping[str, Space],
-        warm: Mapping[str, Tensor],
-        tv: float,
-        rng: torch.Generator,
-        budget: Budget,
-        progress: Progress,
-        device: str,
+        self, seen: Knowledge, inputs: SearchInputs, tv: float, run: AttackRun
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         p: ReconstructionParams = self.params
         priors: tuple[Prior, ...] = (TotalVariation(tv, 2),) if tv else ()
         adam = Adam(rate=p.rate, schedule=p.schedule, amsgrad=p.amsgrad)
         count = len(seen.observed[CONTROL_FEATURES])
-        parts = torch.arange(count).split(max(1, budget.batch_size))
-        found: dict[str, list[Tensor]] = {name: [] for name in spaces}
+        parts = torch.split(torch.arange(count), max(1, run.budget.batch_size))
+        solution: dict[str, list[Tensor]] = {name: [] for name in inputs.spaces}
         first, last = [], []
-        with progress.stage("matching features", budget.iterations * len(parts)) as advance:
+        iterations = run.budget.iterations
+        with run.progress.stage("matching features", iterations * len(parts)) as advance:
             for rows in parts:
                 problem = FeatureProblem(
                     seen.forward,
                     seen.match(p.distance, rows),
-                    known={n: t[rows] for n, t in seen.known.items()},
-                    spaces=spaces,
+                    inputs.select(rows),
                     priors=priors,
                     restarts=p.restarts,
-                    warm={n: t[rows] for n, t in warm.items()},
-                    rng=rng,
-                    device=device,
+                    rng=run.rng,
+                    device=run.device,
                 )
                 if not bool(problem.evaluate(problem.first).slope.any()):
                     raise NotApplicableError(
                         "under the client weights in view the features do not depend on the input: the hint block's "
                         "last convolution starts at zero, and client_weights with the trained one are not in view"
                     )
-                result = adam.minimise(problem, problem.first, budget.iterations, advance)
+                result = adam.minimise(problem, problem.first, iterations, advance)
                 best = result.match.nan_to_num(nan=torch.inf).argmin(1)
                 for name, tensor in problem.inputs(result.point, best).items():
-                    found[name].append(tensor)
+                    solution[name].append(tensor)
                 place = torch.arange(len(rows))
                 first.append(result.first[place, best.cpu()].cpu())
                 last.append(result.match[place, best.cpu()].cpu())
@@ -172,4 +164,4 @@ class Reconstruction(Attack):
             "attack_loss_first": float(torch.cat(first).mean()),
             "attack_loss_last": float(torch.cat(last).mean()),
         }
-        return {name: torch.cat(tensors) for name, tensors in found.items()}, losses
+        return {name: torch.cat(tensors) for name, tensors in solution.items()}, losses

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from attacks.common.optimisation.adam import Adam
 from attacks.common.optimisation.priors import Prior, TotalVariation
-from attacks.features.search.coordinates import mean_condition, spaces_of
+from attacks.common.training import gradient_step
+from attacks.features.search.coordinates import SearchInputs, mean_condition, spaces_of
 from attacks.features.search.image_estimate import claim_of
 from attacks.features.search.knowledge import Knowledge, knowledge_of
 from attacks.features.search.match import Distance
 from attacks.features.search.problem import FeatureProblem
 from bench.interfaces import (
     CONTROL_FEATURES,
-    Advance,
     Attack,
     Budget,
     BudgetAxis,
@@ -84,8 +84,8 @@ class UnSplit(Attack):
             raise NotApplicableError(
                 "nothing on this client trains, so all weights are known: see reconstruction"
             )
-        found, losses = self._alternate(view, seen, rng, budget, progress)
-        return claim_of(view, seen, found, losses)
+        solution, losses = self._alternate(view, seen, rng, budget, progress)
+        return claim_of(view, seen, solution, losses)
 
     def _alternate(
         self, view: View, seen: Knowledge, rng: torch.Generator, budget: Budget, progress: Progress
@@ -94,14 +94,13 @@ class UnSplit(Attack):
         priors: tuple[Prior, ...] = (TotalVariation(p.tv, 2),) if p.tv else ()
         auxiliary, count = view.public.auxiliary, len(view.targets)
         spaces = spaces_of(seen.free, "input", view.public.codec, auxiliary)
+        warm = {**mean_condition(spaces, auxiliary, count), **seen.warm}
         problem = FeatureProblem(
             seen.forward,
             seen.match(p.distance, torch.arange(count)),
-            known=seen.known,
-            spaces=spaces,
+            SearchInputs(seen.known, spaces, warm),
             priors=priors,
             restarts=1,
-            warm={**mean_condition(spaces, auxiliary, count), **seen.warm},
             rng=rng,
             device=view.public.device,
         )
@@ -116,24 +115,11 @@ class UnSplit(Attack):
         with progress.stage("matching features and weights", 2 * budget.iterations) as advance:
             for share in shares:
                 point = inputs.minimise(problem, point, share, advance).point
-                self._train(problem, point, clone, share, advance)
+                for _ in range(share):
+                    gradient_step(clone, problem.distance(point).mean())
+                    advance(1)
         last = float(problem.distance(point).mean().detach())
         return problem.inputs(point, torch.zeros(count, dtype=torch.long)), {
             "attack_loss_first": first,
             "attack_loss_last": last,
         }
-
-    def _train(
-        self,
-        problem: FeatureProblem,
-        point: Tensor,
-        clone: torch.optim.Optimizer,
-        steps: int,
-        advance: Advance,
-    ) -> None:
-        """Steps on the clone's weights, for the inputs as they stand."""
-        for _ in range(steps):
-            clone.zero_grad(set_to_none=True)
-            problem.distance(point).mean().backward()
-            clone.step()
-            advance(1)

@@ -65,7 +65,7 @@ class Analytic(Attack):
         name = _flat_input(trainer, updates[0])
         unknown, label = trainer.unknowns()[name], label_name(trainer)
         classes = None if label is None else trainer.unknowns()[label].shape[0]
-        found, told = [], 0
+        recovered, isolated = [], 0
         with progress.stage("dividing gradients", len(updates)) as advance:
             for update in updates:
                 if update.records > trainer.local.batch_size:
@@ -74,17 +74,17 @@ class Analytic(Attack):
                     )
                 clear = {n: t for n, t in update.gradient.items() if n not in trainer.behind_noise}
                 rows, sizes = ratios(clear, width=math.prod(unknown.shape), classes=classes)
-                pictures, isolated = separate(
+                pictures, alone = separate(
                     rows, sizes, update.records, low=unknown.low, high=unknown.high
                 )
-                told += isolated
-                found.append(pictures.unflatten(1, unknown.shape))
+                isolated += alone
+                recovered.append(pictures.reshape(-1, *unknown.shape))
                 advance(1)
         return claim_of(
             trainer,
             updates,
-            {name: found},
-            {"records_isolated": told / sum(u.records for u in updates)},
+            {name: recovered},
+            {"records_isolated": isolated / sum(u.records for u in updates)},
         )
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from attacks.common.attack_run import AttackRun
 from attacks.gradients.engine.adaptation import ADAPTS_TO
 from attacks.gradients.engine.claims import claim_by_inversion
 from attacks.gradients.engine.inversion import GradientInversion
@@ -82,11 +83,5 @@ class DLG(Attack):
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
-        return claim_by_inversion(
-            view,
-            dlg_inversion(self.params),
-            read_labels=False,
-            rng=rng,
-            budget=budget,
-            progress=progress,
-        )
+        run = AttackRun.on_view(view, rng, budget, progress)
+        return claim_by_inversion(view, dlg_inversion(self.params), run, read_labels=False)

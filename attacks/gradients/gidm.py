@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from attacks.common.attack_run import AttackRun
 from attacks.common.optimisation.adam import Adam
 from attacks.common.optimisation.priors import TotalVariation
 from attacks.gradients.engine.adaptation import ADAPTS_TO, Adaptation
@@ -121,10 +122,7 @@ class GIDM(Attack):
             ),
             rounds=p.rounds,
             points=p.points,
-            at_once=budget.batch_size,
-            rng=rng,
-            device=view.public.device,
-            progress=progress,
+            run=AttackRun.on_view(view, rng, budget, progress),
         )
         share = round(p.generated * budget.iterations)
         begin, diagnostics = None, {}
@@ -139,13 +137,13 @@ class GIDM(Attack):
                 search,
                 inversion=replace(search.inversion, optimiser=Adam(p.fine_rate, schedule="cosine")),
             )
-        found = search.minimise(trainer, updates, known, begin, budget.iterations - share)
+        result = search.minimise(trainer, updates, known, begin, budget.iterations - share)
         diagnostics = {
-            "attack_loss_first": found.first,
+            "attack_loss_first": result.first,
             **diagnostics,
-            "attack_loss_last": found.last,
+            "attack_loss_last": result.last,
         }
-        inputs = {n: [one[n] for one in found.rows] for n in found.rows[0]}
+        inputs = {n: [one[n] for one in result.rows] for n in result.rows[0]}
         return claim_of(trainer, updates, inputs, diagnostics)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from attacks.common.attack_run import AttackRun
 from attacks.gradients.dlg import SINGLE_RECORDS, DLGParams, dlg_inversion
 from attacks.gradients.engine.adaptation import ADAPTS_TO
 from attacks.gradients.engine.claims import claim_by_inversion
@@ -49,11 +50,5 @@ class IDLG(Attack):
             raise NotApplicableError(
                 "several records went into one update; the label is told for a single one only"
             )
-        return claim_by_inversion(
-            view,
-            dlg_inversion(self.params),
-            read_labels=True,
-            rng=rng,
-            budget=budget,
-            progress=progress,
-        )
+        run = AttackRun.on_view(view, rng, budget, progress)
+        return claim_by_inversion(view, dlg_inversion(self.params), run, read_labels=True)

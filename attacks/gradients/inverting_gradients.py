@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from attacks.common.attack_run import AttackRun
 from attacks.common.optimisation.adam import Adam
 from attacks.common.optimisation.priors import TotalVariation
 from attacks.common.optimisation.schedules import Schedule
@@ -97,6 +98,5 @@ class InvertingGradients(Attack):
             start=p.start,
             unroll=p.unroll,
         )
-        return claim_by_inversion(
-            view, inversion, read_labels=True, rng=rng, budget=budget, progress=progress
-        )
+        run = AttackRun.on_view(view, rng, budget, progress)
+        return claim_by_inversion(view, inversion, run, read_labels=True)

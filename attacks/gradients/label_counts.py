@@ -53,14 +53,14 @@ class LabelCounts(Attack):
         p: LabelCountsParams = self.params
         trainer = trainer_of(view)
         updates = updates_in(view, trainer)
-        found = []
+        labels = []
         with progress.stage("reading labels", len(updates)) as advance:
             for update in updates:
                 distinct = p.rule == "distinct"
-                found.append(
+                labels.append(
                     distinct_labels(trainer, update)
                     if distinct
                     else recover_labels(trainer, update, rng)
                 )
                 advance(1)
-        return Claim({}, labels=in_order(updates, found))
+        return Claim({}, labels=in_order(updates, labels))

@@ -65,16 +65,16 @@ class LabelNorms(Attack):
             own = trainer.inputs(view.public.auxiliary)
         except RequestError as error:
             raise NotApplicableError(f"auxiliary records have no class: {error}") from error
-        found = []
+        weights = []
         with progress.stage("measuring norms", len(updates)) as advance:
             for update in updates:
                 norms = norms_of(trainer, update, own)
                 sent = (
                     torch.stack([t.square().sum() for t in update.gradient.values()]).sum().sqrt()
                 )
-                found.append(class_weights(sent, norms, own[name]).unsqueeze(0))
+                weights.append(class_weights(sent, norms, own[name]).unsqueeze(0))
                 advance(1)
-        return Claim({}, labels=in_order(updates, found))
+        return Claim({}, labels=in_order(updates, weights))
 
 
 def norms_of(trainer: PublicTrainer, update: Update, own: Mapping[str, Tensor]) -> Tensor:
@@ -99,5 +99,5 @@ def class_weights(sent: Tensor, norms: Tensor, labels: Tensor) -> Tensor:
     distance = (sent.clamp_min(1e-12).log() - logs) / width
     # Subtracting the least keeps one weight at 1 where the sent norm is far from all own ones.
     closeness = (-0.5 * (distance.square() - distance.square().min())).exp()
-    weights = closeness @ labels
+    weights: Tensor = closeness @ labels
     return weights / weights.sum()

@@ -80,15 +80,15 @@ def way_of_hints(public: Public) -> str:
         raise NotApplicableError("needs 2 auxiliary records to recognise how hints are made")
     known = public.auxiliary.select(range(count))
     hints = known.conditions.float()
-    strangers = float((hints - hints.roll(1, 0)).abs().mean())
-    drawn = {name: find_again(name, known.images) for name in (*CHOICES, *DRAWN)}
-    apart = {
-        name: float((found - hints).abs().mean())
-        for name, found in drawn.items()
-        if found is not None
+    between_records = float((hints - hints.roll(1, 0)).abs().mean())
+    recomputed = {name: find_again(name, known.images) for name in (*CHOICES, *DRAWN)}
+    distances = {
+        name: float((pictures - hints).abs().mean())
+        for name, pictures in recomputed.items()
+        if pictures is not None
     }
-    best = min(apart, key=lambda name: apart[name])
-    if apart[best] > _ALIKE * strangers:
+    best = min(distances, key=lambda name: distances[name])
+    if distances[best] > _ALIKE * between_records:
         raise NotApplicableError(
             "the hints of the attacker's own records are not computed from their pictures"
         )

@@ -7,6 +7,7 @@ from pydantic import Field
 from torch import Tensor
 
 from attacks.common.release_linking import link_view
+from attacks.common.training import first_and_last
 from attacks.hints.parts.client_replay import ClientReplay
 from attacks.hints.parts.hint_decoder import HintDecoder, SimulatedHints
 from bench.interfaces import (
@@ -18,7 +19,7 @@ from bench.interfaces import (
     BudgetAxis,
     Card,
     Claim,
-    Estimate,
+    BudgetAxis,
     NotApplicableError,
     Params,
     Progress,
@@ -85,12 +86,12 @@ class Replay(Attack):
         if len(public.auxiliary) < 2:
             raise NotApplicableError("needs at least 2 auxiliary records to learn from")
         replay = ClientReplay.from_view(view)
-        epoch = {view.releases[i].epoch for i in view.targets}
-        attacked = [i for i, release in enumerate(view.releases) if release.epoch in epoch]
-        steps = replay.exchange.step[attacked]
+        epochs = {view.releases[i].epoch for i in view.targets}
+        attacked = [i for i, release in enumerate(view.releases) if release.epoch in epochs]
+        steps = replay.log.step[attacked]
         typical = public.auxiliary.condition_batch().pixels.mean(0)
         guess = typical.expand(len(view.releases), -1, -1, -1)
-        labels, compared = labels_of(view), self.compares(view)
+        labels, compared = record_labels(view), self.compares(view)
         with progress.stage("finding the learning rate", 1) as advance:
             rate = replay.rate(typical)
             advance(1)
@@ -99,33 +100,30 @@ class Replay(Attack):
             with progress.stage("replaying the client", 2) as advance:
                 path = replay.path(guess, rate, set(steps.tolist()))
                 advance(1)
-                lessons = SimulatedHints(
+                hints = SimulatedHints(
                     *(replay.forward, path, public.auxiliary, public.codec, public.device),
                     compared=compared,
                 )
                 advance(1)
-            decoder = decoder or HintDecoder(lessons, p.width, p.depth, rng, public.device)
+            decoder = decoder or HintDecoder(hints, p.width, p.depth, rng, public.device)
             share = budget.iterations * (number + 1) // p.rounds - len(decoder.losses)
             with progress.stage("training the decoder", share) as advance:
-                decoder.learn(lessons, share, budget.batch_size, p.learning_rate, rng, advance)
-            found = replay.deviations(path, guess, lessons.means, compared=compared)[attacked]
-            latents = decoder.read(lessons, found, steps)
-            guess = spread(public.codec.decode(latents).pixels, attacked, labels, typical)
+                decoder.train(hints, share, budget.batch_size, p.learning_rate, rng, advance)
+            deviations = replay.deviations(path, guess, hints.means, compared=compared)[attacked]
+            latents = decoder.read(hints, deviations, steps)
+            guess = pictures_by_record(
+                public.codec.decode(latents).pixels, attacked, labels, typical
+            )
         assert decoder is not None
-        tenth = max(1, len(decoder.losses) // 10)
-        diagnostics = {
-            "attack_rate": rate,
-            "attack_loss_first": sum(decoder.losses[:tenth]) / tenth,
-            "attack_loss_last": sum(decoder.losses[-tenth:]) / tenth,
-        }
+        diagnostics = {"attack_rate": rate, **first_and_last("attack_loss", decoder.losses)}
         if path.gap is not None:
             diagnostics["attack_gap"] = path.gap
         place = {release: i for i, release in enumerate(attacked)}
         own = latents[[place[i] for i in view.targets]]
-        return Claim({"condition": Estimate(public.codec.decode(own), own)}, diagnostics)
+        return Claim({"condition": public.codec.estimate(own)}, diagnostics)
 
 
-def labels_of(view: View) -> list[int]:
+def record_labels(view: View) -> list[int]:
     """Which releases are of one record: by z0 where that is exact, else by all that the view offers."""
     labels, _ = link_view(view, ("image",))
     if labels is None:
@@ -133,7 +131,9 @@ def labels_of(view: View) -> list[int]:
     return list(range(len(view.releases))) if labels is None else labels
 
 
-def spread(pictures: Tensor, attacked: list[int], labels: list[int], typical: Tensor) -> Tensor:
+def pictures_by_record(
+    pictures: Tensor, attacked: list[int], labels: list[int], typical: Tensor
+) -> Tensor:
     """Pictures ``(N, 3, H, W)`` of some releases for all of their records ``(R, 3, H, W)``; else the typical one."""
     of_record = {
         labels[release]: picture for release, picture in zip(attacked, pictures, strict=True)

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from attacks.common.attack_run import AttackRun
 from attacks.common.augmentation import with_mirrored
 from attacks.common.via_picture import ViaPicture, picture
-from attacks.learned.parts.fact_network import FactParams, train_fact_network
+from attacks.learned.parts.fact_network import FactParams, FactTask, train_fact_network
 from attacks.learned.parts.simulated_releases import simulated_releases
 from bench.backbones.attribute_reader import AttributeReader, learnable_attributes
 from bench.interfaces import (
@@ -66,23 +67,16 @@ class AttributeInference(ViaPicture):
                 "the auxiliary records carry no attribute that two identities share"
             )
         if self.through is None:
-            return self._directly(view, values, rng, budget, progress)
+            return self._directly(view, values, AttackRun.on_view(view, rng, budget, progress))
         images = picture(self.through, view, rng, budget, progress)
         return Claim({ATTRIBUTE: AttributeReader(values, view.public.auxiliary).read(images)})
 
-    def _directly(
-        self,
-        view: View,
-        values: dict[str, tuple[str, ...]],
-        rng: torch.Generator,
-        budget: Budget,
-        progress: Progress,
-    ) -> Claim:
+    def _directly(self, view: View, values: dict[str, tuple[str, ...]], run: AttackRun) -> Claim:
         records = (
             with_mirrored(view.public.auxiliary) if self.params.mirror else view.public.auxiliary
         )
-        known = simulated_releases(view, records, "granted")
-        device, widths = view.public.device, [len(v) for v in values.values()]
+        releases = simulated_releases(view, records, "granted")
+        device, widths = run.device, [len(v) for v in values.values()]
         truth = torch.stack(
             [
                 odds.argmax(1)
@@ -93,38 +87,23 @@ class AttributeInference(ViaPicture):
         truth = truth.to(device)
 
         def loss(facts: Tensor, index: Tensor) -> Tensor:
-            parts = zip(facts.split(widths, 1), truth[index.to(device)].T, strict=True)
+            parts = zip(torch.split(facts, widths, 1), truth[index.to(device)].T, strict=True)
             return torch.stack(
-                [functional.cross_entropy(told, true) for told, true in parts]
+                [functional.cross_entropy(logits, true) for logits, true in parts]
             ).mean()
 
         reader, codec = AttributeReader(values, view.public.auxiliary), view.public.codec
 
-        def hunch(latents: Tensor) -> Tensor:
-            told = reader.read(codec.decode(latents)).odds
-            return (
-                torch.cat([told[name] for name in values], 1)
-                .float()
-                .clamp_min(LEAST)
-                .log()
-                .to(device)
-            )
+        def picture_logits(latents: Tensor) -> Tensor:
+            odds = reader.read(codec.decode(latents)).odds
+            side_by_side = torch.cat([odds[name] for name in values], 1).float()
+            return side_by_side.clamp_min(LEAST).log().to(device)
 
-        network, diagnostics = train_fact_network(
-            known,
-            len(records),
-            loss,
-            sum(widths),
-            self.params,
-            hunch if self.params.backbone else None,
-            rng=rng,
-            budget=budget,
-            device=device,
-            progress=progress,
+        task = FactTask(
+            len(records), sum(widths), loss, picture_logits if self.params.backbone else None
         )
+        network, diagnostics = train_fact_network(releases, task, self.params, run)
         with torch.no_grad():
-            facts = network(known.inputs_of(view))[0].cpu()
-        odds = [told.softmax(1) for told in facts.split(widths, 1)]
-        return Claim(
-            {ATTRIBUTE: AttributeOdds(values, dict(zip(values, odds, strict=True)))}, diagnostics
-        )
+            facts = network(releases.inputs_of(view))[0].cpu()
+        odds = [logits.softmax(1) for logits in torch.split(facts, widths, 1)]
+        return Claim({ATTRIBUTE: AttributeOdds(values, dict(zip(values, odds, strict=True)))}, diagnostics)

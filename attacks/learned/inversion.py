@@ -7,7 +7,9 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from attacks.common.attack_run import AttackRun
 from attacks.common.augmentation import by_identity, with_mirrored
+from attacks.common.training import first_and_last
 from attacks.learned.parts.inverse_training import InverseSetting, train_inverse_network
 from attacks.learned.parts.simulated_releases import simulated_releases
 from bench.interfaces import (
@@ -17,7 +19,7 @@ from bench.interfaces import (
     Card,
     Certificate,
     Claim,
-    Estimate,
+    BudgetAxis,
     Params,
     Progress,
     View,
@@ -82,38 +84,24 @@ class Inversion(Attack):
         "it had spent (condition SSIM 0.72 for 0.77), so it is off unless asked for; mirror brought 0.80.",
     )
 
-    def __init__(self, params: Params | None = None) -> None:
+    def __init__(self, params: InversionParams | None = None) -> None:
         super().__init__(params)
         self.uses_history = self.params.history
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         auxiliary = view.public.auxiliary
         records = with_mirrored(auxiliary) if self.params.mirror and len(auxiliary) else auxiliary
-        known, device = (
-            simulated_releases(view, records, self.params.inputs, adapt=self.params.adapt),
-            view.public.device,
-        )
+        releases = simulated_releases(view, records, self.params.inputs, adapt=self.params.adapt)
         winner = train_inverse_network(
-            known,
+            releases,
             self._settings(),
             by_identity(auxiliary, len(records) // len(auxiliary)),
-            budget=budget,
-            device=device,
-            rng=rng,
-            progress=progress,
+            AttackRun.on_view(view, rng, budget, progress),
         )
-        winner.network.eval()
-        with torch.no_grad():
-            latents = winner.network(known.inputs_of(view))
-        codec, tenth = view.public.codec, max(1, len(winner.losses) // 10)
         return Claim(
-            {
-                name: Estimate(codec.decode(z), z.cpu())
-                for name, z in zip(("image", "condition"), latents, strict=True)
-            },
+            winner.estimates(releases.inputs_of(view), view.public.codec),
             diagnostics={
-                "attack_loss_first": sum(winner.losses[:tenth]) / tenth,
-                "attack_loss_last": sum(winner.losses[-tenth:]) / tenth,
+                **first_and_last("attack_loss", winner.losses),
                 "attack_learning_rate": winner.setting.learning_rate,
                 "attack_width": float(winner.setting.width),
             },

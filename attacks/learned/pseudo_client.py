@@ -8,7 +8,9 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from attacks.common.attack_run import AttackRun
 from attacks.common.augmentation import by_identity
+from attacks.common.training import first_and_last
 from attacks.learned.parts.inverse_training import InverseSetting, train_inverse_network
 from attacks.learned.parts.latent_critic import LatentCritic
 from attacks.learned.parts.pseudo_client_data import PseudoClientData, pseudo_client_data
@@ -25,7 +27,7 @@ from bench.interfaces import (
     Card,
     Certificate,
     Claim,
-    Estimate,
+    BudgetAxis,
     NotApplicableError,
     Params,
     Progress,
@@ -105,61 +107,43 @@ class PseudoClient(Attack):
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         p: PseudoClientParams = self.params
-        scene = pseudo_client_data(view)
-        if p.objective == "sdar" and (scene.labels is None or scene.own is None):
+        data = pseudo_client_data(view)
+        if p.objective == "sdar" and (data.labels is None or data.picture_labels is None):
             raise NotApplicableError(
                 f"sdar needs {LABEL} in view, and auxiliary records whose classes are known"
             )
         public = view.public
+        run = AttackRun.on_view(view, rng, budget, progress)
         matching = replace(budget, iterations=int(budget.iterations * p.share))
         with (
             torch.random.fork_rng(devices=[]),
             progress.stage("matching the client", matching.iterations) as advance,
         ):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
-            far = match_features(scene, self._matching_objective(), matching, rng, advance)
-            known = pseudo_releases(view, scene)
-            exam, count = known.inputs_of(view), len(public.auxiliary)
-            critic = None
+            discrepancies = match_features(data, self._matching_objective(), matching, rng, advance)
+            releases = pseudo_releases(view, data)
+            observed, critic = releases.inputs_of(view), None
             if p.objective == "sdar" and p.latent_adversarial:
                 critic = LatentCritic(
-                    *(known, exam),
+                    releases,
+                    len(public.auxiliary),
+                    observed,
+                    run,
                     weight=p.latent_adversarial,
                     width=32,
                     rate=p.critic_rate,
-                    batch_size=budget.batch_size,
-                    records=count,
-                    rng=rng,
                 )
         decoder = train_inverse_network(
-            known,
+            releases,
             [InverseSetting(p.learning_rate, p.width, p.depth)],
             by_identity(public.auxiliary),
-            budget=replace(budget, iterations=max(1, budget.iterations - matching.iterations)),
-            device=public.device,
-            rng=rng,
-            progress=progress,
-            extra=critic,
+            run.with_iterations(max(1, budget.iterations - matching.iterations)),
+            critic,
         )
-        decoder.network.eval()
-        with torch.no_grad():
-            latents = decoder.network(exam)
-        tenth, losses = max(1, len(decoder.losses) // 10), decoder.losses
-        shown = {
-            "attack_loss_first": sum(losses[:tenth]) / tenth,
-            "attack_loss_last": sum(losses[-tenth:]) / tenth,
-        }
-        if far:
-            tenth = max(1, len(far) // 10)
-            shown |= {
-                "attack_match_first": sum(far[:tenth]) / tenth,
-                "attack_match_last": sum(far[-tenth:]) / tenth,
-            }
-        estimates = {
-            name: Estimate(public.codec.decode(z), z.cpu())
-            for name, z in zip(("image", "condition"), latents, strict=True)
-        }
-        return Claim(estimates, shown)
+        diagnostics = first_and_last("attack_loss", decoder.losses)
+        if discrepancies:
+            diagnostics |= first_and_last("attack_match", discrepancies)
+        return Claim(decoder.estimates(observed, public.codec), diagnostics)
 
     def _matching_objective(self) -> MatchingObjective:
         p: PseudoClientParams = self.params
@@ -169,12 +153,12 @@ class PseudoClient(Attack):
         return MatchingObjective(kernels, critic, task, p.match_rate, p.critic_rate, width=32)
 
 
-def pseudo_releases(view: View, scene: PseudoClientData) -> SimulatedReleases:
+def pseudo_releases(view: View, data: PseudoClientData) -> SimulatedReleases:
     """Releases of the pseudo-client in the shape of those in view."""
     client = view.public.client
     assert client is not None
     weights = {
-        name: tensor.detach().clone() for name, tensor in scene.forward.stem.state_dict().items()
+        name: tensor.detach().clone() for name, tensor in data.forward.stem.state_dict().items()
     }
     wanted = tuple(c for c in MAPS if view.has(c))
     return SimulatedReleases(

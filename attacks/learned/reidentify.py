@@ -7,9 +7,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from attacks.common.augmentation import by_identity, with_mirrored
+from attacks.common.attack_run import AttackRun
+from attacks.common.augmentation import with_mirrored
 from attacks.common.via_picture import ViaPicture, picture
-from attacks.learned.parts.fact_network import FactParams, train_fact_network
+from attacks.learned.parts.fact_network import FactParams, FactTask, train_fact_network
 from attacks.learned.parts.simulated_releases import simulated_releases
 from bench.backbones.embedded_backbone import load_embedded
 from bench.interfaces import (
@@ -24,6 +25,7 @@ from bench.interfaces import (
     Records,
     View,
 )
+from bench.types.identities import group_numbers
 from bench.types.targets import IDENTITY
 
 TEMPERATURE = 0.1
@@ -78,21 +80,20 @@ class Reidentify(ViaPicture):
             )
         diagnostics: dict[str, float] = {}
         if self.through is None:
-            query, diagnostics = self._directly(view, rng, budget, progress)
+            run = AttackRun.on_view(view, rng, budget, progress)
+            query, diagnostics = self._directly(view, run)
         else:
             query = load_embedded().embed(picture(self.through, view, rng, budget, progress))
         return Claim(
             {IDENTITY: IdentityScores(query @ load_embedded().embed(gallery).T)}, diagnostics
         )
 
-    def _directly(
-        self, view: View, rng: torch.Generator, budget: Budget, progress: Progress
-    ) -> tuple[Tensor, dict[str, float]]:
+    def _directly(self, view: View, run: AttackRun) -> tuple[Tensor, dict[str, float]]:
         """Unit-length embeddings of the targets, ``(N, 128)``."""
         records = (
             with_mirrored(view.public.auxiliary) if self.params.mirror else view.public.auxiliary
         )
-        known, device = simulated_releases(view, records, "granted"), view.public.device
+        releases, device = simulated_releases(view, records, "granted"), run.device
         pictured = load_embedded().embed(records.image_batch()).to(device)
         people = _people(records, len(view.public.auxiliary)).to(device)
 
@@ -103,23 +104,19 @@ class Reidentify(ViaPicture):
 
         codec = view.public.codec
 
-        def hunch(latents: Tensor) -> Tensor:
+        def picture_embedding(latents: Tensor) -> Tensor:
             return load_embedded().embed(codec.decode(latents)).to(device)
 
-        network, diagnostics = train_fact_network(
-            known,
+        task = FactTask(
             len(records),
-            loss,
             pictured.shape[1],
-            self.params,
-            hunch if self.params.backbone else None,
-            rng=rng,
-            budget=budget,
-            device=device,
-            progress=progress,
+            loss,
+            picture_embedding if self.params.backbone else None,
         )
+        network, diagnostics = train_fact_network(releases, task, self.params, run)
         with torch.no_grad():
-            return functional.normalize(network(known.inputs_of(view))[0].cpu(), dim=1), diagnostics
+            embedded = network(releases.inputs_of(view))[0].cpu()
+        return functional.normalize(embedded, dim=1), diagnostics
 
 
 def meeting_loss(query: Tensor, pictured: Tensor, people: Tensor, index: Tensor) -> Tensor:
@@ -144,8 +141,4 @@ def meeting_loss(query: Tensor, pictured: Tensor, people: Tensor, index: Tensor)
 
 def _people(records: Records, count: int) -> Tensor:
     """A number for each identity, ``(R,)``, of records whose first ``count`` may be followed by mirrored ones."""
-    first = records.select(range(count))
-    people = torch.empty(len(records), dtype=torch.long)
-    for number, places in enumerate(by_identity(first, len(records) // count)):
-        people[places] = number
-    return people
+    return torch.tensor(group_numbers(records.identities[:count]) * (len(records) // count))

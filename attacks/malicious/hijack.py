@@ -95,26 +95,26 @@ class Hijack(Attack):
     def take_over(
         self, public: Public, *, rng: torch.Generator, progress: Progress
     ) -> ServerAdversary:
-        known = TargetFeatures.from_public(public)
-        p = self.params
+        target = TargetFeatures.from_public(public)
+        p: HijackParams = self.params
         plan = CriticPlan(p.critic_width, p.critic_rate, p.critic_steps, p.penalty, p.horizon)
-        pilot = self._networks(known, public, progress).pilot
-        return HijackServer(pilot, known.pictures, known.shape, plan, rng)
+        pilot = self._networks(target, public, progress).pilot
+        return HijackServer(pilot, target.pictures, target.shape, plan, rng)
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
-        known = TargetFeatures.from_public(view.public)
-        return known.claim(self._networks(known, view.public, progress), view, budget.batch_size)
+        target = TargetFeatures.from_public(view.public)
+        return target.claim(self._networks(target, view.public, progress), view, budget.batch_size)
 
-    def _networks(self, known: TargetFeatures, public: Public, progress: Progress) -> Autoencoder:
-        p = self.params
+    def _networks(self, target: TargetFeatures, public: Public, progress: Progress) -> Autoencoder:
+        p: HijackParams = self.params
         plan = DecoderPlan(p.width, p.pilot_steps, p.batch_size, p.pilot_rate)
         rng = torch.Generator().manual_seed(p.seed)
-        copied = p.pilot == "client" and known.picture_only
+        copied = p.pilot == "client" and target.picture_only
         pilot = (
-            ClientPilot(known.forward, known.name).requires_grad_(True)
+            ClientPilot(target.forward, target.name).requires_grad_(True)
             if copied
             else p.pilot_layers
         )
         return train_autoencoder(
-            known.pictures, known.shape, plan, rng, public.device, progress, pilot
+            target.pictures, target.shape, plan, rng, public.device, progress, pilot
         )

@@ -96,18 +96,17 @@ class Hold(Attack):
         return HoldServer()
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
-        known = TargetFeatures.from_public(view.public)
-        if not known.picture_only:
+        target = TargetFeatures.from_public(view.public)
+        if not target.picture_only:
             raise NotApplicableError(
                 "x_t enters this client too, and at its start the picture does not show"
             )
-        return known.claim(
-            self._decoder(known, view.public.device, progress), view, budget.batch_size
-        )
+        decoder = self._decoder(target, view.public.device, progress)
+        return target.claim(decoder, view, budget.batch_size)
 
-    def _decoder(self, known: TargetFeatures, device: str, progress: Progress) -> Autoencoder:
-        p = self.params
+    def _decoder(self, target: TargetFeatures, device: str, progress: Progress) -> Autoencoder:
+        p: HoldParams = self.params
         plan = DecoderPlan(p.width, p.steps, p.batch_size, p.learning_rate)
         rng = torch.Generator().manual_seed(p.seed)
-        pilot = ClientPilot(known.forward, known.name).requires_grad_(False)
-        return train_autoencoder(known.pictures, known.shape, plan, rng, device, progress, pilot)
+        pilot = ClientPilot(target.forward, target.name).requires_grad_(False)
+        return train_autoencoder(target.pictures, target.shape, plan, rng, device, progress, pilot)

@@ -71,10 +71,10 @@ class PromptDecode(Attack):
         with progress.stage("decoding prompts", len(states)) as advance:
             for part in torch.split(states, budget.batch_size):
                 rows += self._decode(text, part, likely, advance)
-        again = torch.cat(
+        decoded = torch.cat(
             [text.states(part) for part in torch.split(text.filled(rows), budget.batch_size)]
         )
-        residual = relative_distance(again, states).mean(1)
+        residual = relative_distance(decoded, states).mean(1)
         tokens = tuple(tuple(row) for row in rows)
         return Claim(
             {"prompt": Texts(tuple(text.decode(row) for row in tokens), tokens)},
@@ -142,14 +142,14 @@ def _nearest(
     tokens = torch.zeros(len(wanted), dtype=torch.long)
     distances = torch.full((len(wanted),), torch.inf)
     if tried is not None and tried.shape[1]:
-        found, best = relative_distance(text.candidates(prefix, tried), wanted.unsqueeze(1)).min(1)
-        distances, tokens = found.cpu(), tried.gather(1, best.cpu().unsqueeze(1)).squeeze(1)
-    left = (distances >= SAME).nonzero().flatten()
-    if len(left):
-        place = left.to(wanted.device)
+        least, best = relative_distance(text.candidates(prefix, tried), wanted.unsqueeze(1)).min(1)
+        distances, tokens = least.cpu(), tried.gather(1, best.cpu().unsqueeze(1)).squeeze(1)
+    unexplained = (distances >= SAME).nonzero().flatten()
+    if len(unexplained):
+        place = unexplained.to(wanted.device)
         everything = torch.arange(text.vocabulary).unsqueeze(0)
-        found, best = _all_distances(text, prefix.take(place), wanted[place], everything).min(1)
-        distances[left], tokens[left] = found.cpu(), best.cpu()
+        least, best = _all_distances(text, prefix.take(place), wanted[place], everything).min(1)
+        distances[unexplained], tokens[unexplained] = least.cpu(), best.cpu()
     return tokens, distances
 
 

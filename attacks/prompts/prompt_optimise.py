@@ -59,14 +59,15 @@ class PromptOptimise(Attack):
         text, states = private_states(view)
         iterations = max(1, budget.iterations)
         parts = torch.split(states, budget.batch_size)
-        found, first, last = [], 0.0, 0.0
+        rows: list[list[int]] = []
+        first, last = 0.0, 0.0
         with progress.stage("optimising prompts", iterations * len(parts)) as advance:
             for part in parts:
                 ids, losses = self._optimise(text, part, iterations, rng, advance)
-                found += ids.tolist()
+                rows += ids.tolist()
                 first += losses[0] * len(part) / len(states)
                 last += losses[1] * len(part) / len(states)
-        tokens = tuple(text.content([text.start, *row]) for row in found)
+        tokens = tuple(text.content([text.start, *row]) for row in rows)
         return Claim(
             {"prompt": Texts(tuple(text.decode(row) for row in tokens), tokens)},
             diagnostics={"attack_loss_first": first, "attack_loss_last": last},

@@ -94,12 +94,11 @@ class PromptSpan(Attack):
         with progress.stage("decoding prompts", len(spans)) as advance:
             for step, span in spans.items():
                 places = groups[step]
-                found = read_prompts(text, span, len(places), len(places) + self.params.spare)
-                for place, reading in zip(
-                    places, found + found[:1] * (len(places) - len(found)), strict=True
-                ):
-                    tokens[place] = reading.tokens
-                    residuals.append(reading.residual)
+                prompts = read_prompts(text, span, len(places), len(places) + self.params.spare)
+                prompts += prompts[:1] * (len(places) - len(prompts))
+                for place, prompt in zip(places, prompts, strict=True):
+                    tokens[place] = prompt.tokens
+                    residuals.append(prompt.residual)
                 advance(1)
         return Claim(
             {"prompt": Texts(tuple(text.decode(row) for row in tokens), tuple(tokens))},

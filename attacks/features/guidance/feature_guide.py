@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from attacks.common.optimisation.priors import TotalVariation
 from attacks.common.optimisation.schedules import factor
+from attacks.common.training import gradient_step
 from attacks.features.guidance.unknown_latents import UnknownLatent
-from attacks.features.search.coordinates import Space
+from attacks.features.search.coordinates import SearchInputs
 from attacks.features.search.match import TINY, Match
 from bench.interfaces import Channel, PublicForward
+
+
+@dataclass(frozen=True)
+class GuidePlan:
+    """x
+
+    Attributes:
+        x: y
+    """
+
+    tolerance: float
+    tv: float
+    searches: int
+    rate: float
 
 
 class FeatureGuide:
@@ -40,29 +56,24 @@ class FeatureGuide:
         self,
         forward: PublicForward,
         match: Match,
-        blocks: Sequence[UnknownLatent],
+        unknowns: Sequence[UnknownLatent],
+        inputs: SearchInputs,
+        plan: GuidePlan,
         *,
-        spaces: Mapping[str, Space],
-        warm: Mapping[str, Tensor],
-        known: Mapping[str, Tensor],
-        tolerance: float,
-        tv: float,
-        searches: int,
-        rate: float,
         rng: torch.Generator,
         device: str,
     ) -> None:
-        self._forward, self._blocks, self._spaces = forward, tuple(blocks), dict(spaces)
-        self._known = {name: tensor.to(device) for name, tensor in known.items()}
+        self._forward, self._unknowns, self._spaces = forward, tuple(unknowns), dict(inputs.spaces)
+        self._known = {name: tensor.to(device) for name, tensor in inputs.known.items()}
         self._here = {
-            block.name: warm[block.name].clone() for block in blocks if block.name in warm
+            u.name: inputs.warm[u.name].clone() for u in unknowns if u.name in inputs.warm
         }
-        self._match = _in_deviations(match, tolerance, device)
-        self._smooth = TotalVariation(tv, 2)
-        self._searches, self._rate, self._rng, self._device = searches, rate, rng, device
+        self._match = _in_deviations(match, plan.tolerance, device)
+        self._smooth = TotalVariation(plan.tv, 2)
+        self._plan, self._rng, self._device = plan, rng, device
 
     @property
-    def found(self) -> dict[str, Tensor]:
+    def solution(self) -> dict[str, Tensor]:
         """By name, the inputs ``(N, *shape)`` of the last search."""
         return {
             name: self._spaces[name].input(point).detach() for name, point in self._here.items()
@@ -72,21 +83,21 @@ class FeatureGuide:
     def misfit(self) -> Tensor:
         """The squared distance of the features of ``found`` from those seen, in deviations a number, ``(N,)``."""
         return (
-            self._distance({n: t.to(self._device) for n, t in self.found.items()}).cpu()
+            self._distance({n: t.to(self._device) for n, t in self.solution.items()}).cpu()
             / self._numbers()
         )
 
     def nearest(self, clean: Tensor, variance: Tensor) -> Tensor:
-        latents, variances = (t.chunk(len(self._blocks)) for t in (clean, variance))
+        latents, variances = (t.chunk(len(self._unknowns)) for t in (clean, variance))
         around = {
-            block.name: block.forward(z, v)
-            for block, z, v in zip(self._blocks, latents, variances, strict=True)
+            unknown.name: unknown.forward(z, v)
+            for unknown, z, v in zip(self._unknowns, latents, variances, strict=True)
         }
         self._search({n: tuple(t.to(self._device) for t in pair) for n, pair in around.items()})
         return torch.cat(
             [
-                block.back(z, v, self._here[block.name])
-                for block, z, v in zip(self._blocks, latents, variances, strict=True)
+                unknown.back(z, v, self._here[unknown.name])
+                for unknown, z, v in zip(self._unknowns, latents, variances, strict=True)
             ]
         )
 
@@ -98,11 +109,12 @@ class FeatureGuide:
             .requires_grad_()
             for name, (mean, _) in around.items()
         }
-        adam = torch.optim.Adam(point.values(), lr=self._rate, betas=(0.8, 0.95))
+        searches, rate = self._plan.searches, self._plan.rate
+        adam = torch.optim.Adam(point.values(), lr=rate, betas=(0.8, 0.95))
         with torch.enable_grad():
-            for i in range(self._searches):
+            for i in range(searches):
                 for group in adam.param_groups:
-                    group["lr"] = self._rate * factor("cosine", i, self._searches)
+                    group["lr"] = rate * factor("cosine", i, searches)
                 inputs = {name: self._spaces[name].input(tensor) for name, tensor in point.items()}
                 loss = self._distance(inputs).sum() / 2
                 for name, (mean, spread) in around.items():
@@ -110,9 +122,7 @@ class FeatureGuide:
                         loss + ((point[name] - mean).square() / (2 * spread.clamp_min(TINY))).sum()
                     )
                     loss = loss + self._smooth({name: point[name]}) * point[name].numel()
-                adam.zero_grad()
-                loss.backward()
-                adam.step()
+                gradient_step(adam, loss)
                 with torch.no_grad():
                     for name, tensor in point.items():
                         tensor.copy_(self._spaces[name].clamp(tensor))

@@ -6,8 +6,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from attacks.common.denoising import Prior
 from attacks.common.spectral_prior import Spectrum
-from bench.interfaces import Denoiser, NoiseSchedule
+from bench.interfaces import Denoiser, NoiseSchedule, Public
+
+EXAMPLES = 128
+"""Auxiliary conditions at most that the spectrum is estimated from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,3 +33,10 @@ class GaussianDenoiser(Denoiser):
         if self.schedule.prediction == "epsilon":
             return (noisy - a * clean) / b
         return (a * noisy - clean) / b
+
+
+def condition_prior(public: Public) -> Prior:
+    """Return a Gaussian prior of condition latents with the spectrum of the auxiliary conditions."""
+    records = public.auxiliary.select(range(min(EXAMPLES, len(public.auxiliary))))
+    latents = public.codec.encode(records.condition_batch()).float().cpu()
+    return Prior(GaussianDenoiser(Spectrum.fit(latents), public.schedule), public.schedule)

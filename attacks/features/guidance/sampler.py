@@ -67,6 +67,7 @@ class SamplerPlan:
     ratio: float = 0.2
     clip: float = 0.02
     eta: float = 1.0
+    batch_size: int = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +106,7 @@ def posterior_mean(
     count = len(state) // len(priors)
     pieces = []
     for i, prior in enumerate(priors):
-        for part in torch.arange(count).split(max(1, batch_size)):
+        for part in torch.split(torch.arange(count), max(1, batch_size)):
             rows, own = part + i * count, prior.of(part)
             noisy = schedule.signal(level[rows]) * mean[rows]
             output = own.denoiser.predict(noisy, level[rows], own.states, own.pooled).float().cpu()
@@ -138,10 +139,9 @@ def walk(
     guide: Guide,
     state: Tensor,
     times: Tensor,
-    pace: SamplerPlan,
+    plan: SamplerPlan,
     *,
     rng: torch.Generator,
-    batch_size: int,
     advance: Callable[[int], None] = lambda n: None,
 ) -> Tensor:
     """A draw of z0 ``(N, 4, h, w)`` given evidence and guide, from ``state`` at levels ``times``
@@ -152,41 +152,41 @@ def walk(
         advance: is told of each call of the denoiser.
     """
     schedule = priors[0].schedule
-    for i in range(pace.steps):
-        now = (times * (pace.steps - i)) // pace.steps
-        after = (times * (pace.steps - i - 1)) // pace.steps
-        for visit in range(pace.recurrences):
-            at = state.detach().requires_grad_(pace.step == "spherical")
-            with torch.set_grad_enabled(pace.step == "spherical"):
-                clean, precision = posterior_mean(priors, evidence, at, now, batch_size)
+    for i in range(plan.steps):
+        now = (times * (plan.steps - i)) // plan.steps
+        after = (times * (plan.steps - i - 1)) // plan.steps
+        for visit in range(plan.recurrences):
+            at = state.detach().requires_grad_(plan.step == "spherical")
+            with torch.set_grad_enabled(plan.step == "spherical"):
+                clean, precision = posterior_mean(priors, evidence, at, now, plan.batch_size)
             variance = (
                 1 / (1 + precision).float()
             )  # of a unit Gaussian prior: an upper bound in all but direction
             likely = guide.nearest(clean.detach(), variance)
             advance(1)
-            if i == pace.steps - 1 and visit == pace.recurrences - 1:
+            if i == plan.steps - 1 and visit == plan.recurrences - 1:
                 return likely
             fresh = torch.randn(state.shape, generator=rng)
-            if pace.step == "spherical":
-                fresh = _towards(at, clean, likely, variance, fresh, pace)
+            if plan.step == "spherical":
+                fresh = _towards(at, clean, likely, variance, fresh, plan)
                 middle = clean.detach()
             else:
                 middle = likely
-            lower = _down(schedule, state, middle, now, after, pace.eta, fresh)
+            lower = _down(schedule, state, middle, now, after, plan.eta, fresh)
             state = (
-                lower if visit == pace.recurrences - 1 else _up(schedule, lower, now, after, rng)
+                lower if visit == plan.recurrences - 1 else _up(schedule, lower, now, after, rng)
             )
     raise AssertionError("unreachable: a walk has at least one step")
 
 
 def _towards(
-    at: Tensor, clean: Tensor, likely: Tensor, variance: Tensor, noise: Tensor, pace: SamplerPlan
+    at: Tensor, clean: Tensor, likely: Tensor, variance: Tensor, noise: Tensor, plan: SamplerPlan
 ) -> Tensor:
     """The step's noise, turned down the slope of ||likely - clean||^2 / 2 variance with respect to the state."""
     loss = ((likely - clean).square().flatten(1).sum(1) / (2 * variance)).sum()
     (slope,) = torch.autograd.grad(loss, at)
     size = slope.flatten(1).norm(dim=1) / math.sqrt(slope[0].numel())
-    return spherical_noise(noise, slope, pace.ratio * (size / max(pace.clip, _TINY)).clamp_max(1))
+    return spherical_noise(noise, slope, plan.ratio * (size / max(plan.clip, _TINY)).clamp_max(1))
 
 
 def _down(
@@ -225,4 +225,5 @@ def _up(
 
 
 def _norm(tensor: Tensor) -> Tensor:
-    return tensor.flatten(1).norm(dim=1).clamp_min(_TINY).view(-1, *[1] * (tensor.ndim - 1))
+    norm: Tensor = tensor.flatten(1).norm(dim=1)
+    return norm.clamp_min(_TINY).view(-1, *[1] * (tensor.ndim - 1))

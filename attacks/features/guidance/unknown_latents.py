@@ -15,7 +15,9 @@ from bench.interfaces import Codec, ImageBatch, NoiseSchedule
 class UnknownLatent(Protocol):
     """One latent of each record; ``name`` is the client's input that it is behind."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name of the client's input that the latent is behind."""
 
     def forward(self, latents: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Mean ``(N, *shape)`` and variance ``(N, 1, 1, 1)`` of that input, given the latent's."""

@@ -16,7 +16,9 @@ from bench.interfaces.public_forward import CONDITION
 class Space(Protocol):
     """Coordinates of one input; ``shape`` of one record's."""
 
-    shape: tuple[int, ...]
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one record's coordinates."""
 
     def start(self, count: int, rng: torch.Generator, *, random: bool) -> Tensor:
         """First guesses, ``(count, *shape)``: the middle of the range, or a draw over it."""
@@ -79,6 +81,24 @@ class Decoded:
 
     def input(self, point: Tensor) -> Tensor:
         return self.codec.render(point).clamp(self.unknown.low, self.unknown.high)
+
+
+@dataclass(frozen=True, eq=False)
+class SearchInputs:
+    """x
+
+    Attributes:
+        x: y
+    """
+
+    known: Mapping[str, Tensor]
+    spaces: Mapping[str, Space]
+    warm: Mapping[str, Tensor]
+
+    def select(self, rows: Tensor) -> SearchInputs:
+        """x."""
+        known, warm = ({n: t[rows] for n, t in of.items()} for of in (self.known, self.warm))
+        return SearchInputs(known, self.spaces, warm)
 
 
 def spaces_of(

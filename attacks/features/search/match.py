@@ -55,8 +55,9 @@ class Match:
         for channel, observed in self.observed.items():
             guess, seen = sent[channel].float(), _some(observed, rows)
             if self.distance == "cosine":
-                pair = (self._compared(channel, tensor, rows) for tensor in (guess, seen))
-                parts.append(1 - torch.nn.functional.cosine_similarity(*pair, dim=1))
+                first = self._compared(channel, guess, rows)
+                second = self._compared(channel, seen, rows)
+                parts.append(1 - torch.nn.functional.cosine_similarity(first, second, dim=1))
                 continue
             difference = self._compared(channel, guess - seen, rows).square().mean(1)
             parts.append(

@@ -21,13 +21,16 @@ def conv_span(conv: nn.Conv2d, noisy: Tensor) -> Tensor | None:
     Returns:
         None where there are too few positions for it.
     """
+    if isinstance(conv.padding, str):
+        return None
     patches = unfold(
         noisy.double(), conv.kernel_size, padding=conv.padding, stride=conv.stride
     ).transpose(1, 2)
     columns = torch.cat([patches, torch.ones_like(patches[..., :1])], 2)
     if columns.shape[1] <= columns.shape[2]:
         return None
-    return torch.linalg.qr(columns)[0].float()
+    basis: Tensor = torch.linalg.qr(columns)[0]
+    return basis.float()
 
 
 def project_out(features: Tensor, basis: Tensor) -> Tensor:
@@ -53,5 +56,5 @@ def affine_in_noisy(
 
     first, second = inputs[NOISY], inputs[NOISY].flip(-1)
     whole = sent(first + second)
-    bend = whole - sent(first) - sent(second) + sent(torch.zeros_like(first))
-    return bool(bend.abs().max() <= tolerance * whole.abs().max())
+    deviation = whole - sent(first) - sent(second) + sent(torch.zeros_like(first))
+    return bool(deviation.abs().max() <= tolerance * whole.abs().max())

@@ -11,7 +11,7 @@ from torch.func import vmap
 
 from attacks.common.optimisation.optimiser import Value
 from attacks.common.optimisation.priors import Prior
-from attacks.features.search.coordinates import Space
+from attacks.features.search.coordinates import SearchInputs
 from attacks.features.search.match import Match
 from bench.interfaces import Channel, PublicForward
 
@@ -32,26 +32,24 @@ class FeatureProblem:
         self,
         forward: PublicForward,
         match: Match,
+        inputs: SearchInputs,
         *,
-        known: Mapping[str, Tensor],
-        spaces: Mapping[str, Space],
         priors: Sequence[Prior],
         restarts: int,
-        warm: Mapping[str, Tensor],
         rng: torch.Generator,
         device: str,
     ) -> None:
         self._forward, self._priors, self._restarts = forward, tuple(priors), restarts
-        self._spaces, self._rng, self._device = dict(spaces), rng, device
+        self._spaces, self._rng, self._device = dict(inputs.spaces), rng, device
         self._count = len(next(iter(match.observed.values())))
         self._sizes = [math.prod(space.shape) for space in self._spaces.values()]
-        self._known = {n: self._repeated(t.to(device)) for n, t in known.items()}
+        self._known = {n: self._repeated(t.to(device)) for n, t in inputs.known.items()}
         observed, nuisance, counted = (
-            {c: self._repeated(t.to(device)) for c, t in held.items()}
-            for held in (match.observed, match.nuisance, match.counted)
+            {c: self._repeated(t.to(device)) for c, t in by_channel.items()}
+            for by_channel in (match.observed, match.nuisance, match.counted)
         )
         self.match = Match(observed, match.distance, nuisance=nuisance, counted=counted)
-        self.first = self._start(warm)
+        self.first = self._start(inputs.warm)
         if match.distance == "l2":
             self.match = self.match.scaled_by(self._sent(self.first))
 
@@ -66,7 +64,7 @@ class FeatureProblem:
             piece = space.start(self._count * self._restarts, self._rng, random=True).to(
                 self._device
             )
-            piece = piece.unflatten(0, (self._count, self._restarts))
+            piece = piece.reshape(self._count, self._restarts, *space.shape)
             middle = space.start(self._count, self._rng, random=False)
             piece[:, 0] = warm.get(name, middle).to(self._device)
             pieces.append(piece.flatten(2))
@@ -74,7 +72,7 @@ class FeatureProblem:
 
     def clamp(self, point: Tensor) -> Tensor:
         """Guesses ``(..., D)`` moved into the range of each input."""
-        pieces = point.split(self._sizes, -1)
+        pieces = torch.split(point, self._sizes, -1)
         return torch.cat(
             [s.clamp(p) for p, s in zip(pieces, self._spaces.values(), strict=True)], -1
         )
@@ -119,8 +117,8 @@ class FeatureProblem:
 
     def _inputs(self, point: Tensor) -> dict[str, Tensor]:
         """Inputs by name, ``(T * R, *shape)``, of ``(T, R, D)``."""
-        pieces = point.flatten(0, 1).split(self._sizes, -1)
+        pieces = torch.split(point.flatten(0, 1), self._sizes, -1)
         return {
-            name: space.input(piece.unflatten(-1, space.shape))
+            name: space.input(piece.reshape(-1, *space.shape))
             for (name, space), piece in zip(self._spaces.items(), pieces, strict=True)
         }

@@ -76,18 +76,15 @@ class Adaptation:
         self, gradient: Mapping[str, Tensor], observed: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """A simulated gradient as the defence would have left it, differentiable."""
-        shown = {name: gradient[name] for name in observed}
+        sent = {name: gradient[name] for name in observed}
         if self.clip is not None:
             norm = torch.stack([tensor.square().sum() for tensor in gradient.values()]).sum().sqrt()
             scale = (self.clip / (norm + 1e-12)).clamp(max=1.0)
-            shown = {name: tensor * scale for name, tensor in shown.items()}
+            sent = {name: tensor * scale for name, tensor in sent.items()}
         if self.signs:
-            shown = {
-                name: t / (t.abs() + SOFT * t.abs().mean() + 1e-12) for name, t in shown.items()
-            }
+            sent = {name: t / (t.abs() + SOFT * t.abs().mean() + 1e-12) for name, t in sent.items()}
         if self.masks:
-            shown = {
-                name: torch.where(observed[name] == 0, 0.0, tensor)
-                for name, tensor in shown.items()
+            sent = {
+                name: torch.where(observed[name] == 0, 0.0, tensor) for name, tensor in sent.items()
             }
-        return shown
+        return sent

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from attacks.common.attack_run import AttackRun
 from attacks.gradients.engine.adaptation import Adaptation
 from attacks.gradients.engine.integer_search import fit_integers
 from attacks.gradients.engine.inversion import GradientInversion
 from attacks.gradients.engine.updates import Update
-from bench.interfaces import Progress, PublicTrainer
+from bench.interfaces import PublicTrainer
 
 Rows = Sequence[Mapping[str, Tensor]]
 
@@ -42,10 +43,7 @@ class Alternation:
     adaptation: Adaptation
     rounds: int
     points: int
-    at_once: int
-    rng: torch.Generator
-    device: str
-    progress: Progress
+    run: AttackRun
 
     def minimise(
         self,
@@ -73,7 +71,7 @@ class Alternation:
         level = 0 if begin is None else self.rounds
         rows, first, last = begin, 0.0, 0.0
         for turn in range(rounds):
-            held = []
+            fixed = []
             for i, update in enumerate(updates):
                 one = dict(known[i])
                 for name in searched:
@@ -82,19 +80,15 @@ class Alternation:
                         if rows is None
                         else self._fit(trainer, update, rows[i], name, level)
                     )
-                held.append(one)
+                fixed.append(one)
             level += rows is not None
             solution = self.inversion.invert(
                 trainer,
                 updates,
-                known=held,
+                self.run.with_iterations(iterations // rounds),
+                known=fixed,
                 begin=rows,
                 adaptation=self.adaptation,
-                iterations=iterations // rounds,
-                at_once=self.at_once,
-                rng=self.rng,
-                device=self.device,
-                progress=self.progress,
             )
             rows = [
                 {n: tensors[i] for n, tensors in solution.inputs.items()}
@@ -123,10 +117,8 @@ class Alternation:
             update,
             inputs,
             name,
-            objective=self.inversion.objective,
-            adaptation=self.adaptation,
-            unroll=self.inversion.unroll,
+            self.inversion.terms(self.adaptation),
             points=self.points,
             level=level,
-            device=self.device,
+            device=self.run.device,
         )

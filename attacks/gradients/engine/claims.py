@@ -7,21 +7,20 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from attacks.common.attack_run import AttackRun
 from attacks.gradients.engine.adaptation import Adaptation
 from attacks.gradients.engine.inversion import GradientInversion
 from attacks.gradients.engine.labels import label_name, recover_labels
 from attacks.gradients.engine.updates import Update, trainer_of, updates_in
-from bench.interfaces import Budget, Claim, Progress, PublicTrainer, View
+from bench.interfaces import Claim, PublicTrainer, View
 
 
 def claim_by_inversion(
     view: View,
     inversion: GradientInversion,
+    run: AttackRun,
     *,
     read_labels: bool,
-    rng: torch.Generator,
-    budget: Budget,
-    progress: Progress,
 ) -> Claim:
     """Invert the updates behind the view's targets.
 
@@ -38,21 +37,17 @@ def claim_by_inversion(
     known = on_the_wire(view, trainer, updates)
     if read_labels and name is not None:
         known = [
-            {**one, name: recover_labels(trainer, u, rng)}
+            {**one, name: recover_labels(trainer, u, run.rng)}
             for one, u in zip(known, updates, strict=True)
         ]
     solution = inversion.invert(
         trainer,
         updates,
+        run,
         known=known,
         adaptation=Adaptation.from_defense(
             view.public.defense, trainer.local.learning_rate, trainer.behind_noise
         ),
-        iterations=budget.iterations,
-        at_once=budget.batch_size,
-        rng=rng,
-        device=view.public.device,
-        progress=progress,
     )
     diagnostics = {
         "attack_loss_first": float(solution.first.mean()),

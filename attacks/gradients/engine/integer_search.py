@@ -7,9 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from attacks.gradients.engine.adaptation import Adaptation
 from attacks.gradients.engine.local_training import summed_gradient
-from attacks.gradients.engine.objectives import Objective
+from attacks.gradients.engine.problem import Terms
 from attacks.gradients.engine.updates import Update
 from bench.interfaces import PublicTrainer, Unknown
 
@@ -30,10 +29,8 @@ def fit_integers(
     update: Update,
     inputs: Mapping[str, Tensor],
     name: str,
+    terms: Terms,
     *,
-    objective: Objective,
-    adaptation: Adaptation,
-    unroll: bool,
     points: int,
     level: int,
     device: str,
@@ -43,6 +40,7 @@ def fit_integers(
 
     One record after the other, each with its best candidate in place for the next.
     """
+    adaptation = terms.adaptation
     observed = {n: t.to(device) for n, t in adaptation.observed(update.gradient).items()}
     weights = {n: t.to(device) for n, t in update.weights.items()}
     inputs = {n: t.to(device) for n, t in inputs.items()}
@@ -51,9 +49,10 @@ def fit_integers(
         values = []
         tried_values = candidates(trainer.unknowns()[name], best[record], points, level)
         for candidate in tried_values:
-            tried = best.clone()
-            tried[record] = candidate
-            simulated = summed_gradient(trainer, weights, {**inputs, name: tried}, unroll=unroll)
-            values.append(float(objective(adaptation.simulated(simulated, observed), observed)))
+            guess = {**inputs, name: best.clone()}
+            guess[name][record] = candidate
+            simulated = summed_gradient(trainer, weights, guess, unroll=terms.unroll)
+            simulated = adaptation.simulated(simulated, observed)
+            values.append(float(terms.objective(simulated, observed)))
         best[record] = tried_values[int(torch.tensor(values).nan_to_num(nan=torch.inf).argmin())]
     return best.cpu()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from attacks.common.attack_run import AttackRun
 from attacks.common.optimisation.adam import Adam
 from attacks.common.optimisation.optimiser import Optimiser
 from attacks.common.optimisation.priors import Prior
@@ -15,7 +16,7 @@ from attacks.gradients.engine.adaptation import Adaptation
 from attacks.gradients.engine.objectives import Objective
 from attacks.gradients.engine.problem import GradientProblem, Start, Terms
 from attacks.gradients.engine.updates import Update
-from bench.interfaces import Progress, PublicTrainer
+from bench.interfaces import PublicTrainer
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,15 +57,11 @@ class GradientInversion:
         self,
         trainer: PublicTrainer,
         updates: Sequence[Update],
+        run: AttackRun,
         *,
         known: Sequence[Mapping[str, Tensor]] | None = None,
         begin: Sequence[Mapping[str, Tensor]] | None = None,
         adaptation: Adaptation | None = None,
-        iterations: int,
-        at_once: int,
-        rng: torch.Generator,
-        device: str,
-        progress: Progress,
     ) -> Solution:
         """Invert every update.
 
@@ -77,15 +74,16 @@ class GradientInversion:
         Raises:
             NotApplicableError: nothing is unknown, or an unknown cannot be guessed.
         """
-        terms = Terms(self.objective, self.priors, adaptation or Adaptation(), self.unroll)
+        iterations = run.budget.iterations
+        terms = self.terms(adaptation or Adaptation())
         known = [{} for _ in updates] if known is None else known
         inputs: dict[str, list[Tensor]] = {
             name: [torch.empty(0)] * len(updates) for name in trainer.unknowns()
         }
         match, first = torch.zeros(len(updates)), torch.zeros(len(updates))
         kinds = [(u.records, *sorted(terms.adaptation.observed(u.gradient))) for u in updates]
-        chunks = _chunks(kinds, at_once)
-        with progress.stage("inverting updates", iterations * len(chunks)) as advance:
+        chunks = _chunks(kinds, run.budget.batch_size)
+        with run.progress.stage("inverting updates", iterations * len(chunks)) as advance:
             for rows in chunks:
                 problem = GradientProblem(
                     trainer,
@@ -95,31 +93,34 @@ class GradientInversion:
                         name: torch.stack([known[i][name] for i in rows]) for name in known[rows[0]]
                     },
                     restarts=self.restarts,
-                    rng=rng,
-                    dtype=self.dtype,
-                    device=device,
+                    rng=run.rng,
+                    like=torch.empty(0, dtype=self.dtype, device=run.device),
                 )
                 first_guess = (
-                    problem.start(self.start, rng)
+                    problem.start(self.start, run.rng)
                     if begin is None
                     else problem.at([begin[i] for i in rows])
                 )
-                found = self.optimiser.minimise(problem, first_guess, iterations, advance)
-                best = found.match.nan_to_num(nan=torch.inf).argmin(1).cpu()
+                optimum = self.optimiser.minimise(problem, first_guess, iterations, advance)
+                best = optimum.match.nan_to_num(nan=torch.inf).argmin(1).cpu()
                 place = torch.arange(len(rows))
                 match[rows], first[rows] = (
-                    found.match.cpu().float()[place, best],
-                    found.first.cpu().float()[place, best],
+                    optimum.match.cpu().float()[place, best],
+                    optimum.first.cpu().float()[place, best],
                 )
-                for name, tensor in problem.inputs(found.point, best).items():
+                for name, tensor in problem.inputs(optimum.point, best).items():
                     for i, one in zip(rows, tensor, strict=True):
                         inputs[name][i] = (
                             one.float().cpu() if one.is_floating_point() else one.cpu()
                         )
         return Solution(inputs, match, first)
 
+    def terms(self, adaptation: Adaptation) -> Terms:
+        """Return what a guess is judged by when the attacker adapts to the defence like this."""
+        return Terms(self.objective, self.priors, adaptation, self.unroll)
 
-def _chunks(kinds: Sequence[Hashable], at_once: int) -> list[list[int]]:
+
+def _chunks(kinds: Sequence[Hashable], size: int) -> list[list[int]]:
     """Positions of updates of one kind, at most ``at_once`` together.
 
     Args:
@@ -129,7 +130,5 @@ def _chunks(kinds: Sequence[Hashable], at_once: int) -> list[list[int]]:
     for position, kind in enumerate(kinds):
         by_kind.setdefault(kind, []).append(position)
     return [
-        rows[i : i + at_once]
-        for rows in by_kind.values()
-        for i in range(0, len(rows), max(1, at_once))
+        rows[i : i + size] for rows in by_kind.values() for i in range(0, len(rows), max(1, size))
     ]

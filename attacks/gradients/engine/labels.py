@@ -15,12 +15,12 @@ PROBES = 16
 
 def label_name(trainer: PublicTrainer) -> str | None:
     """The one input that is a soft label, or None."""
-    found = [
+    names = [
         name
         for name, unknown in trainer.unknowns().items()
         if unknown.simplex and len(unknown.shape) == 1
     ]
-    return found[0] if len(found) == 1 else None
+    return names[0] if len(names) == 1 else None
 
 
 def recover_labels(trainer: PublicTrainer, update: Update, rng: torch.Generator) -> Tensor:
@@ -87,9 +87,8 @@ def _head_bias(gradient: Mapping[str, Tensor], classes: int) -> str:
         raise NotApplicableError(
             f"no tensor of {classes} numbers, one a class, that could be the head's bias"
         )
-    said = [n for n in fitting if bool(gradient[n].any())] or fitting
     return min(
-        said,
+        [n for n in fitting if bool(gradient[n].any())] or fitting,
         key=lambda n: float(gradient[n].sum().abs() / gradient[n].abs().sum().clamp_min(1e-30)),
     )
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.common.optimisation.optimiser import Advance, Found, Value
-from attacks.gradients.engine.problem import GradientProblem
+from attacks.common.optimisation.optimiser import Advance, Found, Problem, Value
 
 SUFFICIENT = 1e-4  # share of the promised decrease that a step must keep (Armijo)
 
@@ -28,9 +27,7 @@ class LBFGS:
     memory: int = 20
     halvings: int = 12
 
-    def minimise(
-        self, problem: GradientProblem, start: Tensor, iterations: int, advance: Advance
-    ) -> Found:
+    def minimise(self, problem: Problem, start: Tensor, iterations: int, advance: Advance) -> Found:
         """From ``start`` ``(T, R, D)``; the objective never rises."""
         point, now = start, problem.evaluate(start)
         first = now.match
@@ -76,7 +73,7 @@ class LBFGS:
 
     def _search(
         self,
-        problem: GradientProblem,
+        problem: Problem,
         point: Tensor,
         now: Value,
         direction: Tensor,

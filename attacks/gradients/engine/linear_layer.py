@@ -72,14 +72,14 @@ def separate(
         inside &= rows.max(1).values < high + SLACK
     rows = rows[inside]
     near = torch.cdist(rows, rows) < SAME * rows.shape[1] ** 0.5
-    left = torch.ones(len(rows), dtype=torch.bool)
+    unused = torch.ones(len(rows), dtype=torch.bool)
     chosen: list[Tensor] = []
     for i in near.sum(1).argsort(descending=True, stable=True).tolist():
-        if left[i] and int(near[i].sum()) > 1 and len(chosen) < records:
+        if unused[i] and int(near[i].sum()) > 1 and len(chosen) < records:
             chosen.append(rows[i])
-            left &= ~near[i]
+            unused &= ~near[i]
     isolated = len(chosen)
-    rest = rows[left]
+    rest = rows[unused]
     while len(chosen) < records and len(rest):
         distance = torch.cdist(rest, torch.stack([*chosen, mean[0]])).min(1).values
         chosen.append(rest[int(distance.argmax())])

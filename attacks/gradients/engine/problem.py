@@ -55,11 +55,10 @@ class GradientProblem:
         known: Mapping[str, Tensor],
         restarts: int,
         rng: torch.Generator,
-        dtype: torch.dtype,
-        device: str,
+        like: Tensor,
     ) -> None:
         self._trainer, self._terms, self._restarts = trainer, terms, restarts
-        self._place = {"dtype": dtype, "device": device}
+        self._like = like
         self._count, self._records = len(updates), updates[0].records
         unknowns = trainer.unknowns()
         self._free = {n: u for n, u in unknowns.items() if n not in known and not u.integer}
@@ -70,7 +69,7 @@ class GradientProblem:
                 "everything that the update was computed on is known; nothing is left to invert"
             )
         self._fixed = {
-            n: (t.to(**self._place) if t.is_floating_point() else t.to(device)).unsqueeze(1)
+            n: (t.to(like) if t.is_floating_point() else t.to(like.device)).unsqueeze(1)
             for n, t in known.items()
         }
         self._fixed = {n: t.expand(-1, restarts, *t.shape[2:]) for n, t in self._fixed.items()}
@@ -83,15 +82,14 @@ class GradientProblem:
                 shape = (self._count, restarts, self._records, *unknown.shape)
                 self._fixed[name] = torch.randint(
                     int(unknown.low), int(unknown.high) + 1, shape, generator=rng
-                ).to(device)
+                ).to(like.device)
         adaptation = terms.adaptation
-        seen = [adaptation.observed(u.gradient) for u in updates]
-        self._observed = {n: torch.stack([s[n] for s in seen]).to(**self._place) for n in seen[0]}
+        observed = [adaptation.observed(u.gradient) for u in updates]
+        self._observed = {n: torch.stack([o[n] for o in observed]).to(like) for n in observed[0]}
         self._shared = all(_same(updates[0].weights, u.weights) for u in updates[1:])
         kept = updates[:1] if self._shared else updates
         self._weights = {
-            n: torch.stack([u.weights[n] for u in kept]).to(**self._place)
-            for n in updates[0].weights
+            n: torch.stack([u.weights[n] for u in kept]).to(like) for n in updates[0].weights
         }
         if self._shared:
             self._weights = {n: tensor[0] for n, tensor in self._weights.items()}
@@ -114,7 +112,7 @@ class GradientProblem:
                 )
             else:
                 pieces.append(torch.randn(shape, generator=rng))
-        return torch.cat(pieces, 2).to(**self._place)  # type: ignore[call-overload]
+        return torch.cat(pieces, 2).to(self._like)
 
     def at(self, inputs: Sequence[Mapping[str, Tensor]]) -> Tensor:
         """The guesses ``(T, R, D)`` that stand for these inputs of each update, ``(B, *shape)``, in every restart."""
@@ -124,12 +122,14 @@ class GradientProblem:
                 one[n].clamp_min(TINY).log() if u.simplex else one[n] for n, u in self._free.items()
             ]
             rows.append(torch.cat([piece.flatten() for piece in pieces]))
-        return torch.stack(rows).unsqueeze(1).repeat(1, self._restarts, 1).to(**self._place)  # type: ignore[call-overload]
+        return torch.stack(rows).unsqueeze(1).repeat(1, self._restarts, 1).to(self._like)
 
     def clamp(self, point: Tensor) -> Tensor:
         """Guesses ``(..., D)`` moved into the range of each input (the box prior)."""
         pieces = []
-        for piece, unknown in zip(point.split(self._sizes, -1), self._free.values(), strict=True):
+        for piece, unknown in zip(
+            torch.split(point, self._sizes, -1), self._free.values(), strict=True
+        ):
             boxed = not unknown.simplex and (unknown.low is not None or unknown.high is not None)
             pieces.append(piece.clamp(unknown.low, unknown.high) if boxed else piece)
         return torch.cat(pieces, -1)
@@ -172,9 +172,9 @@ class GradientProblem:
         """Inputs by name of ``(..., D)``."""
         inputs = dict(fixed)
         for (name, unknown), piece in zip(
-            self._free.items(), point.split(self._sizes, -1), strict=True
+            self._free.items(), torch.split(point, self._sizes, -1), strict=True
         ):
-            shaped = piece.unflatten(-1, self._shapes[name])
+            shaped = piece.reshape(*piece.shape[:-1], *self._shapes[name])
             inputs[name] = shaped.softmax(-1) if unknown.simplex else shaped
         return inputs
 

@@ -59,7 +59,7 @@ def updates_in(view: View, trainer: PublicTrainer) -> list[Update]:
     positions: dict[int, list[int]] = {}
     for position, release in enumerate(view.releases[i] for i in view.targets):
         positions.setdefault(release.step, []).append(position)
-    found = []
+    updates = []
     for step, rows in positions.items():
         if step not in weights or step not in sent:
             raise NotApplicableError(
@@ -70,5 +70,5 @@ def updates_in(view: View, trainer: PublicTrainer) -> list[Update]:
             for name, tensor in sent[step].items()
         }
         start = {name: tensor.float() for name, tensor in weights[step].items()}
-        found.append(Update(tuple(rows), sizes[rows[0]], start, gradient))
-    return found
+        updates.append(Update(tuple(rows), sizes[rows[0]], start, gradient))
+    return updates

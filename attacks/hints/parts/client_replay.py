@@ -77,11 +77,11 @@ class TrainingLog:
 
     def centred(self, rows: Tensor) -> Tensor:
         """Without the mean over the releases of the same step: what differs between records, and no more."""
-        left = rows.clone()
-        for step in self.step.unique():
+        centred = rows.clone()
+        for step in self.steps():
             here = self.step == step
-            left[here] = left[here] - left[here].mean(0)
-        return left
+            centred[here] = centred[here] - centred[here].mean(0)
+        return centred
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,11 +120,11 @@ class ClientReplay:
         self,
         client: PublicClient,
         image_size: int,
-        exchange: TrainingLog,
+        log: TrainingLog,
         final: Weights | None,
         device: str,
     ) -> None:
-        self.exchange, self._device = exchange, device
+        self.log, self._device = log, device
         self._client, self._size, self._final = client, image_size, final
         self.forward = self._fresh()
         if CONDITION not in self.forward.inputs() or not _is_sum(self._fresh()):
@@ -160,10 +160,10 @@ class ClientReplay:
         Raises:
             NotApplicableError: they move another way.
         """
-        guess = typical.expand(len(self.exchange.step), -1, -1, -1)
-        early = self.exchange.epoch == self.exchange.epoch.min()
+        guess = typical.expand(len(self.log.step), -1, -1, -1)
+        early = self.log.epoch == self.log.epoch.min()
         still = self.sent(self._fresh(), range(len(guess)), guess)
-        moved = self.exchange.centred(self.exchange.features - still)[early]
+        moved = self.log.centred(self.log.features - still)[early]
         rate = FIRST_RATE
         for _ in range(_FITS):
             replayed = still.clone()
@@ -171,7 +171,7 @@ class ClientReplay:
                 if not early[rows[0]]:
                     break
                 replayed[rows] = features
-            own = self.exchange.centred(replayed - still)[early]
+            own = self.log.centred(replayed - still)[early]
             rate *= float((moved * own).sum() / own.square().sum())
             if not rate > 0:
                 raise NotApplicableError(
@@ -227,20 +227,21 @@ class ClientReplay:
                 replay that is not exact, since what it gets wrong is much alike for the records of
                 a step.
         """
-        exchange, found = self.exchange, torch.zeros_like(self.exchange.features)
+        log, deviations = self.log, torch.zeros_like(self.log.features)
         for step, weights in path.at.items():
-            rows = (exchange.step == step).nonzero().flatten().tolist()
+            rows = (log.step == step).nonzero().flatten().tolist()
             self.forward.stem.load_state_dict(dict(weights))
-            left = exchange.features[rows] - self.sent(self.forward, rows, guess)
+            rest = log.features[rows] - self.sent(self.forward, rows, guess)
             if compared:
-                left = left - left.mean(0)
-            found[rows] = left + hint_part(self.forward, guess[rows], self._device) - means[step]
-        return found
+                rest = rest - rest.mean(0)
+            assumed = hint_part(self.forward, guess[rows], self._device)
+            deviations[rows] = rest + assumed - means[step]
+        return deviations
 
     @torch.no_grad()
     def sent(self, forward: PublicForward, rows: Collection[int], guess: Tensor) -> Tensor:
         """h_ctrl of the releases ``rows`` as a client would send it of guessed conditions, ``(len(rows), C, h, w)``."""
-        parts = torch.tensor(list(rows)).split(64)
+        parts = torch.split(torch.tensor(list(rows)), 64)
         return torch.cat([self._features(forward, part.tolist(), guess).cpu() for part in parts])
 
     def _fresh(self) -> PublicForward:
@@ -253,17 +254,17 @@ class ClientReplay:
         optimizer = torch.optim.AdamW(
             [p for p in forward.stem.parameters() if p.requires_grad], lr=rate
         )
-        for step in self.exchange.steps():
-            rows = (self.exchange.step == step).nonzero().flatten().tolist()
+        for step in self.log.steps():
+            rows = (self.log.step == step).nonzero().flatten().tolist()
             optimizer.zero_grad(set_to_none=True)
             features = self._features(forward, rows, guess)
             yield step, rows, features.detach().cpu()
-            features.backward(self.exchange.gradient[rows].to(features))  # type: ignore[no-untyped-call]
+            features.backward(self.log.gradient[rows].to(features))  # type: ignore[no-untyped-call]
             optimizer.step()
 
     def _features(self, forward: PublicForward, rows: list[int], guess: Tensor) -> Tensor:
         inputs = {
-            NOISY: self.exchange.noisy[rows].to(self._device),
+            NOISY: self.log.noisy[rows].to(self._device),
             CONDITION: guess[rows].to(self._device),
         }
         return forward.send(inputs, torch.Generator().manual_seed(0))[CONTROL_FEATURES].float()
@@ -275,7 +276,7 @@ def _copied(forward: PublicForward) -> Weights:
 
 def _distance(one: Weights, other: Weights) -> float:
     """Euclidean distance."""
-    return sum(float((one[name] - other[name]).square().sum()) for name in one) ** 0.5
+    return float(sum(float((one[name] - other[name]).square().sum()) for name in one) ** 0.5)
 
 
 @torch.no_grad()
@@ -283,7 +284,7 @@ def hint_part(forward: PublicForward, conditions: Tensor, device: str) -> Tensor
     """What conditions ``(N, 3, H, W)`` add to h_ctrl, up to a constant, ``(N, C, h, w)``: its value at x_t = 0."""
     shape = forward.inputs()[NOISY].shape
     made = []
-    for part in conditions.split(64):
+    for part in torch.split(conditions, 64):
         inputs = {NOISY: torch.zeros(len(part), *shape, device=device), CONDITION: part.to(device)}
         made.append(
             forward.send(inputs, torch.Generator().manual_seed(0))[CONTROL_FEATURES].float().cpu()
@@ -315,10 +316,10 @@ def _is_sum(forward: PublicForward, tolerance: float = 1e-4) -> bool:
         return forward.send(inputs, torch.Generator().manual_seed(0))[CONTROL_FEATURES].float()
 
     whole = sent(noisy[0], condition[0])
-    bend = (
+    deviation = (
         whole
         - sent(noisy[1], condition[0])
         - sent(noisy[0], condition[1])
         + sent(noisy[1], condition[1])
     )
-    return bool(bend.abs().max() <= tolerance * whole.abs().max())
+    return bool(deviation.abs().max() <= tolerance * whole.abs().max())

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from attacks.common.training import gradient_step
 from attacks.hints.parts.client_replay import WeightPath, hint_part
 from attacks.learned.parts.inverse_network import InverseNetwork
-from attacks.learned.parts.inverse_training import one_cycle
+from attacks.learned.parts.inverse_training import LARGEST_NORM, one_cycle
 from attacks.learned.parts.simulated_releases import Inputs
 from bench.interfaces import Advance, Codec, PublicForward, Records
 
@@ -94,9 +95,9 @@ class HintDecoder:
             )
         self.losses: list[float] = []
 
-    def learn(
+    def train(
         self,
-        lessons: SimulatedHints,
+        hints: SimulatedHints,
         iterations: int,
         batch_size: int,
         peak: float,
@@ -110,20 +111,17 @@ class HintDecoder:
             rate, momentum = one_cycle(step, iterations)
             for group in optimizer.param_groups:
                 group["lr"], group["betas"] = peak * rate, (momentum, 0.999)
-            inputs, truth = lessons.draw(batch_size, rng)
+            inputs, truth = hints.draw(batch_size, rng)
             loss = (self._network(inputs)[1] - truth).abs().mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
-            optimizer.step()
+            gradient_step(optimizer, loss, LARGEST_NORM)
             self.losses.append(float(loss.detach()))
             advance(1)
 
     @torch.no_grad()
-    def read(self, lessons: SimulatedHints, deviations: Tensor, steps: Tensor) -> Tensor:
+    def read(self, hints: SimulatedHints, deviations: Tensor, steps: Tensor) -> Tensor:
         """z_c ``(N, 4, h, w)`` of the hint parts ``(N, C, h, w)`` of releases of ``steps`` ``(N,)``."""
         self._network.eval()
-        parts = zip(deviations.split(64), steps.split(64), strict=True)
+        parts = zip(torch.split(deviations, 64), torch.split(steps, 64), strict=True)
         return torch.cat(
-            [self._network(lessons.inputs_of(part, step))[1].cpu() for part, step in parts]
+            [self._network(hints.inputs_of(part, step))[1].cpu() for part, step in parts]
         )

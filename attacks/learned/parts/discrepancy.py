@@ -24,8 +24,8 @@ def mmd(first: Tensor, second: Tensor) -> Tensor:
     # Not cdist: its slope is not finite where two points are one.
     square = both.square().sum(1)
     far = (square[:, None] + square[None] - 2 * both @ both.T).clamp_min(0)
-    apart = ~torch.eye(len(both), dtype=torch.bool, device=both.device)
-    typical = far.detach()[apart].median().clamp_min(1e-12)
+    pairs = ~torch.eye(len(both), dtype=torch.bool, device=both.device)
+    typical = far.detach()[pairs].median().clamp_min(1e-12)
     kernel = torch.stack([torch.exp(-far / (scale * typical)) for scale in SCALES]).mean(0)
     n = len(first)
     return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()
@@ -66,17 +66,10 @@ class Critic(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """``(B, 1, h / 2, w / 2)`` of ``(B, C, h, w)``."""
-        found: Tensor = self.layers(maps)
-        return found
+        logits: Tensor = self.layers(maps)
+        return logits
 
 
 def verdict(logits: Tensor, real: bool) -> Tensor:
     """Cross-entropy of a critic's logits with what they should be."""
     return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, float(real)))
-
-
-def step(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step down the loss."""
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()

@@ -76,4 +76,5 @@ class FilmBlock(nn.Module):
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         scale, shift = self.film(context)[:, :, None, None].chunk(2, 1)
         hidden = self.first(nn.functional.silu(self.norm(x) * (1 + scale) + shift))
-        return x + self.second(nn.functional.silu(hidden))
+        change: Tensor = self.second(nn.functional.silu(hidden))
+        return x + change

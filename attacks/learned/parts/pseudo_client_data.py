@@ -43,7 +43,7 @@ class PseudoClientData:
     name: str
     pictures: Tensor
     labels: Tensor | None = None
-    own: Tensor | None = None
+    picture_labels: Tensor | None = None
 
     def send(self, chosen: Tensor, rng: torch.Generator) -> Tensor:
         """Features of own pictures where no x_t goes in, ``(B, C, h, w)``."""
@@ -54,7 +54,7 @@ class PseudoClientData:
         picture = self.pictures[chosen].to(self.observed.device)
         return self.forward.send({**still, self.name: picture}, rng)[CONTROL_FEATURES].float()
 
-    def shared(self, releases: Tensor) -> Tensor:
+    def noisy_part(self, releases: Tensor) -> Tensor:
         """What x_t, which is known, has put into these releases, ``(B, C, h, w)``.
 
         As a difference of two sends, so that what the unknown picture adds cancels.
@@ -70,7 +70,7 @@ class PseudoClientData:
         )
         return with_noise - without
 
-    def rest(self, rounds: int) -> Tensor:
+    def picture_part(self, rounds: int) -> Tensor:
         """What the unknown pictures put into the releases, ``(R, C, h, w)``.
 
         What the client makes of x_t is fitted by least squares first, since the noise in it hangs
@@ -87,15 +87,15 @@ class PseudoClientData:
 
         def loss() -> Tensor:
             solver.zero_grad()
-            found = self.observed[few] - self.shared(few)
-            value = (found - found.mean((0, 2, 3), keepdim=True)).square().mean()
-            value.backward()  # type: ignore[no-untyped-call]
+            rest = self.observed[few] - self.noisy_part(few)
+            value = (rest - rest.mean((0, 2, 3), keepdim=True)).square().mean()
+            torch.autograd.backward(value)
             return value
 
-        solver.step(loss)  # type: ignore[no-untyped-call, arg-type]
+        solver.step(loss)  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            everyone = torch.arange(len(self.observed)).split(FITTED)
-            return torch.cat([self.observed[rows] - self.shared(rows) for rows in everyone])
+            parts = torch.split(torch.arange(len(self.observed)), FITTED)
+            return torch.cat([self.observed[rows] - self.noisy_part(rows) for rows in parts])
 
 
 def pseudo_client_data(view: View) -> PseudoClientData:
@@ -144,5 +144,5 @@ def pseudo_client_data(view: View) -> PseudoClientData:
         name=name,
         pictures=pictures,
         labels=labels,
-        own=public.labels,
+        picture_labels=public.labels,
     )

@@ -27,12 +27,12 @@ def rungs(candidates: int, budget: int, share: float) -> tuple[int, int]:
     Args:
         share: of the budget that losers may take.
     """
-    losers, left = 0, candidates
+    losers, remaining = 0, candidates
     rung = 0
-    while left > 1:  # a candidate that leaves after rung k has trained k rungs
+    while remaining > 1:  # a candidate that is dropped after rung k has trained k rungs
         rung += 1
-        losers += rung * (left - left // 2)
-        left //= 2
+        losers += rung * (remaining - remaining // 2)
+        remaining //= 2
     if not losers:
         return 0, budget
     portion = int(budget * share) // losers
@@ -41,9 +41,9 @@ def rungs(candidates: int, budget: int, share: float) -> tuple[int, int]:
 
 def halve(candidates: Sequence[T], portion: int, loss: Callable[[T], float]) -> T:
     """The one that is left when after every portion the worse half (the first of equals stays) has gone."""
-    left = list(candidates)
-    while len(left) > 1:
-        for candidate in left:
+    remaining = list(candidates)
+    while len(remaining) > 1:
+        for candidate in remaining:
             candidate.train(portion)
-        left = sorted(left, key=loss)[: len(left) // 2]
-    return left[0]
+        remaining = sorted(remaining, key=loss)[: len(remaining) // 2]
+    return remaining[0]

@@ -10,6 +10,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from attacks.common.training import gradient_step
 from bench.interfaces import CONTROL_FEATURES, GRADIENT_DOWN, Channel, Progress, ServerAdversary
 
 
@@ -103,13 +104,10 @@ def train_autoencoder(
     )
     with progress.stage("training the pilot", plan.steps) as advance:
         for _ in range(plan.steps):
-            found = pictures[torch.randint(len(pictures), (plan.batch_size,), generator=rng)].to(
-                device
-            )
-            loss = (networks.inverse(networks.pilot(found)) - found).square().mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            rows = torch.randint(len(pictures), (plan.batch_size,), generator=rng)
+            batch = pictures[rows].to(device)
+            loss = (networks.inverse(networks.pilot(batch)) - batch).square().mean()
+            gradient_step(optimizer, loss)
             advance(1)
     return networks.requires_grad_(False)
 
@@ -185,9 +183,7 @@ class HijackServer(ServerAdversary):
         loss = (
             self._critic(private).mean() - self._critic(pilot).mean() + self._plan.penalty * penalty
         )
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self._optimizer.step()
+        gradient_step(self._optimizer, loss)
 
 
 def critic(shape: tuple[int, ...], width: int) -> nn.Module:

@@ -27,17 +27,17 @@ class StirServer(ServerAdversary):
     """
 
     def __init__(self, exchanges: int, rng: torch.Generator) -> None:
-        self._left, self._rng = exchanges, rng
+        self._remaining, self._rng = exchanges, rng
 
     def answer(
         self, sent: Mapping[Channel, Tensor], honest: Mapping[str, Tensor]
     ) -> Mapping[str, Tensor]:
         if GRADIENT_DOWN not in honest:
             return honest
-        asked = honest[GRADIENT_DOWN]
-        gradient = torch.zeros(asked.shape)
-        if self._left > 0:
-            self._left -= 1
-            gradient = _SIZE * torch.randn(asked.shape, generator=self._rng)
+        true_gradient = honest[GRADIENT_DOWN]
+        gradient = torch.zeros(true_gradient.shape)
+        if self._remaining > 0:
+            self._remaining -= 1
+            gradient = _SIZE * torch.randn(true_gradient.shape, generator=self._rng)
             gradient -= gradient.mean((2, 3), keepdim=True)
-        return {**honest, GRADIENT_DOWN: gradient.to(asked)}
+        return {**honest, GRADIENT_DOWN: gradient.to(true_gradient)}

@@ -53,9 +53,11 @@ class TargetFeatures:
     @torch.no_grad()
     def claim(self, networks: Autoencoder, view: View, batch_size: int) -> Claim:
         """What the inverse makes of the targets' features."""
-        parts = view.read(CONTROL_FEATURES).float().split(batch_size)
-        found = torch.cat([networks.inverse(part.to(view.public.device)).cpu() for part in parts])
-        return Claim(self.forward.estimates({self.name: found}))
+        parts = torch.split(view.read(CONTROL_FEATURES).float(), batch_size)
+        pictures = torch.cat(
+            [networks.inverse(part.to(view.public.device)).cpu() for part in parts]
+        )
+        return Claim(self.forward.estimates({self.name: pictures}))
 
 
 class ClientPilot(nn.Module):

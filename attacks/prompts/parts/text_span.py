@@ -36,7 +36,8 @@ class TextSpan:
     def residual(self, states: Tensor) -> Tensor:
         """||s - s R^T R|| / ||s|| of states ``(..., D)``, the span check of DAGER (arXiv:2405.15586, section 4)."""
         double = states.double()
-        return (double @ self.complement.to(double.device)).norm(dim=-1) / double.norm(dim=-1)
+        outside: Tensor = (double @ self.complement.to(double.device)).norm(dim=-1)
+        return outside / double.norm(dim=-1)
 
 
 def text_span(
@@ -56,14 +57,14 @@ def text_span(
     Raises:
         NotApplicableError: no such matrices, all of them zero, or states that fill the space.
     """
-    found = [
+    gradients = [
         g.double().cpu()
         for n, g in update.items()
         if n.endswith(PROJECTIONS) and g.shape[-1] == width
     ]
-    if not found:
+    if not gradients:
         raise NotApplicableError("the update has no cross-attention projections of text states")
-    rows = [g / g.norm() for g in found if float(g.norm()) > 0]
+    rows = [g / g.norm() for g in gradients if float(g.norm()) > 0]
     if not rows:
         raise NotApplicableError(
             "the gradient of every cross-attention projection is zero; while the ControlNet's zero convolutions are "

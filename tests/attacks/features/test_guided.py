@@ -10,7 +10,7 @@ from torch import nn
 
 from attacks.common.denoising import Prior
 from attacks.common.spectral_prior import Spectrum
-from attacks.features.guidance.feature_guide import FeatureGuide
+from attacks.features.guidance.feature_guide import FeatureGuide, GuidePlan
 from attacks.features.guidance.latent_priors import GaussianDenoiser
 from attacks.features.guidance.sampler import (
     GaussianEvidence,
@@ -22,7 +22,7 @@ from attacks.features.guidance.sampler import (
 )
 from attacks.features.guidance.unknown_latents import DirectLatent, NoisyLatent
 from attacks.features.guided import Guided
-from attacks.features.search.coordinates import Direct
+from attacks.features.search.coordinates import Direct, SearchInputs
 from attacks.features.search.knowledge import noisy_is_solvable
 from attacks.features.search.match import Match
 from bench.interfaces import (
@@ -99,7 +99,13 @@ def test_draws_follow_the_known_posterior_of_a_gaussian():
     state = torch.randn(count, *SHAPE, generator=rng)
     times = torch.full((count,), SCHEDULE.steps - 1)
     drawn = walk(
-        [prior], evidence, NoGuide(), state, times, SamplerPlan(steps=50), rng=rng, batch_size=count
+        [prior],
+        evidence,
+        NoGuide(),
+        state,
+        times,
+        SamplerPlan(steps=50, batch_size=count),
+        rng=rng,
     )
     expected = spectrum.wiener(seen.unsqueeze(0), precision.view(1))[0]
     error = (drawn.mean(0) - expected).square().mean().sqrt()
@@ -156,13 +162,8 @@ def guide_of(
             NoisyLatent.from_schedule(NOISY, tuple(noisy.shape), times, SCHEDULE, None, 0.0),
             DirectLatent(CONDITION_LATENTS),
         ],
-        spaces={name: Direct(unknown) for name, unknown in inputs.items()},
-        warm={},
-        known={},
-        tolerance=tolerance,
-        tv=0.0,
-        searches=600,
-        rate=0.1,
+        SearchInputs({}, {name: Direct(unknown) for name, unknown in inputs.items()}, {}),
+        GuidePlan(tolerance, tv=0.0, searches=600, rate=0.1),
         rng=generator(0),
         device="cpu",
     )
@@ -224,8 +225,8 @@ def test_guided_draws_explain_the_features_better_than_unguided_ones(step):
     def misfit(pull) -> float:
         rng = generator(7)
         state = torch.randn(4, *SHAPE, generator=rng)
-        pace = SamplerPlan(steps=8, recurrences=2, step=step, ratio=0.5)
-        drawn = walk([prior, prior], none, pull, state, start, pace, rng=rng, batch_size=8)
+        plan = SamplerPlan(steps=8, recurrences=2, step=step, ratio=0.5, batch_size=8)
+        drawn = walk([prior, prior], none, pull, state, start, plan, rng=rng)
         sent = Sum().send(
             {NOISY: SCHEDULE.signal(times) * drawn[:2], CONDITION_LATENTS: drawn[2:]}, rng
         )

@@ -9,7 +9,7 @@ from torch import nn
 from attacks.common.optimisation.adam import Adam
 from attacks.common.optimisation.priors import TotalVariation
 from attacks.features.reconstruction import Reconstruction
-from attacks.features.search.coordinates import Direct
+from attacks.features.search.coordinates import Direct, SearchInputs
 from attacks.features.search.match import Match
 from attacks.features.search.nuisance import affine_in_noisy, conv_span, project_out
 from attacks.features.search.problem import FeatureProblem
@@ -63,11 +63,9 @@ def problem(pixels: torch.Tensor, restarts: int = 1, priors=(), warm=None) -> Fe
     return FeatureProblem(
         client,
         Match({c: t.detach() for c, t in observed.items()}),
-        known={},
-        spaces={PIXELS: Direct(client.inputs()[PIXELS])},
+        SearchInputs({}, {PIXELS: Direct(client.inputs()[PIXELS])}, warm or {}),
         priors=priors,
         restarts=restarts,
-        warm=warm or {},
         rng=generator(1),
         device="cpu",
     )

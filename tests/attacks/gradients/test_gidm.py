@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
+from attacks.common.attack_run import AttackRun
 from attacks.common.optimisation.priors import TotalVariation
 from attacks.gradients.engine.adaptation import Adaptation
 from attacks.gradients.engine.integer_search import candidates, fit_integers
 from attacks.gradients.engine.inversion import GradientInversion
 from attacks.gradients.engine.latent_training import Ddim, LatentTraining
 from attacks.gradients.engine.objectives import Cosine
+from attacks.gradients.engine.problem import Terms
 from attacks.gradients.engine.updates import Update
 from attacks.gradients.gidm import GIDM
 from bench.interfaces import (
@@ -203,9 +205,7 @@ def test_a_grid_finds_the_timestep_when_the_rest_is_right() -> None:
             update,
             inputs,
             "t",
-            objective=Cosine(),
-            adaptation=Adaptation(),
-            unroll=True,
+            Terms(Cosine(), (), Adaptation(), unroll=True),
             points=7,
             level=level,
             device="cpu",
@@ -241,13 +241,9 @@ def test_updates_without_the_same_tensors_are_solved_apart() -> None:
     found = GradientInversion(Cosine()).invert(
         Linear(),
         updates,
+        AttackRun(torch.Generator().manual_seed(0), Budget(0, 4), "cpu", Silent()),
         known=known,
         begin=[{"z": truth()["z"]}] * 2,
-        iterations=0,
-        at_once=4,
-        rng=torch.Generator().manual_seed(0),
-        device="cpu",
-        progress=Silent(),
     )
     torch.testing.assert_close(found.match, torch.zeros(2), atol=1e-5, rtol=0)
     assert all(torch.equal(z, truth()["z"]) for z in found.inputs["z"])

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
+from attacks.common.attack_run import AttackRun
 from attacks.common.optimisation.adam import Adam
 from attacks.common.optimisation.priors import TotalVariation
 from attacks.common.optimisation.schedules import factor
@@ -22,6 +23,7 @@ from attacks.gradients.engine.objectives import L1, Cosine, SquaredL2
 from attacks.gradients.engine.problem import GradientProblem, Terms
 from attacks.gradients.engine.updates import Update
 from bench.interfaces import (
+    Budget,
     Estimate,
     LocalTraining,
     NotApplicableError,
@@ -89,8 +91,14 @@ def problem(
         known=known,
         restarts=restarts,
         rng=torch.Generator().manual_seed(0),
-        dtype=torch.float64,
-        device="cpu",
+        like=torch.empty(0, dtype=torch.float64),
+    )
+
+
+def run_of(iterations: int, batch_size: int) -> AttackRun:
+    """Return a run on the CPU with a fresh generator of seed 0."""
+    return AttackRun(
+        torch.Generator().manual_seed(0), Budget(iterations, batch_size), "cpu", Silent()
     )
 
 
@@ -164,16 +172,8 @@ def test_unrolled_steps_are_real_training() -> None:
 def test_lbfgs_inverts_each_of_a_batch_and_never_rises() -> None:
     trainer, truth = Regression(), [batch(1, seed) for seed in range(4)]
     updates = [update(trainer, one, seed) for seed, one in enumerate(truth)]
-    engine = GradientInversion(SquaredL2(), LBFGS(), restarts=3, dtype=torch.float64)
-    found = engine.invert(
-        trainer,
-        updates,
-        iterations=200,
-        at_once=3,
-        rng=torch.Generator().manual_seed(0),
-        device="cpu",
-        progress=Silent(),
-    )
+    inversion = GradientInversion(SquaredL2(), LBFGS(), restarts=3, dtype=torch.float64)
+    found = inversion.invert(trainer, updates, run_of(200, 3))
     assert bool((found.match <= found.first).all())
     for x, one in zip(found.inputs["x"], truth, strict=True):
         torch.testing.assert_close(x, one["x"], atol=1e-3, rtol=0)
@@ -188,15 +188,7 @@ def test_the_restart_of_least_objective_wins() -> None:
     match = several.evaluate(point).match
     found = GradientInversion(
         Cosine(), Adam(), (TotalVariation(0.1),), restarts=4, dtype=torch.float64
-    ).invert(
-        trainer,
-        updates,
-        iterations=0,
-        at_once=3,
-        rng=torch.Generator().manual_seed(0),
-        device="cpu",
-        progress=Silent(),
-    )
+    ).invert(trainer, updates, run_of(0, 3))
     torch.testing.assert_close(found.match, match.min(1).values.float())
     best = match.argmin(1)
     torch.testing.assert_close(
@@ -211,12 +203,8 @@ def test_inputs_keep_to_their_range_and_known_ones_to_their_value() -> None:
     found = GradientInversion(Cosine(), Adam(rate=5.0, signed=True), start="normal").invert(
         trainer,
         [update(trainer, truth)],
+        run_of(3, 1),
         known=[{"y": truth["y"]}],
-        iterations=3,
-        at_once=1,
-        rng=torch.Generator().manual_seed(0),
-        device="cpu",
-        progress=Silent(),
     )
     assert 0 <= float(found.inputs["x"][0].min()) <= float(found.inputs["x"][0].max()) <= 1
     assert torch.equal(found.inputs["y"][0], truth["y"])
@@ -228,12 +216,8 @@ def test_whole_numbers_are_searched_by_restarts() -> None:
     found = GradientInversion(SquaredL2(), Adam(), restarts=12).invert(
         trainer,
         [update(trainer, inputs)],
+        run_of(150, 1),
         known=[{name: inputs[name] for name in ("y",)}],
-        iterations=150,
-        at_once=1,
-        rng=torch.Generator().manual_seed(0),
-        device="cpu",
-        progress=Silent(),
     )
     x, t = found.inputs["x"][0], found.inputs["t"][0]
     torch.testing.assert_close(x * t, inputs["x"] * 2, atol=0.05, rtol=0)
@@ -266,11 +250,7 @@ def test_a_step_size_that_overshoots_does_not_lose_the_best_point() -> None:
     found = GradientInversion(SquaredL2(), Adam(rate=100.0, boxed=False)).invert(
         trainer,
         [update(trainer, batch(1))],
-        iterations=5,
-        at_once=1,
-        rng=torch.Generator().manual_seed(0),
-        device="cpu",
-        progress=Silent(),
+        run_of(5, 1),
     )
     assert math.isfinite(float(found.match))
     assert float(found.match) <= float(found.first)

@@ -9,7 +9,7 @@ import torch
 
 from attacks.hints.parts.client_replay import ClientReplay, TrainingLog, hint_part
 from attacks.hints.parts.hint_decoder import SimulatedHints
-from attacks.hints.replay import Replay, spread
+from attacks.hints.replay import Replay, pictures_by_record
 from bench.interfaces import (
     CLIENT_WEIGHTS,
     GRADIENT_DOWN,
@@ -125,7 +125,7 @@ def test_the_attack_claims_a_condition_for_each_target_with_or_without_the_links
 
 def test_a_guess_reaches_all_releases_of_its_record():
     pictures, mean = torch.rand(2, 3, 4, 4, generator=generator(1)), torch.zeros(3, 4, 4)
-    guess = spread(pictures, attacked=[2, 3], labels=[7, 8, 8, 7, 9], typical=mean)
+    guess = pictures_by_record(pictures, attacked=[2, 3], labels=[7, 8, 8, 7, 9], typical=mean)
     torch.testing.assert_close(
         guess, torch.stack([pictures[1], pictures[0], pictures[0], pictures[1], mean])
     )
@@ -133,14 +133,14 @@ def test_a_guess_reaches_all_releases_of_its_record():
 
 def test_it_needs_a_client_that_was_moved_and_a_sum_to_take_apart(captured, tiny_model):
     view = view_of(captured)
-    exchange = TrainingLog.from_view(view)
+    log = TrainingLog.from_view(view)
     with pytest.raises(NotApplicableError, match="never trained"):
-        TrainingLog.from_view(view.with_channels({GRADIENT_DOWN: torch.zeros_like(exchange.gradient)}))
-    backwards = replace(exchange, gradient=-exchange.gradient)
+        TrainingLog.from_view(view.with_channels({GRADIENT_DOWN: torch.zeros_like(log.gradient)}))
+    backwards = replace(log, gradient=-log.gradient)
     with pytest.raises(NotApplicableError, match="do not move"):
         ClientReplay(view.public.client, 32, backwards, None, "cpu").rate(typical(view)[0])
     bent = SplitControlNet.build({"model": str(tiny_model)}).public(
         Activation(), AUXILIARY, protocol="gradient", device="cpu"
     )
     with pytest.raises(NotApplicableError, match="summand"):
-        ClientReplay(bent.client, 32, exchange, None, "cpu")
+        ClientReplay(bent.client, 32, log, None, "cpu")

@@ -153,7 +153,7 @@ def test_what_x_t_puts_into_the_features_is_fitted_and_left_out():
     )
     before = float((public[0].weight - victim.stem[0].weight).square().mean())  # type: ignore[index]
     hint = public[1].weight.clone()
-    rest = scene.rest(rounds=20)
+    rest = scene.picture_part(rounds=20)
     after = float((public[0].weight - victim.stem[0].weight).square().mean())  # type: ignore[index]
     assert after < 0.05 * before
     assert torch.equal(hint, public[1].weight)
