@@ -1,4 +1,4 @@
-"""Inverting gradients by direction (Geiping et al., arXiv:2003.14053)."""
+"""Inversion of gradients by their direction (Geiping et al., arXiv:2003.14053)."""
 
 from __future__ import annotations
 
@@ -31,16 +31,19 @@ from bench.interfaces import (
 
 
 class InvertingGradientsParams(Params):
-    """Attributes:
-    tv: weight of total variation.
-    tv_power: 1 is l1, 2 is squared.
-    rate: first step size.
-    signed: use the signs of slopes alone, as the paper does.
-    schedule: how the step size falls.
-    layerwise: compare directions tensor by tensor.
-    restarts: first guesses an update; the one whose gradient fits best is claimed.
-    start: first guesses are standard normal, as in the paper, or uniform over the inputs' range.
-    unroll: simulate local steps one after the other.
+    """Parameters of ``inverting-gradients``.
+
+    Attributes:
+        tv: weight of total variation.
+        tv_power: 1 is l1, 2 is squared.
+        rate: first step size.
+        signed: use the signs of slopes alone, as the paper does.
+        schedule: how the step size falls.
+        layerwise: compare directions tensor by tensor.
+        restarts: first guesses per update; the one whose gradient fits best is claimed.
+        start: first guesses are standard normal, as in the paper, or uniform over the inputs'
+            range.
+        unroll: simulate local steps one after the other.
     """
 
     tv: float = Field(default=1e-6, ge=0)
@@ -55,12 +58,11 @@ class InvertingGradientsParams(Params):
 
 
 class InvertingGradients(Attack):
-    """1 - cosine of gradients plus total variation, by Adam in the box; labels are read off the
-    update.
+    """Minimises 1 - cosine of the gradients plus total variation, by Adam within the inputs' range.
 
-    The paper's own settings are ``signed=true,schedule=step,layerwise=false``. The defaults come
-    nearest on a sigmoid network, where one cosine over all tensors hears little but the head
-    (``docs/gradients.md``).
+    Labels are read off the update. The settings of the paper are
+    ``signed=true,schedule=step,layerwise=false``. The defaults recover more on a sigmoid network,
+    where a single cosine over all tensors is dominated by the head (``docs/gradients.md``).
     """
 
     name = "inverting-gradients"
@@ -81,11 +83,16 @@ class InvertingGradients(Attack):
         ),
     )
     card = Card(
-        summary="Optimises pictures until their gradient points where the one that was sent does.",
+        summary=(
+            "Optimises pictures until their gradient has the direction of the one that was sent."
+        ),
         source="Geiping et al., arXiv:2003.14053, equation 4; METHODS 4",
         needs="client_update and global_model of SGD clients; their public local training",
-        cost="iterations x restarts simulations of a client's local training an update",
-        notes="Batched over updates and restarts. Does without the gradient's length, so clipping does not stop it.",
+        cost="iterations x restarts simulations of a client's local training per update",
+        notes=(
+            "Batched over updates and restarts. It does not use the gradient's length, so clipping "
+            "does not stop it."
+        ),
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:

@@ -1,4 +1,4 @@
-"""Inversion where whole numbers are private too: an engine for what has slopes and a search for the rest, in turn."""
+"""Inversion where integers are private too: gradient descent and a search take turns."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ Rows = Sequence[Mapping[str, Tensor]]
 
 @dataclass(frozen=True, eq=False)
 class AlternationResult:
-    """Attributes:
-    rows: the inputs of each update, by name, ``(B, *shape)``.
-    first, last: mean objective at the start and of what was found.
+    """The inputs that were recovered, and how well they fit.
+
+    Attributes:
+        rows: the inputs of each update, by name, ``(B, *shape)``.
+        first: mean objective at the start.
+        last: mean objective of ``rows``.
     """
 
     rows: Rows
@@ -32,11 +35,15 @@ class AlternationResult:
 
 @dataclass(frozen=True, eq=False)
 class Alternation:
-    """Attributes:
-    rounds: turns of the search and the engine, which shares its iterations among them. One where
-    all whole numbers
-        are known.
-    points: candidates a whole number and turn.
+    """Takes turns between the inversion of real inputs and the search over integer inputs.
+
+    Attributes:
+        inversion: optimises the inputs that have slopes.
+        adaptation: to the known defence.
+        rounds: turns, which share the iterations of the inversion. There is one turn where all
+            integers are known.
+        points: candidates per integer and turn.
+        run: generator, budget, device and progress.
     """
 
     inversion: GradientInversion
@@ -56,18 +63,22 @@ class Alternation:
         """Invert every update.
 
         Args:
-            begin: inputs to begin with, or None for the engine's first guesses and the middle of
-                whole numbers.
+            trainer: the clients' public training.
+            updates: what the clients sent.
+            known: for each update, inputs that the attacker has.
+            begin: inputs to begin with, or None for the inversion's first guesses and the middle of
+                each integer's range.
+            iterations: of the inversion, over all turns.
 
         Raises:
-            NotApplicableError: as the engine.
+            NotApplicableError: nothing is unknown, or an unknown cannot be guessed.
         """
         unknowns = trainer.unknowns()
         searched = [
             n for n, u in unknowns.items() if u.integer and u.high is not None and n not in known[0]
         ]
         rounds = min(self.rounds, max(1, iterations)) if searched else 1
-        # A phase that begins with something has a whole number already, so it only refines.
+        # A phase that begins with inputs has a value of each integer already and only refines it.
         level = 0 if begin is None else self.rounds
         rows, first, last = begin, 0.0, 0.0
         for turn in range(rounds):

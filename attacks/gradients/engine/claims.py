@@ -1,4 +1,4 @@
-"""From a view to a claim by an engine: what every gradient-inversion attack does."""
+"""From a view to a claim by inversion: the steps that every gradient-inversion attack takes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ def claim_by_inversion(
     """Invert the updates behind the view's targets.
 
     Args:
-        read_labels: labels, where there are any, are read off the update first instead of being
-            optimised.
+        view: what the attacker sees.
+        inversion: objective, optimiser and priors.
+        run: generator, budget, device and progress.
+        read_labels: read labels, where there are any, off the update first instead of optimising
+            them.
 
     Raises:
         NotApplicableError: updates, weights or public training are missing, or cannot be inverted.
@@ -62,7 +65,7 @@ def claim_of(
     inputs: Mapping[str, Sequence[Tensor]],
     diagnostics: Mapping[str, float],
 ) -> Claim:
-    """The claim of inputs that were recovered update by update, ``(B, *shape)`` each."""
+    """Return the claim of inputs ``(B, *shape)`` that were recovered update by update."""
     ordered = {name: in_order(updates, tensors) for name, tensors in inputs.items()}
     return Claim(
         trainer.estimates(ordered), diagnostics, labels=ordered.get(label_name(trainer) or "")
@@ -72,7 +75,7 @@ def claim_of(
 def on_the_wire(
     view: View, trainer: PublicTrainer, updates: Sequence[Update]
 ) -> list[dict[str, Tensor]]:
-    """For each update, the inputs ``(B, *shape)`` that crossed the wire and are in view, such as t and eps."""
+    """Return, for each update, the inputs ``(B, *shape)`` that are in view, such as t and eps."""
     sent = {
         n: u.channel
         for n, u in trainer.unknowns().items()
@@ -87,7 +90,7 @@ def on_the_wire(
 
 
 def in_order(updates: Sequence[Update], rows: Sequence[Tensor]) -> Tensor:
-    """Rows ``(B, ...)`` of each update as rows of the view's targets, ``(N, ...)``."""
+    """Return the rows ``(B, ...)`` of all updates in the order of the targets, ``(N, ...)``."""
     order = torch.tensor(
         [position for update in updates for position in update.positions]
     ).argsort()

@@ -1,4 +1,4 @@
-"""Fits a whole-number input, such as a timestep, to an update: over a grid that grows finer."""
+"""Fits an integer input, such as a timestep, to an update over a grid that grows finer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ from bench.interfaces import PublicTrainer, Unknown
 
 
 def candidates(unknown: Unknown, here: Tensor, points: int, level: int) -> list[Tensor]:
-    """Candidates ``()`` for one number: the whole range at level 0, then around ``here``, half as far at each level."""
+    """Return candidates ``()`` for one integer.
+
+    Level 0 spans the whole range. Each further level spans half as far around ``here``.
+
+    Args:
+        unknown: the input, with its range.
+        here: the present value, ``()``.
+        points: candidates beside ``here``.
+        level: how fine the grid is.
+    """
     low, high = int(unknown.low or 0), int(unknown.high or 0)
     if level == 0:
         spread = torch.linspace(low, high, points + 2)[1:-1].round().long()
@@ -35,10 +44,20 @@ def fit_integers(
     level: int,
     device: str,
 ) -> Tensor:
-    """The numbers ``(B,)`` of an input ``name`` of which the update is simulated best, all else as
-    in ``inputs``.
+    """Return the values ``(B,)`` of an integer input for which the update is simulated best.
 
-    One record after the other, each with its best candidate in place for the next.
+    All other inputs stay as they are. Records are fitted one after the other; each keeps its best
+    value while the next is fitted.
+
+    Args:
+        trainer: the client's public training.
+        update: what the client sent.
+        inputs: all inputs by name, ``(B, *shape)``.
+        name: the integer input.
+        terms: objective, adaptation and simulation.
+        points: candidates per record.
+        level: how fine the grid is (``candidates``).
+        device: where to compute.
     """
     adaptation = terms.adaptation
     observed = {n: t.to(device) for n, t in adaptation.observed(update.gradient).items()}

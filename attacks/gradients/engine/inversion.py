@@ -1,4 +1,4 @@
-"""Puts objective, priors, optimiser and schedule together and inverts a view's updates."""
+"""Inversion of updates by an objective, priors and an optimiser."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from bench.interfaces import PublicTrainer
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """What became of a number of updates.
+    """The recovered inputs of several updates, and how well they fit.
 
     Attributes:
-        inputs: by name, one entry an update, ``(B, *shape)`` each.
+        inputs: by name, one entry per update, ``(B, *shape)`` each.
         match: objective, without priors, of the best restart of each update, ``(U,)``.
-        first: the same restart's objective at its start.
+        first: objective of that restart at its start, ``(U,)``.
     """
 
     inputs: Mapping[str, Sequence[Tensor]]
@@ -36,11 +36,14 @@ class Solution:
 
 @dataclass(frozen=True)
 class GradientInversion:
-    """A gradient inversion, free of any assumption about the network.
+    """A gradient inversion that makes no assumption about the network.
 
     Attributes:
-        restarts: first guesses an update; the one of least objective wins, and the truth has no
-            say.
+        objective: distance between a simulated and an observed gradient.
+        optimiser: minimises the objective and the priors.
+        priors: penalties on the inputs.
+        restarts: first guesses per update; the one with the lowest objective is returned.
+        start: how first guesses are drawn.
         unroll: simulate local steps one after the other instead of all at the first weights.
         dtype: of the optimisation; the network must run in it.
     """
@@ -66,10 +69,14 @@ class GradientInversion:
         """Invert every update.
 
         Args:
-            known: for each update, inputs that the attacker has, ``(B, *shape)``; the same names
-                for all.
+            trainer: the clients' public training.
+            updates: what the clients sent.
+            run: generator, budget, device and progress; a batch of the budget holds that many
+                updates.
+            known: for each update, inputs that the attacker has, ``(B, *shape)``; the names are
+                equal for all updates.
             begin: for each update, inputs that every restart begins with instead of ``start``.
-            at_once: updates that are optimised together.
+            adaptation: to the known defence; None adapts to none.
 
         Raises:
             NotApplicableError: nothing is unknown, or an unknown cannot be guessed.
@@ -121,10 +128,11 @@ class GradientInversion:
 
 
 def _chunks(kinds: Sequence[Hashable], size: int) -> list[list[int]]:
-    """Positions of updates of one kind, at most ``at_once`` together.
+    """Return positions of updates in chunks of one kind, at most ``size`` in each.
 
     Args:
-        kinds: how many records each is of, and the tensors that it has something to compare in.
+        kinds: of each update, the number of its records and the names of the tensors to compare.
+        size: largest chunk.
     """
     by_kind: dict[Hashable, list[int]] = {}
     for position, kind in enumerate(kinds):

@@ -45,4 +45,5 @@ def private_states(view: View) -> tuple[PublicText, Tensor]:
 def relative_distance(guess: Tensor, states: Tensor) -> Tensor:
     """Distance over the length of ``states``, along the last dimension."""
     difference: Tensor = (guess - states).norm(dim=-1)
-    return difference / states.norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
+    ratio: Tensor = difference / states.norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
+    return ratio

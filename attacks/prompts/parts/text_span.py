@@ -37,7 +37,8 @@ class TextSpan:
         """||s - s R^T R|| / ||s|| of states ``(..., D)``, the span check of DAGER (arXiv:2405.15586, section 4)."""
         double = states.double()
         outside: Tensor = (double @ self.complement.to(double.device)).norm(dim=-1)
-        return outside / double.norm(dim=-1)
+        residual: Tensor = outside / double.norm(dim=-1)
+        return residual
 
 
 def text_span(
