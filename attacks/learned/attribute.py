@@ -1,4 +1,4 @@
-"""Attribute inference: what the person or scene is like, without a need for the picture (METHODS 6.4)."""
+"""Attribute inference: what a record shows, without reconstructing it (METHODS 6.4)."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from bench.interfaces import (
 from bench.types.targets import ATTRIBUTE
 
 LEAST = 1e-3
-"""Odds below this are not believed: the backbone is sure of too much on pictures unlike those it was train_inverse_network on."""
+"""Smallest odds that are believed, since the backbone is overconfident on unfamiliar pictures."""
 
 
 class AttributeInference(ViaPicture):
-    """Classifies releases by every attribute at once, as simulated releases of labelled auxiliary
-    records teach.
+    """Classifies releases by every attribute at once with a network trained on simulated releases.
 
-    The network is conditioned on t and learns the latents beside the labels; what it says is added,
-    as logits, to what the public backbone says of the picture that it estimates. With ``through``
-    the attributes are read off the picture that another attack makes.
+    The simulated releases are of labelled auxiliary records. The network is conditioned on t and
+    learns the latents together with the labels. Its output is added, as logits, to the output of
+    the public backbone for the picture that the network estimates. With ``through`` the attributes
+    are read off the picture that another attack makes.
     """
 
     name = "attribute"
@@ -44,20 +44,34 @@ class AttributeInference(ViaPicture):
     adapts_to = ("timestep", "activation", "prompt")
     default_budget = Budget(iterations=400, batch_size=16)
     budget_axis = BudgetAxis("iterations", (25, 50, 100, 200, 400, 800))
-    # Undefended, half of that budget reaches 0.85 with 128 auxiliary records; the bar leaves room
-    # for data and seeds.
+    # Undefended, half of this budget reaches 0.85 with 128 auxiliary records; the threshold leaves
+    # room for other data and seeds.
     certificates = (
         Certificate("split-controlnet", "no-gradient", ATTRIBUTE, "attribute_accuracy", 0.6),
     )
     card = Card(
-        summary="Tells attributes such as glasses or hair colour from smashed data, or from a reconstruction.",
-        source="attribute inference on split features, METHODS 6.4; FiLM, arXiv:1709.07871; this project",
-        needs="auxiliary records with attribute labels; control_features or unet_features and the public client "
-        "weights, or what the attack named by through needs",
-        cost="its training: iterations x batch size releases of the simulated client; or that of the other attack",
-        notes="Attributes that every identity has its own value of are names and are left out. The ceiling reads them "
-        "off the true picture with the embedded backbone's heads, which were train_inverse_network on far more portraits than there "
-        "are auxiliary records; on other data both learn from the auxiliary pictures.",
+        summary=(
+            "Infers attributes such as glasses or hair colour from smashed data, or from a "
+            "reconstruction."
+        ),
+        source=(
+            "attribute inference on split features, METHODS 6.4; FiLM, arXiv:1709.07871; this "
+            "project"
+        ),
+        needs=(
+            "auxiliary records with attribute labels; control_features or unet_features and the "
+            "public client weights, or what the attack named by through needs"
+        ),
+        cost=(
+            "its training: iterations x batch size releases of the simulated client; or the cost "
+            "of the other attack"
+        ),
+        notes=(
+            "An attribute with a different value for every identity is a name and is left out. The "
+            "ceiling reads attributes off the true picture with the heads of the embedded "
+            "backbone, which were trained on many more portraits than there are auxiliary records. "
+            "On other data both learn from the auxiliary pictures."
+        ),
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
@@ -72,6 +86,7 @@ class AttributeInference(ViaPicture):
         return Claim({ATTRIBUTE: AttributeReader(values, view.public.auxiliary).read(images)})
 
     def _directly(self, view: View, values: dict[str, tuple[str, ...]], run: AttackRun) -> Claim:
+        """Return the claim of a network that reads the releases themselves."""
         records = (
             with_mirrored(view.public.auxiliary) if self.params.mirror else view.public.auxiliary
         )

@@ -1,4 +1,4 @@
-"""The learned inverse network (He et al., ACSAC 2019), train_inverse_network on the attacker's own records."""
+"""The learned inverse network (He et al., ACSAC 2019), trained on auxiliary records."""
 
 from __future__ import annotations
 
@@ -26,22 +26,24 @@ from bench.interfaces import (
 )
 
 BESIDES = ((2.0, 1.0), (0.5, 1.0), (2.0, 0.5))
-"""Candidates of the sweep beside the setting asked for, as multiples of its learning rate and width."""
+"""Further settings of the sweep, as multiples of the requested learning rate and width."""
 
 
 class InversionParams(Params):
-    """Attributes:
-    inputs: ``granted`` uses every feature map in view, the noise target among them; ``features``
-    leaves
-        the noise target out, as the attacks of the literature do.
-    width: channels of the network.
-    depth: residual blocks.
-    learning_rate: peak of a one-cycle schedule, AdamW.
-    sweep: settings that are tried, within the budget, on auxiliary records kept back; 1 tries the
-    one above alone. mirror: learn from mirrored auxiliary records too. adapt: take off the noise
-    that shredder adds, and learn from releases pruned as disco prunes those in view; false
-        learns through a copy of the defence with draws of its own.
-    history: find that noise in the releases of every epoch, not in the targets alone.
+    """Parameters of ``inversion``.
+
+    Attributes:
+        inputs: ``granted`` uses every feature map in view, including the noise target; ``features``
+            leaves the noise target out, as the attacks of the literature do.
+        width: channels of the network.
+        depth: residual blocks.
+        learning_rate: peak of a one-cycle schedule, AdamW.
+        sweep: settings that are tried, within the budget, on auxiliary records kept back for
+            validation; 1 uses the requested setting alone.
+        mirror: train on mirrored auxiliary records too.
+        adapt: subtract the noise that shredder adds, and train on releases that are pruned as disco
+            prunes those in view. False trains through a copy of the defence with fresh draws.
+        history: estimate that noise from the releases of every epoch, not from the targets alone.
     """
 
     inputs: Literal["granted", "features"] = "granted"
@@ -55,11 +57,10 @@ class InversionParams(Params):
 
 
 class Inversion(Attack):
-    """Learns latents from smashed data by running the public client half, defence and all, on
-    auxiliary records.
+    """Learns latents from smashed data by running the public client half on auxiliary records.
 
-    Timestep-conditioned; one head for z0 and one for z_c, both scored by l1 in latent space
-    (METHODS 3.1).
+    The client half includes the defence. The network is conditioned on the timestep and has one
+    head for z0 and one for z_c. Both are trained on the l1 distance in latent space (METHODS 3.1).
     """
 
     name = "inversion"
@@ -67,21 +68,33 @@ class Inversion(Attack):
     adapts_to = ("timestep", "activation", "prompt", "shredder", "disco")
     default_budget = Budget(iterations=400, batch_size=16)
     budget_axis = BudgetAxis("iterations", (25, 50, 100, 200, 400, 800))
-    # Undefended it reaches 0.86 and 0.98 there; the bars leave room for other data and seeds.
+    # Undefended it reaches 0.86 and 0.98; the thresholds leave room for other data and seeds.
     certificates = (
         Certificate("split-controlnet", "no-gradient", "image", "ssim", 0.7),
         Certificate("split-controlnet", "no-gradient", "condition", "ssim", 0.8),
     )
     card = Card(
-        summary="Inverse network from smashed data to image and condition latents, trained on auxiliary records.",
-        source="He, Zhang, Lee, ACSAC 2019; successive halving, arXiv:1502.07943; latents and timesteps, this project",
+        summary=(
+            "Inverse network from smashed data to image and condition latents, trained on "
+            "auxiliary records."
+        ),
+        source=(
+            "He, Zhang, Lee, ACSAC 2019; successive halving, arXiv:1502.07943; latents and "
+            "timesteps, this project"
+        ),
         needs="control_features or unet_features; public client weights; auxiliary records",
-        cost="its training, sweep included: iterations x batch size releases of the simulated client",
-        notes="Where the client trains, its final weights are used if they are in view, else the public initial ones. "
-        "It is trained anew for every seed, though auxiliary records and public weights are the same: a network shared "
-        "by seeds would take the attack's own variance out of the intervals over seeds. A sweep pays where the setting "
-        "does not suit the wire: on the pocket model, undefended, at 150 iterations it chose the default and lost what "
-        "it had spent (condition SSIM 0.72 for 0.77), so it is off unless asked for; mirror brought 0.80.",
+        cost=(
+            "its training, sweep included: iterations x batch size releases of the simulated client"
+        ),
+        notes=(
+            "Where the client trains, its final weights are used if they are in view, otherwise "
+            "the public initial weights. The network is trained anew for every seed, although "
+            "auxiliary records and public weights do not change: a network shared by all seeds "
+            "would remove the variance of the attack from the intervals over seeds. A sweep pays "
+            "where the requested setting does not suit the wire. On the pocket model, undefended, "
+            "with 150 iterations, it chose the default and lost what it had spent (condition SSIM "
+            "0.72 instead of 0.77), so it is off by default; mirror reached 0.80."
+        ),
     )
 
     def __init__(self, params: InversionParams | None = None) -> None:

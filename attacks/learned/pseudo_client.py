@@ -1,4 +1,4 @@
-"""Passive attacks on a client that trains: a pseudo-client whose features look like the victim's (METHODS 3.8)."""
+"""Attack on a client that trains, by a pseudo-client with similar features (METHODS 3.8)."""
 
 from __future__ import annotations
 
@@ -36,21 +36,25 @@ from bench.interfaces import (
 )
 
 SMALL = (("cut", "conv12"), ("width", 8), ("size", 16))
-"""Parameters of the victim that the certificates speak of."""
+"""Parameters of the victim for which the certificates hold."""
 
 
 class PseudoClientParams(Params):
-    """Attributes:
-    objective: ``fora`` matches the features by kernels and a critic; ``sdar`` by a critic and by
-    the task, under a
-        head that learns the classes of the victim's features, and a second critic judges what is
-        decoded.
-    mix: share of the kernels in the loss of ``fora``; the critic has the rest.
-    adversarial: weight of the critic of features, of ``sdar``.
-    latent_adversarial: weight of the critic of decoded latents, of ``sdar``.
-    share: of the iterations that goes to the pseudo-client; the decoder has the rest.
-    match_rate: first learning rate of the pseudo-client; critic_rate: of critics and head.
-    width, depth, learning_rate: of the decoder, as of ``inversion``.
+    """Parameters of ``pseudo-client``.
+
+    Attributes:
+        objective: ``fora`` matches the features by kernels and a critic. ``sdar`` matches them by a
+            critic and by the task, under a head that learns the classes of the victim's features; a
+            second critic judges decoded latents.
+        mix: share of the kernels in the loss of ``fora``; the critic has the rest.
+        adversarial: weight of the critic of features, for ``sdar``.
+        latent_adversarial: weight of the critic of decoded latents, for ``sdar``.
+        share: share of the iterations that trains the pseudo-client; the decoder has the rest.
+        match_rate: first learning rate of the pseudo-client.
+        critic_rate: learning rate of critics and head.
+        width: channels of the decoder.
+        depth: residual blocks of the decoder.
+        learning_rate: peak learning rate of the decoder.
     """
 
     objective: Literal["fora", "sdar"] = "fora"
@@ -66,12 +70,11 @@ class PseudoClientParams(Params):
 
 
 class PseudoClient(Attack):
-    """Part of the budget goes to a client of the attacker's own, the rest to a decoder of its
-    features.
+    """Trains a pseudo-client on part of the budget, and a decoder of its features on the rest.
 
-    The pseudo-client starts from the public initial weights; final ones are not read, since the
-    attack is for clients that keep them. What the wire tells of a client's inputs (x_t) goes into
-    it as it is, so that only the unknown picture's share is matched.
+    The pseudo-client starts from the public initial weights. Final weights are not read, because
+    the attack is for clients that keep them. Inputs of the client that the wire reveals (x_t) enter
+    the pseudo-client unchanged, so that only the part of the unknown picture is matched.
     """
 
     name = "pseudo-client"
@@ -80,9 +83,9 @@ class PseudoClient(Attack):
     uses_history = True
     default_budget = Budget(iterations=400, batch_size=16)
     budget_axis = BudgetAxis("iterations", (25, 50, 100, 200, 400, 800))
-    # After 120 steps at 3e-3 it reached SSIM 0.65 there with half of this budget and a smaller
-    # decoder (floor 0.36, so 0.46 normalized), inversion from the public weights 0.35; the bar
-    # leaves room for other data, seeds and steps.
+    # After 120 steps of the victim at 3e-3 it reached SSIM 0.65 with half of this budget and a
+    # smaller decoder (floor 0.36, so 0.46 normalized); inversion from the public weights reached
+    # 0.35. The threshold leaves room for other data, seeds and steps.
     certificates = tuple(
         Certificate(
             "split-cnn",
@@ -96,13 +99,26 @@ class PseudoClient(Attack):
         for withheld in ((), (CLIENT_WEIGHTS,))
     )
     card = Card(
-        summary="Teaches a client of its own whose features are distributed as the victim's, and a decoder on it.",
-        source="FORA, arXiv:2405.04115; SDAR, arXiv:2310.10483; start from public weights, this project",
-        needs="control_features of a client that trains; its architecture and public initial weights; auxiliary "
-        "records; for sdar also label",
-        cost="iterations x batch size releases of the simulated client, part of them differentiated",
-        notes="It does not read client_weights: where they are in view, inversion with them is the stronger attack. "
-        "Where nothing on the client trains it does not apply: inversion is the same attack with weights known.",
+        summary=(
+            "Trains a pseudo-client whose features are distributed like the victim's, and a "
+            "decoder of them."
+        ),
+        source=(
+            "FORA, arXiv:2405.04115; SDAR, arXiv:2310.10483; start from public weights, this "
+            "project"
+        ),
+        needs=(
+            "control_features of a client that trains; its architecture and public initial "
+            "weights; auxiliary records; for sdar also label"
+        ),
+        cost=(
+            "iterations x batch size releases of the simulated client, part of them differentiated"
+        ),
+        notes=(
+            "The attack does not read client_weights: where they are in view, inversion with them "
+            "is stronger. It does not apply where no weight of the client trains; inversion is the "
+            "corresponding attack with known weights."
+        ),
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
@@ -154,7 +170,7 @@ class PseudoClient(Attack):
 
 
 def pseudo_releases(view: View, data: PseudoClientData) -> SimulatedReleases:
-    """Releases of the pseudo-client in the shape of those in view."""
+    """Return releases of the pseudo-client with the channels of those in view."""
     client = view.public.client
     assert client is not None
     weights = {

@@ -1,4 +1,4 @@
-"""A network that reads facts off smashed data, and lets public backbones help where they know such facts."""
+"""A network that reads facts off smashed data, with the help of public backbones."""
 
 from __future__ import annotations
 
@@ -17,18 +17,23 @@ from attacks.learned.parts.simulated_releases import Inputs, SimulatedReleases
 from bench.interfaces import Params
 
 INVERSION_WEIGHT = 0.5
-"""Of the l1 distance of the latents, once facts are learned too: the trunk is not to live by few labels alone."""
+"""Weight of the latents' l1 distance beside the facts, so that the trunk keeps learning from it."""
 
 LATENTS_ALONE = 0.75
-"""Share of the training before facts are learned: few labels are soon learned by heart, and hunches cost decoding."""
+"""Share of the training without facts: few labels are soon memorised, and decoding is slow."""
 
 
 @dataclass(frozen=True, eq=False)
 class FactTask:
-    """x
+    """The facts that a network learns to read.
 
     Attributes:
-        x: y
+        records: how many records there are to draw from.
+        outputs: numbers per record.
+        loss: a scalar of the facts ``(B, outputs)`` claimed for the records at an index ``(B,)``.
+        picture_facts: facts ``(B, outputs)`` that a public backbone reads off the picture of
+            latents ``(B, 4, h, w)``; the network learns a correction to them. None starts from
+            nothing.
     """
 
     records: int
@@ -38,13 +43,17 @@ class FactTask:
 
 
 class FactParams(Params):
-    """Attributes:
-    through: name of an attack whose picture is judged in place of the smashed data; empty is none.
-    width: channels of the network.
-    depth: residual blocks.
-    learning_rate: peak of a one-cycle schedule, AdamW.
-    backbone: correct what the public backbone says of the estimated picture, in place of starting
-    from nothing. mirror: learn from mirrored auxiliary records too.
+    """Parameters of attacks that read facts off releases.
+
+    Attributes:
+        through: name of an attack whose picture is judged instead of the smashed data; empty for
+            none.
+        width: channels of the network.
+        depth: residual blocks.
+        learning_rate: peak of a one-cycle schedule, AdamW.
+        backbone: correct what the public backbone reads off the estimated picture, instead of
+            starting from nothing.
+        mirror: train on mirrored auxiliary records too.
     """
 
     through: str = ""
@@ -56,11 +65,12 @@ class FactParams(Params):
 
 
 class FactNetwork(nn.Module):
-    """The trunk of an inverse network, then strided convolutions down to 4x4, then a hidden layer.
+    """The trunk of an inverse network, strided convolutions down to 4x4, and a hidden layer.
 
     Args:
-        hunch: what is believed of records with these z0 ``(B, 4, h, w)`` before the release is
-            read, ``(B, outputs)``; the network learns what to add.
+        example: a batch of inputs that sets the scales.
+        task: the facts to read.
+        params: size of the network.
     """
 
     def __init__(self, example: Inputs, task: FactTask, params: FactParams) -> None:
@@ -85,11 +95,11 @@ class FactNetwork(nn.Module):
             nn.init.zeros_(self.last.bias)
 
     def latents(self, hidden: Tensor) -> Tensor:
-        """z0 and z_c side by side, ``(B, 8, h, w)``."""
+        """Return z0 and z_c side by side, ``(B, 8, h, w)``."""
         return torch.cat([head(hidden) for head in self.trunk.heads], 1)
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """Facts ``(B, outputs)``, and the latents."""
+        """Return facts ``(B, outputs)``, and the latents."""
         hidden = self.trunk.hidden(inputs)
         latents = self.latents(hidden)
         facts = self.head(self.down(torch.cat([hidden, latents], 1)))
@@ -101,15 +111,16 @@ class FactNetwork(nn.Module):
 def train_fact_network(
     releases: SimulatedReleases, task: FactTask, params: FactParams, run: AttackRun
 ) -> tuple[FactNetwork, dict[str, float]]:
-    """Teach a reader on simulated releases: the latents alone at first, then the facts too.
+    """Train a network on simulated releases: on the latents alone at first, then on the facts too.
 
     Args:
-        count: how many records there are to draw from.
-        loss: of facts ``(B, outputs)`` claimed of the records at ``index`` ``(B,)``, a scalar.
-        hunch: as of :class:`FactNetwork`.
+        releases: simulated releases of the records.
+        task: the facts to read.
+        params: size of the network and its learning rate.
+        run: generator, budget, device and progress.
 
     Returns:
-        The network, ready to be asked, and the loss of the facts in the first and last tenth of
+        The network in evaluation mode, and the loss of the facts in the first and last tenth of
         their part.
     """
 

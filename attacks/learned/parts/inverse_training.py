@@ -1,4 +1,4 @@
-"""Trains an inverse network on simulated releases, and finds out how, on records kept back for that."""
+"""Training of an inverse network on simulated releases, with a choice among settings."""
 
 from __future__ import annotations
 
@@ -17,26 +17,29 @@ from attacks.learned.parts.successive_halving import halve, rungs
 from bench.interfaces import Advance, Codec, Estimate
 
 KEPT_BACK = 8
-"""One of so many records judges the candidates; the winner learns from all."""
+"""One in this many records is kept back to judge the candidates; the winner is trained on all."""
 JUDGED = 64
-"""Releases of those records by which candidates are judged, the same for all."""
+"""Releases of the records kept back by which candidates are judged, equal for all candidates."""
 LOSERS = 0.15
 """Share of the budget that may go into candidates that are not chosen."""
-LOW, RISE = 1 / 25, 0.1
-"""Where the learning rate starts, as a share of its peak, and the share of the training in which it rises."""
+LOW = 1 / 25
+"""First learning rate as a share of its peak."""
+RISE = 0.1
+"""Share of the training in which the learning rate rises."""
 MOMENTUM = (0.95, 0.85)
+"""Largest and least first beta of Adam; it moves opposite to the learning rate."""
 LARGEST_NORM = 1.0
 """Norm to which the gradient of all weights together is clipped."""
 
 Examples = tuple[Inputs, tuple[Tensor, Tensor]]
 """Inputs of a network, and the z0 and z_c behind them."""
 ExtraLoss = Callable[[InverseNetwork], Tensor]
-"""A further loss of the network, a scalar, asked for in every step."""
+"""A further loss of the network, a scalar, computed in every step."""
 
 
 @dataclass(frozen=True)
 class InverseSetting:
-    """What candidates differ in."""
+    """What the candidates of a sweep differ in."""
 
     learning_rate: float
     width: int
@@ -44,11 +47,22 @@ class InverseSetting:
 
 
 class InverseTraining:
-    """An inverse network on its way, on the schedule of the winner's whole training.
+    """An inverse network in training, on the learning-rate schedule of a whole training.
+
+    Args:
+        releases: simulated releases of the attacker's records.
+        setting: size and learning rate.
+        indices: records to draw from.
+        total: iterations of the whole training.
+        run: generator, budget and device.
+        advance: called with 1 after each iteration.
+        extra: loss that is added to the distance of latents.
 
     Attributes:
-        indices: records that it may draw from.
+        setting: size and learning rate.
+        indices: records to draw from.
         losses: l1 distance of both latents, by iteration.
+        network: the network.
     """
 
     def __init__(
@@ -76,7 +90,7 @@ class InverseTraining:
         )
 
     def train(self, iterations: int) -> None:
-        """So many optimiser steps more."""
+        """Take this many further optimiser steps."""
         for _ in range(iterations):
             inputs, truth = draw(
                 self._releases, self.indices, self._run.budget.batch_size, self._run.rng
@@ -112,10 +126,15 @@ def train_inverse_network(
     run: AttackRun,
     extra: ExtraLoss | None = None,
 ) -> InverseTraining:
-    """The best candidate, trained to the end of the budget; one candidate is simply trained.
+    """Return the best candidate, trained to the end of the budget.
+
+    A single candidate is trained without validation.
 
     Args:
-        groups: records by identity, so that none is both learned from and judged by.
+        releases: simulated releases of the attacker's records.
+        settings: candidates.
+        groups: records by identity, so that no identity is both trained on and used for validation.
+        run: generator, budget, device and progress.
         extra: loss that is added to the distance of latents.
     """
     everything = sorted(i for group in groups for i in group)
@@ -150,23 +169,27 @@ def train_inverse_network(
 def draw(
     releases: SimulatedReleases, indices: Sequence[int], size: int, rng: torch.Generator
 ) -> Examples:
-    """Fresh releases of records drawn from ``indices``, and their z0 and z_c."""
+    """Return fresh releases of records drawn from ``indices``, with their z0 and z_c."""
     places = torch.randint(0, len(indices), (size,), generator=rng).tolist()
     inputs, release = releases.draw([indices[i] for i in places], rng)
     return inputs, (release.image_latents, release.condition_latents)
 
 
 def distance(guess: tuple[Tensor, Tensor], truth: tuple[Tensor, Tensor]) -> Tensor:
-    """Mean absolute error of z0 and of z_c, added; a scalar."""
+    """Return the mean absolute error of z0 plus that of z_c, a scalar."""
     return torch.stack([(g - z).abs().mean() for g, z in zip(guess, truth, strict=True)]).sum()
 
 
 def one_cycle(step: int, total: int) -> tuple[float, float]:
-    """Share of the peak learning rate, and Adam's first beta, in step ``step`` of ``total``.
+    """Return the share of the peak learning rate, and Adam's first beta, in one step of many.
 
-    A cosine up from 1/25, then down to next to 0, with the momentum the other way round (Smith,
-    arXiv:1803.09820): as torch's ``OneCycleLR``, which cannot be stopped and gone on with
-    elsewhere.
+    The rate follows a cosine up from 1/25 and then down to almost 0; the momentum moves the other
+    way (Smith, arXiv:1803.09820). The values are those of torch's ``OneCycleLR`` up to rounding.
+    This function has no state, so a training can be stopped and continued.
+
+    Args:
+        step: number of the step, from 0.
+        total: number of steps.
     """
     peak, end = RISE * total - 1, total - 1
     high, low = MOMENTUM

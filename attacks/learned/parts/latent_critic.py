@@ -1,4 +1,4 @@
-"""A critic of latents: holds what a decoder makes of the victim's features to look like those of pictures one has."""
+"""A critic that makes decoded latents look like those of the attacker's pictures."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from attacks.learned.parts.simulated_releases import Inputs, SimulatedReleases
 
 
 class LatentCritic:
-    """The decoder's further loss in SDAR (arXiv:2310.10483, section 4); learns a step whenever it
-    is asked.
+    """Extra loss of the decoder in SDAR (arXiv:2310.10483, section 4); trains one step per call.
 
     Args:
-        exam: the victim's releases that are to be decoded.
+        releases: simulated releases of the attacker's records.
+        records: how many records there are.
+        observed: the victim's releases, which are to be decoded.
+        run: generator and batch size.
         weight: of the verdict.
-        records: of the attacker's own, by number below this.
+        width: channels of the critic.
+        rate: learning rate of the critic.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class LatentCritic:
         self._optimizer = torch.optim.Adam(self._critic.parameters(), lr=rate, betas=(0.5, 0.99))
 
     def __call__(self, decoder: InverseNetwork) -> Tensor:
+        """Train the critic by one step, and return its verdict on the decoder's output."""
         chosen = torch.randint(0, self._records, (self._batch_size,), generator=self._rng).tolist()
         _, own = self._releases.draw(chosen, self._rng)
         observed = self._observed

@@ -1,4 +1,4 @@
-"""Teaches a pseudo-client to send what the victim might have sent (METHODS 3.8)."""
+"""Trains a pseudo-client to send what the victim might have sent (METHODS 3.8)."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from attacks.learned.parts.pseudo_client_data import PseudoClientData
 from bench.interfaces import Advance, Budget
 
 CELLS = 256
-"""Cells of each side in a step's discrepancy."""
+"""Cells of each side in one step's discrepancy."""
 
 
 @dataclass(frozen=True)
 class MatchingObjective:
-    """What the pseudo-client is train_inverse_network for; terms of weight 0 are left out.
+    """Terms of the pseudo-client's loss; terms of weight 0 are left out.
 
     Attributes:
-        kernels: weight of the discrepancy of kernels.
+        kernels: weight of the kernel discrepancy.
         critic: weight of the verdict of a critic of features.
-        task: weight of the task's loss under a head that was trained on the victim's features.
+        task: weight of the task's loss under a head that is trained on the victim's features.
         learning_rate: of the pseudo-client; it falls to 0.
-        critic_rate: of the critic and the head.
+        critic_rate: learning rate of the critic and the head.
+        width: channels of the critic and the head.
     """
 
     kernels: float
@@ -38,7 +39,7 @@ class MatchingObjective:
 
 
 class TaskHead(nn.Module):
-    """Classes of feature maps, ``(B, K)``: the attacker's own copy of the server's part."""
+    """Classes of feature maps, ``(B, K)``: the attacker's copy of the server's part."""
 
     def __init__(self, channels: int, width: int, classes: int) -> None:
         super().__init__()
@@ -63,10 +64,10 @@ def match_features(
     rng: torch.Generator,
     advance: Advance,
 ) -> list[float]:
-    """Teach ``scene.forward``; the discrepancy of kernels by iteration."""
+    """Train the pseudo-client of ``data``, and return the kernel discrepancy by iteration."""
     victim = data.picture_part(rounds=20)
     mean, spread = victim.mean((0, 2, 3), keepdim=True), victim.std((0, 2, 3), keepdim=True)
-    # Channels that tell nothing stay small: noise of the last digit is not to be matched.
+    # Channels that are almost constant stay small, so that rounding noise is not matched.
     spread = spread.clamp_min(0.01 * float(spread.max()) + 1e-8)
     device, channels = data.observed.device, data.observed.shape[1]
     critic = Critic(channels, objective.width).to(device)

@@ -1,7 +1,6 @@
-"""Successive halving: many settings are tried briefly, the better half goes on, one is trained to
-the end.
+"""Successive halving: many settings are trained briefly, and the better half continues.
 
-After Jamieson and Talwalkar (arXiv:1502.07943), with survivors keeping what they learned.
+After Jamieson and Talwalkar (arXiv:1502.07943). Survivors keep what they have learned.
 """
 
 from __future__ import annotations
@@ -20,12 +19,14 @@ T = TypeVar("T", bound=Trainable)
 
 
 def rungs(candidates: int, budget: int, share: float) -> tuple[int, int]:
-    """How long each survivor trains a rung, and how long the winner trains in all.
+    """Return how long each survivor trains per rung, and how long the winner trains in all.
 
-    Whatever is spent on losers, the total is ``budget``.
+    The total is ``budget``, whatever is spent on the candidates that are dropped.
 
     Args:
-        share: of the budget that losers may take.
+        candidates: how many candidates there are at first.
+        budget: iterations in all.
+        share: share of the budget that dropped candidates may take.
     """
     losers, remaining = 0, candidates
     rung = 0
@@ -40,7 +41,10 @@ def rungs(candidates: int, budget: int, share: float) -> tuple[int, int]:
 
 
 def halve(candidates: Sequence[T], portion: int, loss: Callable[[T], float]) -> T:
-    """The one that is left when after every portion the worse half (the first of equals stays) has gone."""
+    """Train all candidates by a portion, drop the worse half, and repeat until one remains.
+
+    Of candidates with equal loss the first stays.
+    """
     remaining = list(candidates)
     while len(remaining) > 1:
         for candidate in remaining:
