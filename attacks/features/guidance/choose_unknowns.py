@@ -1,4 +1,4 @@
-"""Which latents are behind a client's features, and whether they have to be searched for."""
+"""Chooses which latents behind a client's features have to be sampled."""
 
 from __future__ import annotations
 
@@ -28,10 +28,17 @@ def choose_unknowns(
     warm: dict[str, Tensor],
     rng: torch.Generator,
 ) -> list[UnknownLatent]:
-    """The latents to walk for, of the inputs that are free.
+    """Return the latents to walk for: those behind the client's free inputs.
+
+    Args:
+        view: what the attacker sees.
+        seen: what the view holds for a search.
+        spaces: by input, the coordinates it is searched in.
+        warm: by input, first guesses.
+        rng: for the spectrum of auxiliary latents.
 
     Raises:
-        NotApplicableError: the image is one of them, and its timestep cannot be told.
+        NotApplicableError: the image is one of them, and its timestep cannot be estimated.
     """
     public, blocks = view.public, list[UnknownLatent]()
     if NOISY in seen.free:
@@ -46,7 +53,7 @@ def choose_unknowns(
             )
         else:
             raise NotApplicableError(
-                "the timestep is hidden, and h_sd and 2 auxiliary records are needed to tell it"
+                "the timestep is hidden; estimating it needs h_sd and 2 auxiliary records"
             )
         shape = (len(view.targets), *seen.free[NOISY].shape)
         blocks.append(
@@ -65,7 +72,10 @@ def choose_unknowns(
 
 @torch.no_grad()
 def _depends(seen: Knowledge) -> bool:
-    """Whether h_ctrl depends on the condition under the client's weights in view: a hint block starts at zero."""
+    """Return whether h_ctrl depends on the condition under the client's weights in view.
+
+    It does not where a hint block is still at its start, which is zero.
+    """
     inputs = example_inputs(seen.forward)
     other = {**inputs, CONDITION: 1 - inputs[CONDITION]}
     first, second = (
@@ -77,7 +87,10 @@ def _depends(seen: Knowledge) -> bool:
 
 @torch.no_grad()
 def condition_is_solvable(forward: PublicForward, view: View) -> bool:
-    """Whether z_c is what is left of h_ctrl without activation and x_t, exactly or but for draws of the defence."""
+    """Return whether z_c equals h_ctrl before the activation minus x_t.
+
+    It counts as equal when the difference consists of random draws of the defence.
+    """
     inputs = example_inputs(forward)
     if CONDITION_LATENTS not in inputs:
         return False
@@ -89,5 +102,6 @@ def condition_is_solvable(forward: PublicForward, view: View) -> bool:
         return False
     if not torch.equal(first, second):
         return True
-    off = before_activation(first, view.public.defense) - inputs[NOISY] - inputs[CONDITION_LATENTS]
-    return bool(off.square().mean() < 1e-4 * inputs[CONDITION_LATENTS].square().mean())
+    rest = before_activation(first, view.public.defense) - inputs[NOISY]
+    error = rest - inputs[CONDITION_LATENTS]
+    return bool(error.square().mean() < 1e-4 * inputs[CONDITION_LATENTS].square().mean())

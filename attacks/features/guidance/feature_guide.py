@@ -19,10 +19,13 @@ from bench.interfaces import Channel, PublicForward
 
 @dataclass(frozen=True)
 class GuidePlan:
-    """x
+    """How the guide searches at each level.
 
     Attributes:
-        x: y
+        tolerance: sigma over the root mean square of a channel's observed features.
+        tv: weight of squared total variation of the inputs, in units of the objective per number.
+        searches: steps of Adam.
+        rate: first step size.
     """
 
     tolerance: float
@@ -32,24 +35,23 @@ class GuidePlan:
 
 
 class FeatureGuide:
-    """Most likely inputs behind N records' features, with a Gaussian prior around the walk's guess
-    at each level.
+    """Most likely inputs behind N records' features, with a Gaussian prior around the walk's guess.
 
-    min over inputs u of sum_c ||features_c(u) - seen_c||^2 / 2 sigma_c^2 + sum_u ||u - mean||^2 / 2
-    variance, by Adam from the last level's minimum. By the envelope theorem the slope of the
-    minimum with respect to the guess is that of the second sum alone, so what the guide finds
-    serves for the likelihood's score too. The noise in x_t is summed out
+    At each level the guide minimises sum_c ||features_c(u) - seen_c||^2 / 2 sigma_c^2 + sum_u ||u -
+    mean||^2 / 2 variance over the inputs u, by Adam from the last level's minimum. By the envelope
+    theorem, the slope of the minimum with respect to the guess is the slope of the second sum
+    alone, so the solution also gives the likelihood's score. The noise in x_t is integrated out
     (``attacks.features.guidance.unknown_latents.NoisyLatent``).
 
     Args:
-        blocks: of every latent that is walked for, in the order of the walk's rows: all records of
-            the first, then of the next.
-        spaces: by input, the coordinates it is searched in.
-        warm: by input, where the first search starts, ``(N, *shape)``, in these coordinates.
-        known: by input, inputs that need no search.
-        tolerance: sigma over the root mean square of a channel's observed features.
-        tv: weight of squared total variation of the inputs, in the units of the objective a number.
-        searches: steps of Adam at each level; ``rate`` is the first step's size.
+        forward: the client as a function of its inputs.
+        match: the features to explain.
+        unknowns: all latents that are walked for, in the order of the walk's rows: all records of
+            the first latent, then of the next.
+        inputs: known inputs, coordinates, and first guesses of the first search.
+        plan: how to search.
+        rng: draws of the defence.
+        device: where to compute.
     """
 
     def __init__(
@@ -74,20 +76,21 @@ class FeatureGuide:
 
     @property
     def solution(self) -> dict[str, Tensor]:
-        """By name, the inputs ``(N, *shape)`` of the last search."""
+        """Inputs ``(N, *shape)`` of the last search, by name."""
         return {
             name: self._spaces[name].input(point).detach() for name, point in self._here.items()
         }
 
     @torch.no_grad()
     def misfit(self) -> Tensor:
-        """The squared distance of the features of ``found`` from those seen, in deviations a number, ``(N,)``."""
+        """Return the squared distance of the solution's features, ``(N,)``, in deviations."""
         return (
             self._distance({n: t.to(self._device) for n, t in self.solution.items()}).cpu()
             / self._numbers()
         )
 
     def nearest(self, clean: Tensor, variance: Tensor) -> Tensor:
+        """Return the likeliest latents ``(N, 4, h, w)`` near ``clean``, given the features."""
         latents, variances = (t.chunk(len(self._unknowns)) for t in (clean, variance))
         around = {
             unknown.name: unknown.forward(z, v)
@@ -136,7 +139,7 @@ class FeatureGuide:
 
 
 def _in_deviations(match: Match, tolerance: float, device: str) -> Match:
-    """The same distance as a sum of squares over sigma^2, in place of a mean of squares."""
+    """Return the distance as a sum of squares over sigma^2, instead of a mean of squares."""
     observed: dict[Channel, Tensor] = {c: t.to(device) for c, t in match.observed.items()}
     nuisance = {c: t.to(device) for c, t in match.nuisance.items()}
     scale = {

@@ -1,14 +1,16 @@
-"""A Gaussian over latents in the place of a diffusion model: of what the public model was never taught."""
+"""Gaussian priors of latents that the public diffusion model has not been trained on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
 from attacks.common.denoising import Prior
 from attacks.common.spectral_prior import Spectrum
-from bench.interfaces import Denoiser, NoiseSchedule, Public
+from attacks.common.wire_algebra import pooled_prompts, prompt_states
+from bench.interfaces import Denoiser, NoiseSchedule, Public, View
 
 EXAMPLES = 128
 """Auxiliary conditions at most that the spectrum is estimated from."""
@@ -16,7 +18,12 @@ EXAMPLES = 128
 
 @dataclass(frozen=True, eq=False)
 class GaussianDenoiser(Denoiser):
-    """The exact denoiser of latents with a mean map and a power spectrum: Wiener's filter at each level."""
+    """The exact denoiser of Gaussian latents: Wiener's filter at each level.
+
+    Attributes:
+        spectrum: mean map and power spectrum of the latents.
+        schedule: the noising process.
+    """
 
     spectrum: Spectrum
     schedule: NoiseSchedule
@@ -35,8 +42,24 @@ class GaussianDenoiser(Denoiser):
         return (a * noisy - clean) / b
 
 
-def condition_prior(public: Public) -> Prior:
-    """Return a Gaussian prior of condition latents with the spectrum of the auxiliary conditions."""
+def image_prior(view: View, denoiser: Denoiser) -> Prior:
+    """Return the public model as the prior of image latents, with the prompts in view."""
+    return Prior(denoiser, view.public.schedule, prompt_states(view), pooled_prompts(view))
+
+
+def condition_prior(
+    public: Public, denoiser: Denoiser, kind: Literal["spectrum", "denoiser"]
+) -> Prior:
+    """Return the prior of condition latents.
+
+    Args:
+        public: what the attacker knows besides the wire.
+        denoiser: the public model.
+        kind: ``spectrum`` is a Gaussian with the power spectrum of the auxiliary conditions, where
+            there are two or more; ``denoiser`` is the public model.
+    """
+    if kind == "denoiser" or len(public.auxiliary) < 2:
+        return Prior(denoiser, public.schedule)
     records = public.auxiliary.select(range(min(EXAMPLES, len(public.auxiliary))))
     latents = public.codec.encode(records.condition_batch()).float().cpu()
     return Prior(GaussianDenoiser(Spectrum.fit(latents), public.schedule), public.schedule)

@@ -1,4 +1,4 @@
-"""The latents behind a client's features as unknowns of a walk: how each enters the client, and how it comes back."""
+"""Latents behind a client's features: how each enters the client, and how it is read back."""
 
 from __future__ import annotations
 
@@ -13,27 +13,41 @@ from bench.interfaces import Codec, ImageBatch, NoiseSchedule
 
 
 class UnknownLatent(Protocol):
-    """One latent of each record; ``name`` is the client's input that it is behind."""
+    """One latent of each record."""
 
     @property
     def name(self) -> str:
         """Name of the client's input that the latent is behind."""
 
     def forward(self, latents: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean ``(N, *shape)`` and variance ``(N, 1, 1, 1)`` of that input, given the latent's."""
+        """Return mean ``(N, *shape)`` and variance ``(N, 1, 1, 1)`` of the client's input.
+
+        Args:
+            latents: mean of the latent, ``(N, 4, h, w)``.
+            variance: of each number of the latent, ``(N,)``.
+        """
 
     def back(self, latents: Tensor, variance: Tensor, found: Tensor) -> Tensor:
-        """The likeliest latent ``(N, 4, h, w)``, given its mean and variance, and the input that was found."""
+        """Return the likeliest latent ``(N, 4, h, w)``.
+
+        Args:
+            latents: mean of the latent.
+            variance: of each number of the latent, ``(N,)``.
+            found: the input that was found, ``(N, *shape)``.
+        """
 
 
 @dataclass(frozen=True, eq=False)
 class NoisyLatent:
-    """z0, which the client sends noised: x_t = scale z0 + offset + an error; the noise is a
-    nuisance summed out.
+    """z0, which the client sends noised; the noise is a nuisance that is integrated out.
+
+    The input is x_t = scale z0 + offset + an error.
 
     Attributes:
-        scale, offset, spread: ``(N, 1, 1, 1)``, ``(N, 4, h, w)``, and the error's variance ``(N, 1,
-            1, 1)``.
+        name: of the input.
+        scale: ``(N, 1, 1, 1)``.
+        offset: ``(N, 4, h, w)``.
+        spread: variance of the error, ``(N, 1, 1, 1)``.
     """
 
     name: str
@@ -51,12 +65,15 @@ class NoisyLatent:
         target: Tensor | None,
         variance: float,
     ) -> NoisyLatent:
-        """For a client whose eps is standard normal, or told by the target with an error of
-        ``variance``.
+        """Return the latent for a client whose eps is standard normal, or measured by the target.
 
         Args:
+            name: of the input.
             shape: of x_t, ``(N, 4, h, w)``.
-            target: what the network must predict, of that shape, or None.
+            times: t, ``(N,)``.
+            schedule: the noising process.
+            target: what the network must predict, ``(N, 4, h, w)``, or None.
+            variance: of the target's error.
         """
         a, b = schedule.signal(times), schedule.noise(times)
         if target is None:
@@ -79,7 +96,7 @@ class NoisyLatent:
 
 @dataclass(frozen=True)
 class DirectLatent:
-    """z_c, which enters the client as it is."""
+    """z_c, which enters the client unchanged."""
 
     name: str
 
@@ -92,12 +109,14 @@ class DirectLatent:
 
 @dataclass(frozen=True, eq=False)
 class PictureLatent:
-    """z_c of a client that takes the picture itself: searched for in pixels, between a decoding and
-    an encoding.
+    """z_c of a client that takes the picture itself, which is searched for in pixels.
 
-    So that no slope has to pass the autoencoder, which costs more than the denoiser does.
+    The latent is decoded before the search and the solution is encoded after it. So no slope has to
+    pass the autoencoder, which costs more than the denoiser.
 
     Attributes:
+        name: of the input.
+        codec: the public autoencoder.
         space: coordinates of the picture.
         contrast: variance of a pixel for variance 1 of a latent's number.
     """

@@ -1,4 +1,4 @@
-"""What the linear part of a diffusion client's wire says of the private image, beside a search for the rest."""
+"""The private image from the linear part of a diffusion client's wire, beside a search."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from bench.interfaces import (
 
 @torch.no_grad()
 def image_estimate(view: View) -> Estimate | None:
-    """z0 decoded: exact with the noise target (``closed-form``), else the public denoiser's
-    posterior mean.
+    """Return z0 decoded, or None where x_t or the timestep cannot be read.
 
-    None where x_t cannot be read, or neither t nor a noise target is in view.
+    With the noise target it is exact (``closed-form``); otherwise it is the public denoiser's
+    posterior mean.
     """
     public = view.public
     if public.stem is None or not view.has(UNET_FEATURES):
@@ -49,7 +49,7 @@ def image_estimate(view: View) -> Estimate | None:
 def claim_of(
     view: View, seen: Knowledge, inputs: Mapping[str, Tensor], losses: Mapping[str, float]
 ) -> Claim:
-    """The claim of inputs ``(T, *shape)`` that were searched for, and of the image where the wire tells it."""
+    """Return the claim of inputs ``(T, *shape)``, and of the image where the wire reveals it."""
     estimates = dict(seen.forward.estimates(inputs))
     image = image_estimate(view)
     if image is not None:

@@ -1,4 +1,4 @@
-"""How far the features of a guess are from those that were seen, row by row."""
+"""Distance between the features of a guess and the observed ones, row by row."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Match:
     """Compares feature channels with the observed ones, ``(N, ...)`` each.
 
     Attributes:
-        observed: by channel; all count alike.
+        observed: by channel; all channels have equal weight.
         distance: ``l2`` is the mean squared difference (He et al., ACSAC 2019) over ``scale``;
             ``cosine`` is 1 - cosine of each row's features as one vector (DRAG, arXiv:2509.11724).
-        scale: by channel, ``(N,)``: what a squared difference of 1 means.
+        scale: by channel, the squared difference that counts as 1, ``(N,)``.
         nuisance: by channel, bases ``(N, L, K)`` of what is left out of the comparison.
         counted: by channel, 1 for feature channels that are compared and 0 for others, ``(N, C, 1,
             1)``.
@@ -37,10 +37,10 @@ class Match:
     counted: Mapping[Channel, Tensor] = field(default_factory=dict)
 
     def scaled_by(self, reference: Mapping[Channel, Tensor]) -> Match:
-        """The same with squared differences over those of ``reference``, so that it is 1 there.
+        """Return the match with squared differences divided by those of ``reference``.
 
-        Where the reference has next to no difference, over next to nothing of the observed
-        features' own square.
+        The distance is then 1 at the reference. Where the reference has almost no difference, the
+        scale is a tiny share of the observed features' square.
         """
         scale = {}
         for channel, seen in self.observed.items():
@@ -50,7 +50,12 @@ class Match:
         return replace(self, scale=scale)
 
     def __call__(self, sent: Mapping[Channel, Tensor], rows: Tensor | None = None) -> Tensor:
-        """The distance of each row, ``(N,)``; of some ``rows`` of the observed ones alone, if asked."""
+        """Return the distance of each row, ``(N,)``.
+
+        Args:
+            sent: by channel, features of the guess.
+            rows: the observed rows to compare with; None is all of them.
+        """
         parts = []
         for channel, observed in self.observed.items():
             guess, seen = sent[channel].float(), _some(observed, rows)
@@ -68,7 +73,7 @@ class Match:
         return torch.stack(parts).sum(0)
 
     def _compared(self, channel: Channel, tensor: Tensor, rows: Tensor | None) -> Tensor:
-        """The part of ``(N, ...)`` that counts, flat."""
+        """Return the part of ``(N, ...)`` that is compared, flat."""
         if channel in self.counted:
             tensor = tensor * _some(self.counted[channel], rows)
         if channel in self.nuisance:

@@ -1,4 +1,4 @@
-"""The inputs behind several rows of features, several restarts of each, as one batch of optimisation problems."""
+"""The inputs behind rows of features, with restarts, as one batch of optimisation problems."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ from bench.interfaces import Channel, PublicForward
 
 
 class FeatureProblem:
-    """T rows, R restarts each; the free inputs of one make a vector of D numbers.
+    """T rows, R restarts each; a guess is a vector of D numbers that holds the free inputs.
 
-    The optimisers of ``attacks.gradients`` take it in place of a problem of gradients.
+    The optimisers of ``attacks.common.optimisation`` minimise it.
 
     Args:
-        known: by name, inputs that the attacker has, ``(T, *shape)``.
-        spaces: by name, the coordinates of each free input.
-        warm: by name, first guesses ``(T, *shape)`` of the first restart, in the coordinates of its
-            space.
+        forward: the client as a function of its inputs.
+        match: the features to explain.
+        inputs: known inputs, coordinates, and first guesses of the first restart.
+        priors: penalties on the inputs.
+        restarts: guesses per row.
+        rng: draws first guesses and the defence's noise.
+        device: where to compute.
     """
 
     def __init__(
@@ -54,11 +57,14 @@ class FeatureProblem:
             self.match = self.match.scaled_by(self._sent(self.first))
 
     def _repeated(self, tensor: Tensor) -> Tensor:
-        """A row for each restart of each target, ``(T * R, ...)``."""
+        """Return a row for each restart of each target, ``(T * R, ...)``."""
         return tensor.repeat_interleave(self._restarts, 0)
 
     def _start(self, warm: Mapping[str, Tensor]) -> Tensor:
-        """First guesses ``(T, R, D)``: the first restart from ``warm`` or the middle, the others from draws."""
+        """Return first guesses ``(T, R, D)``.
+
+        The first restart starts from ``warm`` or the middle of the range, the others from draws.
+        """
         pieces = []
         for name, space in self._spaces.items():
             piece = space.start(self._count * self._restarts, self._rng, random=True).to(
@@ -71,14 +77,19 @@ class FeatureProblem:
         return torch.cat(pieces, 2)
 
     def clamp(self, point: Tensor) -> Tensor:
-        """Guesses ``(..., D)`` moved into the range of each input."""
+        """Return guesses ``(..., D)`` moved into the range of each input."""
         pieces = torch.split(point, self._sizes, -1)
         return torch.cat(
             [s.clamp(p) for p, s in zip(pieces, self._spaces.values(), strict=True)], -1
         )
 
     def evaluate(self, point: Tensor, rows: Tensor | None = None) -> Value:
-        """Distance and slope at ``(T, R, D)``; or at ``(len(rows), R, D)``, for those targets alone."""
+        """Return distance and slope at ``(T, R, D)``.
+
+        Args:
+            point: guesses ``(T, R, D)``, or ``(len(rows), R, D)``.
+            rows: evaluate these targets alone.
+        """
         flat = point.detach().clone().requires_grad_()
         index = None
         if rows is not None:
@@ -99,12 +110,17 @@ class FeatureProblem:
         return Value(total.detach().view(shape), match.detach().view(shape), slope)
 
     def distance(self, point: Tensor) -> Tensor:
-        """Distance ``(T, R)`` at ``(T, R, D)``, differentiable in the client's weights."""
+        """Return the distance ``(T, R)`` at ``(T, R, D)``, differentiable in the weights."""
         return self._distance(self._inputs(point.detach()), None).view(point.shape[:2])
 
     @torch.no_grad()
     def inputs(self, point: Tensor, restart: Tensor) -> dict[str, Tensor]:
-        """The free inputs ``(T, *shape)`` that one restart of each target ``(T,)`` has come to."""
+        """Return the free inputs ``(T, *shape)`` of one restart of each target.
+
+        Args:
+            point: guesses, ``(T, R, D)``.
+            restart: which restart of each target, ``(T,)``.
+        """
         return self._inputs(point[torch.arange(len(point)), restart].unsqueeze(1))
 
     def _distance(self, inputs: Mapping[str, Tensor], index: Tensor | None) -> Tensor:
@@ -116,7 +132,7 @@ class FeatureProblem:
         return self._forward.send({**self._known, **self._inputs(point)}, self._rng)
 
     def _inputs(self, point: Tensor) -> dict[str, Tensor]:
-        """Inputs by name, ``(T * R, *shape)``, of ``(T, R, D)``."""
+        """Return inputs by name, ``(T * R, *shape)``, from ``(T, R, D)``."""
         pieces = torch.split(point.flatten(0, 1), self._sizes, -1)
         return {
             name: space.input(piece.reshape(-1, *space.shape))

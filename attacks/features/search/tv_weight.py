@@ -1,4 +1,4 @@
-"""How much smoothness a search should ask for, tried out on the attacker's own pictures."""
+"""Choice of a search's weight of total variation on auxiliary pictures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.interfaces.public_forward import PIXELS
 from bench.metrics.ssim import WINDOW, ssim
 
 WEIGHTS = (0.0, 0.1, 1.0, 10.0)
-"""Of total variation, beside a distance that is 1 at the first guess."""
+"""Weights of total variation that are tried, beside a distance that is 1 at the first guess."""
 TRIALS = 16
 """Auxiliary records that each weight is tried on."""
 
@@ -21,15 +21,17 @@ TRIALS = 16
 def choose_tv_weight(
     seen: Knowledge, auxiliary: Records, search: Callable[[Knowledge, float], Mapping[str, Tensor]]
 ) -> float:
-    """The weight whose search comes nearest to auxiliary pictures behind the same defence; 0 where
-    none can be tried.
+    """Return the weight whose search comes nearest to auxiliary pictures behind the same defence.
 
-    Tried only where pixels alone enter the client and the wire is as the public defence makes it:
-    what shredder and disco have learned is taken off the targets first, and the attacker has no
-    copy of that.
+    Weights are tried only where pixels alone enter the client and the wire is as the public defence
+    makes it; otherwise the weight is 0. What shredder and disco have learned is subtracted from the
+    targets first, and the attacker has no copy of it to send auxiliary pictures through.
 
     Args:
-        search: inputs by name, ``(n, *shape)``, from what is known of n records and a weight.
+        seen: what is known of the targets.
+        auxiliary: the attacker's records.
+        search: returns inputs by name, ``(n, *shape)``, from what is known of n records and a
+            weight.
     """
     forward = seen.forward
     if not len(auxiliary) or set(forward.inputs()) != {PIXELS} or seen.learned:
@@ -49,8 +51,11 @@ def choose_tv_weight(
 
 
 def _likeness(claim: Estimate, truth: Estimate) -> float:
-    """Mean SSIM of the pictures that would be claimed, which tells grain from structure where
-    squared error hardly does; that error, negated, of pictures smaller than SSIM's window."""
+    """Return the mean SSIM of the claimed pictures, which separates grain from structure.
+
+    Squared error hardly does. For pictures smaller than SSIM's window it is the negative squared
+    error.
+    """
     if min(truth.images.size) < WINDOW:
         return -float((claim.images.pixels - truth.images.pixels).square().mean())
     return float(ssim("reconstruction", claim, truth).mean())

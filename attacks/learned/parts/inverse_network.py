@@ -64,7 +64,7 @@ class InverseNetwork(nn.Module):
 
 
 class FilmBlock(nn.Module):
-    """Two convolutions scaled and shifted by the timestep, channel by channel (arXiv:1709.07871)."""
+    """Two convolutions, scaled and shifted per channel by the timestep (arXiv:1709.07871)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

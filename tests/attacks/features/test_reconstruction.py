@@ -323,5 +323,5 @@ def test_unsplit_moves_a_hint_block_that_starts_at_zero(tiny_model, tmp_path):
 
 def test_unsplit_is_reconstruction_where_nothing_trains(tiny_model, tmp_path):
     victim = SplitControlNet.build({"model": str(tiny_model)})
-    with pytest.raises(NotApplicableError, match="see reconstruction"):
+    with pytest.raises(NotApplicableError, match="use reconstruction"):
         attacked(victim, "no-gradient", NoDefense(), tmp_path / "c", UnSplit.build({}), 2)

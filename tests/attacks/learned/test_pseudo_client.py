@@ -186,4 +186,4 @@ def test_a_client_that_trains_nothing_is_left_to_inversion(
 ):
     row = Runner(tmp_path, Silent()).compute(make_job(attack="pseudo-client")).rows[0]
     assert row["status"] == "not_applicable"
-    assert "inversion is the attack" in str(row["reason"])
+    assert "use inversion" in str(row["reason"])
