@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from attacks.common.attack_run import AttackRun
-from attacks.common.denoising import Prior
 from attacks.common.least_squares import LeastSquares
 from attacks.common.spectral_prior import Spectrum
 from attacks.common.wire_algebra import (
@@ -169,7 +166,14 @@ class Guided(Attack):
                 "this client adds no noise to a latent, so there is no latent to sample"
             )
         run = AttackRun.on_view(view, rng, budget, progress)
-        sampling = _Sampling(view, client, forward, denoiser, run)
+        p: GuidedParams = self.params
+        plan = SamplerPlan(
+            *(p.steps, p.recurrences, p.step, p.ratio, p.clip, p.eta),
+            strength=p.strength,
+            samples=p.samples,
+            batch_size=budget.batch_size,
+        )
+        sampling = _Sampling(view, client, forward, denoiser, plan, run)
         stem = view.public.stem
         plain = stem is not None and view.has(UNET_FEATURES) and noisy_is_solvable(forward, stem)
         solved = noisy_latents(view, every=True) if plain else None
@@ -205,9 +209,8 @@ class Guided(Attack):
             else:
                 start = (precision / (1 + precision)).float().view(-1, 1, 1, 1) * latents
                 priors = [image_prior(view, sampling.denoiser)]
-                clean = self._walk(
-                    sampling, priors, GaussianEvidence(latents, precision), NoGuide(), start
-                )
+                measured = GaussianEvidence(latents, precision)
+                clean = mean_walk(priors, measured, NoGuide(), start, sampling.plan, sampling.run)
             estimates["image"] = view.public.codec.estimate(clean)
         own = solved.inputs[list(view.targets)]
         if (
@@ -270,7 +273,9 @@ class Guided(Attack):
         none = GaussianEvidence(
             torch.zeros_like(start), torch.zeros(len(start), dtype=torch.float64)
         )
-        walked = self._walk(sampling, priors, none, guide, start).chunk(len(unknowns))
+        walked = mean_walk(priors, none, guide, start, sampling.plan, sampling.run).chunk(
+            len(unknowns)
+        )
         latents = dict(zip(names, walked, strict=True))
         diagnostics["misfit"] = float(guide.misfit().mean())
         if NOISY in latents:
@@ -281,35 +286,6 @@ class Guided(Attack):
             condition = {CONDITION_LATENTS: latents[CONDITION_LATENTS]}
             estimates.update(sampling.forward.estimates(condition))
 
-    def _walk(
-        self,
-        sampling: _Sampling,
-        priors: Sequence[Prior],
-        evidence: GaussianEvidence,
-        guide: FeatureGuide | NoGuide,
-        start: Tensor,
-    ) -> Tensor:
-        """Return the mean of walks from noise, or from ``start`` where the parameters say so."""
-        p: GuidedParams = self.params
-        return mean_walk(
-            priors,
-            evidence,
-            guide,
-            start,
-            SamplerPlan(
-                steps=p.steps,
-                recurrences=p.recurrences,
-                step=p.step,
-                ratio=p.ratio,
-                clip=p.clip,
-                eta=p.eta,
-                strength=p.strength,
-                samples=p.samples,
-                batch_size=sampling.run.budget.batch_size,
-            ),
-            sampling.run,
-        )
-
 
 @dataclass(frozen=True, eq=False)
 class _Sampling:
@@ -319,4 +295,5 @@ class _Sampling:
     client: PublicClient
     forward: PublicForward
     denoiser: Denoiser
+    plan: SamplerPlan
     run: AttackRun
