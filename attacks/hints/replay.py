@@ -19,7 +19,6 @@ from bench.interfaces import (
     BudgetAxis,
     Card,
     Claim,
-    BudgetAxis,
     NotApplicableError,
     Params,
     Progress,

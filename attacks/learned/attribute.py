@@ -121,4 +121,6 @@ class AttributeInference(ViaPicture):
         with torch.no_grad():
             facts = network(releases.inputs_of(view))[0].cpu()
         odds = [logits.softmax(1) for logits in torch.split(facts, widths, 1)]
-        return Claim({ATTRIBUTE: AttributeOdds(values, dict(zip(values, odds, strict=True)))}, diagnostics)
+        return Claim(
+            {ATTRIBUTE: AttributeOdds(values, dict(zip(values, odds, strict=True)))}, diagnostics
+        )

@@ -19,7 +19,6 @@ from bench.interfaces import (
     Card,
     Certificate,
     Claim,
-    BudgetAxis,
     Params,
     Progress,
     View,

@@ -27,7 +27,6 @@ from bench.interfaces import (
     Card,
     Certificate,
     Claim,
-    BudgetAxis,
     NotApplicableError,
     Params,
     Progress,
