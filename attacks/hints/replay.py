@@ -1,4 +1,4 @@
-"""The condition behind a hint block that trains, by training that block over again."""
+"""``replay``: trains the client's hint block again from the server's log, to read the condition."""
 
 from __future__ import annotations
 
@@ -27,9 +27,14 @@ from bench.interfaces import (
 
 
 class ReplayParams(Params):
-    """Attributes:
-    rounds: how often the client is trained over again, each time on what the round before took the
-    conditions for. width, depth, learning_rate: of the decoder, as of ``inversion``.
+    """Parameters of ``replay``.
+
+    Attributes:
+        rounds: how often the client is trained again, each time on the conditions that the last
+            round decoded.
+        width: channels of the decoder.
+        depth: residual blocks of the decoder.
+        learning_rate: peak learning rate of the decoder.
     """
 
     rounds: int = Field(default=4, ge=1)
@@ -39,19 +44,20 @@ class ReplayParams(Params):
 
 
 class Replay(Attack):
-    """Goes the way of the client's weights again, and reads the conditions off what is left of
-    h_ctrl.
+    """Replays the training of the client, and decodes the conditions from the rest of h_ctrl.
 
-    In the first epochs a hint block, whose last layer starts at zero, says little of a record, and
-    the client's weights move features by much more (docs/hint_drift.py). But the server has sent
-    each gradient that moved them, and knows x_t:
+    A hint block's last layer starts at zero. In the first epochs it adds little to h_ctrl for each
+    record, and the change of the client's weights moves the features by much more
+    (docs/hint_drift.py). But the server has sent each gradient that changed the weights, and knows
+    x_t:
 
-    1. the learning rate, from how far the features of a step moved apart;
-    2. the client trained over again on guessed conditions: its share of x_t is exact then, the hint
-    block nearly so; 3. a decoder, train_inverse_network on the attacker's own conditions under the weights of the
-    steps of the target epoch; 4. what h_ctrl holds besides, compared within its step, decoded. The
-    decoded conditions are the next guess for all
-       releases of their record.
+    1. The learning rate follows from how far the features of a step move apart.
+    2. The client is trained again on guessed conditions. Its map of x_t is exact then, and the hint
+       block is nearly so.
+    3. A decoder is trained on auxiliary conditions under the weights of the steps of the target
+       epoch.
+    4. The rest of h_ctrl is compared within its step and decoded. The decoded conditions are the
+       next guess for all releases of their record.
     """
 
     name = "replay"
@@ -63,20 +69,34 @@ class Replay(Attack):
     default_budget = Budget(iterations=800, batch_size=16)
     budget_axis = BudgetAxis("iterations", (100, 200, 400, 800, 1600))
     card = Card(
-        summary="Trains the client over again from the gradients it was sent, and decodes what its hint block added.",
+        summary=(
+            "Trains the client again from the gradients it was sent, and decodes what its hint "
+            "block added."
+        ),
         source="this project",
-        needs="control_features, unet_features and gradient_down of all epochs; public initial client weights; "
-        "auxiliary records; better with client_weights",
-        cost="iterations x batch size releases of the hint block and steps of the decoder; each round, and thrice "
-        "for the learning rate, the client's training itself; holds all features of the training at once",
-        notes="Assumes AdamW on the client, and several records a step, which it compares. Noise on the features "
-        "drowns it: what is to be read is two to four orders of magnitude below them. Where a few directions carry "
-        "nearly all that the hint block says, what the replay misses of them drowns the rest; so it works on some "
-        "trainings and not on others, and has no certificate.",
+        needs=(
+            "control_features, unet_features and gradient_down of all epochs; public initial "
+            "client weights; auxiliary records; better with client_weights"
+        ),
+        cost=(
+            "iterations x batch size releases of the hint block and steps of the decoder; each "
+            "round, and three times for the learning rate, the client's training itself; all "
+            "features of the training are held in memory"
+        ),
+        notes=(
+            "Assumes AdamW on the client, and several records per step, which are compared. Noise "
+            "on the features hides the signal, which is two to four orders of magnitude smaller "
+            "than they are. Where a few directions carry almost all of what the hint block adds, "
+            "the error of the replay in these directions hides the rest. So the attack works on "
+            "some trainings and not on others, and has no certificate."
+        ),
     )
 
     def compares(self, view: View) -> bool:
-        """Whether what is left of h_ctrl is compared within its step, because the replay is known to be off."""
+        """Return whether the rest of h_ctrl is compared within its step.
+
+        It is where the replay is inexact.
+        """
         return True
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
@@ -123,7 +143,10 @@ class Replay(Attack):
 
 
 def record_labels(view: View) -> list[int]:
-    """Which releases are of one record: by z0 where that is exact, else by all that the view offers."""
+    """Return a label for each release, equal for releases of one record.
+
+    Releases are linked by z0 where it is exact, otherwise by everything that the view offers.
+    """
     labels, _ = link_view(view, ("image",))
     if labels is None:
         labels, _ = link_view(view)
@@ -133,7 +156,14 @@ def record_labels(view: View) -> list[int]:
 def pictures_by_record(
     pictures: Tensor, attacked: list[int], labels: list[int], typical: Tensor
 ) -> Tensor:
-    """Pictures ``(N, 3, H, W)`` of some releases for all of their records ``(R, 3, H, W)``; else the typical one."""
+    """Return pictures ``(R, 3, H, W)`` for all releases of the records that were attacked.
+
+    Args:
+        pictures: of the attacked releases, ``(N, 3, H, W)``.
+        attacked: positions of these releases.
+        labels: a label for each release, equal for releases of one record.
+        typical: the picture of all other records, ``(3, H, W)``.
+    """
     of_record = {
         labels[release]: picture for release, picture in zip(attacked, pictures, strict=True)
     }

@@ -1,4 +1,4 @@
-"""The bluntest malicious server: it lets the client learn nothing, and reads it like a public one."""
+"""``hold``: a malicious server sends zero gradients, so the client keeps its public weights."""
 
 from __future__ import annotations
 
@@ -30,10 +30,14 @@ from bench.interfaces.threat import preset
 
 
 class HoldParams(Params):
-    """Attributes:
-    width: channels of the server's decoder.
-    steps: of it on public pictures; batch_size: of a step; learning_rate: its own.
-    seed: of the decoder.
+    """Parameters of ``hold``.
+
+    Attributes:
+        width: channels of the server's decoder.
+        steps: optimiser steps of the decoder on public pictures.
+        batch_size: pictures per step.
+        learning_rate: of the decoder.
+        seed: of the decoder.
     """
 
     width: int = Field(default=64, ge=4)
@@ -44,7 +48,7 @@ class HoldParams(Params):
 
 
 class HoldServer(ServerAdversary):
-    """Answers with gradients of zero, so that the client's weights stay the public initial ones.
+    """Answers with gradients of zero, so that the client keeps its public initial weights.
 
     Adam takes no step while every gradient has been zero; only weight decay changes the weights.
     """
@@ -58,17 +62,19 @@ class HoldServer(ServerAdversary):
 
 
 class Hold(Attack):
-    """Answers every exchange with a gradient of zero, so that the client stays at its public
-    initial weights; a decoder taught on those weights then reads all it sends, however long it
-    trains."""
+    """Keeps the client at its public initial weights, and decodes its features under those weights.
+
+    The server answers every exchange with a gradient of zero. The decoder is trained on the public
+    weights and reads all that the client sends, however long it trains.
+    """
 
     name = "hold"
     Params = HoldParams
     requires = frozenset({CONTROL_FEATURES})
     malicious = True
     default_budget = Budget(iterations=0, batch_size=64)
-    # With a quarter of the width and 150 steps it reached SSIM 0.93 there (width=4, size=16; blind
-    # 0.18); under an honest server the same decoder gave 0.12.
+    # With a quarter of the width and 150 steps it reached SSIM 0.93 (width=4, size=16 victim; blind
+    # 0.18); under an honest server this decoder reached 0.12.
     certificates = (
         Certificate(
             "split-cnn",
@@ -81,13 +87,24 @@ class Hold(Attack):
         ),
     )
     card = Card(
-        summary="A malicious server keeps the client at its public weights by zero gradients, and inverts those.",
-        source="this project; what feature-space hijacking (arXiv:2012.02670) comes to with a public client",
-        needs="threat model malicious_server; a client that pictures alone enter; its public initial weights; "
-        "auxiliary records",
+        summary=(
+            "A malicious server keeps the client at its public weights by zero gradients, and "
+            "inverts those."
+        ),
+        source=(
+            "this project; the result of feature-space hijacking (arXiv:2012.02670) for a public "
+            "client"
+        ),
+        needs=(
+            "threat model malicious_server; a client whose only input is the picture; its public "
+            "initial weights; auxiliary records"
+        ),
         cost="a decoder's training; the victim's model is spoilt by it, as its loss shows",
-        notes="Works from the first step on. Where x_t enters the features too (split-controlnet) the hint block, held "
-        "at its start, says nothing of the condition, so it does not apply there.",
+        notes=(
+            "Works from the first step on. Where x_t enters the features too (split-controlnet), "
+            "the attack does not apply: a hint block that is held at its start reveals nothing "
+            "about the condition."
+        ),
     )
 
     def take_over(
@@ -99,7 +116,7 @@ class Hold(Attack):
         target = TargetFeatures.from_public(view.public)
         if not target.picture_only:
             raise NotApplicableError(
-                "x_t enters this client too, and at its start the picture does not show"
+                "x_t enters this client too, and its initial weights hide the picture"
             )
         decoder = self._decoder(target, view.public.device, progress)
         return target.claim(decoder, view, budget.batch_size)

@@ -1,4 +1,4 @@
-"""What a hint block that is on its way makes of the attacker's own conditions, for a network to learn from."""
+"""Simulated outputs of a hint block during its training, and a network that decodes them."""
 
 from __future__ import annotations
 
@@ -13,21 +13,24 @@ from attacks.learned.parts.simulated_releases import Inputs
 from bench.interfaces import Advance, Codec, PublicForward, Records
 
 _MEASURED = 96
-"""Auxiliary conditions by which mean and spread of a step's hint parts are measured."""
+"""Auxiliary conditions from which mean and spread of a step's hint parts are measured."""
 _FIRST = 64
-"""Of them, those by which the network sets its scales."""
+"""Number of these conditions by which the network sets its scales."""
 
 
 class SimulatedHints:
-    """Hint parts of the attacker's own conditions under the weights of one of the steps, drawn anew
-    for each batch.
+    """Hint parts of auxiliary conditions under the weights of one step, drawn anew for each batch.
 
-    Mean and spread of the step are taken out, so that hint parts of all steps are of one kind.
+    Mean and spread of the step are removed, so that hint parts of all steps are comparable.
 
     Args:
-        records: of the attacker's own.
-        compared: a random share of the batch's own mean is taken out too: what a comparison within
-            a step loses.
+        forward: the client as a function of its inputs.
+        path: the client's weights by step.
+        records: the attacker's records.
+        codec: the public autoencoder.
+        device: where to compute.
+        compared: also subtract a random share of the batch's mean, which a comparison within a step
+            loses.
 
     Attributes:
         means: by step, ``(1, C, h, w)``.
@@ -55,7 +58,7 @@ class SimulatedHints:
             self.spreads[step] = max(float((parts - self.means[step]).std()), 1e-12)
 
     def draw(self, size: int, rng: torch.Generator) -> tuple[Inputs, Tensor]:
-        """Hint parts of ``size`` records, and their z_c ``(size, 4, h, w)``."""
+        """Return hint parts of ``size`` records, and their z_c ``(size, 4, h, w)``."""
         steps = list(self.means)
         step = steps[int(torch.randint(len(steps), (1,), generator=rng))]
         rows = torch.randint(len(self._conditions), (size,), generator=rng)
@@ -67,7 +70,12 @@ class SimulatedHints:
         )
 
     def inputs_of(self, deviations: Tensor, steps: Tensor) -> Inputs:
-        """Hint parts of releases ``(N, C, h, w)`` in the form of the lessons; ``steps`` are theirs, ``(N,)``."""
+        """Return hint parts of releases ``(N, C, h, w)`` in the form of the simulated ones.
+
+        Args:
+            deviations: hint parts beyond the mean.
+            steps: step of each release, ``(N,)``.
+        """
         spread = torch.tensor([self.spreads[int(step)] for step in steps]).view(-1, 1, 1, 1)
         return Inputs(deviations / spread, None).to(self._device)
 
@@ -77,17 +85,16 @@ class SimulatedHints:
 
 
 class HintDecoder:
-    """The network of ``inversion``, of which z_c alone is asked; it goes on learning from round to
-    round.
+    """The network of ``inversion``, used for z_c alone; its training continues from round to round.
 
     Attributes:
         losses: l1 distance of z_c, by iteration.
     """
 
     def __init__(
-        self, lessons: SimulatedHints, width: int, depth: int, rng: torch.Generator, device: str
+        self, hints: SimulatedHints, width: int, depth: int, rng: torch.Generator, device: str
     ) -> None:
-        example, latents = lessons.draw(_FIRST, rng)
+        example, latents = hints.draw(_FIRST, rng)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
             self._network = InverseNetwork(example, width, depth, tuple(latents.shape[2:])).to(
@@ -104,7 +111,7 @@ class HintDecoder:
         rng: torch.Generator,
         advance: Advance,
     ) -> None:
-        """One cycle of AdamW up to the learning rate ``peak``."""
+        """Train for one cycle of AdamW up to the learning rate ``peak``."""
         self._network.train()
         optimizer = torch.optim.AdamW(self._network.parameters(), lr=peak, fused=True)
         for step in range(iterations):
@@ -119,7 +126,13 @@ class HintDecoder:
 
     @torch.no_grad()
     def read(self, hints: SimulatedHints, deviations: Tensor, steps: Tensor) -> Tensor:
-        """z_c ``(N, 4, h, w)`` of the hint parts ``(N, C, h, w)`` of releases of ``steps`` ``(N,)``."""
+        """Return z_c ``(N, 4, h, w)`` of the hint parts of releases.
+
+        Args:
+            hints: sets the scale of each step.
+            deviations: hint parts beyond the mean, ``(N, C, h, w)``.
+            steps: step of each release, ``(N,)``.
+        """
         self._network.eval()
         parts = zip(torch.split(deviations, 64), torch.split(steps, 64), strict=True)
         return torch.cat(
