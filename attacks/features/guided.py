@@ -231,29 +231,34 @@ class Guided(Attack):
         if solved is not None and ("condition" in estimates or not view.has(CONTROL_FEATURES)):
             return
         try:
-            seen = knowledge_of(view, sampling.client, solve=solved is not None)
+            knowledge = knowledge_of(view, sampling.client, solve=solved is not None)
         except NotApplicableError:
             if estimates:
                 return
             raise
-        spaces = spaces_of(seen.free, "input", view.public.codec, view.public.auxiliary)
-        warm = {**mean_condition(spaces, view.public.auxiliary, len(view.targets)), **seen.warm}
+        spaces = spaces_of(knowledge.free, "input", view.public.codec, view.public.auxiliary)
+        warm = {
+            **mean_condition(spaces, view.public.auxiliary, len(view.targets)),
+            **knowledge.warm,
+        }
         if CONDITION_LATENTS in warm:
-            noisy = seen.known.get(NOISY, warm.get(NOISY))
+            noisy = knowledge.known.get(NOISY, warm.get(NOISY))
             assert noisy is not None
             warm[CONDITION_LATENTS] = (
                 before_activation(view.read(CONTROL_FEATURES), view.public.defense) - noisy
             )
-        unknowns = choose_unknowns(view, seen, spaces, warm, sampling.run.rng)
+        unknowns = choose_unknowns(view, knowledge, spaces, warm, sampling.run.rng)
         if not unknowns:
             return
         names = [unknown.name for unknown in unknowns]
         guide = FeatureGuide(
             sampling.forward,
-            seen.match("l2", torch.arange(len(view.targets))),
+            knowledge.match("l2", torch.arange(len(view.targets))),
             unknowns,
             SearchInputs(
-                seen.known, {name: space for name, space in spaces.items() if name in names}, warm
+                knowledge.known,
+                {name: space for name, space in spaces.items() if name in names},
+                warm,
             ),
             GuidePlan(p.tolerance, p.tv, p.searches, p.rate),
             rng=sampling.run.rng,

@@ -121,28 +121,34 @@ class Reconstruction(Attack):
         client = view.public.client
         if client is None:
             raise NotApplicableError("the client half cannot be rebuilt under this threat model")
-        seen = knowledge_of(view, client, adapt=self.params.adapt)
+        knowledge = knowledge_of(view, client, adapt=self.params.adapt)
         auxiliary = view.public.auxiliary
-        spaces = spaces_of(seen.free, self.params.space, view.public.codec, auxiliary)
-        warm = {**mean_condition(spaces, auxiliary, len(view.targets)), **seen.warm}
+        spaces = spaces_of(knowledge.free, self.params.space, view.public.codec, auxiliary)
+        warm = {**mean_condition(spaces, auxiliary, len(view.targets)), **knowledge.warm}
         run = AttackRun.on_view(view, rng, budget, progress)
 
         def trial(tried: Knowledge, tv: float) -> Mapping[str, Tensor]:
             fresh = replace(run, rng=torch.Generator().manual_seed(0))
             return self._search(tried, SearchInputs(tried.known, spaces, {}), tv, fresh)[0]
 
-        tv = choose_tv_weight(seen, auxiliary, trial) if self.params.tv is None else self.params.tv
-        solution, losses = self._search(seen, SearchInputs(seen.known, spaces, warm), tv, run)
-        return claim_of(view, seen, solution, {**losses, "attack_smoothness": tv})
+        tv = (
+            choose_tv_weight(knowledge, auxiliary, trial)
+            if self.params.tv is None
+            else self.params.tv
+        )
+        solution, losses = self._search(
+            knowledge, SearchInputs(knowledge.known, spaces, warm), tv, run
+        )
+        return claim_of(view, knowledge, solution, {**losses, "attack_smoothness": tv})
 
     def _search(
-        self, seen: Knowledge, inputs: SearchInputs, tv: float, run: AttackRun
+        self, knowledge: Knowledge, inputs: SearchInputs, tv: float, run: AttackRun
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Return the inputs that were found, by name, and the losses."""
         p: ReconstructionParams = self.params
         priors: tuple[Prior, ...] = (TotalVariation(tv, 2),) if tv else ()
         adam = Adam(rate=p.rate, schedule=p.schedule, amsgrad=p.amsgrad)
-        count = len(seen.observed[CONTROL_FEATURES])
+        count = len(knowledge.observed[CONTROL_FEATURES])
         parts = torch.split(torch.arange(count), max(1, run.budget.batch_size))
         solution: dict[str, list[Tensor]] = {name: [] for name in inputs.spaces}
         first, last = [], []
@@ -150,8 +156,8 @@ class Reconstruction(Attack):
         with run.progress.stage("matching features", iterations * len(parts)) as advance:
             for rows in parts:
                 problem = FeatureProblem(
-                    seen.forward,
-                    seen.match(p.distance, rows),
+                    knowledge.forward,
+                    knowledge.match(p.distance, rows),
                     inputs.select(rows),
                     priors=priors,
                     restarts=p.restarts,

@@ -89,33 +89,38 @@ class UnSplit(Attack):
             raise NotApplicableError(
                 "neither the client's architecture nor its first weights are known here"
             )
-        seen = knowledge_of(view, client)
-        if not any(weight.requires_grad for weight in seen.forward.stem.parameters()):
+        knowledge = knowledge_of(view, client)
+        if not any(weight.requires_grad for weight in knowledge.forward.stem.parameters()):
             raise NotApplicableError(
                 "no weight of this client trains, so all weights are known; use reconstruction"
             )
-        solution, losses = self._alternate(view, seen, rng, budget, progress)
-        return claim_of(view, seen, solution, losses)
+        solution, losses = self._alternate(view, knowledge, rng, budget, progress)
+        return claim_of(view, knowledge, solution, losses)
 
     def _alternate(
-        self, view: View, seen: Knowledge, rng: torch.Generator, budget: Budget, progress: Progress
+        self,
+        view: View,
+        knowledge: Knowledge,
+        rng: torch.Generator,
+        budget: Budget,
+        progress: Progress,
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Return the inputs that were found, by name, and the losses."""
         p: UnSplitParams = self.params
         priors: tuple[Prior, ...] = (TotalVariation(p.tv, 2),) if p.tv else ()
         auxiliary, count = view.public.auxiliary, len(view.targets)
-        spaces = spaces_of(seen.free, "input", view.public.codec, auxiliary)
-        warm = {**mean_condition(spaces, auxiliary, count), **seen.warm}
+        spaces = spaces_of(knowledge.free, "input", view.public.codec, auxiliary)
+        warm = {**mean_condition(spaces, auxiliary, count), **knowledge.warm}
         problem = FeatureProblem(
-            seen.forward,
-            seen.match(p.distance, torch.arange(count)),
-            SearchInputs(seen.known, spaces, warm),
+            knowledge.forward,
+            knowledge.match(p.distance, torch.arange(count)),
+            SearchInputs(knowledge.known, spaces, warm),
             priors=priors,
             restarts=1,
             rng=rng,
             device=view.public.device,
         )
-        weights = [weight for weight in seen.forward.stem.parameters() if weight.requires_grad]
+        weights = [weight for weight in knowledge.forward.stem.parameters() if weight.requires_grad]
         clone = torch.optim.Adam(weights, lr=p.weight_rate)
         inputs = Adam(rate=p.rate, amsgrad=True)
         point, turns = problem.first, min(p.turns, max(1, budget.iterations))

@@ -70,29 +70,29 @@ class LabelNorms(Attack):
         if len(view.public.auxiliary) < 2:
             raise NotApplicableError("needs auxiliary records, whose gradients are measured")
         try:
-            own = trainer.inputs(view.public.auxiliary)
+            auxiliary = trainer.inputs(view.public.auxiliary)
         except RequestError as error:
             raise NotApplicableError(f"auxiliary records have no class: {error}") from error
         weights = []
         with progress.stage("measuring norms", len(updates)) as advance:
             for update in updates:
-                norms = norms_of(trainer, update, own)
+                norms = norms_of(trainer, update, auxiliary)
                 sent = (
                     torch.stack([t.square().sum() for t in update.gradient.values()]).sum().sqrt()
                 )
-                weights.append(class_weights(sent, norms, own[name]).unsqueeze(0))
+                weights.append(class_weights(sent, norms, auxiliary[name]).unsqueeze(0))
                 advance(1)
         return Claim({}, labels=in_order(updates, weights))
 
 
-def norms_of(trainer: PublicTrainer, update: Update, own: Mapping[str, Tensor]) -> Tensor:
+def norms_of(trainer: PublicTrainer, update: Update, auxiliary: Mapping[str, Tensor]) -> Tensor:
     """Return the l2 norm that the update would have for each auxiliary record alone, ``(M,)``."""
 
     def norm(one: dict[str, Tensor]) -> Tensor:
         gradient = trainer.gradient(update.weights, {n: t.unsqueeze(0) for n, t in one.items()})
         return torch.stack([t.square().sum() for t in gradient.values()]).sum().sqrt()
 
-    return vmap(norm, chunk_size=32)(dict(own)).detach()
+    return vmap(norm, chunk_size=32)(dict(auxiliary)).detach()
 
 
 def class_weights(sent: Tensor, norms: Tensor, labels: Tensor) -> Tensor:

@@ -75,8 +75,8 @@ class HintFromImage(ViaPicture):
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         way = way_of_hints(view.public)
         assert self.through is not None
-        seen = picture(self.through, view, rng, budget, progress)
-        drawn = find_again(way, seen.uint8())
+        recovered = picture(self.through, view, rng, budget, progress)
+        drawn = find_again(way, recovered.uint8())
         assert drawn is not None  # way_of_hints has made hints in this way
         images = ImageBatch.from_uint8(drawn)
         return Claim({"condition": Estimate(images, view.public.codec.encode(images))})

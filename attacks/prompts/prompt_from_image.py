@@ -53,17 +53,17 @@ class PromptFromImage(Attack):
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         if not len(view.public.auxiliary):
             raise NotApplicableError("needs at least one auxiliary record to take words from")
-        seen = (
+        image = (
             ClosedForm().run(view, rng=rng, budget=budget, progress=progress).estimates.get("image")
         )
-        if not isinstance(seen, Estimate):
+        if not isinstance(image, Estimate):
             raise NotApplicableError(
                 "neither a timestep nor a noise target is in view, so there is no picture"
             )
         captioner = Captioner(view.public.auxiliary, load_embedded())
         texts: list[str] = []
-        with progress.stage("captioning", len(seen.images)) as advance:
-            for part in torch.split(torch.arange(len(seen.images)), budget.batch_size):
-                texts += captioner.caption(seen.images.take(part))
+        with progress.stage("captioning", len(image.images)) as advance:
+            for part in torch.split(torch.arange(len(image.images)), budget.batch_size):
+                texts += captioner.caption(image.images.take(part))
                 advance(len(part))
         return Claim({"prompt": Texts(tuple(texts))})

@@ -23,7 +23,7 @@ from bench.interfaces.public_forward import CONDITION, CONDITION_LATENTS, NOISY
 
 def choose_unknowns(
     view: View,
-    seen: Knowledge,
+    knowledge: Knowledge,
     spaces: dict[str, Space],
     warm: dict[str, Tensor],
     rng: torch.Generator,
@@ -32,7 +32,7 @@ def choose_unknowns(
 
     Args:
         view: what the attacker sees.
-        seen: what the view holds for a search.
+        knowledge: what the view holds for a search.
         spaces: by input, the coordinates it is searched in.
         warm: by input, first guesses.
         rng: for the spectrum of auxiliary latents.
@@ -41,7 +41,7 @@ def choose_unknowns(
         NotApplicableError: the image is one of them, and its timestep cannot be estimated.
     """
     public, blocks = view.public, list[UnknownLatent]()
-    if NOISY in seen.free:
+    if NOISY in knowledge.free:
         measured = measured_target(view)
         target = None if measured is None else measured.values
         variance = 0.0 if measured is None else float(measured.variance.mean())
@@ -55,13 +55,17 @@ def choose_unknowns(
             raise NotApplicableError(
                 "the timestep is hidden; estimating it needs h_sd and 2 auxiliary records"
             )
-        shape = (len(view.targets), *seen.free[NOISY].shape)
+        shape = (len(view.targets), *knowledge.free[NOISY].shape)
         blocks.append(
             NoisyLatent.from_schedule(NOISY, shape, times, public.schedule, target, variance)
         )
-    if CONDITION_LATENTS in seen.free and CONTROL_FEATURES in seen.observed:
+    if CONDITION_LATENTS in knowledge.free and CONTROL_FEATURES in knowledge.observed:
         blocks.append(DirectLatent(CONDITION_LATENTS))
-    if CONDITION in seen.free and CONTROL_FEATURES in seen.observed and _depends(seen):
+    if (
+        CONDITION in knowledge.free
+        and CONTROL_FEATURES in knowledge.observed
+        and _depends(knowledge)
+    ):
         own = public.auxiliary.conditions.float() / 255
         contrast = float(own.var()) if len(own) > 1 else 0.1
         blocks.append(
@@ -71,15 +75,15 @@ def choose_unknowns(
 
 
 @torch.no_grad()
-def _depends(seen: Knowledge) -> bool:
+def _depends(knowledge: Knowledge) -> bool:
     """Return whether h_ctrl depends on the condition under the client's weights in view.
 
     It does not where a hint block is still at its start, which is zero.
     """
-    inputs = example_inputs(seen.forward)
+    inputs = example_inputs(knowledge.forward)
     other = {**inputs, CONDITION: 1 - inputs[CONDITION]}
     first, second = (
-        seen.forward.send(i, torch.Generator().manual_seed(0))[CONTROL_FEATURES]
+        knowledge.forward.send(i, torch.Generator().manual_seed(0))[CONTROL_FEATURES]
         for i in (inputs, other)
     )
     return not torch.equal(first, second)

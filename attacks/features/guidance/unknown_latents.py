@@ -27,13 +27,13 @@ class UnknownLatent(Protocol):
             variance: of each number of the latent, ``(N,)``.
         """
 
-    def back(self, latents: Tensor, variance: Tensor, found: Tensor) -> Tensor:
+    def back(self, latents: Tensor, variance: Tensor, solution: Tensor) -> Tensor:
         """Return the likeliest latent ``(N, 4, h, w)``.
 
         Args:
             latents: mean of the latent.
             variance: of each number of the latent, ``(N,)``.
-            found: the input that was found, ``(N, *shape)``.
+            solution: the input that was found, ``(N, *shape)``.
         """
 
 
@@ -89,9 +89,9 @@ class NoisyLatent:
             variance
         ) + self.spread
 
-    def back(self, latents: Tensor, variance: Tensor, found: Tensor) -> Tensor:
+    def back(self, latents: Tensor, variance: Tensor, solution: Tensor) -> Tensor:
         mean, spread = self.forward(latents, variance)
-        return latents + self.scale * _wide(variance) / spread.clamp_min(1e-12) * (found - mean)
+        return latents + self.scale * _wide(variance) / spread.clamp_min(1e-12) * (solution - mean)
 
 
 @dataclass(frozen=True)
@@ -103,8 +103,8 @@ class DirectLatent:
     def forward(self, latents: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         return latents, _wide(variance)
 
-    def back(self, latents: Tensor, variance: Tensor, found: Tensor) -> Tensor:
-        return found
+    def back(self, latents: Tensor, variance: Tensor, solution: Tensor) -> Tensor:
+        return solution
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,8 +133,8 @@ class PictureLatent:
         return point, self.contrast * _wide(variance)
 
     @torch.no_grad()
-    def back(self, latents: Tensor, variance: Tensor, found: Tensor) -> Tensor:
-        return self.codec.encode(ImageBatch.clamped(self.space.input(found))).float().cpu()
+    def back(self, latents: Tensor, variance: Tensor, solution: Tensor) -> Tensor:
+        return self.codec.encode(ImageBatch.clamped(self.space.input(solution))).float().cpu()
 
 
 def _wide(per_record: Tensor) -> Tensor:

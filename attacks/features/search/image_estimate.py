@@ -47,10 +47,10 @@ def image_estimate(view: View) -> Estimate | None:
 
 
 def claim_of(
-    view: View, seen: Knowledge, inputs: Mapping[str, Tensor], losses: Mapping[str, float]
+    view: View, knowledge: Knowledge, inputs: Mapping[str, Tensor], losses: Mapping[str, float]
 ) -> Claim:
     """Return the claim of inputs ``(T, *shape)``, and of the image where the wire reveals it."""
-    estimates = dict(seen.forward.estimates(inputs))
+    estimates = dict(knowledge.forward.estimates(inputs))
     image = image_estimate(view)
     if image is not None:
         estimates["image"] = image

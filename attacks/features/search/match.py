@@ -43,9 +43,9 @@ class Match:
         scale is a tiny share of the observed features' square.
         """
         scale = {}
-        for channel, seen in self.observed.items():
-            least = 1e-12 * seen.flatten(1).square().mean(1) + TINY
-            difference = self._compared(channel, reference[channel].detach().float() - seen, None)
+        for channel, target in self.observed.items():
+            least = 1e-12 * target.flatten(1).square().mean(1) + TINY
+            difference = self._compared(channel, reference[channel].detach().float() - target, None)
             scale[channel] = torch.maximum(difference.square().mean(1), least)
         return replace(self, scale=scale)
 
@@ -58,15 +58,15 @@ class Match:
         """
         parts = []
         for channel, observed in self.observed.items():
-            guess, seen = sent[channel].float(), _some(observed, rows)
+            guess, target = sent[channel].float(), _rows(observed, rows)
             if self.distance == "cosine":
                 first = self._compared(channel, guess, rows)
-                second = self._compared(channel, seen, rows)
+                second = self._compared(channel, target, rows)
                 parts.append(1 - torch.nn.functional.cosine_similarity(first, second, dim=1))
                 continue
-            difference = self._compared(channel, guess - seen, rows).square().mean(1)
+            difference = self._compared(channel, guess - target, rows).square().mean(1)
             parts.append(
-                difference / _some(self.scale[channel], rows)
+                difference / _rows(self.scale[channel], rows)
                 if channel in self.scale
                 else difference
             )
@@ -75,11 +75,11 @@ class Match:
     def _compared(self, channel: Channel, tensor: Tensor, rows: Tensor | None) -> Tensor:
         """Return the part of ``(N, ...)`` that is compared, flat."""
         if channel in self.counted:
-            tensor = tensor * _some(self.counted[channel], rows)
+            tensor = tensor * _rows(self.counted[channel], rows)
         if channel in self.nuisance:
-            tensor = project_out(tensor, _some(self.nuisance[channel], rows))
+            tensor = project_out(tensor, _rows(self.nuisance[channel], rows))
         return tensor.flatten(1)
 
 
-def _some(tensor: Tensor, rows: Tensor | None) -> Tensor:
+def _rows(tensor: Tensor, rows: Tensor | None) -> Tensor:
     return tensor if rows is None else tensor[rows]

@@ -19,7 +19,9 @@ TRIALS = 16
 
 
 def choose_tv_weight(
-    seen: Knowledge, auxiliary: Records, search: Callable[[Knowledge, float], Mapping[str, Tensor]]
+    knowledge: Knowledge,
+    auxiliary: Records,
+    search: Callable[[Knowledge, float], Mapping[str, Tensor]],
 ) -> float:
     """Return the weight whose search comes nearest to auxiliary pictures behind the same defence.
 
@@ -28,20 +30,20 @@ def choose_tv_weight(
     targets first, and the attacker has no copy of it to send auxiliary pictures through.
 
     Args:
-        seen: what is known of the targets.
+        knowledge: what is known of the targets.
         auxiliary: the attacker's records.
         search: returns inputs by name, ``(n, *shape)``, from what is known of n records and a
             weight.
     """
-    forward = seen.forward
-    if not len(auxiliary) or set(forward.inputs()) != {PIXELS} or seen.learned:
+    forward = knowledge.forward
+    if not len(auxiliary) or set(forward.inputs()) != {PIXELS} or knowledge.learned:
         return 0.0
     _, pixels = own_pictures(forward, auxiliary.select(range(min(TRIALS, len(auxiliary)))))
     device = next(forward.stem.parameters()).device
     with torch.no_grad():
         sent = forward.send({PIXELS: pixels.to(device)}, torch.Generator().manual_seed(0))
-    observed = {channel: sent[channel].float().cpu() for channel in seen.observed}
-    tried = Knowledge(forward, observed, known={}, free=seen.free, warm={}, nuisance={})
+    observed = {channel: sent[channel].float().cpu() for channel in knowledge.observed}
+    tried = Knowledge(forward, observed, known={}, free=knowledge.free, warm={}, nuisance={})
     truth = forward.estimates({PIXELS: pixels})["image"]
     scores = {
         weight: _likeness(forward.estimates(search(tried, weight))["image"], truth)
