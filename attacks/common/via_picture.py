@@ -32,7 +32,7 @@ def attack_named(name: str) -> Attack:
     return attack
 
 
-class ByPicture(Attack):
+class ViaPicture(Attack):
     """An attack that can judge another attack's picture in place of the smashed data.
 
     Its parameters have ``through``: the other's name, or nothing.

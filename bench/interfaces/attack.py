@@ -59,7 +59,7 @@ class Attack(Plugin, ABC):
 
     requires: ClassVar[frozenset[Channel]] = frozenset()
     adapts_to: ClassVar[tuple[str, ...]] = ()
-    uses_history: ClassVar[bool] = False
+    uses_history: bool = False
     default_budget: ClassVar[Budget] = Budget(iterations=0, batch_size=32)
     certificates: ClassVar[tuple[Certificate, ...]] = ()
     budget_axis: ClassVar[BudgetAxis | None] = None

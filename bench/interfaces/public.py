@@ -14,6 +14,7 @@ from bench.interfaces.public_forward import PublicForward
 from bench.interfaces.public_text import PublicText
 from bench.interfaces.public_trainer import PublicTrainer
 from bench.types.channels import Channel
+from bench.types.estimate import Estimate
 from bench.types.images import ImageBatch
 from bench.types.records import Records
 from bench.types.schedule import NoiseSchedule
@@ -88,6 +89,10 @@ class Codec(ABC):
     @abstractmethod
     def decode(self, latents: Tensor) -> ImageBatch:
         """Return the images of scaled latents ``(N, 4, h, w)``."""
+
+    def estimate(self, latents: Tensor) -> Estimate:
+        """Return latents ``(N, 4, h, w)`` on the CPU together with the images they decode to."""
+        return Estimate(self.decode(latents), latents.cpu())
 
     def render(self, latents: Tensor) -> Tensor:
         """Return the pixels of scaled latents, ``(N, 3, H, W)``, differentiable and not clamped.

@@ -100,6 +100,6 @@ def test_labels_are_read_through_it_and_noisy_layers_can_be_left_out(tmp_path: P
     updates = updates_in(view, trainer)
     read = [int(recover_labels(trainer, update, rng).argmax()) for update in updates]
     assert read == labels.tolist()
-    adaptation = Adaptation.to(view.public.defense, 0.1, trainer.behind_noise)
+    adaptation = Adaptation.from_defense(view.public.defense, 0.1, trainer.behind_noise)
     seen = adaptation.observed(updates[0].gradient)
     assert set(seen) == {n for n in updates[0].gradient if n.startswith(("conv", ENCODER))}
