@@ -20,8 +20,9 @@ def exports(package: str) -> dict[str, str]:
     source = (ROOT / package.replace(".", "/") / "__init__.py").read_text(encoding="utf-8")
     for node in ast.parse(source).body:
         match node:
-            case ast.Assign(targets=[ast.Name("EXPORTS")]) | ast.AnnAssign(
-                target=ast.Name("EXPORTS")
+            case (
+                ast.Assign(targets=[ast.Name("EXPORTS")])
+                | ast.AnnAssign(target=ast.Name("EXPORTS"))
             ):
                 return dict(ast.literal_eval(node.value))
     raise ValueError(f"{package} has no table EXPORTS")
