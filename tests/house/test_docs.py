@@ -90,6 +90,22 @@ def test_links_and_anchors_exist(name: str) -> None:
         assert not anchor or anchor in slugs(file.read_text()), target
 
 
+@parametrize_pages
+def test_named_files_and_definitions_exist(name: str) -> None:
+    text = prose((ROOT / name).read_text())
+    for file in re.findall(
+        r"\b(?:bench|attacks|victims|defenses|tests|docs)/[a-z0-9_/]+\.\w+", text
+    ):
+        assert (ROOT / file).exists(), file
+    if name == "CHANGELOG.md":
+        return  # names what was before
+    for dotted in re.findall(r"`((?:bench|attacks|victims|defenses)(?:\.\w+){2,})`", text):
+        *parts, last = dotted.split(".")
+        module = ROOT.joinpath(*parts).with_suffix(".py")
+        assert module.exists(), dotted
+        assert re.search(rf"\b{last}\b", module.read_text()), dotted
+
+
 def test_slugs_are_those_of_github() -> None:
     text = "# A `b-c` D\n## What `x` says\n```\n# no heading\n```\n### split, pp\\_hidden\n"
     assert slugs(text) == {"a-b-c-d", "what-x-says", "split-pp_hidden"}
