@@ -16,7 +16,7 @@ LINE = re.compile(r"^EXPORTS of ([\w.]+)$", re.MULTILINE)
 
 
 def exports(package: str) -> dict[str, str]:
-    """Return the table ``EXPORTS`` of a package without importing it."""
+    """Return the table ``EXPORTS`` of a package without importing it; empty where it has none."""
     source = (ROOT / package.replace(".", "/") / "__init__.py").read_text(encoding="utf-8")
     for node in ast.parse(source).body:
         match node:
@@ -25,7 +25,7 @@ def exports(package: str) -> dict[str, str]:
                 | ast.AnnAssign(target=ast.Name("EXPORTS"))
             ):
                 return dict(ast.literal_eval(node.value))
-    raise ValueError(f"{package} has no table EXPORTS")
+    return {}
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
@@ -35,6 +35,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
         by_module: dict[str, list[str]] = {}
         for name, module in exports(match[1]).items():
             by_module.setdefault(module, []).append(name)
+        if not by_module:
+            return f"::: {match[1]}"
         return "\n\n".join(
             f"## {module}\n\n" + "\n\n".join(f"::: {module}.{name}" for name in names)
             for module, names in sorted(by_module.items())
