@@ -92,6 +92,10 @@ if TYPE_CHECKING:
     from bench.util.progress import Progress as Progress
     from bench.util.progress import Silent as Silent
     from bench.util.rng import generator as generator
+    from bench.wire.capture import COSTS_FILE as COSTS_FILE
+    from bench.wire.capture import MODEL_DIR as MODEL_DIR
+    from bench.wire.capture import SECRETS_DIR as SECRETS_DIR
+    from bench.wire.capture import TRANSCRIPT_DIR as TRANSCRIPT_DIR
     from bench.wire.capture import Capture as Capture
     from bench.wire.capture import Costs as Costs
     from bench.wire.secrets import SecretsWriter as SecretsWriter
@@ -108,6 +112,7 @@ EXPORTS = {
     "CLIENT_UPDATE": "bench.types.channels",
     "CLIENT_WEIGHTS": "bench.types.channels",
     "CONTROL_FEATURES": "bench.types.channels",
+    "COSTS_FILE": "bench.wire.capture",
     "Capture": "bench.wire.capture",
     "Card": "bench.interfaces.plugin",
     "Certificate": "bench.interfaces.certificate",
@@ -142,6 +147,7 @@ EXPORTS = {
     "Links": "bench.types.links",
     "LocalTraining": "bench.interfaces.public_trainer",
     "Metric": "bench.interfaces.metric",
+    "MODEL_DIR": "bench.wire.capture",
     "NOISE_TARGET": "bench.types.channels",
     "NoiseSchedule": "bench.types.schedule",
     "NotApplicableError": "bench.util.errors",
@@ -164,6 +170,7 @@ EXPORTS = {
     "Release": "bench.wire.transcript",
     "Representation": "bench.interfaces.defense",
     "RequestError": "bench.util.errors",
+    "SECRETS_DIR": "bench.wire.capture",
     "ScoringContext": "bench.interfaces.metric",
     "SecretsWriter": "bench.wire.secrets",
     "ServerAdapter": "bench.interfaces.defense",
@@ -172,6 +179,7 @@ EXPORTS = {
     "Simulator": "bench.interfaces.public",
     "TARGETS": "bench.types.targets",
     "TIMESTEP": "bench.types.channels",
+    "TRANSCRIPT_DIR": "bench.wire.capture",
     "TextBackbone": "bench.interfaces.backbone",
     "TextMetric": "bench.interfaces.metric",
     "ThreatModel": "bench.interfaces.threat",
