@@ -281,7 +281,7 @@ class CompositeDefense(Defense):
 
     @classmethod
     @abstractmethod
-    def of(cls, parts: Sequence[Defense]) -> CompositeDefense:
+    def from_parts(cls, parts: Sequence[Defense]) -> CompositeDefense:
         """The stack of ``parts``, in order.
 
         Raises:

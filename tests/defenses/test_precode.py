@@ -60,8 +60,8 @@ def test_it_is_refused_without_a_place_and_twice(make_job: Callable[..., Job]) -
     with pytest.raises(RequestError, match=r"'precode' puts layers .* 'federated' has no place"):
         make_job(victim="federated", protocol="fedavg", defense="precode")
     with pytest.raises(RequestError, match="both replace insertion"):
-        Compose.of([Precode(), SMALL])
-    inserted = Compose.of([ClipNoise(), SMALL]).insertion()
+        Compose.from_parts([Precode(), SMALL])
+    inserted = Compose.from_parts([ClipNoise(), SMALL]).insertion()
     assert inserted is not None
     assert inserted.noise == 8
 

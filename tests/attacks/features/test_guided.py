@@ -306,7 +306,7 @@ def test_with_the_noise_in_view_it_sees_through_features_that_were_cut(tiny_mode
         def sample_timesteps(self, record_ids, schedule, rng):
             return torch.full((len(record_ids),), 300)
 
-    defense = Compose.of([Fixed(), TopK(TopK.Params(keep=0.25))])
+    defense = Compose.from_parts([Fixed(), TopK(TopK.Params(keep=0.25))])
     claim, truth = attacked(tiny_model, defense, tmp_path / "c", Guided.build({"searches": 60}))
     assert off(claim, truth, "image") < 0.2
     assert claim.diagnostics["misfit"] < 300
