@@ -28,7 +28,7 @@ class PrecodeParams(Params):
     beta: float = Field(default=1e-3, ge=0)
 
 
-class Bottleneck(Insertion):
+class Bottleneck(InsertedLayers):
     """Encodes features z as a normal distribution, draws b from it, and decodes features from b.
 
     b = mu + exp(log-variance / 2) * noise. The loss is beta * KL(N(mu, variance) || N(0, 1)),

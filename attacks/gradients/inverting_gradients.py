@@ -60,7 +60,7 @@ class InvertingGradientsParams(Params):
 class InvertingGradients(Attack):
     """Minimises 1 - cosine of the gradients plus total variation, by Adam within the inputs' range.
 
-    Labels are read off the update. The settings of the paper are
+    AttributeOdds are read off the update. The settings of the paper are
     ``signed=true,schedule=step,layerwise=false``. The defaults recover more on a sigmoid network,
     where a single cosine over all tensors is dominated by the head (``docs/gradients.md``).
     """

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from bench.backbones import external_backbones as external
 from bench.backbones.external_backbones import WeightFile
-from bench.backbones.select import load_backbones
+from bench.backbones.selection import load_backbones
 from bench.interfaces import DataError, ImageBatch
 from bench.util.torchvision_guard import guard_torchvision
 
