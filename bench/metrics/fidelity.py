@@ -55,9 +55,9 @@ def condition_fidelity(samples: ImageBatch, hints: ImageBatch, condition: str) -
             f"condition fidelity: {tuple(samples.pixels.shape)} samples do not pair with "
             f"{tuple(hints.pixels.shape)} hints"
         )
-    from bench.data.conditions import find_again
+    from bench.data.conditions import hints_from_pixels
 
-    found = find_again(condition, samples.uint8().cpu())
+    found = hints_from_pixels(condition, samples.uint8().cpu())
     if found is None:
         return {}
     again = ImageBatch.from_uint8(found)
