@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from attacks.hints.parts.client_replay import ClientReplay, TrainingLog, hint_part
+from attacks.hints.parts.client_replay import ClientReplay, hint_part
 from attacks.hints.parts.hint_decoder import SimulatedHints
+from attacks.hints.parts.training_log import TrainingLog
 from attacks.hints.replay import Replay, pictures_by_record
 from bench.interfaces import (
     CLIENT_WEIGHTS,
