@@ -143,5 +143,5 @@ def test_it_needs_a_client_that_was_moved_and_a_sum_to_take_apart(captured, tiny
     bent = SplitControlNet.build({"model": str(tiny_model)}).public(
         Activation(), AUXILIARY, protocol="gradient", device="cpu"
     )
-    with pytest.raises(NotApplicableError, match="summand"):
+    with pytest.raises(NotApplicableError, match="not a sum"):
         ClientReplay(bent.client, 32, log, None, "cpu")
