@@ -43,7 +43,7 @@ class Replay(Attack):
     h_ctrl.
 
     In the first epochs a hint block, whose last layer starts at zero, says little of a record, and
-    the client's weights move features by much more (docs/hint_drift.py). But the server has sent
+    the client's weights move features by much more (docs/studies/hint_drift.py). But the server has sent
     each gradient that moved them, and knows x_t:
 
     1. the learning rate, from how far the features of a step moved apart;

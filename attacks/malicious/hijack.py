@@ -67,7 +67,7 @@ class Hijack(Attack):
     requires = frozenset({CONTROL_FEATURES})
     malicious = True
     default_budget = Budget(iterations=0, batch_size=64)
-    # Given 640 steps of the client (docs/hijack_study.py): SSIM 0.945, and 0.369 under an honest
+    # Given 640 steps of the client (docs/studies/hijack_study.py): SSIM 0.945, and 0.369 under an honest
     # server.
     certificates = (
         Certificate(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from bench.metrics.edge_f1 import edge_f1
-from bench.metrics.ssim import ssim
+from bench.metrics.edge_agreement import edge_f1
+from bench.metrics.structural_similarity import ssim
 from bench.types.estimate import Estimate
 from bench.types.images import ImageBatch
 from bench.util.errors import BenchError

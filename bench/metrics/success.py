@@ -8,7 +8,7 @@ from torch import Tensor
 from bench.interfaces import plugin
 from bench.interfaces.metric import Metric, ScoringContext
 from bench.interfaces.plugin import Card
-from bench.metrics.ssim import ssim
+from bench.metrics.structural_similarity import ssim
 from bench.types.estimate import Estimate
 
 

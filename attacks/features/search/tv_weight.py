@@ -10,7 +10,7 @@ from torch import Tensor
 from attacks.features.search.knowledge import Knowledge, own_pictures
 from bench.interfaces import Estimate, Records
 from bench.interfaces.public_forward import PIXELS
-from bench.metrics.ssim import WINDOW, ssim
+from bench.metrics.structural_similarity import WINDOW, ssim
 
 WEIGHTS = (0.0, 0.1, 1.0, 10.0)
 """Of total variation, beside a distance that is 1 at the first guess."""

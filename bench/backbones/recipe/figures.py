@@ -18,7 +18,7 @@ from bench.backbones.recipe.train import HELD_OUT_IDENTITY, photos
 from bench.metrics.distribution import fid
 from bench.metrics.identification import ranks
 from bench.metrics.match_threshold import threshold
-from bench.metrics.ssim import ssim
+from bench.metrics.structural_similarity import ssim
 from bench.types.estimate import Estimate
 from bench.types.images import ImageBatch
 from bench.types.records import Records

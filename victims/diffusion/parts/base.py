@@ -39,7 +39,7 @@ from bench.interfaces import (
 )
 from bench.metrics.distribution import fid, kid
 from bench.metrics.fidelity import condition_fidelity
-from bench.metrics.ssim import ssim
+from bench.metrics.structural_similarity import ssim
 from bench.util.stats import mean_with_error
 from bench.wire.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR
 from victims.diffusion.parts.client import ClientHalf, ClientRandomness
