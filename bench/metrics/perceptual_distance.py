@@ -1,21 +1,54 @@
-"""Learned perceptual distance."""
+"""Learned perceptual distance (Zhang et al., CVPR 2018, arXiv:1801.03924)."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
+from bench.interfaces.backbone import PerceptualBackbone
 from bench.interfaces.metric import Metric, ScoringContext
 from bench.interfaces.plugin import Card
-from bench.metrics.pairs import check_pairs
+from bench.metrics.pairs import check_pairs, errors_of
 from bench.types.estimate import Estimate
+from bench.types.images import ImageBatch
+
+
+def lpips(claim: ImageBatch, truth: ImageBatch, backbone: PerceptualBackbone) -> Tensor:
+    """Return the distance between deep features of each claimed image and its true image.
+
+    Values under different backbones never compare; only ``lpips-alex`` gives published LPIPS.
+
+    Args:
+        claim: N images.
+        truth: the N true images, of the same size.
+        backbone: the feature extractor, as in
+            ``bench.backbones.select.load_backbones().perceptual``.
+
+    Returns:
+        ``(N,)`` float64, non-negative; 0 for equal images.
+
+    Raises:
+        BenchError: claim and truth differ in number or size.
+
+    Example:
+        >>> import torch
+        >>> from bench.backbones.embedded import load_embedded
+        >>> noise = ImageBatch(torch.rand(1, 3, 64, 64))
+        >>> lpips(noise, noise, load_embedded()).tolist()
+        [0.0]
+    """
+    check_pairs(claim, truth)
+    return backbone.distance(claim, truth).detach().cpu().double()
 
 
 class LPIPS(Metric):
-    """Perceptual distance by the context's backbone; values of different backbones never compare."""
+    """Perceptual distance under the context's backbone."""
 
     name = "lpips"
     card = Card(
-        summary="Distance between deep features of claim and truth, under the backbone named in the row.",
+        summary=(
+            "Distance between deep features of claim and truth, under the backbone named in the "
+            "row."
+        ),
         source="Zhang et al., CVPR 2018, arXiv:1801.03924",
         cost="one forward pass of the backbone over claim and truth",
         notes="Only under the backbone lpips-alex is it comparable to published LPIPS.",
@@ -23,19 +56,14 @@ class LPIPS(Metric):
     higher_is_closer = False
 
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor:
-        """``(N,)`` float64, non-negative; 0 for equal images.
+        """Return ``(N,)`` float64, non-negative; 0 for equal images.
 
         Raises:
             BenchError: claim and truth differ in number or size.
         """
-        check_pairs(self.name, claim, truth)
-        return (
-            context.backbones.perceptual.distance(claim.images, truth.images)
-            .detach()
-            .cpu()
-            .double()
-        )
+        with errors_of(self.name):
+            return lpips(claim.images, truth.images, context.backbones.perceptual)
 
     def backbone(self, context: ScoringContext) -> str:
-        """Name of the perceptual backbone."""
+        """Return the name of the perceptual backbone."""
         return context.backbones.perceptual.name

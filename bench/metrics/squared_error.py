@@ -6,8 +6,32 @@ from torch import Tensor
 
 from bench.interfaces.metric import Metric, ScoringContext
 from bench.interfaces.plugin import Card
-from bench.metrics.pairs import pixel_pairs
+from bench.metrics.pairs import errors_of, pixel_pairs
 from bench.types.estimate import Estimate
+from bench.types.images import ImageBatch
+
+
+def mse(claim: ImageBatch, truth: ImageBatch) -> Tensor:
+    """Return the mean over channels and pixels of the squared difference, record by record.
+
+    Args:
+        claim: N images.
+        truth: the N true images, of the same size.
+
+    Returns:
+        ``(N,)`` float64 in [0, 1]; 0 for equal images.
+
+    Raises:
+        BenchError: claim and truth differ in number or size.
+
+    Example:
+        >>> import torch
+        >>> black, grey = (ImageBatch(torch.full((1, 3, 8, 8), v)) for v in (0.0, 0.5))
+        >>> mse(grey, black).tolist()
+        [0.25]
+    """
+    first, second = pixel_pairs(claim, truth)
+    return (first - second).square().mean(dim=(1, 2, 3))
 
 
 class MSE(Metric):
@@ -23,10 +47,10 @@ class MSE(Metric):
     higher_is_closer = False
 
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor:
-        """``(N,)`` float64 in [0, 1]; 0 for equal images.
+        """Return ``(N,)`` float64 in [0, 1]; 0 for equal images.
 
         Raises:
             BenchError: claim and truth differ in number or size.
         """
-        first, second = pixel_pairs(self.name, claim, truth)
-        return (first - second).square().mean(dim=(1, 2, 3))
+        with errors_of(self.name):
+            return mse(claim.images, truth.images)

@@ -1,4 +1,4 @@
-"""Structural similarity."""
+"""Structural similarity (Wang et al., IEEE TIP 2004)."""
 
 from __future__ import annotations
 
@@ -7,27 +7,43 @@ from torch import Tensor
 
 from bench.interfaces.metric import Metric, ScoringContext
 from bench.interfaces.plugin import Card
-from bench.metrics.pairs import pixel_pairs
+from bench.metrics.pairs import errors_of, pixel_pairs
 from bench.types.estimate import Estimate
+from bench.types.images import ImageBatch
 from bench.util.errors import BenchError
 
-WINDOW = 11  # what a Gaussian of sigma 1.5 truncated at 3.5 sigma spans
+WINDOW = 11
+"""Pixels that a Gaussian of sigma 1.5 spans where it is truncated at 3.5 sigma."""
 
 
-def ssim(metric: str, claim: Estimate, truth: Estimate) -> Tensor:
-    """SSIM of every record, ``(N,)`` float64 in [-1, 1].
+def ssim(claim: ImageBatch, truth: ImageBatch) -> Tensor:
+    """Return the structural similarity of each claimed image to its true image.
+
+    Computed by scikit-image with the original paper's Gaussian window (11x11, sigma 1.5) and data
+    range 1, as the mean over pixels and channels.
 
     Args:
-        metric: the name to put into an error message.
+        claim: N images.
+        truth: the N true images, of the same size.
+
+    Returns:
+        ``(N,)`` float64 in [-1, 1]; 1 for equal images.
 
     Raises:
         BenchError: claim and truth differ in number or size, or are smaller than the window.
+
+    Example:
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> truth = ImageBatch(torch.rand(2, 3, 16, 16, generator=generator))
+        >>> claim = ImageBatch(torch.stack([truth.pixels[0], 1 - truth.pixels[1]]))
+        >>> [round(value, 2) for value in ssim(claim, truth).tolist()]
+        [1.0, -0.95]
     """
-    first, second = pixel_pairs(metric, claim, truth)
-    height, width = claim.images.size
+    first, second = pixel_pairs(claim, truth)
+    height, width = claim.size
     if min(height, width) < WINDOW:
         raise BenchError(
-            f"{metric}: images must be at least {WINDOW}x{WINDOW} pixels, got {height}x{width}"
+            f"SSIM needs images of at least {WINDOW}x{WINDOW} pixels, got {height}x{width}"
         )
     from skimage.metrics import structural_similarity
 
@@ -48,12 +64,22 @@ def ssim(metric: str, claim: Estimate, truth: Estimate) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)
 
 
+def shared_ssim(claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor:
+    """Return :func:`ssim`, computed once for all metrics of one context that need it, ``(N,)``."""
+    return context.once(
+        ("ssim", claim.images, truth.images), lambda: ssim(claim.images, truth.images)
+    )
+
+
 class SSIM(Metric):
     """Structural similarity with the original paper's Gaussian window, averaged over channels."""
 
     name = "ssim"
     card = Card(
-        summary="Structural similarity (11x11 Gaussian window, sigma 1.5, data range 1), mean over channels.",
+        summary=(
+            "Structural similarity (11x11 Gaussian window, sigma 1.5, data range 1), mean over "
+            "channels."
+        ),
         source="Wang et al., IEEE TIP 2004; computed by scikit-image",
         needs=f"images of at least {WINDOW}x{WINDOW} pixels",
         cost="about 5 ms a 64x64 record",
@@ -61,11 +87,10 @@ class SSIM(Metric):
     higher_is_closer = True
 
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor:
-        """``(N,)`` float64 in [-1, 1]; 1 for equal images.
+        """Return ``(N,)`` float64 in [-1, 1]; 1 for equal images.
 
         Raises:
             BenchError: claim and truth differ in number or size, or are smaller than the window.
         """
-        return context.once(
-            ("ssim", claim.images, truth.images), lambda: ssim(self.name, claim, truth)
-        )
+        with errors_of(self.name):
+            return shared_ssim(claim, truth, context)

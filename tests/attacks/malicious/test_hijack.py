@@ -161,7 +161,7 @@ def read_at_the_end(
         view, rng=torch.Generator(), budget=Budget(0, 16), progress=Silent()
     ).estimates["image"]
     assert isinstance(found, Estimate)
-    return float(ssim("ssim", found, Estimate(capture.secrets.truth(last)[0].image_batch())).mean())
+    return float(ssim(found.images, capture.secrets.truth(last)[0].image_batch()).mean())
 
 
 def likeness(

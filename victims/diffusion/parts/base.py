@@ -22,7 +22,6 @@ from bench.interfaces import (
     DataError,
     Defense,
     Emission,
-    Estimate,
     Params,
     Progress,
     Public,
@@ -295,7 +294,7 @@ class DiffusionVictim(Victim):
             "kid": kid_mean,
             "kid_std": kid_std,
             **mean_with_error("lpips", backbones.perceptual.distance(truth, samples).cpu()),
-            **mean_with_error("ssim", ssim("ssim", Estimate(samples), Estimate(truth))),
+            **mean_with_error("ssim", ssim(samples, truth)),
             **fidelity,
             **mean_with_error(
                 "prompt_score", backbones.prompt.prompt_score(samples, held_out.prompts).cpu()
