@@ -98,7 +98,8 @@ def shortage(identities: Sequence[str | None], share: float) -> str | None:
     enough = math.ceil((1.0 + math.sqrt(1.0 + 8.0 * needed)) / 2.0)
     return (
         f"the calibration split has {count} identities, which make {pairs} pairs of different "
-        f"identities; a false-match rate of {share:.3g} needs {needed} pairs, so {enough} of them"
+        f"identities; a false-match rate of {share:.3g} needs {needed} pairs, "
+        f"so {enough} identities"
     )
 
 
