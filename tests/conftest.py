@@ -9,11 +9,10 @@ import pytest
 import torch
 
 from bench.cell.job import Job
-from bench.data.split_sizes import SplitSizes
 from bench.interfaces.victim import TrainingPlan
 from bench.planning.planner import Planner
 from bench.planning.request import Request
-from bench.spec.cell import TrainSpec, UtilitySpec
+from bench.planning.settings import Settings
 from bench.types.records import Records
 from bench.util.progress import Silent
 from tests.support.shared import SharedFiles
@@ -88,13 +87,20 @@ def plan() -> TrainingPlan:
 
 
 SMALL = Request(
-    splits=SplitSizes(victim=8, auxiliary=12, calibration=8, evaluation=8),
-    training=TrainSpec(epochs=2, batch_size=4, learning_rate=1e-3),
-    iterations=3,
-    attack_batch_size=4,
-    targets=6,
-    utility=UtilitySpec(steps=2),
-    backbones="embedded",
+    settings=Settings(
+        records=8,
+        auxiliary=12,
+        calibration=8,
+        evaluation=8,
+        epochs=2,
+        batch_size=4,
+        learning_rate=1e-3,
+        iterations=3,
+        attack_batch_size=4,
+        targets=6,
+        utility_steps=2,
+        backbones="embedded",
+    )
 )
 
 
@@ -107,10 +113,8 @@ def planner() -> Planner:
 @pytest.fixture(scope="session")
 def make_job(planner: Planner, tiny_model: Path) -> Callable[..., Job]:
     """A small job on the tiny model, with some of its request replaced."""
-    import dataclasses
-
     def make(**changes: object) -> Job:
         changes.setdefault("model", str(tiny_model))
-        return planner.plan(dataclasses.replace(SMALL, **changes))
+        return planner.plan(SMALL.replace(**changes))
 
     return make

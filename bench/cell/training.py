@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cell.handed_over import Snapshot
-from bench.cell.knowledge import public_knowledge
+from bench.cell.attacker import public_knowledge
+from bench.cell.snapshot import Snapshot
 from bench.interfaces.checked_adversary import CheckedAdversary
 from bench.interfaces.checked_defense import checked
 from bench.interfaces.server_adversary import ServerAdversary

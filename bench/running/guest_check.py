@@ -72,12 +72,12 @@ def _tried(entries: Sequence[str]) -> tuple[dict[str, str], str]:
 
 def _fault(kind: str, name: str) -> str:
     """Why a plugin cannot be loaded, or nothing."""
-    from bench.planning.planner import Planner
+    from bench.planning.plugins import Plugins
     from bench.scoring.rows import check_metric_name
     from bench.util.progress import Silent
 
     try:
-        getattr(Planner(Silent()), kind).load(name)
+        getattr(Plugins(Silent()), kind).load(name)
         if kind == "metrics":
             check_metric_name(name)
     except RequestError as error:

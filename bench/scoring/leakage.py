@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +20,6 @@ from bench.types.channels import (
     Channel,
 )
 from bench.types.schedule import NoiseSchedule
-from bench.util.code_identity import code_hash
-from bench.util.files import disk_errors, kept_numbers, write_text
 from bench.util.rng import generator
 from bench.wire.capture import Capture
 from bench.wire.transcript import Release
@@ -46,28 +41,6 @@ class Known:
     schedule: NoiseSchedule
     stem: nn.Module | None
     defense: Defense
-
-
-def stored_leakage(
-    file: Path, capture: Capture, known: Known, *, fresh: bool, note: Callable[[str], None]
-) -> dict[str, float]:
-    """:func:`leakage`, kept in ``file``, since every attack on one capture shares it.
-
-    Args:
-        note: is told of a damaged file, which is measured anew.
-    """
-    code = code_hash(leakage)
-
-    def pick(stored: dict[str, Any]) -> Any:
-        return stored["leakage"] if stored["code"] == code else None
-
-    kept = None if fresh else kept_numbers(file, pick, note)
-    if kept is not None:
-        return kept
-    found = leakage(capture, known)
-    with disk_errors(file):
-        write_text(file, json.dumps({"code": code, "leakage": found}, indent=1))
-    return found
 
 
 def leakage(capture: Capture, known: Known) -> dict[str, float]:

@@ -102,28 +102,6 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: not valid JSON") from error
 
 
-def kept_numbers(
-    path: Path, pick: Callable[[Any], Any], note: Callable[[str], None]
-) -> dict[str, float] | None:
-    """Numbers by name that were kept in a JSON file.
-
-    Args:
-        pick: finds them in the file's content; None where the file is of something else.
-        note: is told of a damaged file.
-
-    Returns:
-        None where they must be measured: no file, a damaged one, or one of something else.
-    """
-    if not path.exists():
-        return None
-    try:
-        found = pick(read_json(path))
-        return None if found is None else {str(name): float(value) for name, value in found.items()}
-    except (BenchError, KeyError, TypeError, ValueError, AttributeError):
-        note(f"damaged {path.name}; measuring it anew")
-        return None
-
-
 def sha256_file(path: Path) -> str:
     """sha256 of a file's bytes."""
     with path.open("rb") as stream:

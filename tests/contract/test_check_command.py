@@ -13,7 +13,7 @@ import yaml
 from click.testing import CliRunner
 
 import attacks.wire.closed_form
-from bench.cli import run as run_command
+from bench.cli import execution
 from bench.cli.main import main
 from bench.ledger.ledger import Ledger
 from bench.planning import planner as planning
@@ -43,7 +43,7 @@ def bench(*args: str | Path) -> tuple[int, str]:
 def in_this_process(monkeypatch):
     """Cells run here: a worker would import everything anew."""
     monkeypatch.setattr(
-        run_command, "Running", functools.partial(run_command.Running, engine="serial")
+        execution, "Running", functools.partial(execution.Running, engine="serial")
     )
 
 
@@ -54,7 +54,7 @@ def first(tiny_model, tmp_path_factory) -> Path:
     suite = write_suite(results / "suite.yaml", tiny_model)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            run_command, "Running", functools.partial(run_command.Running, engine="serial")
+            execution, "Running", functools.partial(execution.Running, engine="serial")
         )
         code, output = bench("check", suite, "--results", results, "--update", "--reason", "first")
     assert code == 0, output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,10 +12,10 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from bench.cell.attempt import choose_targets
-from bench.cell.handed_over import Snapshot
+from bench.cell.attacker import Attacker
 from bench.cell.job import Job
-from bench.cell.knowledge import with_gallery
+from bench.cell.snapshot import Snapshot
+from bench.cell.targets import choose_targets
 from bench.interfaces import (
     CLIENT_UPDATE,
     CLIENT_WEIGHTS,
@@ -50,7 +51,7 @@ from bench.interfaces import (
 )
 from bench.interfaces.checked_defense import checked
 from bench.interfaces.registry import KINDS, Registry, listing
-from bench.interfaces.threat import PRESETS
+from bench.interfaces.threat import PRESETS, ThreatModel
 from bench.ledger.diagnostics import diagnostic_columns
 from bench.scoring.claim_check import CLAIMED, check_claim
 from bench.types.targets import EVERY as TARGETS
@@ -170,22 +171,16 @@ def train(job: Job, out: Path, epochs: int = 1) -> Capture:
     return capture
 
 
+def seen(attack: Attack, job: Job, threat: ThreatModel) -> Attacker:
+    """The knowledge of an attacker who runs ``attack`` under ``threat`` in place of the job's."""
+    cell = job.cell.model_copy(update={"threat": threat})
+    return Attacker.from_job(dataclasses.replace(job, attack=attack, cell=cell))
+
+
 def attempt(attack: Attack, job: Job, capture: Capture, threat: str) -> tuple[View, Claim | None]:
     """The attack's claim, or None where it does not apply; any other error is the attack's."""
     targets = choose_targets(capture.transcript, job)
-    model = PRESETS[threat]
-    public = job.new_victim().public(
-        job.new_defense() if model.defense_known else None,
-        job.splits.auxiliary,
-        protocol=job.cell.capture.protocol,
-        device="cpu",
-    )
-    view = model.project(
-        capture.transcript,
-        with_gallery(public, attack, job)[0],
-        targets,
-        history=attack.uses_history,
-    )
+    view = seen(attack, job, PRESETS[threat]).view(capture.transcript, targets)
     if not targets or attack.requires - view.channels:
         return view, None
     handed, stream = Snapshot("view", view), GlobalRandom(0)
@@ -268,14 +263,9 @@ def test_every_attack_applies_to_some_undefended_victim(
 def test_an_attack_without_public_weights_still_ends_well(captured, name: str) -> None:
     job, capture = captured("split-controlnet", "no-gradient")
     attack = load("attacks", name).build({})
-    public = job.new_victim().public(
-        None, job.splits.auxiliary, protocol="no-gradient", device="cpu"
-    )
+    threat = PRESETS["server"].model_copy(update={"weights_known": False, "defense_known": False})
     targets = choose_targets(capture.transcript, job)
-    public, _ = with_gallery(public.without_weights(), attack, job)
-    view = PRESETS["server"].project(
-        capture.transcript, public, targets, history=attack.uses_history
-    )
+    view = seen(attack, job, threat).view(capture.transcript, targets)
     try:
         claim = attack.run(
             view, rng=torch.Generator().manual_seed(0), budget=TINY, progress=Silent()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from attacks.wire.closed_form import ClosedForm
-from bench.cell.attempt import choose_targets
+from bench.cell.targets import choose_targets
 from bench.interfaces import (
     CONTROL_FEATURES,
     GRADIENT_DOWN,

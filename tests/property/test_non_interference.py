@@ -14,10 +14,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.cell.attempt import choose_targets
+from bench.cell.attacker import Attacker
 from bench.cell.capture_store import CaptureStore
 from bench.cell.job import Job
-from bench.cell.knowledge import with_gallery
+from bench.cell.targets import choose_targets
 from bench.interfaces import (
     TIMESTEP,
     UNET_FEATURES,
@@ -34,6 +34,7 @@ from bench.interfaces import (
     Silent,
     Transcript,
     Victim,
+    View,
     Wording,
     generator,
 )
@@ -75,15 +76,9 @@ def _plan(job: Job) -> Any:
     )
 
 
-def view_of(job: Job, capture: Capture) -> Any:
-    public = job.new_victim().public(
-        job.new_defense(), job.splits.auxiliary, protocol=job.cell.capture.protocol, device="cpu"
-    )
-    public, _ = with_gallery(public, job.attack, job)
+def view_of(job: Job, capture: Capture) -> View:
     targets = choose_targets(capture.transcript, job)
-    return job.cell.threat.project(
-        capture.transcript, public, targets, history=job.attack.uses_history
-    )
+    return Attacker.from_job(job).view(capture.transcript, targets)
 
 
 def claim_of(attack: Attack, job: Job, capture: Capture) -> Claim:

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from bench.cell.handed_over import Snapshot
+from bench.cell.snapshot import Snapshot
 from bench.interfaces import Records
 from tests.conftest import make_records
 
