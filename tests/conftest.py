@@ -113,6 +113,7 @@ def planner() -> Planner:
 @pytest.fixture(scope="session")
 def make_job(planner: Planner, tiny_model: Path) -> Callable[..., Job]:
     """A small job on the tiny model, with some of its request replaced."""
+
     def make(**changes: object) -> Job:
         changes.setdefault("model", str(tiny_model))
         return planner.plan(SMALL.replace(**changes))

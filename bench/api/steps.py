@@ -27,7 +27,7 @@ from bench.planning.planner import Planner
 from bench.planning.request import Request
 from bench.scoring.claim_check import check_claim
 from bench.types.claim import Claim
-from bench.types.facts import Lineup
+from bench.types.facts import IdentityScores
 from bench.types.targets import IDENTITY
 from bench.util.errors import BenchError, RequestError
 from bench.util.global_random import GlobalRandom
@@ -242,7 +242,7 @@ def score(
     size = job.cell.capture.data.image_size
     check_claim("claim", claim, targets=len(targets), releases=len(releases), image_size=size)
     lineup = claim.estimates.get(IDENTITY)
-    gallery = job.new_gallery(lineup.likeness.shape[1]) if isinstance(lineup, Lineup) else None
+    gallery = job.new_gallery(lineup.likeness.shape[1]) if isinstance(lineup, IdentityScores) else None
     sent = frozenset(capture.capture.transcript.channels())
     attempt = Attempt(
         status="ok",

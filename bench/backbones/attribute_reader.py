@@ -7,14 +7,14 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from bench.backbones.embedded import load_embedded
+from bench.backbones.embedded_backbone import load_embedded
 from bench.backbones.portrait_attributes import CLASSES
-from bench.types.facts import Labels
+from bench.types.facts import AttributeOdds
 from bench.types.images import ImageBatch
 from bench.types.records import Records
 
 
-def told_apart(auxiliary: Records) -> dict[str, tuple[str, ...]]:
+def learnable_attributes(auxiliary: Records) -> dict[str, tuple[str, ...]]:
     """Attributes that every auxiliary record carries and that can be learned, each with its values.
 
     An attribute of one value tells nothing, and one whose values no two identities share is a name:
@@ -56,12 +56,12 @@ class AttributeReader:
         self._values = dict(values)
         self._auxiliary = auxiliary
 
-    def read(self, images: ImageBatch) -> Labels:
+    def read(self, images: ImageBatch) -> AttributeOdds:
         """The attributes of pictures."""
         told = load_embedded().attributes(images)
         learned = [name for name, known in self._values.items() if CLASSES.get(name) != known]
         told |= self._learned(images, learned) if learned else {}
-        return Labels(self._values, {name: told[name] for name in self._values})
+        return AttributeOdds(self._values, {name: told[name] for name in self._values})
 
     def _learned(self, images: ImageBatch, names: list[str]) -> dict[str, Tensor]:
         from sklearn.linear_model import LogisticRegression

@@ -7,7 +7,7 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
-from bench.backbones.embedded import EmbeddedBackbone
+from bench.backbones.embedded_backbone import EmbeddedBackbone
 from bench.backbones.portrait_attributes import CLASSES
 from bench.types.images import ImageBatch
 from bench.types.records import Records

@@ -28,7 +28,7 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True)
-class Published:
+class ClipRelease:
     """A published CLIP.
 
     Attributes:
@@ -43,12 +43,12 @@ class Published:
 
 
 PUBLISHED = {
-    "clip-vit-base-patch32": Published(
+    "clip-vit-base-patch32": ClipRelease(
         "openai/clip-vit-base-patch32",
         "b33cedfd0df4e43b8238760678fcc89e1a0d38b3",  # of the hub's own conversion; main has a pickle only
         "99d28a652e6ec46629ab7047a0ac82c69b1fe11e0ce672c43af65d3a9a3fc05d",
     ),
-    "clip-vit-large-patch14": Published(
+    "clip-vit-large-patch14": ClipRelease(
         "openai/clip-vit-large-patch14",
         "32bd64288804d66eefd0ccbe215aa642df71cc41",
         "a2bf730a0c7debf160f7a6b50b3aaf3703e7e88ac73de7a314903141db026dcb",

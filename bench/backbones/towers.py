@@ -58,7 +58,7 @@ def resized(pixels: Tensor) -> Tensor:
     return small.clamp(0.0, 1.0)
 
 
-class _Block(nn.Module):
+class _ResidualBlock(nn.Module):
     """Pre-activation residual block (He et al. 2016, arXiv:1603.05027) with group normalization."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -88,7 +88,9 @@ class ImageTower(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(3, WIDTHS[0], 4, 2, padding=1)
         inputs = (WIDTHS[0], *WIDTHS[:-1])
-        self.stages = nn.ModuleList(_Block(a, b) for a, b in zip(inputs, WIDTHS, strict=True))
+        self.stages = nn.ModuleList(
+            _ResidualBlock(a, b) for a, b in zip(inputs, WIDTHS, strict=True)
+        )
         self.norm = nn.GroupNorm(8, WIDTHS[-1])
         self.mix = nn.Linear(WIDTHS[-1] * 16, 2 * EMBEDDING)
         self.mix_person = nn.Linear(WIDTHS[-1] * 16, 2 * EMBEDDING)

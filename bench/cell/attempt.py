@@ -65,7 +65,7 @@ class Attempt:
 
     def as_failed(self, error: BaseException) -> Attempt:
         """Return this attempt without its claim and its diagnostics, failed because of ``error``."""
-        failure = Failure.of(error)
+        failure = Failure.from_error(error)
         return replace(
             self,
             status="failed",

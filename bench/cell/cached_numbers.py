@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.util.errors import BenchError
 from bench.util.files import disk_errors, read_json, write_text
-from bench.util.locks import locked
+from bench.util.locks import hold_lock
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class CachedNumbers:
         Args:
             fresh: measure even where numbers are kept.
         """
-        with locked(self._lock):
+        with hold_lock(self._lock):
             numbers = None if fresh else self._read()
             if numbers is None:
                 numbers = measure()

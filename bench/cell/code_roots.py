@@ -8,7 +8,7 @@ from bench.util.code_identity import Root
 
 def cell_roots() -> tuple[Root, ...]:
     """Return the stages between a capture and its rows; plugins count by themselves."""
-    from bench.backbones.select import load_backbones
+    from bench.backbones.selection import load_backbones
     from bench.cell.attacker import Attacker
     from bench.cell.attempt import run_attack
     from bench.cell.judge import Judge

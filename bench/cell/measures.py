@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.backbones.select import load_backbones
+from bench.backbones.selection import load_backbones
 from bench.cell.cached_numbers import CachedNumbers, Numbers
 from bench.cell.judge import Judge
-from bench.interfaces.checked_defense import checked
 from bench.interfaces.defense import Guarantee
+from bench.interfaces.hook_checks import with_hook_checks
 from bench.interfaces.victim import UtilityPlan
 from bench.scoring.leakage import leakage
 from bench.util.code_identity import code_hash
@@ -64,7 +64,9 @@ def measure(
     return Measures(
         utility=utility.values,
         leakage=leaks.values,
-        guarantee=checked(judge.defense).guarantee(cell.capture.training.epochs, judge.schedule),
+        guarantee=with_hook_checks(judge.defense).guarantee(
+            cell.capture.training.epochs, judge.schedule
+        ),
         flags=tuple(dict.fromkeys((*utility.flags, *leaks.flags))),
     )
 
@@ -86,7 +88,7 @@ def measure_utility(job: Job, capture: Capture, judge: Judge, progress: Progress
         values = judge.victim.utility(
             capture,
             job.splits.evaluation.copy(),
-            checked(job.new_defense()),
+            with_hook_checks(job.new_defense()),
             plan,
             protocol=cell.capture.protocol,
         )

@@ -53,7 +53,7 @@ def to_result(
     records = [name.partition(":")[2] for name in capture.secrets.truth(targets)[0].ids]
     outcome = _outcome(job, capture, targets, attempt, scores, measures, reason)
     return CellResult(
-        rows=_rows(job.cell, outcome, job.attack.speaks_of, job.splits.manifest_hash()),
+        rows=_rows(job.cell, outcome, job.attack.claimed_targets, job.splits.manifest_hash()),
         scores=tuple(
             RecordScore(target, score.metric, record, float(value))
             for target, one in scores.targets.items()
@@ -131,7 +131,7 @@ def _expected_targets(cell: CellSpec) -> tuple[str, ...]:
     """Return the targets that a cell of this attack has rows for, whatever comes of it."""
     attacks: Registry[Attack] = Registry("attacks", Attack)  # type: ignore[type-abstract]
     try:
-        return attacks.load(cell.attack.attack.name).speaks_of
+        return attacks.load(cell.attack.attack.name).claimed_targets
     except RequestError:  # its package is not installed any more
         return TARGETS
 

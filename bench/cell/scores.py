@@ -22,8 +22,8 @@ from bench.types.estimate import Estimate
 from bench.types.facts import Fact
 from bench.types.links import Links
 from bench.types.records import Records
-from bench.types.targets import LINK, PICTURED
-from bench.types.texts import Wording
+from bench.types.targets import LINK, PICTURE_TARGETS
+from bench.types.texts import Texts
 from bench.util.errors import BenchError
 from bench.util.global_random import FLAG, GlobalRandom
 from bench.util.progress import Progress
@@ -114,7 +114,7 @@ def score_claim(
 
 
 def _of_estimate(
-    job: Job, truth: Truth, target: str, claimed: Estimate | Wording | Fact, broken: dict[str, str]
+    job: Job, truth: Truth, target: str, claimed: Estimate | Texts | Fact, broken: dict[str, str]
 ) -> TargetScores:
     """Score pictures, texts or facts between their controls; add failed metrics to ``broken``."""
     compared = compare(target, claimed, truth.pictures, truth.records, truth.source, truth.groups)
@@ -133,7 +133,7 @@ def _of_estimate(
     few = len(job.splits.evaluation) < needed_for_fid(job.backbones.distribution.dim)
     return TargetScores(
         metrics=metrics,
-        flags=["few-for-fid"] if few and target in PICTURED else [],
+        flags=["few-for-fid"] if few and target in PICTURE_TARGETS else [],
         unscored=unscored(target, working, truth.context),
         panel=compared.panel,
     )

@@ -75,7 +75,7 @@ def check(**options: Any) -> None:
     \b
     bench check smoke --update --reason "first baseline"
     bench check smoke
-    """  # noqa: D301 - \b keeps the lines of the examples apart
+    """
     with one_sentence():
         from bench.cli.check_suite import CheckOptions, run_check
 

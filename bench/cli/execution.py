@@ -12,19 +12,19 @@ import click
 
 from bench.cell.job import Job
 from bench.cell.result import CellResult
+from bench.cli.cell_lines import cell_line, known_results
 from bench.ledger.ledger import Ledger
 from bench.ledger.reader import LedgerReader
 from bench.planning.curve import curve_suite
 from bench.planning.planner import Planner
-from bench.planning.suite import Settings, Suite, SuiteFile, block_of, find_suite
+from bench.planning.settings import Settings
+from bench.planning.suite import Suite, SuiteFile, block_of, find_suite
 from bench.planning.suite_plan import SuitePlan, describe_plan, plan_suite
-from bench.reports.comparability import view_of
 from bench.reports.curve import curve_points, curve_table, draw_curves
 from bench.reports.result_table import print_result
 from bench.running.engines.base import Engine, Limits, Setup
 from bench.running.suite import run_suite
 from bench.spec.guest_identity import guest_versions
-from bench.types.targets import HEADLINE
 from bench.util.errors import CellFailedError, RequestError
 from bench.util.failure import log_file
 from bench.util.files import write_text

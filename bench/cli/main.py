@@ -73,7 +73,7 @@ def main() -> None:
     bench run standard                                  run a suite: a grid from a file
     bench ls                                            list what is installed
     bench describe closed-form                          explain a plugin and its parameters
-    """  # noqa: D301 - \b keeps the lines of the examples apart
+    """
     fit_output()
     if not os.path.isdir(os.curdir):
         raise click.UsageError("the working directory does not exist any more; change to another")

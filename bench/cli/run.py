@@ -77,7 +77,7 @@ def run(
     bench run --attack closed-form --defense none --defense published --withhold noise_target
     bench run standard --jobs 2
     bench run --data folder:my/pictures --model my/stable-diffusion
-    """  # noqa: D301 - \b keeps the lines of the examples apart
+    """
     with one_sentence():
         from bench.cli.execution import Running, run_curve, run_file, run_options
 

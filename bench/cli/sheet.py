@@ -64,7 +64,7 @@ def sheet(
     """Write a PNG of the first records of DATA, each picture over its hint."""
     from PIL import Image
 
-    from bench.data.sheet import contact_sheet
+    from bench.data.contact_sheet import contact_sheet
 
     with one_sentence():
         records = load(data, count, image_size, condition)

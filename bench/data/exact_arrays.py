@@ -1,6 +1,6 @@
 """Elementary functions of float32 arrays that give the same bits on every processor, from tables.
 
-A table holds values of :mod:`bench.data.exact`; between two of them the function is taken as
+A table holds values of :mod:`bench.data.exact_math`; between two of them the function is taken as
 linear. Each function is within 1e-6 of the true value, which is less than a thousandth of the step
 from one grey level to the next.
 """
@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import exact
+from bench.data import exact_math
 
 Array = NDArray[np.floating[Any]]
 
-_PER_RADIAN = np.float64(0.5 / exact.PI)
+_PER_RADIAN = np.float64(0.5 / exact_math.PI)
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class InterpolationTable:
     """A function on [0, end], linear between samples.
 
     Attributes:
@@ -37,7 +37,9 @@ class Table:
     density: int
 
     @classmethod
-    def sampled(cls, function: Callable[[float], float], end: int, density: int) -> Table:
+    def sampled(
+        cls, function: Callable[[float], float], end: int, density: int
+    ) -> InterpolationTable:
         """A table of ``function`` on [0, ``end``]."""
         samples = np.array([function(i / density) for i in range(end * density + 2)])
         return cls(
@@ -58,23 +60,25 @@ class Table:
 
 
 @cache
-def _decay() -> Table:
-    return Table.sampled(lambda x: exact.exp(-x), 16, 1024)
+def _decay() -> InterpolationTable:
+    return InterpolationTable.sampled(lambda x: exact_math.exp(-x), 16, 1024)
 
 
 @cache
-def _wave() -> Table:
-    return Table.sampled(lambda turn: exact.sin(2 * exact.PI * turn), 1, 8192)
+def _wave() -> InterpolationTable:
+    return InterpolationTable.sampled(
+        lambda turn: exact_math.sin(2 * exact_math.PI * turn), 1, 8192
+    )
 
 
 @cache
-def _arctan() -> Table:
-    return Table.sampled(exact.arctan, 1, 4096)
+def _arctan() -> InterpolationTable:
+    return InterpolationTable.sampled(exact_math.arctan, 1, 4096)
 
 
 @cache
-def _power(exponent: float) -> Table:
-    return Table.sampled(lambda x: exact.power(x, exponent), 4, 4096)
+def _power(exponent: float) -> InterpolationTable:
+    return InterpolationTable.sampled(lambda x: exact_math.power(x, exponent), 4, 4096)
 
 
 def block_mean(values: NDArray[Any], factor: int) -> Array:
@@ -111,8 +115,8 @@ def arctan2(y: Array, x: Array) -> Array:
     across, along = np.abs(y), np.abs(x)
     longest = np.maximum(np.maximum(across, along), np.float32(1e-30))
     angle = _arctan()(np.minimum(across, along) / longest)
-    angle = np.where(across > along, np.float32(exact.PI / 2) - angle, angle)
-    angle = np.where(x < 0, np.float32(exact.PI) - angle, angle)
+    angle = np.where(across > along, np.float32(exact_math.PI / 2) - angle, angle)
+    angle = np.where(x < 0, np.float32(exact_math.PI) - angle, angle)
     return np.copysign(angle, y)
 
 

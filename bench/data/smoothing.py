@@ -8,7 +8,7 @@ from math import fsum
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import exact
+from bench.data import exact_math
 
 Plane = NDArray[np.float64]
 
@@ -20,7 +20,7 @@ _REACH = 4.0
 def kernel(sigma: float) -> Plane:
     """Weights of a Gaussian of standard deviation ``sigma`` pixels; their sum is 1."""
     radius = int(_REACH * sigma + 0.5)
-    weights = [exact.exp(-0.5 * x * x / (sigma * sigma)) for x in range(-radius, radius + 1)]
+    weights = [exact_math.exp(-0.5 * x * x / (sigma * sigma)) for x in range(-radius, radius + 1)]
     total = fsum(weights)
     return np.array([w / total for w in weights])
 

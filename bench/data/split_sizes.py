@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from bench.util.frozen import Frozen
+from bench.util.frozen_model import FrozenModel
 
 
-class SplitSizes(Frozen):
+class SplitSizes(FrozenModel):
     """How many records each disjoint part gets."""
 
     victim: int = Field(

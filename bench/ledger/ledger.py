@@ -15,7 +15,7 @@ from bench.ledger.schema import cell_status, prepare, rows_digest
 from bench.ledger.score_files import RecordScore
 from bench.util.errors import BenchError, DataError
 from bench.util.files import disk_errors, write_text
-from bench.util.locks import locked
+from bench.util.locks import hold_lock
 from bench.util.progress import Progress
 
 _WAIT = 60.0  # seconds that a writer waits for another
@@ -105,7 +105,7 @@ class Ledger(LedgerReader):
         """Write ``rows.csv`` anew: one header over all rows, so that no column can shift."""
         import pandas
 
-        with locked(self._locks / "csv"):  # so that an older reading never replaces a newer one
+        with hold_lock(self._locks / "csv"):  # so that an older reading never replaces a newer one
             rows = self.rows()
             columns: dict[str, None] = dict.fromkeys(self.FIRST)
             for row in rows:
@@ -120,7 +120,7 @@ class Ledger(LedgerReader):
 
     def _alone(self) -> AbstractContextManager[None]:
         """Held while rows and score files may be out of step, and by whoever compares them."""
-        return locked(self._locks / "ledger")
+        return hold_lock(self._locks / "ledger")
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

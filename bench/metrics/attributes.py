@@ -7,12 +7,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bench.interfaces.metric import LabelMetric, ScoringContext
+from bench.interfaces.metric import AttributeMetric, ScoringContext
 from bench.interfaces.plugin import Card
-from bench.types.facts import Labels
+from bench.types.facts import AttributeOdds
 
 
-def _each(claim: Labels, truth: Labels, score: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+def _each(
+    claim: AttributeOdds, truth: AttributeOdds, score: Callable[[Tensor, Tensor], Tensor]
+) -> Tensor:
     """Return the mean over attributes of what ``score`` gives for claimed odds and truth.
 
     Args:
@@ -45,7 +47,7 @@ def hits(odds: Tensor, truth: Tensor) -> Tensor:
     return (beaten.all(1) & (truth.sum(1) > 0)).double()
 
 
-class AttributeAccuracy(LabelMetric):
+class AttributeAccuracy(AttributeMetric):
     """Share of a record's attributes whose likeliest value is the true one."""
 
     name = "attribute_accuracy"
@@ -56,12 +58,14 @@ class AttributeAccuracy(LabelMetric):
         notes="Rare values hardly count: read it against the control majority.",
     )
 
-    def compare(self, claim: Labels, truth: Labels, context: ScoringContext) -> Tensor:
+    def compare(
+        self, claim: AttributeOdds, truth: AttributeOdds, context: ScoringContext
+    ) -> Tensor:
         """Return ``(N,)`` float64, non-negative."""
         return _each(claim, truth, hits)
 
 
-class AttributeBalanced(LabelMetric):
+class AttributeBalanced(AttributeMetric):
     """Accuracy in which every value that occurs among the scored records has equal weight."""
 
     name = "attribute_balanced"
@@ -75,12 +79,14 @@ class AttributeBalanced(LabelMetric):
         ),
     )
 
-    def compare(self, claim: Labels, truth: Labels, context: ScoringContext) -> Tensor:
+    def compare(
+        self, claim: AttributeOdds, truth: AttributeOdds, context: ScoringContext
+    ) -> Tensor:
         """Return ``(N,)`` float64, non-negative."""
         return _each(claim, truth, _balanced)
 
 
-class AttributeAuc(LabelMetric):
+class AttributeAuc(AttributeMetric):
     """Share of the records without a value that give it lower odds than the records with it do."""
 
     name = "attribute_auc"
@@ -97,7 +103,9 @@ class AttributeAuc(LabelMetric):
         ),
     )
 
-    def compare(self, claim: Labels, truth: Labels, context: ScoringContext) -> Tensor | None:
+    def compare(
+        self, claim: AttributeOdds, truth: AttributeOdds, context: ScoringContext
+    ) -> Tensor | None:
         """Return ``(N,)`` float64 in [0, 1], or None where no attribute has two true values."""
         varied = {n: t for n, t in truth.odds.items() if (t.sum(0) > 0).sum() > 1}
         if not varied:

@@ -7,9 +7,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from bench.interfaces.backbone import EMBEDDED
-from bench.interfaces.metric import LineupMetric, ScoringContext
+from bench.interfaces.metric import IdentityMetric, ScoringContext
 from bench.interfaces.plugin import Card
-from bench.types.facts import Lineup
+from bench.types.facts import IdentityScores
 
 _SOURCE = "closed-set identification, ISO/IEC 19795-1; METHODS 6.3"
 _NOTES = (
@@ -19,14 +19,16 @@ _NOTES = (
 )
 
 
-class _Picked(LineupMetric):
+class _Picked(IdentityMetric):
     """Whether fewer than k other candidates are at least as alike as the right one."""
 
     higher_is_closer: ClassVar[bool] = True
     share = True
     k: ClassVar[int]
 
-    def compare(self, claim: Lineup, truth: Lineup, context: ScoringContext) -> Tensor:
+    def compare(
+        self, claim: IdentityScores, truth: IdentityScores, context: ScoringContext
+    ) -> Tensor:
         """Return ``(N,)`` float64, 0 or 1."""
         return (claim.ranks(truth) < self.k).double()
 
@@ -59,7 +61,7 @@ class IdentityTop5(_Picked):
     )
 
 
-class IdentityRank(LineupMetric):
+class IdentityRank(IdentityMetric):
     """Place of the right person among the candidates; 1 is first."""
 
     name = "identity_rank"
@@ -70,7 +72,9 @@ class IdentityRank(LineupMetric):
         notes=_NOTES,
     )
 
-    def compare(self, claim: Lineup, truth: Lineup, context: ScoringContext) -> Tensor:
+    def compare(
+        self, claim: IdentityScores, truth: IdentityScores, context: ScoringContext
+    ) -> Tensor:
         """Return ``(N,)`` float64, from 1."""
         return (claim.ranks(truth) + 1).double()
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from torch import Tensor
 
 from bench.types.images import ImageBatch
-from bench.types.texts import Wording
+from bench.types.texts import Texts
 from bench.util.errors import BenchError
 
 
@@ -33,7 +33,7 @@ def pixel_pairs(claim: ImageBatch, truth: ImageBatch) -> tuple[Tensor, Tensor]:
     return claim.pixels.detach().cpu().double(), truth.pixels.detach().cpu().double()
 
 
-def check_texts(claim: Wording, truth: Wording) -> None:
+def check_texts(claim: Texts, truth: Texts) -> None:
     """Refuse a claim that has more or fewer texts than the truth.
 
     Raises:

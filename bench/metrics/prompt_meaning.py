@@ -10,7 +10,7 @@ from bench.interfaces.metric import ScoringContext, TextMetric
 from bench.interfaces.plugin import Card
 from bench.metrics.identification import ranks
 from bench.metrics.pairs import check_texts, errors_of
-from bench.types.texts import Wording
+from bench.types.texts import Texts
 from bench.util.errors import BenchError
 
 
@@ -44,7 +44,7 @@ class PromptCosine(TextMetric):
         ),
     )
 
-    def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor | None:
+    def compare(self, claim: Texts, truth: Texts, context: ScoringContext) -> Tensor | None:
         """Return ``(N,)`` float64 in [-1, 1], or None where the backbone embeds no texts.
 
         Raises:
@@ -83,7 +83,7 @@ class PromptTop1(TextMetric):
         ),
     )
 
-    def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor | None:
+    def compare(self, claim: Texts, truth: Texts, context: ScoringContext) -> Tensor | None:
         """Return ``(N,)`` float64, 0 or 1, or None.
 
         None without a text tower, or where the gallery has only one prompt.

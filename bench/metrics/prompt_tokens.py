@@ -8,7 +8,7 @@ from torch import Tensor
 from bench.interfaces.metric import ScoringContext, TextMetric
 from bench.interfaces.plugin import Card
 from bench.metrics.pairs import check_texts, errors_of
-from bench.types.texts import Wording, words_and_marks
+from bench.types.texts import Texts, words_and_marks
 
 
 class TokenAccuracy(TextMetric):
@@ -26,7 +26,7 @@ class TokenAccuracy(TextMetric):
         ),
     )
 
-    def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor | None:
+    def compare(self, claim: Texts, truth: Texts, context: ScoringContext) -> Tensor | None:
         """Return ``(N,)`` float64 in [0, 1], or None for a victim without a text encoder.
 
         Only an empty claim scores 1 for an empty prompt; any other scores 0.
@@ -60,7 +60,7 @@ class ExactMatch(TextMetric):
         ),
     )
 
-    def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor:
+    def compare(self, claim: Texts, truth: Texts, context: ScoringContext) -> Tensor:
         """Return ``(N,)`` float64, 0 or 1.
 
         Raises:

@@ -9,7 +9,7 @@ from bench.interfaces.metric import ScoringContext, TextMetric
 from bench.interfaces.plugin import Card
 from bench.metrics.pairs import check_texts, errors_of
 from bench.metrics.rouge import rouge_l
-from bench.types.texts import Wording
+from bench.types.texts import Texts
 
 
 class RougeL(TextMetric):
@@ -26,7 +26,7 @@ class RougeL(TextMetric):
         ),
     )
 
-    def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor:
+    def compare(self, claim: Texts, truth: Texts, context: ScoringContext) -> Tensor:
         """Return ``(N,)`` float64 in [0, 1].
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.backbones.select import FITS, backbone_names, load_backbones
+from bench.backbones.selection import FITS, backbone_names, load_backbones
 from bench.interfaces.backbone import BackboneSet
 from bench.util.errors import RequestError
 

@@ -7,15 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.backbones.select import backbone_names
+from bench.backbones.selection import backbone_names
 from bench.cell.code_roots import cell_roots
 from bench.cell.job import Job
 from bench.cell.training import train_capture
 from bench.data.splits import Splits, load_splits
 from bench.interfaces.attack import Attack
 from bench.interfaces.backbone import BackboneSet
-from bench.interfaces.checked_defense import checked
 from bench.interfaces.defense import Defense
+from bench.interfaces.hook_checks import with_hook_checks
 from bench.interfaces.metric import Metric
 from bench.interfaces.threat import ThreatModel, preset
 from bench.interfaces.victim import Victim
@@ -236,7 +236,7 @@ class Planner:
             )
         new_defense = self.plugins.defense_maker(parts.defenses)
         with guest_errors("defence", _guest_class(parts.defenses)):
-            sent = checked(new_defense()).wire(victim.channels(protocol))
+            sent = with_hook_checks(new_defense()).wire(victim.channels(protocol))
             try:
                 victim.check_defense(new_defense())
                 parts.threat.granted(frozenset(Channel(c) for c in sent))

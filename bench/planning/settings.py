@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar
 from pydantic import Field, create_model
 
 from bench.spec.settings import SETTINGS, Setting
-from bench.util.frozen import Frozen
+from bench.util.frozen_model import FrozenModel
 
-SpecT = TypeVar("SpecT", bound=Frozen)
+SpecT = TypeVar("SpecT", bound=FrozenModel)
 
 
-class SettingValues(Frozen):
+class SettingValues(FrozenModel):
     """The methods of :class:`Settings`, whose fields are made from ``bench.spec.settings``."""
 
     def given(self) -> dict[str, Any]:

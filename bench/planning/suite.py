@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from bench.planning.settings import Settings
 from bench.planning.yaml_lines import Document, Place, read_yaml
 from bench.util.errors import RequestError
-from bench.util.frozen import Frozen
+from bench.util.frozen_model import FrozenModel
 from bench.util.text import suggestion
 
 SHIPPED = Path(__file__).parent / "suites"
@@ -75,7 +75,7 @@ AXES: Mapping[str, str] = {
 """The axes of a grid: by the field of a point, the field of a block."""
 
 
-class Exclusion(Frozen):
+class Exclusion(FrozenModel):
     """Combinations to leave out: those with one of the given values on every axis given."""
 
     victim: Words | None = None
@@ -96,7 +96,7 @@ class Exclusion(Frozen):
         return bool(named) and all(getattr(point, axis) in values for axis, values in named.items())
 
 
-class Block(Frozen):
+class Block(FrozenModel):
     """A grid: every combination of its axes, except those that it excludes."""
 
     attacks: Words = Field(description="This attack runs: name[:key=value,…].")
@@ -147,7 +147,7 @@ def block_of(axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any]) -> 
         raise RequestError(f"{first['loc'][-1]}: {first['msg'].lower()}") from error
 
 
-class SuiteFile(Frozen):
+class SuiteFile(FrozenModel):
     """The content of a suite's file.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Curves of success over the budget: an attack run at every value of its effort, as a table and a picture."""
+"""Curves of success over the budget: an attack run at every value of its budget axis, as a table and a picture."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas
 
-from bench.interfaces.budget_axis import Effort
-from bench.planning.curve import effort_of
+from bench.interfaces.budget_axis import BudgetAxis
+from bench.planning.curve import budget_axis_of
 from bench.reports.comparability import view_of
 from bench.spec.cell import CellSpec
 from bench.spec.names import parse_plugin
@@ -73,8 +73,8 @@ def _place(row: Mapping[str, Any], metric: str) -> CurvePoint:
     """Where on which curve a row lies; its score is left open."""
     cell = CellSpec.model_validate_json(str(row["spec"]))
     name, params = parse_plugin(cell.attack.attack.label)
-    effort = effort_of(name)
-    fixed = ",".join(f"{key}={value}" for key, value in params.items() if key != effort.knob)
+    axis = budget_axis_of(name)
+    fixed = ",".join(f"{key}={value}" for key, value in params.items() if key != axis.knob)
     return CurvePoint(
         attack=f"{name}:{fixed}" if fixed else name,
         victim=str(row["victim"]),
@@ -83,17 +83,17 @@ def _place(row: Mapping[str, Any], metric: str) -> CurvePoint:
         view=view_of(str(row["threat_model"]), str(row["withheld_from_view"])),
         target=str(row["target"]),
         metric=metric,
-        knob=effort.knob,
-        value=_spent(cell, effort),
+        knob=axis.knob,
+        value=_spent(cell, axis),
     )
 
 
-def _spent(cell: CellSpec, effort: Effort) -> int:
-    if effort.knob == "iterations":
+def _spent(cell: CellSpec, axis: BudgetAxis) -> int:
+    if axis.knob == "iterations":
         return cell.attack.iterations
-    if effort.knob == "auxiliary":
+    if axis.knob == "auxiliary":
         return cell.capture.data.splits.auxiliary
-    return int(str(cell.attack.attack.params[effort.knob]))
+    return int(str(cell.attack.attack.params[axis.knob]))
 
 
 def curve_table(points: Sequence[CurvePoint]) -> pandas.DataFrame:

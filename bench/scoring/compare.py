@@ -14,10 +14,10 @@ from bench.scoring.controls.prompts import prompt_controls
 from bench.scoring.matching import matched, matched_facts, matched_texts
 from bench.scoring.picture import Panel
 from bench.types.estimate import Estimate
-from bench.types.facts import Fact, Labels, Lineup
+from bench.types.facts import AttributeOdds, Fact, IdentityScores
 from bench.types.gallery import Gallery
 from bench.types.records import Records
-from bench.types.texts import Wording
+from bench.types.texts import Texts
 
 Groups = Sequence[Sequence[int]]
 
@@ -55,16 +55,16 @@ class Comparison:
         panel: for the cell's picture, where the target is one.
     """
 
-    claimed: Estimate | Wording | Fact
-    told: Estimate | Wording | Fact
-    controls: Mapping[str, Estimate] | Mapping[str, Wording] | Mapping[str, Fact]
+    claimed: Estimate | Texts | Fact
+    told: Estimate | Texts | Fact
+    controls: Mapping[str, Estimate] | Mapping[str, Texts] | Mapping[str, Fact]
     known: dict[str, Mapping[str, float]] = field(default_factory=dict)
     panel: Panel | None = None
 
 
 def compare(
     target: str,
-    claimed: Estimate | Wording | Fact,
+    claimed: Estimate | Texts | Fact,
     truth: Mapping[str, Estimate],
     records: Records,
     source: ControlSource,
@@ -78,14 +78,14 @@ def compare(
         groups: which of them share an update; empty where each has a message of its own.
     """
     seed, auxiliary = source.seed, source.auxiliary
-    if isinstance(claimed, Wording):
-        told = Wording(records.prompts)
+    if isinstance(claimed, Texts):
+        told = Texts(records.prompts)
         texts = prompt_controls(records, auxiliary, source.text, seed=seed)
         if not groups:
             return Comparison(claimed, told, texts)
         texts = {name: matched_texts(c, told, groups) for name, c in texts.items()}
         return Comparison(matched_texts(claimed, told, groups), told, texts)
-    if isinstance(claimed, Labels | Lineup):
+    if isinstance(claimed, AttributeOdds | IdentityScores):
         fact, facts = fact_controls(claimed, records, auxiliary, source.gallery, seed=seed)
         if not groups:
             return Comparison(claimed, fact, facts)

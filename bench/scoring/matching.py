@@ -11,7 +11,7 @@ from bench.metrics.rouge import rouge_table
 from bench.types.estimate import Estimate
 from bench.types.facts import Fact, agreement
 from bench.types.images import ImageBatch
-from bench.types.texts import Wording
+from bench.types.texts import Texts
 
 
 def matched(claim: Estimate, truth: ImageBatch, groups: Sequence[Sequence[int]]) -> Estimate:
@@ -39,7 +39,7 @@ def matched(claim: Estimate, truth: ImageBatch, groups: Sequence[Sequence[int]])
     )
 
 
-def matched_texts(claim: Wording, truth: Wording, groups: Sequence[Sequence[int]]) -> Wording:
+def matched_texts(claim: Texts, truth: Texts, groups: Sequence[Sequence[int]]) -> Texts:
     """Likewise for texts, by ROUGE-L."""
     order = list(range(len(truth)))
     for group in groups:

@@ -12,12 +12,12 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from bench.data.split_sizes import SplitSizes
 from bench.interfaces.threat import ThreatModel
-from bench.util.frozen import Frozen
+from bench.util.frozen_model import FrozenModel
 
 SCHEMA_VERSION = 1
 
 
-class PluginSpec(Frozen):
+class PluginSpec(FrozenModel):
     """A plugin with all its parameters resolved.
 
     Attributes:
@@ -33,7 +33,7 @@ class PluginSpec(Frozen):
     code: str = ""
 
 
-class DataSpec(Frozen):
+class DataSpec(FrozenModel):
     """The data set, and how its records are made and divided.
 
     Attributes:
@@ -49,7 +49,7 @@ class DataSpec(Frozen):
     splits: SplitSizes = SplitSizes()
 
 
-class TrainSpec(Frozen):
+class TrainSpec(FrozenModel):
     """How the victim trains."""
 
     epochs: int = Field(
@@ -70,7 +70,7 @@ class TrainSpec(Frozen):
     )
 
 
-class UtilitySpec(Frozen):
+class UtilitySpec(FrozenModel):
     """How the trained model's quality is measured.
 
     Attributes:
@@ -89,7 +89,7 @@ class UtilitySpec(Frozen):
     seed: int = 0
 
 
-class AttackSpec(Frozen):
+class AttackSpec(FrozenModel):
     """The attack, what it may spend, and what it is aimed at."""
 
     attack: PluginSpec
@@ -105,7 +105,7 @@ class AttackSpec(Frozen):
     )
 
 
-class CaptureSpec(Frozen):
+class CaptureSpec(FrozenModel):
     """Everything that shapes a capture: transcript, secrets and trained model.
 
     Attributes:
@@ -140,7 +140,7 @@ class CaptureSpec(Frozen):
         return fields
 
 
-class CellSpec(Frozen):
+class CellSpec(FrozenModel):
     """One cell: victim x protocol x defence x attack x threat model x data x model x seed.
 
     Attributes:

@@ -17,10 +17,10 @@ from pydantic.fields import FieldInfo
 
 from bench.data.split_sizes import SplitSizes
 from bench.spec.cell import AttackSpec, DataSpec, TrainSpec, UtilitySpec
-from bench.util.frozen import Frozen
+from bench.util.frozen_model import FrozenModel
 
 
-class Choices(Frozen):
+class Choices(FrozenModel):
     """What a user names and the planner resolves."""
 
     model: str | None = Field(
@@ -66,7 +66,7 @@ class Setting:
     """
 
     name: str
-    model: type[Frozen]
+    model: type[FrozenModel]
     field: str
     group: str
     default_text: str | None = None

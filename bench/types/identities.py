@@ -1,4 +1,4 @@
-"""Which records show the same person or thing."""
+"""Groups of records that show one person or thing."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import torch
 
 
 def group_numbers(identities: Sequence[str | None]) -> list[int]:
-    """A number for each record, equal for records of one identity; a record without identity stands
-    for itself.
+    """Return one number per record, equal for records of one identity.
 
-    Returns:
-        One number a record, counted from 0 in order of appearance.
+    The numbers count from 0 in order of appearance. A record without an identity is a group by
+    itself.
     """
     places: dict[Hashable, int] = {}
     keys: list[Hashable] = [i if name is None else name for i, name in enumerate(identities)]
@@ -20,12 +19,12 @@ def group_numbers(identities: Sequence[str | None]) -> list[int]:
 
 
 def other_identities(identities: Sequence[str | None], rng: torch.Generator) -> list[int]:
-    """A permutation that gives each record one of another identity.
+    """Return a permutation that gives each record a record of another identity.
 
     The records are put in random order with those of one identity together, and each is given the
     record that follows as many places later as the largest identity has records. Where one identity
     has more than half of all records, no permutation separates them all, and some of its records
-    are given another one of their own.
+    are given another record of this identity.
 
     Returns:
         The position given to each record.

@@ -1,4 +1,4 @@
-"""CSV tables as people have them: written by this project, or saved again by a spreadsheet."""
+"""CSV tables written by this project, or saved again by a spreadsheet program."""
 
 from __future__ import annotations
 
@@ -16,23 +16,32 @@ _DECIMAL_COMMA = re.compile(r"-?[0-9]+,[0-9]+([eE][-+]?[0-9]+)?")
 
 
 def read_table(path: Path, *, texts: frozenset[str] = frozenset()) -> list[dict[str, str]]:
-    """The lines of a CSV file by column; empty fields are empty texts. Arguments and errors as of ``read_lines``."""
+    """Return the lines of a CSV file by column, with empty texts for empty fields.
+
+    Args:
+        path: the file.
+        texts: columns in which ``1,5`` is text, not a number.
+
+    Raises:
+        DataError: see :func:`read_lines`.
+    """
     header, *rows = read_lines(path, texts=texts) or [[]]
     return [dict(zip(header, fields, strict=True)) for fields in rows]
 
 
 def read_lines(path: Path, *, texts: frozenset[str] = frozenset()) -> list[list[str]]:
-    """The lines of a CSV file, the header first; an empty file has none.
+    """Return the lines of a CSV file, the header first; an empty file has none.
 
-    A byte order mark, semicolons or tabs between fields, a first line ``sep=;``, any line ends and
-    empty lines are read as spreadsheets write them.
+    The function accepts what spreadsheet programs write: a byte order mark, semicolons or tabs
+    between fields, a first line ``sep=;``, any line ends, and empty lines.
 
     Args:
-        texts: columns in which ``1,5`` is text and no number.
+        path: the file.
+        texts: columns in which ``1,5`` is text, not a number.
 
     Raises:
-        DataError: the file is missing, not UTF-8, not CSV, has a column twice, a line with more or
-            fewer fields than the header, or numbers with a decimal comma.
+        DataError: the file is missing, is not UTF-8 or not CSV, has a column twice, a line with
+            more or fewer fields than the header, or numbers with a decimal comma.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -58,7 +67,8 @@ def read_lines(path: Path, *, texts: frozenset[str] = frozenset()) -> list[list[
             line = reader.line_num + skipped
             if found and len(fields) != len(found[0]):
                 raise DataError(
-                    f"{path}: line {line} has not as many fields as the header: {len(fields)}, not {len(found[0])}"
+                    f"{path}: line {line} has not as many fields as the header: "
+                    f"{len(fields)}, not {len(found[0])}"
                 )
             if found and separator != ",":
                 row = dict(zip(found[0], fields, strict=True))
@@ -85,6 +95,6 @@ def _refuse_decimal_comma(path: Path, line: int, row: dict[str, str]) -> None:
     for name, value in row.items():
         if _DECIMAL_COMMA.fullmatch(value):
             raise DataError(
-                f"{path}: line {line}: column {name[:40]!r} has {value[:40]!r}, a decimal comma; save the table with "
-                "decimal points"
+                f"{path}: line {line}: column {name[:40]!r} has {value[:40]!r}, a decimal comma; "
+                "save the table with decimal points"
             )

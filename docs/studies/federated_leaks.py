@@ -28,9 +28,9 @@ from bench.interfaces import (
     Records,
     Release,
     Silent,
+    Texts,
     ThreatModel,
     TrainingPlan,
-    Wording,
 )
 from bench.interfaces.registry import Registry
 from bench.scoring.matching import matched_texts
@@ -102,9 +102,9 @@ def attacked(victim: Federated, capture: Capture, private: Records, target: list
     took = time.perf_counter() - start
     records, _ = capture.secrets.truth(target)
     assert public.text is not None
-    true = Wording(records.prompts, public.text.tokens(records.prompts))
+    true = Texts(records.prompts, public.text.tokens(records.prompts))
     claimed = claim.estimates["prompt"]
-    assert isinstance(claimed, Wording)
+    assert isinstance(claimed, Texts)
     found = matched_texts(claimed, true, [list(range(len(target)))])
     assert true.tokens is not None
     assert found.tokens is not None

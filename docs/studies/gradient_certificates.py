@@ -2,7 +2,7 @@
 table.
 
 Records that share an update are matched to the truth before they are scored, as in a row. A record
-counts as reconstructed at a squared error below 1e-4 (40 dB). Labels are held against the truth
+counts as reconstructed at a squared error below 1e-4 (40 dB). AttributeOdds are held against the truth
 here, which attacks cannot. Each defence is attacked by one who knows it and by one who does not.
 
 Usage: ``python docs/studies/gradient_certificates.py [--attacks dlg inverting-gradients:tv=0] [--records

@@ -21,7 +21,7 @@ from attacks.common.optimisation.adam import Adam
 from attacks.common.optimisation.priors import TotalVariation
 from attacks.gradients.engine.adaptation import Adaptation
 from attacks.gradients.engine.objectives import Cosine
-from attacks.gradients.engine.problem import Problem, Terms
+from attacks.gradients.engine.problem import GradientProblem, Terms
 from attacks.gradients.engine.updates import Update
 from bench.data.portraits.dataset import Portraits
 from bench.interfaces import Silent
@@ -101,15 +101,14 @@ def batched(
     iterations: int,
 ) -> Tensor:
     """The engine's way; the last objective of each image without the prior."""
-    problem = Problem(
+    problem = GradientProblem(
         trainer,
         updates,
         Terms(Cosine(layerwise=True), (TotalVariation(TV),), Adaptation(), unroll=True),
         known={LABEL: inputs[LABEL].unsqueeze(1)},
         restarts=1,
         rng=torch.Generator(),
-        dtype=torch.float32,
-        device="cpu",
+        like=torch.empty(0),
     )
     return (
         Adam(RATE, signed=True)

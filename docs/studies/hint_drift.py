@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from attacks.hints.parts.client_replay import ClientReplay
-from attacks.hints.parts.hint_decoder import HintLessons
+from attacks.hints.parts.hint_decoder import SimulatedHints
 from bench.data.portraits.dataset import Portraits
 from bench.interfaces import Defense, Silent, ThreatModel, TrainingPlan
 from victims.diffusion.split_controlnet import SplitControlNet
@@ -46,26 +46,28 @@ def main() -> None:
         truth = capture.secrets.records.condition_batch().pixels[
             capture.secrets.records_behind(view.releases)
         ]
-        replay = ClientReplay.of(view)
+        replay = ClientReplay.from_view(view)
     attacked = [i for i, release in enumerate(view.releases) if release.epoch == asked.epochs - 1]
     typical = auxiliary.condition_batch().pixels.mean(0)
     rate = replay.rate(typical)
     steps = {view.releases[i].step for i in attacked}
     exact = replay.path(truth, rate, steps)
-    lessons = HintLessons(replay.forward, exact, auxiliary, public.codec, "cpu", compared=True)
+    lessons = SimulatedHints(replay.forward, exact, auxiliary, public.codec, "cpu", compared=True)
     said = replay.deviations(exact, truth, lessons.means, compared=True)[attacked]
 
     replay.forward.stem.load_state_dict(dict(exact.at[max(steps)]))
-    missed = replay.exchange.features[attacked] - replay.sent(replay.forward, attacked, truth)
+    missed = replay.log.features[attacked] - replay.sent(replay.forward, attacked, truth)
     print(f"learning rate found                                  {rate:.6f}")
     print(
-        f"h_ctrl                                               {_rms(replay.exchange.features[attacked]):.1e}"
+        f"h_ctrl                                               {_rms(replay.log.features[attacked]):.1e}"
     )
     print(f"h_ctrl, from what the weights of the last step give  {_rms(missed):.1e}")
     print(f"what the hint block says of a record                 {_rms(said):.1e}")
     guess = typical.expand_as(truth)
     path = replay.path(guess, rate, steps)
-    means = HintLessons(replay.forward, path, auxiliary, public.codec, "cpu", compared=True).means
+    means = SimulatedHints(
+        replay.forward, path, auxiliary, public.codec, "cpu", compared=True
+    ).means
     wrong = replay.deviations(path, guess, means, compared=True)[attacked] - said
     print(f"missed of it by a replay on the mean condition       {_rms(wrong):.1e}")
     print(f"its weights miss the client's last by, of their way  {path.gap:.1e}")

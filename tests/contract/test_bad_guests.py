@@ -14,7 +14,7 @@ from bench.cell.job import Job
 from bench.cell.result import CellResult
 from bench.cell.runner import Runner
 from bench.interfaces import RequestError, Silent
-from bench.interfaces.checked_defense import DefenseError
+from bench.interfaces.hook_checks import DefenseError
 from bench.ledger.ledger import Ledger
 from bench.planning.planner import Planner
 from bench.planning.suite_plan import plan_suite

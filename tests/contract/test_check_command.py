@@ -42,9 +42,7 @@ def bench(*args: str | Path) -> tuple[int, str]:
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
     """Cells run here: a worker would import everything anew."""
-    monkeypatch.setattr(
-        execution, "Running", functools.partial(execution.Running, engine="serial")
-    )
+    monkeypatch.setattr(execution, "Running", functools.partial(execution.Running, engine="serial"))
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +51,7 @@ def first(tiny_model, tmp_path_factory) -> Path:
     results = tmp_path_factory.mktemp("check") / "first"
     suite = write_suite(results / "suite.yaml", tiny_model)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            execution, "Running", functools.partial(execution.Running, engine="serial")
-        )
+        patch.setattr(execution, "Running", functools.partial(execution.Running, engine="serial"))
         code, output = bench("check", suite, "--results", results, "--update", "--reason", "first")
     assert code == 0, output
     assert "2 cells of suite suite in 6 rows, 0 findings accepted: first" in output

@@ -25,6 +25,7 @@ from bench.interfaces import (
     TIMESTEP,
     UNET_FEATURES,
     Attack,
+    AttributeOdds,
     Budget,
     Capture,
     Card,
@@ -35,8 +36,7 @@ from bench.interfaces import (
     Defense,
     Estimate,
     Fact,
-    Labels,
-    Lineup,
+    IdentityScores,
     Metric,
     NoiseSchedule,
     NotApplicableError,
@@ -44,17 +44,17 @@ from bench.interfaces import (
     ProtectContext,
     RequestError,
     Silent,
+    Texts,
     TrainingPlan,
     Victim,
     View,
-    Wording,
 )
-from bench.interfaces.checked_defense import checked
+from bench.interfaces.hook_checks import with_hook_checks
 from bench.interfaces.registry import KINDS, Registry, listing
 from bench.interfaces.threat import PRESETS, ThreatModel
 from bench.ledger.diagnostics import diagnostic_columns
 from bench.scoring.claim_check import CLAIMED, check_claim
-from bench.types.targets import EVERY as TARGETS
+from bench.types.targets import ALL_TARGETS as TARGETS
 from bench.util.global_random import GlobalRandom
 from tests.support.shared import SharedFiles
 
@@ -67,7 +67,7 @@ BASES: dict[str, type[Plugin]] = {
     "metrics": Metric,
     "datasets": Dataset,
 }
-EVERY = [(kind, name) for kind in KINDS for name in listing(kind).names()]
+EVERY_PLUGIN = [(kind, name) for kind in KINDS for name in listing(kind).names()]
 ATTACKS, DEFENSES, METRICS, VICTIMS = (
     listing(kind).names() for kind in ("attacks", "defenses", "metrics", "victims")
 )
@@ -87,7 +87,7 @@ def required(cls: type[Plugin]) -> list[str]:
     return [name for name, field in cls.Params.model_fields.items() if field.is_required()]
 
 
-@pytest.mark.parametrize(("kind", "name"), EVERY)
+@pytest.mark.parametrize(("kind", "name"), EVERY_PLUGIN)
 def test_it_loads_and_says_what_it_is(kind: str, name: str) -> None:
     cls = load(kind, name)
     assert cls.name == name
@@ -104,7 +104,7 @@ def test_it_loads_and_says_what_it_is(kind: str, name: str) -> None:
     )
 
 
-@pytest.mark.parametrize(("kind", "name"), EVERY)
+@pytest.mark.parametrize(("kind", "name"), EVERY_PLUGIN)
 def test_its_parameters_are_frozen_validated_and_known(kind: str, name: str) -> None:
     cls = load(kind, name)
     assert cls.Params.model_config.get("frozen") is True
@@ -161,7 +161,7 @@ def train(job: Job, out: Path, epochs: int = 1) -> Capture:
     with stream.active():
         capture = job.new_victim().train(
             job.splits.victim,
-            checked(job.new_defense()),
+            with_hook_checks(job.new_defense()),
             plan,
             protocol=spec.protocol,
             out=out,
@@ -289,12 +289,12 @@ def test_an_attack_is_deterministic_in_its_generator(captured, name: str) -> Non
         assert all(same(first.estimates[t], second.estimates[t]) for t in first.estimates)
 
 
-def same(first: Estimate | Wording | Fact, second: Estimate | Wording | Fact) -> bool:
-    if isinstance(first, Wording) or isinstance(second, Wording):
+def same(first: Estimate | Texts | Fact, second: Estimate | Texts | Fact) -> bool:
+    if isinstance(first, Texts) or isinstance(second, Texts):
         return first == second
-    if isinstance(first, Labels) and isinstance(second, Labels):
+    if isinstance(first, AttributeOdds) and isinstance(second, AttributeOdds):
         return all(torch.equal(odds, second.odds[name]) for name, odds in first.odds.items())
-    if isinstance(first, Lineup) and isinstance(second, Lineup):
+    if isinstance(first, IdentityScores) and isinstance(second, IdentityScores):
         return torch.equal(first.likeness, second.likeness)
     assert isinstance(first, Estimate)
     assert isinstance(second, Estimate)

@@ -174,8 +174,8 @@ def test_the_adversary_descends_and_the_features_get_the_opposite_slope() -> Non
 def test_without_a_client_that_trains_it_is_refused(tiny_model: Path, tmp_path: Path, kind) -> None:
     victim = SplitControlNet.build({"model": str(tiny_model)})
     plan = TrainingPlan(1, 4, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
-    for defense in (kind(), Compose.of([Sign(), kind()])):
-        with pytest.raises(RequestError, match="learns along with a client that trains"):
+    for defense in (kind(), Compose.from_parts([Sign(), kind()])):
+        with pytest.raises(RequestError, match="needs a client that trains layers"):
             victim.train(
                 RECORDS,
                 defense,

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.backbones.external import LpipsBackbone
+from bench.backbones.external_backbones import LpipsBackbone
 from bench.interfaces import BackboneSet, Estimate, ImageBatch, Metric, ScoringContext
 from bench.metrics.distribution import fid, kid
 from bench.metrics.peak_signal_to_noise import PSNR

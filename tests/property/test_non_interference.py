@@ -22,20 +22,20 @@ from bench.interfaces import (
     TIMESTEP,
     UNET_FEATURES,
     Attack,
+    AttributeOdds,
     Budget,
     Capture,
     Card,
     Claim,
     Estimate,
     Fact,
-    Labels,
-    Lineup,
+    IdentityScores,
     Records,
     Silent,
+    Texts,
     Transcript,
     Victim,
     View,
-    Wording,
     generator,
 )
 from bench.wire.capture import SECRETS_DIR
@@ -119,12 +119,12 @@ def same_claim(first: Claim, second: Claim) -> bool:
     return all(same_estimate(first.estimates[t], second.estimates[t]) for t in first.estimates)
 
 
-def same_estimate(first: Estimate | Wording | Fact, second: Estimate | Wording | Fact) -> bool:
-    if isinstance(first, Wording) or isinstance(second, Wording):
+def same_estimate(first: Estimate | Texts | Fact, second: Estimate | Texts | Fact) -> bool:
+    if isinstance(first, Texts) or isinstance(second, Texts):
         return first == second
-    if isinstance(first, Labels) and isinstance(second, Labels):
+    if isinstance(first, AttributeOdds) and isinstance(second, AttributeOdds):
         return all(torch.equal(odds, second.odds[name]) for name, odds in first.odds.items())
-    if isinstance(first, Lineup) and isinstance(second, Lineup):
+    if isinstance(first, IdentityScores) and isinstance(second, IdentityScores):
         return torch.equal(first.likeness, second.likeness)
     return torch.equal(first.images.pixels, second.images.pixels) and torch.equal(
         first.latents, second.latents
@@ -143,7 +143,7 @@ class Peeking(Attack):
         secrets = Secrets.open(self.secrets_dir)
         records, truth = secrets.truth([view.releases[i] for i in view.targets])
         if self.target == "prompt":
-            return Claim({"prompt": Wording(records.prompts)})
+            return Claim({"prompt": Texts(records.prompts)})
         return Claim({"image": Estimate(truth["image"].images, truth["image"].latents)})
 
 

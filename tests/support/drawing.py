@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bench.backbones.embedded import load_embedded
+from bench.backbones.embedded_backbone import load_embedded
 from bench.data.conditions import CHOICES, extract, find_again
 from bench.data.fill import Fill
 from bench.data.photos.dataset import Photos

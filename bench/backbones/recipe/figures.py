@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.backbones.embedded import EmbeddedBackbone, load_embedded, read_embedded
+from bench.backbones.embedded_backbone import EmbeddedBackbone, load_embedded, read_embedded
 from bench.backbones.portrait_attributes import labels
 from bench.backbones.recipe.distort import DISTORTIONS, Distortion
 from bench.backbones.recipe.train import HELD_OUT_IDENTITY, photos

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bench.data.folder.files import SUFFIXES
 from bench.data.folder.params import NONE, FolderParams
 from bench.data.folder.parquet import PackedPicture
-from bench.data.folder.tables import Table
+from bench.data.folder.tables import MetadataTable
 from bench.util.errors import DataError
 
 PICTURES = ("file_name", "image", "image_file_name")
@@ -77,7 +77,7 @@ class Columns:
     notes: tuple[str, ...]
 
 
-def choose_columns(table: Table, params: FolderParams, *, hints: bool) -> Columns:
+def choose_columns(table: MetadataTable, params: FolderParams, *, hints: bool) -> Columns:
     """The columns that a user named, else those that can be meant.
 
     Args:
@@ -115,12 +115,12 @@ def is_hint_name(name: str) -> bool:
     return not HINT_WORDS.isdisjoint(name.lower().replace("-", "_").replace(" ", "_").split("_"))
 
 
-def _first(table: Table, names: Sequence[str]) -> str | None:
+def _first(table: MetadataTable, names: Sequence[str]) -> str | None:
     """The first of these names that a column has."""
     return next((name for name in names if name in table.columns), None)
 
 
-def _holds_pictures(table: Table, column: str) -> bool:
+def _holds_pictures(table: MetadataTable, column: str) -> bool:
     """Pictures, or names of files that are pictures by their ending."""
     first = next((v for row in table.rows if (v := row.fields.get(column)) is not None), None)
     if isinstance(first, dict):
@@ -130,7 +130,7 @@ def _holds_pictures(table: Table, column: str) -> bool:
     return isinstance(first, PackedPicture)
 
 
-def _named(table: Table, name: str, parameter: str) -> str | None:
+def _named(table: MetadataTable, name: str, parameter: str) -> str | None:
     """The column that the user named; as in ``datasets``, ``x`` may stand for ``x_file_name``.
 
     Raises:
@@ -146,7 +146,7 @@ def _named(table: Table, name: str, parameter: str) -> str | None:
     )
 
 
-def _picture(table: Table, params: FolderParams, pictured: Sequence[str]) -> str:
+def _picture(table: MetadataTable, params: FolderParams, pictured: Sequence[str]) -> str:
     """The column with the records' pictures."""
     if named := _named(table, params.image_column, "image_column"):
         return named
@@ -168,7 +168,7 @@ def _picture(table: Table, params: FolderParams, pictured: Sequence[str]) -> str
 
 
 def _hint(
-    table: Table,
+    table: MetadataTable,
     params: FolderParams,
     picture: str,
     others: Sequence[str],
@@ -202,7 +202,7 @@ def _hint(
     return taken[0]
 
 
-def _is_packed(table: Table, column: str) -> bool:
+def _is_packed(table: MetadataTable, column: str) -> bool:
     return any(isinstance(row.fields.get(column), PackedPicture) for row in table.rows[:100])
 
 

@@ -12,7 +12,7 @@ it) is at
 All sums are of whole numbers, so the answer is the same on every machine. Pictures without detail,
 such as a plain surface, have exact copies only.
 
-The thresholds were measured on the seventeen photographs of ``bench.data.photos.shipped`` and on
+The thresholds were measured on the seventeen photographs of ``bench.data.photos.photographs`` and on
 portraits, see ``tests/bench/data/test_folder_copies.py``: JPEG of quality 30, resizing by 0.5 to 1.1 and
 cuts of 1 and 2 % at one or all sides reach 0.886 and more in condition 3 (0.64 in condition 1, 7.8
 in condition 2). Of 1500 portraits no two that hold to conditions 1 and 2 reach 0.70 in condition 3.

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from bench.data.conditions import extract
 from bench.data.folder.copies import Fingerprint, Groups, copies, fingerprint
-from bench.data.folder.entries import Entry, Reading
+from bench.data.folder.entries import FolderContents, FolderEntry
 from bench.data.folder.files import counted
 from bench.data.folder.hints import Fit, fit
 from bench.data.folder.layout import read_folder
@@ -51,7 +51,7 @@ class Folder(Dataset):
 
     def __init__(self, params: FolderParams | None = None) -> None:
         super().__init__(params)
-        self._readings: dict[bool, Reading] = {}
+        self._readings: dict[bool, FolderContents] = {}
         self._noted: set[str] = set()
 
     def resolve(self, condition: str) -> str:
@@ -102,7 +102,7 @@ class Folder(Dataset):
             duplicate=_each(crops, limit, duplicate),
         )
 
-    def _read(self, *, hints: bool) -> Reading:
+    def _read(self, *, hints: bool) -> FolderContents:
         if hints not in self._readings:
             self._readings[hints] = read_folder(self.params, hints=hints)
         return self._readings[hints]
@@ -135,7 +135,7 @@ class _Made:
     unturned: list[str] = field(default_factory=list)
     same: list[str] = field(default_factory=list)
 
-    def add(self, entry: Entry, number: int, crops: int, size: int, *, hints: bool) -> None:
+    def add(self, entry: FolderEntry, number: int, crops: int, size: int, *, hints: bool) -> None:
         """The crops of one picture and its hint.
 
         Raises:
@@ -201,7 +201,7 @@ def _kinds(condition: str) -> tuple[bool, str]:
     return (True, rest) if first == OWN and (rest or not plus) else (False, condition)
 
 
-def _hint_notes(entries: Sequence[Entry], own: bool, extracted: str) -> list[str]:
+def _hint_notes(entries: Sequence[FolderEntry], own: bool, extracted: str) -> list[str]:
     """A sentence on pictures whose hint is extracted although others have hints of their own."""
     missing = [entry.name for entry in entries if entry.hint is None]
     if not own or not missing or len(missing) == len(entries):
@@ -210,7 +210,7 @@ def _hint_notes(entries: Sequence[Entry], own: bool, extracted: str) -> list[str
 
 
 def _identities(
-    entries: Sequence[Entry], firsts: Sequence[int], named: Sequence[bool]
+    entries: Sequence[FolderEntry], firsts: Sequence[int], named: Sequence[bool]
 ) -> list[str | None]:
     """Who or what each picture shows; copies of a picture show the same, whether or not the folder
     says so of each.

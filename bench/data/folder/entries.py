@@ -12,7 +12,7 @@ from bench.data.folder.columns import choose_columns
 from bench.data.folder.files import Listing, counted
 from bench.data.folder.params import FolderParams
 from bench.data.folder.parquet import PackedPicture
-from bench.data.folder.tables import Row, Table
+from bench.data.folder.tables import MetadataTable, Row
 from bench.util.errors import DataError
 
 MOST_BYTES = 1 << 30
@@ -48,7 +48,7 @@ Source = PictureFile | PackedPicture
 
 
 @dataclass(frozen=True)
-class Entry:
+class FolderEntry:
     """One picture.
 
     Attributes:
@@ -72,14 +72,16 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Reading:
+class FolderContents:
     """What a folder holds, with one sentence on everything that a user may not expect."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[FolderEntry, ...]
     notes: tuple[str, ...]
 
 
-def from_table(listing: Listing, table: Table, params: FolderParams, *, hints: bool) -> Reading:
+def from_table(
+    listing: Listing, table: MetadataTable, params: FolderParams, *, hints: bool
+) -> FolderContents:
     """The entries that metadata name, in their order.
 
     Raises:
@@ -88,7 +90,7 @@ def from_table(listing: Listing, table: Table, params: FolderParams, *, hints: b
     if not table.rows:
         raise DataError(f"{table.name}: names no picture")
     columns = choose_columns(table, params, hints=hints)
-    entries: list[Entry] = []
+    entries: list[FolderEntry] = []
     captions: list[Caption] = []
     first_named: dict[str, str] = {}
     hint_files: set[str] = set()
@@ -112,18 +114,20 @@ def from_table(listing: Listing, table: Table, params: FolderParams, *, hints: b
         )
         captions.append(caption)
         entries.append(
-            Entry(name, row.where, source, hint, caption.text, _identity(row, columns.identity))
+            FolderEntry(
+                name, row.where, source, hint, caption.text, _identity(row, columns.identity)
+            )
         )
     notes = [*columns.notes]
     if columns.caption is not None:
         notes += caption_notes(captions, [entry.name for entry in entries], params.seed)
-    return Reading(
+    return FolderContents(
         tuple(entries), (*notes, *_left_out(listing, table, {*first_named, *hint_files}))
     )
 
 
 def _source(
-    listing: Listing, table: Table, row: Row, column: str, number: int
+    listing: Listing, table: MetadataTable, row: Row, column: str, number: int
 ) -> tuple[str, Source]:
     """The name of a row's picture and where it is: in the row, or in a file relative to the folder of the metadata."""
     value = row.fields[column]
@@ -152,7 +156,7 @@ def _identity(row: Row, column: str | None) -> str | None:
     return str(value)
 
 
-def _left_out(listing: Listing, table: Table, named: set[str]) -> Sequence[str]:
+def _left_out(listing: Listing, table: MetadataTable, named: set[str]) -> Sequence[str]:
     """A sentence on pictures beside the metadata that it does not name."""
     below = f"{table.folder}/" if table.folder else ""
     rest = [name for name in listing.pictures if name.startswith(below) and name not in named]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bench.data.folder.entries import Reading, from_table
+from bench.data.folder.entries import FolderContents, from_table
+from bench.data.folder.file_entries import from_files
 from bench.data.folder.files import SUFFIXES, Listing, counted, list_folder
 from bench.data.folder.params import FolderParams
 from bench.data.folder.parquet import has_pictures
-from bench.data.folder.plain import from_files
 from bench.data.folder.splits import choose, listed, split_word
 from bench.data.folder.tables import read_shards, read_table
 from bench.util.errors import DataError
@@ -17,7 +17,7 @@ from bench.util.errors import DataError
 _SHARD = re.compile(r"(?P<split>.+)-(?P<number>\d{5})-of-(?P<total>\d{5})\b.*")
 
 
-def read_folder(params: FolderParams, *, hints: bool) -> Reading:
+def read_folder(params: FolderParams, *, hints: bool) -> FolderContents:
     """Every picture of a folder; opens none.
 
     Metadata come first, then Parquet files with pictures inside, then files alone.
@@ -38,15 +38,15 @@ def read_folder(params: FolderParams, *, hints: bool) -> Reading:
         unread = (*listing.unread, *listing.shards)
         if unread:
             extra = f"{listing.root}: {counted(unread, 'files')} are not read, metadata must be called metadata.jsonl"
-            reading = Reading(
+            reading = FolderContents(
                 reading.entries, (*reading.notes, f"{extra}, metadata.csv or metadata.parquet")
             )
     else:
         raise DataError(_nothing(listing))
-    return Reading(reading.entries, (*listing.notes(), *reading.notes))
+    return FolderContents(reading.entries, (*listing.notes(), *reading.notes))
 
 
-def _from_tables(listing: Listing, params: FolderParams, *, hints: bool) -> Reading:
+def _from_tables(listing: Listing, params: FolderParams, *, hints: bool) -> FolderContents:
     places: dict[str, list[str]] = {}
     for name in listing.tables:
         places.setdefault(name.rpartition("/")[0], []).append(name)
@@ -72,7 +72,7 @@ def _from_tables(listing: Listing, params: FolderParams, *, hints: bool) -> Read
         rest = [name for name in listing.pictures if not name.startswith(f"{place}/")]
         left = f"; {counted(rest, 'pictures')} outside of it are left out" if rest else ""
         notes.append(f"{listing.root}: metadata are in {place!r}, which is read{left}")
-    return Reading(reading.entries, (*notes, *reading.notes))
+    return FolderContents(reading.entries, (*notes, *reading.notes))
 
 
 def _shards(listing: Listing) -> dict[str, list[str]]:
@@ -91,7 +91,7 @@ def _shards(listing: Listing) -> dict[str, list[str]]:
 
 def _from_shards(
     listing: Listing, shards: dict[str, list[str]], params: FolderParams, *, hints: bool
-) -> Reading:
+) -> FolderContents:
     _, names = choose(shards, params, listing.root, "Parquet files")
     names = sorted(names)
     table = read_shards(listing.root, names, names[0].rpartition("/")[0])
@@ -102,7 +102,7 @@ def _from_shards(
         notes.append(
             f"{listing.root}: {len(names)} of {int(last['total'])} Parquet files of this split are here"
         )
-    return Reading(reading.entries, (*notes, *reading.notes))
+    return FolderContents(reading.entries, (*notes, *reading.notes))
 
 
 def _nothing(listing: Listing) -> str:

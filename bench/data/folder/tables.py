@@ -33,7 +33,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class MetadataTable:
     """Metadata.
 
     Attributes:
@@ -49,7 +49,7 @@ class Table:
     rows: Sequence[Row]
 
 
-def read_table(root: Path, name: str) -> Table:
+def read_table(root: Path, name: str) -> MetadataTable:
     """The metadata in file ``name`` below ``root``.
 
     Raises:
@@ -61,10 +61,10 @@ def read_table(root: Path, name: str) -> Table:
         return read_shards(root, [name], folder)
     content = _content(file)
     columns, rows = _csv_rows(file, content) if file.suffix == ".csv" else _json_rows(file, content)
-    return Table(str(file), folder, columns, rows)
+    return MetadataTable(str(file), folder, columns, rows)
 
 
-def read_shards(root: Path, names: Sequence[str], folder: str) -> Table:
+def read_shards(root: Path, names: Sequence[str], folder: str) -> MetadataTable:
     """The rows of one or several Parquet files as one table.
 
     Raises:
@@ -85,7 +85,7 @@ def read_shards(root: Path, names: Sequence[str], folder: str) -> Table:
     shown = (
         str(root / names[0]) if len(names) == 1 else f"{root / names[0]} and {len(names) - 1} more"
     )
-    return Table(shown, folder, columns or (), rows)
+    return MetadataTable(shown, folder, columns or (), rows)
 
 
 def _content(file: Path) -> str:

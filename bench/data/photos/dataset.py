@@ -12,8 +12,8 @@ from PIL import Image
 from pydantic import Field
 
 from bench.data.conditions import extract
-from bench.data.exact import exp, log
-from bench.data.photos.shipped import GREY_PROMPTS, POCKET_TRAINING, PROMPTS, photograph
+from bench.data.exact_math import exp, log
+from bench.data.photos.photographs import GREY_PROMPTS, POCKET_TRAINING, PROMPTS, photograph
 from bench.interfaces.dataset import Dataset
 from bench.interfaces.plugin import Card, Params
 from bench.types.records import Records

@@ -13,9 +13,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import exact
+from bench.data import exact_math
 from bench.data.exact_arrays import Array, decay
-from bench.data.portraits.maps import Maps, Part
+from bench.data.portraits.maps import Maps, PortraitPart
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Patch:
         change *= mask
         np.add(self.pixels, change, out=self.pixels)
 
-    def mark(self, mask: Array, part: Part, depth: Array | float | None = None) -> None:
+    def mark(self, mask: Array, part: PortraitPart, depth: Array | float | None = None) -> None:
         """Note in the maps, where they are kept, what was painted; see :meth:`Maps.mark`."""
         if self.maps is not None:
             self.maps.mark(mask, part, depth)
@@ -107,7 +107,7 @@ class Frame:
         n = pixels.shape[1]
         line = ((np.arange(n, dtype=np.float32) + np.float32(0.5)) * np.float32(2.0 / n)) - 1
         dx, dy = (line[None, :] - np.float32(centre[0])), (line[:, None] - np.float32(centre[1]))
-        c, s = np.float32(exact.cos(tilt) / scale), np.float32(exact.sin(tilt) / scale)
+        c, s = np.float32(exact_math.cos(tilt) / scale), np.float32(exact_math.sin(tilt) / scale)
         self.x: Array = dx * c + dy * s
         self.y: Array = dy * c - dx * s
         self.step = 2.0 / n / scale
@@ -119,7 +119,7 @@ class Frame:
     def window(self, x0: float, x1: float, y0: float, y1: float) -> Patch:
         """The smallest upright window that holds the given box of frame coordinates."""
         n = self.pixels.shape[1]
-        c, s = exact.cos(self.tilt) * self.scale, exact.sin(self.tilt) * self.scale
+        c, s = exact_math.cos(self.tilt) * self.scale, exact_math.sin(self.tilt) * self.scale
         xs = [self.centre[0] + x * c - y * s for x in (x0, x1) for y in (y0, y1)]
         ys = [self.centre[1] + x * s + y * c for x in (x0, x1) for y in (y0, y1)]
         left, right = (
@@ -178,5 +178,7 @@ def ripple(angle: Array, knots: Array) -> Array:
     table = (closed[before] + (closed[before + 1] - closed[before]) * (at - before)).astype(
         np.float32
     )
-    value: Array = table[(angle * np.float32(fine / (2 * exact.PI))).astype(np.int32) & (fine - 1)]
+    value: Array = table[
+        (angle * np.float32(fine / (2 * exact_math.PI))).astype(np.int32) & (fine - 1)
+    ]
     return value

@@ -23,7 +23,7 @@ from bench.util.errors import RequestError
 from bench.util.progress import Progress
 
 SMALLEST = 64
-STRANGERS = 4_000_000
+OUTSIDERS = 4_000_000
 """Number of the first person who is in no record: nobody the pocket model or the embedded backbone learned from."""
 MAPS = ("segmentation", "depth")
 """Hints that the drawing code itself gives."""
@@ -98,11 +98,11 @@ class Portraits(Dataset):
             origins=ids,
         )
 
-    def gallery(self, identities: Sequence[str], strangers: int, *, image_size: int) -> Gallery:
+    def gallery(self, identities: Sequence[str], outsiders: int, *, image_size: int) -> Gallery:
         """The photograph of each person that follows those of the records."""
         p: PortraitParams = self.params
         numbers = [int(name.removeprefix("p")) for name in identities] + [
-            STRANGERS + i for i in range(strangers)
+            OUTSIDERS + i for i in range(outsiders)
         ]
         pixels = [
             render(number, p.photos_per_identity, image_size, p.seed)[0] for number in numbers

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bench.data.exact_arrays import block_mean
 
 
-class Part(IntEnum):
+class PortraitPart(IntEnum):
     """Parts of a portrait."""
 
     BACKGROUND = 0
@@ -54,7 +54,7 @@ class Maps:
     """Parts and depth of a canvas, or views of a window of it.
 
     Attributes:
-        parts: :class:`Part` of each pixel, ``(h, w)`` uint8.
+        parts: :class:`PortraitPart` of each pixel, ``(h, w)`` uint8.
         depth: nearness to the camera in [0, 1], ``(h, w)`` float32; relative, without unit.
     """
 
@@ -70,7 +70,9 @@ class Maps:
         """Views of a part of the canvas."""
         return Maps(self.parts[rows, columns], self.depth[rows, columns])
 
-    def mark(self, mask: NDArray[Any], part: Part, depth: NDArray[Any] | float | None) -> None:
+    def mark(
+        self, mask: NDArray[Any], part: PortraitPart, depth: NDArray[Any] | float | None
+    ) -> None:
         """Note that ``part`` covers what ``mask`` covers by half or more; without ``depth`` that stays."""
         inside = mask >= 0.5
         self.parts[inside] = part
@@ -83,7 +85,7 @@ class Maps:
 
     def reduced(self, factor: int) -> Maps:
         """The maps at a ``factor``-th of the size: the part that fills most of a pixel, the mean depth."""
-        shares = np.stack([block_mean(self.parts == part, factor) for part in Part])
+        shares = np.stack([block_mean(self.parts == part, factor) for part in PortraitPart])
         return Maps(shares.argmax(axis=0).astype(np.uint8), block_mean(self.depth, factor))
 
     def segmentation(self) -> NDArray[np.uint8]:

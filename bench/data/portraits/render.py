@@ -8,13 +8,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.data import exact
+from bench.data import exact_math
 from bench.data.exact_arrays import Array, block_mean, power, sin
 from bench.data.portraits import hair as portrait_hair
 from bench.data.portraits import scene as portrait_scene
 from bench.data.portraits.canvas import Frame, Patch, rounded, smooth_noise, squared
 from bench.data.portraits.face import features
-from bench.data.portraits.maps import Maps, Part
+from bench.data.portraits.maps import Maps, PortraitPart
 from bench.data.portraits.people import Person, Shot, person, shot, stream
 from bench.data.portraits.prompt import labels, prompt
 
@@ -58,7 +58,7 @@ def paint(p: Person, s: Shot, size: int, rng: np.random.Generator, maps: Maps | 
     centre = (s.dx, s.dy - 0.10)
     head = Frame(canvas, centre, s.scale, s.tilt, maps)
     upright = Frame(canvas, centre, s.scale, 0.35 * s.tilt, maps)
-    turn = exact.sin(s.yaw) * p.width * 0.6
+    turn = exact_math.sin(s.yaw) * p.width * 0.6
     portrait_hair.behind(head, p, s, -0.15 * turn)
     _neck(upright, p, s)
     portrait_scene.clothes(upright, p, s, rng)
@@ -80,7 +80,7 @@ def _neck(frame: Frame, p: Person, s: Shot) -> None:
     )
     skin = np.array(p.skin, np.float32)[:, None, None]
     patch.paint(patch.fill(np.abs(x) - width), np.clip(skin * tone, 0, 1))
-    patch.mark(patch.fill(np.abs(x) - width), Part.NECK, 0.42 + 0.16 * rounded(x / width))
+    patch.mark(patch.fill(np.abs(x) - width), PortraitPart.NECK, 0.42 + 0.16 * rounded(x / width))
 
 
 def _locks(frame: Frame, p: Person, s: Shot) -> None:
@@ -95,7 +95,7 @@ def _locks(frame: Frame, p: Person, s: Shot) -> None:
         edge = np.maximum(np.abs(patch.x - middle) - (0.17 - 0.155 * squared(along)), patch.y - 1.6)
         tone = 0.88 - 0.16 * along + 0.12 * sin((patch.x - middle) * np.float32(26))
         patch.paint(patch.fill(edge, 0.06), np.clip(base[:, None, None] * tone, 0.01, 0.98))
-        patch.mark(patch.fill(edge, 0.06), Part.HAIR, 0.62)
+        patch.mark(patch.fill(edge, 0.06), PortraitPart.HAIR, 0.62)
 
 
 def _outline(patch: Patch, p: Person) -> tuple[Array, Array, Array]:
@@ -111,7 +111,7 @@ def _outline(patch: Patch, p: Person) -> tuple[Array, Array, Array]:
 
 def _head(frame: Frame, p: Person, s: Shot) -> None:
     skin = np.array(p.skin, np.float32)[:, None, None]
-    turn = exact.sin(s.yaw)
+    turn = exact_math.sin(s.yaw)
     for sign in (-1, 1):
         cx = sign * (p.width + 0.02) - 0.16 * turn
         patch = frame.window(cx - 0.3, cx + 0.3, -0.4, 0.5)
@@ -119,11 +119,11 @@ def _head(frame: Frame, p: Person, s: Shot) -> None:
         patch.paint(
             patch.ellipse(cx, 0.06, 0.12, p.ear), np.clip(skin * np.float32(ear_tone), 0, 1)
         )
-        patch.mark(patch.ellipse(cx, 0.06, 0.12, p.ear), Part.SKIN, 0.60)
+        patch.mark(patch.ellipse(cx, 0.06, 0.12, p.ear), PortraitPart.SKIN, 0.60)
         patch.shade(0.5 * patch.ellipse(cx, 0.05, 0.06, p.ear * 0.6, 0.03), 0.7)
         if s.earrings:
             patch.paint(patch.ellipse(cx, 0.09 + p.ear, 0.055, 0.075), (0.93, 0.80, 0.36))
-            patch.mark(patch.ellipse(cx, 0.09 + p.ear, 0.055, 0.075), Part.EARRING, 0.62)
+            patch.mark(patch.ellipse(cx, 0.09 + p.ear, 0.055, 0.075), PortraitPart.EARRING, 0.62)
     patch = frame.window(-1.0, 1.0, -1.2, 1.2)
     distance, u, v = _outline(patch, p)
     nz = np.sqrt(np.clip(1 - 0.9 * (u * u + v * v * 0.8), 0.02, 1))
@@ -134,7 +134,9 @@ def _head(frame: Frame, p: Person, s: Shot) -> None:
     colour = skin * tone * (1 + (warm - 1) * (1.3 - tone))
     gloss = 0.10 * patch.glow(0.35 * s.light[0], -0.5, 0.28, 0.2)
     patch.paint(patch.fill(distance), np.clip(colour + gloss, 0, 1))
-    patch.mark(patch.fill(distance), Part.SKIN, 0.60 + 0.28 * rounded(np.sqrt(u * u + v * v)))
+    patch.mark(
+        patch.fill(distance), PortraitPart.SKIN, 0.60 + 0.28 * rounded(np.sqrt(u * u + v * v))
+    )
     if p.style == "bald" or p.beard != "none":
         _stubble(patch, p, s, distance)
 
@@ -147,7 +149,7 @@ def _stubble(patch: Patch, p: Person, s: Shot, distance: Array) -> None:
             0.16 * inside * patch.fill(np.maximum(patch.y + 0.25, 0.2 - np.abs(patch.x)), 0.1),
             tuple(hair),
         )
-    shift = 0.55 * exact.sin(s.yaw)
+    shift = 0.55 * exact_math.sin(s.yaw)
     x = patch.x - np.float32(shift * 0.6)
     if p.beard == "beard":
         jaw = np.maximum(
@@ -158,7 +160,7 @@ def _stubble(patch: Patch, p: Person, s: Shot, distance: Array) -> None:
         patch.paint(0.88 * patch.fill(jaw, 0.07), np.clip(hair[:, None, None] * grain, 0.01, 1))
         patch.mark(
             patch.fill(jaw, 0.07),
-            Part.BEARD,
+            PortraitPart.BEARD,
             0.60 + 0.30 * rounded(distance / np.float32(p.width) + 1),
         )
     elif p.beard == "moustache":
@@ -166,7 +168,7 @@ def _stubble(patch: Patch, p: Person, s: Shot, distance: Array) -> None:
             0.065
         )
         patch.paint(0.92 * patch.fill(np.maximum(arc, np.abs(x) - p.mouth_w), 0.02), tuple(hair))
-        patch.mark(patch.fill(np.maximum(arc, np.abs(x) - p.mouth_w), 0.02), Part.BEARD)
+        patch.mark(patch.fill(np.maximum(arc, np.abs(x) - p.mouth_w), 0.02), PortraitPart.BEARD)
 
 
 def _develop(canvas: Array, s: Shot, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -124,5 +124,5 @@ def execute(task: Task, planner: Planner, setup: Setup, progress: Progress) -> C
             task.cell, "not_applicable", str(error), split_hash=task.split_hash, refused=True
         )
     except (Exception, SystemExit) as error:
-        reason = keep_trace(setup.results, task.cell.cell_id, Failure.of(error))
+        reason = keep_trace(setup.results, task.cell.cell_id, Failure.from_error(error))
         return task.failed(reason, seconds=time.perf_counter() - start)

@@ -165,7 +165,7 @@ def test_knowing_the_defence_makes_the_truth_fit(
     lr = trainer.local.learning_rate
     values = []
     for known in (defense, None):
-        adaptation = Adaptation.to(known, lr)
+        adaptation = Adaptation.from_defense(known, lr)
         observed = adaptation.observed(update.gradient)
         values.append(float(objective(adaptation.simulated(gradient, observed), observed)))
     assert values[0] < most

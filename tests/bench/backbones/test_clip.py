@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 
 from bench.backbones import clip
 from bench.backbones.clip import MEAN, PUBLISHED, STD, ClipBackbone, load_directory, prepared
-from bench.backbones.embedded import load_embedded
-from bench.backbones.select import backbone_names, load_backbones
+from bench.backbones.embedded_backbone import load_embedded
+from bench.backbones.selection import backbone_names, load_backbones
 from bench.cell.runner import Runner
 from bench.data.split_sizes import SplitSizes
 from bench.interfaces import (

@@ -136,6 +136,6 @@ def test_labels_of_a_victim_without_classes_are_refused(
     from bench.cell.scores import label_columns
 
     job = make_job()
+    records = job.splits.victim.select([0])
     with pytest.raises(BenchError, match="no classes"):
-        records = job.splits.victim.select([0])
         label_columns(job, Claim({}, labels=one_hot(0)), Judge.from_job(job), records, [])

@@ -103,6 +103,7 @@ class DiffusionVictim(Victim):
     """A victim built on a Stable Diffusion and a ControlNet."""
 
     Params = ModelParams
+    params: ModelParams
 
     @abstractmethod
     def stem_name(self, protocol: str) -> str:

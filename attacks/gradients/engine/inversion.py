@@ -1,4 +1,4 @@
-"""Puts objective, priors, optimiser and schedule together and inverts a view's updates."""
+"""Inversion of updates by an objective, priors and an optimiser."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from attacks.common.attack_run import AttackRun
 from attacks.common.optimisation.adam import Adam
 from attacks.common.optimisation.optimiser import Optimiser
 from attacks.common.optimisation.priors import Prior
 from attacks.gradients.engine.adaptation import Adaptation
 from attacks.gradients.engine.objectives import Objective
-from attacks.gradients.engine.problem import Problem, Start, Terms
+from attacks.gradients.engine.problem import GradientProblem, Start, Terms
 from attacks.gradients.engine.updates import Update
-from bench.interfaces import Progress, PublicTrainer
+from bench.interfaces import PublicTrainer
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """What became of a number of updates.
+    """The recovered inputs of several updates, and how well they fit.
 
     Attributes:
-        inputs: by name, one entry an update, ``(B, *shape)`` each.
+        inputs: by name, one entry per update, ``(B, *shape)`` each.
         match: objective, without priors, of the best restart of each update, ``(U,)``.
-        first: the same restart's objective at its start.
+        first: objective of that restart at its start, ``(U,)``.
     """
 
     inputs: Mapping[str, Sequence[Tensor]]
@@ -34,12 +35,15 @@ class Solution:
 
 
 @dataclass(frozen=True)
-class Engine:
-    """A gradient inversion, free of any assumption about the network.
+class GradientInversion:
+    """A gradient inversion that makes no assumption about the network.
 
     Attributes:
-        restarts: first guesses an update; the one of least objective wins, and the truth has no
-            say.
+        objective: distance between a simulated and an observed gradient.
+        optimiser: minimises the objective and the priors.
+        priors: penalties on the inputs.
+        restarts: first guesses per update; the one with the lowest objective is returned.
+        start: how first guesses are drawn.
         unroll: simulate local steps one after the other instead of all at the first weights.
         dtype: of the optimisation; the network must run in it.
     """
@@ -56,38 +60,39 @@ class Engine:
         self,
         trainer: PublicTrainer,
         updates: Sequence[Update],
+        run: AttackRun,
         *,
         known: Sequence[Mapping[str, Tensor]] | None = None,
         begin: Sequence[Mapping[str, Tensor]] | None = None,
         adaptation: Adaptation | None = None,
-        iterations: int,
-        at_once: int,
-        rng: torch.Generator,
-        device: str,
-        progress: Progress,
     ) -> Solution:
         """Invert every update.
 
         Args:
-            known: for each update, inputs that the attacker has, ``(B, *shape)``; the same names
-                for all.
+            trainer: the clients' public training.
+            updates: what the clients sent.
+            run: generator, budget, device and progress; a batch of the budget holds that many
+                updates.
+            known: for each update, inputs that the attacker has, ``(B, *shape)``; the names are
+                equal for all updates.
             begin: for each update, inputs that every restart begins with instead of ``start``.
-            at_once: updates that are optimised together.
+            adaptation: to the known defence; None adapts to none.
 
         Raises:
             NotApplicableError: nothing is unknown, or an unknown cannot be guessed.
         """
-        terms = Terms(self.objective, self.priors, adaptation or Adaptation(), self.unroll)
+        iterations = run.budget.iterations
+        terms = self.terms(adaptation or Adaptation())
         known = [{} for _ in updates] if known is None else known
         inputs: dict[str, list[Tensor]] = {
             name: [torch.empty(0)] * len(updates) for name in trainer.unknowns()
         }
         match, first = torch.zeros(len(updates)), torch.zeros(len(updates))
         kinds = [(u.records, *sorted(terms.adaptation.observed(u.gradient))) for u in updates]
-        chunks = _chunks(kinds, at_once)
-        with progress.stage("inverting updates", iterations * len(chunks)) as advance:
+        chunks = _chunks(kinds, run.budget.batch_size)
+        with run.progress.stage("inverting updates", iterations * len(chunks)) as advance:
             for rows in chunks:
-                problem = Problem(
+                problem = GradientProblem(
                     trainer,
                     [updates[i] for i in rows],
                     terms,
@@ -95,41 +100,43 @@ class Engine:
                         name: torch.stack([known[i][name] for i in rows]) for name in known[rows[0]]
                     },
                     restarts=self.restarts,
-                    rng=rng,
-                    dtype=self.dtype,
-                    device=device,
+                    rng=run.rng,
+                    like=torch.empty(0, dtype=self.dtype, device=run.device),
                 )
                 first_guess = (
-                    problem.start(self.start, rng)
+                    problem.start(self.start, run.rng)
                     if begin is None
                     else problem.at([begin[i] for i in rows])
                 )
-                found = self.optimiser.minimise(problem, first_guess, iterations, advance)
-                best = found.match.nan_to_num(nan=torch.inf).argmin(1).cpu()
+                optimum = self.optimiser.minimise(problem, first_guess, iterations, advance)
+                best = optimum.match.nan_to_num(nan=torch.inf).argmin(1).cpu()
                 place = torch.arange(len(rows))
                 match[rows], first[rows] = (
-                    found.match.cpu().float()[place, best],
-                    found.first.cpu().float()[place, best],
+                    optimum.match.cpu().float()[place, best],
+                    optimum.first.cpu().float()[place, best],
                 )
-                for name, tensor in problem.inputs(found.point, best).items():
+                for name, tensor in problem.inputs(optimum.point, best).items():
                     for i, one in zip(rows, tensor, strict=True):
                         inputs[name][i] = (
                             one.float().cpu() if one.is_floating_point() else one.cpu()
                         )
         return Solution(inputs, match, first)
 
+    def terms(self, adaptation: Adaptation) -> Terms:
+        """Return what a guess is judged by when the attacker adapts to the defence like this."""
+        return Terms(self.objective, self.priors, adaptation, self.unroll)
 
-def _chunks(kinds: Sequence[Hashable], at_once: int) -> list[list[int]]:
-    """Positions of updates of one kind, at most ``at_once`` together.
+
+def _chunks(kinds: Sequence[Hashable], size: int) -> list[list[int]]:
+    """Return positions of updates in chunks of one kind, at most ``size`` in each.
 
     Args:
-        kinds: how many records each is of, and the tensors that it has something to compare in.
+        kinds: of each update, the number of its records and the names of the tensors to compare.
+        size: largest chunk.
     """
     by_kind: dict[Hashable, list[int]] = {}
     for position, kind in enumerate(kinds):
         by_kind.setdefault(kind, []).append(position)
     return [
-        rows[i : i + at_once]
-        for rows in by_kind.values()
-        for i in range(0, len(rows), max(1, at_once))
+        rows[i : i + size] for rows in by_kind.values() for i in range(0, len(rows), max(1, size))
     ]

@@ -8,15 +8,15 @@ import json
 from pydantic import BaseModel, ConfigDict
 
 
-class Frozen(BaseModel):
-    """Immutable, refusing unknown fields, with a canonical JSON form."""
+class FrozenModel(BaseModel):
+    """Base class of immutable models that refuse unknown fields and have a canonical JSON form."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     def canonical(self) -> str:
-        """JSON with sorted keys and no blanks: equal specs give equal text."""
+        """Return JSON with sorted keys and no blanks; equal models give equal text."""
         return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
 
     def content_hash(self) -> str:
-        """sha256 of the canonical form, 64 hex digits."""
+        """Return the sha256 of the canonical form, 64 hex digits."""
         return hashlib.sha256(self.canonical().encode()).hexdigest()

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.backbones import clip, external
-from bench.backbones.embedded import load_embedded
+from bench.backbones import clip, external_backbones
+from bench.backbones.embedded_backbone import load_embedded
 from bench.interfaces.backbone import ROLES, BackboneSet
 from bench.util.errors import DataError, RequestError
 
@@ -97,7 +97,9 @@ class _Files:
 
     def __init__(self, weights_dir: Path | None) -> None:
         self._weights_dir = weights_dir
-        self._checkpoints = external.default_folder() if weights_dir is None else weights_dir
+        self._checkpoints = (
+            external_backbones.default_folder() if weights_dir is None else weights_dir
+        )
         self._loaded: dict[str, Any] = {}
         self._unusable: set[str] = set()
 
@@ -126,7 +128,7 @@ class _Files:
     def _there(self, name: str) -> bool:
         if name in clip.PUBLISHED:
             return clip.find(name, self._weights_dir) is not None
-        return external.locate(name, self._checkpoints) is not None
+        return external_backbones.locate(name, self._checkpoints) is not None
 
     def _read(self, name: str) -> Any:
         if name == "embedded":
@@ -136,8 +138,8 @@ class _Files:
         if name in clip.PUBLISHED:
             return clip.load_published(name, self._weights_dir)
         if name == "inception-v3":
-            return external.InceptionBackbone.load(self._checkpoints)
-        return external.LpipsBackbone.load(name, self._checkpoints)
+            return external_backbones.InceptionBackbone.load(self._checkpoints)
+        return external_backbones.LpipsBackbone.load(name, self._checkpoints)
 
 
 def backbone_names(backbones: BackboneSet) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """The photographs that scikit-image, scikit-learn and matplotlib install with themselves.
 
-``python -m bench.data.photos.shipped DIR`` writes them as a folder for ``--data folder:DIR``.
+``python -m bench.data.photos.photographs DIR`` writes them as a folder for ``--data folder:DIR``.
 """
 
 from __future__ import annotations

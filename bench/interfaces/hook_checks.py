@@ -1,7 +1,7 @@
-"""Checks what the hooks of a defence return while a victim trains and is measured.
+"""Checks of what the hooks of a defence return while a victim trains and is measured.
 
-A mistake of a defence would otherwise show as an error somewhere in torch, or as a strange number
-of the attack.
+Without them, a mistake in a defence would appear as an error inside torch, or as an implausible
+score of the attack.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from torch import Tensor
 
 from bench.interfaces.defense import Defense, Guarantee, ServerAdapter
 from bench.types.channels import Channel
-from bench.util.described import described
 from bench.util.errors import BenchError
+from bench.util.type_and_shape import type_and_shape
 
 Hook = Callable[..., Any]
 
 
 class DefenseError(BenchError):
-    """A hook of a defence returned what it must not, or raised."""
+    """A hook of a defence returned an invalid value, or raised an exception."""
 
 
-def checked(defense: Defense) -> Defense:
-    """Check every hook that the parts of a stack replace, from now on; return the same object.
+def with_hook_checks(defense: Defense) -> Defense:
+    """Check every hook that the parts of a defence override; return the same object.
 
-    The hooks of this one object are wrapped, not those of its class, so that an attacker's copy and
-    the question which hooks a class replaces stay as they are.
+    The hooks of this one object are wrapped, not those of its class. An attacker's copy is not
+    checked, and it stays possible to ask which hooks a class overrides.
     """
     for part in defense.flat():
         for name, check in _CHECKS.items():
@@ -60,24 +60,25 @@ def _wrapped(part: Defense, name: str, hook: Hook, check: Hook) -> Hook:
 
 
 def _versions(tensors: list[Tensor]) -> list[int]:
-    """How often each tensor was changed in place, where torch counts it."""
+    """Return torch's count of in-place changes for each tensor; inference tensors have no count."""
     return [tensor._version for tensor in tensors if not tensor.is_inference()]
 
 
 def _like(place: str, found: object, given: Tensor, dtype: torch.dtype | None = None) -> None:
-    """Refuse anything but a tensor of the shape, type and device of ``given``, and finite where
-    that is.
+    """Refuse a value that is not a tensor of the shape, type and device of ``given``.
+
+    Where ``given`` is finite, the value must be finite too.
 
     Args:
-        dtype: another type than that of ``given``.
+        dtype: the type to require in place of that of ``given``.
     """
-    expected = described(
+    expected = type_and_shape(
         given if dtype is None else torch.empty(given.shape, dtype=dtype, device="meta")
     )
     if not isinstance(found, Tensor):
-        raise DefenseError(f"{place} must return a tensor, {expected}; got {described(found)}")
+        raise DefenseError(f"{place} must return a tensor, {expected}; got {type_and_shape(found)}")
     if found.shape != given.shape or found.dtype != (dtype or given.dtype):
-        raise DefenseError(f"{place} must return {expected}; got {described(found)}")
+        raise DefenseError(f"{place} must return {expected}; got {type_and_shape(found)}")
     if found.device != given.device:
         raise DefenseError(
             f"{place} must return a tensor on {given.device}; got one on {found.device}"
@@ -90,14 +91,15 @@ def _like(place: str, found: object, given: Tensor, dtype: torch.dtype | None = 
 
 
 def _named(place: str, found: object, given: Mapping[str, Tensor]) -> None:
-    """Refuse anything but tensors by the names of ``given``, each like its own."""
+    """Refuse a value that is not a mapping with the names of ``given`` to tensors like those."""
     if not isinstance(found, Mapping):
         raise DefenseError(
-            f"{place} must return a mapping of {', '.join(given)}; got {described(found)}"
+            f"{place} must return a mapping of {', '.join(given)}; got {type_and_shape(found)}"
         )
     if set(found) != set(given):
         raise DefenseError(
-            f"{place} must return {', '.join(sorted(given))}; got {', '.join(sorted(map(str, found)))}"
+            f"{place} must return {', '.join(sorted(given))}; "
+            f"got {', '.join(sorted(map(str, found)))}"
         )
     for name, tensor in given.items():
         _like(f"{place}, {name}", found[name], tensor)
@@ -136,7 +138,7 @@ def _sample_timesteps(
         or found.dtype != torch.int64
         or tuple(found.shape) != (len(record_ids),)
     ):
-        raise DefenseError(f"{place} must return {expected}; got {described(found)}")
+        raise DefenseError(f"{place} must return {expected}; got {type_and_shape(found)}")
     if len(found) and not 0 <= int(found.min()) <= int(found.max()) < schedule.steps:
         raise DefenseError(
             f"{place} must return {expected}; got {int(found.min())} to {int(found.max())}"
@@ -151,7 +153,9 @@ def _sample_noise(
         or found.dtype != torch.float32
         or tuple(found.shape) != tuple(shape)
     ):
-        raise DefenseError(f"{place} must return float32 {tuple(shape)}; got {described(found)}")
+        raise DefenseError(
+            f"{place} must return float32 {tuple(shape)}; got {type_and_shape(found)}"
+        )
     if not bool(torch.isfinite(found).all()):
         raise DefenseError(f"{place} must return finite numbers")
 
@@ -161,7 +165,7 @@ def _client_loss(part: Defense, place: str, found: object, private: object, sent
         isinstance(found, Tensor) and found.numel() == 1 and found.is_floating_point()
     ):
         raise DefenseError(
-            f"{place} must return None or one number as a tensor; got {described(found)}"
+            f"{place} must return None or one number as a tensor; got {type_and_shape(found)}"
         )
 
 
@@ -170,23 +174,28 @@ def _local_gradient(part: Defense, place: str, found: object, records: object, r
         isinstance(tensor, Tensor) for tensor in found.values()
     ):
         raise DefenseError(
-            f"{place} must return the gradient of each parameter by name; got {described(found)}"
+            f"{place} must return the gradient of each parameter by name; "
+            f"got {type_and_shape(found)}"
         )
 
 
 def _server_adapter(part: Defense, place: str, found: object, empty_prompt: object) -> None:
     if found is not None and not isinstance(found, ServerAdapter):
-        raise DefenseError(f"{place} must return None or a ServerAdapter; got {described(found)}")
+        raise DefenseError(
+            f"{place} must return None or a ServerAdapter; got {type_and_shape(found)}"
+        )
 
 
 def _guarantee(part: Defense, place: str, found: object, releases: int, schedule: object) -> None:
     if found is not None and not isinstance(found, Guarantee):
-        raise DefenseError(f"{place} must return None or a Guarantee; got {described(found)}")
+        raise DefenseError(f"{place} must return None or a Guarantee; got {type_and_shape(found)}")
 
 
 def _wire(part: Defense, place: str, found: object, channels: object) -> None:
     if not isinstance(found, frozenset):
-        raise DefenseError(f"{place} must return a frozenset of channels; got {described(found)}")
+        raise DefenseError(
+            f"{place} must return a frozenset of channels; got {type_and_shape(found)}"
+        )
 
 
 _CHECKS: Mapping[str, Hook] = {
@@ -202,4 +211,4 @@ _CHECKS: Mapping[str, Hook] = {
     "guarantee": _guarantee,
     "wire": _wire,
 }
-"""What each hook must return: the defence, the place for the sentence, what came, then the hook's own arguments."""
+"""The check of each hook: of the defence, the hook in words, its result and its arguments."""

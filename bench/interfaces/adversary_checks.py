@@ -1,4 +1,4 @@
-"""A malicious server that can change nothing but its own answers."""
+"""Checks of a malicious server: it can change its own answers and nothing else."""
 
 from __future__ import annotations
 
@@ -8,18 +8,19 @@ from torch import Tensor
 
 from bench.interfaces.server_adversary import ServerAdversary
 from bench.types.channels import Channel
-from bench.util.described import described
 from bench.util.errors import BenchError
 from bench.util.global_random import GlobalRandom
+from bench.util.type_and_shape import type_and_shape
 
 
 class CheckedAdversary(ServerAdversary):
-    """Hands copies to an attack's server, and checks what it answers.
+    """Wraps the server of an attack: gives it copies, and checks its answers.
 
     Args:
-        attack: name, for the sentence.
-        stream: global draws of the attack's own. Those of the client must not be readable from
-            inside an answer.
+        attack: name of the attack, for messages.
+        server: the server of the attack.
+        stream: global random state for the attack, so that an answer cannot read the client's
+            draws.
     """
 
     def __init__(self, attack: str, server: ServerAdversary, stream: GlobalRandom) -> None:
@@ -28,6 +29,11 @@ class CheckedAdversary(ServerAdversary):
     def answer(
         self, sent: Mapping[Channel, Tensor], honest: Mapping[str, Tensor]
     ) -> Mapping[str, Tensor]:
+        """Return the answer of the attack's server to copies of both arguments.
+
+        Raises:
+            BenchError: an answer is missing, or has another shape or type than the honest one.
+        """
         with self.stream.active():
             found = self._server.answer(
                 {channel: tensor.detach().clone() for channel, tensor in sent.items()},
@@ -40,7 +46,8 @@ class CheckedAdversary(ServerAdversary):
                 else type(found).__name__
             )
             raise BenchError(
-                f"attack {self._attack!r}: its server must answer {', '.join(sorted(honest))}, got {given}"
+                f"attack {self._attack!r}: its server must answer {', '.join(sorted(honest))}, "
+                f"got {given}"
             )
         for name, tensor in honest.items():
             got = found[name]
@@ -50,6 +57,7 @@ class CheckedAdversary(ServerAdversary):
                 or got.dtype != tensor.dtype
             ):
                 raise BenchError(
-                    f"attack {self._attack!r}: its server's {name} must be {described(tensor)}, got {described(got)}"
+                    f"attack {self._attack!r}: its server's {name} must be "
+                    f"{type_and_shape(tensor)}, got {type_and_shape(got)}"
                 )
         return found

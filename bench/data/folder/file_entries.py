@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.data.folder.captions import Caption, caption_notes, read_caption
 from bench.data.folder.columns import HINT_WORDS, is_hint_name
-from bench.data.folder.entries import Entry, PictureFile, Reading
+from bench.data.folder.entries import FolderContents, FolderEntry, PictureFile
 from bench.data.folder.files import CAPTIONS, Listing, counted
 from bench.data.folder.params import NONE, FolderParams
 from bench.data.folder.splits import choose, is_split, listed, split_word
@@ -20,7 +20,7 @@ _TWINS = 0.9
 """Two folders with this share of names in common look like pictures and hints."""
 
 
-def from_files(listing: Listing, params: FolderParams, *, hints: bool) -> Reading:
+def from_files(listing: Listing, params: FolderParams, *, hints: bool) -> FolderContents:
     """The pictures of a folder, sorted by name.
 
     Raises:
@@ -57,17 +57,19 @@ def from_files(listing: Listing, params: FolderParams, *, hints: bool) -> Readin
         captions.append(caption)
         hint = PictureFile(listing.root / paired[name]) if name in paired else None
         where = str(listing.root / name)
-        entries.append(Entry(name, where, PictureFile(listing.root / name), hint, caption.text))
+        entries.append(
+            FolderEntry(name, where, PictureFile(listing.root / name), hint, caption.text)
+        )
     if said:
         notes += caption_notes(captions, records, params.seed)
     else:
         entries = [
-            Entry(e.name, e.where, e.picture, e.hint, _name_in_words(e.name)) for e in entries
+            FolderEntry(e.name, e.where, e.picture, e.hint, _name_in_words(e.name)) for e in entries
         ]
         notes.append(
             f"{listing.root}: no captions, each prompt is the name of its file in words, such as {entries[0].text!r}"
         )
-    return Reading(tuple(entries), tuple(notes))
+    return FolderContents(tuple(entries), tuple(notes))
 
 
 def _of_split(listing: Listing, params: FolderParams) -> tuple[list[str], list[str]]:
