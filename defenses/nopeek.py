@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from bench.interfaces import CONTROL_FEATURES, Card, Channel, Defense, Params
-from bench.metrics.distance_correlation import distance_correlation
+from bench.metrics.dependence import distance_correlation
 
 
 class NoPeekParams(Params):

@@ -15,6 +15,38 @@ _KEYS_IF_DIFFERENT = ("epochs", "n")
 """Columns that get a place of their own where kept rows differ in them: their means are not of one thing."""
 
 
+def usable_rows(
+    rows: pandas.DataFrame, columns: tuple[str, ...], *, where: dict[str, str], per_attack: bool
+) -> tuple[pandas.DataFrame, list[str]]:
+    """Return the rows that can be averaged over seeds, and the columns that tell groups apart.
+
+    Args:
+        rows: of one or several results directories.
+        columns: that will be averaged.
+        where: values that rows must have; a column so fixed separates no groups.
+        per_attack: the columns belong to the attacks; otherwise to the trained model, of which one
+            row is kept.
+
+    Raises:
+        RequestError: a column is not in the rows, or no row is left.
+    """
+    for column in (*columns, *where):
+        if column not in rows.columns:
+            raise RequestError(
+                f"no column {column!r} in the rows{suggestion(column, rows.columns)}"
+            )
+    usable = rows[rows["status"] == "ok"] if per_attack else rows.drop_duplicates("capture_id")
+    for column, value in where.items():
+        usable = usable[usable[column].astype(str) == value]
+    if usable.empty:
+        raise RequestError("no usable row is left")
+    keys = [key for key in (KEYS if per_attack else KEYS[:3]) if key not in where]
+    if per_attack:
+        seen = usable.dropna(subset=list(columns), how="all")
+        keys += [key for key in _KEYS_IF_DIFFERENT if key in seen and seen[key].nunique() > 1]
+    return usable, keys
+
+
 def summarise(
     rows: pandas.DataFrame,
     columns: tuple[str, ...],
@@ -34,21 +66,7 @@ def summarise(
     Raises:
         RequestError: a column is not in the rows, or no row is left.
     """
-    where = where or {}
-    for column in (*columns, *where):
-        if column not in rows.columns:
-            raise RequestError(
-                f"no column {column!r} in the rows{suggestion(column, rows.columns)}"
-            )
-    usable = rows[rows["status"] == "ok"] if per_attack else rows.drop_duplicates("capture_id")
-    for column, value in where.items():
-        usable = usable[usable[column].astype(str) == value]
-    if usable.empty:
-        raise RequestError("no usable row is left")
-    keys = [key for key in (KEYS if per_attack else KEYS[:3]) if key not in where]
-    if per_attack:
-        seen = usable.dropna(subset=list(columns), how="all")
-        keys += [key for key in _KEYS_IF_DIFFERENT if key in seen and seen[key].nunique() > 1]
+    usable, keys = usable_rows(rows, columns, where=where or {}, per_attack=per_attack)
     heads: list[str] = []
     lines: dict[tuple[str, ...], dict[str, str]] = {}
     means: dict[tuple[tuple[str, ...], tuple[str, ...]], dict[str, float]] = {}

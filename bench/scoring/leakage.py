@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.interfaces.defense import Defense
-from bench.metrics.distance_correlation import corrected_distance_correlation
+from bench.metrics.dependence import corrected_distance_correlation
 from bench.types.channels import (
     CONTROL_FEATURES,
     LOSS_GRADIENT,

@@ -239,5 +239,5 @@ def test_the_throughput_script_runs_and_its_two_ways_agree(monkeypatch, capsys):
     """It raises where they do not; what it times is not looked at."""
     arguments = ["--images", "2", "--iterations", "2", "--turns", "1"]
     monkeypatch.setattr("sys.argv", ["gradient_throughput.py", *arguments])
-    runpy.run_path(str(ROOT / "docs" / "gradient_throughput.py"), run_name="__main__")
+    runpy.run_path(str(ROOT / "docs" / "studies" / "gradient_throughput.py"), run_name="__main__")
     assert capsys.readouterr().out.splitlines()[-1].startswith("ratio")

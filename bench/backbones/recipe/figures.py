@@ -21,8 +21,7 @@ from bench.backbones.recipe.train import HELD_OUT_IDENTITY, photos
 from bench.metrics.distribution import fid
 from bench.metrics.identification import ranks
 from bench.metrics.match_threshold import threshold
-from bench.metrics.ssim import ssim
-from bench.types.estimate import Estimate
+from bench.metrics.structural_similarity import ssim
 from bench.types.images import ImageBatch
 from bench.types.records import Records
 from bench.util.progress import Progress, terminal_progress
@@ -108,7 +107,7 @@ def agreement(backbone: EmbeddedBackbone, images: ImageBatch) -> dict[str, float
         for strength in STRENGTHS:
             changed = distorted(images, distortion, strength)
             far.append(backbone.distance(images, changed).double())
-            similar.append(ssim("ssim", Estimate(changed), Estimate(images)))
+            similar.append(ssim(changed, images))
             # PSNR falls as the squared error rises, and only orders count here.
             ratio.append(-(changed.pixels - images.pixels).double().square().mean(dim=(1, 2, 3)))
     distance = torch.cat(far).numpy()

@@ -38,7 +38,7 @@ from bench.interfaces import (
 )
 from bench.interfaces.public_forward import PIXELS
 from bench.interfaces.threat import PRESETS
-from bench.metrics.ssim import ssim
+from bench.metrics.structural_similarity import ssim
 from bench.spec.cell import CaptureSpec
 from tests.conftest import make_records
 from victims.classifier.split_cnn import SplitCnn
@@ -161,7 +161,7 @@ def read_at_the_end(
         view, rng=torch.Generator(), budget=Budget(0, 16), progress=Silent()
     ).estimates["image"]
     assert isinstance(found, Estimate)
-    return float(ssim("ssim", found, Estimate(capture.secrets.truth(last)[0].image_batch())).mean())
+    return float(ssim(found.images, capture.secrets.truth(last)[0].image_batch()).mean())
 
 
 def likeness(

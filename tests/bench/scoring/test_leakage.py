@@ -18,7 +18,7 @@ from bench.interfaces import (
     Silent,
     generator,
 )
-from bench.metrics.distance_correlation import corrected_distance_correlation, distance_correlation
+from bench.metrics.dependence import corrected_distance_correlation, distance_correlation
 from bench.scoring.leakage import Known, dfil, leakage, squared_norm
 from defenses.additive_noise import AdditiveNoise
 from defenses.compose import Compose

@@ -4,7 +4,7 @@ image at a time.
 Both run the paper's signed Adam on the same network and updates from the same first guesses, by
 turns, on this machine; that they come to the same objectives is checked.
 
-Usage: ``python docs/gradient_throughput.py [--images 32] [--iterations 10] [--turns 3]``
+Usage: ``python docs/studies/gradient_throughput.py [--images 32] [--iterations 10] [--turns 3]``
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ One client trains with SGD on a few portraits; the first update, one in the midd
 attacked by ``prompt-span``. A prompt counts as exact where every token is right. Readings are
 matched to the records of their update before they are scored, as in a row.
 
-Usage: ``python docs/federated_leaks.py [--counts 1,2,4,8] [--records 8] [--epochs 3] [--rate 0.1]
+Usage: ``python docs/studies/federated_leaks.py [--counts 1,2,4,8] [--records 8] [--epochs 3] [--rate 0.1]
 [--protocol fedavg] [--clients 1] [--defense dp-sgd:noise=1]``
 """
 

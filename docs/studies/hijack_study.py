@@ -1,7 +1,7 @@
 """What a hijacking server reads of a cut classifier, beside what the same decoder reads under an
 honest one.
 
-python docs/hijack_study.py [--cut conv11] [--pilot client|own]
+python docs/studies/hijack_study.py [--cut conv11] [--pilot client|own]
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bench.interfaces import (
     TrainingPlan,
 )
 from bench.interfaces.threat import PRESETS
-from bench.metrics.ssim import ssim
+from bench.metrics.structural_similarity import ssim
 from victims.classifier.split_cnn import SplitCnn
 
 

@@ -4,7 +4,7 @@ replay comes to it.
 A ControlNet is split under ``gradient`` and trained on portraits; looked at are the releases of the
 last epoch, with the truth at hand.
 
-python docs/hint_drift.py [--records 160] [--epochs 5] [--seed 0]
+python docs/studies/hint_drift.py [--records 160] [--epochs 5] [--seed 0]
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Kills a suite at random moments and checks that nothing is lost or doubled: python
-docs/kill_test.py [KILLS] [SEED].
+docs/studies/kill_test.py [KILLS] [SEED].
 
 A small suite on a random tiny model runs in worker processes. Each time, after a random while, the
 whole run or one of its workers is killed (SIGKILL); then it is started again. In the end every cell

@@ -5,7 +5,7 @@ Records that share an update are matched to the truth before they are scored, as
 counts as reconstructed at a squared error below 1e-4 (40 dB). AttributeOdds are held against the truth
 here, which attacks cannot. Each defence is attacked by one who knows it and by one who does not.
 
-Usage: ``python docs/gradient_certificates.py [--attacks dlg inverting-gradients:tv=0] [--records
+Usage: ``python docs/studies/gradient_certificates.py [--attacks dlg inverting-gradients:tv=0] [--records
 1,2,4] [--targets 8] [--defenses none sign]``
 """
 

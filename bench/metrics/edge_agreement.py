@@ -1,4 +1,4 @@
-"""Agreement of edge maps."""
+"""Agreement of edge maps, with a tolerance in position."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional
 from bench.interfaces import plugin
 from bench.interfaces.metric import Metric, ScoringContext
 from bench.interfaces.plugin import Card
-from bench.metrics.pairs import check_pairs
+from bench.metrics.pairs import check_pairs, errors_of
 from bench.types.estimate import Estimate
 from bench.types.images import ImageBatch
 
@@ -19,23 +19,37 @@ DIRECTIONS = 8
 
 
 def edge_f1(
-    first: ImageBatch, second: ImageBatch, tolerance: int = 1, *, directed: bool = False
+    claim: ImageBatch, truth: ImageBatch, tolerance: int = 1, *, directed: bool = False
 ) -> Tensor:
-    """F1 of two edge maps, symmetric in its arguments.
+    """Return the F1 of claimed and true edge maps; it is symmetric in the two.
 
     Both are binarised where their grey value (mean of the channels) exceeds 0.5. A pixel of one map
     is matched if the other has an edge within ``tolerance`` pixels (Chebyshev distance).
 
     Args:
+        claim: N edge maps.
+        truth: the N true edge maps, of the same size.
+        tolerance: pixels by which a matching edge may be off.
         directed: a match must also run the same way, to within 45 degrees, as in oriented chamfer
-            matching (Shotton et al., IEEE TPAMI 2008): among many edges one that is near by chance
-            seldom does. For lines a few pixels wide.
+            matching (Shotton et al., IEEE TPAMI 2008): among many edges, one that is near by
+            chance seldom does. For lines a few pixels wide.
 
     Returns:
         ``(N,)`` float64 in [0, 1]; 1 where both maps are empty, 0 where just one is.
+
+    Raises:
+        BenchError: claim and truth differ in number or size.
+
+    Example:
+        >>> lines = torch.zeros(2, 3, 8, 8)
+        >>> lines[0, :, :, 3] = lines[1, :, :, 7] = 1.0
+        >>> shifted = ImageBatch(lines.roll(1, dims=3))
+        >>> edge_f1(shifted, ImageBatch(lines)).tolist()
+        [1.0, 0.0]
     """
+    check_pairs(claim, truth)
     one, two = (
-        b.pixels.detach().cpu().double().mean(dim=1, keepdim=True) > 0.5 for b in (first, second)
+        b.pixels.detach().cpu().double().mean(dim=1, keepdim=True) > 0.5 for b in (claim, truth)
     )
     if directed:
         one, two = by_direction(one), by_direction(two)
@@ -48,9 +62,15 @@ def edge_f1(
 
 
 def _share(edges: Tensor, others: Tensor, tolerance: int) -> Tensor:
-    """Share of ``edges`` that lie near one of ``others``, ``(N,)``; 0 where there are none.
+    """Return the share of edge pixels that lie near another map's edge; 0 where there are none.
 
-    Both are ``(N, K, H, W)``: one channel, or one for each of :data:`DIRECTIONS`.
+    Args:
+        edges: ``(N, K, H, W)`` bool: one channel, or one for each of :data:`DIRECTIONS`.
+        others: ``(N, K, H, W)`` bool, the other maps.
+        tolerance: greatest Chebyshev distance in pixels that is near.
+
+    Returns:
+        ``(N,)`` float64 in [0, 1].
     """
     near = (
         functional.max_pool2d(others.double(), 2 * tolerance + 1, stride=1, padding=tolerance) > 0.5
@@ -62,10 +82,15 @@ def _share(edges: Tensor, others: Tensor, tolerance: int) -> Tensor:
 
 
 def by_direction(edges: Tensor) -> Tensor:
-    """Edge pixels ``(N, 1, H, W)`` dealt out to channels by the direction of their line, ``(N, 8,
-    H, W)``.
+    """Return edge pixels in channels by the direction of their line.
 
     The direction is that of the structure tensor (Bigun and Granlund, ICCV 1987).
+
+    Args:
+        edges: ``(N, 1, H, W)`` bool.
+
+    Returns:
+        ``(N, 8, H, W)`` bool.
     """
     smooth = functional.pad(_gauss(edges.double(), 1.0), (1, 1, 1, 1), mode="replicate")
     right = smooth[..., 1:-1, 2:] - smooth[..., 1:-1, :-2]
@@ -77,7 +102,7 @@ def by_direction(edges: Tensor) -> Tensor:
 
 
 def _gauss(values: Tensor, sigma: float) -> Tensor:
-    """Gaussian smoothing of ``(N, 1, H, W)``."""
+    """Return values ``(N, 1, H, W)`` smoothed by a Gaussian, of the same shape."""
     reach = int(3 * sigma + 0.5)
     at = torch.arange(-reach, reach + 1, dtype=values.dtype)
     kernel = torch.exp(-(at**2) / (2 * sigma**2))
@@ -95,22 +120,29 @@ class EdgeF1(Metric):
     targets = frozenset({"condition"})
     card = Card(
         summary="F1 of edge pixels (grey above 0.5) that have a counterpart within one pixel.",
-        source="boundary benchmark of Martin et al., IEEE TPAMI 2004, with tolerance in place of assignment",
+        source=(
+            "boundary benchmark of Martin et al., IEEE TPAMI 2004, with tolerance in place of "
+            "assignment"
+        ),
         cost="negligible",
         notes="Means what it says for line-like conditions only; a white image scores above 0.",
     )
     higher_is_closer = True
 
     class Params(plugin.Params):
-        """Attributes: tolerance: pixels by which an edge may be off."""
+        """How exactly edges must agree.
+
+        Attributes:
+            tolerance: pixels by which an edge may be off.
+        """
 
         tolerance: int = Field(1, ge=0, le=16)
 
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor:
-        """``(N,)`` float64 in [0, 1].
+        """Return ``(N,)`` float64 in [0, 1].
 
         Raises:
             BenchError: claim and truth differ in number or size.
         """
-        check_pairs(self.name, claim, truth)
-        return edge_f1(claim.images, truth.images, self.params.tolerance)
+        with errors_of(self.name):
+            return edge_f1(claim.images, truth.images, self.params.tolerance)
