@@ -242,7 +242,9 @@ def score(
     size = job.cell.capture.data.image_size
     check_claim("claim", claim, targets=len(targets), releases=len(releases), image_size=size)
     lineup = claim.estimates.get(IDENTITY)
-    gallery = job.new_gallery(lineup.likeness.shape[1]) if isinstance(lineup, IdentityScores) else None
+    gallery = (
+        job.new_gallery(lineup.likeness.shape[1]) if isinstance(lineup, IdentityScores) else None
+    )
     sent = frozenset(capture.capture.transcript.channels())
     attempt = Attempt(
         status="ok",
