@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from bench.util.torchvision_guard import guard_torchvision
+from bench.interfaces import guard_torchvision
 from tests.support.tiny_model import bytes_to_characters
 
 TOKENS = 49_408

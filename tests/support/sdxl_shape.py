@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from bench.util.torchvision_guard import guard_torchvision
+from bench.interfaces import guard_torchvision
 from tests.support.sd15_shape import TOKENS, save_sparse, write_tokenizer
 from tests.support.tiny_sdxl import write_scheduler
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from bench.util.torchvision_guard import guard_torchvision
+from bench.interfaces import guard_torchvision
 from tests.support.tiny_model import bytes_to_characters
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from bench.util.torchvision_guard import guard_torchvision
+from bench.interfaces import guard_torchvision
 
 
 def bytes_to_characters() -> dict[int, str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from bench.util.torchvision_guard import guard_torchvision
+from bench.interfaces import guard_torchvision
 from tests.support.tiny_model import vocabulary, write_tokenizer
 from victims.stable_diffusion.files import POCKET
 

@@ -1,4 +1,4 @@
-"""CLIP from the user's own directory: its hash names it, its parts must fit, each role can be chosen."""
+"""CLIP from the user's directory: its hash names it, its parts must fit, each role can be chosen."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_scores_are_those_of_transformers(folder: Path, images: ImageBatch) -> N
 
 @pytest.mark.parametrize("size", [(60, 90), (20, 16), (32, 32)])
 def test_pictures_are_prepared_as_pillow_does(size: tuple[int, int]) -> None:
-    """Golden: shorter side to 32 by Pillow's bicubic filter, middle cut out, channels normalized."""
+    """Golden: shorter side to 32 by Pillow's bicubic filter, middle cut out, then normalized."""
     height, width = size
     rng = torch.Generator().manual_seed(1)
     coarse = torch.rand(1, 3, 6, 6, generator=rng)
@@ -150,7 +150,7 @@ def test_a_missing_one_says_which_files_to_put_where(
 
 
 def test_the_hubs_cache_may_keep_the_parts_in_two_snapshots(published: Path, cache: Path) -> None:
-    """The library's own conversion puts the safetensors into a snapshot beside the one with the rest."""
+    """The library's conversion puts the safetensors into a snapshot beside that of the other files."""
     one, two = cache / "3d74", cache / "c237"
     shutil.copytree(published / NAME, one)
     two.mkdir()

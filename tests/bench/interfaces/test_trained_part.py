@@ -1,4 +1,4 @@
-"""What a defence trains itself: stepped with the client, kept with the trained model, given back when deployed."""
+"""Trained parts of a defence are stepped with the client, stored with the model, and restored."""
 
 from __future__ import annotations
 
