@@ -11,7 +11,7 @@ from victims.stable_diffusion.model import StableDiffusion
 
 
 def made_public(model: StableDiffusion, auxiliary: Records) -> Public:
-    """Return what is known of an undefended ``no-gradient`` client of ``model`` besides the client."""
+    """Return the public knowledge on an undefended ``no-gradient`` victim, without its client."""
     return Public(
         client=None,
         codec=model,

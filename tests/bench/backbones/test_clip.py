@@ -1,4 +1,4 @@
-"""CLIP from the user's directory: its hash names it, its parts must fit, each role can be chosen."""
+"""CLIP from the user's directory: its hash names it, its parts must fit, each role is possible."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_a_missing_one_says_which_files_to_put_where(
 
 
 def test_the_hubs_cache_may_keep_the_parts_in_two_snapshots(published: Path, cache: Path) -> None:
-    """The library's conversion puts the safetensors into a snapshot beside that of the other files."""
+    """The library's conversion puts safetensors into a snapshot beside that of the other files."""
     one, two = cache / "3d74", cache / "c237"
     shutil.copytree(published / NAME, one)
     two.mkdir()

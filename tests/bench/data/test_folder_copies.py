@@ -166,7 +166,10 @@ def test_the_count_stands_in_every_row(
     job = make_job(
         data=f"folder:{doubled}",
         attack="closed-form",
-        splits=SIZES,
+        records=8,
+        auxiliary=8,
+        calibration=8,
+        evaluation=8,
         condition="blur",
         image_size=32,
     )

@@ -175,7 +175,7 @@ def test_imports_for_type_checkers_are_not_followed(before: dict[str, str]) -> N
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A package with ``plugin``, which uses ``near.helper`` and ``far.first``, and with ``other``."""
+    """A package: ``plugin`` uses ``near.helper`` and ``far.first``; ``other`` is unrelated."""
     folder = tmp_path / "hashed"
     folder.mkdir()
     for name, text in {
