@@ -1,4 +1,4 @@
-"""Run one cell from end to end: each line of ``Runner.compute`` is a stage, and a file of this room."""
+"""Run one cell from end to end: each line of ``Runner.compute`` is a stage and a file here."""
 
 from __future__ import annotations
 

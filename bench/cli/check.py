@@ -66,9 +66,9 @@ from bench.cli.options import FILE, results_option, weights_option
 @weights_option
 @results_option
 def check(**options: Any) -> None:
-    """Run the cells of SUITE that --results lacks, and compare all its cells with a baseline.
+    """Compare a suite with a baseline.
 
-    Without SUITE the ledger is judged as it is, by the suite that the baseline names. The exit code
+    The cells of SUITE that --results lacks are run first. Without SUITE the ledger is judged as it is, by the suite that the baseline names. The exit code
     is 0 where nothing got worse, 1 where something did, and 4 where something could not be
     compared.
 

@@ -65,7 +65,10 @@ OPTIONS: list[click.Parameter] = [
 def run(
     ctx: click.Context, /, suite: str | None, weights: Path | None, curve: bool, **options: Any
 ) -> None:
-    """Train victims under defences, attack what they sent, score the claims, and store the rows.
+    """Train, attack and score cells; store their rows.
+
+    Each cell trains a victim under a defence, attacks what the victim sent, scores what the attack
+    claims, and stores a row for each target.
 
     SUITE is the name of a suite (see bench ls suites) or a .yaml file; settings given as options
     replace those of the suite. Without SUITE, --attack, --defense, --victim, --protocol, --threat,

@@ -10,7 +10,6 @@ libraries compute inexactly: they show whether a setting reached the code, and m
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import hashlib
 import json
 import math
@@ -28,10 +27,10 @@ from bench.data.photos.dataset import Photos
 from bench.data.portraits.dataset import Portraits
 from bench.data.portraits.people import person, shot, stream
 from bench.data.portraits.render import paint
-from bench.data.split_sizes import SplitSizes
 from bench.interfaces.dataset import Dataset
 from bench.planning.planner import Planner
 from bench.planning.request import Request
+from bench.planning.settings import Settings
 from bench.types.records import Records
 from bench.util.progress import Silent
 from tests.support.paths import ROOT
@@ -44,7 +43,7 @@ Words = dict[str, object]
 GOLDEN = ROOT / "tests" / "golden" / "drawing.json"
 PROCEDURAL = ("canvases", "fill", "gallery", "large portraits", "portraits")
 """First words of the groups that need no file of another package; their digests are committed."""
-SPLITS = SplitSizes(victim=16, auxiliary=24, calibration=8, evaluation=16)
+SIZES = {"records": 16, "auxiliary": 24, "calibration": 8, "evaluation": 16}
 
 
 def load(dataset: Dataset, limit: int, condition: str, size: int = 64) -> Records:
@@ -107,9 +106,8 @@ def text(records: Records) -> object:
 
 def planned() -> Words:
     """Splits, ids and hashes of a small cell on the shipped model."""
-    request = dataclasses.replace(
-        Request(), splits=SPLITS, targets=4, backbones="embedded", device="cpu"
-    )
+    settings = Settings(**SIZES, targets=4, backbones="embedded", device="cpu")
+    request = Request(settings=settings)
     job = Planner(Silent()).plan(request)
     return {
         "splits": job.splits.manifest(),
