@@ -33,7 +33,27 @@ class GroupedOption(click.Option):
         self.group = group
 
 
-class GroupedCommand(click.Command):
+class CommandWithExamples(click.Command):
+    """A command whose help ends with examples, each on one line.
+
+    Args:
+        examples: the lines.
+    """
+
+    def __init__(self, *args: Any, examples: tuple[str, ...] = (), **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, where there are any."""
+        if not self.examples:
+            return
+        with formatter.section("Examples"):
+            for example in self.examples:
+                formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+
+
+class GroupedCommand(CommandWithExamples):
     """A command whose help has one section for each group of options."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

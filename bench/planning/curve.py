@@ -42,18 +42,20 @@ def curve_suite(axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any]) 
     """
     blocks: dict[str, Block] = {}
     for attack in axes["attacks"]:
-        effort = budget_axis_of(attack)
-        fixed = settings if effort.in_budget else parse_plugin(attack)[1]
-        if fixed.get(effort.knob) is not None:
-            raise RequestError(f"{attack}: {effort.knob} is what the curve runs over; leave it out")
-        for value in effort.values:
-            name = f"{attack} {effort.knob}={value}"
-            if effort.in_budget:
+        budget_axis = budget_axis_of(attack)
+        fixed = settings if budget_axis.in_budget else parse_plugin(attack)[1]
+        if fixed.get(budget_axis.knob) is not None:
+            raise RequestError(
+                f"{attack}: {budget_axis.knob} is what the curve runs over; leave it out"
+            )
+        for value in budget_axis.values:
+            name = f"{attack} {budget_axis.knob}={value}"
+            if budget_axis.in_budget:
                 blocks[name] = block_of(
-                    {**axes, "attacks": (attack,)}, {**settings, effort.knob: value}
+                    {**axes, "attacks": (attack,)}, {**settings, budget_axis.knob: value}
                 )
             else:
                 separator = "," if ":" in attack else ":"
-                with_value = f"{attack}{separator}{effort.knob}={value}"
+                with_value = f"{attack}{separator}{budget_axis.knob}={value}"
                 blocks[name] = block_of({**axes, "attacks": (with_value,)}, settings)
     return Suite("curve", SuiteFile(blocks=blocks))
