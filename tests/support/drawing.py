@@ -10,7 +10,6 @@ reached the code, and may differ.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import hashlib
 import json
 import math
@@ -42,7 +41,7 @@ Words = dict[str, object]
 GOLDEN = ROOT / "tests" / "golden" / "drawing.json"
 PROCEDURAL = ("canvases", "fill", "gallery", "large portraits", "portraits")
 """First words of the groups that need no file of another package; their digests are committed."""
-SPLITS = SplitSizes(victim=16, auxiliary=24, calibration=8, evaluation=16)
+SIZES = {"records": 16, "auxiliary": 24, "calibration": 8, "evaluation": 16}
 
 
 def load(dataset: Dataset, limit: int, condition: str, size: int = 64) -> Records:
@@ -105,9 +104,8 @@ def text(records: Records) -> object:
 
 def planned() -> Words:
     """Splits, ids and hashes of a small cell on the shipped model."""
-    request = dataclasses.replace(
-        Request(), splits=SPLITS, targets=4, backbones="embedded", device="cpu"
-    )
+    settings = Settings(**SIZES, targets=4, backbones="embedded", device="cpu")
+    request = Request(settings=settings)
     job = Planner(Silent()).plan(request)
     return {
         "splits": job.splits.manifest(),

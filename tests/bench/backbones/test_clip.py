@@ -18,7 +18,6 @@ from bench.backbones.clip import MEAN, PUBLISHED, STD, ClipBackbone, clip_input,
 from bench.backbones.embedded_backbone import load_embedded
 from bench.backbones.selection import backbone_names, load_backbones
 from bench.cell.runner import Runner
-from bench.data.split_sizes import SplitSizes
 from bench.interfaces import (
     DataError,
     ImageBackbone,
@@ -268,10 +267,8 @@ def test_wrong_choices_end_in_one_sentence(choice: str, words: str, tmp_path: Pa
 
 def test_every_backbone_stands_in_the_row(make_job, folder: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     name = f"{NAME}#{sha256_file(folder / 'model.safetensors')[:8]}"
-    splits = SplitSizes(
-        victim=8, auxiliary=12, calibration=60, evaluation=8
-    )  # 15 people: identified has a threshold
-    job = make_job(attack="closed-form", backbones=f"clip:{folder}", splits=splits)
+    # 60 records show 15 people, so that identified has a threshold.
+    job = make_job(attack="closed-form", backbones=f"clip:{folder}", calibration=60)
     assert job.cell.backbones == backbone_names(job.backbones)
     row = Runner(tmp_path, Silent()).run(job).rows[0]
     assert row["backbones"] == (
