@@ -11,13 +11,19 @@ from bench.interfaces.certificate import Certificate
 from bench.interfaces.checked_defense import checked
 from bench.interfaces.metric import ScoringContext
 from bench.metrics.distribution import needed_for_fid
-from bench.scoring.certificates import due
+from bench.scoring.certificates import certificate_for
 from bench.scoring.compare import ControlSource, compare
 from bench.scoring.labels import label_scores
 from bench.scoring.links import link_scores
 from bench.scoring.picture import Panel
-from bench.scoring.rows import Outcome
-from bench.scoring.score import MetricScore, flags, missed, score_target, unscored
+from bench.scoring.rows import CellOutcome
+from bench.scoring.score import (
+    MetricScore,
+    certificate_flags,
+    flags,
+    score_target,
+    unsupported_metrics,
+)
 from bench.types.claim import Claim
 from bench.types.images import ImageBatch
 from bench.types.records import Records
@@ -41,7 +47,7 @@ def score_attempt(
     judge: Judge,
     measured: Measured,
     progress: Progress,
-) -> tuple[Outcome, list[Panel]]:
+) -> tuple[CellOutcome, list[Panel]]:
     """Unseal the truth and compare; the attack is over by now."""
     stream = GlobalRandom(job.cell.capture.seed, "scoring", device=job.cell.capture.device)
     with stream.active():
@@ -51,7 +57,7 @@ def score_attempt(
     )
     drawn = (FLAG,) if stream.drawn else ()
     broken = tuple(f"metric-failed:{name}" for name in sorted(judged.broken_metrics))
-    outcome = Outcome(
+    outcome = CellOutcome(
         status=attempt.status,
         reason=attempt.reason,
         sent=frozenset(capture.transcript.channels()),
@@ -63,7 +69,7 @@ def score_attempt(
             dict.fromkeys((*capture.flags, *attempt.flags, *measured.flags, *drawn, *broken))
         ),
         certificates=judged.certificates,
-        unscored=judged.unscored,
+        unsupported_metrics=judged.unsupported_metrics,
         diagnostics=attempt.diagnostics,
         labels=judged.labels,
         utility=measured.utility,
@@ -101,7 +107,7 @@ class _Judged:
     scores: dict[str, list[MetricScore]] = field(default_factory=dict)
     flags: dict[str, list[str]] = field(default_factory=dict)
     certificates: dict[str, Certificate] = field(default_factory=dict)
-    unscored: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    unsupported_metrics: dict[str, Mapping[str, str]] = field(default_factory=dict)
     panels: list[Panel] = field(default_factory=list)
     labels: dict[str, float] = field(default_factory=dict)
     broken_metrics: dict[str, str] = field(default_factory=dict)
@@ -142,7 +148,7 @@ def _judged(
         codec=judge.codec,
         text=judge.text,
         gallery=attempt.gallery,
-        cache=job.references,
+        cache=job.control_cache,
         words=(
             *(spec.model_hash, spec.victim.content_hash(), job.splits.content_hash(), spec.device),
             *job.cell.backbones,
@@ -165,7 +171,7 @@ def _judged(
                 broken=judged.broken_metrics,
             )
             working = [metric for metric in job.metrics if metric.name not in judged.broken_metrics]
-            judged.unscored[target] = unscored(target, working, context)
+            judged.unsupported_metrics[target] = unsupported_metrics(target, working, context)
             _keep(job, capture, attempt, judged, target, scores)
             if target in PICTURED and len(distractors) < needed_for_fid(
                 job.backbones.distribution.dim
@@ -188,9 +194,9 @@ def _keep(
     """Add the scores of one target, its flags and the certificate that it is held to."""
     judged.scores[target] = scores
     judged.flags[target] = flags(scores, attempt.diagnostics, capture.costs.losses)
-    if (must := due(job.cell, type(job.attack), target)) is not None:
+    if (must := certificate_for(job.cell, type(job.attack), target)) is not None:
         judged.certificates[target] = must
-        judged.flags[target] += missed(must, scores)
+        judged.flags[target] += certificate_flags(must, scores)
 
 
 def _link_scores(job: Job, capture: Capture, attempt: Attempt, claim: Claim) -> list[MetricScore]:

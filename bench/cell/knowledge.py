@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bench.interfaces.public import Codec, Public
 from bench.interfaces.public_text import PublicText
-from bench.scoring.leakage import Known
+from bench.scoring.leakage import WireModel
 from bench.types.gallery import Gallery
 from bench.types.images import ImageBatch
 from bench.types.records import Records
@@ -32,7 +32,7 @@ class Judge:
     codec: Codec | None
     text: PublicText | None
     schedule: NoiseSchedule
-    known: Known
+    known: WireModel
 
 
 def public_knowledge(job: Job) -> Public:
@@ -55,7 +55,7 @@ def judge_of(job: Job) -> Judge:
         protocol=cell.capture.protocol,
         device=cell.capture.device,
     )
-    known = Known(public.schedule, public.stem, job.new_defense())
+    known = WireModel(public.schedule, public.stem, job.new_defense())
     return Judge(public.codec, public.text, public.schedule, known)
 
 

@@ -24,9 +24,9 @@ from bench.interfaces.registry import Registry
 from bench.interfaces.victim import UtilityPlan
 from bench.ledger.ledger import Ledger
 from bench.ledger.score_files import RecordScore
-from bench.scoring.leakage import Known, stored_leakage
+from bench.scoring.leakage import WireModel, stored_leakage
 from bench.scoring.picture import Panel, save_picture
-from bench.scoring.rows import Outcome, Value, make_rows
+from bench.scoring.rows import CellOutcome, Value, make_rows
 from bench.spec.cell import CellSpec
 from bench.types.targets import TARGETS
 from bench.util.code_identity import code_hash
@@ -109,7 +109,7 @@ class Runner:
             seconds=time.perf_counter() - start,
         )
 
-    def _logged(self, cell: CellSpec, outcome: Outcome, attempt: Attempt) -> Outcome:
+    def _logged(self, cell: CellSpec, outcome: CellOutcome, attempt: Attempt) -> CellOutcome:
         """Keep the traceback of a failed attempt; the outcome's reason then says where it is."""
         if attempt.failure is None:
             forget_trace(self.results, cell.cell_id)
@@ -165,7 +165,7 @@ class Runner:
         return utility, flags
 
     def _leakage(
-        self, job: Job, capture: Capture, known: Known, fresh: bool
+        self, job: Job, capture: Capture, known: WireModel, fresh: bool
     ) -> Mapping[str, float]:
         file = self.results / "leakage" / f"{job.cell.capture.content_hash()[:16]}.json"
         return stored_leakage(file, capture, known, fresh=fresh, note=self._progress.note)
@@ -203,11 +203,11 @@ def without_scores(
     refused: bool = False,
 ) -> CellResult:
     """What is kept of a cell that was not attacked, or not to the end."""
-    rows = _rows(cell, Outcome(status=status, reason=reason), split_hash)
+    rows = _rows(cell, CellOutcome(status=status, reason=reason), split_hash)
     return CellResult(rows=rows, reused=True, seconds=seconds, refused=refused)
 
 
-def _rows(cell: CellSpec, outcome: Outcome, split_hash: str) -> list[dict[str, Value]]:
+def _rows(cell: CellSpec, outcome: CellOutcome, split_hash: str) -> list[dict[str, Value]]:
     created = datetime.now(UTC).isoformat(timespec="seconds")
     spoken_of = speaks_of(cell)
     claimed = tuple(target for target in outcome.scores if target not in spoken_of)

@@ -22,7 +22,7 @@ from bench.reports.check.output import (
     summary,
     write_junit,
 )
-from bench.reports.check.plan import NOT_RUN, Present, present_rows
+from bench.reports.check.plan import NOT_RUN, SuiteState, suite_state
 from bench.reports.check.verdict import Tolerances, Verdict
 from bench.reports.comparability import Row, ScoreReader, ledger_scores
 from bench.util.errors import (
@@ -189,7 +189,7 @@ def _show(verdict: Verdict, options: CheckOptions) -> None:
         add_github_summary(verdict)
 
 
-def _present(options: CheckOptions, suite: Suite, *, run: bool) -> tuple[Present, ScoreReader]:
+def _present(options: CheckOptions, suite: Suite, *, run: bool) -> tuple[SuiteState, ScoreReader]:
     """The rows of the suite's present state and what reads their scores, after what is missing was
     run.
 
@@ -224,7 +224,7 @@ def _present(options: CheckOptions, suite: Suite, *, run: bool) -> tuple[Present
             f"{options.results}: no ledger.sqlite there; bench check SUITE runs what is missing"
         )
     ledger = open_ledger(options.results)
-    return present_rows(planned, ledger.rows()), ledger_scores(ledger)
+    return suite_state(planned, ledger.rows()), ledger_scores(ledger)
 
 
 def _suite_name(suite: Suite, baseline: Path) -> str:

@@ -18,10 +18,10 @@ from bench.planning.curve import curve_suite
 from bench.planning.planner import Planner
 from bench.planning.suite import Settings, Suite, SuiteFile, block_of, find_suite
 from bench.planning.suite_plan import SuitePlan, describe_plan, plan_suite
-from bench.reports.comparability import view_of
+from bench.reports.comparability import view_label
 from bench.reports.curve import curve_points, curve_table, draw_curves
 from bench.reports.result_table import print_result
-from bench.running.engines.base import Engine, Limits, Setup
+from bench.running.engines.base import Limits, Setup, SuiteEngine
 from bench.running.suite import run_suite
 from bench.spec.guest_identity import guest_versions
 from bench.types.targets import HEADLINE
@@ -265,7 +265,7 @@ def _guests(plan: SuitePlan) -> str:
 
 def _engine(
     name: str, setup: Setup, jobs: int, running: Running, planner: Planner, progress: Progress
-) -> Engine:
+) -> SuiteEngine:
     if running.address is not None and name != "ray":
         raise RequestError(
             f"--address is of a Ray cluster; the engine is {name!r}, use --engine ray"
@@ -306,7 +306,7 @@ def _show_known(plan: SuitePlan, ledger: Ledger, running: Running, show: Any) ->
 def _line(job: Job, result: CellResult, number: int, total: int) -> str:
     cell = job.cell
     defense = "+".join(d.label for d in cell.capture.defense)
-    view = view_of(cell.threat.name, ",".join(cell.threat.withhold))
+    view = view_label(cell.threat.name, ",".join(cell.threat.withhold))
     said = f"{cell.attack.attack.label} on {cell.capture.victim.label} ({cell.capture.protocol}), {defense}, "
     said += f"{view}, seed {cell.capture.seed}"
     first = result.rows[0]

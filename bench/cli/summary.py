@@ -53,7 +53,7 @@ def summary(
 def _read(path: Path) -> pandas.DataFrame:
     import pandas
 
-    from bench.ledger.merge_read import TEXT_COLUMNS, typed
+    from bench.ledger.merge_read import TEXT_COLUMNS, parse_field
     from bench.reports.summary import KEYS
     from bench.util.csv_text import read_table
 
@@ -68,7 +68,7 @@ def _read(path: Path) -> pandas.DataFrame:
     if missing:
         raise DataError(f"{path}: column {missing[0]!r} is missing; is it a rows.csv?")
     rows = [
-        {name: typed(name, value) if value else None for name, value in line.items()}
+        {name: parse_field(name, value) if value else None for name, value in line.items()}
         for line in lines
     ]
     return pandas.DataFrame(rows).fillna({"withheld_from_view": ""})

@@ -25,7 +25,7 @@ from bench.util.files import disk_errors, write_text
 def tolerance(first: Path, second: Path, suite: str, out: Path | None) -> None:
     """Compare the results directories FIRST and SECOND and write the table of differences."""
     from bench.ledger.reader import open_ledger
-    from bench.reports.processor_tolerance import TABLE, ProcessorTolerance, measure, rounded_up
+    from bench.reports.processor_tolerance import TABLE, ProcessorTolerance, measure, round_up
 
     with one_sentence():
         ledgers = [open_ledger(path) for path in (first, second)]
@@ -48,7 +48,7 @@ def tolerance(first: Path, second: Path, suite: str, out: Path | None) -> None:
         found = measure(rows[0], rows[1], reader(0), reader(1))
         words = " and ".join(", ".join(of_ledger) for of_ledger in processors)
         table = ProcessorTolerance(
-            f"{suite}, {len(rows[0])} and {len(rows[1])} rows, between {words}", rounded_up(found)
+            f"{suite}, {len(rows[0])} and {len(rows[1])} rows, between {words}", round_up(found)
         )
         out = out or TABLE
         with disk_errors(out):

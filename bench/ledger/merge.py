@@ -33,7 +33,7 @@ _MAY_DIFFER = frozenset(
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergeResult:
     """What a merge did.
 
     Attributes:
@@ -47,7 +47,7 @@ class Merged:
     conflicts: tuple[str, ...]
 
 
-def merge(sources: Sequence[Path], into: Path, *, keep_conflicts: bool = False) -> Merged:
+def merge(sources: Sequence[Path], into: Path, *, keep_conflicts: bool = False) -> MergeResult:
     """Merge ``sources`` into the ledger under ``into``.
 
     New rows carry the name of their source in ``origin``, unless they had one. A cell that is there
@@ -103,7 +103,7 @@ def merge(sources: Sequence[Path], into: Path, *, keep_conflicts: bool = False) 
             for fields in ledger.score_table(cell_id).itertuples(index=False, name=None)
         ]
         _write(ledger, cell_id, _marked(own[cell_id], marks[cell_id]), scores)
-    return Merged(len(added), known, tuple(conflicts.values()))
+    return MergeResult(len(added), known, tuple(conflicts.values()))
 
 
 def origin_name(source: Path) -> str:

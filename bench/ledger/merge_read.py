@@ -89,12 +89,12 @@ def read_rows_csv(source: Path) -> list[dict[str, Any]]:
         DataError: not text, not CSV, or a line has more or fewer fields than the header.
     """
     return [
-        {name: typed(name, value) for name, value in line.items() if value != ""}
+        {name: parse_field(name, value) for name, value in line.items() if value != ""}
         for line in read_table(source, texts=TEXT_COLUMNS)
     ]
 
 
-def typed(name: str, value: str) -> str | int | float:
+def parse_field(name: str, value: str) -> str | int | float:
     """The value of a field: a number where it looks like one and its column may hold numbers."""
     if name in TEXT or name in _LOOKS_LIKE_NUMBER or name.endswith(("_hash", "_id", "_backbone")):
         return value

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CellEntry:
     """What the ledger knows of a cell apart from its rows.
 
     Attributes:
@@ -80,19 +80,19 @@ class LedgerReader:
             ).fetchall()
         return [json.loads(content) for cell_id, content in found if cell_id not in self.damaged]
 
-    def entries(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, CellEntry]:
         """Every cell by its id."""
         with self._connection() as db:
             found = db.execute(
                 "SELECT cell_id, capture_id, status, spec, seconds, trained FROM cells"
             ).fetchall()
         return {
-            cell_id: Entry(cell_id, *rest)
+            cell_id: CellEntry(cell_id, *rest)
             for cell_id, *rest in found
             if cell_id not in self.damaged
         }
 
-    def find(self, prefix: str) -> Entry:
+    def find(self, prefix: str) -> CellEntry:
         """The one cell whose id starts with ``prefix``.
 
         Raises:

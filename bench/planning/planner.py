@@ -25,7 +25,7 @@ from bench.interfaces.victim import Victim
 from bench.planning.guest_errors import guest_errors
 from bench.planning.parts import P, Part, plugin_spec
 from bench.planning.request import Request
-from bench.scoring.control_cache import References
+from bench.scoring.control_cache import ControlCache
 from bench.scoring.rows import check_metric_name
 from bench.spec.cell import (
     AttackSpec,
@@ -85,7 +85,7 @@ class Planner:
         self._checked: set[tuple[str, str]] = set()
         self._backbones: dict[tuple[str, Path | None], BackboneSet] = {}
         self._model_hashes: dict[str, str] = {}
-        self._references = References()
+        self._control_cache = ControlCache()
         self._noted: set[str] = set()
 
     def plan(self, request: Request) -> Job:
@@ -255,7 +255,7 @@ class Planner:
             new_victim=parts.victim.build,
             new_defense=new_defense,
             new_gallery=partial(self._gallery, parts.data, parts.splits, parts.seed),
-            references=self._references,
+            control_cache=self._control_cache,
             obstacle=obstacle,
         )
 

@@ -53,13 +53,13 @@ SETTING = (
 the spec; where files lie does not count, their hashes do."""
 
 
-def view_of(threat_model: str, withheld: str) -> str:
+def view_label(threat_model: str, withheld: str) -> str:
     """``server without noise_target``, or ``server`` where nothing is withheld."""
     return f"{threat_model} without {withheld}" if withheld else threat_model
 
 
 @dataclass(frozen=True)
-class Setting:
+class ComparisonSetting:
     """The values of ``SETTING``, in its order, as text."""
 
     values: tuple[str, ...]
@@ -76,7 +76,7 @@ class Setting:
     @property
     def view(self) -> str:
         """For people: who attacks, and what is withheld."""
-        return view_of(self["threat_model"], self["withheld_from_view"])
+        return view_label(self["threat_model"], self["withheld_from_view"])
 
     def title(self) -> str:
         """For people: what is attacked, by whom, and what is sought."""
@@ -96,14 +96,14 @@ class AttackBudget:
 class Trial:
     """One row, with what it is compared by."""
 
-    setting: Setting
+    setting: ComparisonSetting
     defense: str
     attack: AttackBudget
     seed: int
     row: Row
 
     @property
-    def key(self) -> tuple[Setting, str, AttackBudget, int]:
+    def key(self) -> tuple[ComparisonSetting, str, AttackBudget, int]:
         """Two rows of one key are two runs of one thing."""
         return self.setting, self.defense, self.attack, self.seed
 
@@ -136,7 +136,7 @@ def trials(rows: Iterable[Row]) -> list[Trial]:
     Raises:
         DataError: a row lacks a field.
     """
-    newest: dict[tuple[Setting, str, AttackBudget, int], Trial] = {}
+    newest: dict[tuple[ComparisonSetting, str, AttackBudget, int], Trial] = {}
     for row in sorted(rows, key=lambda r: str(r.get("created", ""))):
         trial = _trial(row)
         newest.pop(trial.key, None)
@@ -151,27 +151,27 @@ def _trial(row: Row) -> Trial:
             text(row.get("attack_iterations")),
             text(row.get("attack_batch_size")),
         )
-        return Trial(setting_of(row), str(row["defense"]), attack, int(row["seed"]), row)
+        return Trial(setting_from_row(row), str(row["defense"]), attack, int(row["seed"]), row)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"row of cell {row.get('cell_id', '?')}: field {error} is missing or malformed"
         ) from error
 
 
-def setting_of(row: Row) -> Setting:
+def setting_from_row(row: Row) -> ComparisonSetting:
     """A row's setting. Fields that the row lacks are empty."""
     spec = _spec(row)
     attack, threat = spec.get("attack", {}), spec.get("threat")
     found = {name: text(row.get(name)) for name in SETTING}
-    found["victim"] = without_place(found["victim"])
-    found["dataset"] = without_place(found["dataset"])
+    found["victim"] = without_paths(found["victim"])
+    found["dataset"] = without_paths(found["dataset"])
     found["targets"] = found["targets"] or text(attack.get("targets"))
     found["epoch"] = found["epoch"] or text(attack.get("epoch"))
     if threat is not None:
         found["threat"] = hashlib.sha256(json.dumps(threat, sort_keys=True).encode()).hexdigest()[
             :8
         ]
-    return Setting(tuple(found.values()))
+    return ComparisonSetting(tuple(found.values()))
 
 
 def _spec(row: Row) -> dict[str, Any]:
@@ -189,7 +189,7 @@ def text(value: object) -> str:
     return f"{value:.10g}" if isinstance(value, int | float) else str(value)
 
 
-def without_place(label: str) -> str:
+def without_paths(label: str) -> str:
     """A plugin's label without the parameters that say where files lie."""
     name, _, parameters = label.partition(":")
     kept = [

@@ -11,7 +11,7 @@ import pandas
 
 from bench.interfaces.budget_axis import Effort
 from bench.planning.curve import effort_of
-from bench.reports.comparability import view_of
+from bench.reports.comparability import view_label
 from bench.spec.cell import CellSpec
 from bench.spec.names import parse_plugin
 from bench.types.targets import HEADLINE
@@ -80,7 +80,7 @@ def _place(row: Mapping[str, Any], metric: str) -> CurvePoint:
         victim=str(row["victim"]),
         protocol=str(row["protocol"]),
         defense=str(row["defense"]),
-        view=view_of(str(row["threat_model"]), str(row["withheld_from_view"])),
+        view=view_label(str(row["threat_model"]), str(row["withheld_from_view"])),
         target=str(row["target"]),
         metric=metric,
         knob=effort.knob,

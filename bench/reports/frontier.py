@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from bench.reports.comparability import (
     SETTING,
     UNDEFENDED,
+    ComparisonSetting,
     Row,
     ScoreReader,
-    Setting,
     number,
-    setting_of,
+    setting_from_row,
     text,
 )
 from bench.reports.leaderboard import MEASURE, Standing, leaderboard
@@ -52,7 +52,7 @@ QUALITIES = (
 )
 """Of a generator its distribution and its fidelity to the condition; of a classifier its accuracy."""
 
-LEARNT = QUALITIES[1]
+LEARNED_QUALITY = QUALITIES[1]
 """The quality of which it is told how much of it was learnt. FID moves too little in short trainings."""
 UNTRAINED_RATE = 1e-8
 """A run with a smaller learning rate shows what the model is worth before it learns."""
@@ -106,7 +106,7 @@ class FrontierPoint:
     leaks: Mapping[str, Leak]
     costs: Mapping[Quality, Interval]
     seeds: int
-    learnt: Interval = UNKNOWN
+    learned: Interval = UNKNOWN
     best: bool = False
     unproven: tuple[str, ...] = ()
 
@@ -153,7 +153,9 @@ def frontier(
             the same seeds.
     """
     everything = list(rows)
-    start = _by_seed(filter(_is_untrained, everything), LEARNT.column, (*_VIEW, *_TRAINING))
+    start = _by_seed(
+        filter(_is_untrained, everything), LEARNED_QUALITY.column, (*_VIEW, *_TRAINING)
+    )
     listed = [row for row in everything if not _is_untrained(row)]
     measured = {quality: _by_seed(listed, quality.column) for quality in QUALITIES}
     groups: dict[tuple[tuple[str, ...], str], list[Standing]] = {}
@@ -181,9 +183,9 @@ def frontier(
                 leaks={e.setting["target"]: _leak(e) for e in known},
                 costs=costs,
                 seeds=min(e.seeds for e in known),
-                learnt=_share(
-                    measured[LEARNT].get((key, defense), {}),
-                    measured[LEARNT].get((key, reference), {}),
+                learned=_share(
+                    measured[LEARNED_QUALITY].get((key, defense), {}),
+                    measured[LEARNED_QUALITY].get((key, reference), {}),
                     start.get((setting.without(*_VIEW, *_TRAINING), reference), {}),
                 ),
             )
@@ -204,9 +206,9 @@ _NAMED = {
 """What tables of one view may differ in, and how it is put; the rest as ``name value``."""
 
 
-def _suffixes(settings: Sequence[Setting]) -> dict[tuple[str, ...], str]:
+def _suffixes(settings: Sequence[ComparisonSetting]) -> dict[tuple[str, ...], str]:
     """By setting, what tells it from others of the same victim, protocol and view."""
-    groups: dict[tuple[str, ...], list[Setting]] = {}
+    groups: dict[tuple[str, ...], list[ComparisonSetting]] = {}
     for setting in settings:
         groups.setdefault((setting["victim"], setting["protocol"], setting.view), []).append(
             setting
@@ -251,7 +253,7 @@ def _by_seed(
     for row in sorted(rows, key=lambda r: text(r.get("created"))):
         value = number(row.get(name))
         if not math.isnan(value):
-            found.setdefault((setting_of(row).without(*apart_from), str(row["defense"])), {})[
+            found.setdefault((setting_from_row(row).without(*apart_from), str(row["defense"])), {})[
                 int(row["seed"])
             ] = value
     return found

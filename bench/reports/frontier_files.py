@@ -13,7 +13,7 @@ from typing import Any
 from bench.ledger.reader import open_ledger
 from bench.reports.comparability import UNDEFENDED, ledger_scores
 from bench.reports.frontier import (
-    LEARNT,
+    LEARNED_QUALITY,
     QUALITIES,
     UNKNOWN,
     FrontierPoint,
@@ -98,7 +98,7 @@ def as_csv(points: Sequence[FrontierPoint]) -> str:
         for target, leak in p.leaks.items():
             intervals = [
                 leak.normalized,
-                p.learnt,
+                p.learned,
                 *(p.costs.get(quality, UNKNOWN) for quality in QUALITIES),
             ]
             numbers = [n for i in intervals for n in (i.mean, i.low, i.high)]
@@ -115,7 +115,7 @@ def as_markdown(points: Sequence[FrontierPoint], reference: str) -> str:
         "",
         "Each defence by its worst attack on each target, between an attacker who saw nothing (0) and the round trip",
         f"of the model (1), beside its quality as a share of that under `{reference}`, paired by seed.",
-        f"Of {LEARNT.title} also how far it has come from the untrained model (0) to the reference (1). Brackets",
+        f"Of {LEARNED_QUALITY.title} also how far it has come from the untrained model (0) to the reference (1). Brackets",
         "are 95 % intervals over seeds; `floor`: not told apart from 0. **Bold**: no other defence of the table leaks",
         "no more at no more cost.",
         f"Goal: nothing above the floor of what is above it under `{reference}`; "
@@ -127,7 +127,9 @@ def as_markdown(points: Sequence[FrontierPoint], reference: str) -> str:
         reached = [f"`{p.defense}`" for p in mine if p.reaches_goal]
         qualities = _qualities(mine)
         known = (
-            [LEARNT.title + " learnt"] if any(not math.isnan(p.learnt.mean) for p in mine) else []
+            [LEARNED_QUALITY.title + " learnt"]
+            if any(not math.isnan(p.learned.mean) for p in mine)
+            else []
         )
         heads = ["defence", *targets, *(quality.title for quality in qualities), *known, "seeds"]
         lines += [
@@ -144,7 +146,7 @@ def as_markdown(points: Sequence[FrontierPoint], reference: str) -> str:
                 name,
                 *(_leak(p.leaks.get(t)) for t in targets),
                 *shares,
-                *(_share(p.learnt) for _ in known),
+                *(_share(p.learned) for _ in known),
                 str(p.seeds),
             ]
             lines.append("| " + " | ".join(cells) + " |")

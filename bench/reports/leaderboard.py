@@ -11,9 +11,9 @@ from bench.reports.comparability import (
     NOT_A_FAILURE,
     UNDEFENDED,
     AttackBudget,
+    ComparisonSetting,
     Row,
     ScoreReader,
-    Setting,
     Trial,
     choose_measure,
     number,
@@ -52,7 +52,7 @@ class Standing:
         figures: means over seeds of utility, bytes, costs, and the worst attack's other metrics.
     """
 
-    setting: Setting
+    setting: ComparisonSetting
     defense: str
     model: str
     rank: int | None
@@ -95,13 +95,13 @@ def leaderboard(
         measure: preferred metric; settings without it use the first metric they have.
         reference: the defence that others are compared with.
     """
-    settings: dict[Setting, list[Trial]] = {}
+    settings: dict[ComparisonSetting, list[Trial]] = {}
     newest = trials(rows)
     missed = {_vouched(t) for t in newest if MISSED in text(t.row.get("flags")).split()}
     for trial in newest:
         settings.setdefault(trial.setting, []).append(trial)
     entries: list[Standing] = []
-    worst: dict[tuple[Setting, str], Mapping[AttackBudget, SeedScores]] = {}
+    worst: dict[tuple[ComparisonSetting, str], Mapping[AttackBudget, SeedScores]] = {}
     for setting, group in settings.items():
         chosen = choose_measure((t.row for t in group if t.status == "ok"), measure)
         if chosen is None and all(t.status in NOT_A_FAILURE for t in group):
@@ -161,7 +161,7 @@ def _candidates(
 
 
 def _entries(
-    setting: Setting, candidates: Mapping[str, _Candidate], measure: str, reference: str
+    setting: ComparisonSetting, candidates: Mapping[str, _Candidate], measure: str, reference: str
 ) -> list[Standing]:
     against = candidates[reference].normal if reference in candidates else {}
     entries = [
@@ -181,7 +181,7 @@ def _entries(
 
 
 def _entry(
-    setting: Setting,
+    setting: ComparisonSetting,
     defense: str,
     candidate: _Candidate,
     measure: str,
@@ -283,7 +283,7 @@ def _flags(chosen: Sequence[Row], candidate: _Candidate) -> tuple[str, ...]:
 
 def _flag_views(
     entries: Sequence[Standing],
-    worst: Mapping[tuple[Setting, str], Mapping[AttackBudget, SeedScores]],
+    worst: Mapping[tuple[ComparisonSetting, str], Mapping[AttackBudget, SeedScores]],
 ) -> list[Standing]:
     """Flag entries whose attacker sees more than another's and yet does worse: some attack is not at its best."""
     flagged = []
@@ -307,7 +307,7 @@ def _flag_views(
     return flagged
 
 
-def _all_but_view(setting: Setting) -> tuple[str, ...]:
+def _all_but_view(setting: ComparisonSetting) -> tuple[str, ...]:
     return setting.without("withheld_from_view", "threat")
 
 

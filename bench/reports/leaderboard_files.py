@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bench.ledger.reader import open_ledger
-from bench.reports.comparability import SETTING, UNDEFENDED, Setting, ledger_scores
+from bench.reports.comparability import SETTING, UNDEFENDED, ComparisonSetting, ledger_scores
 from bench.reports.leaderboard import MEASURE, Standing, leaderboard
 from bench.util.errors import RequestError
 from bench.util.files import write_reports
@@ -148,7 +148,7 @@ _IN_TITLE = (
 )
 
 
-def _shared(settings: Sequence[Setting]) -> list[str]:
+def _shared(settings: Sequence[ComparisonSetting]) -> list[str]:
     """The fields that all settings have in common."""
     same = [
         n
@@ -162,7 +162,7 @@ def _shared(settings: Sequence[Setting]) -> list[str]:
     )
 
 
-def _differing(setting: Setting, settings: Sequence[Setting]) -> list[str]:
+def _differing(setting: ComparisonSetting, settings: Sequence[ComparisonSetting]) -> list[str]:
     """The fields outside the title in which this setting differs from some other."""
     names = [n for n in SETTING if n not in _IN_TITLE and len({s[n] for s in settings}) > 1]
     return [", ".join(f"{n} {_escaped(setting[n]) or '-'}" for n in names), ""] if names else []

@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.reports.comparability import SETTING, Row, number, setting_of
+from bench.reports.comparability import SETTING, Row, number, setting_from_row
 from bench.util.errors import DataError, RequestError
 
 TABLE = Path(__file__).with_name("processor_tolerance.json")
@@ -222,7 +222,12 @@ def _name(row: Row) -> tuple[str, ...]:
         str(row.get("attack_iterations")),
         str(row.get("attack_batch_size")),
     )
-    return (*setting_of(row).without(*_HASHES), str(row["defense"]), *attack, str(row["seed"]))
+    return (
+        *setting_from_row(row).without(*_HASHES),
+        str(row["defense"]),
+        *attack,
+        str(row["seed"]),
+    )
 
 
 def _numbers(one: Row, other: Row) -> Iterator[tuple[str, float, float]]:
@@ -237,7 +242,7 @@ def _numbers(one: Row, other: Row) -> Iterator[tuple[str, float, float]]:
             yield field, a, b
 
 
-def rounded_up(entries: Mapping[str, Difference]) -> dict[str, Difference]:
+def round_up(entries: Mapping[str, Difference]) -> dict[str, Difference]:
     """Three digits of each number, rounded up."""
 
     def up(value: float) -> float:

@@ -148,7 +148,7 @@ def p_worst_below(defended: Mapping[Any, SeedScores], reference: Mapping[Any, Se
     return min(1.0, len(found) * min(found))
 
 
-def stands_out(before: Sequence[float], worse: Sequence[float], alpha: float) -> bool:
+def exceeds_seed_spread(before: Sequence[float], worse: Sequence[float], alpha: float) -> bool:
     """Whether the mean of ``worse``, a change by seed, exceeds what other training runs of the same
     thing change.
 

@@ -11,16 +11,16 @@ from bench.cell.job import Job
 from bench.cell.result import CellResult
 from bench.cell.runner import store, without_scores
 from bench.ledger.ledger import Ledger
-from bench.ledger.reader import Entry
+from bench.ledger.reader import CellEntry
 from bench.planning.suite_plan import UNFINISHED, SuitePlan
-from bench.running.engines.base import Engine, Task
+from bench.running.engines.base import SuiteEngine, Task
 from bench.util.errors import RequestError
 
 Show = Callable[[Job, CellResult, int, int], None]
 
 
 @dataclass(frozen=True)
-class Summary:
+class SuiteSummary:
     """What a run left in the ledger, for all cells of its plan.
 
     Attributes:
@@ -39,14 +39,14 @@ class Summary:
 
 def run_suite(
     plan: SuitePlan,
-    engine: Engine,
+    engine: SuiteEngine,
     results: Path,
     ledger: Ledger,
     *,
     fresh: bool,
     retry_failed: bool,
     show: Show,
-) -> Summary:
+) -> SuiteSummary:
     """Run what is left of a plan.
 
     Args:
@@ -89,10 +89,10 @@ def run_suite(
         raise RequestError(str(refused[0][1].rows[0]["reason"]))
     for job, result in refused:
         keep(job, result)
-    return Summary(dict(statuses), count)
+    return SuiteSummary(dict(statuses), count)
 
 
-def _before(plan: SuitePlan, known: Mapping[str, Entry], todo: Mapping[str, Job]) -> list[str]:
+def _before(plan: SuitePlan, known: Mapping[str, CellEntry], todo: Mapping[str, Job]) -> list[str]:
     """Statuses of the cells that are not run again."""
     return [known[job.cell.cell_id].status for job in plan.jobs if job.cell.cell_id not in todo]
 

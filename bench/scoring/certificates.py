@@ -25,7 +25,7 @@ def covers(certificate: Certificate, cell: CellSpec, attack: type[Attack]) -> bo
     )
 
 
-def due(cell: CellSpec, attack: type[Attack], target: str) -> Certificate | None:
+def certificate_for(cell: CellSpec, attack: type[Attack], target: str) -> Certificate | None:
     """Return the certificate that the cell's row for ``target`` is held to, or None."""
     held = (c for c in attack.certificates if c.target == target and covers(c, cell, attack))
     return next(held, None)

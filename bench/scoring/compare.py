@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from bench.interfaces.public import Codec
 from bench.interfaces.public_text import PublicText
-from bench.scoring.control_cache import References
+from bench.scoring.control_cache import ControlCache
 from bench.scoring.controls.facts import fact_controls
 from bench.scoring.controls.images import controls
 from bench.scoring.controls.prompts import prompt_controls
-from bench.scoring.matching import matched, matched_facts, matched_texts
+from bench.scoring.matching import match_facts, match_images, match_texts
 from bench.scoring.picture import Panel
 from bench.types.estimate import Estimate
 from bench.types.facts import Fact, Labels, Lineup
@@ -41,7 +41,7 @@ class ControlSource:
     codec: Codec | None
     text: PublicText | None
     gallery: Gallery | None
-    cache: References
+    cache: ControlCache
     words: tuple[str, ...]
 
 
@@ -83,14 +83,14 @@ def compare(
         texts = prompt_controls(records, auxiliary, source.text, seed=seed)
         if not groups:
             return Comparison(claimed, told, texts)
-        texts = {name: matched_texts(c, told, groups) for name, c in texts.items()}
-        return Comparison(matched_texts(claimed, told, groups), told, texts)
+        texts = {name: match_texts(c, told, groups) for name, c in texts.items()}
+        return Comparison(match_texts(claimed, told, groups), told, texts)
     if isinstance(claimed, Labels | Lineup):
         fact, facts = fact_controls(claimed, records, auxiliary, source.gallery, seed=seed)
         if not groups:
             return Comparison(claimed, fact, facts)
-        facts = {name: matched_facts(c, fact, groups) for name, c in facts.items()}
-        return Comparison(matched_facts(claimed, fact, groups), fact, facts)
+        facts = {name: match_facts(c, fact, groups) for name, c in facts.items()}
+        return Comparison(match_facts(claimed, fact, groups), fact, facts)
     return _pictures(target, claimed, truth, source, groups)
 
 
@@ -107,8 +107,8 @@ def _pictures(
         return controls(target, told, source.auxiliary, source.codec, seed=source.seed)
 
     if groups:  # controls are dealt out anew, update by update
-        shown = {name: matched(c, told.images, groups) for name, c in make().items()}
-        claimed = matched(claimed, told.images, groups)
+        shown = {name: match_images(c, told.images, groups) for name, c in make().items()}
+        claimed = match_images(claimed, told.images, groups)
         return Comparison(
             claimed, told, shown, panel=Panel(target, told.images, claimed.images, shown)
         )

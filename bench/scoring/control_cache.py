@@ -17,7 +17,7 @@ ROOM = (
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
+class CachedControls:
     """What a claim about one target is held against.
 
     Attributes:
@@ -34,19 +34,19 @@ class Reference:
         return sum(t.nbytes for estimate in self.controls.values() for t in _tensors(estimate))
 
 
-class References:
+class ControlCache:
     """The references of the last few cells; older ones go when they take more than ``room`` bytes."""
 
     def __init__(self, room: int = ROOM) -> None:
         self._room = room
-        self._kept: OrderedDict[str, Reference] = OrderedDict()
+        self._kept: OrderedDict[str, CachedControls] = OrderedDict()
 
     def of(
         self,
         words: Sequence[str],
         compared: Sequence[Tensor],
         make: Callable[[], Mapping[str, Estimate]],
-    ) -> Reference:
+    ) -> CachedControls:
         """The reference of this truth, of before or made now.
 
         Args:
@@ -59,7 +59,7 @@ class References:
             key.update(str(tuple(tensor.shape)).encode())
             key.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         name = key.hexdigest()
-        found = self._kept.pop(name, None) or Reference(make())
+        found = self._kept.pop(name, None) or CachedControls(make())
         self._kept[name] = found
         while len(self._kept) > 1 and sum(r.size for r in self._kept.values()) > self._room:
             self._kept.popitem(last=False)

@@ -36,7 +36,7 @@ _SHORT: Mapping[Channel, str] = {CONTROL_FEATURES: "control", UNET_FEATURES: "un
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class WireModel:
     """What is public of the way from a latent to the wire.
 
     Attributes:
@@ -49,7 +49,7 @@ class Known:
 
 
 def stored_leakage(
-    file: Path, capture: Capture, known: Known, *, fresh: bool, note: Callable[[str], None]
+    file: Path, capture: Capture, known: WireModel, *, fresh: bool, note: Callable[[str], None]
 ) -> dict[str, float]:
     """:func:`leakage`, kept in ``file``, since every attack on one capture shares it.
 
@@ -70,7 +70,7 @@ def stored_leakage(
     return found
 
 
-def leakage(capture: Capture, known: Known) -> dict[str, float]:
+def leakage(capture: Capture, known: WireModel) -> dict[str, float]:
     """Numbers from the capture alone; one that makes no sense on this wire is left out.
 
     * ``leak_snr_mean``, ``leak_snr_max``: sum of SNR_t over the releases of a record, over records;
@@ -156,7 +156,7 @@ def _correlations(capture: Capture, releases: list[Release]) -> dict[str, float]
 
 
 def dfil(
-    known: Known, timesteps: Tensor, latent: tuple[int, ...], size: int, *, noise_shown: bool
+    known: WireModel, timesteps: Tensor, latent: tuple[int, ...], size: int, *, noise_shown: bool
 ) -> float | None:
     """The bound of :func:`leakage`, or None where no Gaussian noise stands between the latent and
     the wire.

@@ -14,7 +14,7 @@ from bench.types.images import ImageBatch
 from bench.types.texts import Wording
 
 
-def matched(claim: Estimate, truth: ImageBatch, groups: Sequence[Sequence[int]]) -> Estimate:
+def match_images(claim: Estimate, truth: ImageBatch, groups: Sequence[Sequence[int]]) -> Estimate:
     """The claim with the records of each group in the order that fits the truth best (least squared
     error).
 
@@ -39,7 +39,7 @@ def matched(claim: Estimate, truth: ImageBatch, groups: Sequence[Sequence[int]])
     )
 
 
-def matched_texts(claim: Wording, truth: Wording, groups: Sequence[Sequence[int]]) -> Wording:
+def match_texts(claim: Wording, truth: Wording, groups: Sequence[Sequence[int]]) -> Wording:
     """Likewise for texts, by ROUGE-L."""
     order = list(range(len(truth)))
     for group in groups:
@@ -50,7 +50,7 @@ def matched_texts(claim: Wording, truth: Wording, groups: Sequence[Sequence[int]
     return claim.take(order)
 
 
-def matched_facts(claim: Fact, truth: Fact, groups: Sequence[Sequence[int]]) -> Fact:
+def match_facts(claim: Fact, truth: Fact, groups: Sequence[Sequence[int]]) -> Fact:
     """Likewise for attributes and identities, by how well they agree."""
     order = list(range(len(truth)))
     for group in groups:

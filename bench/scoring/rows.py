@@ -36,7 +36,7 @@ TIMINGS = (
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CellOutcome:
     """What came of a cell, before it is a row.
 
     Attributes:
@@ -65,7 +65,7 @@ class Outcome:
     flags: Mapping[str, Sequence[str]] = field(default_factory=dict)
     common_flags: Sequence[str] = ()
     certificates: Mapping[str, Certificate] = field(default_factory=dict)
-    unscored: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    unsupported_metrics: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     labels: Mapping[str, float] = field(default_factory=dict)
     utility: Mapping[str, float] = field(default_factory=dict)
@@ -176,14 +176,14 @@ def check_metric_name(name: str) -> None:
 
 
 def make_rows(
-    cell: CellSpec, outcome: Outcome, *, split_hash: str, targets: Sequence[str], created: str
+    cell: CellSpec, outcome: CellOutcome, *, split_hash: str, targets: Sequence[str], created: str
 ) -> list[dict[str, Value]]:
     """Rows of one cell, one a target."""
     return [_row(cell, outcome, target, split_hash, created) for target in targets]
 
 
 def _row(
-    cell: CellSpec, outcome: Outcome, target: str, split_hash: str, created: str
+    cell: CellSpec, outcome: CellOutcome, target: str, split_hash: str, created: str
 ) -> dict[str, Value]:
     capture, attack = cell.capture, cell.attack
     scores = outcome.scores.get(target)
@@ -223,7 +223,10 @@ def _row(
     _add(
         row,
         "the judge",
-        {f"{name}_reason": said for name, said in outcome.unscored.get(target, {}).items()},
+        {
+            f"{name}_reason": said
+            for name, said in outcome.unsupported_metrics.get(target, {}).items()
+        },
     )
     named = {f"utility_{name}": value for name, value in outcome.utility.items()}
     _add(
@@ -263,7 +266,7 @@ def _add(row: dict[str, Value], source: str, fields: Mapping[str, Value]) -> Non
     row.update(fields)
 
 
-def _plan_fields(cell: CellSpec, outcome: Outcome, split_hash: str) -> dict[str, Value]:
+def _plan_fields(cell: CellSpec, outcome: CellOutcome, split_hash: str) -> dict[str, Value]:
     capture, attack = cell.capture, cell.attack
     sizes = capture.data.splits
     return {
@@ -317,7 +320,7 @@ def _metric_fields(score: MetricScore) -> dict[str, Value]:
     return fields
 
 
-def _cost_fields(outcome: Outcome) -> dict[str, Value]:
+def _cost_fields(outcome: CellOutcome) -> dict[str, Value]:
     costs = outcome.costs
     if costs is None:
         return {"attack_seconds": outcome.attack_seconds}
@@ -336,7 +339,7 @@ def _cost_fields(outcome: Outcome) -> dict[str, Value]:
     }
 
 
-def _guarantee_fields(outcome: Outcome) -> dict[str, Value]:
+def _guarantee_fields(outcome: CellOutcome) -> dict[str, Value]:
     statement = outcome.guarantee
     if statement is None:
         return {"guarantee": "none"}

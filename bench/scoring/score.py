@@ -218,7 +218,9 @@ def _basis(
     return found
 
 
-def unscored(target: str, metrics: Sequence[Metric], context: ScoringContext) -> dict[str, str]:
+def unsupported_metrics(
+    target: str, metrics: Sequence[Metric], context: ScoringContext
+) -> dict[str, str]:
     """Why metrics of a target have no values on these data, by metric name; empty where all have."""
     reasons = {
         metric.name: metric.unscored(context) for metric in metrics if target in metric.targets
@@ -226,7 +228,7 @@ def unscored(target: str, metrics: Sequence[Metric], context: ScoringContext) ->
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def missed(certificate: Certificate, scores: Sequence[MetricScore]) -> list[str]:
+def certificate_flags(certificate: Certificate, scores: Sequence[MetricScore]) -> list[str]:
     """The flag of a run that does not reach its certificate; a score that is missing or NaN does not."""
     reached = any(
         s.metric == certificate.metric and s.normalized >= certificate.at_least for s in scores

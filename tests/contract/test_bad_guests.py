@@ -20,7 +20,7 @@ from bench.planning.planner import Planner
 from bench.planning.suite_plan import plan_suite
 from bench.running.engines.base import Limits, Setup
 from bench.running.engines.processes import ProcessEngine
-from bench.running.guest_check import guest_faults
+from bench.running.plugin_check import plugin_faults
 from bench.running.suite import run_suite
 from tests.conftest import SMALL
 from tests.support.install import forget, install_bad_guests, on_path
@@ -245,7 +245,7 @@ def test_the_listing_names_every_fault_and_imports_nothing(guests: Path) -> None
 
 
 def test_faults_are_found_without_an_import_in_this_process(guests: Path) -> None:
-    found = guest_faults()
+    found = plugin_faults()
     assert ("attacks", "bad-attack") not in found
     assert ("defenses", "bad-defense") not in found
     assert set(found) >= {

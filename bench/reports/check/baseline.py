@@ -18,15 +18,15 @@ from typing import Any
 
 from bench.planning.suite_plan import UNFINISHED
 from bench.reports.check.baseline_rows import (
-    Table,
+    BaselineTable,
     baseline_lines,
     parse_table,
     read_scores,
     scores_text,
-    table_of,
+    table_from_rows,
     table_text,
 )
-from bench.reports.check.points import Key, Point
+from bench.reports.check.compared_rows import ComparedRow, Key
 from bench.reports.check.verdict import Tolerances
 from bench.reports.processor_tolerance import ProcessorTolerance
 from bench.util.errors import DataError, RequestError
@@ -46,7 +46,7 @@ class Baseline:
         versions: of the libraries that it was made with; those that are here for a new one.
     """
 
-    points: Mapping[Key, Point]
+    compared_rows: Mapping[Key, ComparedRow]
     suite: str
     tolerances: Tolerances
     accepts_failed: bool = False
@@ -55,7 +55,7 @@ class Baseline:
     @property
     def cells(self) -> int:
         """How many cells it has."""
-        return len({point.cell_id for point in self.points.values()})
+        return len({point.cell_id for point in self.compared_rows.values()})
 
 
 def read_baseline(path: Path) -> Baseline:
@@ -71,7 +71,7 @@ def read_baseline(path: Path) -> Baseline:
             f"{path}: no baseline there; make one with bench check SUITE --update --reason TEXT"
         )
     about = _about(path)
-    table = Table(baseline_lines(path), read_scores(_scores_path(path)))
+    table = BaselineTable(baseline_lines(path), read_scores(_scores_path(path)))
     if list(table.header) != about["columns"]:
         changed = sorted(set(table.header) ^ set(about["columns"])) or ["their order"]
         raise DataError(f"{path}: has other columns than it was written with: {', '.join(changed)}")
@@ -101,7 +101,7 @@ def write_baseline(path: Path, baseline: Baseline, *, reason: str, accepted: int
         RequestError: cells failed and the baseline does not accept that, or nothing in it can be
             compared.
     """
-    current = baseline.points
+    current = baseline.compared_rows
     failed = sorted(
         {f"{p.key[2].label} on {p.key[1]}" for p in current.values() if p.status in UNFINISHED}
     )
@@ -114,7 +114,7 @@ def write_baseline(path: Path, baseline: Baseline, *, reason: str, accepted: int
         raise RequestError(
             "no cell of the suite has a score, so nothing could be compared with this baseline"
         )
-    table = table_of(current.values())
+    table = table_from_rows(current.values())
     history = path.with_name(f"{path.stem}.history.csv")
     line = [
         datetime.now(UTC).isoformat(timespec="seconds"),
@@ -132,16 +132,16 @@ def write_baseline(path: Path, baseline: Baseline, *, reason: str, accepted: int
         write_text(history, before + table_text([line]))
 
 
-def _description(baseline: Baseline, table: Table) -> dict[str, Any]:
+def _description(baseline: Baseline, table: BaselineTable) -> dict[str, Any]:
     limits = baseline.tolerances
     return {
         "format": FORMAT,
         "suite": baseline.suite,
         "cells": baseline.cells,
-        "rows": len(baseline.points),
+        "rows": len(baseline.compared_rows),
         "commit": commit(),
         "versions": dict(baseline.versions),
-        "processors": sorted({point.processor for point in baseline.points.values()} - {""}),
+        "processors": sorted({point.processor for point in baseline.compared_rows.values()} - {""}),
         "accepts_failed": baseline.accepts_failed,
         "tolerances": {
             "attack": limits.attack,
@@ -190,7 +190,7 @@ def _about(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _digest(table: Table) -> str:
+def _digest(table: BaselineTable) -> str:
     """Hash of the content of both files, whatever their line ends."""
     content = [
         table.lines,

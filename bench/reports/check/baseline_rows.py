@@ -13,8 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from bench.ledger.merge_check import CELL_ID, STATES
-from bench.reports.check.points import IDENTIFIED, Key, Point, agrees, is_figure, trained_by
-from bench.reports.comparability import SETTING, AttackBudget, Setting
+from bench.reports.check.compared_rows import (
+    IDENTIFIED,
+    ComparedRow,
+    Key,
+    agrees,
+    is_figure,
+    trained_by,
+)
+from bench.reports.comparability import SETTING, AttackBudget, ComparisonSetting
 from bench.util.csv_text import read_lines
 from bench.util.errors import DataError
 from bench.util.stats import normalized
@@ -57,7 +64,7 @@ class Scores:
 
 
 @dataclass(frozen=True)
-class Table:
+class BaselineTable:
     """A baseline as text: the lines of its CSV with the header first, and the scores beside it."""
 
     lines: Sequence[Sequence[str]]
@@ -69,9 +76,11 @@ class Table:
         return self.lines[0] if self.lines else ()
 
 
-def table_of(points: Iterable[Point]) -> Table:
+def table_from_rows(compared_rows: Iterable[ComparedRow]) -> BaselineTable:
     """Points as text, in an order of their own."""
-    ordered = sorted(points, key=lambda p: (p.key[0].values, p.key[1], str(p.key[2]), p.key[3]))
+    ordered = sorted(
+        compared_rows, key=lambda p: (p.key[0].values, p.key[1], str(p.key[2]), p.key[3])
+    )
     figures = sorted({name for point in ordered for name in point.utility})
     header = [*COLUMNS, *(f"utility_{name}" for name in figures)]
     scores = [
@@ -79,10 +88,10 @@ def table_of(points: Iterable[Point]) -> Table:
         for p in ordered
         if p.scores
     ]
-    return Table([header, *(_line(point, figures) for point in ordered)], scores)
+    return BaselineTable([header, *(_line(point, figures) for point in ordered)], scores)
 
 
-def _line(point: Point, figures: Sequence[str]) -> list[str]:
+def _line(point: ComparedRow, figures: Sequence[str]) -> list[str]:
     setting, defense, attack, seed = point.key
     return [
         *setting.values,
@@ -176,7 +185,7 @@ def read_scores(path: Path) -> list[Scores]:
     return list(found.values())
 
 
-def parse_table(path: Path, scores_path: Path, table: Table) -> dict[Key, Point]:
+def parse_table(path: Path, scores_path: Path, table: BaselineTable) -> dict[Key, ComparedRow]:
     """The points of a table.
 
     Raises:
@@ -195,7 +204,7 @@ def parse_table(path: Path, scores_path: Path, table: Table) -> dict[Key, Point]
         if names:
             raise DataError(f"{path}: {words} {', '.join(dict.fromkeys(names))}")
     scores = {(one.cell_id, one.target): one for one in table.scores}
-    found: dict[Key, Point] = {}
+    found: dict[Key, ComparedRow] = {}
     for number, line in enumerate(table.lines[1:], start=1):
         fields = dict(zip(header, line, strict=True))
         one = scores.pop((fields["cell_id"], fields["target"]), None)
@@ -218,7 +227,7 @@ def parse_table(path: Path, scores_path: Path, table: Table) -> dict[Key, Point]
     return found
 
 
-def _point(fields: Mapping[str, str], scores: Scores | None) -> Point:
+def _point(fields: Mapping[str, str], scores: Scores | None) -> ComparedRow:
     """One row as a point.
 
     Raises:
@@ -248,9 +257,9 @@ def _point(fields: Mapping[str, str], scores: Scores | None) -> Point:
         )
     if not agrees(score, by_record):
         raise ValueError(f"score {fields['score']} contradicts the scores by record beside it")
-    return Point(
+    return ComparedRow(
         key=(
-            Setting(tuple(fields[name] for name in SETTING)),
+            ComparisonSetting(tuple(fields[name] for name in SETTING)),
             fields["defense"],
             AttackBudget(*(fields[name] for name in _ATTACK)),
             int(fields["seed"]),
@@ -306,7 +315,7 @@ def _number(text: str, name: str) -> float:
     return float(text)
 
 
-def _check_utility(path: Path, found: Mapping[Key, Point]) -> None:
+def _check_utility(path: Path, found: Mapping[Key, ComparedRow]) -> None:
     """Rows of one trained model state one utility.
 
     Raises:

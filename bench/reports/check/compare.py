@@ -12,12 +12,12 @@ from dataclasses import replace
 
 from bench.planning.suite_plan import UNFINISHED
 from bench.reports.check.baseline import Baseline
+from bench.reports.check.compared_rows import ComparedRow, Key, compared_rows
 from bench.reports.check.doubts import blind_findings, control_findings
-from bench.reports.check.match import Unit, units_of, unmatched
-from bench.reports.check.plan import NOT_RUN, Present, check_distinct
-from bench.reports.check.points import Key, Point, points
+from bench.reports.check.match import ComparisonUnit, comparison_units, unmatched_findings
+from bench.reports.check.plan import NOT_RUN, SuiteState, check_distinct
 from bench.reports.check.strength import change_of, strength_findings
-from bench.reports.check.utility import models, utility_findings
+from bench.reports.check.utility import compared_models, utility_findings
 from bench.reports.check.verdict import Finding, Scope, Tolerances, Verdict
 from bench.reports.comparability import ScoreReader, trials
 from bench.reports.leaderboard import MEASURE
@@ -25,7 +25,7 @@ from bench.reports.leaderboard import MEASURE
 
 def judge(
     baseline: Baseline,
-    present: Present,
+    present: SuiteState,
     read: ScoreReader,
     *,
     suite: str,
@@ -46,7 +46,9 @@ def judge(
         DataError: a row is malformed, or scores by record contradict their row.
     """
     current = current_points(present, read, measure=MEASURE, baseline=baseline)
-    verdict = check(baseline.points, current, tolerances=baseline.tolerances, allow_new=allow_new)
+    verdict = check(
+        baseline.compared_rows, current, tolerances=baseline.tolerances, allow_new=allow_new
+    )
     scope = Scope(suite, present.asked, present.found, present.left_out, name, baseline.cells)
     findings = (*present.findings, *verdict.findings)
     if versions is not None and any(finding.fails for finding in findings):
@@ -67,22 +69,22 @@ def _versions(then: Mapping[str, str], now: Mapping[str, str]) -> tuple[Finding,
 
 
 def current_points(
-    present: Present, read: ScoreReader, *, measure: str, baseline: Baseline | None = None
-) -> dict[Key, Point]:
+    present: SuiteState, read: ScoreReader, *, measure: str, baseline: Baseline | None = None
+) -> dict[Key, ComparedRow]:
     """The points of a suite's present state, by the measures of a baseline where it has them.
 
     Raises:
         DataError: as ``judge``, or two cells of the suite cannot be told apart.
     """
-    known = {} if baseline is None else baseline.points
+    known = {} if baseline is None else baseline.compared_rows
     chosen = {key: point.measure for key, point in known.items() if point.measure}
     check_distinct(present.rows, (trials([row])[0].key for row in present.rows))
-    return points(present.rows, read, measure=measure, chosen=chosen)
+    return compared_rows(present.rows, read, measure=measure, chosen=chosen)
 
 
 def check(
-    baseline: Mapping[Key, Point],
-    current: Mapping[Key, Point],
+    baseline: Mapping[Key, ComparedRow],
+    current: Mapping[Key, ComparedRow],
     *,
     tolerances: Tolerances | None = None,
     allow_new: bool = False,
@@ -96,10 +98,10 @@ def check(
     Utility is held to its tolerance and to the seeds, or to the error that it states.
     """
     limits = tolerances or Tolerances()
-    units = units_of(baseline, current)
+    units = comparison_units(baseline, current)
     changes = [change for unit in units if (change := change_of(unit)) is not None]
-    trained = models(baseline, current)
-    findings = unmatched(units, allow_new=allow_new)
+    trained = compared_models(baseline, current)
+    findings = unmatched_findings(units, allow_new=allow_new)
     findings += [finding for unit in units for finding in _states(unit)]
     findings += _measures(units, allow_new)
     findings += strength_findings(changes, limits)
@@ -117,7 +119,7 @@ def check(
     return Verdict(tuple(dict.fromkeys(subjects)), tuple(dict.fromkeys(compared)), tuple(findings))
 
 
-def _states(unit: Unit) -> list[Finding]:
+def _states(unit: ComparisonUnit) -> list[Finding]:
     """Rows of another status than they had, seeds taken together; cells that were not run are told elsewhere."""
     found: dict[tuple[str, str, str], list[int]] = {}
     for seed, old in sorted(unit.old.items()):
@@ -155,7 +157,7 @@ def _states(unit: Unit) -> list[Finding]:
     ]
 
 
-def _measures(units: Iterable[Unit], allow_new: bool) -> list[Finding]:
+def _measures(units: Iterable[ComparisonUnit], allow_new: bool) -> list[Finding]:
     """Measures that only one side has, told once for all rows that lost or gained the same ones."""
     lost: dict[tuple[str, ...], list[str]] = {}
     gained: dict[tuple[str, ...], list[str]] = {}

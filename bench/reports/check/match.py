@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from bench.reports.check.compared_rows import ComparedRow, Key
 from bench.reports.check.plan import NOT_RUN
-from bench.reports.check.points import Key, Point
 from bench.reports.check.verdict import Finding
-from bench.reports.comparability import SETTING, AttackBudget, Setting
+from bench.reports.comparability import SETTING, AttackBudget, ComparisonSetting
 
 _MEANING = {
     "model_hash": "another model",
@@ -22,7 +22,7 @@ _MOST_CHANGES = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Unit:
+class ComparisonUnit:
     """One attack on one defence in one setting, over seeds.
 
     Attributes:
@@ -31,11 +31,11 @@ class Unit:
             there are none.
     """
 
-    setting: Setting
+    setting: ComparisonSetting
     defense: str
     attack: AttackBudget
-    old: Mapping[int, Point]
-    new: Mapping[int, Point]
+    old: Mapping[int, ComparedRow]
+    new: Mapping[int, ComparedRow]
     beside: str = ""
 
     @property
@@ -44,21 +44,23 @@ class Unit:
         return f"{self.attack.label} on {self.defense} ({self.setting.title()}{self.beside and ', ' + self.beside})"
 
 
-def units_of(baseline: Mapping[Key, Point], current: Mapping[Key, Point]) -> list[Unit]:
+def comparison_units(
+    baseline: Mapping[Key, ComparedRow], current: Mapping[Key, ComparedRow]
+) -> list[ComparisonUnit]:
     """The points of both sides by what they are of, in the baseline's order."""
     names = dict.fromkeys(key[:3] for key in (*baseline, *current))
-    sides: tuple[dict[tuple[Setting, str, AttackBudget], dict[int, Point]], ...] = tuple(
-        {name: {} for name in names} for _ in range(2)
+    sides: tuple[dict[tuple[ComparisonSetting, str, AttackBudget], dict[int, ComparedRow]], ...] = (
+        tuple({name: {} for name in names} for _ in range(2))
     )
-    for side, points in zip(sides, (baseline, current), strict=True):
-        for key, point in points.items():
+    for side, compared_rows in zip(sides, (baseline, current), strict=True):
+        for key, point in compared_rows.items():
             side[key[:3]][key[3]] = point
-    return _told_apart([Unit(*name, sides[0][name], sides[1][name]) for name in names])
+    return _told_apart([ComparisonUnit(*name, sides[0][name], sides[1][name]) for name in names])
 
 
-def _told_apart(units: Sequence[Unit]) -> list[Unit]:
+def _told_apart(units: Sequence[ComparisonUnit]) -> list[ComparisonUnit]:
     """The units, those of one name with what they differ in."""
-    of_name: dict[str, list[Unit]] = {}
+    of_name: dict[str, list[ComparisonUnit]] = {}
     for unit in units:
         of_name.setdefault(unit.subject, []).append(unit)
     found = []
@@ -72,7 +74,7 @@ def _told_apart(units: Sequence[Unit]) -> list[Unit]:
     return found
 
 
-def unmatched(units: Sequence[Unit], *, allow_new: bool) -> list[Finding]:
+def unmatched_findings(units: Sequence[ComparisonUnit], *, allow_new: bool) -> list[Finding]:
     """Findings on units, or seeds of them, that are on one side only.
 
     Units of which nothing but some fields of the setting changed are told once for each such
@@ -81,7 +83,7 @@ def unmatched(units: Sequence[Unit], *, allow_new: bool) -> list[Finding]:
     lost = [unit for unit in units if set(unit.old) - set(unit.new)]
     gained = [unit for unit in units if set(unit.new) - set(unit.old)]
     findings: list[Finding] = []
-    changed: dict[tuple[tuple[str, str, str], ...], list[Unit]] = {}
+    changed: dict[tuple[tuple[str, str, str], ...], list[ComparisonUnit]] = {}
     for unit in lost:
         partner = min(
             (
@@ -114,7 +116,7 @@ def unmatched(units: Sequence[Unit], *, allow_new: bool) -> list[Finding]:
     return findings
 
 
-def _changes(unit: Unit, other: Unit) -> tuple[tuple[str, str, str], ...]:
+def _changes(unit: ComparisonUnit, other: ComparisonUnit) -> tuple[tuple[str, str, str], ...]:
     """The fields in which two units differ, with both values; none where they are not one thing changed."""
     same = _names(unit.defense) == _names(other.defense) and _names(unit.attack.label) == _names(
         other.attack.label
@@ -143,7 +145,7 @@ def _names(label: str) -> list[str]:
     return [part.partition(":")[0] for part in label.split("+")]
 
 
-def _change(changes: tuple[tuple[str, str, str], ...], units: Sequence[Unit]) -> Finding:
+def _change(changes: tuple[tuple[str, str, str], ...], units: Sequence[ComparisonUnit]) -> Finding:
     """One sentence for all units that one change of the setting kept from being compared."""
     named = " and ".join(
         f"{name} ({old or 'empty'} in the baseline, {new or 'empty'} now)"

@@ -19,7 +19,7 @@ _NAMED = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Present:
+class SuiteState:
     """The rows that a check judges.
 
     Attributes:
@@ -37,7 +37,7 @@ class Present:
     left_out: int
 
 
-def present_rows(planned: Iterable[Row], stored: Iterable[Row]) -> Present:
+def suite_state(planned: Iterable[Row], stored: Iterable[Row]) -> SuiteState:
     """Pick the rows of the cells that the suite asks for now.
 
     Args:
@@ -54,7 +54,7 @@ def present_rows(planned: Iterable[Row], stored: Iterable[Row]) -> Present:
     rows = [row for cell_id, of_cell in wanted.items() for row in there.get(cell_id, of_cell)]
     others = {cell_id: of_cell[0] for cell_id, of_cell in there.items() if cell_id not in wanted}
     found = _absences([wanted[cell_id][0] for cell_id in absent], others.values(), len(wanted))
-    return Present(rows, tuple(found), len(wanted), len(wanted) - len(absent), len(others))
+    return SuiteState(rows, tuple(found), len(wanted), len(wanted) - len(absent), len(others))
 
 
 def check_distinct(rows: Iterable[Row], keys: Iterable[object]) -> None:

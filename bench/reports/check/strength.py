@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from statistics import fmean
 
-from bench.reports.check.match import Unit
-from bench.reports.check.points import Point
+from bench.reports.check.compared_rows import ComparedRow
+from bench.reports.check.match import ComparisonUnit
 from bench.reports.check.tail import Tail, tail_of
 from bench.reports.check.verdict import Finding, Tolerances
 from bench.reports.comparability import UNDEFENDED
-from bench.reports.seed_statistics import SeedScores, stands_out
+from bench.reports.seed_statistics import SeedScores, exceeds_seed_spread
 from bench.util.stats import holm, normalized, p_shift_above_zero
 
 ROUNDING = 1e-5
@@ -30,7 +30,7 @@ class Change:
         seeds: those whose scores are compared.
     """
 
-    unit: Unit
+    unit: ComparisonUnit
     seeds: tuple[int, ...]
     stronger: SeedScores
     before: SeedScores
@@ -88,12 +88,12 @@ class Change:
         values = [sign * value for value in self.stronger.values()]
         return 0.0 if len(values) == 1 else p_shift_above_zero(values)
 
-    def stands_out(self, sign: float, alpha: float) -> bool:
+    def exceeds_seed_spread(self, sign: float, alpha: float) -> bool:
         """Whether it exceeds what another training run changes."""
         worse = [
             sign * fmean(scores.values()) for _, scores in sorted(self.stronger.by_seed.items())
         ]
-        return stands_out(
+        return exceeds_seed_spread(
             [fmean(scores.values()) for scores in self.before.by_seed.values()], worse, alpha
         )
 
@@ -125,7 +125,7 @@ class Change:
         return tail_of(changes, before, now, binary=len(values) <= _YES_OR_NO)
 
 
-def change_of(unit: Unit) -> Change | None:
+def change_of(unit: ComparisonUnit) -> Change | None:
     """The change of a unit; None where no seed has the same measure between controls on both sides."""
     both = tuple(
         seed
@@ -144,11 +144,11 @@ def change_of(unit: Unit) -> Change | None:
     return Change(unit, both, after.minus(before), before)
 
 
-def _fits(old: Point, new: Point) -> bool:
+def _fits(old: ComparedRow, new: ComparedRow) -> bool:
     return bool(old.measure) and old.measure == new.measure
 
 
-def _between(point: Point, controls: Point) -> dict[str, float]:
+def _between(point: ComparedRow, controls: ComparedRow) -> dict[str, float]:
     """Scores between the baseline's controls, so that a control that moved hides nothing."""
     scores = point.scores or {"mean": point.score}
     return {
@@ -201,9 +201,11 @@ def _mean_finding(change: Change, p: float, limits: Tolerances) -> Finding | Non
     word = "stronger" if change.mean > 0.0 else "weaker"
     bad = sign * change.mean > 0.0
     if bad:
-        sure = p < limits.alpha and change.stands_out(sign, limits.alpha)
+        sure = p < limits.alpha and change.exceeds_seed_spread(sign, limits.alpha)
     else:
-        sure = change.p_value(-sign) < limits.alpha and change.stands_out(-sign, limits.alpha)
+        sure = change.p_value(-sign) < limits.alpha and change.exceeds_seed_spread(
+            -sign, limits.alpha
+        )
     if not sure:
         return None
     sentence = _strength(change, word, p, bad) + _processors(change)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from bench.reports.check.points import Key, Point, trained_by
+from bench.reports.check.compared_rows import ComparedRow, Key, trained_by
 from bench.reports.check.verdict import Finding, Level, Tolerances
-from bench.reports.seed_statistics import SEEDS, stands_out
+from bench.reports.seed_statistics import SEEDS, exceeds_seed_spread
 
 LOWER_IS_BETTER = frozenset({"fid", "kid", "lpips"})
 HIGHER_IS_BETTER = frozenset(
@@ -24,7 +24,7 @@ SHARES = frozenset({"accuracy"})
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
+class ComparedModel:
     """A defence's trained models, whatever attacked them.
 
     Attributes:
@@ -58,14 +58,16 @@ class Model:
         ]
 
 
-def models(baseline: Mapping[Key, Point], current: Mapping[Key, Point]) -> list[Model]:
+def compared_models(
+    baseline: Mapping[Key, ComparedRow], current: Mapping[Key, ComparedRow]
+) -> list[ComparedModel]:
     """The trained models that both sides have, where at least one of them states a utility."""
     sides: list[dict[tuple[object, ...], dict[int, Mapping[str, float]]]] = [{}, {}]
     processors: list[dict[tuple[object, ...], set[str]]] = [{}, {}]
     subjects: dict[tuple[object, ...], str] = {}
     records: dict[tuple[object, ...], int] = {}
-    for side, made_on, points in zip(sides, processors, (baseline, current), strict=True):
-        for key, point in points.items():
+    for side, made_on, compared_rows in zip(sides, processors, (baseline, current), strict=True):
+        for key, point in compared_rows.items():
             *name, seed = trained_by(key)
             model, setting = tuple(name), key[0]
             if point.utility:
@@ -82,7 +84,7 @@ def models(baseline: Mapping[Key, Point], current: Mapping[Key, Point]) -> list[
                 f"utility of {key[1]} ({setting['victim']}, {setting['protocol']}, {setting['dataset']}{server})"
             )
     return [
-        Model(
+        ComparedModel(
             subjects[name],
             sides[0][name],
             sides[1][name],
@@ -94,7 +96,9 @@ def models(baseline: Mapping[Key, Point], current: Mapping[Key, Point]) -> list[
     ]
 
 
-def utility_findings(model: Model, limits: Tolerances, *, allow_new: bool = False) -> list[Finding]:
+def utility_findings(
+    model: ComparedModel, limits: Tolerances, *, allow_new: bool = False
+) -> list[Finding]:
     """Figures that got worse, and figures that only one side has (only the baseline, with ``allow_new``)."""
     findings = []
     for name in model.shared():
@@ -111,7 +115,7 @@ def utility_findings(model: Model, limits: Tolerances, *, allow_new: bool = Fals
         if fmean(worse) <= max(limits.utility * abs(before), spread, other):
             continue
         if len(pairs) >= SEEDS:
-            if not stands_out([old for old, _ in pairs], worse, limits.alpha):
+            if not exceeds_seed_spread([old for old, _ in pairs], worse, limits.alpha):
                 continue
             level: Level = "worse"
             why = f"over {len(pairs)} seeds"
@@ -129,7 +133,7 @@ def utility_findings(model: Model, limits: Tolerances, *, allow_new: bool = Fals
     return [*findings, *_one_sided(model, allow_new)]
 
 
-def _of_few_seeds(model: Model, name: str, worse: float) -> tuple[Level, str]:
+def _of_few_seeds(model: ComparedModel, name: str, worse: float) -> tuple[Level, str]:
     """What a fall over one or two seeds is: counted where the figure states an error that it exceeds, else a note."""
     many = f"at {len(model.seeds)} seed{'s' * (len(model.seeds) > 1)}"
     error = _error(model, name)
@@ -140,7 +144,7 @@ def _of_few_seeds(model: Model, name: str, worse: float) -> tuple[Level, str]:
     return "note", f"{many}, within twice its standard error of {error:.2g}"
 
 
-def _error(model: Model, name: str) -> float:
+def _error(model: ComparedModel, name: str) -> float:
     """Standard error of a figure's change over records or subsets; NaN where a side neither states nor implies it."""
     stated = [
         _stated_error(side[seed], name, model.records)
@@ -163,7 +167,7 @@ def _stated_error(figures: Mapping[str, float], name: str, records: int) -> floa
     return math.nan
 
 
-def _one_sided(model: Model, allow_new: bool) -> list[Finding]:
+def _one_sided(model: ComparedModel, allow_new: bool) -> list[Finding]:
     """Figures that the other side does not have."""
     lost = _names(model.old, model.seeds) - _names(model.new, model.seeds)
     gained = _names(model.new, model.seeds) - _names(model.old, model.seeds)

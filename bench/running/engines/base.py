@@ -90,7 +90,7 @@ class Setup:
 Report = Callable[[Task, CellResult], None]
 
 
-class Engine(Protocol):
+class SuiteEngine(Protocol):
     """Runs tasks and reports each as it ends; a task that fails costs no other."""
 
     def run(self, tasks: Sequence[Task], report: Report) -> None:

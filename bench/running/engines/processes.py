@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bench.running.engines.base import Report, Setup, Task
 from bench.running.engines.pool import run_pool
-from bench.running.engines.stages import ShownStages
+from bench.running.engines.stages import StageDisplay
 from bench.running.engines.worker_process import WorkerProcess
 from bench.util.progress import Progress
 
@@ -24,7 +24,7 @@ class ProcessEngine:
     def run(self, tasks: Sequence[Task], report: Report) -> None:
         jobs = min(self._jobs, len(tasks))
         stages = (
-            ShownStages(self._progress) if jobs == 1 else None
+            StageDisplay(self._progress) if jobs == 1 else None
         )  # bars of several cells would flicker
         workers = [WorkerProcess(self._setup, self._progress.note, stages) for _ in range(jobs)]
         run_pool(workers, tasks, report)

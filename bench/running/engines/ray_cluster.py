@@ -50,7 +50,9 @@ class RayEngine:
                 gpus = 0.0
                 if any(task.cell.capture.device.startswith("cuda") for task in tasks):
                     gpus = min(1.0, float(ray.cluster_resources().get("GPU", 0.0)) / jobs)
-                run_pool([_Remote(ray, self._setup, gpus) for _ in range(jobs)], tasks, report)
+                run_pool(
+                    [_RemoteWorker(ray, self._setup, gpus) for _ in range(jobs)], tasks, report
+                )
             finally:
                 ray.shutdown()
 
@@ -93,7 +95,7 @@ class Actor:
             return "full", str(error)
 
 
-class _Remote:
+class _RemoteWorker:
     """This side of an actor."""
 
     def __init__(self, ray: Any, setup: Setup, gpus: float) -> None:

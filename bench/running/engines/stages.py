@@ -12,7 +12,7 @@ KINDS = frozenset({"stage", "advance", "end"})
 """Kinds of messages about stages."""
 
 
-class SentStages(Silent):
+class StageSender(Silent):
     """A worker's side: sends stages and notes as messages.
 
     Args:
@@ -26,10 +26,10 @@ class SentStages(Silent):
         self._send("note", text)
 
     def stage(self, name: str, total: int) -> Stage:
-        return self._sent(name, total)  # type: ignore[return-value]
+        return self._send_stage(name, total)  # type: ignore[return-value]
 
     @contextmanager
-    def _sent(self, name: str, total: int) -> Iterator[Advance]:
+    def _send_stage(self, name: str, total: int) -> Iterator[Advance]:
         self._send("stage", json.dumps([name, total]))
         try:
             yield lambda n: self._send("advance", str(n))
@@ -37,7 +37,7 @@ class SentStages(Silent):
             self._send("end", "")
 
 
-class ShownStages:
+class StageDisplay:
     """A parent's side: shows the stages of one worker."""
 
     def __init__(self, progress: Progress) -> None:

@@ -19,7 +19,7 @@ from typing import TextIO
 
 from bench.planning.planner import Planner
 from bench.running.engines.base import Limits, Setup, Task, execute
-from bench.running.engines.stages import SentStages
+from bench.running.engines.stages import StageSender
 from bench.util.files import DiskFullError
 
 
@@ -39,7 +39,7 @@ def serve(setup: Setup, tasks: TextIO, answers: TextIO) -> None:
         os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
-    notes = SentStages(partial(send, answers))
+    notes = StageSender(partial(send, answers))
     planner = Planner(notes)
     send(answers, "ready", "")
     while True:

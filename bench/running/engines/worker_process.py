@@ -20,7 +20,7 @@ import psutil
 
 from bench.cell.result import CellResult
 from bench.running.engines.base import Setup, Task
-from bench.running.engines.stages import ShownStages
+from bench.running.engines.stages import StageDisplay
 from bench.util.failure import Failure, keep_trace
 from bench.util.files import DiskFullError
 from bench.util.import_path import child_environment
@@ -50,7 +50,7 @@ class WorkerProcess:
         self,
         setup: Setup,
         note: Callable[[str], None],
-        stages: ShownStages | None = None,
+        stages: StageDisplay | None = None,
         *,
         directory: Path | None = None,
     ) -> None:

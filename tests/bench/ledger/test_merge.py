@@ -15,10 +15,10 @@ from bench.interfaces import DataError, RequestError
 from bench.ledger.ledger import Ledger
 from bench.ledger.merge import merge
 from bench.ledger.merge_read import read_foreign
-from tests.support.rows import MadeLedger
+from tests.support.rows import SyntheticLedger
 
 
-def write(results: Path, made: MadeLedger, **changes: Any) -> Path:
+def write(results: Path, made: SyntheticLedger, **changes: Any) -> Path:
     """A results directory with the made rows, some of their fields replaced."""
     ledger = Ledger(results)
     for row in made.rows:
@@ -28,8 +28,8 @@ def write(results: Path, made: MadeLedger, **changes: Any) -> Path:
 
 
 @pytest.fixture
-def made() -> MadeLedger:
-    made = MadeLedger()
+def made() -> SyntheticLedger:
+    made = SyntheticLedger()
     made.add("none", seed=0)
     made.add("strong", seed=1, status="failed")
     return made
@@ -77,7 +77,7 @@ def test_runs_on_two_machines_may_differ_by_float_noise(theirs, made, tmp_path):
 def test_a_conflict_refuses_the_merge_or_keeps_ours_with_a_flag(theirs, made, tmp_path):
     mine = write(tmp_path / "mine", made, ssim_ceiling=0.9)
     before = Ledger(mine).rows()
-    other = MadeLedger()
+    other = SyntheticLedger()
     other.add("another", seed=5)
     third = write(tmp_path / "third", other)
     with pytest.raises(RequestError, match=r"ssim_ceiling is 0\.9 here and 0\.8 there"):

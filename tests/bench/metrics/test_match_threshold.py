@@ -25,8 +25,8 @@ from bench.metrics.identification import Identified
 from bench.metrics.match_threshold import MatchThreshold, calibrate, shortage, threshold
 from bench.reports.result_table import print_result
 from bench.scoring.controls.facts import _wrong
-from bench.scoring.rows import Outcome, make_rows
-from bench.scoring.score import score_target, unscored
+from bench.scoring.rows import CellOutcome, make_rows
+from bench.scoring.score import score_target, unsupported_metrics
 from bench.types.identities import group_numbers, other_identities
 from tests.conftest import make_records
 
@@ -255,11 +255,11 @@ def test_too_few_people_give_a_reason_in_the_row_and_no_number(make_job) -> None
     metrics = [Identified()]
     assert Identified().score(claim, truth, context) is None
     assert score_target("image", claim, truth, {}, metrics, context, seed=0) == []
-    reasons = unscored("image", metrics, context)
+    reasons = unsupported_metrics("image", metrics, context)
     assert "14 identities" in reasons["identified"]
-    assert unscored("condition", metrics, context) == {}
-    assert unscored("image", metrics, scene()[2]) == {}
-    outcome = Outcome(status="ok", scores={"image": []}, unscored={"image": reasons})
+    assert unsupported_metrics("condition", metrics, context) == {}
+    assert unsupported_metrics("image", metrics, scene()[2]) == {}
+    outcome = CellOutcome(status="ok", scores={"image": []}, unsupported_metrics={"image": reasons})
     (row,) = make_rows(
         make_job().cell,
         outcome,

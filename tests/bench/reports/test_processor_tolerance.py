@@ -23,7 +23,7 @@ from bench.reports.processor_tolerance import (
     quantity,
 )
 from bench.util.processor import instruction_level, processor
-from tests.support.rows import MadeLedger
+from tests.support.rows import SyntheticLedger
 
 WITHOUT_AVX512 = {
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
@@ -95,9 +95,9 @@ def test_the_table_that_comes_with_the_package_can_be_read():
     assert table.of("of_a_plugin").allowed(1.0) < 1e-3
 
 
-def two() -> tuple[MadeLedger, MadeLedger]:
+def two() -> tuple[SyntheticLedger, SyntheticLedger]:
     """Three attacks on two processors; one lies far further apart than the others."""
-    made = MadeLedger(), MadeLedger()
+    made = SyntheticLedger(), SyntheticLedger()
     for attack, change in {
         "closed-form": 0.001,
         "posterior": 0.002,
@@ -137,7 +137,7 @@ def test_differences_are_measured_by_quantity_and_an_unsteady_attack_stands_apar
 
 
 def test_ledgers_without_a_common_cell_are_refused():
-    other = MadeLedger()
+    other = SyntheticLedger()
     other.add("weak", "closed-form")
     with pytest.raises(RequestError, match="no cell in common"):
         measure(two()[0].rows, other.rows, lambda _: {}, lambda _: {})

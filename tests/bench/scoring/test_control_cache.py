@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from bench.interfaces import Estimate, ImageBatch
-from bench.scoring.control_cache import References
+from bench.scoring.control_cache import ControlCache
 
 
 def _estimate(value: float) -> Estimate:
@@ -13,7 +13,7 @@ def _estimate(value: float) -> Estimate:
 
 
 def test_one_truth_is_compared_with_the_same_controls_until_a_word_or_a_number_changes():
-    book, made = References(), []
+    book, made = ControlCache(), []
 
     def make() -> dict[str, Estimate]:
         made.append(1)
@@ -31,7 +31,7 @@ def test_one_truth_is_compared_with_the_same_controls_until_a_word_or_a_number_c
 
 
 def test_the_oldest_reference_goes_when_there_is_no_room():
-    book = References(room=2 * _estimate(0.5).images.pixels.nbytes)
+    book = ControlCache(room=2 * _estimate(0.5).images.pixels.nbytes)
     references = [book.of([str(i)], [], lambda: {"mean": _estimate(0.5)}) for i in range(3)]
     assert book.of(["2"], [], dict) is references[2]
     assert book.of(["1"], [], dict) is references[1]

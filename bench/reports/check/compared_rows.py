@@ -10,9 +10,9 @@ from statistics import fmean
 from bench.reports.comparability import (
     SETTING,
     AttackBudget,
+    ComparisonSetting,
     Row,
     ScoreReader,
-    Setting,
     Trial,
     choose_measure,
     measures,
@@ -23,7 +23,7 @@ from bench.reports.comparability import (
 from bench.util.errors import DataError
 from bench.util.stats import normalized
 
-Key = tuple[Setting, str, AttackBudget, int]
+Key = tuple[ComparisonSetting, str, AttackBudget, int]
 """What is compared with what: setting, defence, attack and seed."""
 
 IDENTIFIED = "identified"
@@ -45,7 +45,7 @@ MEAN_DIGITS = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
-class Point:
+class ComparedRow:
     """One row of a ledger or a baseline, as far as a check needs it.
 
     Attributes:
@@ -81,9 +81,9 @@ class Point:
     utility: Mapping[str, float] = field(default_factory=dict)
 
 
-def points(
+def compared_rows(
     rows: Iterable[Row], read: ScoreReader, *, measure: str, chosen: Mapping[Key, str] | None = None
-) -> dict[Key, Point]:
+) -> dict[Key, ComparedRow]:
     """The newest row of each key.
 
     Args:
@@ -94,7 +94,7 @@ def points(
         DataError: scores by record contradict their mean in the row.
     """
     found = trials(rows)
-    by_setting: dict[Setting, list[Row]] = {}
+    by_setting: dict[ComparisonSetting, list[Row]] = {}
     for trial in found:
         by_setting.setdefault(trial.setting, []).append(trial.row)
     usual = {
@@ -114,7 +114,7 @@ def _usual(trial: Trial, measure: str) -> str:
     )
 
 
-def _point(trial: Trial, measure: str, read: ScoreReader) -> Point:
+def _point(trial: Trial, measure: str, read: ScoreReader) -> ComparedRow:
     row = trial.row
     cell_id, target = str(row["cell_id"]), trial.setting["target"]
     ok = trial.status == "ok"
@@ -129,7 +129,7 @@ def _point(trial: Trial, measure: str, read: ScoreReader) -> Point:
             f"cell {cell_id}: the scores by record contradict the row's {measure} of the {target}"
         )
     by_position = all(record.isdigit() for record in scores)
-    return Point(
+    return ComparedRow(
         key=trial.key,
         status=trial.status,
         reason=text(row.get("reason")),

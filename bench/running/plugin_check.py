@@ -1,7 +1,7 @@
 """Tries the plugins of other packages in a process of its own, so that listing them imports none of
 them.
 
-Run as ``python -m bench.running.guest_check KIND/NAME ...``; prints one line of JSON for each: what
+Run as ``python -m bench.running.plugin_check KIND/NAME ...``; prints one line of JSON for each: what
 was tried, and its fault or an empty text.
 """
 
@@ -20,7 +20,7 @@ from bench.util.import_path import child_environment
 _LIMIT = 120.0  # seconds that the imports of all guests may take
 
 
-def guest_faults() -> dict[tuple[str, str], list[str]]:
+def plugin_faults() -> dict[tuple[str, str], list[str]]:
     """Return what is wrong with the plugins of other packages, by kind and name; those without a fault are left out."""
     found: dict[tuple[str, str], list[str]] = {}
     waiting: list[str] = []
@@ -49,7 +49,7 @@ def _key(entry: str) -> tuple[str, str]:
 
 def _tried(entries: Sequence[str]) -> tuple[dict[str, str], str]:
     """The faults of entries as far as they could be tried, and why the first of the others could not be."""
-    command = [sys.executable, "-P", "-m", "bench.running.guest_check", *entries]
+    command = [sys.executable, "-P", "-m", "bench.running.plugin_check", *entries]
     environment = child_environment(os.environ)
     try:
         done = subprocess.run(
