@@ -149,7 +149,7 @@ def _judged(
         text=judge.text,
         gallery=attempt.gallery,
         cache=job.control_cache,
-        words=(
+        key_parts=(
             *(spec.model_hash, spec.victim.content_hash(), job.splits.content_hash(), spec.device),
             *job.cell.backbones,
         ),
@@ -162,7 +162,7 @@ def _judged(
             scores = score_target(
                 target,
                 compared.claimed,
-                compared.told,
+                compared.truth,
                 compared.controls,
                 job.metrics,
                 context,

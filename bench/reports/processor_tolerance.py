@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from bench.ledger.columns import TIMINGS
 from bench.reports.comparability import SETTING, Row, number, setting_from_row
 from bench.util.errors import DataError, RequestError
 
@@ -232,8 +233,6 @@ def _name(row: Row) -> tuple[str, ...]:
 
 def _numbers(one: Row, other: Row) -> Iterator[tuple[str, float, float]]:
     """The numbers that both rows have and that a processor may move."""
-    from bench.scoring.rows import TIMINGS
-
     for field, value in one.items():
         a, b = number(value), number(other.get(field))
         if field in TIMINGS or field in _COUNTS or field in SETTING or isinstance(value, int):

@@ -1,8 +1,7 @@
-"""Tries the plugins of other packages in a process of its own, so that listing them imports none of
-them.
+"""Imports third-party plugins in a separate process, so that listing plugins imports none of them.
 
-Run as ``python -m bench.running.plugin_check KIND/NAME ...``; prints one line of JSON for each: what
-was tried, and its fault or an empty text.
+Run as ``python -m bench.running.plugin_check KIND/NAME ...``; it prints a line of JSON for each
+plugin: its kind and name, and its fault or an empty text.
 """
 
 from __future__ import annotations
@@ -17,61 +16,64 @@ from bench.interfaces.registry import KINDS, listing
 from bench.util.errors import RequestError
 from bench.util.import_path import child_environment
 
-_LIMIT = 120.0  # seconds that the imports of all guests may take
+_LIMIT = 120.0  # seconds that all imports of one process may take
 
 
 def plugin_faults() -> dict[tuple[str, str], list[str]]:
-    """Return what is wrong with the plugins of other packages, by kind and name; those without a fault are left out."""
-    found: dict[tuple[str, str], list[str]] = {}
+    """Return the faults of third-party plugins by kind and name, without plugins that load."""
+    faults: dict[tuple[str, str], list[str]] = {}
     waiting: list[str] = []
     for kind in KINDS:
         registry = listing(kind)
         clashes = registry.faults()
-        found.update({(kind, name): said for name, said in clashes.items()})
+        faults.update({(kind, name): results for name, results in clashes.items()})
         for name in registry.names():
             if not registry.built_in(name) and not registry.is_clash(name):
                 waiting.append(f"{kind}/{name}")
     while waiting:
-        said, reason = _tried(waiting)
-        for entry, fault in said.items():
+        results, reason = _try_imports(waiting)
+        for entry, fault in results.items():
             if fault:
-                found.setdefault(_key(entry), []).append(fault)
-        waiting = [entry for entry in waiting if entry not in said]
+                faults.setdefault(_kind_and_name(entry), []).append(fault)
+        waiting = [entry for entry in waiting if entry not in results]
         if waiting:
-            found.setdefault(_key(waiting.pop(0)), []).append(reason)
-    return found
+            faults.setdefault(_kind_and_name(waiting.pop(0)), []).append(reason)
+    return faults
 
 
-def _key(entry: str) -> tuple[str, str]:
+def _kind_and_name(entry: str) -> tuple[str, str]:
     kind, _, name = entry.partition("/")
     return kind, name
 
 
-def _tried(entries: Sequence[str]) -> tuple[dict[str, str], str]:
-    """The faults of entries as far as they could be tried, and why the first of the others could not be."""
+def _try_imports(entries: Sequence[str]) -> tuple[dict[str, str], str]:
+    """Return the faults of the imported entries, and why importing the next one failed.
+
+    A plugin without a fault has an empty text.
+    """
     command = [sys.executable, "-P", "-m", "bench.running.plugin_check", *entries]
     environment = child_environment(os.environ)
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, capture_output=True, text=True, timeout=_LIMIT, check=False, env=environment
         )
-        printed, reason = (
-            done.stdout,
-            f"importing it ended the process with exit code {done.returncode}",
+        output, reason = (
+            process.stdout,
+            f"importing it ended the process with exit code {process.returncode}",
         )
     except subprocess.TimeoutExpired as error:
-        printed = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
+        output = error.stdout.decode() if isinstance(error.stdout, bytes) else error.stdout or ""
         reason = f"importing it took more than {_LIMIT:g} s"
-    said = {}
-    for line in printed.splitlines():
+    results = {}
+    for line in output.splitlines():
         if line.startswith("["):
             entry, fault = json.loads(line)
-            said[str(entry)] = str(fault)
-    return said, reason
+            results[str(entry)] = str(fault)
+    return results, reason
 
 
 def _fault(kind: str, name: str) -> str:
-    """Why a plugin cannot be loaded, or nothing."""
+    """Return why a plugin cannot be loaded, or an empty text."""
     from bench.planning.planner import Planner
     from bench.scoring.rows import check_metric_name
     from bench.util.progress import Silent
@@ -86,13 +88,12 @@ def _fault(kind: str, name: str) -> str:
 
 
 def main() -> None:
-    """Try every entry of the command line."""
+    """Import every plugin that the command line names."""
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(
-        sys.stderr.fileno(), sys.stdout.fileno()
-    )  # what plugins print must not stand between answers
+    # What plugins print goes to stderr, so that it cannot mix with the answers.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     for entry in sys.argv[1:]:
-        answers.write(json.dumps([entry, _fault(*_key(entry))]) + "\n")
+        answers.write(json.dumps([entry, _fault(*_kind_and_name(entry))]) + "\n")
         answers.flush()
 
 

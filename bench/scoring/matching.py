@@ -1,4 +1,4 @@
-"""Who is who within an update: records that went into one message together have no order to be claimed in."""
+"""Orders the claims about records of one update, which have no order in their message."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from bench.types.texts import Wording
 
 
 def match_images(claim: Estimate, truth: ImageBatch, groups: Sequence[Sequence[int]]) -> Estimate:
-    """The claim with the records of each group in the order that fits the truth best (least squared
-    error).
+    """Return the claim with each group in the order of least squared error to the truth.
 
-    The controls of a claim are to be put in order likewise, since the choice among orders is
-    knowledge. A single-record group stays as it is.
+    The controls must be ordered too, since choosing the order uses the truth. A group of one record
+    does not change.
 
     Args:
-        groups: positions of the records that share an update; every position once.
+        claim: claimed pictures.
+        truth: true pictures, ``(N, 3, H, W)`` in [0, 1].
+        groups: positions of the records that share an update; every position occurs once.
     """
     order = list(range(len(truth)))
     for group in groups:
@@ -40,7 +41,7 @@ def match_images(claim: Estimate, truth: ImageBatch, groups: Sequence[Sequence[i
 
 
 def match_texts(claim: Wording, truth: Wording, groups: Sequence[Sequence[int]]) -> Wording:
-    """Likewise for texts, by ROUGE-L."""
+    """Return the claimed texts with each group in the order of highest ROUGE-L to the truth."""
     order = list(range(len(truth)))
     for group in groups:
         rows = list(group)
@@ -51,7 +52,7 @@ def match_texts(claim: Wording, truth: Wording, groups: Sequence[Sequence[int]])
 
 
 def match_facts(claim: Fact, truth: Fact, groups: Sequence[Sequence[int]]) -> Fact:
-    """Likewise for attributes and identities, by how well they agree."""
+    """Return the claimed facts with each group in the order of highest agreement with the truth."""
     order = list(range(len(truth)))
     for group in groups:
         rows = list(group)

@@ -96,7 +96,7 @@ def test_diagnostics_have_columns_of_their_own_and_change_no_other(
     [
         (
             "taken",
-            "attack 'bad-attack': diagnostic 'seconds' would be the column 'attack_seconds', which is taken",
+            "attack 'bad-attack': diagnostic 'seconds' would be the column 'attack_seconds', which the runner writes",
         ),
         ("text", "diagnostic 'loss' must be an int or a float, got str"),
         ("tensor", "diagnostic 'loss' must be an int or a float, got Tensor"),
@@ -213,7 +213,7 @@ def test_metrics_of_others_that_cannot_be_used_cost_nothing_but_themselves(
     assert isinstance(good.rows[0]["ssim"], float)
     said = "\n".join(SAID)
     assert "no_such_module_anywhere" in said
-    assert "metric 'utility_fid': the name is that of a column of the runner" in said
+    assert "metric 'utility_fid': the runner writes columns of that name" in said
     assert (
         "badguests.metric:BadMetric of badguests 1.0 is not used: metric 'ssim' is splitleak's own"
         in said

@@ -1,4 +1,4 @@
-"""Damaged ledgers, tables and score files end in a sentence, and never change the ledger that they were to join."""
+"""Damaged ledgers, tables and score files end in a sentence and never change the target ledger."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_a_conflict_refuses_the_merge_or_keeps_ours_with_a_flag(theirs, made, tm
 
 def test_two_sources_of_one_name_are_refused(theirs, tmp_path):
     shutil.copytree(theirs, tmp_path / "x" / "theirs")
-    with pytest.raises(RequestError, match="two sources are called 'theirs'"):
+    with pytest.raises(RequestError, match="two sources have the name 'theirs'"):
         merge([theirs, tmp_path / "x" / "theirs"], tmp_path / "mine")
 
 
@@ -109,16 +109,16 @@ def test_reading_leaves_no_trace_beside_the_source(theirs):
         ({"schema_version": 7}, "has schema 7"),
         ({"seed": -1}, "'seed' must be a whole number"),
         ({"seed": "0"}, "'seed' must be a whole number"),
-        ({"seed": 3}, "seed is not what its spec says"),
-        ({"defense": "timestep"}, "defense is not what its spec says"),
+        ({"seed": 3}, "seed contradicts its spec"),
+        ({"defense": "timestep"}, "defense contradicts its spec"),
         ({"spec": "{}"}, "does not have the hash of its spec"),
         ({"ssim": 0.9}, "image ssim is not the mean of its records"),
         ({"ssim_low": float("inf")}, "'ssim_low' is not finite"),
         ({"status": "fine"}, "unknown status 'fine'"),
         ({"victim": 5}, "'victim' must be text"),
-        ({"guarantee": "=cmd()"}, "starts as a spreadsheet formula"),
+        ({"guarantee": "=cmd()"}, "starts like a spreadsheet formula"),
         ({"guarantee": "a\x1b[31m"}, "holds a control character"),
-        ({"../x": "y"}, "has no proper name"),
+        ({"../x": "y"}, "has an invalid name"),
         ({"reason": "x" * 200_000}, "is too long|not JSON text"),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
@@ -208,7 +208,8 @@ def test_a_ledger_of_the_first_version_is_read(made, tmp_path):
         db.execute("CREATE TABLE cells (cell_id TEXT)")
         db.execute("CREATE TABLE rows (cell_id TEXT, target TEXT, content TEXT)")
         db.execute(
-            "CREATE TABLE scores (cell_id TEXT, target TEXT, metric TEXT, record INTEGER, value REAL)"
+            "CREATE TABLE scores "
+            "(cell_id TEXT, target TEXT, metric TEXT, record INTEGER, value REAL)"
         )
         db.execute("INSERT INTO cells VALUES (?)", (row["cell_id"],))
         db.execute("INSERT INTO rows VALUES (?, 'image', ?)", (row["cell_id"], json.dumps(row)))
