@@ -244,7 +244,7 @@ class _FieldTolerance:
         return abs(before - after) / allowed if allowed else math.inf
 
     def _measured(self, name: str) -> Difference:
-        return measured_tolerance().of(name, self.attack)
+        return measured_tolerance().entry_for(name, self.attack)
 
 
 def _close(stored: object, now: object, tolerance: float) -> bool:
@@ -266,7 +266,7 @@ def _as_numbers(stored: object, now: object) -> tuple[float, float] | None:
 
 
 def report(reproduction: Reproduction) -> list[str]:
-    """Return one sentence with the answer, and a line for each field that differs, largest first."""
+    """Return a sentence with the answer, and a line for each field that differs, largest first."""
     return [_sentence(reproduction), *_details(reproduction)]
 
 

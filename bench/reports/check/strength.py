@@ -71,7 +71,7 @@ class Change:
         """
         if not self.other_processor:
             return 0.0
-        entry = limits.processor.of(self.measure, self.unit.attack.label)
+        entry = limits.processor.entry_for(self.measure, self.unit.attack.label)
         shares = []
         for seed in self.seeds:
             old = self.unit.old[seed]

@@ -107,7 +107,9 @@ def utility_findings(
         worse = [sign * (new - old) for old, new in pairs]
         before, after = fmean(old for old, _ in pairs), fmean(new for _, new in pairs)
         other = (
-            limits.processor.of(f"utility_{name}").allowed(before) if model.other_processor else 0.0
+            limits.processor.entry_for(f"utility_{name}").allowed(before)
+            if model.other_processor
+            else 0.0
         )
         # A figure that states its own spread is not held to less than that.
         errors = [_stated_error(model.old[seed], name, model.records) for seed in model.seeds]

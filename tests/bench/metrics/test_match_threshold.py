@@ -24,7 +24,7 @@ from bench.interfaces import (
 from bench.metrics.identification import Identified
 from bench.metrics.match_threshold import MatchThreshold, calibrate, shortage, threshold
 from bench.reports.result_table import print_result
-from bench.scoring.controls.facts import _wrong
+from bench.scoring.controls.facts import _wrong_records
 from bench.scoring.rows import CellOutcome, make_rows
 from bench.scoring.score import score_target, unsupported_metrics
 from bench.types.identities import group_numbers, other_identities
@@ -329,5 +329,5 @@ def test_the_shuffled_control_deals_claims_to_other_people() -> None:
     records = dataclasses.replace(
         make_records(8), identities=("a", "a", "a", "a", "b", "b", "c", "c")
     )
-    given = _wrong(records, seed=3)
+    given = _wrong_records(records, seed=3)
     assert all(records.identities[i] != records.identities[j] for i, j in enumerate(given))

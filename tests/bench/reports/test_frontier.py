@@ -10,8 +10,10 @@ from click.testing import CliRunner
 
 from bench.cli.main import main
 from bench.ledger.ledger import Ledger
-from bench.reports.frontier import QUALITIES, FrontierPoint, frontier
-from bench.reports.frontier_files import as_csv, as_markdown, draw, family
+from bench.reports.frontier import frontier
+from bench.reports.frontier_files import as_csv, as_markdown
+from bench.reports.frontier_plot import draw, family
+from bench.reports.frontier_point import QUALITIES, FrontierPoint
 from bench.util.stats import Interval
 from tests.support.rows import SyntheticLedger
 
@@ -93,7 +95,7 @@ def test_a_floor_counts_only_where_the_reference_is_above_its_own(attacked: bool
     if attacked:
         assert found["good"].worst == 0 == found["none"].worst
         assert found["good"].unproven == ("image",)
-        assert "off `none`" in as_markdown(list(found.values()), "none")
+        assert "recover the image under `none`." in as_markdown(list(found.values()), "none")
 
 
 def test_longer_training_is_a_table_of_its_own_with_its_own_reference():
