@@ -276,7 +276,7 @@ def test_a_baseline_of_failed_cells_is_refused_unless_said(tmp_path):
     assert not [subject for subject in verdict.compared if "gone" in subject]
     about = path.with_suffix(".json")
     about.write_text(about.read_text().replace('"accepts_failed": true', '"accepts_failed": false'))
-    with pytest.raises(DataError, match="1 of its rows failed, which it does not say it accepts"):
+    with pytest.raises(DataError, match="1 of its rows failed, but it does not accept failed rows"):
         read_baseline(path)
 
 

@@ -17,7 +17,7 @@ from bench.interfaces import DataError
 from bench.ledger.ledger import Ledger
 from bench.planning.suite import Suite, SuiteFile
 from bench.reports.check.baseline import Baseline
-from bench.reports.check.compare import current_points, judge
+from bench.reports.check.compare import current_rows, judge
 from bench.reports.check.plan import suite_state
 from bench.reports.check.verdict import Tolerances, Verdict
 from bench.reports.comparability import ledger_scores
@@ -38,7 +38,7 @@ def state(code: str = "1", **levels: float) -> SyntheticLedger:
 def baseline_of(made: SyntheticLedger, **options: Any) -> Baseline:
     present = suite_state(made.plan(), made.rows)
     return Baseline(
-        current_points(present, made.read, measure="ssim"), "made", Tolerances(), **options
+        current_rows(present, made.read, measure="ssim"), "made", Tolerances(), **options
     )
 
 
@@ -63,7 +63,11 @@ def test_an_unchanged_state_is_no_worse_and_says_of_what():
     verdict = judged(state(), state(), state())
     assert (verdict.exit_code, verdict.answer, verdict.findings) == (0, "no worse", ())
     assert len(verdict.compared) == 4
-    assert (verdict.scope.asked, verdict.scope.found, verdict.scope.cells) == (2, 2, 2)
+    assert (verdict.scope.cells, verdict.scope.cells_found, verdict.scope.baseline_cells) == (
+        2,
+        2,
+        2,
+    )
 
 
 def test_rows_of_another_code_do_not_count_and_are_named_once():
@@ -83,7 +87,7 @@ def test_the_present_state_is_judged_whatever_was_run_after_it():
     for row in leaky.rows:
         row["created"] = "2027-01-01T00:00:00+00:00"
     assert judged(good, good, good, leaky).exit_code == 0
-    assert judged(good, good, good, leaky).scope.left_out == 2
+    assert judged(good, good, good, leaky).scope.cells_left_out == 2
     assert judged(good, leaky, good, leaky).exit_code == 1
 
 
@@ -175,14 +179,14 @@ def test_a_figure_of_utility_on_one_side_only_is_told():
         del row["utility_ssim"]
     verdict = judged(old, new, new)
     assert told(verdict) == [("measure", "unsure")] * 2
-    assert "ssim is in the baseline and not measured any more" in verdict.findings[0].sentence
+    assert "ssim is in the baseline and was not measured now" in verdict.findings[0].sentence
     assert told(judged(new, old, old)) == [("measure", "unsure")] * 2
     assert judged(new, old, old, allow_new=True).exit_code == 0
     for row in new.rows:
         del row["utility_fid"]
     verdict = judged(old, new, new)
     assert [f.sentence.partition(": ")[2] for f in verdict.findings] == [
-        "fid, ssim is in the baseline and not measured any more"
+        "fid, ssim is in the baseline and was not measured now"
     ] * 2
     assert len(verdict.compared) == 2
 
@@ -258,7 +262,7 @@ def test_more_records_above_the_identification_threshold_are_found():
 
     before, after = identified(old, 0), identified(new, 9)
     present = [suite_state(made.plan(), made.rows) for made in (old, new)]
-    baseline = Baseline(current_points(present[0], before, measure="ssim"), "made", Tolerances())
+    baseline = Baseline(current_rows(present[0], before, measure="ssim"), "made", Tolerances())
     verdict = judge(baseline, present[1], after, suite="made", name="b.csv")
     assert told(verdict) == [("records-exposed", "worse")]
     assert (
@@ -306,7 +310,7 @@ class TestProcessors:
         new.add("strong", level=level, utility={"fid": fid}, processor=processor)
         limits = Tolerances(processor=self.TABLE)
         present = [suite_state(made.plan(), made.rows) for made in (old, new)]
-        baseline = Baseline(current_points(present[0], old.read, measure="ssim"), "made", limits)
+        baseline = Baseline(current_rows(present[0], old.read, measure="ssim"), "made", limits)
         return judge(baseline, present[1], new.read, suite="made", name="b.csv")
 
     def test_what_another_processor_explains_is_one_note(self):
@@ -325,7 +329,7 @@ class TestProcessors:
         verdict = self.verdict(0.4, 100.0, "B")
         assert told(verdict) == [("attack-stronger", "worse")]
         assert (
-            "another processor (A, now B), which was never seen to change so much"
+            "another processor (A, now B), though none was measured to change so much"
             in verdict.failures[0].sentence
         )
 
@@ -366,7 +370,7 @@ def test_the_command_from_first_baseline_to_accepted_change(command, tmp_path):
     code, output = bench("check", "made", "--results", good)
     assert code == 2
     assert (
-        "baseline.csv: no baseline there; make one with bench check SUITE --update --reason TEXT"
+        "baseline.csv: does not exist; bench check SUITE --update --reason TEXT writes a baseline"
         in output
     )
     assert bench("check", "made", "--results", good, "--update")[0] == 2
@@ -480,6 +484,6 @@ def test_a_baseline_of_the_first_format_says_what_to_do(command):
     (Path(results) / "baseline.json").unlink()
     code, output = bench("check", "made", "--results", results)
     assert code == 2
-    assert "make the baseline anew with bench check SUITE --update --reason TEXT" in output
+    assert "write the baseline again with bench check SUITE --update --reason TEXT" in output
     assert bench("check", "made", "--results", results, "--update", "--reason", "second")[0] == 0
     assert bench("check", "made", "--results", results)[0] == 0

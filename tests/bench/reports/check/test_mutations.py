@@ -13,7 +13,7 @@ import pytest
 from bench.interfaces import BenchError
 from bench.reports.check.baseline import Baseline, read_baseline, write_baseline
 from bench.reports.check.baseline_rows import COLUMNS
-from bench.reports.check.compare import current_points, judge
+from bench.reports.check.compare import current_rows, judge
 from bench.reports.check.plan import SuiteState, suite_state
 from bench.reports.check.verdict import Tolerances
 from tests.support.rows import SyntheticLedger
@@ -74,7 +74,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The files of a sound baseline."""
     path = tmp_path_factory.mktemp("sound") / "baseline.csv"
     made = cells()
-    current = current_points(present_of(made), made.read, measure="ssim")
+    current = current_rows(present_of(made), made.read, measure="ssim")
     write_baseline(path, Baseline(current, "made", Tolerances()), reason="first", accepted=0)
     return {file.name: file.read_text() for file in path.parent.iterdir()}
 
@@ -310,12 +310,12 @@ def test_no_damaged_scores_end_in_0(text, runs, tmp_path):
     "words",
     [
         ("score", "", "row 1: score is empty"),
-        ("score", "nan", "row 1: score 'nan' is no finite number"),
-        ("floor", "inf", "row 1: floor 'inf' is no finite number"),
+        ("score", "nan", "row 1: score 'nan' is not a finite number"),
+        ("floor", "inf", "row 1: floor 'inf' is not a finite number"),
         ("ceiling", "=floor", "row 1: floor and ceiling are equal"),
         ("score", "0.9", "row 1: score 0.9 contradicts the scores by record"),
         ("status", "good", "row 1: status 'good' is unknown"),
-        ("utility_fid", "much", "row 1: utility_fid 'much' is no finite number"),
+        ("utility_fid", "much", "row 1: utility_fid 'much' is not a finite number"),
     ],
 )
 def test_a_damaged_row_is_named(text, tmp_path, words):
