@@ -1,1 +1,1 @@
-"""Attacks, one family a room; the files of a family are its attacks, helpers stand one level down."""
+"""Attacks by family: a room holds the attacks of one family, its sub-packages their parts."""

@@ -1,5 +1,6 @@
-"""Runs the command line: ``python -m bench`` is ``bench``."""
+"""Run the command line: ``python -m bench`` is ``bench``."""
 
 from bench.cli.main import main
 
-main()
+if __name__ == "__main__":
+    main()

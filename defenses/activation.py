@@ -1,4 +1,4 @@
-"""The privacy-preserving activation of the condition."""
+"""Pass the condition's features through the privacy-preserving activation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from bench.interfaces import CONTROL_FEATURES, Card, Channel, Defense, ProtectCo
 
 
 def activation(u: Tensor) -> Tensor:
-    """f(u) = |u| (2 sigmoid(u) - 1) = |u| tanh(u / 2); odd, strictly increasing, elementwise."""
+    """Return f(u) = |u| (2 sigmoid(u) - 1) = |u| tanh(u / 2) elementwise.
+
+    f is odd and strictly increasing.
+    """
     return u.abs() * torch.tanh(u / 2)
 
 
@@ -23,7 +26,8 @@ class Activation(Defense):
         summary="Passes h_ctrl through f(u) = |u|(2 sigmoid(u) - 1) and sends it as fp16.",
         source="arXiv:2409.08503, privacy-preserving activation; fp16 wire as in the public code",
         cost="halves the bytes of h_ctrl",
-        notes="f is strictly increasing, hence invertible by anybody who knows it; what is lost is fp16 rounding.",
+        notes="f is strictly increasing, so everyone who knows it can invert it; only the rounding "
+        "to fp16 is lost.",
     )
 
     sends_as = MappingProxyType({CONTROL_FEATURES: torch.float16})

@@ -1,4 +1,4 @@
-"""Noise on smashed data as it is: no clipping, hence no guarantee."""
+"""Add noise to smashed data without clipping it, hence without a guarantee."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from defenses.common.feature_params import SmashedParams, laplace
 
 
 class AdditiveNoiseParams(SmashedParams):
-    """Attributes:
-    noise: standard deviation on every number.
-    kind: ``gaussian`` or ``laplace``.
+    """Sets how much noise is added, and of which distribution.
+
+    Attributes:
+        noise: standard deviation of the noise on every number.
+        kind: ``gaussian`` or ``laplace``.
     """
 
     noise: float = Field(default=0.5, ge=0)
@@ -23,16 +25,19 @@ class AdditiveNoiseParams(SmashedParams):
 
 
 class AdditiveNoise(Defense):
-    """h + noise, whatever h is."""
+    """Sends h + noise, whatever the size of h."""
 
     name = "additive-noise"
     Params = AdditiveNoiseParams
+    params: AdditiveNoiseParams
     card = Card(
-        summary="Adds noise to the smashed data without clipping; no guarantee, whatever the noise.",
-        source="Titcombe et al., arXiv:2104.05743 (Laplace); the comparisons of arXiv:2409.08503; METHODS 7.4",
+        summary="Adds noise to the smashed data without clipping; gives no guarantee at any noise.",
+        source="Titcombe et al., arXiv:2104.05743 (Laplace); the comparisons of arXiv:2409.08503; "
+        "METHODS 7.4",
         cost="none in bytes",
-        notes="Nothing bounds what a record contributes, so no epsilon follows. Adaptive attack: as for "
-        "gaussian-noise. Noise on x_t costs the attacker more than the same noise on h_sd: stack it on send-latent.",
+        notes="Nothing bounds what a record contributes, so no epsilon follows. Adaptive attack: "
+        "as for gaussian-noise. Noise on x_t costs the attacker more than equally strong noise on "
+        "h_sd: stack this defence on send-latent.",
     )
 
     def added_noise(self, channel: Channel, size: int) -> float:

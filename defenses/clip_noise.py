@@ -1,4 +1,4 @@
-"""Clipping and Gaussian noise on updates, on the client."""
+"""Clip each update and add Gaussian noise to it, on the client."""
 
 from __future__ import annotations
 
@@ -29,10 +29,13 @@ from defenses.common.gaussian_accounting import epsilon_of
 
 
 class ClipNoiseParams(Params):
-    """Attributes:
-    clip: C, the largest l2 norm of a whole update (of the weights' change, so the learning rate is
-    in it). multiplier: the noise's standard deviation over C; 0 only clips. delta: of the (epsilon,
-    delta) statement.
+    """Sets the clipping norm, the noise, and the delta of the statement.
+
+    Attributes:
+        clip: C, the largest l2 norm of a whole update. An update is the change of the weights, so
+            it includes the learning rate.
+        multiplier: standard deviation of the noise divided by C; 0 only clips.
+        delta: delta of the (epsilon, delta) statement.
     """
 
     clip: float = Field(default=0.1, gt=0)
@@ -41,22 +44,26 @@ class ClipNoiseParams(Params):
 
 
 class ClipNoise(Defense):
-    """The update, all tensors together, shortened to norm C, plus normal noise of deviation
-    ``multiplier`` C.
+    """Shortens the update to norm C and adds normal noise of deviation ``multiplier`` C.
 
-    The Gaussian mechanism: replacing one record changes the one update it is in by at most 2 C, so
-    each release is mu-GDP with mu = 2 / multiplier (Dong et al., arXiv:1905.02383), and k releases
-    with sqrt(k) mu. What the server sends back is made of noised updates and costs nothing more.
+    The norm is taken over all tensors together. This is the Gaussian mechanism: replacing one
+    record changes the one update that contains it by at most 2 C, so each release is mu-GDP with
+    mu = 2 / multiplier (Dong et al., arXiv:1905.02383), and k releases are sqrt(k) mu-GDP. The
+    server computes its answers from noised updates, so they cost no further privacy.
     """
 
     name = "clip-noise"
     Params = ClipNoiseParams
+    params: ClipNoiseParams
     card = Card(
-        summary="Clips each whole update to a norm and adds Gaussian noise before it leaves the client.",
-        source="Abadi et al., arXiv:1607.00133, applied to whole updates; accounting: Gaussian DP, arXiv:1905.02383",
+        summary="Clips each whole update to a norm and adds Gaussian noise before it leaves the "
+        "client.",
+        source="Abadi et al., arXiv:1607.00133, applied to whole updates; accounting: Gaussian DP, "
+        "arXiv:1905.02383",
         cost="none in bytes or time",
-        notes="Acts on client_update alone; its statement is void where features, noise targets or weights of the "
-        "client cross the wire. Small multipliers hide detail without a useful epsilon.",
+        notes="Acts on client_update alone; its statement is void where features, noise targets or "
+        "weights of the client cross the wire. Small multipliers hide detail without a useful "
+        "epsilon.",
     )
 
     def protect_update(
@@ -72,7 +79,7 @@ class ClipNoise(Defense):
         }
 
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
-        """For ``releases`` updates that one record is in."""
+        """Return the statement for ``releases`` updates that contain one record."""
         if self.params.multiplier == 0:
             return None
         mu = 2 / self.params.multiplier * math.sqrt(releases)
@@ -80,7 +87,8 @@ class ClipNoise(Defense):
             epsilon=epsilon_of(mu, self.params.delta),
             delta=self.params.delta,
             unit="one record, replaced by any other",
-            sensitivity=f"l2 distance {2 * self.params.clip:g} between updates clipped to {self.params.clip:g}",
+            sensitivity=f"l2 distance {2 * self.params.clip:g} between updates clipped to "
+            f"{self.params.clip:g}",
             releases=releases,
             voided_by=(
                 CONTROL_FEATURES,

@@ -1,4 +1,4 @@
-"""Stacks defences: ``timestep+activation+prompt``."""
+"""Stack several defences, as in ``timestep+activation+prompt``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.interfaces import (
     CompositeDefense,
     Defense,
     Guarantee,
-    Insertion,
+    InsertedLayers,
     NoiseSchedule,
     Params,
     ProtectContext,
@@ -26,7 +26,7 @@ _EXCLUSIVE = ("sample_timesteps", "sample_noise", "local_gradient", "insertion")
 
 
 class AdapterChain(ServerAdapter):
-    """Several adapters, the last defence's first: the server undoes from the outside in."""
+    """Applies several adapters in reverse order: the server undoes the last defence first."""
 
     def __init__(self, adapters: Sequence[ServerAdapter]) -> None:
         super().__init__()
@@ -39,11 +39,14 @@ class AdapterChain(ServerAdapter):
 
 
 class Compose(CompositeDefense):
-    """Parts are applied in the order given. Two parts that both draw timesteps, or noise, do not stack."""
+    """Applies its parts in the given order.
+
+    Two parts that both draw timesteps, or both draw noise, cannot be stacked.
+    """
 
     name = "compose"
     card = Card(
-        summary="Several defences at once, written name+name; not used by itself.",
+        summary="Stacks several defences, written name+name; has no effect without parts.",
         source="this project",
     )
 
@@ -56,7 +59,7 @@ class Compose(CompositeDefense):
         self._drawing = {hook: self._owner(hook) for hook in _EXCLUSIVE}
 
     @classmethod
-    def of(cls, parts: Sequence[Defense]) -> Compose:
+    def from_parts(cls, parts: Sequence[Defense]) -> Compose:
         return cls(parts=parts)
 
     def _owner(self, hook: str) -> Defense | None:
@@ -94,13 +97,17 @@ class Compose(CompositeDefense):
     def sample_timesteps(
         self, record_ids: Sequence[str], schedule: NoiseSchedule, rng: torch.Generator
     ) -> Tensor:
-        owner = self._drawing["sample_timesteps"] or super()
+        owner = self._drawing["sample_timesteps"]
+        if owner is None:
+            return super().sample_timesteps(record_ids, schedule, rng)
         return owner.sample_timesteps(record_ids, schedule, rng)
 
     def sample_noise(
         self, record_ids: Sequence[str], shape: tuple[int, ...], rng: torch.Generator
     ) -> Tensor:
-        owner = self._drawing["sample_noise"] or super()
+        owner = self._drawing["sample_noise"]
+        if owner is None:
+            return super().sample_noise(record_ids, shape, rng)
         return owner.sample_noise(record_ids, shape, rng)
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
@@ -116,7 +123,9 @@ class Compose(CompositeDefense):
     def local_gradient(
         self, records: Iterable[Mapping[str, Tensor]], rng: torch.Generator
     ) -> Mapping[str, Tensor]:
-        owner = self._drawing["local_gradient"] or super()
+        owner = self._drawing["local_gradient"]
+        if owner is None:
+            return super().local_gradient(records, rng)
         return owner.local_gradient(records, rng)
 
     def protect_update(
@@ -140,23 +149,24 @@ class Compose(CompositeDefense):
         ]
         return AdapterChain(adapters) if adapters else None
 
-    def insertion(self) -> Insertion | None:
+    def insertion(self) -> InsertedLayers | None:
         owner = self._drawing["insertion"]
         return owner.insertion() if owner else None
 
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
-        """The first part's that has one, as the others leave it; post-processing cannot weaken it.
+        """Return the statement of the first part that makes one, qualified by all parts.
 
-        None where a part mixes records: one is then behind more releases than are counted.
+        Post-processing by later parts cannot weaken the statement. Return None where a part mixes
+        records: a record is then behind more releases than are counted.
         """
         if any(type(single).prepare is not Defense.prepare for single in self.flat()):
             return None
-        found = (
+        statements = (
             statement
             for part in self.parts
             if (statement := part.guarantee(releases, schedule)) is not None
         )
-        return next((self.qualify(statement, schedule) for statement in found), None)
+        return next((self.qualify(statement, schedule) for statement in statements), None)
 
     def qualify(self, statement: Guarantee, schedule: NoiseSchedule) -> Guarantee:
         for part in self.parts:

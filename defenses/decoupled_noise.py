@@ -1,4 +1,4 @@
-"""Decoupled noise: the control branch is masked by noise of its own, not by x_t."""
+"""Mask the control branch by separate noise instead of x_t."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ from defenses.common.record_noise import per_record_noise
 
 
 class DecoupledNoiseParams(Params):
-    """Attributes:
-    b: standard deviation of the control branch's noise; the condition's latent has about unit
-    variance. memoised: the same noise for a record at every release, so that averaging over epochs
-    gains nothing.
+    """Sets the noise of the control branch.
+
+    Attributes:
+        b: standard deviation of the control branch's noise; the condition's latent has about unit
+            variance.
+        memoised: whether a record gets identical noise at every release, so that averaging over
+            epochs gains nothing.
     """
 
     b: float = Field(default=1.0, gt=0)
@@ -22,21 +25,24 @@ class DecoupledNoiseParams(Params):
 
 
 class DecoupledNoise(Defense):
-    """h_ctrl = stem(b e', c) with e' ~ N(0, I) of its own, in place of stem(x_t, c) (METHODS 7.19).
+    """Sends h_ctrl = stem(b e', c) with separate noise e' ~ N(0, I) in place of stem(x_t, c).
 
-    In ``no-gradient`` that is z_c + b e': the server can no longer subtract the x_t that it reads
-    off h_sd, and is left with SNR 1 / b^2 of the condition's latent a release, k / b^2 over k
-    releases unless memoised.
+    In ``no-gradient``, h_ctrl is z_c + b e': the server can no longer subtract the x_t that it
+    reads off h_sd. One release shows the condition's latent at SNR 1 / b^2; k releases show it at
+    SNR k / b^2 unless the noise is memoised (METHODS 7.19).
     """
 
     name = "decoupled-noise"
     Params = DecoupledNoiseParams
+    params: DecoupledNoiseParams
     card = Card(
-        summary="Gives the control branch noise of its own in place of x_t, so that h_sd does not unmask it.",
+        summary="Gives the control branch separate noise in place of x_t, so that h_sd does not "
+        "unmask it.",
         source="this project; METHODS 7.19",
         cost="none in bytes; the control network works without x_t, in training and at inference",
-        notes="The attacker knows b. Adaptive attack: shrinkage or the diffusion prior at SNR 1 / b^2, averaging over "
-        "epochs unless memoised. A memoised noise is the same at inference. No guarantee: the latent is not clipped.",
+        notes="The attacker knows b. Adaptive attack: shrinkage or the diffusion prior at SNR 1 / "
+        "b^2, averaging over epochs unless memoised. A memoised noise is used at inference too. No "
+        "guarantee: the latent is not clipped.",
     )
 
     def control_input(self, noisy: Tensor, context: ProtectContext) -> Tensor:

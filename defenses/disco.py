@@ -1,4 +1,4 @@
-"""DISCO: channels are pruned by a filter that learns which of them serve an adversary more than the task."""
+"""DISCO: prune the channels that serve an adversary more than the task."""
 
 from __future__ import annotations
 
@@ -26,11 +26,15 @@ DECODER_WIDTH = 32
 
 
 class DiscoParams(Params):
-    """Attributes:
-    ratio: share of the channels that is pruned; 0.1 to 0.5 in the paper's code, at least one
-    channel is kept. rho: weight of the adversary against the task, as rho / (1 - rho); 0.75 to 0.95
-    in the paper's code. temperature: of the slope of the mask in its scores. rate: step size of
-    Adam on filter and adversary.
+    """Sets how many channels are pruned and how the filter is trained.
+
+    Attributes:
+        ratio: share of the channels that is pruned; 0.1 to 0.5 in the paper's code. At least one
+            channel is kept.
+        rho: weight of the adversary against the task, as rho / (1 - rho); 0.75 to 0.95 in the
+            paper's code.
+        temperature: temperature of the sigmoid that gives the mask a slope in its scores.
+        rate: step size of Adam on filter and adversary.
     """
 
     ratio: float = Field(default=0.5, ge=0, lt=1)
@@ -40,10 +44,10 @@ class DiscoParams(Params):
 
 
 class Filter(TrainedPart):
-    """A linear layer from each channel's mean and mean size to its score, and the adversary it
-    learns against.
+    """Scores the channels by a linear layer, which is trained against an adversary.
 
-    Both are made when the first features tell how many channels there are.
+    The layer takes the mean and the mean absolute value of each channel. Layer and adversary are
+    created with the first features, whose number of channels they need.
     """
 
     def __init__(self, params: DiscoParams) -> None:
@@ -53,7 +57,10 @@ class Filter(TrainedPart):
         self._optimizer: torch.optim.Adam | None = None
 
     def mask(self, features: Tensor, rng: torch.Generator) -> Tensor:
-        """1 for channels that are kept and 0 for the others, ``(B, C, 1, 1)``, with a slope in the scores."""
+        """Return 1 for kept channels and 0 for the others, ``(B, C, 1, 1)``.
+
+        The mask has a gradient with respect to the scores.
+        """
         count = features.shape[1]
         if self.scores is None:
             self.scores, self.decoder = _networks(count, rng, features.device)
@@ -61,24 +68,28 @@ class Filter(TrainedPart):
         score = self.scores(torch.cat([seen.mean((2, 3)), seen.abs().mean((2, 3))], 1)).sigmoid()
         ranked, order = score.sort(dim=1, descending=True, stable=True)
         kept = max(1, count - round(self._params.ratio * count))
-        threshold = ranked[:, kept - 1 : kept + 1].mean(
-            1, keepdim=True
-        )  # between the last kept and the first pruned
+        # Between the score of the last kept channel and that of the first pruned one.
+        threshold = ranked[:, kept - 1 : kept + 1].mean(1, keepdim=True)
         hard = torch.zeros_like(score).scatter(1, order[:, :kept], 1.0)
         soft = ((score - threshold.detach()) / self._params.temperature).sigmoid()
         return straight_through(soft, hard)[:, :, None, None]
 
     def adversary_loss(self, features: Tensor, pictures: Tensor) -> Tensor:
-        """Mean squared error of the decoded pictures ``(B, 3, H, W)``, at the features' size.
+        """Return the mean squared error of the decoded pictures at the features' size.
 
-        Its decoder descends; the features get the opposite slope, times rho / (1 - rho) (Ganin and
-        Lempitsky, arXiv:1409.7495).
+        The decoder descends this loss; the features get its reversed gradient, times
+        rho / (1 - rho) (Ganin and Lempitsky, arXiv:1409.7495).
+
+        Args:
+            features: features ``(B, C, h, w)``, with the client's graph.
+            pictures: private pictures ``(B, 3, H, W)``.
         """
         assert self.decoder is not None
         weight = self._params.rho / (1 - self._params.rho)
         features = features.float()
         turned = (1 + weight) * features.detach() - weight * features
-        small = functional.adaptive_avg_pool2d(pictures.float(), features.shape[2:])
+        height, width = features.shape[2:]
+        small = functional.adaptive_avg_pool2d(pictures.float(), (height, width))
         return functional.mse_loss(self.decoder(turned), small.to(features.device))
 
     def step(self) -> None:
@@ -100,12 +111,9 @@ class Filter(TrainedPart):
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         leaving, entering = state["weight"].shape
-        # First weights would be drawn from the global generator, only to be replaced.
-        self.scores, self.decoder, self._optimizer = (
-            nn.utils.skip_init(nn.Linear, entering, leaving),
-            None,
-            None,
-        )
+        # Without skip_init, weights would be drawn from the global generator and then replaced.
+        self.scores = nn.utils.skip_init(nn.Linear, entering, leaving)  # type: ignore[no-untyped-call]
+        self.decoder, self._optimizer = None, None
         self.scores.to(state["bias"])
         self.scores.load_state_dict(dict(state))
 
@@ -113,7 +121,7 @@ class Filter(TrainedPart):
 def _networks(
     channels: int, rng: torch.Generator, device: torch.device
 ) -> tuple[nn.Linear, nn.Module]:
-    """Filter and adversary, with first weights from the client's randomness."""
+    """Return filter and adversary, with initial weights from the client's randomness."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
         scores = nn.Linear(2 * channels, channels)
@@ -128,25 +136,32 @@ def _networks(
 
 
 class Disco(Defense):
-    """mask(h_ctrl) * h_ctrl: of C channels, round(ratio C) are zero in every release, which ones depends on it."""
+    """Sends mask(h_ctrl) * h_ctrl.
+
+    In every release round(ratio C) of the C channels are zero; which ones depends on the release.
+    """
 
     name = "disco"
     Params = DiscoParams
+    params: DiscoParams
     card = Card(
-        summary="Prunes channels of h_ctrl by a filter trained with the task against a decoder of the private picture.",
+        summary="Prunes channels of h_ctrl by a filter trained with the task against a decoder of "
+        "the private picture.",
         source="Singh et al., arXiv:2012.11025; gradient reversal, arXiv:1409.7495; METHODS 7.8",
         needs="a client whose own layers train (split-controlnet gradient or u-shaped, split-cnn)",
-        cost="the filter's and the adversary's forward and backward pass on the client; pruned channels cross as zeros",
-        notes="No guarantee: what is kept is sent as it is. The adversary decodes the condition (of split-cnn, the "
-        "picture), and its reversed slope reaches the client's layers too. The attacker knows the ratio and the "
-        "filter's form; the filter's weights are the client's own and never cross the wire, but every release shows "
-        "its mask. Adaptive attack: a distance over the channels that were kept, and an inverse network taught on "
-        "releases pruned as those in view. h_sd is left as it is.",
+        cost="the filter's and the adversary's forward and backward pass on the client; pruned "
+        "channels cross as zeros",
+        notes="No guarantee: kept channels are sent unchanged. The adversary decodes the condition "
+        "(in split-cnn, the picture), and its reversed gradient also reaches the client's layers. "
+        "The attacker knows the ratio and the filter's architecture; the filter's weights are "
+        "private to the client and never cross the wire, but every release shows its mask. "
+        "Adaptive attack: a distance over the kept channels, and an inverse network trained on "
+        "releases that are pruned like the observed ones. h_sd is not changed.",
     )
 
     trained_part: Filter
 
-    def __init__(self, params: Params | None = None) -> None:
+    def __init__(self, params: DiscoParams | None = None) -> None:
         super().__init__(params)
         self.trained_part = Filter(self.params)
 
@@ -159,7 +174,7 @@ class Disco(Defense):
         return tensor * self.trained_part.mask(tensor, context.rng).to(tensor)
 
     def surrogate(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
-        """The features unpruned: which channels count is read off the release, not guessed."""
+        """Return the unpruned features: the attack reads the kept channels off the release."""
         return tensor
 
     def client_loss(

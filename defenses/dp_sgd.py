@@ -1,4 +1,4 @@
-"""DP-SGD in the client's local steps: every record's gradient clipped, noise on their sum."""
+"""DP-SGD in the client's local steps: clip every record's gradient and add noise to the sum."""
 
 from __future__ import annotations
 
@@ -27,10 +27,12 @@ from defenses.common.gaussian_accounting import epsilon_of
 
 
 class DpSgdParams(Params):
-    """Attributes:
-    clip: C, the largest l2 norm of one record's gradient over all weights together.
-    noise: sigma; each step's sum of gradients gets N(0, sigma^2 C^2) on every weight.
-    delta: of the (epsilon, delta) statement.
+    """Sets the clipping norm, the noise, and the delta of the statement.
+
+    Attributes:
+        clip: C, the largest l2 norm of one record's gradient over all weights together.
+        noise: sigma; N(0, sigma^2 C^2) is added to every weight in each step's sum of gradients.
+        delta: delta of the (epsilon, delta) statement.
     """
 
     clip: float = Field(default=1.0, gt=0)
@@ -39,27 +41,30 @@ class DpSgdParams(Params):
 
 
 class DpSgd(Defense):
-    """g = (sum of g_i min(1, C / ||g_i||) + sigma C N(0, I)) / B (Abadi et al., arXiv:1607.00133,
-    Algorithm 1).
+    """Replaces each gradient by g = (sum of g_i min(1, C / ||g_i||) + sigma C N(0, I)) / B.
 
-    A record is in exactly one step an epoch, of a batch drawn without regard to what it holds, so
-    nothing is gained by subsampling and ``epochs`` Gaussian mechanisms are composed: replacing one
-    record moves the sum by at most 2C, so mu = 2 sqrt(epochs) / sigma (Gaussian DP, Dong et al.,
-    arXiv:1905.02383).
+    This is Algorithm 1 of Abadi et al. (arXiv:1607.00133). A record is in exactly one step of an
+    epoch, and batches are drawn independently of their content, so no amplification by subsampling
+    is claimed and ``epochs`` Gaussian mechanisms are composed: replacing one record moves the sum
+    by at most 2C, so mu = 2 sqrt(epochs) / sigma (Gaussian DP, Dong et al., arXiv:1905.02383).
     """
 
     name = "dp-sgd"
     Params = DpSgdParams
+    params: DpSgdParams
     record_gradients = True
     card = Card(
-        summary="Clips every record's gradient and adds Gaussian noise to their sum within the client's local step.",
-        source="Abadi et al., arXiv:1607.00133, Algorithm 1; accounting: Gaussian DP, arXiv:1905.02383",
+        summary="Clips every record's gradient and adds Gaussian noise to their sum within the "
+        "client's local step.",
+        source="Abadi et al., arXiv:1607.00133, Algorithm 1; accounting: Gaussian DP, "
+        "arXiv:1905.02383",
         needs="clients that compute the gradient themselves (the federated victims, centralised)",
         cost="one backward pass a record instead of one a batch",
-        notes="The noise is added on the client before anything leaves it, so the statement holds against whoever gets "
-        "the update as well as against holders of the released model. It is void where anything else of a record "
-        "crosses the wire: features, prompts, predictions. No subsampling is claimed. It says nothing of records "
-        "that share a person.",
+        notes="The noise is added on the client before anything leaves it, so the statement holds "
+        "against recipients of the update and against holders of the released model. It is void "
+        "where anything else of a record crosses the wire: features, prompts, predictions. No "
+        "amplification by subsampling is claimed. The unit is a record, not a person who appears "
+        "in several records.",
     )
 
     def local_gradient(

@@ -1,4 +1,4 @@
-"""Gaussian noise on clipped smashed data: the Gaussian mechanism."""
+"""Add Gaussian noise to clipped smashed data: the Gaussian mechanism."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from defenses.common.gaussian_accounting import epsilon_of, gaussian_mu
 
 
 class GaussianNoiseParams(SmashedParams):
-    """How much noise: by at most one of the two ways.
+    """Sets the noise by either ``multiplier`` or ``epsilon``, not by both.
 
     Attributes:
-        clip: each tensor of a record is shortened to the norm C = clip sqrt(n), n its numbers: a
-            root mean square.
-        multiplier: the noise's standard deviation over C, 0.01 unless epsilon is given.
-        epsilon: of one release of one tensor, from which the multiplier follows.
-        delta: of the (epsilon, delta) statements.
+        clip: largest root mean square of a tensor; each tensor of a record, of n numbers, is
+            shortened to the norm C = clip sqrt(n).
+        multiplier: standard deviation of the noise divided by C; 0.01 unless epsilon is given.
+        epsilon: epsilon of one release of one tensor, from which the multiplier follows.
+        delta: delta of the (epsilon, delta) statements.
     """
 
     clip: float = Field(default=1.0, gt=0)
@@ -51,29 +51,33 @@ DEFAULT_MULTIPLIER = 0.01
 
 
 class GaussianNoise(Defense):
-    """h min(1, C / ||h||) + N(0, (multiplier C)^2 I) for each tensor of a record.
+    """Sends h min(1, C / ||h||) + N(0, (multiplier C)^2 I) for each tensor of a record.
 
     Replacing a record's picture and condition moves each tensor by at most 2C, whatever t and eps
-    are: mu-GDP with mu = 2 / multiplier a tensor and release (Dong et al., arXiv:1905.02383), times
-    the square root of their number. The noise target does not void it where the network predicts
-    eps, which does not depend on the record; v does.
+    are. One tensor of one release is therefore mu-GDP with mu = 2 / multiplier (Dong et al.,
+    arXiv:1905.02383); for several, mu grows with the square root of their number. The noise target
+    does not void the statement where the network predicts eps, which does not depend on the record;
+    a target v voids it.
     """
 
     name = "gaussian-noise"
     Params = GaussianNoiseParams
+    params: GaussianNoiseParams
     card = Card(
         summary="Clips each record's smashed data to a norm and adds Gaussian noise to it.",
         source="Dwork & Roth 2014, section A; Gaussian DP, arXiv:1905.02383; METHODS 7.4",
-        cost="none in bytes; noise of norm multiplier x n a tensor against a signal of norm sqrt(n)",
-        notes="Unit: picture and condition of one record, not its prompt. Clipped on the client, before the noise. An "
-        "epsilon below 10 drowns the maps of any model worth training. Adaptive attack: least squares through "
-        "conv_in, which averages noise on h_sd away (8-fold in Stable Diffusion); decoders taught on noised "
-        "features; averaging over epochs.",
+        cost="none in bytes; noise of norm multiplier x n a tensor against a signal of norm "
+        "sqrt(n)",
+        notes="Unit: picture and condition of one record, not its prompt. Tensors are clipped on "
+        "the client, before the noise is added. An epsilon below 10 buries the feature maps of any "
+        "useful model in noise. Adaptive attack: least squares through conv_in, which averages "
+        "noise on h_sd away (8-fold in Stable Diffusion); decoders trained on noisy features; "
+        "averaging over epochs.",
     )
 
     @property
     def multiplier(self) -> float:
-        """The noise's standard deviation over the clipping norm."""
+        """Return the standard deviation of the noise divided by the clipping norm."""
         p = self.params
         if p.epsilon is not None:
             return 2 / gaussian_mu(p.epsilon, p.delta)
@@ -104,7 +108,8 @@ class GaussianNoise(Defense):
             epsilon=epsilon_of(mu, p.delta),
             delta=p.delta,
             unit="picture and condition of one record, replaced by any other",
-            sensitivity=f"l2 distance 2C with C = {p.clip:g} sqrt(n) for each of {len(p.channels)} clipped tensors",
+            sensitivity=f"l2 distance 2C with C = {p.clip:g} sqrt(n) for each of {len(p.channels)} "
+            "clipped tensors",
             releases=releases,
             voided_by=(
                 *p.spared,

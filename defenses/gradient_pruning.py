@@ -1,4 +1,4 @@
-"""Pruning of updates: the smallest numbers are not sent."""
+"""Prune updates: send zeros in place of their smallest numbers."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ from bench.interfaces import CLIENT_UPDATE, Card, Channel, Defense, Params, Prot
 
 
 class GradientPruningParams(Params):
-    """Attributes:
-    share: of each tensor's numbers that become zero, the smallest ones.
+    """Sets how much of an update is pruned.
+
+    Attributes:
+        share: share of each tensor's numbers, smallest first by absolute value, that become zero.
     """
 
     share: float = Field(default=0.9, ge=0, lt=1)
 
 
 class GradientPruning(Defense):
-    """Keeps the largest numbers of each tensor of an update, by absolute value, and at least one."""
+    """Keeps the largest numbers of each tensor of an update by absolute value, at least one."""
 
     name = "gradient-pruning"
     Params = GradientPruningParams
+    params: GradientPruningParams
     card = Card(
-        summary="Sends the largest numbers of each tensor of an update and zeros for the rest (default 90 % zeros).",
+        summary="Sends the largest numbers of each tensor of an update and zeros for the rest "
+        "(default 90 % zeros).",
         source="Zhu et al., arXiv:1906.08935, section 5.2 (gradient compression); METHODS 7.11",
         cost="none; zeros are sent as they are, so bytes do not shrink",
-        notes="Acts on client_update alone; nothing changes where no update crosses the wire. What is kept is exact.",
+        notes="Acts on client_update alone; has no effect where no update crosses the wire. Kept "
+        "numbers are exact.",
     )
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:

@@ -1,4 +1,4 @@
-"""Matched inference: the control network samples only at the noise levels that it was trained on."""
+"""Apply the control network in sampling only at the noise levels that it was trained on."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ from bench.interfaces import Card, Channel, Defense, NoiseSchedule, Params, Requ
 
 
 class InferenceMatchParams(Params):
-    """Attributes:
-    t_min: the smallest timestep at which the control network is applied; None is the smallest that
-    the
-        timestep policy beside it trains at, which is 0 without one.
+    """Sets the timesteps at which sampling applies the control network.
+
+    Attributes:
+        t_min: the smallest timestep at which the control network is applied. None is the smallest
+            timestep of the stacked timestep policy; without one that is 0.
     """
 
     t_min: int | None = Field(default=None, ge=0)
 
 
 class InferenceMatch(Defense):
-    """Below t_min the frozen UNet finishes the picture alone (METHODS 7.18)."""
+    """Lets the frozen UNet finish the picture alone below t_min (METHODS 7.18)."""
 
     name = "inference-match"
     Params = InferenceMatchParams
+    params: InferenceMatchParams
     card = Card(
-        summary="Applies the control network in sampling only at timesteps that a timestep policy let it train at.",
+        summary="Applies the control network in sampling only at timesteps at which a timestep "
+        "policy trained it.",
         source="this project; METHODS 7.18",
-        needs="a timestep policy beside it, or a t_min of its own; by itself it changes nothing",
+        needs="a stacked timestep policy, or an explicit t_min; has no effect without either",
         cost="fewer control passes in sampling",
-        notes="Changes nothing in training and hides nothing by itself: it is there to win back quality that a "
-        "timestep policy loses. Adaptive attack: that on the policy.",
+        notes="Changes nothing in training and hides nothing by itself: it recovers quality that a "
+        "timestep policy loses. Adaptive attack: the attack on the timestep policy.",
     )
 
     def check(self, schedule: NoiseSchedule, channels: frozenset[Channel]) -> None:

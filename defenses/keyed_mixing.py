@@ -1,4 +1,4 @@
-"""Keyed mixing: channels of smashed data are mixed with a secret of the client, and the server learns to unmix."""
+"""Mix channels of smashed data by the client's secret; the server learns to undo the mixing."""
 
 from __future__ import annotations
 
@@ -21,16 +21,18 @@ from defenses.common.feature_params import SmashedParams
 
 
 class KeyedMixingParams(SmashedParams):
-    """Attributes:
-    group: how many channels are mixed with each other; it must divide the channels of every tensor
-    acted on.
+    """Sets which channels are mixed with each other.
+
+    Attributes:
+        group: how many channels are mixed with each other. It must divide the number of channels of
+            every tensor that is mixed.
     """
 
     group: int = Field(default=4, ge=2)
 
 
 class Unmixing(ServerAdapter):
-    """A matrix for each tensor, trained from the identity."""
+    """Multiplies each tensor by a matrix, which is trained from the identity."""
 
     def __init__(self, channels: tuple[Channel, ...], group: int) -> None:
         super().__init__()
@@ -43,17 +45,24 @@ class Unmixing(ServerAdapter):
 
 
 class KeyedMixing(Defense):
-    """Every group of channels times one secret orthogonal matrix, drawn for each tensor from the client's secret."""
+    """Multiplies every group of channels by a secret orthogonal matrix.
+
+    The matrix of each tensor is drawn from the client's secret.
+    """
 
     name = "keyed-mixing"
     Params = KeyedMixingParams
+    params: KeyedMixingParams
     card = Card(
-        summary="Mixes channels of the smashed data with a secret matrix, which the server's adapter learns to undo.",
+        summary="Mixes channels of the smashed data by a secret matrix, which the server's adapter "
+        "learns to undo.",
         source="this project; METHODS 7.16",
-        cost="none in bytes; the frozen UNet sees garbage until the adapter has learnt",
-        notes="No formal guarantee: the matrix is the same for all releases, and the server's adapter learns its "
-        "inverse as training goes on. Adaptive attack: least squares of the matrix from the noise target (x_t is "
-        "mostly eps at high t), or from the covariance of public features; the trained adapter itself.",
+        cost="none in bytes; the frozen UNet gets mixed channels until the adapter has learned to "
+        "undo the mixing",
+        notes="No formal guarantee: all releases use one matrix, and the server's adapter learns "
+        "its inverse during training. Adaptive attack: a least-squares estimate of the matrix from "
+        "the noise target (x_t is mostly eps at high t), or from the covariance of public "
+        "features; the trained adapter itself.",
     )
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
@@ -61,7 +70,8 @@ class KeyedMixing(Defense):
             return tensor
         if tensor.shape[1] % self.params.group:
             raise RequestError(
-                f"{self.name}: groups of {self.params.group} do not divide {tensor.shape[1]} channels"
+                f"{self.name}: group={self.params.group} does not divide the {tensor.shape[1]} "
+                f"channels of {channel}; choose a divisor"
             )
         return mix(tensor, secret_matrix(context.secret, channel, self.params.group).to(tensor))
 
@@ -75,13 +85,14 @@ class KeyedMixing(Defense):
 
 
 def secret_matrix(secret: int, channel: str, group: int) -> Tensor:
-    """A random orthogonal ``(group, group)`` matrix."""
+    """Return a random orthogonal matrix ``(group, group)`` drawn from ``secret``."""
     drawn = torch.randn(group, group, generator=generator(secret, "keyed-mixing", channel))
-    return torch.linalg.qr(drawn).Q
+    matrix: Tensor = torch.linalg.qr(drawn).Q
+    return matrix
 
 
 def mix(tensor: Tensor, matrix: Tensor) -> Tensor:
-    """``(B, C, h, w)`` with every group of channels multiplied by ``matrix``."""
+    """Return ``tensor`` ``(B, C, h, w)`` with every group of channels multiplied by ``matrix``."""
     batch, channels, height, width = tensor.shape
     grouped = tensor.reshape(batch, channels // len(matrix), len(matrix), height, width)
     return torch.einsum("ij,bgjhw->bgihw", matrix, grouped).reshape(tensor.shape)

@@ -1,4 +1,4 @@
-"""Laplace noise on numbers clipped to a range: local differential privacy of single numbers."""
+"""Add Laplace noise to clipped numbers: local differential privacy of single numbers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from defenses.common.feature_params import SmashedParams, laplace, statement_of_
 
 
 class LaplaceNoiseParams(SmashedParams):
-    """Attributes:
-    clip: C; every number is clipped to [-C, C].
-    epsilon: of one number and release; the noise's scale is 2C / epsilon.
+    """Sets the clipping range and the noise.
+
+    Attributes:
+        clip: C; every number is clipped to [-C, C].
+        epsilon: epsilon of one number and release; the scale of the noise is 2C / epsilon.
     """
 
     clip: float = Field(default=3.0, gt=0)
@@ -20,19 +22,21 @@ class LaplaceNoiseParams(SmashedParams):
 
 
 class LaplaceNoise(Defense):
-    """clamp(h, -C, C) + Laplace(0, 2C / epsilon), number by number.
+    """Sends clamp(h, -C, C) + Laplace(0, 2C / epsilon), number by number.
 
-    A whole record of n numbers has l1 sensitivity 2Cn, so its own epsilon is n times as large.
+    A whole record of n numbers has l1 sensitivity 2Cn, so the epsilon of a record is n times as
+    large.
     """
 
     name = "laplace-noise"
     Params = LaplaceNoiseParams
+    params: LaplaceNoiseParams
     card = Card(
         summary="Clips every number of the smashed data and adds Laplace noise to it.",
         source="Dwork & Roth 2014, definition 3.3; METHODS 7.4",
         cost="none in bytes",
-        notes="Unit: one number of the smashed data, a far weaker thing than a record; the epsilons of a record's "
-        "numbers add up. Adaptive attack: as for gaussian-noise.",
+        notes="Unit: one number of the smashed data, which is far weaker than one record; the "
+        "epsilons of a record's numbers add up. Adaptive attack: as for gaussian-noise.",
     )
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:

@@ -1,4 +1,4 @@
-"""Smashed data without its fine detail."""
+"""Remove the fine spatial detail from smashed data."""
 
 from __future__ import annotations
 
@@ -11,26 +11,31 @@ from defenses.common.feature_params import SmashedParams
 
 
 class LowpassParams(SmashedParams):
-    """Attributes:
-    keep: the largest spatial frequency that passes, along either axis, over the largest that there
-    is.
+    """Sets which frequencies pass.
+
+    Attributes:
+        keep: the largest spatial frequency that passes along either axis, as a share of the largest
+            possible one.
     """
 
     keep: float = Field(default=0.5, ge=0, le=1)
 
 
 class Lowpass(Defense):
-    """An ideal low-pass on every map: higher frequencies of its Fourier transform become zero."""
+    """Applies an ideal low-pass filter: higher frequencies of every map's spectrum become zero."""
 
     name = "lowpass"
     Params = LowpassParams
+    params: LowpassParams
     card = Card(
-        summary="Takes the fine spatial detail out of every map of the smashed data (default keeps half the band).",
+        summary="Removes the fine spatial detail from every map of the smashed data (default keeps "
+        "half the band).",
         source="this project; METHODS 7.10",
         cost="none; maps keep their size, so bytes do not shrink",
-        notes="Linear and public: what passes is exact. The noise target keeps its detail, so where it is sent the "
-        "server learns the noise's high band from nothing. No guarantee. Adaptive attack: a prior fills the band in; "
-        "decoders taught on filtered features.",
+        notes="Linear and public: frequencies that pass are exact. The noise target keeps its "
+        "detail, so where it is sent the server must predict a high band that its input does not "
+        "contain. No guarantee. Adaptive attack: a prior fills the band in; decoders trained on "
+        "filtered features.",
     )
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
@@ -40,5 +45,7 @@ class Lowpass(Defense):
         spectrum = torch.fft.rfft2(tensor.float())
         rows = torch.fft.fftfreq(height, device=tensor.device).abs() <= 0.5 * self.params.keep
         columns = torch.fft.rfftfreq(width, device=tensor.device).abs() <= 0.5 * self.params.keep
-        passed = torch.fft.irfft2(spectrum * (rows.unsqueeze(1) & columns), s=(height, width))
+        passed: Tensor = torch.fft.irfft2(
+            spectrum * (rows.unsqueeze(1) & columns), s=(height, width)
+        )
         return passed.to(tensor.dtype)

@@ -1,4 +1,4 @@
-"""Memoised noise: every release of a record shows the same noisy latent."""
+"""Memoise the noise: every release of a record shows one noisy latent."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ from defenses.common.record_noise import per_record_noise
 
 
 class MemoisedNoiseParams(Params):
-    """Attributes:
-    t_min: the smallest timestep; a timestep policy cannot be stacked, since both draw t.
-    delta: of the (epsilon, delta) statement.
-    sensitivity: D, the largest l2 distance between two latents that the statement covers.
+    """Sets the timesteps, and the numbers that the statement is computed from.
+
+    Attributes:
+        t_min: the smallest timestep; a timestep policy cannot be stacked, since both draw t.
+        delta: delta of the (epsilon, delta) statement.
+        sensitivity: D, the largest l2 distance between two latents that the statement covers.
     """
 
     t_min: int = Field(default=0, ge=0)
@@ -35,30 +37,34 @@ class MemoisedNoiseParams(Params):
 
 
 class MemoisedNoise(Defense):
-    """One (t, eps) for each record for good, drawn with a secret of the client (RAPPOR,
-    arXiv:1407.6981, section 3.2).
+    """Draws (t, eps) once for each record, from a secret of the client, and keeps it.
 
-    k releases tell no more of a latent than one does: mu stays D sqrt(SNR_t).
+    k releases reveal no more about a latent than one release: mu stays D sqrt(SNR_t). Memoisation
+    follows RAPPOR (arXiv:1407.6981, section 3.2).
     """
 
     name = "memoised-noise"
     Params = MemoisedNoiseParams
+    params: MemoisedNoiseParams
     card = Card(
-        summary="Gives each record one timestep and one noise for good, so that more epochs show nothing new.",
+        summary="Gives each record one permanent timestep and noise, so that more epochs show "
+        "nothing new.",
         source="this project; METHODS 7.1; memoisation as in RAPPOR, arXiv:1407.6981",
         cost="none in bytes; the network sees each record at one noise level only",
-        notes="The autoencoder's posterior is still drawn afresh, so releases of a record differ a little and can be "
-        "told to be of one record. Void where the noise target crosses the wire. Adaptive attack: that on one release.",
+        notes="The latent is still drawn from the autoencoder's posterior at each release, so "
+        "releases of a record differ slightly and can be linked. Void where the noise target "
+        "crosses the wire. Adaptive attack: the attack on one release.",
     )
 
-    def __init__(self, params: Params | None = None) -> None:
+    def __init__(self, params: MemoisedNoiseParams | None = None) -> None:
         super().__init__(params)
         self._secrets: dict[str, int] = {}
 
     def check(self, schedule: NoiseSchedule, channels: frozenset[Channel]) -> None:
         if self.params.t_min >= schedule.steps:
             raise RequestError(
-                f"{self.name}: t_min {self.params.t_min} is beyond the schedule's {schedule.steps} steps"
+                f"{self.name}: t_min {self.params.t_min} is beyond the schedule's {schedule.steps} "
+                "steps"
             )
 
     def first_timestep(self, schedule: NoiseSchedule) -> int:

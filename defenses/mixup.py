@@ -1,4 +1,4 @@
-"""Mixup: what is trained on is a weighted mean of two records of a batch."""
+"""Mixup: train on weighted means of two records of a batch."""
 
 from __future__ import annotations
 
@@ -13,35 +13,38 @@ from bench.interfaces import Card, Defense, Params
 
 
 class MixupParams(Params):
-    """Attributes:
-    alpha: of Beta(alpha, alpha), from which a row's weight is drawn; its own record gets the larger
-    share.
+    """Sets the distribution of the weights.
+
+    Attributes:
+        alpha: both parameters of the Beta distribution from which the weight of a row is drawn. The
+            row's record always gets the larger share.
     """
 
     alpha: float = Field(default=1.0, gt=0)
 
 
 class Mixup(Defense):
-    """Latents, condition and prompt states become w own + (1 - w) partner, before fresh noise is
-    added.
+    """Replaces latents, condition and prompt states by w own + (1 - w) partner.
 
-    Noise is added after mixing, so x_t has the level that t says, and the noise target is the noise
-    itself: the task stays denoising, of mixed pictures under mixed conditions. The partner is
-    another record of the batch; the truth behind a row is its own record, whose share w is at least
-    a half.
+    Noise is added after mixing, so x_t has the noise level of t, and the noise target is the noise
+    itself: the task is still denoising, of mixed pictures under mixed conditions. The partner is
+    another record of the batch. The ground truth of a row is the record whose share w is at least a
+    half.
     """
 
     name = "mixup"
     Params = MixupParams
+    params: MixupParams
     card = Card(
-        summary="Trains on weighted means of two records of a batch: latents, conditions and prompt states alike.",
+        summary="Trains on weighted means of two records of a batch: latents, conditions and "
+        "prompt states.",
         source="Zhang et al., arXiv:1710.09412; a comparison of arXiv:2409.08503; METHODS 7.13",
-        needs="batches of two or more; a record that is alone in its batch is sent as it is",
+        needs="batches of two or more; a record that is alone in its batch is sent unmixed",
         cost="none in bytes",
-        notes="Acts on the split client alone. A record is in two rows of a step, which doubles its releases, so a "
-        "stack with mixup states no guarantee. Adaptive attack: the closed form gives the mixed latents exactly; "
-        "then unmixing across the rows and epochs that share a record, or with a prior (Carlini et al., "
-        "arXiv:2011.05315, on InstaHide).",
+        notes="Acts on the split client alone. A record is in two rows of a step, which doubles "
+        "its releases, so a stack with mixup states no guarantee. Adaptive attack: the closed form "
+        "recovers the mixed latents exactly; then unmixing across the rows and epochs that share a "
+        "record, or with a prior (Carlini et al., arXiv:2011.05315, on InstaHide).",
     )
 
     def prepare(self, private: Mapping[str, Tensor], rng: torch.Generator) -> Mapping[str, Tensor]:

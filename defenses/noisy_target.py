@@ -1,4 +1,4 @@
-"""Noisy targets: the label of the denoising loss is sent with noise on it."""
+"""Add noise to the target of the denoising loss before it is sent."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ from defenses.common.record_noise import per_record_noise
 
 
 class NoisyTargetParams(Params):
-    """Attributes:
-    sigma: standard deviation of the noise on every number of the target, which has about unit
-    variance itself. memoised: the same noise for a record at a timestep; for stacks with
-    memoised-noise.
+    """Sets the noise on the target.
+
+    Attributes:
+        sigma: standard deviation of the noise on every number of the target, which has about unit
+            variance itself.
+        memoised: whether a record gets identical noise whenever it is released at one timestep; for
+            stacks with memoised-noise.
     """
 
     sigma: float = Field(default=1.0, gt=0)
@@ -32,24 +35,28 @@ class NoisyTargetParams(Params):
 
 
 class NoisyTarget(Defense):
-    """eps' = eps + eta, eta ~ N(0, sigma^2 I): the loss has the same minimiser, E[eps' | x_t] =
-    E[eps | x_t].
+    """Sends eps' = eps + eta with eta ~ N(0, sigma^2 I) in place of eps.
 
-    With x_t = a z0 + b eps the server is left with SNR_t (1 + sigma^2) / sigma^2 of the latent,
-    where the plain target leaves it infinite (METHODS 7.17). Memoised noise belongs to a record and
-    a timestep, never to a record alone: two releases of one eta at different t are two equations
+    The minimiser of the loss does not change: E[eps' | x_t] = E[eps | x_t]. With
+    x_t = a z0 + b eps, the server sees the latent at SNR_t (1 + sigma^2) / sigma^2; with the plain
+    target that SNR is infinite (METHODS 7.17). Memoised noise belongs to a record and a timestep,
+    never to a record alone: two releases of one eta at different t are two equations
     x_t - b_t eps' = a_t z0 - b_t eta for two unknowns.
     """
 
     name = "noisy-target"
     Params = NoisyTargetParams
+    params: NoisyTargetParams
     card = Card(
-        summary="Adds noise to the noise target, so that it no longer gives the latent away exactly.",
+        summary="Adds noise to the noise target, so that it no longer determines the latent "
+        "exactly.",
         source="this project; METHODS 7.17",
-        needs="a client that has a noise target; where it keeps the loss, the returned gradient is noised by this",
+        needs="a client that has a noise target; where the client keeps the loss, the noisy target "
+        "enters the gradient that it returns",
         cost="none in bytes; the gradient's variance grows with 1 + sigma^2",
-        notes="Beside a timestep policy it gives back a statement that the plain target voids. Adaptive attack: the "
-        "posterior mean at SNR_t (1 + sigma^2) / sigma^2 with the diffusion prior, and averaging over epochs.",
+        notes="Stacked with a timestep policy it restores the statement that the plain target "
+        "voids. Adaptive attack: the posterior mean at SNR_t (1 + sigma^2) / sigma^2 with the "
+        "diffusion prior, and averaging over epochs.",
     )
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:

@@ -1,4 +1,4 @@
-"""No defence: the undefended victim."""
+"""Leave the victim undefended."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ class NoDefense(Defense):
 
     name = "none"
     card = Card(
-        summary="The undefended victim: uniform timesteps, fresh noise, tensors sent as they are.",
+        summary="Leaves the victim undefended: uniform timesteps, fresh noise, unchanged tensors.",
         source="this project",
     )

@@ -1,4 +1,4 @@
-"""Shuffled patches: every map of a release is cut into squares, which change places."""
+"""Cut every feature map of a release into squares and shuffle them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ from bench.interfaces import (
 
 
 class PatchShuffleParams(Params):
-    """Attributes:
-    patch: side of the squares in latent cells; where it does not divide a map, the largest common
-    divisor is used. target: whether the noise target is shuffled alike; if not, the server is asked
-    for noise where there is none.
+    """Sets the size of the squares, and whether the noise target is shuffled.
+
+    Attributes:
+        patch: side of the squares in latent cells; where it does not divide a map, the greatest
+            common divisor is used.
+        target: whether the noise target is shuffled in the order of the features; if not, the
+            target shows the noise of other places than the server's input.
     """
 
     patch: int = Field(default=4, ge=1)
@@ -33,20 +36,27 @@ class PatchShuffleParams(Params):
 
 
 class PatchShuffle(Defense):
-    """One random order of squares for each record and release, the same for h_ctrl, h_sd and the noise target."""
+    """Draws one random order of squares for each record and release.
+
+    h_ctrl, h_sd and the noise target of a release share the order.
+    """
 
     name = "patch-shuffle"
     Params = PatchShuffleParams
+    params: PatchShuffleParams
     card = Card(
-        summary="Shuffles squares of h_ctrl, h_sd and the noise target, in one order for each record and release.",
-        source="Yao et al., ICDM 2022 (Patch Shuffling); METHODS 7.9; a comparison of arXiv:2409.08503 ('PS')",
+        summary="Shuffles squares of h_ctrl, h_sd and the noise target, in one order for each "
+        "record and release.",
+        source="Yao et al., ICDM 2022 (Patch Shuffling); METHODS 7.9; a comparison of "
+        "arXiv:2409.08503 ('PS')",
         cost="none in bytes; a convolutional server loses what lies across squares",
-        notes="Meant for transformers. In sampling nothing is shuffled, since the frozen UNet's input is not. Every "
-        "square is sent as it is, so a jigsaw remains. No guarantee. Adaptive attack: the closed form, then the order "
-        "of the squares by their borders; many releases of a record.",
+        notes="Designed for transformers. In sampling nothing is shuffled, since the input of the "
+        "frozen UNet is not shuffled either. Every square is sent unchanged, so the attacker faces "
+        "a jigsaw puzzle. No guarantee. Adaptive attack: the closed form, then the order of the "
+        "squares by their borders; many releases of a record.",
     )
 
-    def __init__(self, params: Params | None = None) -> None:
+    def __init__(self, params: PatchShuffleParams | None = None) -> None:
         super().__init__(params)
         self._release: tuple[weakref.ref[ProtectContext], int, Tensor] | None = None
 
@@ -61,9 +71,8 @@ class PatchShuffle(Defense):
         height, width = tensor.shape[-2:]
         side = math.gcd(math.gcd(height, width), self.params.patch)
         count = (height // side) * (width // side)
-        squares = torch.nn.functional.unfold(
-            tensor.float(), side, stride=side
-        )  # (B, C side side, count)
+        # Squares are (B, C side side, count).
+        squares = torch.nn.functional.unfold(tensor.float(), side, stride=side)
         order = self._order(context, count).to(tensor.device).unsqueeze(1).expand_as(squares)
         moved = torch.nn.functional.fold(
             squares.gather(2, order), (height, width), side, stride=side
@@ -71,7 +80,7 @@ class PatchShuffle(Defense):
         return moved.to(tensor.dtype)
 
     def _order(self, context: ProtectContext, count: int) -> Tensor:
-        """``(B, count)``: where each square comes from, drawn once a release."""
+        """Return where each square comes from, ``(B, count)``, drawn once for each release."""
         if self._release is None or self._release[0]() is not context or self._release[1] != count:
             orders = [torch.randperm(count, generator=context.rng) for _ in context.record_ids]
             self._release = (weakref.ref(context), count, torch.stack(orders))

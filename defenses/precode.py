@@ -1,4 +1,4 @@
-"""PRECODE: a variational bottleneck in the client's network, whose noise blurs what gradients say of a record."""
+"""PRECODE: a variational bottleneck in the client's network, whose noise obscures gradients."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
 
-from bench.interfaces import Card, Defense, Insertion, Params, generator
+from bench.interfaces import Card, Defense, InsertedLayers, Params, generator
 
 ENCODER, DECODER = "bottleneck.encoder", "bottleneck.decoder"
 
 
 class PrecodeParams(Params):
-    """Attributes:
-    width: K, numbers in the bottleneck.
-    beta: weight of its divergence from a standard normal in the client's loss.
+    """Sets the size of the bottleneck and the weight of its loss.
+
+    Attributes:
+        width: K, how many numbers the bottleneck has.
+        beta: weight, in the client's loss, of the bottleneck's divergence from a standard normal
+            distribution.
     """
 
     width: int = Field(default=256, ge=1)
     beta: float = Field(default=1e-3, ge=0)
 
 
-class Bottleneck(Insertion):
-    """Features z to mean and log-variance of b, a draw of b by reparameterisation, and from b
-    features again.
+class Bottleneck(InsertedLayers):
+    """Encodes features z as a normal distribution, draws b from it, and decodes features from b.
 
-    b = mu + exp(log-variance / 2) * noise; loss beta * KL(N(mu, variance) || N(0, 1)), the sum over
-    b's numbers and the mean over records (Scheliga et al., arXiv:2108.04725, section 3; Kingma and
-    Welling, arXiv:1312.6114).
+    b = mu + exp(log-variance / 2) * noise. The loss is beta * KL(N(mu, variance) || N(0, 1)),
+    summed over the numbers of b and averaged over records (Scheliga et al., arXiv:2108.04725,
+    section 3; Kingma and Welling, arXiv:1312.6114).
     """
 
     behind_noise = frozenset({f"{DECODER}.weight", f"{DECODER}.bias"})
@@ -65,18 +67,20 @@ class Bottleneck(Insertion):
 
 
 class Precode(Defense):
-    """The client trains its network with a variational bottleneck before the output layer."""
+    """Inserts a variational bottleneck before the output layer of the client's network."""
 
     name = "precode"
     Params = PrecodeParams
+    params: PrecodeParams
     card = Card(
-        summary="Puts a variational bottleneck before the output layer of the network that a client trains.",
+        summary="Puts a variational bottleneck before the output layer of the network that a "
+        "client trains.",
         source="Scheliga et al., arXiv:2108.04725; METHODS 7.11",
-        needs="a client with a classifier of its own, such as federated-classifier",
+        needs="a client that trains a whole classifier, such as federated-classifier",
         cost="3 K D more weights for D features, trained and sent with the others",
-        notes="What is measured after training is the bottleneck's mean, without noise. Layers before it are sent as "
-        "they are: a first layer that is linear gives a record away as before.",
+        notes="Utility is measured with the bottleneck's mean, without noise. The updates of "
+        "layers before it are sent unchanged: a linear first layer still reveals a record.",
     )
 
-    def insertion(self) -> Insertion:
+    def insertion(self) -> InsertedLayers:
         return Bottleneck(self.params.width, self.params.beta)

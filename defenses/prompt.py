@@ -1,4 +1,4 @@
-"""Prompt retention: the server gets a constant in place of what the text encoders make of the prompt."""
+"""Retain the prompt: send a constant in place of its text-encoder states."""
 
 from __future__ import annotations
 
@@ -20,18 +20,22 @@ from bench.interfaces import (
 
 
 class PromptParams(Params):
-    """Attributes:
-    null: ``zero`` sends zeros, as the public code does; ``empty`` sends the states of the empty
-    prompt;
-        ``learned`` sends zeros, for which the server puts states that it trains.
-        The pooled embedding of Stable Diffusion XL is zero, that of the empty prompt, and zero.
+    """Sets what is sent in place of the prompt.
+
+    Attributes:
+        null: ``zero`` sends zeros, as the public code does; ``empty`` sends the states and the
+            pooled embedding of the empty prompt; ``learned`` sends zeros, and the server replaces
+            the states by states that it trains.
     """
 
     null: Literal["zero", "empty", "learned"] = "zero"
 
 
 class LearnedNull(ServerAdapter):
-    """States that stand for every prompt, trained with the ControlNet from those of the empty prompt."""
+    """Replaces the states of every prompt by trained states.
+
+    They start from the states of the empty prompt and are trained with the ControlNet.
+    """
 
     def __init__(self, empty_prompt: Tensor) -> None:
         super().__init__()
@@ -42,15 +46,17 @@ class LearnedNull(ServerAdapter):
 
 
 class PromptRetention(Defense):
-    """The prompt never leaves the client while training; when sampling, only the frozen UNet gets it."""
+    """Keeps the prompt on the client in training; in sampling only the frozen UNet gets it."""
 
     name = "prompt"
     Params = PromptParams
+    params: PromptParams
     card = Card(
-        summary="Sends a constant in place of the prompt's states and pooled embedding (null=zero, empty or learned).",
+        summary="Sends a constant in place of the prompt's states and pooled embedding (null=zero, "
+        "empty or learned).",
         source="arXiv:2409.08503, prompts kept on the client",
-        cost="same bytes: the zeros are still sent, as in the public code",
-        notes="What the picture shows of the prompt still leaks with the picture.",
+        cost="none; zeros are still sent, as in the public code, so bytes do not shrink",
+        notes="The part of the prompt that the picture shows still leaks with the picture.",
     )
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:

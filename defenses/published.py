@@ -1,16 +1,17 @@
-"""The paper's three defences together, under one name."""
+"""Stack the paper's three defences under one name."""
 
 from __future__ import annotations
 
 from bench.interfaces import Card, Defense
 
 
-class Published(Defense):
-    """Stands for ``timestep+activation+prompt``; a row names the parts."""
+class PublishedStack(Defense):
+    """Stands for ``timestep+activation+prompt``; rows name the parts."""
 
     name = "published"
     stands_for = "timestep+activation+prompt"
     card = Card(
-        summary="The whole published stack: timestep + activation + prompt.",
-        source="arXiv:2409.08503, the variant its slides call Ours++, with prompts kept on the client",
+        summary="Stacks the published defences: timestep + activation + prompt.",
+        source="arXiv:2409.08503, the variant that the slides call Ours++, with prompts kept on "
+        "the client",
     )

@@ -1,4 +1,4 @@
-"""Quantised smashed data."""
+"""Quantise smashed data."""
 
 from __future__ import annotations
 
@@ -10,24 +10,32 @@ from defenses.common.feature_params import SmashedParams, per_record, straight_t
 
 
 class QuantiseParams(SmashedParams):
-    """Attributes:
-    bits: a number; 1 sends signs at the record's mean absolute value.
+    """Sets the resolution.
+
+    Attributes:
+        bits: bits per number; 1 sends signs times the record's mean absolute value.
     """
 
     bits: int = Field(default=4, ge=1, le=16)
 
 
 class Quantise(Defense):
-    """Numbers rounded to 2^bits - 1 evenly spaced values between plus and minus the record's largest."""
+    """Rounds numbers to 2^bits - 1 evenly spaced values.
+
+    The values lie between minus and plus the largest absolute value of the record.
+    """
 
     name = "quantise"
     Params = QuantiseParams
+    params: QuantiseParams
     card = Card(
-        summary="Rounds each record's smashed data to a few bits a number (default 4; 1 sends signs).",
+        summary="Rounds each record's smashed data to a few bits a number (default 4; 1 sends "
+        "signs).",
         source="this project; METHODS 7.2 and 7.10; signs as in arXiv:1901.09847",
         cost="none; levels are sent as floats, so bytes do not shrink",
-        notes="Behind activation its steps are coarse near zero, where f is flat. Rounding is no noise: no guarantee. "
-        "Adaptive attack: least squares through conv_in, which averages rounding away; decoders taught through it.",
+        notes="Stacked after activation its steps are coarse near zero, where f is flat. Rounding "
+        "is not random, so there is no guarantee. Adaptive attack: least squares through conv_in, "
+        "which averages rounding away; decoders trained on quantised features.",
     )
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:

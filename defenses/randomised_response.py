@@ -1,4 +1,4 @@
-"""Randomised response on the quantised numbers of smashed data."""
+"""Apply randomised response to the quantised numbers of smashed data."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from defenses.common.feature_params import SmashedParams, statement_of_one_numbe
 
 
 class RandomisedResponseParams(SmashedParams):
-    """Attributes:
-    levels: k, how many values a number may have; 2 is its sign.
-    clip: C; levels are the centres of k equal parts of [-C, C].
-    epsilon: of one number and release.
+    """Sets the levels and the privacy of a number.
+
+    Attributes:
+        levels: k, how many values a number may have; 2 sends signs.
+        clip: C; levels are the centres of k equal parts of [-C, C].
+        epsilon: epsilon of one number and release.
     """
 
     levels: int = Field(default=2, ge=2)
@@ -25,23 +27,29 @@ class RandomisedResponseParams(SmashedParams):
 
 
 class RandomisedResponse(Defense):
-    """Each number's level with probability e^eps / (e^eps + k - 1), else any other one (Warner
-    1965; k-ary: Kairouz et al., arXiv:1407.1338). No rescaling: the server learns the shrunken
-    scale."""
+    """Sends each number's level with probability e^eps / (e^eps + k - 1), else any other level.
+
+    The levels are not rescaled: the server learns the shrunken scale (Warner 1965; k-ary: Kairouz
+    et al., arXiv:1407.1338).
+    """
 
     name = "randomised-response"
     Params = RandomisedResponseParams
+    params: RandomisedResponseParams
     card = Card(
-        summary="Quantises every number of the smashed data to k levels and lies about the level now and then.",
-        source="Warner 1965; k-ary: Kairouz et al., arXiv:1407.1338; a comparison of arXiv:2409.08503 ('LDP rr')",
+        summary="Quantises every number of the smashed data to k levels and sends a wrong level at "
+        "random.",
+        source="Warner 1965; k-ary: Kairouz et al., arXiv:1407.1338; a comparison of "
+        "arXiv:2409.08503 ('LDP rr')",
         cost="none; levels are sent as floats, so bytes do not shrink",
-        notes="Makes sense for discrete values only: hence signs, or levels. Unit: one number of the smashed data. "
-        "Adaptive attack: the posterior of each number's level, least squares through conv_in, averaging over epochs.",
+        notes="Randomised response needs discrete values, hence the levels. Unit: one number of "
+        "the smashed data. Adaptive attack: the posterior of each number's level, least squares "
+        "through conv_in, averaging over epochs.",
     )
 
     @property
     def truth(self) -> float:
-        """The probability that a level is sent as it is."""
+        """Return the probability that the true level is sent."""
         return 1 / (1 + (self.params.levels - 1) * math.exp(-self.params.epsilon))
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
@@ -52,8 +60,8 @@ class RandomisedResponse(Defense):
         level = ((tensor.detach() + p.clip) / width).floor().clamp(0, p.levels - 1)
         honest = torch.rand(tensor.shape, generator=context.rng) < self.truth
         other = torch.randint(1, p.levels, tensor.shape, generator=context.rng).to(tensor)
-        told = torch.where(honest.to(tensor.device), level, (level + other) % p.levels)
-        return straight_through(tensor, -p.clip + (told + 0.5) * width)
+        reported = torch.where(honest.to(tensor.device), level, (level + other) % p.levels)
+        return straight_through(tensor, -p.clip + (reported + 0.5) * width)
 
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
         p = self.params

@@ -1,4 +1,4 @@
-"""Shredder: a collection of learned noise tensors, one of which is added to every release."""
+"""Shredder: add one of several learned noise tensors to every release."""
 
 from __future__ import annotations
 
@@ -23,11 +23,15 @@ from defenses.common.requires_training_client import refuse_untrained
 
 
 class ShredderParams(Params):
-    """Attributes:
-    coeff: what a unit of the noise's standard deviation takes off the client's loss.
-    scale: of the Laplace draws that the tensors start from, around half of it; 1.2 in the paper's
-    code. collection: how many tensors; a release gets one of them, drawn evenly. rate: step size of
-    Adam on the tensors. The paper's code has 3e-4, for trainings of many thousand steps.
+    """Sets the collection of noise tensors and how it is trained.
+
+    Attributes:
+        coeff: how much one unit of the noise's standard deviation reduces the client's loss.
+        scale: scale of the Laplace distribution that the tensors are initialised from; its mean is
+            half of the scale. 1.2 in the paper's code.
+        collection: how many tensors there are; each release gets one of them, drawn uniformly.
+        rate: step size of Adam on the tensors. The paper's code has 3e-4, for trainings of many
+            thousand steps.
     """
 
     coeff: float = Field(default=0.5, ge=0)
@@ -37,7 +41,7 @@ class ShredderParams(Params):
 
 
 class NoiseCollection(TrainedPart):
-    """The tensors ``(K, C, h, w)``, made when the first features tell their shape."""
+    """Holds the tensors ``(K, C, h, w)``, created in the shape of the first features."""
 
     def __init__(self, params: ShredderParams) -> None:
         self.noise: nn.Parameter | None = None
@@ -45,7 +49,7 @@ class NoiseCollection(TrainedPart):
         self._optimizer: torch.optim.Adam | None = None
 
     def drawn(self, features: Tensor, rng: torch.Generator) -> Tensor:
-        """A tensor of the collection for each row of ``(B, C, h, w)``."""
+        """Return a random tensor of the collection for each row of ``(B, C, h, w)`` features."""
         p = self._params
         if self.noise is None:
             first = p.scale * (0.5 + laplace((p.collection, *features.shape[1:]), rng))
@@ -54,7 +58,7 @@ class NoiseCollection(TrainedPart):
         return self.noise[chosen.to(self.noise.device)]
 
     def spread(self) -> Tensor:
-        """Standard deviation of a tensor's numbers, averaged over the collection."""
+        """Return the standard deviation of a tensor's numbers, averaged over the collection."""
         assert self.noise is not None
         return self.noise.flatten(1).std(1).mean()
 
@@ -74,29 +78,31 @@ class NoiseCollection(TrainedPart):
 
 
 class Shredder(Defense):
-    """h_ctrl + n_k, k drawn for each release; the n_k learn from the server's gradient and from
-    -coeff * std(n_k).
+    """Sends h_ctrl + n_k with k drawn for each release.
 
-    The paper trains the noise of a frozen network; here it is trained beside the client's layers,
-    in the same steps.
+    The n_k are trained by the server's gradient and the loss -coeff * std(n_k). The paper trains
+    the noise of a frozen network; here each step trains the noise and the client's layers together.
     """
 
     name = "shredder"
     Params = ShredderParams
+    params: ShredderParams
     card = Card(
-        summary="Adds to every release one of a few noise tensors, which are trained to be large and to cost no task.",
+        summary="Adds to every release one of a few noise tensors, which are trained to be large "
+        "without harming the task.",
         source="Mireshghallah et al., arXiv:1905.11814, sections 2.2 to 2.4; METHODS 7.7",
         needs="a client whose own layers train (split-controlnet gradient or u-shaped, split-cnn)",
         cost="K tensors of the features' size on the client; none in bytes",
-        notes="No guarantee: the tensors are few and are used again and again. The attacker knows their number and how "
-        "they are trained; the tensors themselves are the client's randomness and never cross the wire. Adaptive "
-        "attack: the releases are grouped by tensor, and a group's mean, less what the public client makes of "
-        "auxiliary records, is the tensor. h_sd is left as it is.",
+        notes="No guarantee: the tensors are few and are used repeatedly. The attacker knows their "
+        "number and how they are trained; the tensors themselves are the client's randomness and "
+        "never cross the wire. Adaptive attack: releases are grouped by tensor, and the mean of a "
+        "group minus the mean of the public client's features of auxiliary records estimates the "
+        "tensor. h_sd is not changed.",
     )
 
     trained_part: NoiseCollection
 
-    def __init__(self, params: Params | None = None) -> None:
+    def __init__(self, params: ShredderParams | None = None) -> None:
         super().__init__(params)
         self.trained_part = NoiseCollection(self.params)
 
@@ -109,7 +115,7 @@ class Shredder(Defense):
         return tensor + self.trained_part.drawn(tensor, context.rng).to(tensor)
 
     def surrogate(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
-        """The features alone: what the collection adds is for the attacker to find in the releases, not to guess."""
+        """Return the features alone: the attack estimates the collection from the releases."""
         return tensor
 
     def client_loss(

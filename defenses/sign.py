@@ -1,4 +1,4 @@
-"""Sign compression of updates."""
+"""Compress updates to signs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from bench.interfaces import CLIENT_UPDATE, Card, Channel, Defense, ProtectConte
 
 
 class Sign(Defense):
-    """Each number of an update becomes the tensor's mean absolute value with its own sign; zero stays zero."""
+    """Replaces each number of an update by its sign times the tensor's mean absolute value.
+
+    Zeros stay zero.
+    """
 
     name = "sign"
     card = Card(
-        summary="Sends of each number of an update the sign alone, and one size a tensor.",
-        source="signSGD, Bernstein et al., arXiv:1802.04434; scaled as in Karimireddy et al., arXiv:1901.09847",
+        summary="Sends only the sign of each number of an update, and one scale for each tensor.",
+        source="signSGD, Bernstein et al., arXiv:1802.04434; scaled as in Karimireddy et al., "
+        "arXiv:1901.09847",
         cost="none; signs are sent as floats, so bytes do not shrink",
-        notes="Acts on client_update alone; it changes nothing where no update crosses the wire. No error feedback.",
+        notes="Acts on client_update alone; has no effect where no update crosses the wire. No "
+        "error feedback.",
     )
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:

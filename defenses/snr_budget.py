@@ -1,4 +1,4 @@
-"""A budget of signal for each record, over all its releases."""
+"""Limit the sum of the signal-to-noise ratios of all releases of a record."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from defenses.common.gaussian_accounting import latent_statement
 
 
 class SnrBudgetParams(Params):
-    """Attributes:
-    budget: B, the largest sum of SNR_t over a record's releases.
-    share: of what is left, the most that one release may spend.
-    delta: of the (epsilon, delta) statement.
-    sensitivity: D, the largest l2 distance between two latents that the statement covers.
+    """Sets the budget, and the numbers that the statement is computed from.
+
+    Attributes:
+        budget: B, the largest sum of SNR_t over a record's releases.
+        share: the largest share of the remaining budget that one release may spend.
+        delta: delta of the (epsilon, delta) statement.
+        sensitivity: D, the largest l2 distance between two latents that the statement covers.
     """
 
     budget: float = Field(default=1.0, gt=0)
@@ -27,27 +29,30 @@ class SnrBudgetParams(Params):
 
 
 class SnrBudget(Defense):
-    """t ~ U{t_r, ..., T-1} with t_r the first timestep whose SNR is within ``share`` of what is
-    left of B.
+    """Draws t uniformly from t_r to T-1, where t_r depends on the record's remaining budget.
 
-    A record whose rest is below the schedule's last SNR retires: it is sent at the last timestep
-    from then on. So the sum over k releases is at most B + k SNR_(T-1), and the releases are mu-GDP
-    at D sqrt of that (Dong et al., arXiv:1905.02383). Timesteps depend on the past ones alone, not
-    on what the record shows.
+    t_r is the first timestep whose SNR is at most ``share`` of the remaining budget. A record whose
+    allowance is below the SNR of the last timestep is released at the last timestep from then on.
+    The sum over k releases is therefore at most B + k SNR_(T-1), and the releases together are
+    mu-GDP with mu = D sqrt(B + k SNR_(T-1)) (Dong et al., arXiv:1905.02383). Timesteps depend only
+    on past timesteps, not on the content of the record.
     """
 
     name = "snr-budget"
     Params = SnrBudgetParams
+    params: SnrBudgetParams
     card = Card(
-        summary="Lets each record spend a budget of signal-to-noise over all releases; then it is sent as noise only.",
+        summary="Gives each record a budget of signal-to-noise ratio over all releases; once it is "
+        "spent, the record is released at the last timestep.",
         source="this project; METHODS 7.1",
         cost="none in bytes; later epochs train at high noise only",
-        notes="A spent record still takes part at the last timestep, which is nearly noise but not quite. Void where "
-        "the noise target crosses the wire. Adaptive attack: fusion over epochs with the diffusion prior, which at "
-        "best gets SNR B. A simulated client starts with its budget whole.",
+        notes="A record whose budget is spent still takes part at the last timestep, which is "
+        "almost but not purely noise. Void where the noise target crosses the wire. Adaptive "
+        "attack: fusion over epochs with the diffusion prior, which reaches SNR B at best. A "
+        "simulated client starts with a full budget.",
     )
 
-    def __init__(self, params: Params | None = None) -> None:
+    def __init__(self, params: SnrBudgetParams | None = None) -> None:
         super().__init__(params)
         self._spent: dict[str, float] = {}
 

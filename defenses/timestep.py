@@ -1,4 +1,4 @@
-"""The timestep sampling policy: records are released at high noise only."""
+"""Sample high timesteps only, so that records are released at high noise."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ from defenses.common.gaussian_accounting import gaussian_mu, latent_statement
 
 
 class TimestepParams(Params):
-    """How t_min is chosen: by exactly one of the three ways.
+    """Sets t_min by at most one of ``t_min``, ``snr`` and ``epsilon``.
 
     Attributes:
-        t_min: the smallest timestep that is released; 5 is that of the first public code.
+        t_min: the smallest timestep that is released; the first public code has 5.
         snr: the largest released signal-to-noise ratio abar_t / (1 - abar_t).
-        epsilon: of an (epsilon, delta) statement for one release of one latent.
-        delta: likewise.
+        epsilon: epsilon of an (epsilon, delta) statement for one release of one latent.
+        delta: delta of the (epsilon, delta) statement.
         sensitivity: D, the largest l2 distance between two latents that the statement covers.
-        beta0, k: a linear schedule beta_t = beta0 + k t, by which snr or epsilon is turned into
-            t_min in place of the model's own; the noise added, and the statement, stay those of the
-            model.
-        distribution: of t above t_min: ``uniform``, or ``logit-normal``, t / T = sigmoid(N(mean,
-            std^2)) cut at t_min.
-        mean, std: of the logit-normal.
+        beta0: offset of a linear schedule beta_t = beta0 + k t, which replaces the model's schedule
+            where snr or epsilon is converted into t_min. The noise that is added and the statement
+            still follow the model's schedule.
+        k: slope of that linear schedule.
+        distribution: distribution of t above t_min: ``uniform``, or ``logit-normal``, which is
+            t / T = sigmoid(N(mean, std^2)) truncated at t_min.
+        mean: mean of the normal variable of ``logit-normal``.
+        std: standard deviation of the normal variable of ``logit-normal``.
     """
 
     t_min: int | None = Field(default=None, ge=0)
@@ -59,31 +61,34 @@ DEFAULT_T_MIN = 500
 
 
 class TimestepPolicy(Defense):
-    """t ~ U{t_min, …, T-1}, or a logit-normal (Esser et al., arXiv:2403.03206, section 3.1) cut at
-    t_min.
+    """Draws t from t_min to T-1, uniformly or from a truncated logit-normal distribution.
 
-    With x_t = a_t z0 + b_t eps this is a Gaussian mechanism of noise-to-signal 1 / SNR_t: two
-    latents at distance D are told apart no better than two unit Gaussians at mu = D sqrt(SNR_t)
-    (mu-GDP, Dong et al., arXiv:1905.02383), which gives epsilon at a delta. The paper's own
-    t_eps(k, beta_0) is not public; the (epsilon, delta, D) form and beta_t = beta0 + k t are this
-    project's reading (METHODS 7.1, 1.1.4).
+    The logit-normal is that of Esser et al. (arXiv:2403.03206, section 3.1). With
+    x_t = a_t z0 + b_t eps a release is a Gaussian mechanism of noise-to-signal ratio 1 / SNR_t: two
+    latents at distance D are as hard to distinguish as two unit Gaussians at distance
+    mu = D sqrt(SNR_t) (mu-GDP, Dong et al., arXiv:1905.02383), which gives epsilon for a delta. The
+    paper's t_eps(k, beta_0) is not public; the (epsilon, delta, D) form and beta_t = beta0 + k t
+    are this project's interpretation (METHODS 7.1, 1.1.4).
     """
 
     name = "timestep"
     Params = TimestepParams
+    params: TimestepParams
     card = Card(
-        summary=f"Releases records at timesteps t >= t_min only (default {DEFAULT_T_MIN}; by t_min, snr or epsilon).",
-        source="arXiv:2409.08503, timestep sampling policy; accounting: Gaussian DP, arXiv:1905.02383",
-        cost="none in bytes or time; fine detail is learnt at low t",
-        notes="The paper's default is not public; its first public code used t_min=5. Void where the noise target "
-        "crosses the wire, as it does in the published protocol.",
+        summary=f"Releases records at timesteps t >= t_min only (default {DEFAULT_T_MIN}; set by "
+        "t_min, snr or epsilon).",
+        source="arXiv:2409.08503, timestep sampling policy; accounting: Gaussian DP, "
+        "arXiv:1905.02383",
+        cost="none in bytes or time; the network learns fine detail at low t",
+        notes="The paper's default is not public; its first public code used t_min=5. Void where "
+        "the noise target crosses the wire, as it does in the published protocol.",
     )
 
     def t_min(self, schedule: NoiseSchedule) -> int:
-        """The smallest timestep released.
+        """Return the smallest released timestep.
 
         Raises:
-            RequestError: the schedule does not reach that far.
+            RequestError: t_min is beyond the last timestep of the schedule.
         """
         p = self.params
         if p.snr is not None:
@@ -99,19 +104,19 @@ class TimestepPolicy(Defense):
         return int(t_min)
 
     def _reading(self, schedule: NoiseSchedule) -> NoiseSchedule:
-        """The schedule by which a signal-to-noise ratio becomes a timestep.
+        """Return the schedule that converts a signal-to-noise ratio into a timestep.
 
         Raises:
             RequestError: beta0 + k t leaves (0, 1) within the schedule's steps.
         """
-        if self.params.k is None:
+        beta0, k = self.params.beta0, self.params.k
+        if beta0 is None or k is None:
             return schedule
-        betas = self.params.beta0 + self.params.k * torch.arange(
-            schedule.steps, dtype=torch.float64
-        )
+        betas = beta0 + k * torch.arange(schedule.steps, dtype=torch.float64)
         if float(betas[-1]) >= 1:
             raise RequestError(
-                f"timestep: beta0 + k t reaches {float(betas[-1]):.3g} at the last of {schedule.steps} steps"
+                f"timestep: beta0 + k t reaches {float(betas[-1]):.3g} at the last of "
+                f"{schedule.steps} steps"
             )
         return NoiseSchedule(torch.cumprod(1 - betas, 0))
 
@@ -135,7 +140,10 @@ class TimestepPolicy(Defense):
         return drawn.long().clamp(first, schedule.steps - 1)
 
     def guarantee(self, releases: int, schedule: NoiseSchedule) -> Guarantee | None:
-        """The statement at the worst timestep, composed over ``releases`` (mu grows with their square root)."""
+        """Return the statement at the worst timestep, composed over ``releases``.
+
+        mu grows with the square root of the number of releases.
+        """
         snr = float(schedule.snr(self.t_min(schedule)))
         return latent_statement(
             snr * releases, self.params.sensitivity, self.params.delta, releases

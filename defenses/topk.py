@@ -1,4 +1,4 @@
-"""Sparse smashed data: the largest numbers alone."""
+"""Make smashed data sparse: send only its largest numbers."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ from defenses.common.feature_params import SmashedParams, straight_through
 
 
 class TopKParams(SmashedParams):
-    """Attributes:
-    keep: share of each record's numbers that are sent, at least one; the others become zero.
+    """Sets how many numbers are kept.
+
+    Attributes:
+        keep: share of each record's numbers that are sent, at least one; the others become zero.
     """
 
     keep: float = Field(default=0.1, gt=0, le=1)
 
 
 class TopK(Defense):
-    """The largest numbers of each record by absolute value."""
+    """Keeps the largest numbers of each record by absolute value."""
 
     name = "topk"
     Params = TopKParams
+    params: TopKParams
     card = Card(
-        summary="Sends the largest numbers of each record's smashed data and zeros for the rest (default keeps 10 %).",
+        summary="Sends the largest numbers of each record's smashed data and zeros for the rest "
+        "(default keeps 10 %).",
         source="this project; METHODS 7.10; sparsification as of Aji & Heafield, arXiv:1704.05021",
         cost="none; zeros are sent as they are, so bytes do not shrink",
-        notes="What is kept is exact, and which numbers are kept tells more. No guarantee. Adaptive attack: least "
-        "squares on the known support; decoders taught on sparse features.",
+        notes="Kept numbers are exact, and their positions reveal more. No guarantee. Adaptive "
+        "attack: least squares on the known support; decoders trained on sparse features.",
     )
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
@@ -39,5 +43,9 @@ class TopK(Defense):
         return tensor * torch.zeros_like(flat).scatter_(1, index, 1.0).view_as(tensor)
 
     def surrogate(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
-        """With a slope for what is not kept too, so that a guess can be moved to where it would be."""
+        """Return the kept numbers with the identity's gradient.
+
+        Numbers that are not kept have a gradient too, so that a search can make them large enough
+        to be kept.
+        """
         return straight_through(tensor, self.protect(channel, tensor, context))

@@ -1,4 +1,4 @@
-"""Withheld noise: the noise target stays on the client, which returns a protected gradient of the loss."""
+"""Withhold the noise target: the client returns a protected gradient of the loss instead."""
 
 from __future__ import annotations
 
@@ -25,16 +25,17 @@ from defenses.common.gaussian_accounting import with_noisy_target
 
 
 class WithholdNoiseParams(Params):
-    """Attributes:
-    feedback: what is made of each record's gradient g of the loss: ``plain`` returns it; ``noise``
-    adds noise;
-        ``clip-noise`` shortens it to a norm first; ``sign`` returns its signs at its mean absolute
-        value; ``project`` returns its shadow on a few random directions.
-    noise: standard deviation of the noise: in units of the noise target for ``noise`` (eps + eta,
-    eta ~ N(0, noise^2)),
-        in units of ``clip`` for ``clip-noise``.
-    clip: largest l2 norm of a record's gradient, in units of the noise target's expected norm.
-    directions: how many random directions ``project`` keeps.
+    """Sets how the returned gradient is protected.
+
+    Attributes:
+        feedback: what the client does to each record's gradient g of the loss: ``plain`` returns
+            it; ``noise`` adds noise; ``clip-noise`` clips it to a norm and adds noise; ``sign``
+            returns its signs times its mean absolute value; ``project`` returns its projection on a
+            few random directions.
+        noise: standard deviation of the noise: in units of the noise target for ``noise`` (eps +
+            eta, eta ~ N(0, noise^2)), in units of ``clip`` for ``clip-noise``.
+        clip: largest l2 norm of a record's gradient, in units of the noise target's expected norm.
+        directions: how many random directions ``project`` keeps.
     """
 
     feedback: Literal["plain", "noise", "clip-noise", "sign", "project"] = "plain"
@@ -44,37 +45,41 @@ class WithholdNoiseParams(Params):
 
 
 class WithholdNoise(Defense):
-    """The server sends eps_hat down and gets a gradient of the mean squared error back, g = 2
-    (eps_hat - eps) / N.
+    """Returns a protected version of the loss gradient g = 2 (eps_hat - eps) / N to the server.
 
-    N is how many numbers the batch's prediction has. The server knows eps_hat, so g gives eps away
-    exactly; each kind of feedback leaks exactly this (METHODS 7.20), with n = numbers a record and
-    u = 2 / N:
+    eps_hat is the server's prediction for the batch, and N is how many numbers it has. The server
+    knows eps_hat, so g determines eps exactly. With n numbers in a record and u = 2 / N, each kind
+    of feedback leaks exactly this (METHODS 7.20):
 
     * ``plain``: eps.
     * ``noise``: g + u noise eta, that is eps + noise eta: the noisy target of METHODS 7.17.
-    * ``clip-noise``: min(1, C / ||g||) g + noise C eta with C = clip u sqrt(n): by itself mu-GDP at
-    mu = 2 / noise a
-      release (arXiv:1905.02383), whatever the records are; eps comes with noise of clip sqrt(n)
-      noise on each number.
-    * ``sign``: one bit for each number of eps, whether it is above eps_hat, and one mean absolute
-    error. * ``project``: the ``directions`` coordinates of eps - eps_hat along the directions,
-    which are fresh at each
-      release; the rest, a share 1 - directions / n of it, is not sent. It is rescaled to be
-      unbiased.
+    * ``clip-noise``: min(1, C / ||g||) g + noise C eta with C = clip u sqrt(n). By itself this is
+      mu-GDP with mu = 2 / noise for a release (arXiv:1905.02383), whatever the records are; each
+      number of eps gets noise of deviation clip sqrt(n) noise.
+    * ``sign``: one bit for each number of eps, which is whether it is above eps_hat, and one mean
+      absolute error.
+    * ``project``: the ``directions`` coordinates of eps - eps_hat along directions that are drawn
+      anew for each release, rescaled to be unbiased; the rest, a share 1 - directions / n, is not
+      sent.
     """
 
     name = "withhold-noise"
     Params = WithholdNoiseParams
+    params: WithholdNoiseParams
     withheld = frozenset({NOISE_TARGET})
     card = Card(
-        summary="Keeps the noise target and the loss on the client, and returns a protected gradient of the loss.",
-        source="this project; METHODS 7.20; u-shaped split learning (Vepakomma et al., arXiv:1812.00564)",
-        needs="a client that sends a noise target or returns a loss gradient, such as split-controlnet's",
-        cost="the prediction comes down and its gradient goes up, one round trip more a step",
-        notes="feedback=plain hides nothing: eps = eps_hat - (N / 2) g. Adaptive attack: that algebra, then z0 by the "
-        "diffusion prior at what is left of eps, averaged over releases. The statement of clip-noise is "
-        "about the feedback alone, and void since the features carry the record too.",
+        summary="Keeps the noise target and the loss on the client, and returns a protected "
+        "gradient of the loss.",
+        source="this project; METHODS 7.20; u-shaped split learning (Vepakomma et al., "
+        "arXiv:1812.00564)",
+        needs="a client that sends a noise target or returns a loss gradient, such as "
+        "split-controlnet's",
+        cost="the prediction comes down and its gradient goes up, one more round trip for each "
+        "step",
+        notes="feedback=plain hides nothing: eps = eps_hat - (N / 2) g. Adaptive attack: that "
+        "algebra, then z0 by the diffusion prior at the remaining uncertainty of eps, averaged "
+        "over releases. The statement of clip-noise covers the feedback alone, and is void because "
+        "the features carry the record too.",
     )
 
     def wire(self, channels: frozenset[Channel]) -> frozenset[Channel]:
@@ -101,12 +106,12 @@ class WithholdNoise(Defense):
             )
         if p.feedback == "project":
             directions = _normal((len(tensor), min(p.directions, size), size), tensor, context.rng)
-            basis = torch.linalg.qr(directions.transpose(1, 2)).Q  # (B, size, directions)
+            basis: Tensor = torch.linalg.qr(directions.transpose(1, 2)).Q  # (B, size, directions)
             shadow = basis @ (basis.transpose(1, 2) @ tensor.flatten(1).unsqueeze(2))
             return (shadow.squeeze(2) * size / basis.shape[2]).view_as(tensor)
         longest = p.clip * math.sqrt(size) * unit
         norm = tensor.flatten(1).norm(dim=1).view(-1, *[1] * (tensor.ndim - 1))
-        clipped = tensor * (longest / norm.clamp_min(1e-30)).clamp_max(1.0)
+        clipped: Tensor = tensor * (longest / norm.clamp_min(1e-30)).clamp_max(1.0)
         return clipped + p.noise * longest * _normal(tensor.shape, tensor, context.rng)
 
 

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from bench.cell.job import Job
-from bench.data.split_sizes import SplitSizes
 from bench.interfaces.victim import TrainingPlan
 from bench.planning.planner import Planner
 from bench.planning.request import Request
-from bench.spec.cell import TrainSpec, UtilitySpec
+from bench.planning.settings import Settings
 from bench.types.records import Records
 from bench.util.progress import Silent
+from tests.support.shared import SharedFiles
 from tests.support.tiny_model import make_tiny_model
 from tests.support.tiny_sdxl import make_tiny_sdxl
 
@@ -23,21 +23,27 @@ torch.set_num_threads(1)  # tiny tensors lose more to thread hand-over than they
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> SharedFiles:
+    """What one worker of the run makes for all."""
+    return SharedFiles.of_run(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(shared: SharedFiles) -> Path:
     """A random Stable Diffusion with latent factor 4."""
-    return make_tiny_model(tmp_path_factory.mktemp("model") / "tiny")
+    return shared.once("tiny", make_tiny_model)
 
 
 @pytest.fixture(scope="session")
-def other_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def other_model(shared: SharedFiles) -> Path:
     """Another of other widths and latent factor 2."""
-    return make_tiny_model(tmp_path_factory.mktemp("model") / "other", width=12, blocks=2, seed=1)
+    return shared.once("other", lambda path: make_tiny_model(path, width=12, blocks=2, seed=1))
 
 
 @pytest.fixture(scope="session")
-def tiny_sdxl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_sdxl(shared: SharedFiles) -> Path:
     """A random Stable Diffusion XL with latent factor 4."""
-    return make_tiny_sdxl(tmp_path_factory.mktemp("model") / "sdxl")
+    return shared.once("sdxl", make_tiny_sdxl)
 
 
 @pytest.fixture(scope="session", params=["tiny_model", "tiny_sdxl"])
@@ -81,13 +87,20 @@ def plan() -> TrainingPlan:
 
 
 SMALL = Request(
-    splits=SplitSizes(victim=8, auxiliary=12, calibration=8, evaluation=8),
-    training=TrainSpec(epochs=2, batch_size=4, learning_rate=1e-3),
-    iterations=3,
-    attack_batch_size=4,
-    targets=6,
-    utility=UtilitySpec(steps=2),
-    backbones="embedded",
+    settings=Settings(
+        records=8,
+        auxiliary=12,
+        calibration=8,
+        evaluation=8,
+        epochs=2,
+        batch_size=4,
+        learning_rate=1e-3,
+        iterations=3,
+        attack_batch_size=4,
+        targets=6,
+        utility_steps=2,
+        backbones="embedded",
+    )
 )
 
 
@@ -100,10 +113,9 @@ def planner() -> Planner:
 @pytest.fixture(scope="session")
 def make_job(planner: Planner, tiny_model: Path) -> Callable[..., Job]:
     """A small job on the tiny model, with some of its request replaced."""
-    import dataclasses
 
     def make(**changes: object) -> Job:
         changes.setdefault("model", str(tiny_model))
-        return planner.plan(dataclasses.replace(SMALL, **changes))
+        return planner.plan(SMALL.replace(**changes))
 
     return make

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs everything into a virtual environment (default: .venv) and runs all checks: style, types, tests, and the
-# smoke suite against the committed baseline of privacy metrics.
+# Installs everything into a virtual environment (default: .venv) and runs the fast checks: style, types, all fast
+# tests, and a handful of cells against their committed baseline. `.ci/run` runs the slow tests and all cells besides.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:-.venv}
@@ -10,7 +10,5 @@ venv=${1:-.venv}
 "$venv/bin/ruff" format --check .
 "$venv/bin/mypy"
 export HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1
-"$venv/bin/python" -m pytest -n "${JOBS:-2}"
-results=$(mktemp -d)
-trap 'rm -rf "$results"' EXIT
-"$venv/bin/bench" check smoke --jobs "${JOBS:-2}" --threads 1 --results "$results" --baseline results/baseline.csv
+"$venv/bin/python" -m pytest -n "${JOBS:-2}" -m 'not slow'
+bash tests/check.sh "$venv" quick results/baseline-quick.csv

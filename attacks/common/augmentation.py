@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from bench.interfaces import Records
+from bench.types.identities import group_numbers
 
 
 def with_mirrored(records: Records) -> Records:
@@ -31,8 +32,8 @@ def by_identity(records: Records, copies: int = 1) -> list[list[int]]:
 
     A record without identity is its own.
     """
-    groups: dict[str, list[int]] = {}
-    for i, name in enumerate(records.identities):
-        places = [i + copy * len(records) for copy in range(copies)]
-        groups.setdefault(f"record {i}" if name is None else f"identity {name}", []).extend(places)
-    return list(groups.values())
+    numbers = group_numbers(records.identities)
+    groups: list[list[int]] = [[] for _ in range(max(numbers, default=-1) + 1)]
+    for i, number in enumerate(numbers):
+        groups[number] += [i + copy * len(records) for copy in range(copies)]
+    return groups

@@ -161,7 +161,7 @@ def hint_energy(noisy: Tensor, features: Tensor, steps: Sequence[int]) -> Tensor
 def link_view(
     view: View, sources: Sequence[str] = SOURCES, solved: LeastSquares | None = None
 ) -> tuple[list[int] | None, tuple[str, ...]]:
-    """Labels of every release in the view by the sources that it offers, and their names; None where there is none."""
+    """AttributeOdds of every release in the view by the sources that it offers, and their names; None where there is none."""
     found = marks(view, sources, solved)
     if not found:
         return None, ()

@@ -26,13 +26,13 @@ def attack_named(name: str) -> Attack:
     """
     attacks: Registry[Attack] = Registry("attacks", Attack)  # type: ignore[type-abstract]
     found = attacks.load(name)
-    if "image" not in found.speaks_of:
+    if "image" not in found.claimed_targets:
         raise RequestError(f"through={name}: this attack makes no picture")
     attack: Attack = found.build({})
     return attack
 
 
-class ByPicture(Attack):
+class ViaPicture(Attack):
     """An attack that can judge another attack's picture in place of the smashed data.
 
     Its parameters have ``through``: the other's name, or nothing.

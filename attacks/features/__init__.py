@@ -1,1 +1,1 @@
-"""Attacks that search for inputs whose features match."""
+"""Attacks that search for inputs whose features match the observed ones."""

@@ -1,31 +1,33 @@
-"""Guided sampling: the public diffusion model as a prior, pulled to what the client sent (DRAG, arXiv:2509.11724)."""
+"""Guided sampling with the public diffusion model as a prior (DRAG, arXiv:2509.11724)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
-from attacks.common.denoising import Prior
+from attacks.common.attack_run import AttackRun
 from attacks.common.least_squares import LeastSquares
 from attacks.common.spectral_prior import Spectrum
 from attacks.common.wire_algebra import (
     before_activation,
     condition_latents,
     noisy_latents,
-    pooled_prompts,
-    prompt_states,
 )
-from attacks.features.guidance.choose_unknowns import blocks_of, plain_condition
-from attacks.features.guidance.feature_guide import FeatureGuide
-from attacks.features.guidance.gaussian_prior import GaussianDenoiser
-from attacks.features.guidance.sampler import Gaussian, NoGuide, Pace, Step, walk
-from attacks.features.search.coordinates import spaces_of, typical
-from attacks.features.search.knowledge import knowledge_of, plain_noisy
+from attacks.features.guidance.choose_unknowns import choose_unknowns, condition_is_solvable
+from attacks.features.guidance.feature_guide import FeatureGuide, GuidePlan
+from attacks.features.guidance.latent_priors import condition_prior, image_prior
+from attacks.features.guidance.sampler import (
+    GaussianEvidence,
+    NoGuide,
+    SamplerPlan,
+    Step,
+    mean_walk,
+)
+from attacks.features.search.coordinates import SearchInputs, mean_condition, spaces_of
+from attacks.features.search.knowledge import knowledge_of, noisy_is_solvable
 from attacks.wire.posterior import evidence_of, record_groups
 from bench.interfaces import (
     CLIENT_WEIGHTS,
@@ -34,11 +36,11 @@ from bench.interfaces import (
     UNET_FEATURES,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Certificate,
     Claim,
     Denoiser,
-    Effort,
     Estimate,
     NotApplicableError,
     Params,
@@ -51,22 +53,27 @@ from bench.interfaces.public_forward import CONDITION, CONDITION_LATENTS, NOISY
 
 
 class GuidedParams(Params):
-    """Attributes:
-    steps: levels of the walk from noise to a clean latent.
-    recurrences: visits of each level.
-    step: how the guide pulls: ``proximal`` in place of the denoiser's guess, ``spherical`` by the
-    slope through the
-        denoiser, as DRAG does.
-    ratio, clip: of ``spherical`` (``attacks.features.guidance.sampler.Pace``).
-    eta: noise of a step: 0 is the deterministic walk, 1 ancestral sampling.
-    strength: share of all levels that is walked; below 1 it starts from the linear estimate
-    (DRAG++). samples: walks, whose mean is claimed. searches: steps of the search for inputs that
-    explain the features, at each level. rate: its first step size. tolerance: what features may be
-    off, over their root mean square. tv: weight of squared total variation in that search.
-    condition_prior: of hints: ``spectrum`` is a Gaussian learned from the attacker's own,
-    ``denoiser`` the public
-        model.
-    releases: at most so many of a record's releases are put together where h_sd is sent plainly.
+    """Parameters of ``guided``.
+
+    Attributes:
+        steps: levels of the walk from noise to a clean latent.
+        recurrences: visits of each level.
+        step: how the guide acts: ``proximal`` replaces the denoiser's guess, ``spherical`` uses the
+            slope through the denoiser, as DRAG does.
+        ratio: of ``spherical`` (``attacks.features.guidance.sampler.SamplerPlan``).
+        clip: of ``spherical`` (``attacks.features.guidance.sampler.SamplerPlan``).
+        eta: noise of a step: 0 is the deterministic walk, 1 ancestral sampling.
+        strength: share of all levels that is walked; below 1 the walk starts from the linear
+            estimate (DRAG++).
+        samples: walks, whose mean is claimed.
+        searches: steps of the search for inputs that explain the features, at each level.
+        rate: first step size of that search.
+        tolerance: expected error of the features, over their root mean square.
+        tv: weight of squared total variation in that search.
+        condition_prior: prior of hints: ``spectrum`` is a Gaussian estimated from the auxiliary
+            conditions, ``denoiser`` is the public model.
+        releases: largest number of a record's releases that are combined where h_sd is sent
+            plainly.
     """
 
     steps: int = Field(default=4, ge=1)
@@ -86,19 +93,17 @@ class GuidedParams(Params):
 
 
 class Guided(Attack):
-    """Draws latents from the public model's prior, at each level pulled to what explains the
-    features in view.
+    """Draws latents from the public model's prior, guided by the features in view.
 
-    1. Where h_sd is what ``conv_in`` made, x_t of every release is solved for and is Gaussian
-    evidence of z0; the
-       likelihood's score is then exact, and the walk a draw from the posterior
+    1. Where h_sd is the output of ``conv_in``, x_t of every release is solved for and is Gaussian
+       evidence of z0. The likelihood's score is then exact, and the walk draws from the posterior
        (``attacks.features.guidance.sampler``).
-    2. Where the known defence cut, rounded or filtered h_sd, x_t is searched for through it, with a
-    Gaussian prior
-       around the denoiser's guess in which eps is summed out, and z0 follows from it.
-    3. The condition's latent: by algebra where it can be; else through the defence, or as a picture
-    through the hint
-       block, guided likewise, together with z0 where x_t is not known.
+    2. Where the known defence cut, rounded or filtered h_sd, x_t is searched for through the
+       defence. The prior is a Gaussian around the denoiser's guess in which eps is integrated out;
+       z0 follows from x_t.
+    3. The condition's latent is computed by algebra where possible. Otherwise it is searched for
+       through the defence, or as a picture through the hint block, together with z0 where x_t is
+       not known.
     """
 
     name = "guided"
@@ -116,20 +121,33 @@ class Guided(Attack):
     )
     uses_history = True
     default_budget = Budget(iterations=0, batch_size=64)
-    effort = Effort("steps", (1, 2, 4, 8, 16))
+    budget_axis = BudgetAxis("steps", (1, 2, 4, 8, 16))
     certificates = tuple(
         Certificate("split-controlnet", "no-gradient", target, "ssim", 0.95)
         for target in ("image", "condition")
     )
     card = Card(
-        summary="Samples latents from the public diffusion model, pulled to what explains all features in view.",
-        source="DRAG, arXiv:2509.11724; DAPS, arXiv:2407.01521; evidence by levels: this project (METHODS 3.3, 3.5)",
-        needs="unet_features or control_features; the public UNet; a timestep, or h_sd and two auxiliary records",
-        cost="steps x recurrences x samples UNet calls a record; spherical: their slopes too",
-        notes="With x_t to be had by algebra this draws from the posterior, whose mean is what posterior claims at a "
-        "fraction of the cost: a draw has up to twice the squared error, and samples averages it away. Made for "
-        "defences that cut, round or filter h_sd, one release a record. A stack that draws noise besides is treated as "
-        "noise alone. Behind a hint block it needs client_weights, as reconstruction does.",
+        summary=(
+            "Samples latents from the public diffusion model, guided to those that explain all "
+            "features in view."
+        ),
+        source=(
+            "DRAG, arXiv:2509.11724; DAPS, arXiv:2407.01521; evidence by levels: this project "
+            "(METHODS 3.3, 3.5)"
+        ),
+        needs=(
+            "unet_features or control_features; the public UNet; a timestep, or h_sd and two "
+            "auxiliary records"
+        ),
+        cost="steps x recurrences x samples UNet calls per record; spherical: their slopes too",
+        notes=(
+            "Where x_t can be solved for, this attack draws from the posterior whose mean "
+            "posterior claims at a fraction of the cost: a draw has up to twice the squared error, "
+            "and samples averages the difference away. The attack is made for defences that cut, "
+            "round or filter h_sd, with one release per record. A stack of defences that also "
+            "draws noise is treated as noise alone. Behind a hint block it needs client_weights, "
+            "as reconstruction does."
+        ),
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
@@ -145,33 +163,42 @@ class Guided(Attack):
         forward = client.forward(view.public.auxiliary.images.shape[-1])
         if NOISY not in forward.inputs():
             raise NotApplicableError(
-                "this client noises nothing: there is no latent behind its features to walk for"
+                "this client adds no noise to a latent, so there is no latent to sample"
             )
-        scene = _Scene(view, client, forward, denoiser, rng, budget.batch_size, progress)
+        run = AttackRun.on_view(view, rng, budget, progress)
+        p: GuidedParams = self.params
+        plan = SamplerPlan(
+            *(p.steps, p.recurrences, p.step, p.ratio, p.clip, p.eta),
+            strength=p.strength,
+            samples=p.samples,
+            batch_size=budget.batch_size,
+        )
+        sampling = _Sampling(view, client, forward, denoiser, plan, run)
         stem = view.public.stem
-        plain = stem is not None and view.has(UNET_FEATURES) and plain_noisy(forward, stem)
+        plain = stem is not None and view.has(UNET_FEATURES) and noisy_is_solvable(forward, stem)
         solved = noisy_latents(view, every=True) if plain else None
         estimates: dict[str, Estimate] = {}
         diagnostics: dict[str, float] = {}
         if solved is not None:
-            self._by_evidence(scene, solved, estimates, diagnostics)
-        self._by_features(scene, solved, estimates, diagnostics)
+            self._by_evidence(sampling, solved, estimates, diagnostics)
+        self._by_features(sampling, solved, estimates, diagnostics)
         if not estimates:
             raise NotApplicableError(
-                "the image needs a timestep or auxiliary records to tell it from; and under the client weights in view "
-                "the features do not depend on the condition, or none of it is in view"
+                "the image needs a timestep, or auxiliary records to estimate it from; and the "
+                "condition's features are not in view, or do not depend on the condition under the "
+                "client weights in view"
             )
         return Claim(estimates, diagnostics)
 
     def _by_evidence(
         self,
-        scene: _Scene,
+        sampling: _Sampling,
         solved: LeastSquares,
         estimates: dict[str, Estimate],
         diagnostics: dict[str, float],
     ) -> None:
-        """Claims the image, and the condition where it can be read exactly, from x_t of every release."""
-        view, rng = scene.view, scene.rng
+        """Claim the image from x_t of every release, and the condition where algebra gives it."""
+        view, rng = sampling.view, sampling.run.rng
         spectrum = None if view.has(TIMESTEP) else Spectrum.of(view.public, rng)
         if view.has(TIMESTEP) or spectrum is not None:
             evidence = evidence_of(view, solved, spectrum, rng)
@@ -181,144 +208,93 @@ class Guided(Attack):
                 clean = latents
             else:
                 start = (precision / (1 + precision)).float().view(-1, 1, 1, 1) * latents
-                clean = self._walk(
-                    scene, [scene.prior()], Gaussian(latents, precision), NoGuide(), start
-                )
-            estimates["image"] = Estimate(view.public.codec.decode(clean), clean)
+                priors = [image_prior(view, sampling.denoiser)]
+                measured = GaussianEvidence(latents, precision)
+                clean = mean_walk(priors, measured, NoGuide(), start, sampling.plan, sampling.run)
+            estimates["image"] = view.public.codec.estimate(clean)
         own = solved.inputs[list(view.targets)]
         if (
-            plain_condition(scene.forward, view)
-            and (found := condition_latents(view, own)) is not None
+            condition_is_solvable(sampling.forward, view)
+            and (condition := condition_latents(view, own)) is not None
         ):
-            estimates["condition"] = Estimate(view.public.codec.decode(found), found)
+            estimates["condition"] = view.public.codec.estimate(condition)
 
     def _by_features(
         self,
-        scene: _Scene,
+        sampling: _Sampling,
         solved: LeastSquares | None,
         estimates: dict[str, Estimate],
         diagnostics: dict[str, float],
     ) -> None:
-        """Claims what is left by guidance: the condition, and the image where x_t is not to be had."""
-        view, p = scene.view, self.params
+        """Claim by guidance the condition if it is missing, and the image if x_t is not known."""
+        view, p = sampling.view, self.params
         if solved is not None and ("condition" in estimates or not view.has(CONTROL_FEATURES)):
             return
         try:
-            seen = knowledge_of(view, scene.client, solve=solved is not None)
+            knowledge = knowledge_of(view, sampling.client, solve=solved is not None)
         except NotApplicableError:
             if estimates:
                 return
             raise
-        spaces = spaces_of(seen.free, "input", view.public.codec, view.public.auxiliary)
-        warm = {**typical(spaces, view.public.auxiliary, len(view.targets)), **seen.warm}
+        spaces = spaces_of(knowledge.free, "input", view.public.codec, view.public.auxiliary)
+        warm = {
+            **mean_condition(spaces, view.public.auxiliary, len(view.targets)),
+            **knowledge.warm,
+        }
         if CONDITION_LATENTS in warm:
-            noisy = seen.known.get(NOISY, warm.get(NOISY))
+            noisy = knowledge.known.get(NOISY, warm.get(NOISY))
             assert noisy is not None
             warm[CONDITION_LATENTS] = (
                 before_activation(view.read(CONTROL_FEATURES), view.public.defense) - noisy
             )
-        blocks = blocks_of(view, seen, spaces, warm, scene.rng)
-        if not blocks:
+        unknowns = choose_unknowns(view, knowledge, spaces, warm, sampling.run.rng)
+        if not unknowns:
             return
+        names = [unknown.name for unknown in unknowns]
         guide = FeatureGuide(
-            scene.forward,
-            seen.match("l2", torch.arange(len(view.targets))),
-            blocks,
-            spaces={
-                name: spaces[name] for name in spaces if name in {block.name for block in blocks}
-            },
-            warm=warm,
-            known=seen.known,
-            tolerance=p.tolerance,
-            tv=p.tv,
-            searches=p.searches,
-            rate=p.rate,
-            rng=scene.rng,
-            device=view.public.device,
+            sampling.forward,
+            knowledge.match("l2", torch.arange(len(view.targets))),
+            unknowns,
+            SearchInputs(knowledge.known, spaces, warm),
+            GuidePlan(p.tolerance, p.tv, p.searches, p.rate),
+            rng=sampling.run.rng,
+            device=sampling.run.device,
         )
-        shape = (len(view.targets), *scene.forward.inputs()[NOISY].shape)
+        shape = (len(view.targets), *sampling.forward.inputs()[NOISY].shape)
         zeros, ones = torch.zeros(shape), torch.ones(shape[0])
         start = torch.cat(
-            [b.back(zeros, ones, warm[b.name]) if b.name in warm else zeros for b in blocks]
+            [u.back(zeros, ones, warm[u.name]) if u.name in warm else zeros for u in unknowns]
         )
         priors = [
-            scene.prior() if b.name == NOISY else scene.condition_prior(p.condition_prior)
-            for b in blocks
+            image_prior(view, sampling.denoiser)
+            if name == NOISY
+            else condition_prior(view.public, sampling.denoiser, p.condition_prior)
+            for name in names
         ]
-        none = Gaussian(torch.zeros_like(start), torch.zeros(len(start), dtype=torch.float64))
-        found = dict(
-            zip(
-                [b.name for b in blocks],
-                self._walk(scene, priors, none, guide, start).chunk(len(blocks)),
-                strict=True,
-            )
+        none = GaussianEvidence(
+            torch.zeros_like(start), torch.zeros(len(start), dtype=torch.float64)
         )
+        walked = mean_walk(priors, none, guide, start, sampling.plan, sampling.run).chunk(
+            len(unknowns)
+        )
+        latents = dict(zip(names, walked, strict=True))
         diagnostics["misfit"] = float(guide.misfit().mean())
-        if NOISY in found:
-            estimates["image"] = Estimate(view.public.codec.decode(found[NOISY]), found[NOISY])
-        if CONDITION in found:
-            estimates.update(scene.forward.estimates({CONDITION: guide.found[CONDITION]}))
-        if CONDITION_LATENTS in found:
-            estimates.update(scene.forward.estimates({CONDITION_LATENTS: found[CONDITION_LATENTS]}))
-
-    def _walk(
-        self,
-        scene: _Scene,
-        priors: Sequence[Prior],
-        evidence: Gaussian,
-        guide: FeatureGuide | NoGuide,
-        start: Tensor,
-    ) -> Tensor:
-        """The mean of ``samples`` walks, ``(N, 4, h, w)``: from noise, or with ``strength`` below 1 from ``start``."""
-        p, schedule = self.params, scene.view.public.schedule
-        if (
-            p.strength == 1
-        ):  # even a_T times an estimate would count twice what the walk is then told of the record
-            start = torch.zeros_like(start)
-        pace = Pace(p.steps, p.recurrences, p.step, p.ratio, p.clip, p.eta)
-        times = torch.full((len(start),), max(1, round(p.strength * (schedule.steps - 1))))
-        total = torch.zeros_like(start)
-        with scene.progress.stage("walking", p.steps * p.recurrences * p.samples) as advance:
-            for _ in range(p.samples):
-                state = schedule.add_noise(
-                    start, torch.randn(start.shape, generator=scene.rng), times
-                )
-                total += walk(
-                    priors,
-                    evidence,
-                    guide,
-                    state,
-                    times,
-                    pace,
-                    rng=scene.rng,
-                    batch_size=scene.batch,
-                    advance=advance,
-                )
-        return total / p.samples
+        if NOISY in latents:
+            estimates["image"] = view.public.codec.estimate(latents[NOISY])
+        if CONDITION in latents:
+            estimates.update(sampling.forward.estimates({CONDITION: guide.solution[CONDITION]}))
+        if CONDITION_LATENTS in latents:
+            condition = {CONDITION_LATENTS: latents[CONDITION_LATENTS]}
+            estimates.update(sampling.forward.estimates(condition))
 
 
 @dataclass(frozen=True, eq=False)
-class _Scene:
-    """What one run has at hand."""
+class _Sampling:
+    """What the parts of one run of the attack share."""
 
     view: View
     client: PublicClient
     forward: PublicForward
     denoiser: Denoiser
-    rng: torch.Generator
-    batch: int
-    progress: Progress
-
-    def prior(self) -> Prior:
-        """Over image latents."""
-        states, pooled = prompt_states(self.view), pooled_prompts(self.view)
-        return Prior(self.denoiser, self.view.public.schedule, states, pooled)
-
-    def condition_prior(self, kind: str) -> Prior:
-        """Over latents of hints; the public model where the attacker has too few of its own."""
-        public = self.view.public
-        if kind == "denoiser" or len(public.auxiliary) < 2:
-            return Prior(self.denoiser, public.schedule)
-        hints = public.auxiliary.select(range(min(128, len(public.auxiliary)))).condition_batch()
-        spectrum = Spectrum.fit(public.codec.encode(hints).float().cpu())
-        return Prior(GaussianDenoiser(spectrum, public.schedule), public.schedule)
+    plan: SamplerPlan
+    run: AttackRun

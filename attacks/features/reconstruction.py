@@ -1,31 +1,33 @@
-"""Regularised maximum likelihood estimation of the inputs behind features (He et al., ACSAC 2019)."""
+"""Regularised maximum likelihood estimation of inputs behind features (He et al., ACSAC 2019)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from attacks.common.attack_run import AttackRun
 from attacks.common.optimisation.adam import Adam
 from attacks.common.optimisation.priors import Prior, TotalVariation
 from attacks.common.optimisation.schedules import Schedule
-from attacks.features.search.coordinates import Space, spaces_of, typical
+from attacks.features.search.coordinates import SearchInputs, mean_condition, spaces_of
 from attacks.features.search.image_estimate import claim_of
 from attacks.features.search.knowledge import Knowledge, knowledge_of
 from attacks.features.search.match import Distance
 from attacks.features.search.problem import FeatureProblem
-from attacks.features.search.tv_weight import smoothest
+from attacks.features.search.tv_weight import choose_tv_weight
 from bench.interfaces import (
     CONTROL_FEATURES,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Certificate,
     Claim,
-    Effort,
     NotApplicableError,
     Params,
     Progress,
@@ -34,21 +36,23 @@ from bench.interfaces import (
 
 
 class ReconstructionParams(Params):
-    """Attributes:
-    space: search for pictures by their own numbers, or as what the public autoencoder makes of
-    latents. distance: mean squared difference of features, or 1 - cosine. tv: weight of squared
-    total variation beside a distance that is 1 at the first guess; unless told, chosen on
-        auxiliary pictures where that can be done (attacks.features.search.tv_weight), and 0
-        elsewhere.
-    rate: first step size of Adam.
-    schedule: how it falls.
-    amsgrad: step sizes never grow again, as in the paper.
-    restarts: first guesses a record, the first from the middle or the linear solution, the others
-    drawn; the one
-        whose features fit best is claimed.
-    adapt: take off the noise that shredder adds, and leave channels out that disco has pruned;
-    false is for comparison. history: find that noise in the releases of every epoch, not in the
-    targets alone.
+    """Parameters of ``reconstruction``.
+
+    Attributes:
+        space: search for the pixels of pictures (``input``), or for latents that the public
+            autoencoder decodes (``latent``).
+        distance: mean squared difference of features, or 1 - cosine.
+        tv: weight of squared total variation beside a distance that is 1 at the first guess. By
+            default it is chosen on auxiliary pictures where that is possible
+            (``attacks.features.search.tv_weight``), and is 0 elsewhere.
+        rate: first step size of Adam.
+        schedule: how the step size falls.
+        amsgrad: step sizes never grow again, as in the paper.
+        restarts: first guesses per record: the first is the middle or the linear solution, the
+            others are drawn. The one whose features fit best is claimed.
+        adapt: subtract the noise that shredder adds, and leave out channels that disco has pruned;
+            False is for comparison.
+        history: estimate that noise from the releases of every epoch, not from the targets alone.
     """
 
     space: Literal["input", "latent"] = "input"
@@ -63,12 +67,11 @@ class ReconstructionParams(Params):
 
 
 class Reconstruction(Attack):
-    """min over inputs of the distance of their features to those seen, plus priors, by Adam in the
-    box.
+    """Minimises the distance of the inputs' features to the observed ones, plus priors, by Adam.
 
-    What is linear is solved, not searched for: x_t by least squares, z0 from it. Left are the
-    picture of a split classifier, and the condition: through the hint block, or through the defence
-    on z_c + x_t.
+    What is linear is solved, not searched for: x_t by least squares, and z0 from it. The search is
+    for the picture of a split classifier, and for the condition: through the hint block, or through
+    the defence on z_c + x_t.
     """
 
     name = "reconstruction"
@@ -85,24 +88,32 @@ class Reconstruction(Attack):
         "additive-noise",
     )
     default_budget = Budget(iterations=500, batch_size=32)
-    # It reaches 1.0 there with 200 iterations; the bar leaves room for other data and seeds.
+    # It reaches 1.0 with 200 iterations; the threshold leaves room for other data and seeds.
     certificates = (
         Certificate("split-cnn", "inference", "image", "ssim", 0.95, given=(("cut", "conv11"),)),
     )
-    effort = Effort("iterations", (10, 30, 100, 300, 1000))
+    budget_axis = BudgetAxis("iterations", (10, 30, 100, 300, 1000))
     card = Card(
-        summary="Optimises the private input until the client's features of it are those that were seen.",
+        summary=(
+            "Optimises the private input until the client's features of it equal the observed ones."
+        ),
         source="He, Zhang, Lee, ACSAC 2019 (rMLE); METHODS 3.2; latents as unknowns: this project",
         needs="control_features; public client weights, or client_weights",
-        cost="iterations x restarts forward and backward passes of the client half a record; as many again on 16 "
-        "auxiliary records for each of four weights of smoothness, where they can be tried",
-        notes="Where the client trains, its copy of conv_in has moved since the release, so what any such convolution "
-        "makes of x_t is left out of the comparison. A hint block starts at zero and tells nothing at first: without "
-        "client_weights the attack does not apply, and after few steps the block's own drift is larger than what it "
-        "says of a record; attack late epochs of long trainings.",
+        cost=(
+            "iterations x restarts forward and backward passes of the client half per record; the "
+            "same again on 16 auxiliary records for each of four weights of smoothness, where "
+            "these can be tried"
+        ),
+        notes=(
+            "Where the client trains, its copy of conv_in has changed since the release, so "
+            "whatever any such convolution makes of x_t is left out of the comparison. A hint "
+            "block starts at zero and reveals nothing at first. Without client_weights the attack "
+            "does not apply to it. After few steps the block's drift is larger than what it adds "
+            "for a record, so attack late epochs of long trainings."
+        ),
     )
 
-    def __init__(self, params: Params | None = None) -> None:
+    def __init__(self, params: ReconstructionParams | None = None) -> None:
         super().__init__(params)
         self.uses_history = self.params.history
 
@@ -110,61 +121,59 @@ class Reconstruction(Attack):
         client = view.public.client
         if client is None:
             raise NotApplicableError("the client half cannot be rebuilt under this threat model")
-        seen = knowledge_of(view, client, adapt=self.params.adapt)
+        knowledge = knowledge_of(view, client, adapt=self.params.adapt)
         auxiliary = view.public.auxiliary
-        spaces = spaces_of(seen.free, self.params.space, view.public.codec, auxiliary)
-        warm = {**typical(spaces, auxiliary, len(view.targets)), **seen.warm}
-        device = view.public.device
+        spaces = spaces_of(knowledge.free, self.params.space, view.public.codec, auxiliary)
+        warm = {**mean_condition(spaces, auxiliary, len(view.targets)), **knowledge.warm}
+        run = AttackRun.on_view(view, rng, budget, progress)
 
         def trial(tried: Knowledge, tv: float) -> Mapping[str, Tensor]:
-            return self._search(
-                tried, spaces, {}, tv, torch.Generator().manual_seed(0), budget, progress, device
-            )[0]
+            fresh = replace(run, rng=torch.Generator().manual_seed(0))
+            return self._search(tried, SearchInputs(tried.known, spaces, {}), tv, fresh)[0]
 
-        tv = smoothest(seen, auxiliary, trial) if self.params.tv is None else self.params.tv
-        found, losses = self._search(seen, spaces, warm, tv, rng, budget, progress, device)
-        return claim_of(view, seen, found, {**losses, "attack_smoothness": tv})
+        tv = (
+            choose_tv_weight(knowledge, auxiliary, trial)
+            if self.params.tv is None
+            else self.params.tv
+        )
+        solution, losses = self._search(
+            knowledge, SearchInputs(knowledge.known, spaces, warm), tv, run
+        )
+        return claim_of(view, knowledge, solution, {**losses, "attack_smoothness": tv})
 
     def _search(
-        self,
-        seen: Knowledge,
-        spaces: Mapping[str, Space],
-        warm: Mapping[str, Tensor],
-        tv: float,
-        rng: torch.Generator,
-        budget: Budget,
-        progress: Progress,
-        device: str,
+        self, knowledge: Knowledge, inputs: SearchInputs, tv: float, run: AttackRun
     ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Return the inputs that were found, by name, and the losses."""
         p: ReconstructionParams = self.params
         priors: tuple[Prior, ...] = (TotalVariation(tv, 2),) if tv else ()
         adam = Adam(rate=p.rate, schedule=p.schedule, amsgrad=p.amsgrad)
-        count = len(seen.observed[CONTROL_FEATURES])
-        parts = torch.arange(count).split(max(1, budget.batch_size))
-        found: dict[str, list[Tensor]] = {name: [] for name in spaces}
+        count = len(knowledge.observed[CONTROL_FEATURES])
+        parts = torch.split(torch.arange(count), max(1, run.budget.batch_size))
+        solution: dict[str, list[Tensor]] = {name: [] for name in inputs.spaces}
         first, last = [], []
-        with progress.stage("matching features", budget.iterations * len(parts)) as advance:
+        iterations = run.budget.iterations
+        with run.progress.stage("matching features", iterations * len(parts)) as advance:
             for rows in parts:
                 problem = FeatureProblem(
-                    seen.forward,
-                    seen.match(p.distance, rows),
-                    known={n: t[rows] for n, t in seen.known.items()},
-                    spaces=spaces,
+                    knowledge.forward,
+                    knowledge.match(p.distance, rows),
+                    inputs.select(rows),
                     priors=priors,
                     restarts=p.restarts,
-                    warm={n: t[rows] for n, t in warm.items()},
-                    rng=rng,
-                    device=device,
+                    rng=run.rng,
+                    device=run.device,
                 )
                 if not bool(problem.evaluate(problem.first).slope.any()):
                     raise NotApplicableError(
-                        "under the client weights in view the features do not depend on the input: the hint block's "
-                        "last convolution starts at zero, and client_weights with the trained one are not in view"
+                        "under the client weights in view the features do not depend on the input: "
+                        "the hint block's last convolution starts at zero, and client_weights with "
+                        "the trained one are not in view"
                     )
-                result = adam.minimise(problem, problem.first, budget.iterations, advance)
+                result = adam.minimise(problem, problem.first, iterations, advance)
                 best = result.match.nan_to_num(nan=torch.inf).argmin(1)
                 for name, tensor in problem.inputs(result.point, best).items():
-                    found[name].append(tensor)
+                    solution[name].append(tensor)
                 place = torch.arange(len(rows))
                 first.append(result.first[place, best.cpu()].cpu())
                 last.append(result.match[place, best.cpu()].cpu())
@@ -172,4 +181,4 @@ class Reconstruction(Attack):
             "attack_loss_first": float(torch.cat(first).mean()),
             "attack_loss_last": float(torch.cat(last).mean()),
         }
-        return {name: torch.cat(tensors) for name, tensors in found.items()}, losses
+        return {name: torch.cat(tensors) for name, tensors in solution.items()}, losses

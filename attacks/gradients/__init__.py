@@ -1,1 +1,1 @@
-"""Attacks that invert gradients and updates."""
+"""Attacks that invert gradients and model updates."""

@@ -1,4 +1,4 @@
-"""A linear layer on the record gives it away: no optimisation (Geiping et al., arXiv:2003.14053, proposition 3.1)."""
+"""Exact recovery from the gradient of a linear layer (arXiv:2003.14053, proposition 3.1)."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from bench.interfaces import (
 
 
 class Analytic(Attack):
-    """x = (dL/dW_i) / (dL/db_i) for a first layer y = W x + b, exact for one record.
+    """Computes x = (dL/dW_i) / (dL/db_i) for a first layer y = W x + b, exact for one record.
 
-    For several records a row gives a weighted mean of them, and a record itself where the row's
-    neuron fired for it alone, as half-dead ReLU neurons often do; such rows agree with one another
-    and stand out.
+    For several records a row gives a weighted mean of the records. It gives a single record where
+    the row's neuron fired for that record alone, which is common with ReLU. Such rows agree with
+    one another and are recognised by that.
     """
 
     name = "analytic"
@@ -51,12 +51,22 @@ class Analytic(Attack):
         ),
     )
     card = Card(
-        summary="Divides a linear first layer's weight gradient by its bias gradient; the record comes out exactly.",
-        source="Geiping et al., arXiv:2003.14053, proposition 3.1; the idea of R-GAP, arXiv:2010.07733",
-        needs="client_update of SGD clients whose first layer is linear on the record, with a bias",
-        cost="none: one division an update",
-        notes="One local step only. For several records a ReLU layer gives back those that some neuron saw alone. "
-        "What lies behind the first layer changes nothing, precode's bottleneck included.",
+        summary=(
+            "Divides the weight gradient of a linear first layer by its bias gradient, which is "
+            "exactly the record."
+        ),
+        source=(
+            "Geiping et al., arXiv:2003.14053, proposition 3.1; the idea of R-GAP, arXiv:2010.07733"
+        ),
+        needs=(
+            "client_update of SGD clients whose first layer is linear on the record and has a bias"
+        ),
+        cost="none: one division per update",
+        notes=(
+            "Works for one local step only. For several records, a ReLU layer reveals those "
+            "records that activate some neuron alone. Layers behind the first one do not matter, "
+            "and neither does precode's bottleneck."
+        ),
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
@@ -65,7 +75,7 @@ class Analytic(Attack):
         name = _flat_input(trainer, updates[0])
         unknown, label = trainer.unknowns()[name], label_name(trainer)
         classes = None if label is None else trainer.unknowns()[label].shape[0]
-        found, told = [], 0
+        recovered, isolated = [], 0
         with progress.stage("dividing gradients", len(updates)) as advance:
             for update in updates:
                 if update.records > trainer.local.batch_size:
@@ -74,34 +84,34 @@ class Analytic(Attack):
                     )
                 clear = {n: t for n, t in update.gradient.items() if n not in trainer.behind_noise}
                 rows, sizes = ratios(clear, width=math.prod(unknown.shape), classes=classes)
-                pictures, isolated = separate(
+                pictures, alone = separate(
                     rows, sizes, update.records, low=unknown.low, high=unknown.high
                 )
-                told += isolated
-                found.append(pictures.unflatten(1, unknown.shape))
+                isolated += alone
+                recovered.append(pictures.reshape(-1, *unknown.shape))
                 advance(1)
         return claim_of(
             trainer,
             updates,
-            {name: found},
-            {"records_isolated": told / sum(u.records for u in updates)},
+            {name: recovered},
+            {"records_isolated": isolated / sum(u.records for u in updates)},
         )
 
 
 def _flat_input(trainer: PublicTrainer, update: Update) -> str:
-    """The map that a linear layer of the update takes flat, with nothing before it.
+    """Return the name of the input that a linear layer of the update takes flattened.
 
     Raises:
-        NotApplicableError: there is none.
+        NotApplicableError: no linear layer sees the whole record unprocessed.
     """
-    # A trained convolution comes first wherever there is one, and a linear layer behind it takes no
-    # record.
+    # Where there is a trained convolution it comes first, and a linear layer behind it does not see
+    # the record.
     behind = any(t.ndim == 4 for t in update.gradient.values())
     widths = {t.shape[1] for t in update.gradient.values() if t.ndim == 2 and not behind}
     for name, unknown in trainer.unknowns().items():
         if len(unknown.shape) == 3 and math.prod(unknown.shape) in widths:
             return name
     raise NotApplicableError(
-        "no layer of the client is linear on the whole record and has a bias; behind convolutions only what enters the "
-        "linear layer could be read, which is no picture"
+        "no layer of the client is linear on the whole record and has a bias; behind convolutions "
+        "only the linear layer's input could be read, which is not a picture"
     )

@@ -7,9 +7,10 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from attacks.common.attack_run import AttackRun
 from attacks.gradients.engine.adaptation import ADAPTS_TO
 from attacks.gradients.engine.claims import claim_by_inversion
-from attacks.gradients.engine.engine import Engine
+from attacks.gradients.engine.inversion import GradientInversion
 from attacks.gradients.engine.lbfgs import LBFGS
 from attacks.gradients.engine.objectives import SquaredL2
 from bench.interfaces import (
@@ -17,10 +18,10 @@ from bench.interfaces import (
     GLOBAL_MODEL,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Certificate,
     Claim,
-    Effort,
     Params,
     Progress,
     View,
@@ -28,11 +29,14 @@ from bench.interfaces import (
 
 
 class DLGParams(Params):
-    """Attributes:
-    restarts: first guesses an update; the one whose gradient fits best is claimed.
-    memory: pairs of differences that L-BFGS keeps.
-    start: first guesses are standard normal, as in the paper, or uniform over the inputs' range.
-    unroll: simulate local steps one after the other.
+    """Parameters of ``dlg`` and ``idlg``.
+
+    Attributes:
+        restarts: first guesses per update; the one whose gradient fits best is claimed.
+        memory: pairs of differences that L-BFGS keeps.
+        start: first guesses are standard normal, as in the paper, or uniform over the inputs'
+            range.
+        unroll: simulate local steps one after the other.
     """
 
     restarts: int = Field(default=1, ge=1)
@@ -51,9 +55,9 @@ SINGLE_RECORDS = Certificate(
 )
 
 
-def engine_of(params: DLGParams) -> Engine:
-    """The paper's objective and optimiser."""
-    return Engine(
+def dlg_inversion(params: DLGParams) -> GradientInversion:
+    """Return the inversion with the objective and the optimiser of the paper."""
+    return GradientInversion(
         SquaredL2(),
         LBFGS(params.memory),
         restarts=params.restarts,
@@ -63,30 +67,33 @@ def engine_of(params: DLGParams) -> Engine:
 
 
 class DLG(Attack):
-    """Pictures and soft labels together, by L-BFGS on the squared distance of gradients (algorithm 1)."""
+    """Optimises pictures and soft labels together by L-BFGS on the gradients' squared distance.
+
+    This is algorithm 1 of the paper.
+    """
 
     name = "dlg"
     Params = DLGParams
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
     adapts_to = ADAPTS_TO
     default_budget = Budget(iterations=300, batch_size=32)
-    effort = Effort("iterations", (25, 50, 100, 200, 300))
+    budget_axis = BudgetAxis("iterations", (25, 50, 100, 200, 300))
     certificates = (SINGLE_RECORDS,)
     card = Card(
-        summary="Optimises pictures and labels together until their gradient is the one that was sent.",
+        summary=(
+            "Optimises pictures and labels together until their gradient equals the one that was "
+            "sent."
+        ),
         source="Zhu et al., arXiv:1906.08935, algorithm 1; METHODS 4",
         needs="client_update and global_model of SGD clients; their public local training",
-        cost="iterations x restarts simulations of a client's local training an update",
-        notes="L-BFGS is this project's own, batched over updates, with a halving line search. For smooth "
-        "activations: second derivatives of ReLU are zero. Falls off quickly with the records of an update.",
+        cost="iterations x restarts simulations of a client's local training per update",
+        notes=(
+            "L-BFGS is this project's implementation, batched over updates, with a halving line "
+            "search. It needs smooth activations, because second derivatives of ReLU are zero. "
+            "Quality falls quickly with the number of records in an update."
+        ),
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
-        return claim_by_inversion(
-            view,
-            engine_of(self.params),
-            read_labels=False,
-            rng=rng,
-            budget=budget,
-            progress=progress,
-        )
+        run = AttackRun.on_view(view, rng, budget, progress)
+        return claim_by_inversion(view, dlg_inversion(self.params), run, read_labels=False)

@@ -10,13 +10,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from attacks.common.attack_run import AttackRun
 from attacks.common.optimisation.adam import Adam
 from attacks.common.optimisation.priors import TotalVariation
 from attacks.gradients.engine.adaptation import ADAPTS_TO, Adaptation
 from attacks.gradients.engine.alternation import Alternation
 from attacks.gradients.engine.claims import claim_of, on_the_wire
-from attacks.gradients.engine.engine import Engine
-from attacks.gradients.engine.latent_training import Ddim, Generated
+from attacks.gradients.engine.inversion import GradientInversion
+from attacks.gradients.engine.latent_training import Ddim, LatentTraining
 from attacks.gradients.engine.objectives import Cosine
 from attacks.gradients.engine.updates import Update, trainer_of, updates_in
 from bench.interfaces import (
@@ -26,9 +27,9 @@ from bench.interfaces import (
     PROMPT_EMBEDDING,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Claim,
-    Effort,
     NotApplicableError,
     Params,
     Progress,
@@ -38,18 +39,21 @@ from bench.interfaces import (
 
 
 class GIDMParams(Params):
-    """Attributes:
-    chain: DDIM steps from the latent to z0. Few, since every slope goes back through all of them:
-    two make a blurred
-        but plausible picture, and the second phase has to correct it in any case.
-    generated: share of the iterations that goes into the first phase; 0 leaves it out.
-    rate: first step size of the first phase; ``fine_rate`` of the second.
-    tv: weight of total variation on maps of pixels.
-    layerwise: compare directions tensor by tensor.
-    rounds: how often private timesteps are fitted anew in each phase.
-    points: timesteps tried each time.
-    prompt: prompt states that are not on the wire are those of the empty prompt, or are optimised
-    too. unroll: simulate local steps one after the other.
+    """Parameters of ``gidm``.
+
+    Attributes:
+        chain: DDIM steps from the latent to z0. Every slope goes back through all of them, so there
+            are few: two make a blurred but plausible picture, which the second phase corrects.
+        generated: share of the iterations that goes into the first phase; 0 leaves it out.
+        rate: first step size of the first phase.
+        fine_rate: first step size of the second phase.
+        tv: weight of total variation on maps of pixels.
+        layerwise: compare directions tensor by tensor.
+        rounds: how often private timesteps are fitted anew in each phase.
+        points: timesteps that are tried each time.
+        prompt: ``empty`` uses the empty prompt for prompt states that are not on the wire;
+            ``optimised`` optimises them too.
+        unroll: simulate local steps one after the other.
     """
 
     chain: int = Field(default=2, ge=1)
@@ -65,13 +69,12 @@ class GIDMParams(Params):
 
 
 class GIDM(Attack):
-    """Phase 1 optimises the Gaussian latent from which the public denoiser makes z0; phase 2
-    optimises z0 itself.
+    """Optimises the latent from which the public denoiser makes z0, then z0 itself.
 
-    The paper fine-tunes pixels; those of a latent model are z0, so that is what the second phase
-    moves. Where t and eps were sent they are known (GIDM); else eps is optimised beside the latent
-    and t is fitted in turn with them on a grid that grows finer (the triple optimisation of GIDM+):
-    a whole number has no slope, so its optimiser is a search.
+    The second phase of the paper fine-tunes pixels. The pixels of a latent model are z0, so the
+    second phase optimises z0 here. Where t and eps were sent they are known (GIDM). Otherwise eps
+    is optimised together with the latent, and t is fitted in turn with them on a grid that grows
+    finer (the triple optimisation of GIDM+). An integer has no slope, so it is searched for.
     """
 
     name = "gidm"
@@ -79,16 +82,29 @@ class GIDM(Attack):
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
     adapts_to = ADAPTS_TO
     default_budget = Budget(iterations=400, batch_size=4)
-    effort = Effort("iterations", (50, 100, 200, 400, 800))
+    budget_axis = BudgetAxis("iterations", (50, 100, 200, 400, 800))
     card = Card(
-        summary="Optimises the latent that a diffusion prior turns into the picture until the gradient fits.",
+        summary=(
+            "Optimises the latent that a diffusion prior turns into the picture until the gradient "
+            "fits."
+        ),
         source="GIDM and GIDM+, arXiv:2405.20380; METHODS 4",
-        needs="client_update and global_model of SGD clients that train a diffusion model; its public denoiser",
-        cost="iterations x simulations of a client's training with second derivatives, and chain denoiser passes each",
-        notes="t and eps are taken from the wire where it carries them, else optimised. The condition is optimised as "
-        "pixels. In the first round only zero convolutions have a gradient; tensors without one are left out. "
-        "No certificate: on two records of the embedded model with t and eps known, 40 iterations were no "
-        "better than those of inverting-gradients, and neither beat the mean picture. Tested on a linear client.",
+        needs=(
+            "client_update and global_model of SGD clients that train a diffusion model; its "
+            "public denoiser"
+        ),
+        cost=(
+            "iterations x simulations of a client's training with second derivatives, and chain "
+            "denoiser passes for each"
+        ),
+        notes=(
+            "t and eps are taken from the wire where it carries them, otherwise they are "
+            "optimised. The condition is optimised as pixels. In the first round only zero "
+            "convolutions have a gradient; tensors without a gradient are left out. The attack has "
+            "no certificate: on two records of the embedded model with t and eps known, 40 "
+            "iterations were no better than those of inverting-gradients, and neither attack beat "
+            "the mean picture. It is tested on a linear client."
+        ),
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
@@ -110,51 +126,57 @@ class GIDM(Attack):
             n for n, u in trainer.unknowns().items() if len(u.shape) == 3 and u.low is not None
         )
         search = Alternation(
-            Engine(
+            GradientInversion(
                 Cosine(p.layerwise),
                 Adam(rate=p.rate, schedule="cosine"),
                 priors=(TotalVariation(p.tv, only=maps),) if p.tv else (),
                 unroll=p.unroll,
             ),
-            Adaptation.to(view.public.defense, trainer.local.learning_rate, trainer.behind_noise),
+            Adaptation.from_defense(
+                view.public.defense, trainer.local.learning_rate, trainer.behind_noise
+            ),
             rounds=p.rounds,
             points=p.points,
-            at_once=budget.batch_size,
-            rng=rng,
-            device=view.public.device,
-            progress=progress,
+            run=AttackRun.on_view(view, rng, budget, progress),
         )
         share = round(p.generated * budget.iterations)
         begin, diagnostics = None, {}
         if share:
-            chain = Generated(
+            chain = LatentTraining(
                 trainer, name, Ddim(view.public.denoiser, view.public.schedule, p.chain)
             )
             prior = search.minimise(chain, updates, known, None, share)
-            begin = [_made(chain, one, view.public.device) for one in prior.rows]
+            begin = [_generated(chain, one, view.public.device) for one in prior.rows]
             diagnostics = {"attack_loss_first": prior.first, "attack_loss_generated": prior.last}
             search = replace(
                 search,
-                engine=replace(search.engine, optimiser=Adam(p.fine_rate, schedule="cosine")),
+                inversion=replace(search.inversion, optimiser=Adam(p.fine_rate, schedule="cosine")),
             )
-        found = search.minimise(trainer, updates, known, begin, budget.iterations - share)
+        result = search.minimise(trainer, updates, known, begin, budget.iterations - share)
         diagnostics = {
-            "attack_loss_first": found.first,
+            "attack_loss_first": result.first,
             **diagnostics,
-            "attack_loss_last": found.last,
+            "attack_loss_last": result.last,
         }
-        inputs = {n: [one[n] for one in found.rows] for n in found.rows[0]}
+        inputs = {n: [one[n] for one in result.rows] for n in result.rows[0]}
         return claim_of(trainer, updates, inputs, diagnostics)
 
 
 @torch.no_grad()
-def _made(chain: Generated, inputs: Mapping[str, Tensor], device: str) -> dict[str, Tensor]:
-    """What the generator makes of the inputs of one update."""
-    return {n: t.cpu() for n, t in chain.made({n: t.to(device) for n, t in inputs.items()}).items()}
+def _generated(
+    chain: LatentTraining, inputs: Mapping[str, Tensor], device: str
+) -> dict[str, Tensor]:
+    """Return the inner training's inputs for the inputs of one update, on the CPU."""
+    return {
+        n: t.cpu() for n, t in chain.generated({n: t.to(device) for n, t in inputs.items()}).items()
+    }
 
 
 def _empty_prompt(view: View, trainer: PublicTrainer, update: Update) -> dict[str, Tensor]:
-    """The empty prompt for inputs that take prompts: states ``(B, L, D)``, pooled ``(B, P)``; nothing without such."""
+    """Return states ``(B, L, D)`` and pooled embeddings ``(B, P)`` of the empty prompt.
+
+    Inputs that take no prompts are left out.
+    """
     text = view.public.text
     if text is None:
         return {}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from attacks.gradients.dlg import SINGLE_RECORDS, DLGParams, engine_of
+from attacks.common.attack_run import AttackRun
+from attacks.gradients.dlg import SINGLE_RECORDS, DLGParams, dlg_inversion
 from attacks.gradients.engine.adaptation import ADAPTS_TO
 from attacks.gradients.engine.claims import claim_by_inversion
 from attacks.gradients.engine.labels import label_name
@@ -14,9 +15,9 @@ from bench.interfaces import (
     GLOBAL_MODEL,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Claim,
-    Effort,
     NotApplicableError,
     Progress,
     View,
@@ -24,21 +25,27 @@ from bench.interfaces import (
 
 
 class IDLG(Attack):
-    """The label by the sign of the head's gradient, exactly; then the picture as DLG does."""
+    """Reads the label off the sign of the head's gradient, then recovers the picture as DLG."""
 
     name = "idlg"
     Params = DLGParams
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
     adapts_to = ADAPTS_TO
     default_budget = Budget(iterations=300, batch_size=32)
-    effort = Effort("iterations", (25, 50, 100, 200, 300))
+    budget_axis = BudgetAxis("iterations", (25, 50, 100, 200, 300))
     certificates = (SINGLE_RECORDS,)
     card = Card(
         summary="Reads the label off the head's gradient, then optimises the picture alone.",
         source="Zhao et al., arXiv:2001.02610; METHODS 4",
-        needs="client_update and global_model of SGD clients that train a classifier on one record an update",
-        cost="as dlg",
-        notes="Updates of several records are not applicable: the sign names a label for one record only.",
+        needs=(
+            "client_update and global_model of SGD clients that train a classifier on one record "
+            "per update"
+        ),
+        cost="that of dlg",
+        notes=(
+            "Not applicable to updates of several records: the sign determines the label of a "
+            "single record only."
+        ),
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
@@ -47,13 +54,7 @@ class IDLG(Attack):
             raise NotApplicableError("the client's training has no class label to read off")
         if max(view.batch_sizes()) > 1:
             raise NotApplicableError(
-                "several records went into one update; the label is told for a single one only"
+                "an update holds several records; the label can be read of a single record only"
             )
-        return claim_by_inversion(
-            view,
-            engine_of(self.params),
-            read_labels=True,
-            rng=rng,
-            budget=budget,
-            progress=progress,
-        )
+        run = AttackRun.on_view(view, rng, budget, progress)
+        return claim_by_inversion(view, dlg_inversion(self.params), run, read_labels=True)

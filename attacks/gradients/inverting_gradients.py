@@ -1,4 +1,4 @@
-"""Inverting gradients by direction (Geiping et al., arXiv:2003.14053)."""
+"""Inversion of gradients by their direction (Geiping et al., arXiv:2003.14053)."""
 
 from __future__ import annotations
 
@@ -7,22 +7,23 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from attacks.common.attack_run import AttackRun
 from attacks.common.optimisation.adam import Adam
 from attacks.common.optimisation.priors import TotalVariation
 from attacks.common.optimisation.schedules import Schedule
 from attacks.gradients.engine.adaptation import ADAPTS_TO
 from attacks.gradients.engine.claims import claim_by_inversion
-from attacks.gradients.engine.engine import Engine
+from attacks.gradients.engine.inversion import GradientInversion
 from attacks.gradients.engine.objectives import Cosine
 from bench.interfaces import (
     CLIENT_UPDATE,
     GLOBAL_MODEL,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Certificate,
     Claim,
-    Effort,
     Params,
     Progress,
     View,
@@ -30,16 +31,19 @@ from bench.interfaces import (
 
 
 class InvertingGradientsParams(Params):
-    """Attributes:
-    tv: weight of total variation.
-    tv_power: 1 is l1, 2 is squared.
-    rate: first step size.
-    signed: use the signs of slopes alone, as the paper does.
-    schedule: how the step size falls.
-    layerwise: compare directions tensor by tensor.
-    restarts: first guesses an update; the one whose gradient fits best is claimed.
-    start: first guesses are standard normal, as in the paper, or uniform over the inputs' range.
-    unroll: simulate local steps one after the other.
+    """Parameters of ``inverting-gradients``.
+
+    Attributes:
+        tv: weight of total variation.
+        tv_power: 1 is l1, 2 is squared.
+        rate: first step size.
+        signed: use the signs of slopes alone, as the paper does.
+        schedule: how the step size falls.
+        layerwise: compare directions tensor by tensor.
+        restarts: first guesses per update; the one whose gradient fits best is claimed.
+        start: first guesses are standard normal, as in the paper, or uniform over the inputs'
+            range.
+        unroll: simulate local steps one after the other.
     """
 
     tv: float = Field(default=1e-6, ge=0)
@@ -54,12 +58,11 @@ class InvertingGradientsParams(Params):
 
 
 class InvertingGradients(Attack):
-    """1 - cosine of gradients plus total variation, by Adam in the box; labels are read off the
-    update.
+    """Minimises 1 - cosine of the gradients plus total variation, by Adam within the inputs' range.
 
-    The paper's own settings are ``signed=true,schedule=step,layerwise=false``. The defaults come
-    nearest on a sigmoid network, where one cosine over all tensors hears little but the head
-    (``docs/gradients.md``).
+    AttributeOdds are read off the update. The settings of the paper are
+    ``signed=true,schedule=step,layerwise=false``. The defaults recover more on a sigmoid network,
+    where a single cosine over all tensors is dominated by the head (``docs/gradients.md``).
     """
 
     name = "inverting-gradients"
@@ -67,7 +70,7 @@ class InvertingGradients(Attack):
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
     adapts_to = ADAPTS_TO
     default_budget = Budget(iterations=1000, batch_size=32)
-    effort = Effort("iterations", (60, 125, 250, 500, 1000))
+    budget_axis = BudgetAxis("iterations", (60, 125, 250, 500, 1000))
     # With 300 iterations it reaches 0.96 (a squared error of 2e-3 where the mean picture has 0.04).
     certificates = (
         Certificate(
@@ -80,16 +83,21 @@ class InvertingGradients(Attack):
         ),
     )
     card = Card(
-        summary="Optimises pictures until their gradient points where the one that was sent does.",
+        summary=(
+            "Optimises pictures until their gradient has the direction of the one that was sent."
+        ),
         source="Geiping et al., arXiv:2003.14053, equation 4; METHODS 4",
         needs="client_update and global_model of SGD clients; their public local training",
-        cost="iterations x restarts simulations of a client's local training an update",
-        notes="Batched over updates and restarts. Does without the gradient's length, so clipping does not stop it.",
+        cost="iterations x restarts simulations of a client's local training per update",
+        notes=(
+            "Batched over updates and restarts. It does not use the gradient's length, so clipping "
+            "does not stop it."
+        ),
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         p: InvertingGradientsParams = self.params
-        engine = Engine(
+        inversion = GradientInversion(
             Cosine(p.layerwise),
             Adam(rate=p.rate, signed=p.signed, schedule=p.schedule),
             priors=(TotalVariation(p.tv, p.tv_power),) if p.tv else (),
@@ -97,6 +105,5 @@ class InvertingGradients(Attack):
             start=p.start,
             unroll=p.unroll,
         )
-        return claim_by_inversion(
-            view, engine, read_labels=True, rng=rng, budget=budget, progress=progress
-        )
+        run = AttackRun.on_view(view, rng, budget, progress)
+        return claim_by_inversion(view, inversion, run, read_labels=True)

@@ -1,4 +1,4 @@
-"""What the length of an update alone tells of its record's class."""
+"""Class labels inferred from the length of an update alone."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from bench.interfaces import (
     GLOBAL_MODEL,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Claim,
-    Effort,
     NotApplicableError,
     Progress,
     PublicTrainer,
@@ -28,25 +28,33 @@ from bench.interfaces import (
 
 
 class LabelNorms(Attack):
-    """Gradient norms of rare classes are larger, since the model is less sure of them (Li et al.,
-    arXiv:2102.08504).
+    """Infers the class from the gradient's norm, which is larger for rare classes.
 
-    The attacker computes the norms that records of its own would have at the same weights, and
-    gives each class the weight that a kernel density of their logarithms has at the norm that was
-    sent, times the class's share.
+    The model is less certain of rare classes (Li et al., arXiv:2102.08504). The attacker computes
+    the norms that its auxiliary records would have at the same weights. Each class gets the kernel
+    density of its logarithmic norms at the norm that was sent, times the class's share.
     """
 
     name = "label-norms"
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
     default_budget = Budget(iterations=0, batch_size=64)
-    effort = Effort("auxiliary", (8, 16, 32, 64))
+    budget_axis = BudgetAxis("auxiliary", (8, 16, 32, 64))
     card = Card(
-        summary="Guesses a record's class from the length of its gradient alone; claims no picture.",
-        source="the norm attack of Li et al., arXiv:2102.08504, with norms of auxiliary records; METHODS 4",
-        needs="client_update of SGD clients that train a classifier on one record an update; auxiliary records",
-        cost="one gradient an auxiliary record and update",
-        notes="Its result is label_auc (0.5 is chance) and label_accuracy in the row, whose targets say not_claimed. "
-        "Shows what is left where only lengths are seen; who sees the gradient itself uses label-counts.",
+        summary="Infers a record's class from the length of its gradient alone; claims no picture.",
+        source=(
+            "the norm attack of Li et al., arXiv:2102.08504, with norms of auxiliary records; "
+            "METHODS 4"
+        ),
+        needs=(
+            "client_update of SGD clients that train a classifier on one record per update; "
+            "auxiliary records"
+        ),
+        cost="one gradient per auxiliary record and update",
+        notes=(
+            "The result is label_auc (0.5 is chance) and label_accuracy in the row, whose targets "
+            "are not_claimed. It shows what leaks where only lengths are visible; an attacker who "
+            "sees the gradient itself uses label-counts."
+        ),
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
@@ -57,47 +65,51 @@ class LabelNorms(Attack):
         updates = updates_in(view, trainer)
         if max(update.records for update in updates) > 1:
             raise NotApplicableError(
-                "several records went into one update; its length is no record's own"
+                "an update holds several records; its length does not belong to one record"
             )
         if len(view.public.auxiliary) < 2:
             raise NotApplicableError("needs auxiliary records, whose gradients are measured")
         try:
-            own = trainer.inputs(view.public.auxiliary)
+            auxiliary = trainer.inputs(view.public.auxiliary)
         except RequestError as error:
             raise NotApplicableError(f"auxiliary records have no class: {error}") from error
-        found = []
+        weights = []
         with progress.stage("measuring norms", len(updates)) as advance:
             for update in updates:
-                norms = norms_of(trainer, update, own)
+                norms = norms_of(trainer, update, auxiliary)
                 sent = (
                     torch.stack([t.square().sum() for t in update.gradient.values()]).sum().sqrt()
                 )
-                found.append(class_weights(sent, norms, own[name]).unsqueeze(0))
+                weights.append(class_weights(sent, norms, auxiliary[name]).unsqueeze(0))
                 advance(1)
-        return Claim({}, labels=in_order(updates, found))
+        return Claim({}, labels=in_order(updates, weights))
 
 
-def norms_of(trainer: PublicTrainer, update: Update, own: Mapping[str, Tensor]) -> Tensor:
-    """The l2 norm that the update would have of each own record alone, ``(M,)``."""
+def norms_of(trainer: PublicTrainer, update: Update, auxiliary: Mapping[str, Tensor]) -> Tensor:
+    """Return the l2 norm that the update would have for each auxiliary record alone, ``(M,)``."""
 
     def norm(one: dict[str, Tensor]) -> Tensor:
         gradient = trainer.gradient(update.weights, {n: t.unsqueeze(0) for n, t in one.items()})
         return torch.stack([t.square().sum() for t in gradient.values()]).sum().sqrt()
 
-    return vmap(norm, chunk_size=32)(dict(own)).detach()
+    return vmap(norm, chunk_size=32)(dict(auxiliary)).detach()
 
 
 def class_weights(sent: Tensor, norms: Tensor, labels: Tensor) -> Tensor:
-    """Posterior ``(K,)`` of the class given the norm ``sent`` ``()``, from own norms ``(M,)`` and
-    one-hot ``(M, K)``.
+    """Return the posterior ``(K,)`` of the class given the norm that was sent.
 
-    Gaussian kernels on logarithms, of the width of Silverman's rule (1986) for all records
-    together.
+    Kernels on the logarithms are Gaussian; their width follows Silverman's rule (1986) over all
+    records.
+
+    Args:
+        sent: norm of the update, ``()``.
+        norms: norms of auxiliary records, ``(M,)``.
+        labels: one-hot classes of those records, ``(M, K)``.
     """
     logs = norms.clamp_min(1e-12).log()
     width = (1.06 * logs.std() * len(logs) ** -0.2).clamp_min(1e-6)
     distance = (sent.clamp_min(1e-12).log() - logs) / width
-    # Subtracting the least keeps one weight at 1 where the sent norm is far from all own ones.
+    # Subtracting the minimum keeps one weight at 1 where the sent norm is far from all others.
     closeness = (-0.5 * (distance.square() - distance.square().min())).exp()
-    weights = closeness @ labels
+    weights: Tensor = closeness @ labels
     return weights / weights.sum()

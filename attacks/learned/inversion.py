@@ -1,4 +1,4 @@
-"""The learned inverse network (He et al., ACSAC 2019), taught on the attacker's own records."""
+"""The learned inverse network (He et al., ACSAC 2019), trained on auxiliary records."""
 
 from __future__ import annotations
 
@@ -7,39 +7,42 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from attacks.common.attack_run import AttackRun
 from attacks.common.augmentation import by_identity, with_mirrored
-from attacks.learned.parts.inverse_training import Setting, taught
-from attacks.learned.parts.simulated_releases import lessons
+from attacks.common.training import first_and_last
+from attacks.learned.parts.inverse_training import InverseSetting, train_inverse_network
+from attacks.learned.parts.simulated_releases import simulated_releases
 from bench.interfaces import (
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Certificate,
     Claim,
-    Effort,
-    Estimate,
     Params,
     Progress,
     View,
 )
 
 BESIDES = ((2.0, 1.0), (0.5, 1.0), (2.0, 0.5))
-"""Candidates of the sweep beside the setting asked for, as multiples of its learning rate and width."""
+"""Further settings of the sweep, as multiples of the requested learning rate and width."""
 
 
 class InversionParams(Params):
-    """Attributes:
-    inputs: ``granted`` uses every feature map in view, the noise target among them; ``features``
-    leaves
-        the noise target out, as the attacks of the literature do.
-    width: channels of the network.
-    depth: residual blocks.
-    learning_rate: peak of a one-cycle schedule, AdamW.
-    sweep: settings that are tried, within the budget, on auxiliary records kept back; 1 tries the
-    one above alone. mirror: learn from mirrored auxiliary records too. adapt: take off the noise
-    that shredder adds, and learn from releases pruned as disco prunes those in view; false
-        learns through a copy of the defence with draws of its own.
-    history: find that noise in the releases of every epoch, not in the targets alone.
+    """Parameters of ``inversion``.
+
+    Attributes:
+        inputs: ``granted`` uses every feature map in view, including the noise target; ``features``
+            leaves the noise target out, as the attacks of the literature do.
+        width: channels of the network.
+        depth: residual blocks.
+        learning_rate: peak of a one-cycle schedule, AdamW.
+        sweep: settings that are tried, within the budget, on auxiliary records kept back for
+            validation; 1 uses the requested setting alone.
+        mirror: train on mirrored auxiliary records too.
+        adapt: subtract the noise that shredder adds, and train on releases that are pruned as disco
+            prunes those in view. False trains through a copy of the defence with fresh draws.
+        history: estimate that noise from the releases of every epoch, not from the targets alone.
     """
 
     inputs: Literal["granted", "features"] = "granted"
@@ -53,76 +56,73 @@ class InversionParams(Params):
 
 
 class Inversion(Attack):
-    """Learns latents from smashed data by running the public client half, defence and all, on
-    auxiliary records.
+    """Learns latents from smashed data by running the public client half on auxiliary records.
 
-    Timestep-conditioned; one head for z0 and one for z_c, both scored by l1 in latent space
-    (METHODS 3.1).
+    The client half includes the defence. The network is conditioned on the timestep and has one
+    head for z0 and one for z_c. Both are trained on the l1 distance in latent space (METHODS 3.1).
     """
 
     name = "inversion"
     Params = InversionParams
     adapts_to = ("timestep", "activation", "prompt", "shredder", "disco")
     default_budget = Budget(iterations=400, batch_size=16)
-    effort = Effort("iterations", (25, 50, 100, 200, 400, 800))
-    # Undefended it reaches 0.86 and 0.98 there; the bars leave room for other data and seeds.
+    budget_axis = BudgetAxis("iterations", (25, 50, 100, 200, 400, 800))
+    # Undefended it reaches 0.86 and 0.98; the thresholds leave room for other data and seeds.
     certificates = (
         Certificate("split-controlnet", "no-gradient", "image", "ssim", 0.7),
         Certificate("split-controlnet", "no-gradient", "condition", "ssim", 0.8),
     )
     card = Card(
-        summary="Inverse network from smashed data to image and condition latents, trained on auxiliary records.",
-        source="He, Zhang, Lee, ACSAC 2019; successive halving, arXiv:1502.07943; latents and timesteps, this project",
+        summary=(
+            "Inverse network from smashed data to image and condition latents, trained on "
+            "auxiliary records."
+        ),
+        source=(
+            "He, Zhang, Lee, ACSAC 2019; successive halving, arXiv:1502.07943; latents and "
+            "timesteps, this project"
+        ),
         needs="control_features or unet_features; public client weights; auxiliary records",
-        cost="its training, sweep included: iterations x batch size releases of the simulated client",
-        notes="Where the client trains, its final weights are used if they are in view, else the public initial ones. "
-        "It is trained anew for every seed, though auxiliary records and public weights are the same: a network shared "
-        "by seeds would take the attack's own variance out of the intervals over seeds. A sweep pays where the setting "
-        "does not suit the wire: on the pocket model, undefended, at 150 iterations it chose the default and lost what "
-        "it had spent (condition SSIM 0.72 for 0.77), so it is off unless asked for; mirror brought 0.80.",
+        cost=(
+            "its training, sweep included: iterations x batch size releases of the simulated client"
+        ),
+        notes=(
+            "Where the client trains, its final weights are used if they are in view, otherwise "
+            "the public initial weights. The network is trained anew for every seed, although "
+            "auxiliary records and public weights do not change: a network shared by all seeds "
+            "would remove the variance of the attack from the intervals over seeds. A sweep pays "
+            "where the requested setting does not suit the wire. On the pocket model, undefended, "
+            "with 150 iterations, it chose the default and lost what it had spent (condition SSIM "
+            "0.72 instead of 0.77), so it is off by default; mirror reached 0.80."
+        ),
     )
 
-    def __init__(self, params: Params | None = None) -> None:
+    def __init__(self, params: InversionParams | None = None) -> None:
         super().__init__(params)
         self.uses_history = self.params.history
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         auxiliary = view.public.auxiliary
         records = with_mirrored(auxiliary) if self.params.mirror and len(auxiliary) else auxiliary
-        known, device = (
-            lessons(view, records, self.params.inputs, adapt=self.params.adapt),
-            view.public.device,
-        )
-        winner = taught(
-            known,
+        releases = simulated_releases(view, records, self.params.inputs, adapt=self.params.adapt)
+        winner = train_inverse_network(
+            releases,
             self._settings(),
             by_identity(auxiliary, len(records) // len(auxiliary)),
-            budget=budget,
-            device=device,
-            rng=rng,
-            progress=progress,
+            AttackRun.on_view(view, rng, budget, progress),
         )
-        winner.network.eval()
-        with torch.no_grad():
-            latents = winner.network(known.exam(view))
-        codec, tenth = view.public.codec, max(1, len(winner.losses) // 10)
         return Claim(
-            {
-                name: Estimate(codec.decode(z), z.cpu())
-                for name, z in zip(("image", "condition"), latents, strict=True)
-            },
+            winner.estimates(releases.inputs_of(view), view.public.codec),
             diagnostics={
-                "attack_loss_first": sum(winner.losses[:tenth]) / tenth,
-                "attack_loss_last": sum(winner.losses[-tenth:]) / tenth,
+                **first_and_last("attack_loss", winner.losses),
                 "attack_learning_rate": winner.setting.learning_rate,
                 "attack_width": float(winner.setting.width),
             },
         )
 
-    def _settings(self) -> list[Setting]:
+    def _settings(self) -> list[InverseSetting]:
         p: InversionParams = self.params
         factors = ((1.0, 1.0), *BESIDES)[: p.sweep]
         return [
-            Setting(p.learning_rate * rate, max(8, int(p.width * wide) // 8 * 8), p.depth)
+            InverseSetting(p.learning_rate * rate, max(8, int(p.width * wide) // 8 * 8), p.depth)
             for rate, wide in factors
         ]

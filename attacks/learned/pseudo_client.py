@@ -1,4 +1,4 @@
-"""Passive attacks on a client that trains: a pseudo-client whose features look like the victim's (METHODS 3.8)."""
+"""Attack on a client that trains, by a pseudo-client with similar features (METHODS 3.8)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Literal
 import torch
 from pydantic import Field
 
+from attacks.common.attack_run import AttackRun
 from attacks.common.augmentation import by_identity
-from attacks.learned.parts.inverse_training import Setting, taught
+from attacks.common.training import first_and_last
+from attacks.learned.parts.inverse_training import InverseSetting, train_inverse_network
 from attacks.learned.parts.latent_critic import LatentCritic
-from attacks.learned.parts.pseudo_client_data import Scene, scene_of
-from attacks.learned.parts.pseudo_client_training import Objective, match
-from attacks.learned.parts.simulated_releases import MAPS, Lessons
+from attacks.learned.parts.pseudo_client_data import PseudoClientData, pseudo_client_data
+from attacks.learned.parts.pseudo_client_training import MatchingObjective, match_features
+from attacks.learned.parts.simulated_releases import MAPS, SimulatedReleases
 from bench.interfaces import (
     CLIENT_WEIGHTS,
     CONTROL_FEATURES,
@@ -21,11 +23,10 @@ from bench.interfaces import (
     TIMESTEP,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Certificate,
     Claim,
-    Effort,
-    Estimate,
     NotApplicableError,
     Params,
     Progress,
@@ -34,21 +35,25 @@ from bench.interfaces import (
 )
 
 SMALL = (("cut", "conv12"), ("width", 8), ("size", 16))
-"""Parameters of the victim that the certificates speak of."""
+"""Parameters of the victim for which the certificates hold."""
 
 
 class PseudoClientParams(Params):
-    """Attributes:
-    objective: ``fora`` matches the features by kernels and a critic; ``sdar`` by a critic and by
-    the task, under a
-        head that learns the classes of the victim's features, and a second critic judges what is
-        decoded.
-    mix: share of the kernels in the loss of ``fora``; the critic has the rest.
-    adversarial: weight of the critic of features, of ``sdar``.
-    latent_adversarial: weight of the critic of decoded latents, of ``sdar``.
-    share: of the iterations that goes to the pseudo-client; the decoder has the rest.
-    match_rate: first learning rate of the pseudo-client; critic_rate: of critics and head.
-    width, depth, learning_rate: of the decoder, as of ``inversion``.
+    """Parameters of ``pseudo-client``.
+
+    Attributes:
+        objective: ``fora`` matches the features by kernels and a critic. ``sdar`` matches them by a
+            critic and by the task, under a head that learns the classes of the victim's features; a
+            second critic judges decoded latents.
+        mix: share of the kernels in the loss of ``fora``; the critic has the rest.
+        adversarial: weight of the critic of features, for ``sdar``.
+        latent_adversarial: weight of the critic of decoded latents, for ``sdar``.
+        share: share of the iterations that trains the pseudo-client; the decoder has the rest.
+        match_rate: first learning rate of the pseudo-client.
+        critic_rate: learning rate of critics and head.
+        width: channels of the decoder.
+        depth: residual blocks of the decoder.
+        learning_rate: peak learning rate of the decoder.
     """
 
     objective: Literal["fora", "sdar"] = "fora"
@@ -64,12 +69,11 @@ class PseudoClientParams(Params):
 
 
 class PseudoClient(Attack):
-    """Part of the budget goes to a client of the attacker's own, the rest to a decoder of its
-    features.
+    """Trains a pseudo-client on part of the budget, and a decoder of its features on the rest.
 
-    The pseudo-client starts from the public initial weights; final ones are not read, since the
-    attack is for clients that keep them. What the wire tells of a client's inputs (x_t) goes into
-    it as it is, so that only the unknown picture's share is matched.
+    The pseudo-client starts from the public initial weights. Final weights are not read, because
+    the attack is for clients that keep them. Inputs of the client that the wire reveals (x_t) enter
+    the pseudo-client unchanged, so that only the part of the unknown picture is matched.
     """
 
     name = "pseudo-client"
@@ -77,10 +81,10 @@ class PseudoClient(Attack):
     requires = frozenset({CONTROL_FEATURES})
     uses_history = True
     default_budget = Budget(iterations=400, batch_size=16)
-    effort = Effort("iterations", (25, 50, 100, 200, 400, 800))
-    # After 120 steps at 3e-3 it reached SSIM 0.65 there with half of this budget and a smaller
-    # decoder (floor 0.36, so 0.46 normalized), inversion from the public weights 0.35; the bar
-    # leaves room for other data, seeds and steps.
+    budget_axis = BudgetAxis("iterations", (25, 50, 100, 200, 400, 800))
+    # After 120 steps of the victim at 3e-3 it reached SSIM 0.65 with half of this budget and a
+    # smaller decoder (floor 0.36, so 0.46 normalized); inversion from the public weights reached
+    # 0.35. The threshold leaves room for other data, seeds and steps.
     certificates = tuple(
         Certificate(
             "split-cnn",
@@ -94,89 +98,84 @@ class PseudoClient(Attack):
         for withheld in ((), (CLIENT_WEIGHTS,))
     )
     card = Card(
-        summary="Teaches a client of its own whose features are distributed as the victim's, and a decoder on it.",
-        source="FORA, arXiv:2405.04115; SDAR, arXiv:2310.10483; start from public weights, this project",
-        needs="control_features of a client that trains; its architecture and public initial weights; auxiliary "
-        "records; for sdar also label",
-        cost="iterations x batch size releases of the simulated client, part of them differentiated",
-        notes="It does not read client_weights: where they are in view, inversion with them is the stronger attack. "
-        "Where nothing on the client trains it does not apply: inversion is the same attack with weights known.",
+        summary=(
+            "Trains a pseudo-client whose features are distributed like the victim's, and a "
+            "decoder of them."
+        ),
+        source=(
+            "FORA, arXiv:2405.04115; SDAR, arXiv:2310.10483; start from public weights, this "
+            "project"
+        ),
+        needs=(
+            "control_features of a client that trains; its architecture and public initial "
+            "weights; auxiliary records; for sdar also label"
+        ),
+        cost=(
+            "iterations x batch size releases of the simulated client, part of them differentiated"
+        ),
+        notes=(
+            "The attack does not read client_weights: where they are in view, inversion with them "
+            "is stronger. It does not apply where no weight of the client trains; inversion is the "
+            "corresponding attack with known weights."
+        ),
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         p: PseudoClientParams = self.params
-        scene = scene_of(view)
-        if p.objective == "sdar" and (scene.labels is None or scene.own is None):
+        data = pseudo_client_data(view)
+        if p.objective == "sdar" and (data.labels is None or data.picture_labels is None):
             raise NotApplicableError(
                 f"sdar needs {LABEL} in view, and auxiliary records whose classes are known"
             )
         public = view.public
+        run = AttackRun.on_view(view, rng, budget, progress)
         matching = replace(budget, iterations=int(budget.iterations * p.share))
         with (
             torch.random.fork_rng(devices=[]),
             progress.stage("matching the client", matching.iterations) as advance,
         ):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
-            far = match(scene, self._objective(), matching, rng, advance)
-            known = lessons_of(view, scene)
-            exam, count = known.exam(view), len(public.auxiliary)
-            critic = None
+            discrepancies = match_features(data, self._matching_objective(), matching, rng, advance)
+            releases = pseudo_releases(view, data)
+            observed, critic = releases.inputs_of(view), None
             if p.objective == "sdar" and p.latent_adversarial:
                 critic = LatentCritic(
-                    *(known, exam),
+                    releases,
+                    len(public.auxiliary),
+                    observed,
+                    run,
                     weight=p.latent_adversarial,
                     width=32,
                     rate=p.critic_rate,
-                    batch_size=budget.batch_size,
-                    records=count,
-                    rng=rng,
                 )
-        decoder = taught(
-            known,
-            [Setting(p.learning_rate, p.width, p.depth)],
+        decoder = train_inverse_network(
+            releases,
+            [InverseSetting(p.learning_rate, p.width, p.depth)],
             by_identity(public.auxiliary),
-            budget=replace(budget, iterations=max(1, budget.iterations - matching.iterations)),
-            device=public.device,
-            rng=rng,
-            progress=progress,
-            extra=critic,
+            run.with_iterations(max(1, budget.iterations - matching.iterations)),
+            critic,
         )
-        decoder.network.eval()
-        with torch.no_grad():
-            latents = decoder.network(exam)
-        tenth, losses = max(1, len(decoder.losses) // 10), decoder.losses
-        shown = {
-            "attack_loss_first": sum(losses[:tenth]) / tenth,
-            "attack_loss_last": sum(losses[-tenth:]) / tenth,
-        }
-        if far:
-            tenth = max(1, len(far) // 10)
-            shown |= {
-                "attack_match_first": sum(far[:tenth]) / tenth,
-                "attack_match_last": sum(far[-tenth:]) / tenth,
-            }
-        estimates = {
-            name: Estimate(public.codec.decode(z), z.cpu())
-            for name, z in zip(("image", "condition"), latents, strict=True)
-        }
-        return Claim(estimates, shown)
+        diagnostics = first_and_last("attack_loss", decoder.losses)
+        if discrepancies:
+            diagnostics |= first_and_last("attack_match", discrepancies)
+        return Claim(decoder.estimates(observed, public.codec), diagnostics)
 
-    def _objective(self) -> Objective:
+    def _matching_objective(self) -> MatchingObjective:
         p: PseudoClientParams = self.params
         kernels, critic, task = (
             (p.mix, 1 - p.mix, 0.0) if p.objective == "fora" else (0.0, p.adversarial, 1.0)
         )
-        return Objective(kernels, critic, task, p.match_rate, p.critic_rate, width=32)
+        return MatchingObjective(kernels, critic, task, p.match_rate, p.critic_rate, width=32)
 
 
-def lessons_of(view: View, scene: Scene) -> Lessons:
-    """Releases of the pseudo-client in the shape of those in view."""
+def pseudo_releases(view: View, data: PseudoClientData) -> SimulatedReleases:
+    """Return releases of the pseudo-client with the channels of those in view."""
     client = view.public.client
     assert client is not None
     weights = {
-        name: tensor.detach().clone() for name, tensor in scene.forward.stem.state_dict().items()
+        name: tensor.detach().clone() for name, tensor in data.forward.stem.state_dict().items()
     }
     wanted = tuple(c for c in MAPS if view.has(c))
-    return Lessons(
+    return SimulatedReleases(
         client.with_weights(weights).simulator(view.public.auxiliary), wanted, view.has(TIMESTEP)
     )

@@ -1,1 +1,1 @@
-"""Attacks whose server misbehaves during training."""
+"""Attacks by a malicious server."""

@@ -1,4 +1,4 @@
-"""Feature-space hijacking: a malicious server trains the client to send what its own decoder reads."""
+"""``hijack``: feature-space hijacking by a malicious server that trains the client."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from attacks.malicious.parts.hijack_server import (
     HijackServer,
     train_autoencoder,
 )
-from attacks.malicious.parts.target_features import ClientPilot, Goal
+from attacks.malicious.parts.target_features import ClientPilot, TargetFeatures
 from bench.interfaces import (
     CONTROL_FEATURES,
     Attack,
@@ -32,17 +32,24 @@ from bench.interfaces.threat import preset
 
 
 class HijackParams(Params):
-    """Attributes:
-    width: channels of the server's inverse.
-    pilot: a copy of the client's layers, taught from their public weights, so that the client can
-    come to be it; or
-        one of the server's own. Where x_t enters the client too it is always one of its own.
-    pilot_layers: convolutions of the server's own; one makes it linear.
-    pilot_steps: of pilot and inverse on public pictures; batch_size: of a step; pilot_rate: their
-    learning rate. critic_width: channels of the critic; critic_rate: its learning rate;
-    critic_steps: its steps for each exchange. penalty: weight of the critic's gradient penalty.
-    horizon: exchanges over which the client's gradient fades out; 0 for one that never fades. seed:
-    of pilot and inverse, the server's own.
+    """Parameters of ``hijack``.
+
+    Attributes:
+        width: channels of the server's inverse.
+        pilot: ``client`` is a copy of the client's layers, trained from their public weights, so
+            that the client can reach it. ``own`` is a network of the server, which is always used
+            where x_t enters the client too.
+        pilot_layers: convolutions of the server's network; a single one is linear.
+        pilot_steps: optimiser steps of pilot and inverse on public pictures.
+        batch_size: pictures per step.
+        pilot_rate: learning rate of pilot and inverse.
+        critic_width: channels of the critic.
+        critic_rate: learning rate of the critic.
+        critic_steps: optimiser steps of the critic per exchange.
+        penalty: weight of the critic's gradient penalty.
+        horizon: exchanges over which the client's gradient fades out; 0 for a gradient that never
+            fades.
+        seed: of pilot and inverse.
     """
 
     width: int = Field(default=64, ge=4)
@@ -67,8 +74,8 @@ class Hijack(Attack):
     requires = frozenset({CONTROL_FEATURES})
     malicious = True
     default_budget = Budget(iterations=0, batch_size=64)
-    # Given 640 steps of the client (docs/hijack_study.py): SSIM 0.945, and 0.369 under an honest
-    # server.
+    # After 640 steps of the client (docs/studies/hijack_study.py) SSIM is 0.945; under an honest server it
+    # is 0.369.
     certificates = (
         Certificate(
             "split-cnn",
@@ -81,40 +88,51 @@ class Hijack(Attack):
         ),
     )
     card = Card(
-        summary="A malicious server trains the client's half towards features that its own decoder inverts.",
+        summary=(
+            "A malicious server trains the client's half towards features that the server's "
+            "decoder inverts."
+        ),
         source="Pasquini, Ateniese, Bernaschi, arXiv:2012.02670, section 3",
-        needs="threat model malicious_server; a protocol whose client trains with gradients from the server; "
-        "auxiliary records",
-        cost="the critic's steps in every exchange of the training; the victim's model is spoilt by it",
-        notes="Success grows with the length of the client's training (--epochs), not with a budget of its own: it "
-        "takes some hundred steps, and a row after fewer praises no defence; hold works from the first. With pilot=own "
-        "it takes dark for light about as often as not. Under no-gradient the client accepts nothing to train with, so "
-        "there is nothing to hijack.",
+        needs=(
+            "threat model malicious_server; a protocol whose client trains with gradients from the "
+            "server; auxiliary records"
+        ),
+        cost=(
+            "the critic's steps in every exchange of the training; the victim's model is spoilt by "
+            "it"
+        ),
+        notes=(
+            "Success grows with the length of the client's training (--epochs), not with the "
+            "attack's budget: it takes some hundred steps, and a row after fewer steps is no "
+            "evidence for a defence; hold works from the first step. With pilot=own it exchanges "
+            "dark and light in about half of the runs. Under no-gradient the client accepts no "
+            "gradient, so there is nothing to hijack."
+        ),
     )
 
     def take_over(
         self, public: Public, *, rng: torch.Generator, progress: Progress
     ) -> ServerAdversary:
-        known = Goal.of(public)
-        p = self.params
+        target = TargetFeatures.from_public(public)
+        p: HijackParams = self.params
         plan = CriticPlan(p.critic_width, p.critic_rate, p.critic_steps, p.penalty, p.horizon)
-        pilot = self._networks(known, public, progress).pilot
-        return HijackServer(pilot, known.pictures, known.shape, plan, rng)
+        pilot = self._networks(target, public, progress).pilot
+        return HijackServer(pilot, target.pictures, target.shape, plan, rng)
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
-        known = Goal.of(view.public)
-        return known.claim(self._networks(known, view.public, progress), view, budget.batch_size)
+        target = TargetFeatures.from_public(view.public)
+        return target.claim(self._networks(target, view.public, progress), view, budget.batch_size)
 
-    def _networks(self, known: Goal, public: Public, progress: Progress) -> Autoencoder:
-        p = self.params
+    def _networks(self, target: TargetFeatures, public: Public, progress: Progress) -> Autoencoder:
+        p: HijackParams = self.params
         plan = DecoderPlan(p.width, p.pilot_steps, p.batch_size, p.pilot_rate)
         rng = torch.Generator().manual_seed(p.seed)
-        copied = p.pilot == "client" and known.alone
+        copied = p.pilot == "client" and target.picture_only
         pilot = (
-            ClientPilot(known.forward, known.name).requires_grad_(True)
+            ClientPilot(target.forward, target.name).requires_grad_(True)
             if copied
             else p.pilot_layers
         )
         return train_autoencoder(
-            known.pictures, known.shape, plan, rng, public.device, progress, pilot
+            target.pictures, target.shape, plan, rng, public.device, progress, pilot
         )

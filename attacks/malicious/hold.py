@@ -1,19 +1,23 @@
-"""The bluntest malicious server: it lets the client learn nothing, and reads it like a public one."""
+"""``hold``: a malicious server sends zero gradients, so the client keeps its public weights."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from attacks.malicious.parts.hijack_server import Autoencoder, DecoderPlan, train_autoencoder
-from attacks.malicious.parts.hold_server import HoldServer
-from attacks.malicious.parts.target_features import ClientPilot, Goal
+from attacks.malicious.parts.target_features import ClientPilot, TargetFeatures
 from bench.interfaces import (
     CONTROL_FEATURES,
+    GRADIENT_DOWN,
     Attack,
     Budget,
     Card,
     Certificate,
+    Channel,
     Claim,
     NotApplicableError,
     Params,
@@ -26,10 +30,14 @@ from bench.interfaces.threat import preset
 
 
 class HoldParams(Params):
-    """Attributes:
-    width: channels of the server's decoder.
-    steps: of it on public pictures; batch_size: of a step; learning_rate: its own.
-    seed: of the decoder.
+    """Parameters of ``hold``.
+
+    Attributes:
+        width: channels of the server's decoder.
+        steps: optimiser steps of the decoder on public pictures.
+        batch_size: pictures per step.
+        learning_rate: of the decoder.
+        seed: of the decoder.
     """
 
     width: int = Field(default=64, ge=4)
@@ -39,18 +47,34 @@ class HoldParams(Params):
     seed: int = Field(default=0, ge=0)
 
 
+class HoldServer(ServerAdversary):
+    """Answers with gradients of zero, so that the client keeps its public initial weights.
+
+    Adam takes no step while every gradient has been zero; only weight decay changes the weights.
+    """
+
+    def answer(
+        self, sent: Mapping[Channel, Tensor], honest: Mapping[str, Tensor]
+    ) -> Mapping[str, Tensor]:
+        return {
+            name: torch.zeros_like(t) if name == GRADIENT_DOWN else t for name, t in honest.items()
+        }
+
+
 class Hold(Attack):
-    """Answers every exchange with a gradient of zero, so that the client stays at its public
-    initial weights; a decoder taught on those weights then reads all it sends, however long it
-    trains."""
+    """Keeps the client at its public initial weights, and decodes its features under those weights.
+
+    The server answers every exchange with a gradient of zero. The decoder is trained on the public
+    weights and reads all that the client sends, however long it trains.
+    """
 
     name = "hold"
     Params = HoldParams
     requires = frozenset({CONTROL_FEATURES})
     malicious = True
     default_budget = Budget(iterations=0, batch_size=64)
-    # With a quarter of the width and 150 steps it reached SSIM 0.93 there (width=4, size=16; blind
-    # 0.18); under an honest server the same decoder gave 0.12.
+    # With a quarter of the width and 150 steps it reached SSIM 0.93 (width=4, size=16 victim; blind
+    # 0.18); under an honest server this decoder reached 0.12.
     certificates = (
         Certificate(
             "split-cnn",
@@ -63,13 +87,24 @@ class Hold(Attack):
         ),
     )
     card = Card(
-        summary="A malicious server keeps the client at its public weights by zero gradients, and inverts those.",
-        source="this project; what feature-space hijacking (arXiv:2012.02670) comes to with a public client",
-        needs="threat model malicious_server; a client that pictures alone enter; its public initial weights; "
-        "auxiliary records",
+        summary=(
+            "A malicious server keeps the client at its public weights by zero gradients, and "
+            "inverts those."
+        ),
+        source=(
+            "this project; the result of feature-space hijacking (arXiv:2012.02670) for a public "
+            "client"
+        ),
+        needs=(
+            "threat model malicious_server; a client whose only input is the picture; its public "
+            "initial weights; auxiliary records"
+        ),
         cost="a decoder's training; the victim's model is spoilt by it, as its loss shows",
-        notes="Works from the first step on. Where x_t enters the features too (split-controlnet) the hint block, held "
-        "at its start, says nothing of the condition, so it does not apply there.",
+        notes=(
+            "Works from the first step on. Where x_t enters the features too (split-controlnet), "
+            "the attack does not apply: a hint block that is held at its start reveals nothing "
+            "about the condition."
+        ),
     )
 
     def take_over(
@@ -78,18 +113,17 @@ class Hold(Attack):
         return HoldServer()
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
-        known = Goal.of(view.public)
-        if not known.alone:
+        target = TargetFeatures.from_public(view.public)
+        if not target.picture_only:
             raise NotApplicableError(
-                "x_t enters this client too, and at its start the picture does not show"
+                "x_t enters this client too, and its initial weights hide the picture"
             )
-        return known.claim(
-            self._decoder(known, view.public.device, progress), view, budget.batch_size
-        )
+        decoder = self._decoder(target, view.public.device, progress)
+        return target.claim(decoder, view, budget.batch_size)
 
-    def _decoder(self, known: Goal, device: str, progress: Progress) -> Autoencoder:
-        p = self.params
+    def _decoder(self, target: TargetFeatures, device: str, progress: Progress) -> Autoencoder:
+        p: HoldParams = self.params
         plan = DecoderPlan(p.width, p.steps, p.batch_size, p.learning_rate)
         rng = torch.Generator().manual_seed(p.seed)
-        pilot = ClientPilot(known.forward, known.name).requires_grad_(False)
-        return train_autoencoder(known.pictures, known.shape, plan, rng, device, progress, pilot)
+        pilot = ClientPilot(target.forward, target.name).requires_grad_(False)
+        return train_autoencoder(target.pictures, target.shape, plan, rng, device, progress, pilot)

@@ -1,4 +1,4 @@
-"""The condition behind a hint block that a malicious server first wakes, and then holds still."""
+"""``stir``: a malicious server moves the hint block by random gradients, then holds it still."""
 
 from __future__ import annotations
 
@@ -20,10 +20,13 @@ from bench.interfaces.threat import preset
 
 
 class StirParams(ReplayParams):
-    """Attributes:
-    exchanges: that are answered with random gradients; the client needs about as many again to come
-    to rest before the
-        epoch that is attacked.
+    """Parameters of ``stir``.
+
+    Attributes:
+        rounds: how often the client is trained again, each time on the conditions that the last
+            round decoded.
+        exchanges: exchanges that are answered with random gradients. The client needs about as many
+            further exchanges to come to rest before the epoch that is attacked.
     """
 
     rounds: int = Field(default=1, ge=1)
@@ -33,11 +36,12 @@ class StirParams(ReplayParams):
 class Stir(Replay):
     """``replay`` of a client that was sent gradients made for being replayed.
 
-    Random ones set the hint block going in every direction, where those of a loss do it in few;
-    zeros after them let the client come to rest, so that the releases that follow are made with the
-    very weights that it sends at the end. What is left of h_ctrl is then exact, and needs no
-    comparison within the step. Those weights are needed: which way random gradients take a block
-    depends on the conditions, so a replay on guesses alone ends up elsewhere.
+    Random gradients move the hint block in every direction, whereas those of a loss move it in few.
+    Zero gradients after them let the client come to rest, so that the following releases are made
+    with the weights that it sends at the end. The rest of h_ctrl is then exact, and needs no
+    comparison within the step. The final weights are needed: the direction in which random
+    gradients move a block depends on the conditions, so a replay on guesses alone ends at other
+    weights.
     """
 
     name = "stir"
@@ -55,13 +59,24 @@ class Stir(Replay):
         ),
     )
     card = Card(
-        summary="A malicious server wakes the hint block by random gradients, holds it, and decodes what it says.",
+        summary=(
+            "A malicious server moves the hint block by random gradients, holds it, and decodes "
+            "what it adds."
+        ),
         source="this project",
-        needs="threat model malicious_server; control_features, unet_features and gradient_down of all epochs; public "
-        "initial client weights and client_weights; auxiliary records",
-        cost="as one round of replay; the hint block learns nothing, which a short training's loss does not show",
-        notes="Assumes AdamW on the client. An epoch attacked before the client came to rest is read through weights "
-        "that are off. It needs no picture to make hints from, so it reads hints of any kind.",
+        needs=(
+            "threat model malicious_server; control_features, unet_features and gradient_down of "
+            "all epochs; public initial client weights and client_weights; auxiliary records"
+        ),
+        cost=(
+            "that of one round of replay; the hint block learns nothing, which the loss of a short "
+            "training does not show"
+        ),
+        notes=(
+            "Assumes AdamW on the client. An epoch that is attacked before the client came to rest "
+            "is decoded under wrong weights. The attack does not compute hints from a picture, so "
+            "it reads hints of any kind."
+        ),
     )
 
     def take_over(

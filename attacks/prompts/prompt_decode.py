@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor
 
 from attacks.prompts.parts.states import SAME, private_states, relative_distance
-from attacks.prompts.parts.token_order import LikelyTokens
+from attacks.prompts.parts.token_order import TokenOrder
 from bench.interfaces import (
     PROMPT_EMBEDDING,
     Advance,
@@ -22,15 +22,18 @@ from bench.interfaces import (
     Prefix,
     Progress,
     PublicText,
+    Texts,
     View,
-    Wording,
 )
 
 
 class PromptDecodeParams(Params):
-    """Attributes:
-    beam: hypotheses kept a record where no token explains a state to rounding, as under noise.
-    shortlist: tokens tried before the whole vocabulary; 0 tries the whole vocabulary at once.
+    """Parameters of ``prompt-decode``.
+
+    Attributes:
+        beam: hypotheses per record where no token explains a state up to rounding, as under noise.
+        shortlist: tokens that are tried before the whole vocabulary; 0 tries the whole vocabulary
+            at once.
     """
 
     beam: int = Field(default=1, ge=1)
@@ -38,13 +41,12 @@ class PromptDecodeParams(Params):
 
 
 class PromptDecode(Attack):
-    """Token by token, left to right: the token whose state, after what is already read, lies
-    nearest to the one sent.
+    """Decodes token by token: takes the token whose state lies nearest to the one that was sent.
 
     The encoder is causal and public, so the state at a position is a function of the tokens up to
-    it, and a next token is found by trying all of them. A token of the shortlist is taken without
-    trying the rest only where its state agrees to rounding; another cannot be nearer then by more
-    than that rounding. With ``beam`` above 1, records that no such chain of tokens explains are
+    it, and the next token is found by trying all of them. A token of the shortlist is taken without
+    trying the others only where its state agrees up to rounding; no other token can be nearer by
+    more than that. With ``beam`` above 1, records that no such chain of tokens explains are
     searched again, by squared error over all positions.
     """
 
@@ -55,31 +57,36 @@ class PromptDecode(Attack):
     default_budget = Budget(iterations=0, batch_size=64)
     certificates = (Certificate("split-controlnet", "gradient", "prompt", "token_accuracy", 0.99),)
     card = Card(
-        summary="Reads the prompt off its text-encoder states exactly, trying the next token at every position.",
+        summary=(
+            "Reads the prompt off its text-encoder states exactly, trying the next token at every "
+            "position."
+        ),
         source="this project; causal inversion as in arXiv:2510.15511",
         needs="prompt_embedding; the public text encoder",
-        cost="at worst records x tokens x vocabulary single-token steps; with a shortlist that knows the words, "
-        "a hundredth of it",
-        notes="Under noise on the states it finds the nearest token; beam searches further. Retained prompts are not "
-        "applicable.",
+        cost=(
+            "at worst records x tokens x vocabulary single-token steps; with a shortlist that "
+            "contains the words, a hundredth of that"
+        ),
+        notes=(
+            "Under noise on the states it finds the nearest token; beam searches further. Not "
+            "applicable to retained prompts."
+        ),
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         text, states = private_states(view)
-        likely = (
-            LikelyTokens(text, view.public.auxiliary.prompts) if self.params.shortlist else None
-        )
+        likely = TokenOrder(text, view.public.auxiliary.prompts) if self.params.shortlist else None
         rows: list[list[int]] = []
         with progress.stage("decoding prompts", len(states)) as advance:
             for part in torch.split(states, budget.batch_size):
                 rows += self._decode(text, part, likely, advance)
-        again = torch.cat(
+        decoded = torch.cat(
             [text.states(part) for part in torch.split(text.filled(rows), budget.batch_size)]
         )
-        residual = relative_distance(again, states).mean(1)
+        residual = relative_distance(decoded, states).mean(1)
         tokens = tuple(tuple(row) for row in rows)
         return Claim(
-            {"prompt": Wording(tuple(text.decode(row) for row in tokens), tokens)},
+            {"prompt": Texts(tuple(text.decode(row) for row in tokens), tokens)},
             diagnostics={
                 "decode_residual": float(residual.mean()),
                 "decode_explained": float((residual < SAME).double().mean()),
@@ -87,7 +94,7 @@ class PromptDecode(Attack):
         )
 
     def _decode(
-        self, text: PublicText, states: Tensor, likely: LikelyTokens | None, advance: Advance
+        self, text: PublicText, states: Tensor, likely: TokenOrder | None, advance: Advance
     ) -> list[list[int]]:
         rows, exact = greedy(text, states, likely, self.params.shortlist)
         unexplained = [i for i, sure in enumerate(exact) if not sure]
@@ -99,12 +106,15 @@ class PromptDecode(Attack):
 
 
 def greedy(
-    text: PublicText, states: Tensor, likely: LikelyTokens | None, shortlist: int
+    text: PublicText, states: Tensor, likely: TokenOrder | None, shortlist: int
 ) -> tuple[list[list[int]], list[bool]]:
-    """Contents of the prompts, and whether every token of each agrees to rounding.
+    """Return the contents of the prompts, and whether every token of each agrees up to rounding.
 
     Args:
+        text: the public encoder.
         states: ``(N, L, D)``.
+        likely: order of trials, or None.
+        shortlist: tokens that are tried first.
     """
     rows: list[list[int]] = [[] for _ in states]
     exact = [True] * len(states)
@@ -121,10 +131,10 @@ def greedy(
             exact[i] = exact[i] and distance < SAME
             if token != text.end:
                 rows[i].append(token)
-        on = tokens != text.end
-        if not bool(on.any()) or position == text.length - 1:
+        unfinished = tokens != text.end
+        if not bool(unfinished.any()) or position == text.length - 1:
             break
-        kept = on.nonzero().flatten()
+        kept = unfinished.nonzero().flatten()
         active, tokens = active[kept], tokens[kept]
         prefix = text.extend(prefix.take(kept.to(states.device)), tokens)
         previous = tokens.tolist()
@@ -134,29 +144,34 @@ def greedy(
 def _nearest(
     text: PublicText, prefix: Prefix, wanted: Tensor, tried: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """The token of each row whose state is nearest to ``wanted`` ``(N, D)``, and its relative
-    distance; on the CPU.
+    """Return the token whose state is nearest, for each row, and its relative distance, on the CPU.
 
     Args:
-        tried: ``(N, C)``, taken where they agree to rounding; the whole vocabulary is tried for
-            other rows.
+        text: the public encoder.
+        prefix: what is already decoded.
+        wanted: states, ``(N, D)``.
+        tried: ``(N, C)``, taken where they agree up to rounding; the whole vocabulary is tried for
+            all other rows.
     """
     tokens = torch.zeros(len(wanted), dtype=torch.long)
     distances = torch.full((len(wanted),), torch.inf)
     if tried is not None and tried.shape[1]:
-        found, best = relative_distance(text.candidates(prefix, tried), wanted.unsqueeze(1)).min(1)
-        distances, tokens = found.cpu(), tried.gather(1, best.cpu().unsqueeze(1)).squeeze(1)
-    left = (distances >= SAME).nonzero().flatten()
-    if len(left):
-        place = left.to(wanted.device)
+        least, best = relative_distance(text.candidates(prefix, tried), wanted.unsqueeze(1)).min(1)
+        distances, tokens = least.cpu(), tried.gather(1, best.cpu().unsqueeze(1)).squeeze(1)
+    unexplained = (distances >= SAME).nonzero().flatten()
+    if len(unexplained):
+        place = unexplained.to(wanted.device)
         everything = torch.arange(text.vocabulary).unsqueeze(0)
-        found, best = _all_distances(text, prefix.take(place), wanted[place], everything).min(1)
-        distances[left], tokens[left] = found.cpu(), best.cpu()
+        least, best = _all_distances(text, prefix.take(place), wanted[place], everything).min(1)
+        distances[unexplained], tokens[unexplained] = least.cpu(), best.cpu()
     return tokens, distances
 
 
 def _all_distances(text: PublicText, prefix: Prefix, wanted: Tensor, tokens: Tensor) -> Tensor:
-    """Relative distances ``(N, C)``, a part of the vocabulary at a time: states of all of it may not fit."""
+    """Return relative distances ``(N, C)``, computed a part of the vocabulary at a time.
+
+    The states of the whole vocabulary may not fit into memory.
+    """
     parts = torch.split(tokens, 4096, dim=1)
     return torch.cat(
         [relative_distance(text.candidates(prefix, p), wanted.unsqueeze(1)) for p in parts], 1
@@ -165,17 +180,17 @@ def _all_distances(text: PublicText, prefix: Prefix, wanted: Tensor, tokens: Ten
 
 @dataclass(frozen=True)
 class _Hypothesis:
-    """Tokens read so far, special ones included, and their summed squared relative error."""
+    """Tokens that were read, including special ones, and their summed squared relative error."""
 
     tokens: tuple[int, ...]
     error: float
 
 
 def beam_search(text: PublicText, states: Tensor, beam: int) -> list[int]:
-    """The content of one prompt with states ``(L, D)``.
+    """Return the content of one prompt with states ``(L, D)``.
 
-    A hypothesis that has ended goes on with padding, so that all are judged by errors at the same
-    positions.
+    A hypothesis that has ended is continued with padding, so that all are compared by errors at the
+    same positions.
     """
     hypotheses = [_Hypothesis((text.start,), 0.0)]
     prefix = text.begin(1)

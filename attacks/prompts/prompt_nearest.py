@@ -1,4 +1,4 @@
-"""The cheap baseline on prompts: each state by itself, to the token whose states it resembles most."""
+"""A cheap baseline on prompts: the token that each state resembles most, without context."""
 
 from __future__ import annotations
 
@@ -15,15 +15,18 @@ from bench.interfaces import (
     Claim,
     Params,
     Progress,
+    Texts,
     View,
-    Wording,
 )
 
 
 class PromptNearestParams(Params):
-    """Attributes:
-    sequences: token sequences to learn from; half are random, half auxiliary prompts with random
-    tokens in them. ridge: share of the mean variance added to the covariance.
+    """Parameters of ``prompt-nearest``.
+
+    Attributes:
+        sequences: token sequences to learn from; half are random, half are auxiliary prompts with
+            random tokens in them.
+        ridge: share of the mean variance that is added to the covariance.
     """
 
     sequences: int = Field(default=1024, ge=2)
@@ -31,11 +34,10 @@ class PromptNearestParams(Params):
 
 
 class PromptNearest(Attack):
-    """Reads every position on its own, with linear discriminants that are the same at all
-    positions.
+    """Reads every position separately, by linear discriminants that are common to all positions.
 
-    It does not use that the encoder is causal; what it lacks against ``prompt-decode`` is what
-    context does to a state.
+    It does not use that the encoder is causal. The difference to ``prompt-decode`` is the effect of
+    the context on a state.
     """
 
     name = "prompt-nearest"
@@ -44,11 +46,16 @@ class PromptNearest(Attack):
     adapts_to = ("timestep", "activation")
     default_budget = Budget(iterations=0, batch_size=64)
     card = Card(
-        summary="Nearest token at each position by linear discriminants on the text encoder's states.",
+        summary=(
+            "Nearest token at each position by linear discriminants on the text encoder's states."
+        ),
         source="this project; discriminants of Fisher, Annals of Eugenics 1936",
         needs="prompt_embedding; the public text encoder; auxiliary prompts help",
         cost="one pass of the text encoder over the sequences it learns from",
-        notes="A baseline: where it comes near prompt-decode, the latter is broken.",
+        notes=(
+            "This is a baseline: where its score approaches that of prompt-decode, prompt-decode "
+            "is broken."
+        ),
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
@@ -66,4 +73,4 @@ class PromptNearest(Attack):
             advance(1)
             tokens = tuple(text.content(row) for row in means.read(states).tolist())
             advance(1)
-        return Claim({"prompt": Wording(tuple(text.decode(row) for row in tokens), tokens)})
+        return Claim({"prompt": Texts(tuple(text.decode(row) for row in tokens), tokens)})

@@ -1,4 +1,4 @@
-"""Prompts by optimisation: PEZ (Wen et al., arXiv:2302.03668, Algorithm 1) on the states that were sent."""
+"""Prompts by optimisation on the states that were sent: PEZ (arXiv:2302.03668, algorithm 1)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from bench.interfaces import (
     Advance,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Claim,
-    Effort,
     Params,
     Progress,
     PublicText,
+    Texts,
     View,
-    Wording,
 )
 
 
 class PromptOptimiseParams(Params):
-    """Attributes:
-    learning_rate, weight_decay: of AdamW, as published.
+    """Parameters of ``prompt-optimise``.
+
+    Attributes:
+        learning_rate: of AdamW, as published.
+        weight_decay: of AdamW, as published.
     """
 
     learning_rate: float = Field(default=0.1, gt=0)
@@ -33,11 +36,10 @@ class PromptOptimiseParams(Params):
 
 
 class PromptOptimise(Attack):
-    """Optimises continuous embeddings with gradients taken at their projection on the nearest
-    tokens.
+    """Optimises embeddings with gradients that are taken at their projection on the nearest tokens.
 
-    The loss is 1 - cosine between the projection's states and those sent, mean over positions. Of
-    all projections passed on the way, the one of least loss is claimed.
+    The loss is 1 - cosine between the projection's states and those that were sent, averaged over
+    positions. The projection with the lowest loss on the way is claimed.
     """
 
     name = "prompt-optimise"
@@ -45,30 +47,36 @@ class PromptOptimise(Attack):
     requires = frozenset({PROMPT_EMBEDDING})
     adapts_to = ("timestep", "activation")
     default_budget = Budget(iterations=150, batch_size=64)
-    effort = Effort("iterations", (25, 50, 100, 150))
+    budget_axis = BudgetAxis("iterations", (25, 50, 100, 150))
     card = Card(
-        summary="Gradient search over projected token embeddings until their states match those sent.",
+        summary=(
+            "Gradient search over projected token embeddings until their states match those that "
+            "were sent."
+        ),
         source="arXiv:2302.03668, Algorithm 1 (PEZ)",
         needs="prompt_embedding; the public text encoder",
-        cost="one forward and backward pass of the text encoder over the records an iteration",
-        notes="Finds next to no tokens of long prompts on the pocket model: a negative result of the search, which "
-        "says nothing for a defence.",
+        cost="one forward and backward pass of the text encoder over the records per iteration",
+        notes=(
+            "Finds almost no tokens of long prompts on the pocket model. This negative result is "
+            "due to the search and is no evidence for a defence."
+        ),
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         text, states = private_states(view)
         iterations = max(1, budget.iterations)
         parts = torch.split(states, budget.batch_size)
-        found, first, last = [], 0.0, 0.0
+        rows: list[list[int]] = []
+        first, last = 0.0, 0.0
         with progress.stage("optimising prompts", iterations * len(parts)) as advance:
             for part in parts:
                 ids, losses = self._optimise(text, part, iterations, rng, advance)
-                found += ids.tolist()
+                rows += ids.tolist()
                 first += losses[0] * len(part) / len(states)
                 last += losses[1] * len(part) / len(states)
-        tokens = tuple(text.content([text.start, *row]) for row in found)
+        tokens = tuple(text.content([text.start, *row]) for row in rows)
         return Claim(
-            {"prompt": Wording(tuple(text.decode(row) for row in tokens), tokens)},
+            {"prompt": Texts(tuple(text.decode(row) for row in tokens), tokens)},
             diagnostics={"attack_loss_first": first, "attack_loss_last": last},
         )
 
@@ -80,7 +88,10 @@ class PromptOptimise(Attack):
         rng: torch.Generator,
         advance: Advance,
     ) -> tuple[Tensor, tuple[float, float]]:
-        """Best ids after the start token, ``(N, L - 1)``, and the mean loss of the first and of the best projection."""
+        """Return the best ids ``(N, L - 1)`` after the start token, and two mean losses.
+
+        The losses are those of the first and of the best projection.
+        """
         table = text.embeddings().float()
         directions = torch.nn.functional.normalize(table, dim=1)
         start = table[text.start].expand(len(states), 1, -1)
@@ -93,9 +104,8 @@ class PromptOptimise(Attack):
         ids = drawn.to(table.device)
         first = float("inf")
         for _ in range(iterations):
-            tokens = (soft.detach() @ directions.T).argmax(
-                -1
-            )  # nearest by cosine, as in the published code
+            # The nearest token by cosine, as in the published code.
+            tokens = (soft.detach() @ directions.T).argmax(-1)
             hard = table[tokens].requires_grad_(True)
             guess = text.states_of_embeddings(torch.cat([start, hard], 1))
             loss = (1 - torch.nn.functional.cosine_similarity(guess, states, dim=-1)).mean(1)

@@ -19,17 +19,19 @@ from bench.interfaces import (
     NotApplicableError,
     Params,
     Progress,
+    Texts,
     View,
-    Wording,
 )
 
 
 class PromptSpanParams(Params):
-    """Attributes:
-    spare: sequences followed beyond one for each record of the update.
-    finest: share of the largest singular value below which one is rounding, in single precision.
-    coarsest: the largest share tried where the span would fill the space; beyond it the attack does
-    not apply.
+    """Parameters of ``prompt-span``.
+
+    Attributes:
+        spare: sequences that are followed beyond one for each record of the update.
+        finest: singular values below this share of the largest are rounding in single precision.
+        coarsest: the largest share that is tried where the span would fill the space; beyond it the
+            attack does not apply.
     """
 
     spare: int = Field(default=2, ge=0)
@@ -38,15 +40,14 @@ class PromptSpanParams(Params):
 
 
 class PromptSpan(Attack):
-    """DAGER (arXiv:2405.15586) on cross-attention: the update's row space tells which text states
-    went into it.
+    """DAGER (arXiv:2405.15586) on cross-attention: the update's row space reveals its text states.
 
     DAGER checks token embeddings against the gradient of the first self-attention. A ControlNet's
     keys and values are linear in the frozen text encoder's *last* states, which are public
-    functions of the prompt up to each position; so the prompt is decoded greedily by trying every
+    functions of the prompt up to each position. So the prompt is decoded greedily by trying every
     next token. Everything else that the loss depends on (picture, condition, t, eps) may stay
-    unknown. Needs fewer states in an update than they have dimensions; start states are common to
-    all records, padding states are not.
+    unknown. An update must contain fewer states than they have dimensions. Start states are common
+    to all records; padding states are not.
     """
 
     name = "prompt-span"
@@ -64,12 +65,26 @@ class PromptSpan(Attack):
         ),
     )
     card = Card(
-        summary="Reads prompts off the row space of the cross-attention's gradient, token by token; no optimisation.",
-        source="Petrov et al. (DAGER), arXiv:2405.15586; adapted to cross-attention over text states (this project)",
-        needs="client_update of SGD steps; the public text encoder; fewer states an update than their dimensions",
-        cost="(records + spare) x tokens x vocabulary single-token steps of the text encoder an update",
-        notes="Nothing to read in the first round, while zero convolutions are zero. AdamW's first step keeps little "
-        "more than signs, whose row space is full.",
+        summary=(
+            "Reads prompts off the row space of the cross-attention's gradient, token by token; no "
+            "optimisation."
+        ),
+        source=(
+            "Petrov et al. (DAGER), arXiv:2405.15586; adapted to cross-attention over text states "
+            "(this project)"
+        ),
+        needs=(
+            "client_update of SGD steps; the public text encoder; fewer states per update than "
+            "their dimensions"
+        ),
+        cost=(
+            "(records + spare) x tokens x vocabulary single-token steps of the text encoder per "
+            "update"
+        ),
+        notes=(
+            "There is nothing to read in the first round, while zero convolutions are zero. "
+            "AdamW's first step keeps little more than signs, whose row space is full."
+        ),
     )
 
     @torch.no_grad()
@@ -94,15 +109,14 @@ class PromptSpan(Attack):
         with progress.stage("decoding prompts", len(spans)) as advance:
             for step, span in spans.items():
                 places = groups[step]
-                found = read_prompts(text, span, len(places), len(places) + self.params.spare)
-                for place, reading in zip(
-                    places, found + found[:1] * (len(places) - len(found)), strict=True
-                ):
-                    tokens[place] = reading.tokens
-                    residuals.append(reading.residual)
+                prompts = read_prompts(text, span, len(places), len(places) + self.params.spare)
+                prompts += prompts[:1] * (len(places) - len(prompts))
+                for place, prompt in zip(places, prompts, strict=True):
+                    tokens[place] = prompt.tokens
+                    residuals.append(prompt.residual)
                 advance(1)
         return Claim(
-            {"prompt": Wording(tuple(text.decode(row) for row in tokens), tuple(tokens))},
+            {"prompt": Texts(tuple(text.decode(row) for row in tokens), tuple(tokens))},
             diagnostics={
                 "span_rank": sum(float(s.rank) for s in spans.values()) / len(spans),
                 "span_dimensions": float(width),
@@ -115,10 +129,12 @@ class PromptSpan(Attack):
     def _spans(
         self, updates: Mapping[int, Mapping[str, Tensor]], width: int
     ) -> dict[int, TextSpan]:
-        """By step; updates that have none are left out, and their prompts claimed to be empty.
+        """Return the span of each step's update; updates without a span are left out.
+
+        Their prompts are claimed to be empty.
 
         Raises:
-            NotApplicableError: no update has one; with the reason of the first.
+            NotApplicableError: no update has a span; the reason is that of the first.
         """
         spans: dict[int, TextSpan] = {}
         reasons: list[NotApplicableError] = []

@@ -42,7 +42,7 @@ class Linkage(Attack):
     """Links releases by marks that stay with a record: z0, z_c, the hint block's answer, the prompt's states."""
 
     name = "linkage"
-    speaks_of = (LINK,)
+    claimed_targets = (LINK,)
     Params = LinkageParams
     adapts_to = ("timestep", "activation", "prompt", *UNDONE)
     uses_history = True

@@ -22,10 +22,10 @@ from bench.interfaces import (
     UNET_FEATURES,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Certificate,
     Claim,
-    Effort,
     Estimate,
     NotApplicableError,
     Params,
@@ -88,7 +88,7 @@ class Posterior(Attack):
     )
     uses_history = True
     default_budget = Budget(iterations=0, batch_size=64)
-    effort = Effort("releases", (1, 2, 4, 8, 64))
+    budget_axis = BudgetAxis("releases", (1, 2, 4, 8, 64))
     certificates = tuple(
         Certificate("split-controlnet", "no-gradient", target, "ssim", 0.95)
         for target in ("image", "condition")

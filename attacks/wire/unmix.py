@@ -15,10 +15,10 @@ from bench.interfaces import (
     UNET_FEATURES,
     Attack,
     Budget,
+    BudgetAxis,
     Card,
     Certificate,
     Claim,
-    Effort,
     Estimate,
     NotApplicableError,
     Params,
@@ -55,7 +55,7 @@ class Unmix(Attack):
     adapts_to = ("mixup", "timestep", "activation", "prompt", "send-latent", *UNDONE)
     uses_history = True
     default_budget = Budget(iterations=0, batch_size=64)
-    effort = Effort("epochs", (1, 2, 3, 8))
+    budget_axis = BudgetAxis("epochs", (1, 2, 3, 8))
     certificates = (Certificate("split-controlnet", "no-gradient", "image", "ssim", 0.9),)
     card = Card(
         summary="Takes releases that mix two records apart, by second moments and across epochs.",

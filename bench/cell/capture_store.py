@@ -17,7 +17,7 @@ from bench.util.files import (
     tree_manifest,
     write_text,
 )
-from bench.util.locks import lock_if_free, locked
+from bench.util.locks import hold_lock, try_lock
 from bench.util.progress import Progress
 from bench.wire.capture import Capture
 
@@ -57,7 +57,7 @@ class CaptureStore:
                 complete.
         """
         path = self.path(spec)
-        with locked(self._lock(path.name)):
+        with hold_lock(self._lock(path.name)):
             if not fresh and path.exists():
                 try:
                     return self.open(path), True
@@ -128,7 +128,7 @@ class CaptureStore:
             if name == held:
                 remove_tree(partial)
             elif pid.isdigit() and not process_alive(int(pid)):
-                with lock_if_free(self._lock(name)) as free:
+                with try_lock(self._lock(name)) as free:
                     if free:
                         remove_tree(partial)
 

@@ -1,4 +1,4 @@
-"""The functions whose code, beside the plugins, shapes the rows of a cell."""
+"""The functions whose code, besides the plugins, shapes the rows of a cell."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from bench.util.code_identity import Root
 
 
 def cell_roots() -> tuple[Root, ...]:
-    """Functions that turn a capture into rows, apart from those of attack and metrics."""
-    from bench.backbones.select import load_backbones
-    from bench.cell.attempt import choose_targets, run_attack
-    from bench.cell.judging import score_attempt
+    """Return the stages between a capture and its rows; plugins count by themselves."""
+    from bench.backbones.selection import load_backbones
+    from bench.cell.attacker import Attacker
+    from bench.cell.attempt import run_attack
+    from bench.cell.judge import Judge
+    from bench.cell.measures import measure_utility
+    from bench.cell.scores import score_claim
+    from bench.cell.targets import choose_targets, update_groups
     from bench.scoring.leakage import leakage
 
-    return choose_targets, run_attack, score_attempt, leakage, make_rows, load_backbones
+    stages = (choose_targets, update_groups, Attacker, run_attack, Judge, score_claim)
+    return *stages, leakage, measure_utility, make_rows, load_backbones

@@ -7,18 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cell.handed_over import Snapshot
-from bench.cell.knowledge import public_knowledge
-from bench.interfaces.checked_adversary import CheckedAdversary
-from bench.interfaces.checked_defense import checked
+from bench.cell.attacker import public_knowledge
+from bench.cell.snapshot import Snapshot
+from bench.interfaces.adversary_checks import CheckedAdversary
+from bench.interfaces.hook_checks import with_hook_checks
 from bench.interfaces.server_adversary import ServerAdversary
 from bench.interfaces.victim import TrainingPlan
 from bench.types.records import Records
-from bench.util.described import described
 from bench.util.errors import BenchError
 from bench.util.global_random import FLAG, GlobalRandom
 from bench.util.progress import Progress
 from bench.util.rng import derived_seed, generator
+from bench.util.type_and_shape import type_and_shape
 from bench.wire.capture import FLAGS_FILE, Capture
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def train_capture(job: Job, out: Path, progress: Progress) -> Capture:
     with stream.active():
         capture = job.new_victim().train(
             job.splits.victim.copy(),
-            checked(job.new_defense()),
+            with_hook_checks(job.new_defense()),
             plan,
             protocol=spec.protocol,
             out=out,
@@ -92,6 +92,6 @@ def server_adversary(job: Job, progress: Progress) -> CheckedAdversary | None:
         )
     if not isinstance(server, ServerAdversary):
         raise BenchError(
-            f"attack {attack.name!r}: take_over() must return a ServerAdversary, got {described(server)}"
+            f"attack {attack.name!r}: take_over() must return a ServerAdversary, got {type_and_shape(server)}"
         )
     return CheckedAdversary(attack.name, server, stream)

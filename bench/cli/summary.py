@@ -34,7 +34,7 @@ def summary(
     """Summarise ROWS, one rows.csv or several, over seeds."""
     import pandas
 
-    from bench.ledger.rows_csv import read_rows_frame
+    from bench.api.rows import load_results
     from bench.reports.summary import summarise
 
     fit_output()
@@ -42,6 +42,6 @@ def summary(
         pairs = [part.partition("=") for part in where]
         if any(not equals for _, equals, _ in pairs):
             raise RequestError("--where takes COLUMN=VALUE")
-        frame = pandas.concat([read_rows_frame(path) for path in rows], ignore_index=True)
+        frame = pandas.concat([load_results(path) for path in rows], ignore_index=True)
         chosen = {column: value for column, _, value in pairs}
         click.echo(summarise(frame, metrics, where=chosen, per_attack=not utility, mark=mark))

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from bench.util.frozen import Frozen
+from bench.util.frozen_model import FrozenModel
 
 
-class SplitSizes(Frozen):
-    """How many records each disjoint part gets.
+class SplitSizes(FrozenModel):
+    """How many records each disjoint part gets."""
 
-    Attributes:
-        victim: the client's private records.
-        auxiliary: records of the attacker's own.
-        calibration: for thresholds.
-        evaluation: held out for the trained model's utility, and distractors of the gallery.
-    """
-
-    victim: int = Field(default=160, ge=2)
-    auxiliary: int = Field(default=384, ge=2)
-    calibration: int = Field(default=64, ge=8)
-    evaluation: int = Field(default=72, ge=2)
+    victim: int = Field(
+        default=160, ge=2, description="The clients hold this many private records."
+    )
+    auxiliary: int = Field(
+        default=384, ge=2, description="The attacker has this many records to learn from."
+    )
+    calibration: int = Field(
+        default=64, ge=8, description="Thresholds of metrics are set on this many records."
+    )
+    evaluation: int = Field(
+        default=72,
+        ge=2,
+        description="The utility of the trained model is measured on this many held-out records; "
+        "metrics that identify people also choose among their pictures.",
+    )
 
     def total(self) -> int:
-        """Records needed for all parts."""
+        """Return how many records all parts need together."""
         return self.victim + self.auxiliary + self.calibration + self.evaluation

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bench.interfaces.backbone import PerceptualBackbone as PerceptualBackbone
     from bench.interfaces.backbone import PromptBackbone as PromptBackbone
     from bench.interfaces.backbone import TextBackbone as TextBackbone
-    from bench.interfaces.budget_axis import Effort as Effort
+    from bench.interfaces.budget_axis import BudgetAxis as BudgetAxis
     from bench.interfaces.certificate import Certificate as Certificate
     from bench.interfaces.dataset import Dataset as Dataset
     from bench.interfaces.defense import CompositeDefense as CompositeDefense
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from bench.interfaces.defense import ProtectContext as ProtectContext
     from bench.interfaces.defense import Representation as Representation
     from bench.interfaces.defense import ServerAdapter as ServerAdapter
-    from bench.interfaces.inserted_layers import Insertion as Insertion
-    from bench.interfaces.metric import LabelMetric as LabelMetric
-    from bench.interfaces.metric import LineupMetric as LineupMetric
+    from bench.interfaces.inserted_layers import InsertedLayers as InsertedLayers
+    from bench.interfaces.metric import AttributeMetric as AttributeMetric
+    from bench.interfaces.metric import IdentityMetric as IdentityMetric
     from bench.interfaces.metric import Metric as Metric
     from bench.interfaces.metric import ScoringContext as ScoringContext
     from bench.interfaces.metric import TextMetric as TextMetric
@@ -74,16 +74,16 @@ if TYPE_CHECKING:
     from bench.types.channels import Channel as Channel
     from bench.types.claim import Claim as Claim
     from bench.types.estimate import Estimate as Estimate
+    from bench.types.facts import AttributeOdds as AttributeOdds
     from bench.types.facts import Fact as Fact
-    from bench.types.facts import Labels as Labels
-    from bench.types.facts import Lineup as Lineup
+    from bench.types.facts import IdentityScores as IdentityScores
     from bench.types.gallery import Gallery as Gallery
     from bench.types.images import ImageBatch as ImageBatch
     from bench.types.links import Links as Links
     from bench.types.records import Records as Records
     from bench.types.schedule import NoiseSchedule as NoiseSchedule
     from bench.types.targets import TARGETS as TARGETS
-    from bench.types.texts import Wording as Wording
+    from bench.types.texts import Texts as Texts
     from bench.util.errors import BenchError as BenchError
     from bench.util.errors import DataError as DataError
     from bench.util.errors import NotApplicableError as NotApplicableError
@@ -92,6 +92,10 @@ if TYPE_CHECKING:
     from bench.util.progress import Progress as Progress
     from bench.util.progress import Silent as Silent
     from bench.util.rng import generator as generator
+    from bench.wire.capture import COSTS_FILE as COSTS_FILE
+    from bench.wire.capture import MODEL_DIR as MODEL_DIR
+    from bench.wire.capture import SECRETS_DIR as SECRETS_DIR
+    from bench.wire.capture import TRANSCRIPT_DIR as TRANSCRIPT_DIR
     from bench.wire.capture import Capture as Capture
     from bench.wire.capture import Costs as Costs
     from bench.wire.secrets import SecretsWriter as SecretsWriter
@@ -108,6 +112,7 @@ EXPORTS = {
     "CLIENT_UPDATE": "bench.types.channels",
     "CLIENT_WEIGHTS": "bench.types.channels",
     "CONTROL_FEATURES": "bench.types.channels",
+    "COSTS_FILE": "bench.wire.capture",
     "Capture": "bench.wire.capture",
     "Card": "bench.interfaces.plugin",
     "Certificate": "bench.interfaces.certificate",
@@ -121,7 +126,7 @@ EXPORTS = {
     "Dataset": "bench.interfaces.dataset",
     "Defense": "bench.interfaces.defense",
     "Denoiser": "bench.interfaces.public",
-    "Effort": "bench.interfaces.budget_axis",
+    "BudgetAxis": "bench.interfaces.budget_axis",
     "Emission": "bench.interfaces.public",
     "Estimate": "bench.types.estimate",
     "Fact": "bench.types.facts",
@@ -132,16 +137,17 @@ EXPORTS = {
     "Guarantee": "bench.interfaces.defense",
     "ImageBackbone": "bench.interfaces.backbone",
     "ImageBatch": "bench.types.images",
-    "Insertion": "bench.interfaces.inserted_layers",
+    "InsertedLayers": "bench.interfaces.inserted_layers",
     "LABEL": "bench.types.channels",
     "LOSS_GRADIENT": "bench.types.channels",
-    "LabelMetric": "bench.interfaces.metric",
-    "Labels": "bench.types.facts",
-    "Lineup": "bench.types.facts",
-    "LineupMetric": "bench.interfaces.metric",
+    "AttributeMetric": "bench.interfaces.metric",
+    "AttributeOdds": "bench.types.facts",
+    "IdentityScores": "bench.types.facts",
+    "IdentityMetric": "bench.interfaces.metric",
     "Links": "bench.types.links",
     "LocalTraining": "bench.interfaces.public_trainer",
     "Metric": "bench.interfaces.metric",
+    "MODEL_DIR": "bench.wire.capture",
     "NOISE_TARGET": "bench.types.channels",
     "NoiseSchedule": "bench.types.schedule",
     "NotApplicableError": "bench.util.errors",
@@ -164,6 +170,7 @@ EXPORTS = {
     "Release": "bench.wire.transcript",
     "Representation": "bench.interfaces.defense",
     "RequestError": "bench.util.errors",
+    "SECRETS_DIR": "bench.wire.capture",
     "ScoringContext": "bench.interfaces.metric",
     "SecretsWriter": "bench.wire.secrets",
     "ServerAdapter": "bench.interfaces.defense",
@@ -172,6 +179,7 @@ EXPORTS = {
     "Simulator": "bench.interfaces.public",
     "TARGETS": "bench.types.targets",
     "TIMESTEP": "bench.types.channels",
+    "TRANSCRIPT_DIR": "bench.wire.capture",
     "TextBackbone": "bench.interfaces.backbone",
     "TextMetric": "bench.interfaces.metric",
     "ThreatModel": "bench.interfaces.threat",
@@ -184,7 +192,7 @@ EXPORTS = {
     "UtilityPlan": "bench.interfaces.victim",
     "Victim": "bench.interfaces.victim",
     "View": "bench.interfaces.threat",
-    "Wording": "bench.types.texts",
+    "Texts": "bench.types.texts",
     "generator": "bench.util.rng",
 }
 """The module that defines each public name."""

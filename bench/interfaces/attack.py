@@ -1,7 +1,7 @@
-"""The seams a plugin fills: data sets, victims, attacks and metrics.
+"""The contract of an attack: it reads a view and returns a claim.
 
-Data flows one way: records, victim with defence, transcript, view, attack, claim, scores. Each
-class here is one arrow of that way and sees nothing of what lies behind it.
+Data flows one way: records, victim with defence, transcript, view, attack, claim, scores. An attack
+sees the view alone; it never sees the records, the victim object or the seed of the client.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from bench.interfaces.budget_axis import Effort
+from bench.interfaces.budget_axis import BudgetAxis
 from bench.interfaces.certificate import Certificate
 from bench.interfaces.plugin import Plugin
 from bench.interfaces.public import Public
@@ -32,8 +32,8 @@ class Budget:
     """What an attack may spend.
 
     Attributes:
-        iterations: optimiser steps.
-        batch_size: records a step.
+        iterations: optimizer steps, at least 0; 0 skips the optimization.
+        batch_size: records or releases per optimizer step, at least 1.
     """
 
     iterations: int
@@ -41,37 +41,61 @@ class Budget:
 
 
 class Attack(Plugin, ABC):
-    """Turns a view into a claim."""
+    """Base class of attacks, which turn a view into a claim.
+
+    Attributes:
+        requires: channels without which the attack does not apply; the cell is then
+            ``not_applicable``.
+        adapts_to: names of the defences that the attack takes into account.
+        uses_history: whether the view holds the releases of every epoch, not the targets alone.
+        default_budget: the budget of a run that sets none.
+        certificates: scores that the attack must reach on an undefended victim.
+        budget_axis: the number that ``bench run --curve`` sweeps, or None.
+        malicious: whether the attack needs a server that deviates from the protocol, which
+            ``take_over`` builds.
+        claimed_targets: what the attack claims about each record (``bench.types.targets``); its
+            cells have one row for each.
+    """
 
     requires: ClassVar[frozenset[Channel]] = frozenset()
     adapts_to: ClassVar[tuple[str, ...]] = ()
-    uses_history: ClassVar[bool] = False  # wants the releases of every epoch in its view
+    uses_history: bool = False
     default_budget: ClassVar[Budget] = Budget(iterations=0, batch_size=32)
     certificates: ClassVar[tuple[Certificate, ...]] = ()
-    effort: ClassVar[Effort | None] = None  # what a curve of its success runs over
-    malicious: ClassVar[bool] = False  # needs a server that misbehaves; take_over makes it
-    speaks_of: ClassVar[tuple[str, ...]] = TARGETS  # its cells have a row for each of these targets
+    budget_axis: ClassVar[BudgetAxis | None] = None
+    malicious: ClassVar[bool] = False
+    claimed_targets: ClassVar[tuple[str, ...]] = TARGETS
 
     @property
     def candidates(self) -> int:
-        """How many photographs its gallery has at least; 0 is no gallery."""
+        """Return how many photographs the attack's gallery must have; 0 asks for no gallery."""
         return 0
 
     @abstractmethod
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
-        """Attack the view's targets.
+        """Attack the target releases of a view.
+
+        Args:
+            view: the granted channels and the public knowledge.
+            rng: the source of every random draw of the attack.
+            budget: what the attack may spend.
+            progress: where the attack reports how far it is.
+
+        Returns:
+            One claim about all target releases, in the order of ``view.targets``.
 
         Raises:
-            NotApplicableError: the view cannot support this attack; the message says why.
+            NotApplicableError: the view cannot support this attack; the message gives the reason.
         """
 
     def take_over(
         self, public: Public, *, rng: torch.Generator, progress: Progress
     ) -> ServerAdversary:
-        """The server of a malicious attack, before the victim trains; ``run`` sees the transcript
-        that results.
+        """Build the server of a malicious attack before the victim trains.
+
+        ``run`` later sees the transcript that results from this server's answers.
 
         Raises:
-            BenchError: this attack is a passive one.
+            BenchError: this attack is passive.
         """
-        raise BenchError(f"attack {self.name!r} is passive; it takes no server over")
+        raise BenchError(f"attack {self.name!r} is passive and replaces no server")

@@ -1,21 +1,21 @@
-"""What makes an attack stronger: the one number that buys success, and the values a curve over it is drawn at."""
+"""The parameter that makes an attack stronger, and its values on a curve of success over budget."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 BUDGET = ("iterations", "auxiliary")
-"""Knobs that every attack has: optimiser steps, and records of the attacker's own."""
+"""Knobs that every attack has: optimizer steps, and the number of auxiliary records."""
 
 
 @dataclass(frozen=True)
-class Effort:
-    """The spending of an attack that its curve of success runs over.
+class BudgetAxis:
+    """The parameter of an attack that ``bench run --curve`` sweeps.
 
     Attributes:
-        knob: ``iterations`` or ``auxiliary`` as of the command line, or a parameter of the attack
-            itself, such as a number of samples.
-        values: rising; the last is at least the attack's default.
+        knob: ``iterations`` or ``auxiliary``, as on the command line, or the name of a parameter of
+            the attack, such as a number of samples.
+        values: in rising order; the last value is at least the attack's default.
     """
 
     knob: str
@@ -23,5 +23,5 @@ class Effort:
 
     @property
     def in_budget(self) -> bool:
-        """Whether the knob is one of every attack, not a parameter of this one."""
+        """Whether every attack has this knob, so that it is not a parameter of one attack alone."""
         return self.knob in BUDGET

@@ -1,4 +1,4 @@
-"""Proof that an attack works where it must: a score that its run on a known-invertible victim has to reach."""
+"""Certificates: scores that an attack must reach where it is known to work."""
 
 from __future__ import annotations
 
@@ -7,21 +7,24 @@ from dataclasses import dataclass, field
 from bench.interfaces.threat import ThreatModel
 
 MISSED = "certificate-missed"
-"""Flag of rows whose attack failed where it must work; it cannot be used to praise a defence."""
+"""Flag of rows whose attack missed its certificate; such a row is no evidence for a defence."""
 
 
 @dataclass(frozen=True)
 class Certificate:
-    """What an attack must reach on an undefended victim.
+    """A score that an attack must reach on a victim without a defence.
+
+    The run uses the attack's default parameters and at least its default budget.
 
     Attributes:
-        victim, protocol: where; always without a defence, with the attack's own parameters and at
-            least its budget.
-        target: what is claimed.
-        metric: the measure, put between its controls (0 floor, 1 ceiling).
-        at_least: what the mean has to reach.
-        given: parameters of the victim that it is proven for, by name; others may have any value.
-        threat: who attacks; unless told, the honest server, with everything on the wire in view.
+        victim: name of the victim.
+        protocol: protocol of the victim.
+        target: what the attack claims, such as ``"image"``.
+        metric: name of the metric; its mean is put between its controls (0 floor, 1 ceiling).
+        at_least: the smallest normalized mean that passes.
+        given: parameters of the victim for which the score is proven, by name; other parameters may
+            have any value.
+        threat: the attacker; by default the honest server that sees every channel.
     """
 
     victim: str

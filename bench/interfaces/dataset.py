@@ -1,4 +1,4 @@
-"""The data set: a source of private records."""
+"""The contract of a data set: it gives private records."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ if TYPE_CHECKING:
 
 
 class Dataset(Plugin, ABC):
-    """A source of records, deterministic in its parameters."""
+    """Base class of data sets, which give records that depend on their parameters alone."""
 
     @abstractmethod
     def load(self, limit: int, *, image_size: int, condition: str, progress: Progress) -> Records:
-        """Up to ``limit`` records as ``image_size`` x ``image_size`` pixels.
+        """Return up to ``limit`` records with pictures of ``image_size`` x ``image_size`` pixels.
 
         A record depends on its number and the parameters, not on ``limit``.
 
         Args:
-            condition: what hint images to give: an extractor (``bench.data.conditions``), or a name
-                of hints that the data set has itself.
+            limit: the largest number of records; fewer are returned where the source ends.
+            image_size: height and width of images and hints in pixels.
+            condition: the kind of hint: an extractor (``bench.data.conditions``), or the name of
+                hints that the data set itself has.
+            progress: where long work reports how far it is.
 
         Raises:
             DataError: the source is missing or malformed; the message names the file and line.
@@ -33,27 +36,31 @@ class Dataset(Plugin, ABC):
         """
 
     def resolve(self, condition: str) -> str:
-        """What ``load`` is to be given for ``condition``; a data set with hints of its own says
-        which is ``auto``.
+        """Return the kind of hint that ``load`` takes for ``condition``.
+
+        A data set that has its own hints overrides this method and resolves ``auto`` to them.
 
         Raises:
-            DataError: as ``load``.
+            DataError: see :meth:`load`.
         """
         return DEFAULT if condition == AUTO else condition
 
     def gallery(
-        self, identities: Sequence[str], strangers: int, *, image_size: int
+        self, identities: Sequence[str], outsiders: int, *, image_size: int
     ) -> Gallery | None:
-        """Another photograph of each identity, then of so many people that no record shows; none of
-        them is a record.
+        """Return photographs of people that are no records, or None where there are none.
 
-        None where the data set has no such photographs.
+        Args:
+            identities: people of whom the gallery has another photograph each.
+            outsiders: number of further photographs, each of a person whom no record shows.
+            image_size: height and width in pixels.
         """
         return None
 
 
 AUTO = "auto"
-"""What a request says for: the data set's own hints where it has them, else :data:`DEFAULT`."""
+"""Name in a request for the hints of the data set itself; without such hints, :data:`DEFAULT`."""
 
 
 DEFAULT = "canny"
+"""The extractor of hints for data sets without hints."""

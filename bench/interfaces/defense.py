@@ -15,7 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from bench.interfaces.inserted_layers import Insertion
+from bench.interfaces.inserted_layers import InsertedLayers
 from bench.interfaces.plugin import Plugin
 from bench.interfaces.trained_part import TrainedPart
 from bench.types.channels import CLIENT_UPDATE, Channel
@@ -249,7 +249,7 @@ class Defense(Plugin):
         """A module that the server applies to what it receives, and trains, or None."""
         return None
 
-    def insertion(self) -> Insertion | None:
+    def insertion(self) -> InsertedLayers | None:
         """Layers that go into the network a client trains, before its output layer, or None."""
         return None
 
@@ -281,7 +281,7 @@ class CompositeDefense(Defense):
 
     @classmethod
     @abstractmethod
-    def of(cls, parts: Sequence[Defense]) -> CompositeDefense:
+    def from_parts(cls, parts: Sequence[Defense]) -> CompositeDefense:
         """The stack of ``parts``, in order.
 
         Raises:

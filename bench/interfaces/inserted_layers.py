@@ -1,4 +1,4 @@
-"""Layers that a defence puts into the network a client trains."""
+"""Layers that a defence inserts into the network that a client trains."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from collections.abc import Mapping
 from torch import Tensor
 
 
-class Insertion(ABC):
-    """A block between a network's features and its output layer, as functions of named weights.
+class InsertedLayers(ABC):
+    """A block between the features and the output layer of a network, with named weights.
 
-    Its first weights are public, and are trained and sent with the others. Pure, differentiable,
-    and fit for ``torch.func.vmap``.
+    Its first weights are public; they are trained and sent together with the other weights. Both
+    methods are pure, differentiable, and run under ``torch.func.vmap``.
 
     Attributes:
-        noise: how many numbers it draws a record and step, standard normal and the client's own; 0
-            is none.
-        behind_noise: names of its weights that see the record through that noise.
+        noise: how many standard normal numbers the client draws per record and step; 0 is none.
+        behind_noise: names of the block's weights that see the record only through that noise.
     """
 
     noise: int
@@ -25,16 +24,19 @@ class Insertion(ABC):
 
     @abstractmethod
     def initial_weights(self, features: int) -> dict[str, Tensor]:
-        """Public first weights of a block that takes and gives ``features`` numbers a record."""
+        """Return the public first weights of a block with ``features`` inputs and outputs."""
 
     @abstractmethod
     def apply(
         self, weights: Mapping[str, Tensor], features: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """New features ``(B, D)`` and what is added to the client's mean loss, ``()``.
+        """Return the new features and a term of the client's loss.
 
         Args:
-            weights: the network's, this block's among them.
-            features: ``(B, D)``.
-            noise: ``(B, noise)``; zeros give the block's mean.
+            weights: the weights of the network, which include those of this block.
+            features: the features of a batch, ``(B, D)``.
+            noise: standard normal numbers, ``(B, noise)``; zeros give the block's mean.
+
+        Returns:
+            Features ``(B, D)``, and the number ``()`` that is added to the client's mean loss.
         """

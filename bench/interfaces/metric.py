@@ -1,4 +1,4 @@
-"""The seam that a metric fills: comparing claims with the truth, record by record."""
+"""The contract of a metric: it compares claims with the truth, record by record."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor
 from bench.interfaces.plugin import Plugin
 from bench.interfaces.public_text import PublicText
 from bench.types.estimate import Estimate
-from bench.types.facts import Labels, Lineup
+from bench.types.facts import AttributeOdds, IdentityScores
 from bench.types.images import ImageBatch
 from bench.types.targets import ATTRIBUTE, IDENTITY
-from bench.types.texts import Wording
+from bench.types.texts import Texts
 from bench.util.errors import BenchError
 
 if TYPE_CHECKING:
@@ -27,17 +27,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class ScoringContext:
-    """What metrics may compare against besides the truth of the record itself.
+    """What a metric may compare with besides the truth of the record itself.
 
     Attributes:
         gallery: true pictures of the scored records, then distractors.
-        gallery_identities: who or what each gallery picture shows, None where the data set does not
-            say.
-        calibration: pictures of yet other records, for thresholds.
-        calibration_identities: the same of the calibration pictures.
+        gallery_identities: the person or thing that each gallery picture shows; None where the data
+            set does not give it.
+        calibration: pictures of other records, from which thresholds are set.
+        calibration_identities: the person or thing that each calibration picture shows, or None.
         backbones: feature extractors, each with a name for the row.
         prompts: true prompts of the scored records, then those of the distractors.
-        text: the victim's text encoder with its tokenizer, where it has one.
+        text: the text encoder of the victim with its tokenizer, or None.
 
     Raises:
         BenchError: pictures and identities differ in number.
@@ -63,10 +63,10 @@ class ScoringContext:
                 )
 
     def once(self, key: tuple[Hashable, ...], compute: Callable[[], T]) -> T:
-        """``compute()``, or what it gave before for this key: metrics share features of the same
-        pictures.
+        """Return ``compute()``, or its earlier result for this key.
 
-        Put the pictures themselves into the key; batches are told apart by identity.
+        Metrics share features of the same pictures in this way. Put the picture batches themselves
+        into the key: two batches are equal keys only if they are one object.
         """
         if key not in self._known:
             self._known[key] = compute()
@@ -74,72 +74,87 @@ class ScoringContext:
 
 
 class Metric(Plugin, ABC):
-    """Compares a claim with the truth, record by record."""
+    """Base class of metrics on pictures.
+
+    Attributes:
+        targets: the targets whose pictures the metric scores.
+        higher_is_closer: whether a higher value means that the claim is closer to the truth, so
+            that the attack did better.
+        share: whether each value is 0 or 1, so that the mean is a share of the records.
+    """
 
     targets: ClassVar[frozenset[str]] = frozenset({"image", "condition"})
-    higher_is_closer: ClassVar[bool]  # closer to the truth: the attack did better
-    share: ClassVar[bool] = False  # its values are 0 or 1, so that its mean is a share
+    higher_is_closer: ClassVar[bool]
+    share: ClassVar[bool] = False
 
     @abstractmethod
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor | None:
-        """``(N,)`` float64, one value a record, or None where this claim cannot be scored so."""
+        """Return one value per record, ``(N,)`` float64, or None for claims without a score."""
 
     def backbone(self, context: ScoringContext) -> str | None:
-        """Name of the feature extractor used, for the row."""
+        """Return the name of the feature extractor that the metric uses, for the row, or None."""
         return None
 
     def basis(
         self, claim: Estimate, truth: Estimate, context: ScoringContext
     ) -> Mapping[str, float]:
-        """Numbers that the values rest on, such as a threshold; the row has each as
-        ``<metric>_<key>``.
+        """Return numbers on which the values depend, such as a threshold.
 
-        Asked only where :meth:`score` gives values.
+        The row has each of them as ``<metric>_<key>``. The method is called only where
+        :meth:`score` gives values.
         """
         return {}
 
     def unscored(self, context: ScoringContext) -> str | None:
-        """Why these data do not support the metric, or None where they do.
+        """Return why the metric cannot be computed on these data, or None where it can.
 
-        With a reason, :meth:`score` gives None, and the row has the reason as ``<metric>_reason``.
+        Where there is a reason, :meth:`score` returns None, and the row has the reason as
+        ``<metric>_reason``.
         """
         return None
 
 
 class TextMetric(Metric):
-    """Compares claimed texts with true ones; never sees a picture."""
+    """Base class of metrics that compare claimed texts with true ones and see no picture."""
 
     targets: ClassVar[frozenset[str]] = frozenset({"prompt"})
 
     @abstractmethod
-    def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor | None:
-        """``(N,)`` float64, one value a record, or None where this claim cannot be scored so."""
+    def compare(self, claim: Texts, truth: Texts, context: ScoringContext) -> Tensor | None:
+        """Return one value per record, ``(N,)`` float64, or None for claims without a score."""
 
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor | None:
+        """Refuse pictures."""
         raise BenchError(f"{self.name} compares texts, not pictures")
 
 
-class LabelMetric(Metric):
-    """Compares claimed attributes with true ones."""
+class AttributeMetric(Metric):
+    """Base class of metrics that compare claimed attributes with true ones."""
 
     targets: ClassVar[frozenset[str]] = frozenset({ATTRIBUTE})
 
     @abstractmethod
-    def compare(self, claim: Labels, truth: Labels, context: ScoringContext) -> Tensor | None:
-        """``(N,)`` float64, one value a record, or None where this claim cannot be scored so."""
+    def compare(
+        self, claim: AttributeOdds, truth: AttributeOdds, context: ScoringContext
+    ) -> Tensor | None:
+        """Return one value per record, ``(N,)`` float64, or None for claims without a score."""
 
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor | None:
+        """Refuse pictures."""
         raise BenchError(f"{self.name} compares attributes, not pictures")
 
 
-class LineupMetric(Metric):
-    """Compares who is claimed to be shown with who is."""
+class IdentityMetric(Metric):
+    """Base class of metrics that compare claimed identities with true ones."""
 
     targets: ClassVar[frozenset[str]] = frozenset({IDENTITY})
 
     @abstractmethod
-    def compare(self, claim: Lineup, truth: Lineup, context: ScoringContext) -> Tensor | None:
-        """``(N,)`` float64, one value a record, or None where this claim cannot be scored so."""
+    def compare(
+        self, claim: IdentityScores, truth: IdentityScores, context: ScoringContext
+    ) -> Tensor | None:
+        """Return one value per record, ``(N,)`` float64, or None for claims without a score."""
 
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor | None:
+        """Refuse pictures."""
         raise BenchError(f"{self.name} compares identities, not pictures")

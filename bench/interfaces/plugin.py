@@ -12,14 +12,14 @@ from bench.util.errors import RequestError
 
 @dataclass(frozen=True)
 class Card:
-    """What a plugin is, for ``bench describe`` and the documentation's tables.
+    """Description of a plugin for ``bench describe`` and the tables of the documentation.
 
     Attributes:
         summary: one sentence.
         source: paper with arXiv id and section or equation, or "this project".
-        needs: what must be there for it to work.
+        needs: what the plugin requires, such as a channel.
         cost: what dominates its run time or bytes.
-        notes: caveats a user must know before quoting a number.
+        notes: caveats that a user must know before quoting a number.
     """
 
     summary: str
@@ -30,7 +30,7 @@ class Card:
 
 
 class Params(BaseModel):
-    """Typed, frozen parameters; unknown names are refused."""
+    """Typed, immutable parameters of a plugin; unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,9 +39,15 @@ BaseParams = Params  # the module's class, under a name that the class attribute
 
 
 class Plugin:
-    """Base of every attack, defence, victim, data set and metric.
+    """Base class of attacks, defences, victims, data sets and metrics.
 
-    A subclass sets ``name`` and ``card`` and may replace ``Params`` with its own subclass.
+    A subclass sets ``name`` and ``card`` and may replace ``Params`` by a subclass of it.
+
+    Attributes:
+        name: the name of the plugin, equal to that of its entry point.
+        card: the description of the plugin.
+        Params: the class of the plugin's parameters.
+        params: the parameters of this instance.
     """
 
     name: ClassVar[str]
@@ -53,7 +59,7 @@ class Plugin:
 
     @classmethod
     def build(cls, values: dict[str, Any]) -> Any:
-        """An instance from plain values, as a command line or a stored spec gives them.
+        """Return an instance from plain values, as a command line or a stored spec gives them.
 
         Raises:
             RequestError: a parameter is unknown or has an impossible value.
@@ -62,10 +68,11 @@ class Plugin:
 
     @classmethod
     def parse(cls, values: dict[str, Any]) -> BaseParams:
-        """Validated parameters.
+        """Return validated parameters from plain values.
 
         Raises:
-            RequestError: names the plugin, the parameter and what is wrong with it.
+            RequestError: a parameter is unknown or invalid; the message names plugin, parameter and
+                fault.
         """
         try:
             return cls.Params(**values)

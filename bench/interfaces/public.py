@@ -1,4 +1,4 @@
-"""What every attacker knows besides the wire: public weights, the noising process, and records of its own."""
+"""What every attacker knows besides the wire: public weights, noise schedule, auxiliary records."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from bench.interfaces.public_forward import PublicForward
 from bench.interfaces.public_text import PublicText
 from bench.interfaces.public_trainer import PublicTrainer
 from bench.types.channels import Channel
+from bench.types.estimate import Estimate
 from bench.types.images import ImageBatch
 from bench.types.records import Records
 from bench.types.schedule import NoiseSchedule
@@ -24,44 +25,53 @@ if TYPE_CHECKING:
 
 
 class PublicClient(ABC):
-    """The client half as an attacker can rebuild it: public weights, known defence, own randomness."""
+    """The client half as an attacker can rebuild it, with public weights and the known defence.
+
+    The attacker does not know the client's random draws; the rebuilt client draws anew.
+    """
 
     @abstractmethod
     def with_weights(self, parts: Mapping[str, Tensor]) -> PublicClient:
-        """The same with trained weights that crossed the wire."""
+        """Return a copy of this client with trained weights that crossed the wire.
+
+        Args:
+            parts: weights by name, as ``View.parts`` gives them.
+        """
 
     @abstractmethod
     def simulator(self, records: Records) -> Simulator:
-        """Runs the client on the attacker's own records."""
+        """Return a simulator that runs the client on auxiliary records."""
 
     def forward(self, image_size: int) -> PublicForward:
-        """The client as a differentiable function of guessed inputs, with weights of its own.
+        """Return the client as a differentiable function of guessed inputs.
+
+        The function holds a copy of the weights, which an attack may change.
 
         Args:
-            image_size: height and width of the records' pictures.
+            image_size: height and width of the records' pictures in pixels.
 
         Raises:
-            NotApplicableError: this client has none.
+            NotApplicableError: this client cannot be differentiated.
         """
         raise NotApplicableError("the client half of this victim cannot be differentiated")
 
 
 class Simulator(ABC):
-    """Makes releases of known records, for an attack to learn from."""
+    """Makes releases of known records, from which an attack learns."""
 
     @abstractmethod
     def emit(self, index: Sequence[int], rng: torch.Generator) -> Emission:
-        """What the client would send for the records at ``index``, with fresh randomness."""
+        """Return what the client would send for the records at ``index``, with fresh randomness."""
 
 
 @dataclass(frozen=True, eq=False)
 class Emission:
-    """A simulated release together with the truth behind it (the attacker's own records).
+    """A simulated release of auxiliary records, together with the truth behind it.
 
     Attributes:
-        sent: tensors by channel, rows aligned with the records.
+        sent: tensors by channel, with one row per record.
         image_latents: z0, ``(B, 4, h, w)``.
-        condition_latents: z_c, ``(B, 4, h, w)``: the autoencoder's latent of the condition image.
+        condition_latents: z_c, the autoencoder's latents of the condition images, ``(B, 4, h, w)``.
     """
 
     sent: Mapping[Channel, Tensor]
@@ -74,14 +84,18 @@ class Codec(ABC):
 
     @abstractmethod
     def encode(self, images: ImageBatch) -> Tensor:
-        """Mean latents, scaled, ``(N, 4, h, w)``."""
+        """Return the mean latents of images, ``(N, 4, h, w)``, in the diffusion model's scale."""
 
     @abstractmethod
     def decode(self, latents: Tensor) -> ImageBatch:
-        """Images of scaled latents."""
+        """Return the images of scaled latents ``(N, 4, h, w)``."""
+
+    def estimate(self, latents: Tensor) -> Estimate:
+        """Return latents ``(N, 4, h, w)`` on the CPU together with the images they decode to."""
+        return Estimate(self.decode(latents), latents.cpu())
 
     def render(self, latents: Tensor) -> Tensor:
-        """The same as pixels ``(N, 3, H, W)``, differentiable and not clamped to [0, 1].
+        """Return the pixels of scaled latents, ``(N, 3, H, W)``, differentiable and not clamped.
 
         Raises:
             NotApplicableError: this codec cannot be differentiated.
@@ -90,7 +104,7 @@ class Codec(ABC):
 
 
 class Denoiser(ABC):
-    """The public diffusion model as a prior over image latents; differentiable in them, its weights frozen."""
+    """The public diffusion model as a prior over image latents, with frozen weights."""
 
     @abstractmethod
     def predict(
@@ -100,26 +114,26 @@ class Denoiser(ABC):
         states: Tensor | None = None,
         pooled: Tensor | None = None,
     ) -> Tensor:
-        """The network's output, ``(N, 4, h, w)``: what ``NoiseSchedule.target`` is of the true
-        latents.
+        """Return the network's output, ``(N, 4, h, w)``, differentiable in ``noisy``.
 
-        With ``NoiseSchedule.clean`` it gives the posterior mean of z0 (Tweedie's formula), with
+        The output predicts ``NoiseSchedule.target`` of the true latents. From it
+        ``NoiseSchedule.clean`` gives the posterior mean of z0 (Tweedie's formula), and
         ``NoiseSchedule.noise_in`` that of eps.
 
         Args:
             noisy: x_t, ``(N, 4, h, w)``.
             timesteps: t, ``(N,)`` int64.
-            states: of prompts, ``(N, L, D)``; None is the empty prompt.
-            pooled: embeddings of the same prompts, ``(N, P)``, where the model takes them; None is
-                the empty prompt's.
+            states: text-encoder states of prompts, ``(N, L, D)``; None is the empty prompt.
+            pooled: pooled embeddings of the same prompts, ``(N, P)``, where the model takes them;
+                None is the empty prompt.
         """
 
 
 @dataclass(frozen=True, eq=False)
 class Public:
-    """Everything an attacker knows apart from the wire.
+    """Everything that an attacker knows besides the wire.
 
-    Nothing in it may lead to the secrets, to the victim object or to its private records.
+    No object in it leads to the secrets, to the victim object or to its private records.
 
     Attributes:
         client: the public client half under the known defence, or None where the threat model
@@ -128,15 +142,15 @@ class Public:
         schedule: the public noising process.
         stem: the frozen first convolution of the UNet (``nn.Conv2d``), or None.
         defense: the defence object, or None where the threat model denies knowledge of it.
-        protocol: what kind of exchange this is.
-        auxiliary: records of the attacker's own.
-        device: where to compute.
-        trainer: the client's local training, where updates cross the wire.
-        text: the text encoder with its tokenizer, where prompts are used at all.
-        denoiser: the public diffusion model, where there is one.
-        labels: the class of each auxiliary record, ``(N,)`` int64, where clients learn classes that
-            anybody can tell.
-        gallery: photographs of people among whom the private ones are, for attacks that ask for
+        protocol: name of the victim's protocol.
+        auxiliary: records that the attacker owns; none of them is private.
+        device: torch device on which the attack computes.
+        trainer: the client's local training, where updates cross the wire, else None.
+        text: the text encoder with its tokenizer, where the victim uses prompts, else None.
+        denoiser: the public diffusion model, or None.
+        labels: the class of each auxiliary record, ``(N,)`` int64, where clients learn public
+            classes, else None.
+        gallery: photographs of people, the private ones among them, for attacks that ask for
             ``candidates``.
     """
 
@@ -155,5 +169,5 @@ class Public:
     gallery: ImageBatch | None = None
 
     def without_weights(self) -> Public:
-        """The same for an attacker who does not know the client's public weights."""
+        """Return a copy for an attacker who does not know the client's public weights."""
         return replace(self, client=None, stem=None, trainer=None, text=None, denoiser=None)

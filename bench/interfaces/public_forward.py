@@ -1,4 +1,4 @@
-"""The client half as a differentiable function, for attacks that search for what was put into it."""
+"""The client half as a differentiable function, for attacks that search for its inputs."""
 
 from __future__ import annotations
 
@@ -22,37 +22,39 @@ NOISY, TIMESTEPS, CONDITION, CONDITION_LATENTS, PIXELS = (
     "condition_latents",
     "pixels",
 )
-"""Inputs of the built-in clients: x_t, t, the condition in [0, 1], its latents z_c, and a picture in [0, 1]."""
+"""Inputs of the built-in clients: x_t, t, condition in [0, 1], its latents z_c, image in [0, 1]."""
 
 
 class PublicForward(ABC):
-    """What the client makes of guessed inputs, from public code and the weights that an attacker
-    has.
+    """The client's features as a function of guessed inputs, from public code and known weights.
 
     Attributes:
-        stem: the part with trainable weights, a copy of its own: changing them changes what
-            ``send`` gives.
+        stem: a copy of the part with trainable weights; a change to them changes the result of
+            ``send``.
     """
 
     stem: nn.Module
 
     @abstractmethod
     def inputs(self) -> Mapping[str, Unknown]:
-        """By name, everything that the client's features are computed on besides its weights."""
+        """Return every input of the client's features besides its weights, by name."""
 
     @abstractmethod
     def send(self, inputs: Mapping[str, Tensor], rng: torch.Generator) -> dict[Channel, Tensor]:
-        """Feature channels as they would leave the client, by channel, rows aligned with ``inputs``
-        ``(B, *shape)``.
+        """Return the feature channels as they would leave the client, with one row per record.
 
-        Differentiable in the float inputs and in the weights of ``stem``. What the known defence
-        does to features is done to these too, in the form of ``Defense.surrogate``.
+        The result is differentiable in the float inputs and in the weights of ``stem``. The known
+        defence is applied to the features in the form of ``Defense.surrogate``.
 
         Args:
-            inputs: by name; a channel that hangs on an input left out is left out too.
-            rng: draws of the defence, which an attacker does not know, are made anew from it.
+            inputs: tensors ``(B, *shape)`` by name. A channel that depends on a missing input is
+                left out.
+            rng: source of the defence's draws, which an attacker does not know and draws anew.
         """
 
     @abstractmethod
     def estimates(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Estimate]:
-        """What found inputs ``(N, *shape)`` claim, by target; empty where they show no record."""
+        """Return what recovered inputs ``(N, *shape)`` claim, by target.
+
+        The mapping is empty where the inputs show no record.
+        """

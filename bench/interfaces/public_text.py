@@ -1,4 +1,4 @@
-"""The public text encoder, as an attacker on prompts may use it."""
+"""The public text encoder as an attacker on prompts may use it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class Prefix:
-    """What a causal encoder keeps of the tokens that it has read.
+    """The state of a causal encoder after it has read some tokens.
 
     Attributes:
-        keys, values: of every layer, ``(N, heads, length, width)``.
+        keys: attention keys of every layer, ``(N, heads, length, width)``.
+        values: attention values of every layer, ``(N, heads, length, width)``.
     """
 
     keys: tuple[Tensor, ...]
@@ -23,11 +24,11 @@ class Prefix:
 
     @property
     def length(self) -> int:
-        """Tokens read, the same for each of the N rows."""
+        """The number of tokens read, equal for all N rows."""
         return int(self.keys[0].shape[2])
 
     def take(self, rows: Tensor) -> Prefix:
-        """The prefixes at ``rows``, in that order; a row may be taken several times."""
+        """Return the prefixes at ``rows``, in that order; a row may be taken several times."""
         return Prefix(tuple(k[rows] for k in self.keys), tuple(v[rows] for v in self.values))
 
 
@@ -37,7 +38,9 @@ class PublicText(ABC):
     Attributes:
         vocabulary: number of token ids, V.
         length: tokens of every encoded prompt, L: start, words, end, padding.
-        start, end, padding: ids of the special tokens; ``padding`` may equal ``end``.
+        start: id of the start token.
+        end: id of the end token.
+        padding: id of the padding token; it may equal ``end``.
     """
 
     vocabulary: int
@@ -48,51 +51,69 @@ class PublicText(ABC):
 
     @abstractmethod
     def encode(self, prompts: Sequence[str]) -> Tensor:
-        """``(N, L)`` int64 ids, on the CPU; overlong prompts are cut."""
+        """Return the token ids of prompts, ``(N, L)`` int64 on the CPU; long ones are truncated."""
 
     @abstractmethod
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids without special tokens. Blanks around marks may differ from the original's."""
+        """Return the text of ids without special tokens.
+
+        Blanks around punctuation may differ from those of the original text.
+        """
 
     @abstractmethod
     def states(self, ids: Tensor) -> Tensor:
-        """The states that the diffusion model takes, ``(N, L', D)`` float32, of ids ``(N, L')``."""
+        """Return the text-encoder states of ids ``(N, L')``, ``(N, L', D)`` float32."""
 
     def pooled(self, ids: Tensor) -> Tensor | None:
-        """One embedding for each whole prompt, ``(N, P)``, of ids ``(N, L)``; None where the model takes none."""
+        """Return one embedding per prompt, ``(N, P)``, or None where the model takes none.
+
+        Args:
+            ids: whole prompts, ``(N, L)``.
+        """
         return None
 
     @abstractmethod
     def embeddings(self) -> Tensor:
-        """The table of token embeddings, ``(V, E)``."""
+        """Return the table of token embeddings, ``(V, E)``."""
 
     @abstractmethod
     def states_of_embeddings(self, embedded: Tensor) -> Tensor:
-        """As ``states``, of token embeddings ``(N, L', E)`` without positions; differentiable."""
+        """Return the states of token embeddings ``(N, L', E)`` without positions.
+
+        The result, ``(N, L', D)``, is differentiable in the embeddings.
+        """
 
     @abstractmethod
     def begin(self, count: int) -> Prefix:
-        """``count`` prefixes that hold the start token."""
+        """Return ``count`` prefixes that hold the start token."""
 
     @abstractmethod
     def candidates(self, prefix: Prefix, tokens: Tensor) -> Tensor:
-        """States at the next position, ``(N, C, D)``, were it each of the C ``tokens`` ``(N, C)`` or ``(1, C)``."""
+        """Return the states at the next position for each candidate token, ``(N, C, D)``.
+
+        Args:
+            prefix: what was read so far, N rows.
+            tokens: ids to try at the next position, ``(N, C)`` or ``(1, C)`` int64.
+        """
 
     @abstractmethod
     def extend(self, prefix: Prefix, tokens: Tensor) -> Prefix:
-        """The prefixes after reading one more token each, ``(N,)``."""
+        """Return the prefixes after one more token each, ``(N,)`` int64."""
 
     def content(self, ids: Sequence[int]) -> tuple[int, ...]:
-        """What stands between the start and the first end."""
+        """Return the ids between the start token and the first end token."""
         rest = list(ids)[1:] if len(ids) and ids[0] == self.start else list(ids)
         return tuple(rest[: rest.index(self.end)] if self.end in rest else rest)
 
     def tokens(self, prompts: Sequence[str]) -> tuple[tuple[int, ...], ...]:
-        """Ids of each prompt without special tokens, cut at what the encoder takes."""
+        """Return the ids of each prompt without special tokens, at most ``length - 2`` of them."""
         return tuple(self.content(row) for row in self.encode(prompts).tolist()) if prompts else ()
 
     def filled(self, rows: Sequence[Sequence[int]]) -> Tensor:
-        """``(N, L)`` ids of contents: with start, end and padding around them, cut at the encoder's length."""
+        """Return contents as ids ``(N, L)``, with start, end and padding around them.
+
+        Contents longer than ``length - 2`` are truncated.
+        """
         table = torch.full((len(rows), self.length), self.padding, dtype=torch.long)
         for i, row in enumerate(rows):
             kept = [self.start, *list(row)[: self.length - 2], self.end]

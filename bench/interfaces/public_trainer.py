@@ -19,17 +19,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Unknown:
-    """One thing that a local step is computed on and that an attacker may have to guess.
+    """One input of a local step that an attacker may have to guess.
 
     Attributes:
-        shape: of one record, such as ``(4, h, w)``.
-        low, high: its range, or None where it has none.
-        integer: it takes whole numbers only (timesteps, labels); ``high`` is then the largest.
-        simplex: its numbers are probabilities that add up to 1, such as a soft label; a true one is
-            one-hot.
-        latent: it is what the public autoencoder makes of the record's picture, so the public
-            denoiser is its prior.
-        channel: what carries it where it crosses the wire; then nobody has to guess.
+        shape: shape for one record, such as ``(4, h, w)``.
+        low: the smallest value, or None where there is none.
+        high: the largest value, or None where there is none.
+        integer: whether the input takes whole numbers only (timesteps, labels), 0 to ``high``.
+        simplex: whether its numbers are probabilities that add up to 1, such as a soft label; a
+            true one is one-hot.
+        latent: whether it is the public autoencoder's latent of the record's picture, so that the
+            public denoiser is its prior.
+        channel: the channel that carries it where it crosses the wire, so that it need not be
+            guessed; else None.
     """
 
     shape: tuple[int, ...]
@@ -43,11 +45,13 @@ class Unknown:
 
 @dataclass(frozen=True)
 class LocalTraining:
-    """How a client turns the weights it was sent into an update; public knowledge.
+    """How a client turns the weights that it receives into an update; public knowledge.
 
     Attributes:
-        records: how many went into one update.
-        batch_size: records a local step; there are ``ceil(records / batch_size)`` steps.
+        optimizer: the client's optimizer.
+        learning_rate: the optimizer's learning rate.
+        records: how many records go into one update.
+        batch_size: records per local step; there are ``ceil(records / batch_size)`` steps.
     """
 
     optimizer: Literal["sgd", "adamw"]
@@ -61,19 +65,21 @@ class PublicTrainer(ABC):
 
     ``gradient`` is pure, differentiable with respect to its float inputs, and runs under
     ``torch.func.vmap`` (weights unbatched, inputs batched over targets).
+
+    Attributes:
+        local: how the client trains.
+        behind_noise: names of weights of layers that see the record only through noise that the
+            client draws.
     """
 
     local: LocalTraining
-    behind_noise: frozenset[str] = (
-        frozenset()
-    )  # weights of layers that see the record through the client's own noise
+    behind_noise: frozenset[str] = frozenset()
 
     def inputs(self, records: Records) -> Mapping[str, Tensor]:
-        """What a step on known records is computed on, by the names of ``unknowns``, ``(N,
-        *shape)``; no noise.
+        """Return the inputs of a step on known records, ``(N, *shape)`` by name, without noise.
 
         Raises:
-            NotApplicableError: this training does not say.
+            NotApplicableError: this training cannot give them.
         """
         raise NotApplicableError(
             "this client's training does not say what it makes of known records"
@@ -81,14 +87,19 @@ class PublicTrainer(ABC):
 
     @abstractmethod
     def unknowns(self) -> Mapping[str, Unknown]:
-        """By name, everything a step is computed on besides the weights."""
+        """Return every input of a step besides the weights, by name."""
 
     @abstractmethod
     def gradient(
         self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """Gradient of the mean loss of one batch, by the names of ``weights``; ``inputs`` are ``(B, *shape)``."""
+        """Return the gradient of the mean loss of one batch, by the names of ``weights``.
+
+        Args:
+            weights: the weights of the model, by name.
+            inputs: tensors ``(B, *shape)``, by the names of ``unknowns``.
+        """
 
     @abstractmethod
     def estimates(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Estimate]:
-        """What recovered inputs ``(N, *shape)`` claim, by target."""
+        """Return what recovered inputs ``(N, *shape)`` claim, by target."""

@@ -1,9 +1,9 @@
-"""Finds plugins by entry point, loads them only when asked for, and checks what it loads.
+"""Finds plugins by entry point, loads them only when they are used, and checks what it loads.
 
-Built-in plugins and those of other packages come the same way. Listing names imports no plugin. A
-name of this project always stands for this project's plugin; a package that uses it too is named by
-``faults``, and so is every other package that cannot be used as it is, so that it costs no run that
-does not ask for it.
+Built-in plugins and those of other packages are found in the same way. Listing names imports no
+plugin. A name of this project always stands for this project's plugin. ``faults`` lists packages
+that use such a name, and packages that cannot be used for other reasons; these disturb only the
+runs that ask for them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ KINDS = ("attacks", "defenses", "victims", "metrics", "datasets")
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a plugin comes from: its package with version, and ``module:attribute``."""
+    """Where a plugin comes from.
+
+    Attributes:
+        package: name and version of the distribution.
+        target: ``module:attribute`` of the plugin.
+    """
 
     package: str
     target: str
@@ -79,27 +84,27 @@ class Registry(Generic[P]):
                 self._points[name] = ours
 
     def names(self) -> list[str]:
-        """All names, sorted; imports nothing."""
+        """Return all names, sorted; imports nothing."""
         return sorted(self._points)
 
     def built_in(self, name: str) -> bool:
-        """Whether ``name`` stands for a plugin of this project; imports nothing."""
+        """Return whether ``name`` stands for a plugin of this project; imports nothing."""
         return all(is_built_in(point) for point in self._points.get(name, ()))
 
     def is_clash(self, name: str) -> bool:
-        """Whether several packages provide ``name``, so that it cannot be loaded; imports nothing."""
+        """Return whether several packages provide ``name``, so that it cannot be loaded."""
         return len(self._points.get(name, ())) > 1
 
     def origin(self, name: str) -> Origin:
-        """Where ``name`` comes from; imports nothing.
+        """Return where ``name`` comes from; imports nothing.
 
         Raises:
-            RequestError: unknown name, or name clash.
+            RequestError: the name is unknown, or several packages provide it.
         """
         return _origin(self._point(name))
 
     def faults(self) -> dict[str, list[str]]:
-        """What can be said against installed packages without importing them, one sentence each, by plugin name."""
+        """Return the faults of installed packages by plugin name, in sentences; imports nothing."""
         kind = self.kind[:-1]
         found: dict[str, list[str]] = {}
         for name, points in self._shadowed.items():
@@ -118,12 +123,12 @@ class Registry(Generic[P]):
         return found
 
     def load(self, name: str) -> type[P]:
-        """The plugin class.
+        """Return the plugin class.
 
         Raises:
-            RequestError: unknown name (with the nearest known one), name clash (with both origins),
-                import failure, wrong base class, missing card or a name that differs from its
-                entry.
+            RequestError: the name is unknown (the message gives the nearest known one), several
+                packages provide it, the import fails, the class has the wrong base, it has no card,
+                or its name differs from its entry point.
         """
         point = self._point(name)
         origin = _origin(point)
@@ -139,7 +144,8 @@ class Registry(Generic[P]):
             raise RequestError(f"{singular} {name!r} ({origin}) cannot be loaded: {why}")
         if not (isinstance(cls, type) and issubclass(cls, self.base)):
             raise RequestError(
-                f"{singular} {name!r} ({origin}) must extend {self.base.__module__}.{self.base.__name__}"
+                f"{singular} {name!r} ({origin}) must extend "
+                f"{self.base.__module__}.{self.base.__name__}"
             )
         if not isinstance(getattr(cls, "card", None), Card):
             raise RequestError(f"{singular} {name!r} ({origin}) has no card")
@@ -163,7 +169,7 @@ class Registry(Generic[P]):
 
 
 def is_built_in(point: EntryPoint) -> bool:
-    """Whether an entry point is of this project's own distribution."""
+    """Return whether an entry point belongs to this project's distribution."""
     return point.dist is not None and point.dist.name == OURS
 
 
@@ -172,7 +178,7 @@ def _package(point: EntryPoint) -> tuple[str, str]:
 
 
 def _other_versions(point: EntryPoint) -> list[str]:
-    """Other versions of the distribution of an entry point that are on the import path, behind the one in use."""
+    """Return hidden versions of an entry point's distribution, further back on the import path."""
     if point.dist is None:
         return []
     found = {other.version for other in distributions(name=point.dist.name)}
@@ -183,18 +189,18 @@ def _other_versions(point: EntryPoint) -> list[str]:
 
 
 def _package_of_ours(point: EntryPoint) -> str:
-    """The top-level package of a plugin that comes with this distribution; empty for others."""
+    """Return the top-level package of a plugin of this distribution; empty for other plugins."""
     return point.module.partition(".")[0] if is_built_in(point) else ""
 
 
 def _shadowed(point: EntryPoint) -> str:
-    """What is imported in place of the package of a plugin of ours, in words."""
+    """Return in words what is imported in place of the package of a built-in plugin, else ""."""
     package = _package_of_ours(point)
     return package_elsewhere(package) if package else ""
 
 
 def _shared(point: EntryPoint) -> str:
-    """Which distribution installs files into the package of a plugin of ours, in words."""
+    """Return which distribution installs files into the package of a built-in plugin, else ""."""
     package = _package_of_ours(point)
     others = other_owners(package) if package else []
     return (
@@ -206,7 +212,7 @@ def _shared(point: EntryPoint) -> str:
 
 @dataclass(frozen=True)
 class Registries:
-    """One registry per kind. ``Registries.installed()`` imports the base classes, and so torch."""
+    """One registry for each kind of plugin."""
 
     attacks: Registry[Plugin]
     defenses: Registry[Plugin]
@@ -216,5 +222,5 @@ class Registries:
 
 
 def listing(kind: str) -> Registry[Plugin]:
-    """A registry for listing names only; needs no base class, so imports no torch."""
+    """Return a registry that can list names only and therefore does not import torch."""
     return Registry(kind, Plugin)

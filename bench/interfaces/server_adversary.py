@@ -1,4 +1,4 @@
-"""A server that misbehaves while it serves: what it sends down instead of what the protocol asks for."""
+"""The contract of a malicious server: what it sends in place of the honest answer."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from bench.types.channels import Channel
 
 
 class ServerAdversary(ABC):
-    """Takes the honest server's place in every answer; made by an attack before the client trains."""
+    """Replaces the honest server in every answer; an attack builds it before the client trains."""
 
     @abstractmethod
     def answer(
         self, sent: Mapping[Channel, Tensor], honest: Mapping[str, Tensor]
     ) -> Mapping[str, Tensor]:
-        """What goes down to the client; the same channels and shapes as ``honest``.
+        """Return what goes down to the client, with the names and shapes of ``honest``.
 
         Args:
-            sent: what the client sent in this exchange.
-            honest: what an honest server answers.
+            sent: what the client sent in this exchange, by channel.
+            honest: what an honest server answers, by name.
         """

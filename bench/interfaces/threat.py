@@ -1,4 +1,4 @@
-"""Who attacks, what they see, and the only place where a view is made."""
+"""Threat models, and views: which part of the transcript an attacker may read."""
 
 from __future__ import annotations
 
@@ -30,20 +30,27 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.interfaces.public import Public
-    from bench.wire.transcript import Parts, Release, Transcript
+    from bench.wire.transcript import NamedTensors, Release, Transcript
 
 
 class ThreatModel(BaseModel):
-    """An attacker's role, sight and knowledge. Defaults are the server's, honest but curious.
+    """An attacker's role, the channels in sight and prior knowledge.
+
+    The defaults are those of the honest-but-curious server.
 
     Attributes:
+        name: the name in the row.
+        role: the position of the attacker.
+        behaviour: whether the attacker follows the protocol.
         grants: channels in sight; None is every channel on the wire.
-        withhold: channels taken out of sight. A what-if: the wire still carries them.
-        weights_known: knows the public weights of the client half.
-        defense_known: knows the defence and its parameters (Kerckhoffs), all but its randomness.
-        auxiliary: uses at most this many auxiliary records; None is all there are.
-        linkable: may tell that two releases are of one record.
-        queries: how often it may query the victim's client; 0 is never.
+        withhold: channels removed from sight, a hypothetical restriction: the wire still carries
+            them.
+        weights_known: whether the attacker knows the public weights of the client half.
+        defense_known: whether the attacker knows the defence and its parameters (Kerckhoffs),
+            except its randomness.
+        auxiliary: the largest number of auxiliary records; None is all there are.
+        linkable: whether the attacker may know which releases are of one record.
+        queries: how often the attacker may query the victim's client; 0 is never.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,16 +67,16 @@ class ThreatModel(BaseModel):
     queries: int = Field(default=0, ge=0)
 
     def granted(self, sent: frozenset[Channel]) -> frozenset[Channel]:
-        """The channels in sight, of those sent.
+        """Return the channels in sight among those sent.
 
         Raises:
-            RequestError: a withheld channel is not on this wire, so there is nothing to withhold.
+            RequestError: a withheld channel is not on this wire.
         """
         for channel in self.withhold:
             if channel not in sent:
                 raise RequestError(
-                    f"threat model {self.name!r}: cannot withhold {channel!r}, this protocol does not send it"
-                    + suggestion(channel, sent)
+                    f"threat model {self.name!r}: cannot withhold {channel!r}, "
+                    "this protocol does not send it" + suggestion(channel, sent)
                 )
         in_sight = sent if self.grants is None else sent & {Channel(c) for c in self.grants}
         return in_sight - {Channel(c) for c in self.withhold}
@@ -82,11 +89,13 @@ class ThreatModel(BaseModel):
         *,
         history: bool = False,
     ) -> View:
-        """The view of one attack: the granted part of the transcript, and public knowledge.
+        """Return the view of one attack: the granted part of the transcript, and public knowledge.
 
         Args:
+            transcript: everything that crossed the wire.
+            public: what the attacker knows besides the wire.
             targets: the releases to be claimed.
-            history: whether the releases of every epoch are in the view, or the targets alone.
+            history: whether the view holds the releases of every epoch, or the targets alone.
         """
         granted = self.granted(transcript.channels())
         releases = tuple(transcript.releases()) if history else tuple(targets)
@@ -113,14 +122,14 @@ class ThreatModel(BaseModel):
 
 
 class View:
-    """What one attack may read. Made by ``ThreatModel.project`` only.
+    """What one attack may read; only ``ThreatModel.project`` makes views.
 
     Attributes:
         public: knowledge that did not cross the wire.
-        threat: the assumptions an attack must keep to, such as ``linkable`` and ``queries``.
-        channels: what may be read.
-        releases: every release in the view.
-        targets: positions in ``releases`` of those to be claimed.
+        threat: the assumptions that an attack must keep to, such as ``linkable`` and ``queries``.
+        channels: the channels that may be read.
+        releases: every release in the view, R of them.
+        targets: positions in ``releases`` of the releases to be claimed, N of them.
     """
 
     def __init__(
@@ -128,7 +137,7 @@ class View:
         *,
         granted: frozenset[Channel],
         rows: Mapping[Channel, Tensor],
-        parts: Mapping[Channel, Sequence[Parts]],
+        parts: Mapping[Channel, Sequence[NamedTensors]],
         releases: tuple[Release, ...],
         targets: tuple[int, ...],
         batch_sizes: tuple[int, ...],
@@ -147,18 +156,22 @@ class View:
 
     @property
     def channels_read(self) -> frozenset[Channel]:
-        """What was read so far; goes into the row."""
+        """The channels that were read so far, for the row."""
         return frozenset(self._read)
 
     def has(self, channel: Channel) -> bool:
-        """Whether ``channel`` may be read."""
+        """Return whether ``channel`` may be read."""
         return channel in self.channels
 
     def read(self, channel: Channel, *, every: bool = False) -> Tensor:
-        """A channel of the target releases, or of every release in the view, ``(R, ...)``.
+        """Return a channel of the target releases, ``(N, ...)``, one row per release.
+
+        Args:
+            channel: a channel whose tensors have one row per record.
+            every: return the rows of every release in the view, ``(R, ...)``.
 
         Raises:
-            NotGrantedError: the threat model does not grant it, or it was not sent.
+            NotGrantedError: the threat model does not grant the channel, or it was not sent.
         """
         self._note(channel)
         if channel not in self._rows:
@@ -168,13 +181,14 @@ class View:
         rows = self._rows[channel]
         return rows.clone() if every else rows[list(self.targets)]
 
-    def parts(self, channel: Channel) -> list[Parts]:
-        """The messages of a channel that carries named tensors, such as weights, in order.
+    def parts(self, channel: Channel) -> list[NamedTensors]:
+        """Return the messages of a channel that carries named tensors, such as weights, in order.
 
-        Of updates, those that the releases in view went into: their ``step`` is the releases' own.
+        Of updates, only those are returned that releases in the view went into; their ``step`` is
+        that of the releases.
 
         Raises:
-            NotGrantedError: likewise.
+            NotGrantedError: the threat model does not grant the channel, or it was not sent.
         """
         self._note(channel)
         if channel not in self._parts:
@@ -188,13 +202,14 @@ class View:
             for message in self._parts[channel]
         ]
 
-    def worked_out(self, rows: Mapping[Channel, Tensor], lost: Collection[Channel] = ()) -> View:
-        """The same view with channels as an attack has worked them out, for its later steps; reads
-        are noted here.
+    def with_channels(self, rows: Mapping[Channel, Tensor], lost: Collection[Channel] = ()) -> View:
+        """Return a copy of the view with channels that an attack has reconstructed.
+
+        Channels that are read from the copy are noted in this view too.
 
         Args:
-            rows: of every release in the view, in place of what was sent.
-            lost: channels that are of no more use.
+            rows: by channel, one row for every release in the view, in place of what was sent.
+            lost: channels that are no longer readable.
         """
         found = copy.copy(self)
         found._rows = MappingProxyType({**self._rows, **rows})
@@ -202,13 +217,18 @@ class View:
         return found
 
     def batch_sizes(self, *, every: bool = False) -> list[int]:
-        """How many records shared the step of each target release, or of every release in the view."""
+        """Return how many records shared the step of each target release.
+
+        Args:
+            every: return one number for every release in the view.
+        """
         return list(self._batch_sizes) if every else [self._batch_sizes[i] for i in self.targets]
 
     def _note(self, channel: Channel) -> None:
         if channel not in self.channels:
             raise NotGrantedError(
-                f"channel {channel!r} is not granted; this view holds {', '.join(sorted(self.channels)) or 'nothing'}"
+                f"channel {channel!r} is not granted; this view holds "
+                f"{', '.join(sorted(self.channels)) or 'nothing'}"
             )
         self._read.add(channel)
 
@@ -239,10 +259,10 @@ PRESETS: Mapping[str, ThreatModel] = MappingProxyType(
 
 
 def preset(name: str) -> ThreatModel:
-    """A named threat model.
+    """Return a named threat model.
 
     Raises:
-        RequestError: unknown name, with the nearest known one.
+        RequestError: the name is unknown; the message gives the nearest known one.
     """
     if name not in PRESETS:
         raise RequestError(f"unknown threat model {name!r}{suggestion(name, PRESETS)}")

@@ -1,4 +1,4 @@
-"""What a defence trains on the client beside the client's own layers, such as noise tensors or a network."""
+"""What a defence trains on the client besides the client's layers, such as noise tensors."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from torch import Tensor
 
 
 class TrainedPart(ABC):
-    """Tensors of the client's own that ``protect`` and ``client_loss`` use; they never cross the
-    wire.
+    """Tensors on the client that ``protect`` and ``client_loss`` use and that never cross the wire.
 
-    An attacker's copy of the defence makes others, from its own randomness.
+    An attacker's copy of the defence makes other tensors, from the attacker's randomness.
     """
 
     @abstractmethod
     def step(self) -> None:
-        """One optimiser step by the gradients that the client's backward passes have left; then they are cleared."""
+        """Take one optimizer step with the accumulated gradients, then clear them."""
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """What a deployed client needs, by name; empty before anything was protected."""
+        """Return what a deployed client needs, by name; empty before anything was protected."""
 
     @abstractmethod
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on with what :meth:`state` gave."""
+        """Load what :meth:`state` returned."""

@@ -1,4 +1,4 @@
-"""The victim: a distributed training pipeline that is attacked."""
+"""The contract of a victim: a distributed training pipeline that is attacked."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """How long and on what a victim trains.
+    """How long a victim trains, and on what device.
 
     Attributes:
         epochs: passes over the private records.
-        batch_size: records a step.
-        learning_rate: of AdamW, for everything trainable.
-        seed: of every random choice in training, the clients' included; the runner hands over
+        batch_size: records per step.
+        learning_rate: learning rate of AdamW for all trainable weights.
+        seed: seed of every random choice in training, the clients' included. The runner passes
             :func:`bench.cell.training.client_seed`, which no attack can find.
         device: torch device name.
         dtype: ``fp32`` or ``bf16`` (autocast of the server half).
-        adversary: who answers in the server's place, or None.
+        adversary: the server that answers in place of the honest one, or None.
     """
 
     epochs: int
@@ -54,10 +54,12 @@ class UtilityPlan:
 
     Attributes:
         steps: sampling steps.
-        guidance: classifier-free guidance scale; 1 is none.
-        seed: of the sampling noise.
-        condition: kind of the hints, by which they are found again in the samples where that can
-            be.
+        guidance: classifier-free guidance scale; 1 is no guidance.
+        seed: seed of the sampling noise.
+        device: torch device name.
+        condition: kind of the hints, so that they can be extracted from the samples again.
+        backbones: feature extractors of the quality metrics.
+        progress: where long work reports how far it is.
     """
 
     steps: int
@@ -70,32 +72,35 @@ class UtilityPlan:
 
 
 class Victim(Plugin, ABC):
-    """A distributed training pipeline that is attacked."""
+    """Base class of victims: distributed training pipelines that are attacked.
+
+    Attributes:
+        protocols: names of the protocols under which the victim can train; the first is the
+            default.
+        hijackable: protocols in which the client trains with what the server sends down.
+        takes_insertion: whether a defence may insert layers into a network of the victim's clients.
+    """
 
     protocols: ClassVar[tuple[str, ...]]
-    hijackable: ClassVar[frozenset[str]] = (
-        frozenset()
-    )  # protocols in which the client trains with what comes down
-    takes_insertion: ClassVar[bool] = (
-        False  # has a network of its clients that a defence may put layers into
-    )
+    hijackable: ClassVar[frozenset[str]] = frozenset()
+    takes_insertion: ClassVar[bool] = False
 
     def check_defense(self, defense: Defense) -> None:
-        """Refuse a defence that the victim has no place for.
+        """Refuse a defence that the victim cannot apply.
 
         Raises:
-            RequestError: with the reason.
+            RequestError: the defence inserts layers, and this victim cannot take any.
         """
         if defense.insertion() is not None and not self.takes_insertion:
             names = "+".join(part.name for part in defense.flat() if part.insertion() is not None)
             raise RequestError(
-                f"defence {names!r} puts layers before the output of a network that a client trains; victim "
-                f"{self.name!r} has no place for them"
+                f"defence {names!r} inserts layers before the output of a network that a client "
+                f"trains; victim {self.name!r} has no place for them"
             )
 
     @abstractmethod
     def channels(self, protocol: str) -> frozenset[Channel]:
-        """Everything that crosses the wire under ``protocol``."""
+        """Return every channel that crosses the wire under ``protocol``."""
 
     @abstractmethod
     def train(
@@ -108,13 +113,29 @@ class Victim(Plugin, ABC):
         out: Path,
         progress: Progress,
     ) -> Capture:
-        """Train on the private records; write transcript, secrets and trained model under ``out``."""
+        """Train on private records; write transcript, secrets and trained model under ``out``.
+
+        Args:
+            records: the private records.
+            defense: the defence that the client applies.
+            plan: length and device of the training.
+            protocol: one of ``protocols``.
+            out: directory of the capture.
+            progress: where long work reports how far it is.
+        """
 
     @abstractmethod
     def public(
         self, defense: Defense | None, auxiliary: Records, *, protocol: str, device: str
     ) -> Public:
-        """What an attacker can rebuild without the wire; shares no object with this victim."""
+        """Return what an attacker can rebuild without the wire, with no object of this victim.
+
+        Args:
+            defense: a copy of the defence, or None where the attacker does not know it.
+            auxiliary: the attacker's records.
+            protocol: one of ``protocols``.
+            device: torch device name.
+        """
 
     @abstractmethod
     def utility(
@@ -126,26 +147,27 @@ class Victim(Plugin, ABC):
         *,
         protocol: str,
     ) -> Mapping[str, float]:
-        """Quality of the trained model on held-out records, by name."""
+        """Return the quality of the trained model on held-out records, by name."""
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Hash of the model this victim starts from: weights and configuration."""
+        """Return a hash of the initial model: weights and configuration."""
 
     def check(self, image_size: int) -> None:
         """Refuse records of a size that the model cannot take.
 
         Raises:
-            RequestError: with the reason.
+            RequestError: pictures of ``image_size`` pixels do not fit; the message gives the
+                reason.
         """
 
     def check_records(self, records: Records, progress: Progress) -> None:
-        """Say which records the model cannot take in whole; called before anything is trained."""
+        """Note which records the model has to truncate; called before training."""
 
     def labels(self, records: Records) -> Tensor | None:
-        """The class that clients train each record to be, ``(N,)`` int64, or None where they learn no classes."""
+        """Return the class that clients learn for each record, ``(N,)`` int64, or None."""
         return None
 
     def notes(self) -> Mapping[str, str]:
-        """Facts about the victim's model for ``bench describe``."""
+        """Return facts about the victim's model for ``bench describe``, by name."""
         return {}

@@ -16,7 +16,7 @@ from bench.ledger.schema import cell_status, prepare, rows_digest
 from bench.ledger.score_files import RecordScore
 from bench.util.errors import BenchError, DataError
 from bench.util.files import disk_errors, write_text
-from bench.util.locks import locked
+from bench.util.locks import hold_lock
 from bench.util.progress import Progress
 
 _WAIT = 60.0  # seconds that a writer waits for other writers
@@ -107,7 +107,7 @@ class Ledger(LedgerReader):
         """Write ``rows.csv`` again with one header over all rows, so that no column can shift."""
         import pandas
 
-        with locked(self._locks / "csv"):  # so that no process replaces newer rows by older ones
+        with hold_lock(self._locks / "csv"):  # so that no process replaces newer rows by older ones
             rows = self.rows()
             columns: dict[str, None] = dict.fromkeys(FIRST_COLUMNS)
             for row in rows:
@@ -122,7 +122,7 @@ class Ledger(LedgerReader):
 
     def _writer_lock(self) -> AbstractContextManager[None]:
         """Return the lock that is held while rows and score files may disagree."""
-        return locked(self._locks / "ledger")
+        return hold_lock(self._locks / "ledger")
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

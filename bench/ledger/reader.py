@@ -14,7 +14,7 @@ from bench.ledger.file import check_schema, read_only
 from bench.ledger.schema import SCHEMA_VERSION, rows_digest
 from bench.ledger.score_files import ScoreFiles
 from bench.util.errors import BenchError, DataError, RequestError
-from bench.util.locks import locked
+from bench.util.locks import hold_lock
 from bench.util.progress import Progress
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class LedgerReader:
         stack = ExitStack()
         if self._locks.is_dir():
             with suppress(BenchError, OSError):  # on a read-only disk no process writes
-                stack.enter_context(locked(self._locks / "ledger"))
+                stack.enter_context(hold_lock(self._locks / "ledger"))
         return stack
 
     def _find_damage(self, progress: Progress | None) -> None:

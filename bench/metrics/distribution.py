@@ -1,4 +1,4 @@
-"""Distances between two sets of images, by torchmetrics under a named backbone."""
+"""Distances between two sets of images, computed by torchmetrics under a named backbone."""
 
 from __future__ import annotations
 
@@ -16,15 +16,25 @@ CHUNK = 64
 
 
 def needed_for_fid(dim: int) -> int:
-    """Records a side without which a ``dim``-dimensional covariance is singular: ``dim + 1``.
+    """Return the number of images below which the covariance of their features is singular.
 
-    With fewer the FID can still be computed and is still biased; callers flag it.
+    With fewer images the FID can still be computed, and is biased; callers flag it.
+
+    Args:
+        dim: width of the features.
+
+    Returns:
+        ``dim + 1``, for each of the two sets.
     """
     return dim + 1
 
 
 class _Extractor(nn.Module):
-    """A backbone in the shape in which torchmetrics takes one."""
+    """A backbone as the module that torchmetrics expects.
+
+    Args:
+        backbone: the feature extractor.
+    """
 
     def __init__(self, backbone: FeatureBackbone) -> None:
         super().__init__()
@@ -32,27 +42,35 @@ class _Extractor(nn.Module):
         self.num_features = backbone.dim
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Features ``(N, dim)`` in double precision of pixels ``(N, 3, H, W)`` in [0, 1]."""
+        """Return features ``(N, dim)`` float64 of pixels ``(N, 3, H, W)`` in [0, 1]."""
         return self.backbone.features(ImageBatch(pixels)).detach().cpu().double()
 
 
 def fid(real: ImageBatch, fake: ImageBatch, backbone: FeatureBackbone) -> float:
-    """Frechet distance between Gaussians fitted to the features (Heusel et al. 2017,
-    arXiv:1706.08500).
+    """Return the Frechet distance between Gaussians fitted to the features of two sets of images.
 
-    Comparable only under one backbone and one number of images: it is biased upwards, and the more
-    so the fewer images there are. Below ``needed_for_fid(backbone.dim)`` images it should be
-    flagged.
+    Heusel et al. 2017, arXiv:1706.08500. Comparable only under one backbone and one number of
+    images: it is biased upwards, and the more so the fewer images there are. Results of fewer than
+    ``needed_for_fid(backbone.dim)`` images should be flagged.
 
     Args:
         real: N images.
-        fake: M images, of any size the backbone takes.
+        fake: M images, of any size that the backbone accepts.
+        backbone: the feature extractor, as in
+            ``bench.backbones.select.load_backbones().distribution``.
 
     Returns:
-        A non-negative number.
+        A non-negative number; 0 for equal sets.
 
     Raises:
-        BenchError: fewer than two images on a side, or features that are not finite.
+        BenchError: fewer than two images in a set, or features that are not finite.
+
+    Example:
+        >>> from bench.backbones.embedded import load_embedded
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> noise = ImageBatch(torch.rand(4, 3, 64, 64, generator=generator))
+        >>> fid(noise, noise, load_embedded()) < 1e-3
+        True
     """
     _check(real, fake, at_least=2, what="fid")
     guard_torchvision()
@@ -77,21 +95,25 @@ def kid(
     subset_size: int,
     seed: int,
 ) -> tuple[float, float]:
-    """Squared polynomial-kernel MMD between the features (Binkowski et al. 2018, arXiv:1801.01401).
+    """Return the squared polynomial-kernel MMD between the features of two sets of images.
 
-    Unbiased, so it can be slightly negative, and the one to trust where images are few.
+    Binkowski et al. 2018, arXiv:1801.01401. Unbiased, so it can be slightly negative; prefer it to
+    the FID where images are few.
 
     Args:
+        real: N images.
+        fake: M images, of any size that the backbone accepts.
+        backbone: the feature extractor.
         subsets: how many random subsets to average over.
-        subset_size: images of each side in a subset.
-        seed: of the choice of subsets; the caller's random state is left as it was.
+        subset_size: images of each set in a subset.
+        seed: of the choice of subsets; the caller's random state does not change.
 
     Returns:
         Mean and standard deviation over the subsets.
 
     Raises:
-        BenchError: a side has fewer images than a subset, a subset fewer than two, or features that
-            are not finite.
+        BenchError: a set has fewer images than a subset, a subset fewer than two, or features are
+            not finite.
     """
     if subset_size < 2:
         raise BenchError(f"kid: a subset needs at least 2 images, got {subset_size}")
@@ -116,7 +138,11 @@ def kid(
 
 
 def _check(real: ImageBatch, fake: ImageBatch, *, at_least: int, what: str) -> None:
-    """Raises BenchError where a side is too small."""
+    """Refuse a set of images that is too small.
+
+    Raises:
+        BenchError: it is.
+    """
     for side, images in (("real", real), ("generated", fake)):
         if len(images) < at_least:
             raise BenchError(f"{what}: needs at least {at_least} {side} images, got {len(images)}")

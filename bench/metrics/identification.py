@@ -1,10 +1,10 @@
-"""Whether a reconstruction gives away who or what is shown.
+"""Metrics of whether a reconstruction reveals who or what is shown.
 
-Two questions of biometrics (ISO/IEC 19795-1): identification, does the claim find its own picture
-among those of other people; and verification, is it closer to its truth than strangers are to each
-other. In both, another picture of the same identity is no stranger and counts neither for nor
-against the attack. A classifier's own verdict is avoided because it calls many unrecognisable
-images recognised.
+Two questions of biometrics (ISO/IEC 19795-1). Identification: is the claim closer to its true image
+than to images of other identities? Verification: is it closer to its true image than images of
+different identities are to each other? In both, another image of the record's identity counts
+neither for nor against the attack. The verdict of a classifier is not used, because classifiers
+recognise many unrecognisable images.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from bench.interfaces import plugin
 from bench.interfaces.metric import Metric, ScoringContext
 from bench.interfaces.plugin import Card
 from bench.metrics.match_threshold import MatchThreshold, calibrate, shortage
-from bench.metrics.pairs import check_pairs
+from bench.metrics.pairs import check_pairs, errors_of
 from bench.types.estimate import Estimate
 from bench.types.identities import group_numbers
 from bench.types.images import ImageBatch
 from bench.util.errors import BenchError
 
 TIE = 1e-6
-"""Cosines closer than this are one: a forward pass repeats itself no better."""
+"""Cosines closer than this count as equal: repeated forward passes differ by as much."""
 
 
 def _unit(context: ScoringContext, images: ImageBatch) -> Tensor:
-    """``(N, D)`` float64 unit-length embeddings; a row that cannot be normalized stays NaN."""
+    """Return ``(N, D)`` float64 unit-length embeddings; a row that cannot be normalized is NaN."""
 
     def compute() -> Tensor:
         embedded = context.backbones.identity.embed(images).detach().cpu().double()
@@ -42,16 +42,16 @@ def _unit(context: ScoringContext, images: ImageBatch) -> Tensor:
 
 
 def ranks(query: Tensor, gallery: Tensor, rivals: Tensor | None = None) -> Tensor:
-    """How many rivals in the gallery are at least as close to query i as gallery item i is.
+    """Return how many rivals in the gallery are at least as close to query i as gallery item i is.
 
-    Ties count against the query, and so does whatever is not a number: constant embeddings get the
-    worst rank and not the best.
+    Ties count against the query, and so does a value that is not a number: constant embeddings get
+    the worst rank and not the best.
 
     Args:
         query: ``(N, D)`` unit-length embeddings.
-        gallery: ``(M, D)`` unit-length embeddings, M >= N, its row i being the truth of query i.
-        rivals: ``(N, M)`` bool, which items query i is to be kept apart from; without it, all but
-            item i.
+        gallery: ``(M, D)`` unit-length embeddings, M >= N; its row i is the truth of query i.
+        rivals: ``(N, M)`` bool, the items that count as rivals of query i; without it, all items
+            except item i.
 
     Returns:
         ``(N,)`` int64 in [0, M - 1].
@@ -64,13 +64,21 @@ def ranks(query: Tensor, gallery: Tensor, rivals: Tensor | None = None) -> Tenso
 
 
 def _others(identities: Sequence[str | None], count: int) -> Tensor:
-    """Which gallery pictures show another identity than the first ``count`` of them do, ``(count, M)`` bool."""
+    """Return which gallery images show another identity than image i does.
+
+    Args:
+        identities: of the M gallery images.
+        count: how many images, the first ones, are compared with all.
+
+    Returns:
+        ``(count, M)`` bool.
+    """
     numbers = torch.tensor(group_numbers(identities))
     return numbers[:count, None] != numbers[None, :]
 
 
 class _TopK(Metric):
-    """Whether fewer than k gallery pictures of other identities are as close to the claim as its own picture is."""
+    """Whether fewer than k images of other identities are as close to the claim as the truth."""
 
     targets: ClassVar[frozenset[str]] = frozenset({"image"})
     higher_is_closer: ClassVar[bool] = True
@@ -78,16 +86,17 @@ class _TopK(Metric):
     k: ClassVar[int]
 
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor | None:
-        """``(N,)`` float64, 0 or 1, or None where a record has fewer than k pictures of others to
-        be found among.
+        """Return ``(N,)`` float64, 0 or 1, or None.
 
-        The first N pictures of the context's gallery must be the truth of records 0..N-1.
+        None where the gallery has fewer than k images of other identities for a record. The first N
+        images of the context's gallery must be the truth of records 0..N-1.
 
         Raises:
             BenchError: claim and truth differ in number or size, or the gallery does not begin with
                 the truth.
         """
-        check_pairs(self.name, claim, truth)
+        with errors_of(self.name):
+            check_pairs(claim.images, truth.images)
         n = len(truth.images)
         if not torch.equal(context.gallery.pixels[:n].cpu(), truth.images.pixels.cpu()):
             raise BenchError(
@@ -100,25 +109,28 @@ class _TopK(Metric):
         return (place < self.k).double()
 
     def backbone(self, context: ScoringContext) -> str:
-        """Name of the identity backbone."""
+        """Return the name of the identity backbone."""
         return context.backbones.identity.name
 
 
 _GALLERY_NOTES = (
-    "Other pictures of the record's own identity are left out of the gallery: to be taken for one of them is no "
-    "mistake about the person. Without identities each record stands for itself, and they count against the attacker. "
-    "So do ties. The gallery's size belongs beside the number."
+    "Other pictures of the record's own identity are left out of the gallery: to be taken for "
+    "one of them is no mistake about the person. Without identities each record stands for "
+    "itself, and they count against the attacker. So do ties. The gallery's size belongs beside "
+    "the number."
 )
 
 
 class IdTop1(_TopK):
-    """1 where no gallery picture of another identity is as close to the claim as its own picture."""
+    """1 where no gallery image of another identity is as close to the claim as the truth."""
 
     name = "id_top1"
     k = 1
     card = Card(
-        summary="1 where no gallery picture of another identity is as close to the claim as the record's own; chance "
-        "is about 1 / gallery size.",
+        summary=(
+            "1 where no gallery picture of another identity is as close to the claim as the "
+            "record's own; chance is about 1 / gallery size."
+        ),
         source="rank-1 identification rate, ISO/IEC 19795-1",
         cost="one forward pass of the identity backbone over claims and gallery",
         notes=_GALLERY_NOTES,
@@ -126,13 +138,15 @@ class IdTop1(_TopK):
 
 
 class IdTop5(_TopK):
-    """1 where fewer than five gallery pictures of other identities are as close to the claim as its own picture."""
+    """1 where fewer than five images of other identities are as close to the claim as the truth."""
 
     name = "id_top5"
     k = 5
     card = Card(
-        summary="1 where fewer than five gallery pictures of other identities are as close to the claim as the "
-        "record's own; chance is about 5 / gallery size.",
+        summary=(
+            "1 where fewer than five gallery pictures of other identities are as close to the "
+            "claim as the record's own; chance is about 5 / gallery size."
+        ),
         source="rank-5 identification rate, ISO/IEC 19795-1",
         cost="one forward pass of the identity backbone over claims and gallery",
         notes=_GALLERY_NOTES,
@@ -140,30 +154,44 @@ class IdTop5(_TopK):
 
 
 class Identified(Metric):
-    """1 where claim and truth pass as one under a verifier calibrated on pairs of strangers."""
+    """1 where a verifier, calibrated on pairs of different identities, matches claim and truth."""
 
     name = "identified"
     targets = frozenset({"image"})
     higher_is_closer = True
     share = True
     card = Card(
-        summary="1 where claim and truth are closer than 99 % of the pairs of pictures of different identities: cosine "
-        "above the threshold of 1 % false matches.",
-        source="verification at a fixed false-match rate, ISO/IEC 19795-1; caution after Ho et al. 2025",
-        needs="a calibration split of at least 15 identities for 1 %, so that there are 100 pairs of them; 30 or more "
-        "for a narrow interval of the threshold",
-        cost="one forward pass of the identity backbone over claims, truth and calibration pictures",
-        notes="The threshold comes from the calibration split alone, before any claim is seen, and only from pairs of "
-        "different identities (impostor pairs). The row has its 95 % interval (bootstrap over whole identities) and "
-        "the metric's value at both ends: identified_threshold, identified_threshold_low, identified_threshold_high, "
-        "identified_at_threshold_low, identified_at_threshold_high. Where a data set has no identities, each record "
-        "stands for itself: a match is the record itself among others, and every pair is an impostor pair. Several "
-        "pictures of one person then raise the threshold and hide leaks, so give identities. Crops of one picture "
-        "share an identity. With too few identities there is no value, and identified_reason says why.",
+        summary=(
+            "1 where claim and truth are closer than 99 % of the pairs of pictures of different "
+            "identities: cosine above the threshold of 1 % false matches."
+        ),
+        source=(
+            "verification at a fixed false-match rate, ISO/IEC 19795-1; caution after Ho et al. "
+            "2025"
+        ),
+        needs=(
+            "a calibration split of at least 15 identities for 1 %, so that there are 100 pairs "
+            "of them; 30 or more for a narrow interval of the threshold"
+        ),
+        cost=(
+            "one forward pass of the identity backbone over claims, truth and calibration pictures"
+        ),
+        notes=(
+            "The threshold comes from the calibration split alone, before any claim is seen, and "
+            "only from pairs of different identities (impostor pairs). The row has its 95 % "
+            "interval (bootstrap over whole identities) and the metric's value at both ends: "
+            "identified_threshold, identified_threshold_low, identified_threshold_high, "
+            "identified_at_threshold_low, identified_at_threshold_high. Where a data set has no "
+            "identities, each record stands for itself: a match is the record itself among "
+            "others, and every pair is an impostor pair. Several pictures of one person then "
+            "raise the threshold and hide leaks, so give identities. Crops of one picture share "
+            "an identity. With too few identities there is no value, and identified_reason says "
+            "why."
+        ),
     )
 
     class Params(plugin.Params):
-        """How often strangers may pass as one.
+        """How often the verifier may match different identities.
 
         Attributes:
             far: false-match rate, as a share of the calibration pairs of different identities.
@@ -172,7 +200,7 @@ class Identified(Metric):
         far: float = Field(0.01, gt=0.0, lt=1.0)
 
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor | None:
-        """``(N,)`` float64, 0 or 1, or None where :meth:`unscored` has a reason.
+        """Return ``(N,)`` float64, 0 or 1, or None where :meth:`unscored` has a reason.
 
         An embedding of a claim that is not finite counts as 0.
 
@@ -180,7 +208,8 @@ class Identified(Metric):
             BenchError: claim and truth differ in number or size, or a calibration embedding is not
                 finite.
         """
-        check_pairs(self.name, claim, truth)
+        with errors_of(self.name):
+            check_pairs(claim.images, truth.images)
         if self.unscored(context):
             return None
         return _matches(_cosines(claim, truth, context), self._threshold(context).value)
@@ -188,20 +217,20 @@ class Identified(Metric):
     def basis(
         self, claim: Estimate, truth: Estimate, context: ScoringContext
     ) -> Mapping[str, float]:
-        """The threshold with its interval, the share of matches at both ends, and how much it was calibrated on."""
-        found, cosines = self._threshold(context), _cosines(claim, truth, context)
+        """Return the threshold, its interval, matches at both ends, and the calibration's size."""
+        limit, cosines = self._threshold(context), _cosines(claim, truth, context)
         return {
-            "threshold": found.value,
-            "threshold_low": found.low,
-            "threshold_high": found.high,
-            "at_threshold_low": float(_matches(cosines, found.low).mean()),
-            "at_threshold_high": float(_matches(cosines, found.high).mean()),
-            "impostor_pairs": found.impostor_pairs,
-            "impostor_identities": found.identities,
+            "threshold": limit.value,
+            "threshold_low": limit.low,
+            "threshold_high": limit.high,
+            "at_threshold_low": float(_matches(cosines, limit.low).mean()),
+            "at_threshold_high": float(_matches(cosines, limit.high).mean()),
+            "impostor_pairs": limit.impostor_pairs,
+            "impostor_identities": limit.identities,
         }
 
     def unscored(self, context: ScoringContext) -> str | None:
-        """Too few identities for a quantile of this share."""
+        """Return a reason where the identities are too few for a quantile of this share."""
         return shortage(context.calibration_identities, self.params.far)
 
     def _threshold(self, context: ScoringContext) -> MatchThreshold:
@@ -213,15 +242,15 @@ class Identified(Metric):
         )
 
     def backbone(self, context: ScoringContext) -> str:
-        """Name of the identity backbone."""
+        """Return the name of the identity backbone."""
         return context.backbones.identity.name
 
 
 def _cosines(claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor:
-    """Of each claim and its truth, ``(N,)`` float64; NaN where an embedding is not finite."""
+    """Return the cosine of each claim and its truth, ``(N,)``; NaN for a non-finite embedding."""
     return (_unit(context, claim.images) * _unit(context, truth.images)).sum(dim=1)
 
 
 def _matches(cosines: Tensor, limit: float) -> Tensor:
-    """1 where the cosine exceeds the limit by more than rounding, else 0, ``(N,)`` float64."""
+    """Return 1 where a cosine exceeds the limit by more than :data:`TIE`, else 0, ``(N,)``."""
     return (cosines > limit + TIE).double()

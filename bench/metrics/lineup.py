@@ -1,4 +1,4 @@
-"""Whether the right person is picked out of a gallery of other photographs."""
+"""Metrics of whether the right person is picked from a gallery of other photographs."""
 
 from __future__ import annotations
 
@@ -7,34 +7,38 @@ from typing import ClassVar
 from torch import Tensor
 
 from bench.interfaces.backbone import EMBEDDED
-from bench.interfaces.metric import LineupMetric, ScoringContext
+from bench.interfaces.metric import IdentityMetric, ScoringContext
 from bench.interfaces.plugin import Card
-from bench.types.facts import Lineup
+from bench.types.facts import IdentityScores
 
 _SOURCE = "closed-set identification, ISO/IEC 19795-1; METHODS 6.3"
 _NOTES = (
-    "The gallery's size stands in the row's field gallery. Its photographs are others than the records. Ties count "
-    "against the attacker. The ceiling is the embedded identity backbone on the true picture."
+    "The gallery's size stands in the row's field gallery. Its photographs are others than the "
+    "records. Ties count against the attacker. The ceiling is the embedded identity backbone on "
+    "the true picture."
 )
 
 
-class _Picked(LineupMetric):
-    """Whether fewer than k others look as much like the record as its own candidate."""
+class _Picked(IdentityMetric):
+    """Whether fewer than k other candidates are at least as alike as the right one."""
 
     higher_is_closer: ClassVar[bool] = True
     share = True
     k: ClassVar[int]
 
-    def compare(self, claim: Lineup, truth: Lineup, context: ScoringContext) -> Tensor:
+    def compare(
+        self, claim: IdentityScores, truth: IdentityScores, context: ScoringContext
+    ) -> Tensor:
+        """Return ``(N,)`` float64, 0 or 1."""
         return (claim.ranks(truth) < self.k).double()
 
     def backbone(self, context: ScoringContext) -> str:
-        """What the ceiling is made with."""
+        """Return the name of the backbone that makes the ceiling."""
         return EMBEDDED
 
 
 class IdentityTop1(_Picked):
-    """1 where the record's own person is the likeliest candidate."""
+    """1 where the right person is the likeliest candidate."""
 
     name = "identity_top1"
     k = 1
@@ -46,7 +50,7 @@ class IdentityTop1(_Picked):
 
 
 class IdentityTop5(_Picked):
-    """1 where the record's own person is among the five likeliest candidates."""
+    """1 where the right person is among the five likeliest candidates."""
 
     name = "identity_top5"
     k = 5
@@ -57,8 +61,8 @@ class IdentityTop5(_Picked):
     )
 
 
-class IdentityRank(LineupMetric):
-    """Place of the right person, 1 is first."""
+class IdentityRank(IdentityMetric):
+    """Place of the right person among the candidates; 1 is first."""
 
     name = "identity_rank"
     higher_is_closer = False
@@ -68,9 +72,12 @@ class IdentityRank(LineupMetric):
         notes=_NOTES,
     )
 
-    def compare(self, claim: Lineup, truth: Lineup, context: ScoringContext) -> Tensor:
+    def compare(
+        self, claim: IdentityScores, truth: IdentityScores, context: ScoringContext
+    ) -> Tensor:
+        """Return ``(N,)`` float64, from 1."""
         return (claim.ranks(truth) + 1).double()
 
     def backbone(self, context: ScoringContext) -> str:
-        """What the ceiling is made with."""
+        """Return the name of the backbone that makes the ceiling."""
         return EMBEDDED

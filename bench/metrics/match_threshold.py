@@ -1,4 +1,4 @@
-"""The cosine above which two pictures count as one person, calibrated on pairs of different people."""
+"""Calibration of the cosine above which two images count as showing one person."""
 
 from __future__ import annotations
 
@@ -20,13 +20,14 @@ TAIL = 0.025
 
 @dataclass(frozen=True)
 class MatchThreshold:
-    """A threshold with what it rests on.
+    """A threshold, its interval and the size of its calibration.
 
     Attributes:
         value: the cosine that at most the wanted share of the impostor pairs exceeds, in [-1, 1].
-        low, high: its 95 % interval, in [-1, 1].
-        impostor_pairs: pairs of calibration pictures of different identities.
-        identities: different identities among the calibration pictures.
+        low: lower end of its 95 % interval, in [-1, 1].
+        high: upper end of its 95 % interval, in [-1, 1].
+        impostor_pairs: number of pairs of calibration images of different identities.
+        identities: number of identities among the calibration images.
     """
 
     value: float
@@ -38,12 +39,13 @@ class MatchThreshold:
 
 @dataclass(frozen=True, eq=False)
 class _Impostors:
-    """Pairs of pictures of different identities, the most alike first.
+    """Pairs of images of different identities, the most alike first.
 
     Attributes:
         cosines: ``(P,)`` float64, descending.
-        first, second: the number of either picture's identity, ``(P,)``.
-        sizes: pictures of each identity, ``(G,)``.
+        first: index of the first image's identity, ``(P,)``.
+        second: index of the second image's identity, ``(P,)``.
+        sizes: number of images of each identity, ``(G,)``.
     """
 
     cosines: NDArray[np.float64]
@@ -52,17 +54,18 @@ class _Impostors:
     sizes: NDArray[np.int64]
 
     def exceeded_by(self, share: float, weights: NDArray[np.int64]) -> float:
-        """The cosine that at most a share of the pairs exceeds, NaN where there is no pair.
+        """Return the cosine that at most a share of the pairs exceeds; NaN where there is no pair.
 
         Args:
-            weights: how often each identity counts, ``(G,)``; a pair counts as often as both
-                together.
+            share: of the pairs, in (0, 1).
+            weights: how often each identity counts, ``(G,)``; a pair counts as often as the product
+                of both.
         """
         sizes = weights * self.sizes
         allowed = share * float(sizes.sum() ** 2 - (sizes**2).sum()) / 2
         if allowed == 0.0:
             return math.nan
-        # The place is near the front as a rule; all pairs are counted only where it is not.
+        # The place is usually near the front; all pairs are counted only where it is not.
         for count in (
             min(len(self.cosines), 1000 + int(10 * share * len(self.cosines))),
             len(self.cosines),
@@ -76,11 +79,16 @@ class _Impostors:
 
 
 def shortage(identities: Sequence[str | None], share: float) -> str | None:
-    """Why no threshold can be calibrated on these records, in a few words, or None where one can.
+    """Return why no threshold can be calibrated on these records, or None where one can.
 
-    A share of 1 % takes at least 100 pairs of different identities, so 15 identities: fewer cannot
-    tell the most alike pair from the wanted quantile. Pairs of *identities* are counted, since
-    several pictures of two people say little more about strangers than one picture of each.
+    A share of 1 % needs at least 100 pairs of different identities, so 15 identities: with fewer,
+    the most alike pair is not distinguishable from the wanted quantile. Pairs of *identities* are
+    counted, since several images of two people carry little more information about other people
+    than one image of each.
+
+    Args:
+        identities: who each calibration image shows; an image without identity stands for itself.
+        share: the false-match rate, in (0, 1).
     """
     count = len(set(group_numbers(identities)))
     pairs = count * (count - 1) // 2
@@ -89,17 +97,18 @@ def shortage(identities: Sequence[str | None], share: float) -> str | None:
         return None
     enough = math.ceil((1.0 + math.sqrt(1.0 + 8.0 * needed)) / 2.0)
     return (
-        f"the calibration split has {count} identities, which make {pairs} pairs of different ones; a false-match rate "
-        f"of {share:.3g} takes {needed} pairs, so {enough} identities"
+        f"the calibration split has {count} identities, which make {pairs} pairs of different "
+        f"identities; a false-match rate of {share:.3g} needs {needed} pairs, "
+        f"so {enough} identities"
     )
 
 
 def threshold(embedded: Tensor, identities: Sequence[str | None], share: float) -> float:
-    """The cosine that at most a share of the pairs of pictures of different identities exceeds.
+    """Return the cosine that at most a share of the pairs of different identities exceeds.
 
     Args:
-        embedded: ``(M, D)`` unit-length embeddings of calibration pictures.
-        identities: who each shows; a picture without identity stands for itself.
+        embedded: ``(M, D)`` unit-length embeddings of calibration images.
+        identities: who each image shows; an image without identity stands for itself.
         share: the false-match rate, in (0, 1).
 
     Raises:
@@ -110,7 +119,7 @@ def threshold(embedded: Tensor, identities: Sequence[str | None], share: float) 
 
 
 def calibrate(embedded: Tensor, identities: Sequence[str | None], share: float) -> MatchThreshold:
-    """:func:`threshold` with its 95 % interval.
+    """Return the threshold of :func:`threshold` with its 95 % interval.
 
     The interval is ``value ± t * s``. s is the standard deviation of the threshold over bootstrap
     resamples of whole identities, in which a pair counts as often as both its identities were drawn
@@ -120,8 +129,13 @@ def calibrate(embedded: Tensor, identities: Sequence[str | None], share: float) 
     where a resample cannot be more alike than the most alike pair of the sample. The resampling has
     a fixed seed, since the threshold belongs to the data and not to a run.
 
+    Args:
+        embedded: ``(M, D)`` unit-length embeddings of calibration images.
+        identities: who each image shows; an image without identity stands for itself.
+        share: the false-match rate, in (0, 1).
+
     Raises:
-        BenchError: as :func:`threshold`.
+        BenchError: too few identities, or an embedding that is not finite.
     """
     impostors = _impostors(embedded, identities, share)
     groups = len(impostors.sizes)
@@ -143,6 +157,11 @@ def calibrate(embedded: Tensor, identities: Sequence[str | None], share: float) 
 
 
 def _impostors(embedded: Tensor, identities: Sequence[str | None], share: float) -> _Impostors:
+    """Return all pairs of images of different identities.
+
+    Raises:
+        BenchError: too few identities, or an embedding that is not finite.
+    """
     if len(embedded) != len(identities):
         raise BenchError(
             f"identified: {len(embedded)} calibration pictures but {len(identities)} identities"

@@ -1,4 +1,4 @@
-"""How near a recovered prompt is to the true one in meaning, as a text tower sees it."""
+"""Similarity in meaning of a recovered prompt and the true one, by a text tower."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from bench.interfaces.backbone import TextBackbone
 from bench.interfaces.metric import ScoringContext, TextMetric
 from bench.interfaces.plugin import Card
 from bench.metrics.identification import ranks
-from bench.metrics.pairs import check_texts
-from bench.types.texts import Wording
+from bench.metrics.pairs import check_texts, errors_of
+from bench.types.texts import Texts
 from bench.util.errors import BenchError
 
 
 def _unit(context: ScoringContext, texts: tuple[str, ...]) -> Tensor | None:
-    """``(N, D)`` float64 unit-length embeddings, or None where the prompt backbone embeds no texts."""
+    """Return ``(N, D)`` float64 unit-length embeddings, or None without a text tower."""
     backbone = context.backbones.prompt
     if not isinstance(backbone, TextBackbone):
         return None
@@ -38,17 +38,20 @@ class PromptCosine(TextMetric):
         source="CLIP text similarity, Radford et al., arXiv:2103.00020",
         needs="a prompt backbone with a text tower",
         cost="one pass of the text tower over claims and truth",
-        notes="The captioner searches words in the embedded backbone's own space, so that backbone flatters it here; "
-        "rouge_l does not.",
+        notes=(
+            "The captioner searches words in the embedded backbone's own space, so that backbone "
+            "flatters it here; rouge_l does not."
+        ),
     )
 
-    def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor | None:
-        """``(N,)`` float64 in [-1, 1], or None where the backbone embeds no texts.
+    def compare(self, claim: Texts, truth: Texts, context: ScoringContext) -> Tensor | None:
+        """Return ``(N,)`` float64 in [-1, 1], or None where the backbone embeds no texts.
 
         Raises:
             BenchError: claim and truth differ in number.
         """
-        check_texts(self.name, claim, truth)
+        with errors_of(self.name):
+            check_texts(claim, truth)
         claimed, wanted = _unit(context, claim.texts), _unit(context, truth.texts)
         return (
             None
@@ -57,33 +60,39 @@ class PromptCosine(TextMetric):
         )
 
     def backbone(self, context: ScoringContext) -> str:
-        """Name of the prompt backbone."""
+        """Return the name of the prompt backbone."""
         return context.backbones.prompt.name
 
 
 class PromptTop1(TextMetric):
-    """Whether the claim leads to its own prompt among others."""
+    """1 where no other prompt is as near to the claim as the true one."""
 
     name = "prompt_top1"
     higher_is_closer = True
     share = True
     card = Card(
         summary="1 where no other prompt of the gallery is as near to the claim as the true one.",
-        source="rank-1 identification rate, ISO/IEC 19795-1, on CLIP text similarity, arXiv:2103.00020",
+        source=(
+            "rank-1 identification rate, ISO/IEC 19795-1, on CLIP text similarity, arXiv:2103.00020"
+        ),
         needs="a prompt backbone with a text tower",
         cost="one pass of the text tower over claims and gallery",
-        notes="The gallery: prompts of the scored and of the evaluation records, each text once. Ties count against "
-        "the attacker.",
+        notes=(
+            "The gallery: prompts of the scored and of the evaluation records, each text once. "
+            "Ties count against the attacker."
+        ),
     )
 
-    def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor | None:
-        """``(N,)`` float64, 0 or 1, or None where there is nothing to choose from, or no text
-        tower.
+    def compare(self, claim: Texts, truth: Texts, context: ScoringContext) -> Tensor | None:
+        """Return ``(N,)`` float64, 0 or 1, or None.
+
+        None without a text tower, or where the gallery has only one prompt.
 
         Raises:
             BenchError: claim and truth differ in number, or a true prompt is not in the gallery.
         """
-        check_texts(self.name, claim, truth)
+        with errors_of(self.name):
+            check_texts(claim, truth)
         if missing := set(truth.texts) - set(context.prompts):
             raise BenchError(f"{self.name}: the gallery lacks the true prompt {min(missing)!r}")
         # A row of the gallery for each record, as ranks() wants it, would hold equal prompts twice:
@@ -98,5 +107,5 @@ class PromptTop1(TextMetric):
         return torch.tensor([float(place == 0) for place in places], dtype=torch.float64)
 
     def backbone(self, context: ScoringContext) -> str:
-        """Name of the prompt backbone."""
+        """Return the name of the prompt backbone."""
         return context.backbones.prompt.name

@@ -1,4 +1,4 @@
-"""How much of a prompt is recovered to the letter."""
+"""Share of a prompt that is recovered exactly."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 from bench.interfaces.metric import ScoringContext, TextMetric
 from bench.interfaces.plugin import Card
-from bench.metrics.pairs import check_texts
-from bench.types.texts import Wording, words_and_marks
+from bench.metrics.pairs import check_texts, errors_of
+from bench.types.texts import Texts, words_and_marks
 
 
 class TokenAccuracy(TextMetric):
-    """The share of the true tokens that stand at their place in the claim."""
+    """Share of the true tokens that the claim has at the same position."""
 
     name = "token_accuracy"
     higher_is_closer = True
@@ -20,18 +20,22 @@ class TokenAccuracy(TextMetric):
         summary="Share of the true prompt's tokens that the claim has at the same position.",
         source="standard definition; as reported in arXiv:2510.15511",
         needs="the victim's tokenizer",
-        notes="Start, end and padding do not count, nor does what the text encoder cuts off. One word too many shifts "
-        "all that follow: it measures exact attacks, not paraphrases.",
+        notes=(
+            "Start, end and padding do not count, nor does what the text encoder cuts off. One "
+            "word too many shifts all that follow: it measures exact attacks, not paraphrases."
+        ),
     )
 
-    def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor | None:
-        """``(N,)`` float64 in [0, 1], or None for a victim without a text encoder. An empty prompt
-        is met by an empty claim only.
+    def compare(self, claim: Texts, truth: Texts, context: ScoringContext) -> Tensor | None:
+        """Return ``(N,)`` float64 in [0, 1], or None for a victim without a text encoder.
+
+        Only an empty claim scores 1 for an empty prompt; any other scores 0.
 
         Raises:
             BenchError: claim and truth differ in number.
         """
-        check_texts(self.name, claim, truth)
+        with errors_of(self.name):
+            check_texts(claim, truth)
         if context.text is None:
             return None
         claimed = claim.tokens if claim.tokens is not None else context.text.tokens(claim.texts)
@@ -42,7 +46,7 @@ class TokenAccuracy(TextMetric):
 
 
 class ExactMatch(TextMetric):
-    """Whether the claim is the prompt, word for word and mark for mark."""
+    """1 where the claim is the prompt, word by word and punctuation mark by punctuation mark."""
 
     name = "exact_match"
     higher_is_closer = True
@@ -50,16 +54,20 @@ class ExactMatch(TextMetric):
     card = Card(
         summary="1 where the claim is the prompt itself, but for case and blanks.",
         source="standard definition",
-        notes="A prompt longer than the text encoder takes cannot be matched: its end never reached the wire.",
+        notes=(
+            "A prompt longer than the text encoder takes cannot be matched: its end never "
+            "reached the wire."
+        ),
     )
 
-    def compare(self, claim: Wording, truth: Wording, context: ScoringContext) -> Tensor:
-        """``(N,)`` float64, 0 or 1.
+    def compare(self, claim: Texts, truth: Texts, context: ScoringContext) -> Tensor:
+        """Return ``(N,)`` float64, 0 or 1.
 
         Raises:
             BenchError: claim and truth differ in number.
         """
-        check_texts(self.name, claim, truth)
+        with errors_of(self.name):
+            check_texts(claim, truth)
         pairs = zip(claim.texts, truth.texts, strict=True)
         return torch.tensor(
             [float(words_and_marks(a) == words_and_marks(b)) for a, b in pairs], dtype=torch.float64
@@ -67,6 +75,7 @@ class ExactMatch(TextMetric):
 
 
 def _share(claimed: tuple[int, ...], wanted: tuple[int, ...]) -> float:
+    """Return the share of the wanted tokens that ``claimed`` has at the same position."""
     if not wanted:
         return float(not claimed)
     return sum(a == b for a, b in zip(claimed, wanted, strict=False)) / len(wanted)

@@ -1,4 +1,4 @@
-"""ROUGE-L (Lin, Text Summarization Branches Out 2004, section 3): how much of two texts runs in common, in order."""
+"""ROUGE-L (Lin, Text Summarization Branches Out 2004, section 3): common words in order."""
 
 from __future__ import annotations
 
@@ -11,9 +11,18 @@ from bench.types.texts import words
 
 
 def rouge_l(claims: Sequence[str], truths: Sequence[str]) -> NDArray[np.float64]:
-    """F-measure of the longest common subsequence of words, ``(N,)`` in [0, 1], of pairs of texts.
+    """Return the F-measure of the longest common subsequence of words of each pair of texts.
 
-    Two texts without a word agree: 1.
+    Args:
+        claims: N texts.
+        truths: the N true texts.
+
+    Returns:
+        ``(N,)`` in [0, 1]; 1 for two texts without a word.
+
+    Example:
+        >>> rouge_l(["a red hat"], ["a man with a red hat"]).round(3).tolist()
+        [0.667]
     """
     first, second = [words(text) for text in claims], [words(text) for text in truths]
     common = lcs_lengths(first, second)
@@ -25,7 +34,7 @@ def rouge_l(claims: Sequence[str], truths: Sequence[str]) -> NDArray[np.float64]
 
 
 def rouge_table(claims: Sequence[str], truths: Sequence[str]) -> NDArray[np.float64]:
-    """Every claim with every truth, ``(N, M)``."""
+    """Return :func:`rouge_l` of every claim with every truth, ``(N, M)``."""
     pairs = [(a, b) for a in claims for b in truths]
     if not pairs:
         return np.zeros((len(claims), len(truths)))
@@ -35,7 +44,12 @@ def rouge_table(claims: Sequence[str], truths: Sequence[str]) -> NDArray[np.floa
 def lcs_lengths(
     first: Sequence[Sequence[str]], second: Sequence[Sequence[str]]
 ) -> NDArray[np.int32]:
-    """Length of the longest common subsequence of each pair, ``(N,)``; all pairs at once."""
+    """Return the length of the longest common subsequence of each pair, ``(N,)``.
+
+    Args:
+        first: N sequences of words.
+        second: N sequences of words.
+    """
     numbers = {
         word: i for i, word in enumerate(dict.fromkeys(w for row in (*first, *second) for w in row))
     }
@@ -53,7 +67,7 @@ def lcs_lengths(
 def _table(
     rows: Sequence[Sequence[str]], numbers: dict[str, int], padding: int
 ) -> NDArray[np.int32]:
-    """Word numbers, ``(longest, N)``: one contiguous line a place in the text."""
+    """Return word numbers, ``(longest, N)``: one contiguous row for each position in the text."""
     table = np.full((max(map(len, rows), default=0), len(rows)), padding, dtype=np.int32)
     for i, row in enumerate(rows):
         table[: len(row), i] = [numbers[word] for word in row]

@@ -1,4 +1,4 @@
-"""Share of recognisable reconstructions."""
+"""Success of a reconstruction: similarity above a fixed threshold."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from torch import Tensor
 from bench.interfaces import plugin
 from bench.interfaces.metric import Metric, ScoringContext
 from bench.interfaces.plugin import Card
-from bench.metrics.ssim import ssim
+from bench.metrics.pairs import errors_of
+from bench.metrics.structural_similarity import shared_ssim
 from bench.types.estimate import Estimate
 
 
@@ -17,7 +18,10 @@ class Success(Metric):
 
     name = "success"
     card = Card(
-        summary="1 where SSIM > 0.3, the level from which reconstructions were called recognisable, else 0.",
+        summary=(
+            "1 where SSIM > 0.3, the level from which reconstructions were called recognisable, "
+            "else 0."
+        ),
         source="He, Zhang, Lee, ACSAC 2019 (model inversion against collaborative inference)",
         needs="images of at least 11x11 pixels",
         cost="that of ssim",
@@ -27,18 +31,21 @@ class Success(Metric):
     share = True
 
     class Params(plugin.Params):
-        """Attributes: threshold: SSIM above which a record counts as recovered."""
+        """The level from which a reconstruction counts.
+
+        Attributes:
+            threshold: SSIM above which a record counts as recovered, in (-1, 1).
+        """
 
         threshold: float = Field(0.3, gt=-1.0, lt=1.0)
 
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor:
-        """``(N,)`` float64, 0 or 1.
+        """Return ``(N,)`` float64, 0 or 1.
 
         Raises:
             BenchError: claim and truth differ in number or size, or are smaller than the window.
         """
         limit: float = self.params.threshold
-        values = context.once(
-            ("ssim", claim.images, truth.images), lambda: ssim(self.name, claim, truth)
-        )
+        with errors_of(self.name):
+            values = shared_ssim(claim, truth, context)
         return (values > limit).double()

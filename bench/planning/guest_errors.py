@@ -29,4 +29,4 @@ def guest_errors(kind: str, cls: type[Plugin]) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         if is_ours(cls):
             raise
-        raise RequestError(f"{kind} {cls.name!r}: {Failure.of(error).reason}") from error
+        raise RequestError(f"{kind} {cls.name!r}: {Failure.from_error(error).reason}") from error

@@ -1,32 +1,31 @@
-"""Turns what a user asked for into a cell: names found, parameters checked, everything resolved."""
+"""Turn a request into a job: find the plugins, check the parameters, load data and extractors."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.backbones.select import backbone_names
+from bench.backbones.selection import backbone_names
 from bench.cell.code_roots import cell_roots
 from bench.cell.job import Job
-from bench.cell.training import client_seed, train_capture
-from bench.data.splits import PARTS, Splits, load_splits
+from bench.cell.training import train_capture
+from bench.data.splits import Splits, load_splits
 from bench.interfaces.attack import Attack
 from bench.interfaces.backbone import BackboneSet
-from bench.interfaces.checked_defense import checked
-from bench.interfaces.dataset import Dataset
-from bench.interfaces.defense import CompositeDefense, Defense
+from bench.interfaces.defense import Defense
+from bench.interfaces.hook_checks import with_hook_checks
 from bench.interfaces.metric import Metric
-from bench.interfaces.registry import Registry
 from bench.interfaces.threat import ThreatModel, preset
 from bench.interfaces.victim import Victim
+from bench.planning.backbone_source import BackboneSource
 from bench.planning.guest_errors import guest_errors
-from bench.planning.parts import P, Part, plugin_spec
+from bench.planning.plugins import Plugins
+from bench.planning.records import RecordSource
 from bench.planning.request import Request
+from bench.planning.resolved_plugin import ResolvedPlugin
 from bench.scoring.control_cache import ControlCache
-from bench.scoring.rows import check_metric_name
 from bench.spec.cell import (
     AttackSpec,
     CaptureSpec,
@@ -36,60 +35,48 @@ from bench.spec.cell import (
     TrainSpec,
     UtilitySpec,
 )
-from bench.spec.names import parse_dataset, parse_plugin, parse_stack
+from bench.spec.names import parse_plugin
+from bench.spec.settings import Choices
 from bench.types.channels import Channel
-from bench.types.gallery import Gallery
 from bench.util.code_identity import code_hash, is_ours
 from bench.util.device import resolve_device
 from bench.util.errors import RequestError
-from bench.util.global_random import GlobalRandom
 from bench.util.progress import Progress
 from bench.util.provenance import libraries
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """A cell's parts, found and checked one by one but not yet put together."""
+    """The parts of a cell, each found and checked, before they are put together."""
 
-    victim: Part[Victim]
+    victim: ResolvedPlugin[Victim]
     protocol: str | None
-    defenses: tuple[Part[Defense], ...]
-    attack: Part[Attack]
-    iterations: int | None
-    attack_batch_size: int | None
-    targets: int
-    epoch: int
+    defenses: tuple[ResolvedPlugin[Defense], ...]
+    attack: ResolvedPlugin[Attack]
+    attack_spec: AttackSpec
     threat: ThreatModel
     data: DataSpec
     splits: Splits
     training: TrainSpec
     utility: UtilitySpec
     backbones: BackboneSet
-    metrics: tuple[Part[Metric], ...]
+    metrics: tuple[ResolvedPlugin[Metric], ...]
     seed: int
     device: str
 
 
 class Planner:
-    """Resolves requests against the installed plugins; data are loaded once for all requests that share them."""
+    """Resolves requests against the installed plugins; requests that share data load them once."""
 
     def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        # The registries' type argument is the abstract base, which mypy calls not concrete.
-        self.attacks: Registry[Attack] = Registry("attacks", Attack)  # type: ignore[type-abstract]
-        self.defenses: Registry[Defense] = Registry("defenses", Defense)
-        self.victims: Registry[Victim] = Registry("victims", Victim)  # type: ignore[type-abstract]
-        self.metrics: Registry[Metric] = Registry("metrics", Metric)  # type: ignore[type-abstract]
-        self.datasets: Registry[Dataset] = Registry("datasets", Dataset)  # type: ignore[type-abstract]
-        self._splits: dict[str, Splits] = {}
-        self._checked: set[tuple[str, str]] = set()
-        self._backbones: dict[tuple[str, Path | None], BackboneSet] = {}
+        self.plugins = Plugins(progress)
+        self._records = RecordSource(self.plugins, progress)
+        self._backbones = BackboneSource()
         self._model_hashes: dict[str, str] = {}
         self._control_cache = ControlCache()
-        self._noted: set[str] = set()
 
     def plan(self, request: Request) -> Job:
-        """The job of a request.
+        """Return the job of a request.
 
         Raises:
             RequestError: an unknown name, a bad parameter or an impossible combination.
@@ -101,43 +88,53 @@ class Planner:
         return job
 
     def draft(self, request: Request) -> Job:
-        """Likewise; an impossible combination of possible parts is no error but the job's ``obstacle``."""
+        """Return the job of a request; why its parts do not fit together is the job's ``obstacle``.
+
+        Raises:
+            RequestError: an unknown name or a bad parameter.
+            DataError: the data or the model cannot be used.
+        """
+        plugins, settings = self.plugins, request.settings
+        choices = settings.build(Choices)
         threat = preset(request.threat)
         if request.withhold:
-            threat = threat.model_copy(
-                update={"withhold": tuple(sorted({*threat.withhold, *request.withhold}))}
-            )
-        victim = self._resolve(self.victims, request.victim, self._victim_extra(request))
-        attack = self._resolve(self.attacks, request.attack)
-        defenses = self._stack(request.defense)
-        data, splits = self._data(self._data_spec(request))
+            withheld = tuple(sorted({*threat.withhold, *request.withhold}))
+            threat = threat.model_copy(update={"withhold": withheld})
+        victim = plugins.resolve(
+            plugins.victims, request.victim, **self._model_parameter(request.victim, choices.model)
+        )
+        attack = plugins.resolve(plugins.attacks, request.attack)
+        budget = attack.cls.default_budget
+        defenses = plugins.stack(request.defense)
+        data, splits = self._records.load(self._records.spec(request))
         return self._assemble(
             _Parts(
                 victim=victim,
                 protocol=request.protocol,
                 defenses=defenses,
                 attack=attack,
-                iterations=request.iterations,
-                attack_batch_size=request.attack_batch_size,
-                targets=request.targets,
-                epoch=request.epoch,
+                attack_spec=settings.build(
+                    AttackSpec,
+                    attack=attack.spec,
+                    iterations=budget.iterations,
+                    batch_size=budget.batch_size,
+                ),
                 threat=threat,
                 data=data,
                 splits=splits,
-                training=request.training,
-                utility=request.utility,
-                backbones=self._load_backbones(request.backbones, request.weights_dir),
-                metrics=self._metrics(),
+                training=settings.build(TrainSpec),
+                utility=settings.build(UtilitySpec),
+                backbones=self._backbones.load(choices.backbones, request.weights_dir),
+                metrics=plugins.every_metric(),
                 seed=request.seed,
-                device=request.device,
+                device=choices.device,
             )
         )
 
     def rebuild(self, cell: CellSpec, *, weights_dir: Path | None = None) -> Job:
-        """The job of a cell as it was written down, with the plugins, data and model that are here
-        now.
+        """Return the job of a stored cell, with the plugins, data and model as they are now.
 
-        Its cell differs from ``cell`` where those have changed since.
+        The cell of the job differs from ``cell`` where those have changed since.
 
         Args:
             weights_dir: where the user's backbone weights are, as in a request.
@@ -146,25 +143,23 @@ class Planner:
             RequestError: a plugin, a parameter or a backbone of the cell is not here.
             DataError: the data or the model cannot be used.
         """
-        capture, attack = cell.capture, cell.attack
-        data, splits = self._data(capture.data)
+        plugins, capture = self.plugins, cell.capture
+        data, splits = self._records.load(capture.data)
+        attack = plugins.from_spec(plugins.attacks, cell.attack.attack)
         return self._assemble(
             _Parts(
-                victim=self._again(self.victims, capture.victim),
+                victim=plugins.from_spec(plugins.victims, capture.victim),
                 protocol=capture.protocol,
-                defenses=tuple(self._again(self.defenses, spec) for spec in capture.defense),
-                attack=self._again(self.attacks, attack.attack),
-                iterations=attack.iterations,
-                attack_batch_size=attack.batch_size,
-                targets=attack.targets,
-                epoch=attack.epoch,
+                defenses=tuple(plugins.from_spec(plugins.defenses, s) for s in capture.defense),
+                attack=attack,
+                attack_spec=cell.attack.model_copy(update={"attack": attack.spec}),
                 threat=cell.threat,
                 data=data,
                 splits=splits,
                 training=capture.training,
                 utility=cell.utility,
-                backbones=self._named_backbones(cell.backbones, weights_dir),
-                metrics=tuple(self._again(self.metrics, spec) for spec in cell.metrics),
+                backbones=self._backbones.from_names(cell.backbones, weights_dir),
+                metrics=tuple(plugins.from_spec(plugins.metrics, spec) for spec in cell.metrics),
                 seed=capture.seed,
                 device=capture.device,
             )
@@ -174,49 +169,28 @@ class Planner:
         """Check one value of a grid by itself, before anything is loaded for it.
 
         Args:
-            axis: ``victim``, ``defense``, ``attack`` or ``threat``; others cannot be told by
-                themselves.
+            axis: ``victim``, ``defense``, ``attack`` or ``threat``; the values of other axes mean
+                nothing by themselves.
 
         Raises:
             RequestError: an unknown name or a bad parameter.
         """
         if axis == "victim":
-            self._resolve(self.victims, value)
+            self.plugins.resolve(self.plugins.victims, value)
         elif axis == "defense":
-            self._stack(value)
+            self.plugins.stack(value)
         elif axis == "attack":
-            self._resolve(self.attacks, value)
+            self.plugins.resolve(self.plugins.attacks, value)
         elif axis == "threat":
             preset(value)
 
-    def takes_model(self, victim: str) -> bool:
-        """Whether a victim is built on a model that the user may choose.
-
-        Raises:
-            RequestError: an unknown name.
-        """
-        return "model" in self.victims.load(parse_plugin(victim)[0]).Params.model_fields
-
     def _assemble(self, parts: _Parts) -> Job:
-        """Put a cell together; what does not fit becomes its obstacle."""
+        """Put a cell together; a combination that does not fit becomes its obstacle."""
         victim = parts.victim.build()
         protocol = parts.protocol or victim.protocols[0]
-        new_defense = self._defense_maker(parts.defenses)
-        obstacle = ""
-        if protocol not in victim.protocols:
-            obstacle = f"victim {victim.name!r} has no protocol {protocol!r}; it has {', '.join(victim.protocols)}"
-        else:
-            with guest_errors("defence", _guest_of(parts.defenses)):
-                sent = checked(new_defense()).wire(victim.channels(protocol))
-                try:
-                    victim.check_defense(new_defense())
-                    parts.threat.granted(frozenset(Channel(c) for c in sent))
-                except RequestError as error:
-                    obstacle = str(error)
-            obstacle = obstacle or _passive(parts.attack.cls, victim, protocol, parts.threat)
+        obstacle = self._obstacle(parts, victim, protocol)
         victim.check(parts.data.image_size)
-        self._check_records(victim, parts.victim.spec, parts.splits)
-        fallback = parts.attack.cls.default_budget
+        self._records.check(victim, parts.victim.spec, parts.splits)
         cell = CellSpec(
             capture=CaptureSpec(
                 victim=parts.victim.spec,
@@ -234,13 +208,7 @@ class Planner:
                 adversary=parts.attack.spec if parts.attack.cls.malicious else None,
             ),
             code=code_hash(*cell_roots()),
-            attack=AttackSpec(
-                attack=parts.attack.spec,
-                iterations=fallback.iterations if parts.iterations is None else parts.iterations,
-                batch_size=parts.attack_batch_size or fallback.batch_size,
-                targets=parts.targets,
-                epoch=parts.epoch,
-            ),
+            attack=parts.attack_spec,
             threat=parts.threat,
             utility=parts.utility,
             backbones=backbone_names(parts.backbones),
@@ -253,174 +221,41 @@ class Planner:
             metrics=tuple(part.build() for part in parts.metrics),
             backbones=parts.backbones,
             new_victim=parts.victim.build,
-            new_defense=new_defense,
-            new_gallery=partial(self._gallery, parts.data, parts.splits, parts.seed),
+            new_defense=self.plugins.defense_maker(parts.defenses),
+            new_gallery=partial(self._records.gallery, parts.data, parts.splits, parts.seed),
             control_cache=self._control_cache,
             obstacle=obstacle,
         )
 
-    def _resolve(
-        self, registry: Registry[P], text: str, extra: dict[str, Any] | None = None
-    ) -> Part[P]:
-        name, values = parse_plugin(text)
-        cls = self._load(registry, name)
-        return Part(cls, plugin_spec(cls, {**values, **(extra or {})}))
-
-    def _load(self, registry: Registry[P], name: str) -> type[P]:
-        """A plugin class; what is to be said of the packages that provide its name is noted."""
-        cls = registry.load(name)
-        for fault in registry.faults().get(name, ()):
-            self._note(fault)
-        return cls
-
-    def _metrics(self) -> tuple[Part[Metric], ...]:
-        """Every metric that can be used; one of another package that cannot be is noted and left out."""
-        found = []
-        for name in self.metrics.names():
+    def _obstacle(self, parts: _Parts, victim: Victim, protocol: str) -> str:
+        """Return why the parts cannot be put together; empty where they can."""
+        if protocol not in victim.protocols:
+            return (
+                f"victim {victim.name!r} has no protocol {protocol!r}; "
+                f"it has {', '.join(victim.protocols)}"
+            )
+        new_defense = self.plugins.defense_maker(parts.defenses)
+        with guest_errors("defence", _guest_class(parts.defenses)):
+            sent = with_hook_checks(new_defense()).wire(victim.channels(protocol))
             try:
-                part = self._resolve(self.metrics, name)
-                if not self.metrics.built_in(name):
-                    check_metric_name(name)
-                found.append(part)
+                victim.check_defense(new_defense())
+                parts.threat.granted(frozenset(Channel(c) for c in sent))
             except RequestError as error:
-                if self.metrics.built_in(name):
-                    raise
-                self._note(f"{error}; runs go on without it")
-        return tuple(found)
+                return str(error)
+        return _why_not_malicious(parts.attack.cls, victim, protocol, parts.threat)
 
-    def _note(self, text: str) -> None:
-        """Say something once."""
-        if text not in self._noted:
-            self._noted.add(text)
-            self._progress.note(text)
-
-    def _again(self, registry: Registry[P], spec: PluginSpec) -> Part[P]:
-        cls = registry.load(spec.name)
-        return Part(cls, plugin_spec(cls, dict(spec.params)))
-
-    def _victim_extra(self, request: Request) -> dict[str, Any]:
-        if request.model is None:
+    def _model_parameter(self, victim: str, model: str | None) -> dict[str, Any]:
+        """Return the victim's parameter for a model that the user chose; empty without a choice."""
+        if model is None:
             return {}
-        if not self.takes_model(request.victim):
-            raise RequestError(f"victim {parse_plugin(request.victim)[0]!r} takes no --model")
-        return {"model": request.model}
+        if not self.plugins.takes_model(victim):
+            raise RequestError(f"victim {parse_plugin(victim)[0]!r} takes no --model")
+        return {"model": model}
 
-    def _stack(self, text: str) -> tuple[Part[Defense], ...]:
-        """The parts of a stack; names that stand for a stack are replaced by it."""
-        pairs = []
-        for name, values in parse_stack(text):
-            cls = self._load(self.defenses, name)
-            if cls.stands_for:
-                if values:
-                    raise RequestError(
-                        f"defence {name!r} takes no parameters; write out {cls.stands_for} with them"
-                    )
-                pairs += [(self.defenses.load(n), v) for n, v in parse_stack(cls.stands_for)]
-            else:
-                pairs.append((cls, values))
-        names = [cls.name for cls, _ in pairs]
-        for name in names:
-            if names.count(name) > 1:
-                raise RequestError(f"defence {name!r} is given twice in {text!r}")
-        if "none" in names and len(names) > 1:
-            raise RequestError(f"{text!r}: 'none' does not stack with a defence")
-        if "compose" in names:
-            raise RequestError(
-                "'compose' is not used by itself; write the defences with + between them"
-            )
-        return tuple(Part(cls, plugin_spec(cls, values)) for cls, values in pairs)
-
-    def _defense_maker(self, parts: Sequence[Part[Defense]]) -> Callable[[], Defense]:
-        def make() -> Defense:
-            single = [part.build() for part in parts]
-            if len(single) == 1:
-                return single[0]
-            composite = self.defenses.load("compose")
-            if not issubclass(composite, CompositeDefense):
-                raise RequestError("the defence registered as 'compose' cannot stack others")
-            return composite.of(single)
-
-        return make
-
-    def _capture_code(self, defenses: Sequence[Part[Defense]]) -> str:
-        """Identity of the code that makes a capture, apart from that of its plugins."""
-        stack = (self.defenses.load("compose"),) if len(defenses) > 1 else ()
+    def _capture_code(self, defenses: tuple[ResolvedPlugin[Defense], ...]) -> str:
+        """Return the identity of the code that makes a capture, besides its plugins."""
+        stack = (self.plugins.defenses.load("compose"),) if len(defenses) > 1 else ()
         return code_hash(train_capture, load_splits, *stack)
-
-    def _data_spec(self, request: Request) -> DataSpec:
-        name, values = parse_dataset(request.data)
-        cls = self._load(self.datasets, name)
-        dataset = Part(cls, plugin_spec(cls, values))
-        return DataSpec(
-            dataset=dataset.spec,
-            condition=dataset.build().resolve(request.condition),
-            image_size=request.image_size,
-            splits=request.splits,
-        )
-
-    def _data(self, spec: DataSpec) -> tuple[DataSpec, Splits]:
-        """The records of a data spec, loaded once and divided."""
-        dataset = self._again(self.datasets, spec.dataset)
-        data = spec.model_copy(update={"dataset": dataset.spec})
-        key = data.content_hash()
-        if key not in self._splits:
-            load = partial(
-                dataset.build().load,
-                image_size=data.image_size,
-                condition=data.condition,
-                progress=self._progress,
-            )
-            stream = GlobalRandom(0, "data", key)
-            with stream.active(), guest_errors("dataset", dataset.cls):
-                self._splits[key] = load_splits(load, data.splits)
-            if stream.drawn:
-                self._note(
-                    f"dataset {data.dataset.name!r} draws from a global generator; it was given a fixed seed"
-                )
-        return data, self._splits[key]
-
-    def _gallery(self, data: DataSpec, splits: Splits, seed: int, size: int) -> Gallery | None:
-        """The private people and as many strangers as make ``size``, in an order of the seed."""
-        people = sorted({name for name in splits.victim.identities if name is not None})
-        if not people or None in splits.victim.identities:
-            return None
-        dataset = self._again(self.datasets, data.dataset).build()
-        gallery = dataset.gallery(people, max(0, size - len(people)), image_size=data.image_size)
-        return None if gallery is None else gallery.shuffled(client_seed(splits.victim, seed))
-
-    def _check_records(self, victim: Victim, spec: PluginSpec, splits: Splits) -> None:
-        key = (spec.content_hash(), splits.content_hash())
-        if key not in self._checked:
-            self._checked.add(key)
-            for part in PARTS:
-                victim.check_records(getattr(splits, part), self._progress)
-
-    def _named_backbones(self, names: Sequence[str], weights_dir: Path | None) -> BackboneSet:
-        """The extractors of a cell's ``role=name`` list.
-
-        Raises:
-            RequestError: they are not here.
-        """
-        from bench.backbones.select import FITS
-
-        asked = []
-        for role, _, name in (entry.partition("=") for entry in names):
-            known = next((file for file in FITS if file in name), "embedded")
-            asked.append(f"{role}={known}")
-        found = self._load_backbones(",".join(asked), weights_dir)
-        if backbone_names(found) != tuple(names):
-            raise RequestError(
-                f"the cell was scored with {', '.join(names)}; here is {', '.join(backbone_names(found))}"
-            )
-        return found
-
-    def _load_backbones(self, choice: str, weights_dir: Path | None) -> BackboneSet:
-        from bench.backbones.select import load_backbones
-
-        key = (choice, weights_dir)
-        if key not in self._backbones:
-            self._backbones[key] = load_backbones(choice, weights_dir)
-        return self._backbones[key]
 
     def _model_hash(self, spec: PluginSpec, victim: Victim) -> str:
         key = spec.content_hash()
@@ -429,17 +264,25 @@ class Planner:
         return self._model_hashes[key]
 
 
-def _guest_of(parts: Sequence[Part[Defense]]) -> type[Defense]:
-    """The first class of another package in a stack, else its first."""
+def _guest_class(parts: tuple[ResolvedPlugin[Defense], ...]) -> type[Defense]:
+    """Return the first class of another package in a stack, or the first class of all."""
     return next((part.cls for part in parts if not is_ours(part.cls)), parts[0].cls)
 
 
-def _passive(attack: type[Attack], victim: Victim, protocol: str, threat: ThreatModel) -> str:
-    """Why a malicious attack finds no server to take over; empty where it does, or is none."""
+def _why_not_malicious(
+    attack: type[Attack], victim: Victim, protocol: str, threat: ThreatModel
+) -> str:
+    """Return why a malicious attack has no server to take over; empty where it has, or is none."""
     if not attack.malicious:
         return ""
     if threat.behaviour != "malicious":
-        return f"{attack.name} needs a malicious server; threat model {threat.name!r} has an honest one"
+        return (
+            f"{attack.name} needs a malicious server; "
+            f"threat model {threat.name!r} has an honest one"
+        )
     if protocol not in victim.hijackable:
-        return f"the client of {victim.name}, {protocol} trains nothing with what a server sends back: no hold for it"
+        return (
+            f"{attack.name} needs a client that trains with what the server sends; "
+            f"the client of {victim.name}, {protocol} does not"
+        )
     return ""

@@ -1,42 +1,45 @@
-"""What a user may ask for."""
+"""What a user may ask for: one cell, by names and settings that are not resolved yet."""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from bench.data.split_sizes import SplitSizes
-from bench.interfaces.dataset import AUTO
-from bench.spec.cell import TrainSpec, UtilitySpec
+from bench.planning.settings import Settings
+from bench.spec.settings import SETTINGS
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a user may ask for; defaults are those of ``bench run``.
+    """One cell as a user asks for it; the defaults are those of ``bench run``.
 
     Attributes:
+        victim, defense, attack: ``name[:key=value,…]``; defences stack with ``+``.
         protocol: None is the victim's first.
-        iterations: None is the attack's own default.
+        threat: name of a threat model.
+        withhold: channels that the attacker does not see though they are sent.
+        settings: everything else that shapes the cell.
+        weights_dir: where the user's backbone weights are; None is the usual caches.
     """
 
     victim: str = "split-controlnet"
     protocol: str | None = None
-    model: str | None = None
     defense: str = "none"
     attack: str = "inversion"
     threat: str = "server"
     withhold: tuple[str, ...] = ()
-    data: str = "portraits"
-    condition: str = AUTO
-    image_size: int = 64
-    splits: SplitSizes = field(default_factory=SplitSizes)
-    training: TrainSpec = field(default_factory=TrainSpec)
-    iterations: int | None = None
-    attack_batch_size: int | None = None
-    targets: int = 64
-    epoch: int = -1
-    utility: UtilitySpec = field(default_factory=UtilitySpec)
     seed: int = 0
-    device: str = "auto"
-    backbones: str = "auto"
+    settings: Settings = field(default_factory=Settings)
     weights_dir: Path | None = None
+
+    def replace(self, **changes: Any) -> Request:
+        """Return this request with other fields or other settings, by name.
+
+        Raises:
+            ValidationError: a setting is unknown or impossible.
+        """
+        settings = {name: changes.pop(name) for name in SETTINGS if name in changes}
+        merged = Settings(**{**self.settings.given(), **settings})
+        return dataclasses.replace(self, **{"settings": merged, **changes})

@@ -1,4 +1,4 @@
-"""What a suite is: named blocks, each a grid of cells, from a YAML file or from the options of ``bench run``."""
+"""A suite: named blocks, each a grid of cells, from a YAML file or the options of ``bench run``."""
 
 from __future__ import annotations
 
@@ -6,58 +6,26 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
+from bench.planning.settings import Settings
 from bench.planning.yaml_lines import Document, Place, read_yaml
 from bench.util.errors import RequestError
-from bench.util.frozen import Frozen
+from bench.util.frozen_model import FrozenModel
 from bench.util.text import suggestion
 
 SHIPPED = Path(__file__).parent / "suites"
 
 
-class Settings(Frozen):
-    """Everything of a cell that is not an axis of the grid; None is the default of ``bench run``."""
-
-    model: str | None = None
-    data: str | None = None
-    condition: str | None = None
-    image_size: int | None = Field(default=None, ge=16)
-    records: int | None = Field(default=None, ge=2)
-    auxiliary: int | None = Field(default=None, ge=2)
-    calibration: int | None = Field(default=None, ge=8)
-    evaluation: int | None = Field(default=None, ge=2)
-    epochs: int | None = Field(default=None, ge=1)
-    batch_size: int | None = Field(default=None, ge=1)
-    learning_rate: float | None = Field(default=None, gt=0, allow_inf_nan=False)
-    dtype: Literal["fp32", "bf16"] | None = None
-    iterations: int | None = Field(default=None, ge=0)
-    attack_batch_size: int | None = Field(default=None, ge=1)
-    targets: int | None = Field(default=None, ge=2)
-    epoch: int | None = None
-    utility_steps: int | None = Field(default=None, ge=1)
-    utility_guidance: float | None = Field(default=None, ge=1.0, allow_inf_nan=False)
-    device: str | None = None
-    backbones: str | None = None
-
-    def given(self) -> dict[str, Any]:
-        """The settings that are not left at their default."""
-        return {name: value for name, value in self.model_dump().items() if value is not None}
-
-    def under(self, other: Settings) -> Settings:
-        """These, where ``other`` says nothing else."""
-        return Settings(**{**self.given(), **other.given()})
-
-
-def _several(value: object) -> object:
-    """One value stands for a list of one."""
+def _as_list(value: object) -> object:
+    """Return a list with ``value`` where it is a single value."""
     return [value] if isinstance(value, str | int | float) else value
 
 
 def _channels(value: object) -> object:
-    """``a,b``, a list or nothing at all, as sorted channels."""
+    """Return ``a,b``, a list or None as sorted channels."""
     if value is None:
         return ()
     if isinstance(value, str):
@@ -69,20 +37,21 @@ def _channels(value: object) -> object:
     )
 
 
-Words = Annotated[tuple[str, ...], BeforeValidator(_several), Field(min_length=1)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_as_list), Field(min_length=1)]
 Channels = Annotated[tuple[str, ...], BeforeValidator(_channels)]
-Views = Annotated[tuple[Channels, ...], BeforeValidator(_several), Field(min_length=1)]
+Views = Annotated[tuple[Channels, ...], BeforeValidator(_as_list), Field(min_length=1)]
 Seeds = Annotated[
-    tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_several), Field(min_length=1)
+    tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_as_list), Field(min_length=1)
 ]
 
 
 @dataclass(frozen=True)
 class Point:
-    """One combination of a block's axes.
+    """One combination of the axes of a block.
 
     Attributes:
         protocol: None is the victim's first.
+        withhold: channels that the attacker does not see though they are sent.
     """
 
     victim: str
@@ -94,8 +63,20 @@ class Point:
     withhold: tuple[str, ...]
 
 
-class Exclusion(Frozen):
-    """Combinations to leave out: those that have one of the values of every axis named."""
+AXES: Mapping[str, str] = {
+    "attack": "attacks",
+    "defense": "defenses",
+    "victim": "victims",
+    "protocol": "protocols",
+    "threat": "threats",
+    "withhold": "withhold",
+    "seed": "seeds",
+}
+"""The axes of a grid: by the field of a point, the field of a block."""
+
+
+class Exclusion(FrozenModel):
+    """Combinations to leave out: those with one of the given values on every axis given."""
 
     victim: Words | None = None
     protocol: Words | None = None
@@ -106,7 +87,7 @@ class Exclusion(Frozen):
     seed: Seeds | None = None
 
     def matches(self, point: Point) -> bool:
-        """Whether ``point`` is to be left out."""
+        """Return whether ``point`` is to be left out."""
         named = {
             axis: values
             for axis in Exclusion.model_fields
@@ -115,21 +96,33 @@ class Exclusion(Frozen):
         return bool(named) and all(getattr(point, axis) in values for axis, values in named.items())
 
 
-class Block(Frozen):
-    """A grid: every combination of its axes, less what it excludes."""
+class Block(FrozenModel):
+    """A grid: every combination of its axes, except those that it excludes."""
 
-    attacks: Words
-    defenses: Words = ("none",)
-    victims: Words = ("split-controlnet",)
-    protocols: Words | None = None
-    threats: Words = ("server",)
-    withhold: Views = ((),)
-    seeds: Seeds = (0,)
+    attacks: Words = Field(description="This attack runs: name[:key=value,…].")
+    defenses: Words = Field(
+        default=("none",),
+        description="The victim trains under this defence: name[:key=value,…]; + stacks several.",
+    )
+    victims: Words = Field(
+        default=("split-controlnet",), description="This training pipeline is attacked."
+    )
+    protocols: Words | None = Field(
+        default=None, description="The victim follows this protocol of the wire, such as u-shaped."
+    )
+    threats: Words = Field(
+        default=("server",), description="The attacker follows this threat model."
+    )
+    withhold: Views = Field(
+        default=((),),
+        description="The attacker does not see these channels, a,b, though they are sent.",
+    )
+    seeds: Seeds = Field(default=(0,), description="Training and attack draw from this seed.")
     settings: Settings = Settings()
     exclude: tuple[Exclusion, ...] = ()
 
     def points(self) -> Iterator[Point]:
-        """The combinations; those that share a capture stand together."""
+        """Yield the combinations; those that share a capture follow each other."""
         axes = (
             *(self.victims, self.protocols or (None,), self.defenses, self.seeds),
             *(self.attacks, self.threats, self.withhold),
@@ -141,7 +134,7 @@ class Block(Frozen):
 
 
 def block_of(axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any]) -> Block:
-    """A block of axes and settings as options give them; an axis without values keeps its default.
+    """Return a block of axes and settings; an axis without values keeps its default.
 
     Raises:
         RequestError: a setting is impossible.
@@ -154,10 +147,12 @@ def block_of(axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any]) -> 
         raise RequestError(f"{first['loc'][-1]}: {first['msg'].lower()}") from error
 
 
-class SuiteFile(Frozen):
+class SuiteFile(FrozenModel):
     """The content of a suite's file.
 
     Attributes:
+        description: one sentence, which ``bench ls suites`` shows.
+        settings: for every block, where the block does not give others.
         time_limit: seconds that a cell may take, the training of its capture included; None is no
             limit.
         memory_limit: MiB that a cell's process may hold; None is no limit.
@@ -172,7 +167,7 @@ class SuiteFile(Frozen):
 
 @dataclass(frozen=True)
 class Suite:
-    """A suite and where it was read.
+    """A suite, and the file that it was read from.
 
     Attributes:
         document: None where it was made from options.
@@ -183,19 +178,19 @@ class Suite:
     document: Document | None = field(default=None, repr=False)
 
     def where(self, *place: str | int) -> str:
-        """``file, line N: `` of a part; empty where there is no file."""
+        """Return ``file, line N: `` of a part; empty where there is no file."""
         return "" if self.document is None else f"{self.document.where(place)}: "
 
 
 def shipped() -> dict[str, str]:
-    """Names of the suites that come with the package, with the first sentence of each."""
+    """Return the suites that come with the package, with their descriptions by name."""
     return {
         path.stem: read_suite(path).content.description for path in sorted(SHIPPED.glob("*.yaml"))
     }
 
 
 def find_suite(name: str) -> Suite:
-    """The suite of a file, or a shipped one by its name.
+    """Return the suite of a file, or a shipped suite by its name.
 
     Raises:
         RequestError: there is none, or it breaks the schema; the sentence names file and line.
@@ -230,16 +225,17 @@ def read_suite(path: Path) -> Suite:
 
 
 def _sentence(document: Document, error: ValidationError) -> str:
-    """The first mistake, with its place; a misspelt field tells more than that the right one is missing."""
-    found = error.errors()
-    first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
+    """Return the first mistake with its place; a misspelt field goes before a missing one."""
+    mistakes = error.errors()
+    first = next((one for one in mistakes if one["type"] == "extra_forbidden"), mistakes[0])
     place: Place = first["loc"]
-    while place not in document.lines:  # pydantic's way also names the members of unions
+    while place not in document.lines:  # pydantic also names the members of unions
         place = place[:-1]
     dotted = ".".join(str(part) for part in place) or "suite"
     if first["type"] == "extra_forbidden":
         known = _known_fields(place[:-1])
-        return f"{document.where(place)}: {dotted}: there is no such field{suggestion(str(place[-1]), known)}"
+        hint = suggestion(str(place[-1]), known)
+        return f"{document.where(place)}: {dotted}: there is no such field{hint}"
     if first["type"] == "missing":
         return f"{document.where(place)}: {dotted}: {first['loc'][-1]!r} is missing"
     return f"{document.where(place)}: {dotted}: {first['msg'].lower()}"
@@ -254,7 +250,11 @@ def _known_fields(place: Place) -> list[str]:
 
 
 def _check_exclusions(suite: Suite, name: str, block: Block) -> None:
-    """An exclusion that leaves nothing out is a slip of the pen."""
+    """Refuse an exclusion that excludes nothing, and a block without cells.
+
+    Raises:
+        RequestError: names file and line.
+    """
     points = list(block.model_copy(update={"exclude": ()}).points())
     for i, exclusion in enumerate(block.exclude):
         if not any(exclusion.matches(point) for point in points):

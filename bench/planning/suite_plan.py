@@ -1,4 +1,4 @@
-"""Turns a suite into cells: every request planned before the first one runs, equal cells merged."""
+"""Turn a suite into cells: plan every request before the first one runs, and merge equal cells."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cell.job import Job
-from bench.data.split_sizes import SplitSizes
 from bench.ledger.reader import CellEntry
 from bench.planning.estimate import estimate_seconds
 from bench.planning.planner import Planner
 from bench.planning.request import Request
-from bench.planning.suite import Block, Point, Settings, Suite
-from bench.spec.cell import TrainSpec, UtilitySpec
+from bench.planning.settings import Settings
+from bench.planning.suite import AXES, Block, Point, Suite
 from bench.util.errors import BenchError, DataError, RequestError
 
 UNFINISHED = ("failed", "timeout")
-_AXES = {"victim": "victims", "defense": "defenses", "attack": "attacks", "threat": "threats"}
+_NAMED = ("victim", "defense", "attack", "threat")
+"""Axes whose values can be checked by themselves."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class SuitePlan:
     """The cells of a suite.
 
     Attributes:
-        jobs: each cell once; those that share a capture stand together.
+        suite: the suite that was planned.
+        jobs: each cell once; those that share a capture follow each other.
         blocks: how many cells each block asked for, before equal ones were merged.
     """
 
@@ -35,18 +36,24 @@ class SuitePlan:
 
     @property
     def merged(self) -> int:
-        """How many cells were asked for more than once."""
+        """How many requests were for cells that other requests ask for too."""
         return sum(self.blocks.values()) - len(self.jobs)
 
     def captures(self, jobs: Sequence[Job] | None = None) -> int:
-        """How many victims have to be trained for ``jobs``, or for all."""
+        """Return how many victims have to be trained for ``jobs``, or for all cells."""
         chosen = self.jobs if jobs is None else jobs
         return len({job.cell.capture.content_hash() for job in chosen if not job.obstacle})
 
     def remaining(
         self, known: Mapping[str, CellEntry], *, fresh: bool, retry_failed: bool
     ) -> list[Job]:
-        """The cells that are not in the ledger, or are to be run again."""
+        """Return the cells that are not in the ledger, or are to be run again.
+
+        Args:
+            known: cells of the ledger, by id.
+            fresh: run every cell again.
+            retry_failed: run cells again that failed or ran out of time.
+        """
         return [
             job
             for job in self.jobs
@@ -66,8 +73,9 @@ def plan_suite(
     """Plan every cell of a suite.
 
     Args:
-        overrides: settings from the command line, which count before the suite's own. A model is
+        overrides: settings from the command line, which replace those of the suite. A model is
             for the victims that take one.
+        weights_dir: where the user's backbone weights are.
 
     Raises:
         RequestError: a name, a parameter or a setting is wrong, or a value of an axis fits no cell
@@ -82,8 +90,9 @@ def plan_suite(
         planned: list[tuple[Point, Job]] = []
         for point in block.points():
             try:
-                settings = own.under(_fitting(overrides or Settings(), point.victim, planner))
-                planned.append((point, planner.draft(request_of(point, settings, weights_dir))))
+                usable = _without_unusable_model(overrides or Settings(), point.victim, planner)
+                request = request_of(point, own.under(usable), weights_dir)
+                planned.append((point, planner.draft(request)))
             except (RequestError, DataError) as error:
                 raise type(error)(f"{suite.where('blocks', name)}{error}") from error
         _check_every_value_fits(suite, name, planned)
@@ -93,34 +102,14 @@ def plan_suite(
     return SuitePlan(suite, _by_capture(list(jobs.values())), counts)
 
 
-def _fitting(overrides: Settings, victim: str, planner: Planner) -> Settings:
-    """The overrides that a victim can take: a suite may hold some with a model of their own making."""
-    return (
-        overrides if planner.takes_model(victim) else overrides.model_copy(update={"model": None})
-    )
+def _without_unusable_model(overrides: Settings, victim: str, planner: Planner) -> Settings:
+    """Return the overrides, without the model where ``victim`` takes none."""
+    takes_model = planner.plugins.takes_model(victim)
+    return overrides if takes_model else overrides.model_copy(update={"model": None})
 
 
 def request_of(point: Point, settings: Settings, weights_dir: Path | None) -> Request:
-    """What a block asks for at one point.
-
-    Raises:
-        RequestError: a setting is impossible.
-    """
-    given = settings.given()
-
-    def chosen(**names: str) -> dict[str, object]:
-        return {field: given[name] for field, name in names.items() if name in given}
-
-    direct = (
-        "model",
-        "data",
-        "condition",
-        "image_size",
-        "iterations",
-        "attack_batch_size",
-        "targets",
-        "epoch",
-    )
+    """Return what a block asks for at one point."""
     return Request(
         victim=point.victim,
         protocol=point.protocol,
@@ -129,34 +118,20 @@ def request_of(point: Point, settings: Settings, weights_dir: Path | None) -> Re
         threat=point.threat,
         withhold=point.withhold,
         seed=point.seed,
-        splits=SplitSizes.model_validate(
-            chosen(
-                victim="records",
-                auxiliary="auxiliary",
-                calibration="calibration",
-                evaluation="evaluation",
-            )
-        ),
-        training=TrainSpec.model_validate(
-            chosen(
-                epochs="epochs",
-                batch_size="batch_size",
-                learning_rate="learning_rate",
-                dtype="dtype",
-            )
-        ),
-        utility=UtilitySpec.model_validate(
-            chosen(steps="utility_steps", guidance="utility_guidance")
-        ),
+        settings=settings,
         weights_dir=weights_dir,
-        **chosen(**{name: name for name in (*direct, "device", "backbones")}),  # type: ignore[arg-type]
     )
 
 
 def describe_plan(
     plan: SuitePlan, known: Mapping[str, CellEntry], *, fresh: bool, retry_failed: bool, jobs: int
 ) -> list[str]:
-    """Lines about what a run would do."""
+    """Return lines about what a run would do.
+
+    Args:
+        known: cells of the ledger, by id.
+        jobs: how many workers there are.
+    """
     todo = plan.remaining(known, fresh=fresh, retry_failed=retry_failed)
     impossible = [job for job in plan.jobs if job.obstacle]
     states = [known[job.cell.cell_id].status for job in plan.jobs if job.cell.cell_id in known]
@@ -170,8 +145,8 @@ def describe_plan(
         )
         views = len(block.threats) * len(block.withhold)
         lines.append(
-            f"  block {name}: {plan.blocks[name]} cells; {axes[0]} victims x {axes[1]} protocols x {axes[2]} defences "
-            f"x {axes[3]} attacks x {views} views x {len(block.seeds)} seeds"
+            f"  block {name}: {plan.blocks[name]} cells; {axes[0]} victims x {axes[1]} protocols "
+            f"x {axes[2]} defences x {axes[3]} attacks x {views} views x {len(block.seeds)} seeds"
         )
     lines.append(
         f"  {len(plan.jobs)} cells on {plan.captures()} captures"
@@ -179,20 +154,18 @@ def describe_plan(
         + (f"; {len(impossible)} not applicable" if impossible else "")
     )
     for reason in dict.fromkeys(job.obstacle for job in impossible):
-        lines.append(
-            f"    not applicable: {reason} ({sum(job.obstacle == reason for job in impossible)} cells)"
-        )
+        count = sum(job.obstacle == reason for job in impossible)
+        lines.append(f"    not applicable: {reason} ({count} cells)")
     if states:
         counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
         lines.append(f"  in the ledger already: {counted}")
     seconds = estimate_seconds(todo, known) / max(1, jobs)
-    lines.append(
-        f"  to run: {len(todo)} cells, {_span(seconds)} with {jobs} job{'s' if jobs > 1 else ''} (estimate)"
-    )
+    workers = f"{jobs} job{'s' if jobs > 1 else ''}"
+    lines.append(f"  to run: {len(todo)} cells, {_duration(seconds)} with {workers} (estimate)")
     return lines
 
 
-def _span(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     return (
         f"about {seconds / 60:.0f} minutes"
         if seconds > 90
@@ -201,8 +174,9 @@ def _span(seconds: float) -> str:
 
 
 def _check_names(suite: Suite, name: str, block: Block, planner: Planner) -> None:
-    """Look up every word by itself, so that a wrong one is told with its own line."""
-    for axis, field in _AXES.items():
+    """Check every value by itself, so that the error names the line of the wrong one."""
+    for axis in _NAMED:
+        field = AXES[axis]
         for i, value in enumerate(getattr(block, field)):
             try:
                 planner.check(axis, value)
@@ -211,12 +185,13 @@ def _check_names(suite: Suite, name: str, block: Block, planner: Planner) -> Non
 
 
 def _check_every_value_fits(suite: Suite, name: str, planned: Sequence[tuple[Point, Job]]) -> None:
-    """A value that fits no cell of its block is a mistake, not a sparse grid.
+    """Refuse a value that fits no cell of its block: that is a mistake, not a sparse grid.
 
     Raises:
         RequestError: with the obstacle, and the place of the value.
     """
-    for axis, field in {"protocol": "protocols", "withhold": "withhold", **_AXES}.items():
+    for axis in ("protocol", "withhold", *_NAMED):
+        field = AXES[axis]
         values = list(dict.fromkeys(getattr(point, axis) for point, _ in planned))
         for value in values:
             jobs = [job for point, job in planned if getattr(point, axis) == value]
@@ -227,7 +202,7 @@ def _check_every_value_fits(suite: Suite, name: str, planned: Sequence[tuple[Poi
 
 
 def _by_capture(jobs: list[Job]) -> tuple[Job, ...]:
-    """In order, but with those of one capture behind the first of them."""
+    """Return the jobs in order, but those of one capture directly after the first of them."""
     groups: dict[str, list[Job]] = {}
     for job in jobs:
         groups.setdefault(job.cell.capture.content_hash(), []).append(job)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas
 
-from bench.interfaces.budget_axis import Effort
-from bench.planning.curve import effort_of
+from bench.interfaces.budget_axis import BudgetAxis
+from bench.planning.curve import budget_axis_of
 from bench.reports.comparability import view_label
 from bench.spec.cell import CellSpec
 from bench.spec.names import parse_plugin
@@ -84,8 +84,8 @@ def _empty_point(row: Mapping[str, Any], metric: str) -> CurvePoint:
     """Return the point of a row without its score."""
     cell = CellSpec.model_validate_json(str(row["spec"]))
     name, params = parse_plugin(cell.attack.attack.label)
-    effort = effort_of(name)
-    fixed = ",".join(f"{key}={value}" for key, value in params.items() if key != effort.knob)
+    budget_axis = budget_axis_of(name)
+    fixed = ",".join(f"{key}={value}" for key, value in params.items() if key != budget_axis.knob)
     return CurvePoint(
         attack=f"{name}:{fixed}" if fixed else name,
         victim=str(row["victim"]),
@@ -94,17 +94,17 @@ def _empty_point(row: Mapping[str, Any], metric: str) -> CurvePoint:
         view=view_label(str(row["threat_model"]), str(row["withheld_from_view"])),
         target=str(row["target"]),
         metric=metric,
-        knob=effort.knob,
-        value=_budget(cell, effort),
+        knob=budget_axis.knob,
+        value=_budget(cell, budget_axis),
     )
 
 
-def _budget(cell: CellSpec, effort: Effort) -> int:
-    if effort.knob == "iterations":
+def _budget(cell: CellSpec, budget_axis: BudgetAxis) -> int:
+    if budget_axis.knob == "iterations":
         return cell.attack.iterations
-    if effort.knob == "auxiliary":
+    if budget_axis.knob == "auxiliary":
         return cell.capture.data.splits.auxiliary
-    return int(str(cell.attack.attack.params[effort.knob]))
+    return int(str(cell.attack.attack.params[budget_axis.knob]))
 
 
 def curve_table(points: Sequence[CurvePoint]) -> pandas.DataFrame:

@@ -71,9 +71,9 @@ def _plugin(kind: str, cls: type[Plugin], origin: str, model: str | None) -> str
             f"{c} on undefended {c.victim}, {c.protocol}" for c in cls.certificates
         )
         fields["budget"] = f"{budget.iterations} iterations of {budget.batch_size} records"
-        if cls.effort is not None:
-            values = ", ".join(map(str, cls.effort.values))
-            fields["curve"] = f"bench run --curve runs over {cls.effort.knob} {values}"
+        if cls.budget_axis is not None:
+            values = ", ".join(map(str, cls.budget_axis.values))
+            fields["curve"] = f"bench run --curve runs over {cls.budget_axis.knob} {values}"
         fields["sees"] = (
             f"releases of {'every epoch' if cls.uses_history else 'the attacked epoch'}"
         )

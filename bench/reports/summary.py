@@ -16,28 +16,21 @@ _KEYS_IF_DIFFERENT = ("epochs", "n")
 """Columns that are keys too where the rows differ in them, since such rows have no common mean."""
 
 
-def summarise(
-    rows: pandas.DataFrame,
-    columns: tuple[str, ...],
-    *,
-    where: dict[str, str] | None = None,
-    per_attack: bool = True,
-    mark: bool = False,
-) -> str:
-    """Return a Markdown table with a line for each victim, protocol, defence and view.
+def usable_rows(
+    rows: pandas.DataFrame, columns: tuple[str, ...], *, where: dict[str, str], per_attack: bool
+) -> tuple[pandas.DataFrame, list[str]]:
+    """Return the rows that can be averaged over seeds, and the columns by which they are grouped.
 
     Args:
-        rows: rows of a ledger; see :func:`bench.ledger.rows_csv.read_rows_frame`.
-        columns: the columns to average, such as ``ssim``.
-        where: required values by column; these columns are not shown.
-        per_attack: show each column for each attack and target; else the columns belong to the
-            trained model and are shown once.
-        mark: set the largest mean of a line, target and metric in bold.
+        rows: rows of one or several results directories.
+        columns: the columns to average.
+        where: required values by column; these columns form no groups.
+        per_attack: whether the columns belong to the attacks; else they belong to the trained
+            model, and one row of each model is kept.
 
     Raises:
-        RequestError: a column is not in the rows, or no row has the required values.
+        RequestError: a column is not in the rows, or no row is left.
     """
-    where = where or {}
     for column in (*columns, *where):
         if column not in rows.columns:
             raise RequestError(
@@ -52,6 +45,31 @@ def summarise(
     if per_attack:
         seen = usable.dropna(subset=list(columns), how="all")
         keys += [key for key in _KEYS_IF_DIFFERENT if key in seen and seen[key].nunique() > 1]
+    return usable, keys
+
+
+def summarise(
+    rows: pandas.DataFrame,
+    columns: tuple[str, ...],
+    *,
+    where: dict[str, str] | None = None,
+    per_attack: bool = True,
+    mark: bool = False,
+) -> str:
+    """Return a Markdown table with a line for each victim, protocol, defence and view.
+
+    Args:
+        rows: rows of a ledger; see :func:`bench.load_results`.
+        columns: the columns to average, such as ``ssim``.
+        where: required values by column; these columns are not shown.
+        per_attack: show each column for each attack and target; else the columns belong to the
+            trained model and are shown once.
+        mark: set the largest mean of a line, target and metric in bold.
+
+    Raises:
+        RequestError: a column is not in the rows, or no row has the required values.
+    """
+    usable, keys = usable_rows(rows, columns, where=where or {}, per_attack=per_attack)
     heads: list[str] = []
     lines: dict[tuple[str, ...], dict[str, str]] = {}
     means: dict[tuple[tuple[str, ...], tuple[str, ...]], dict[str, float]] = {}
@@ -78,7 +96,6 @@ def summarise(
     body = [
         [*key, *(line.get(head, "") for head in heads)]
         for key, line in lines.items()
-        if len(line)
-        > 1  # a line with a count of seeds only belongs to a victim without the columns
+        if len(line) > 1  # a victim without the columns has a count of seeds only
     ]
     return "\n".join(table([*keys, *heads], body))

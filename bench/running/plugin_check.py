@@ -74,12 +74,12 @@ def _try_imports(entries: Sequence[str]) -> tuple[dict[str, str], str]:
 
 def _fault(kind: str, name: str) -> str:
     """Return why a plugin cannot be loaded, or an empty text."""
-    from bench.planning.planner import Planner
+    from bench.planning.plugins import Plugins
     from bench.scoring.rows import check_metric_name
     from bench.util.progress import Silent
 
     try:
-        getattr(Planner(Silent()), kind).load(name)
+        getattr(Plugins(Silent()), kind).load(name)
         if kind == "metrics":
             check_metric_name(name)
     except RequestError as error:

@@ -15,7 +15,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.cell.job import Job
-from bench.cell.runner import Runner, without_scores
+from bench.cell.outcome import result_without_scores
+from bench.cell.runner import Runner
 from bench.ledger.columns import TIMINGS
 from bench.ledger.reader import LedgerReader
 from bench.planning.planner import Planner
@@ -202,7 +203,7 @@ def _run(job: Job, progress: Progress) -> Sequence[Row]:
         try:
             return Runner(Path(directory), progress).compute(job).rows
         except RequestError as error:
-            return without_scores(
+            return result_without_scores(
                 job.cell, "not_applicable", str(error), split_hash=job.splits.manifest_hash()
             ).rows
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cell.job import Job
+from bench.cell.outcome import result_without_scores
 from bench.cell.result import CellResult
-from bench.cell.runner import store, without_scores
 from bench.ledger.ledger import Ledger
 from bench.ledger.reader import CellEntry
 from bench.planning.suite_plan import UNFINISHED, SuitePlan
@@ -72,7 +72,7 @@ def run_suite(
     def keep(job: Job, result: CellResult) -> None:
         nonlocal count
         count += 1
-        store(ledger, job.cell, result)
+        result.store(ledger, job.cell)
         statuses[result.status] += 1
         show(job, result, count, len(todo))
 
@@ -86,7 +86,7 @@ def run_suite(
     for job in todo:
         if job.obstacle:
             reason, splits = job.obstacle, job.splits.manifest_hash()
-            keep(job, without_scores(job.cell, "not_applicable", reason, split_hash=splits))
+            keep(job, result_without_scores(job.cell, "not_applicable", reason, split_hash=splits))
     tasks = _tasks([job for job in todo if not job.obstacle], fresh=fresh)
     if tasks:
         engine.run(tasks, report)

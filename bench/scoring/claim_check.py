@@ -10,14 +10,14 @@ from torch import Tensor
 
 from bench.types.claim import Claim
 from bench.types.estimate import Estimate
-from bench.types.facts import Labels, Lineup
+from bench.types.facts import AttributeOdds, IdentityScores
 from bench.types.images import ImageBatch
 from bench.types.links import Links
-from bench.types.targets import ATTRIBUTE, EVERY, IDENTITY, PROMPT
-from bench.types.texts import Wording
+from bench.types.targets import ALL_TARGETS, ATTRIBUTE, IDENTITY, PROMPT
+from bench.types.texts import Texts
 from bench.util.errors import BenchError
 
-CLAIMED: Mapping[str, type] = {PROMPT: Wording, ATTRIBUTE: Labels, IDENTITY: Lineup}
+CLAIMED: Mapping[str, type] = {PROMPT: Texts, ATTRIBUTE: AttributeOdds, IDENTITY: IdentityScores}
 """The type that a claim must have, by target; all other targets are pictures (``Estimate``)."""
 
 
@@ -51,8 +51,10 @@ def _validated(claim: object, targets: int, releases: int, image_size: int) -> C
             f"claims {_type_name(claim.estimates)} as its estimates; they must be a dict by target"
         )
     for target, estimate in claim.estimates.items():
-        if target not in EVERY:
-            raise BenchError(f"claims an unknown target {target!r}; known: {', '.join(EVERY)}")
+        if target not in ALL_TARGETS:
+            raise BenchError(
+                f"claims an unknown target {target!r}; known: {', '.join(ALL_TARGETS)}"
+            )
         expected = CLAIMED.get(target, Estimate)
         if not isinstance(estimate, expected):
             raise BenchError(
@@ -64,8 +66,8 @@ def _validated(claim: object, targets: int, releases: int, image_size: int) -> C
             continue
         if len(estimate) != targets:
             raise BenchError(f"claims {len(estimate)} {target}s for {targets} releases")
-        tensors = estimate.odds if isinstance(estimate, Labels) else {}
-        if isinstance(estimate, Lineup):
+        tensors = estimate.odds if isinstance(estimate, AttributeOdds) else {}
+        if isinstance(estimate, IdentityScores):
             tensors = {"likeness": estimate.likeness}
         for name, tensor in tensors.items():
             _check_tensor(f"the {target}'s {name}", tensor)

@@ -14,10 +14,10 @@ from bench.scoring.controls.prompts import prompt_controls
 from bench.scoring.matching import match_facts, match_images, match_texts
 from bench.scoring.picture import Panel
 from bench.types.estimate import Estimate
-from bench.types.facts import Fact, Labels, Lineup
+from bench.types.facts import AttributeOdds, Fact, IdentityScores
 from bench.types.gallery import Gallery
 from bench.types.records import Records
-from bench.types.texts import Wording
+from bench.types.texts import Texts
 
 Groups = Sequence[Sequence[int]]
 
@@ -59,16 +59,16 @@ class Comparison:
         panel: the pictures for the cell's PNG; None where the target is no picture.
     """
 
-    claimed: Estimate | Wording | Fact
-    truth: Estimate | Wording | Fact
-    controls: Mapping[str, Estimate] | Mapping[str, Wording] | Mapping[str, Fact]
+    claimed: Estimate | Texts | Fact
+    truth: Estimate | Texts | Fact
+    controls: Mapping[str, Estimate] | Mapping[str, Texts] | Mapping[str, Fact]
     known: dict[str, Mapping[str, float]] = field(default_factory=dict)
     panel: Panel | None = None
 
 
 def compare(
     target: str,
-    claimed: Estimate | Wording | Fact,
+    claimed: Estimate | Texts | Fact,
     truth: Mapping[str, Estimate],
     records: Records,
     source: ControlSource,
@@ -86,14 +86,14 @@ def compare(
             message.
     """
     seed, auxiliary = source.seed, source.auxiliary
-    if isinstance(claimed, Wording):
-        prompts = Wording(records.prompts)
+    if isinstance(claimed, Texts):
+        prompts = Texts(records.prompts)
         texts = prompt_controls(records, auxiliary, source.text, seed=seed)
         if not groups:
             return Comparison(claimed, prompts, texts)
         texts = {name: match_texts(c, prompts, groups) for name, c in texts.items()}
         return Comparison(match_texts(claimed, prompts, groups), prompts, texts)
-    if isinstance(claimed, Labels | Lineup):
+    if isinstance(claimed, AttributeOdds | IdentityScores):
         fact, facts = fact_controls(claimed, records, auxiliary, source.gallery, seed=seed)
         if not groups:
             return Comparison(claimed, fact, facts)

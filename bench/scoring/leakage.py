@@ -5,18 +5,15 @@ Sections 7.1 and 7.12 of METHODS derive the measures.
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bench.interfaces.defense import Defense
-from bench.metrics.distance_correlation import corrected_distance_correlation
+from bench.metrics.dependence import corrected_distance_correlation
 from bench.types.channels import (
     CONTROL_FEATURES,
     LOSS_GRADIENT,
@@ -26,8 +23,6 @@ from bench.types.channels import (
     Channel,
 )
 from bench.types.schedule import NoiseSchedule
-from bench.util.code_identity import code_hash
-from bench.util.files import disk_errors, kept_numbers, write_text
 from bench.util.rng import generator
 from bench.wire.capture import Capture
 from bench.wire.transcript import Release
@@ -51,34 +46,6 @@ class WireModel:
     schedule: NoiseSchedule
     stem: nn.Module | None
     defense: Defense
-
-
-def stored_leakage(
-    file: Path, capture: Capture, wire: WireModel, *, fresh: bool, note: Callable[[str], None]
-) -> dict[str, float]:
-    """Return :func:`leakage` from ``file``, or measure it and keep it there.
-
-    Every attack on one capture shares the file.
-
-    Args:
-        file: a JSON file beside the capture.
-        capture: the capture to be measured.
-        wire: how a latent becomes what crosses the wire.
-        fresh: ignore what the file holds.
-        note: receives a message where the file is damaged and leakage is measured again.
-    """
-    code = code_hash(leakage)
-
-    def pick(stored: dict[str, Any]) -> Any:
-        return stored["leakage"] if stored["code"] == code else None
-
-    stored_numbers = None if fresh else kept_numbers(file, pick, note)
-    if stored_numbers is not None:
-        return stored_numbers
-    numbers = leakage(capture, wire)
-    with disk_errors(file):
-        write_text(file, json.dumps({"code": code, "leakage": numbers}, indent=1))
-    return numbers
 
 
 def leakage(capture: Capture, wire: WireModel) -> dict[str, float]:

@@ -11,7 +11,7 @@ from bench.metrics.rouge import rouge_table
 from bench.types.estimate import Estimate
 from bench.types.facts import Fact, agreement
 from bench.types.images import ImageBatch
-from bench.types.texts import Wording
+from bench.types.texts import Texts
 
 
 def match_images(claim: Estimate, truth: ImageBatch, groups: Sequence[Sequence[int]]) -> Estimate:
@@ -40,7 +40,7 @@ def match_images(claim: Estimate, truth: ImageBatch, groups: Sequence[Sequence[i
     )
 
 
-def match_texts(claim: Wording, truth: Wording, groups: Sequence[Sequence[int]]) -> Wording:
+def match_texts(claim: Texts, truth: Texts, groups: Sequence[Sequence[int]]) -> Texts:
     """Return the claimed texts with each group in the order of highest ROUGE-L to the truth."""
     order = list(range(len(truth)))
     for group in groups:

@@ -9,18 +9,24 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from bench.interfaces.certificate import MISSED, Certificate
-from bench.interfaces.metric import LabelMetric, LineupMetric, Metric, ScoringContext, TextMetric
+from bench.interfaces.metric import (
+    AttributeMetric,
+    IdentityMetric,
+    Metric,
+    ScoringContext,
+    TextMetric,
+)
 from bench.ledger.diagnostics import not_finite
 from bench.scoring.controls.images import BLIND, NEAREST, ORACLE
 from bench.types.estimate import Estimate
-from bench.types.facts import Fact, Labels, Lineup
+from bench.types.facts import AttributeOdds, Fact, IdentityScores
 from bench.types.targets import HEADLINE
-from bench.types.texts import Wording
+from bench.types.texts import Texts
 from bench.util.code_identity import is_ours
-from bench.util.described import described
 from bench.util.errors import BenchError
 from bench.util.failure import Failure
 from bench.util.stats import loss_ends, mean_interval, normalized, share_interval
+from bench.util.type_and_shape import type_and_shape
 
 CLOSE_CONTROLS = 0.1
 """Distance of floor and ceiling of a headline measure below which its position is mostly noise."""
@@ -72,9 +78,9 @@ class MetricScore:
 
 def score_target(
     target: str,
-    claim: Estimate | Wording | Fact,
-    truth: Estimate | Wording | Fact,
-    controls: Mapping[str, Estimate] | Mapping[str, Wording] | Mapping[str, Fact],
+    claim: Estimate | Texts | Fact,
+    truth: Estimate | Texts | Fact,
+    controls: Mapping[str, Estimate] | Mapping[str, Texts] | Mapping[str, Fact],
     metrics: Sequence[Metric],
     context: ScoringContext,
     *,
@@ -107,7 +113,7 @@ def score_target(
         except Exception as error:
             if broken is None or is_ours(type(metric)):
                 raise
-            broken[metric.name] = Failure.of(error).reason
+            broken[metric.name] = Failure.from_error(error).reason
             continue
         if score is not None:
             scores.append(score)
@@ -116,9 +122,9 @@ def score_target(
 
 def _score(
     metric: Metric,
-    claim: Estimate | Wording | Fact,
-    truth: Estimate | Wording | Fact,
-    controls: Mapping[str, Estimate] | Mapping[str, Wording] | Mapping[str, Fact],
+    claim: Estimate | Texts | Fact,
+    truth: Estimate | Texts | Fact,
+    controls: Mapping[str, Estimate] | Mapping[str, Texts] | Mapping[str, Fact],
     context: ScoringContext,
     known: dict[str, Mapping[str, float]],
     seed: int,
@@ -162,8 +168,8 @@ def _score(
 
 def _values(
     metric: Metric,
-    claim: Estimate | Wording | Fact,
-    truth: Estimate | Wording | Fact,
+    claim: Estimate | Texts | Fact,
+    truth: Estimate | Texts | Fact,
     context: ScoringContext,
 ) -> Tensor | None:
     """Return the metric's values, ``(N,)`` float64, or None where it does not apply.
@@ -178,15 +184,15 @@ def _values(
     if not isinstance(result, Tensor) or tuple(result.shape) != (count,):
         raise BenchError(
             f"metric {metric.name!r} must return one number for each record, shape ({count},); "
-            f"got {described(result)}"
+            f"got {type_and_shape(result)}"
         )
     return result.detach().cpu().double()
 
 
 def _compare(
     metric: Metric,
-    claim: Estimate | Wording | Fact,
-    truth: Estimate | Wording | Fact,
+    claim: Estimate | Texts | Fact,
+    truth: Estimate | Texts | Fact,
     context: ScoringContext,
 ) -> Tensor | None:
     """Return what the metric computes for a claim of the type that the metric compares.
@@ -194,15 +200,23 @@ def _compare(
     Raises:
         BenchError: the metric declares a target whose claims it cannot compare.
     """
-    if isinstance(claim, Wording) and isinstance(truth, Wording):
+    if isinstance(claim, Texts) and isinstance(truth, Texts):
         if not isinstance(metric, TextMetric):
             raise BenchError(
                 f"metric {metric.name!r} declares a target that is text, but is no TextMetric"
             )
         return metric.compare(claim, truth, context)
-    if isinstance(claim, Labels) and isinstance(truth, Labels) and isinstance(metric, LabelMetric):
+    if (
+        isinstance(claim, AttributeOdds)
+        and isinstance(truth, AttributeOdds)
+        and isinstance(metric, AttributeMetric)
+    ):
         return metric.compare(claim, truth, context)
-    if isinstance(claim, Lineup) and isinstance(truth, Lineup) and isinstance(metric, LineupMetric):
+    if (
+        isinstance(claim, IdentityScores)
+        and isinstance(truth, IdentityScores)
+        and isinstance(metric, IdentityMetric)
+    ):
         return metric.compare(claim, truth, context)
     if not (isinstance(claim, Estimate) and isinstance(truth, Estimate)):
         kinds = f"a {type(claim).__name__} with a {type(truth).__name__}"
@@ -212,8 +226,8 @@ def _compare(
 
 def _basis(
     metric: Metric,
-    claim: Estimate | Wording | Fact,
-    truth: Estimate | Wording | Fact,
+    claim: Estimate | Texts | Fact,
+    truth: Estimate | Texts | Fact,
     context: ScoringContext,
 ) -> Mapping[str, float]:
     """Return the numbers that the metric's values depend on; only picture metrics have some.

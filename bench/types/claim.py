@@ -1,4 +1,4 @@
-"""The claim: what an attack says the secrets behind the target releases are."""
+"""The claim: what an attack asserts about the secrets behind the target releases."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from bench.types.estimate import Estimate
 from bench.types.facts import Fact
-from bench.types.texts import Wording
+from bench.types.texts import Texts
 
 if TYPE_CHECKING:
     from bench.types.links import Links
-from bench.types.estimate import Estimate
 
 
 @dataclass(frozen=True, eq=False)
 class Claim:
-    """What an attack says the secrets behind the view's target releases are, in their order.
+    """What an attack asserts about the target releases of a view, in their order.
 
     Attributes:
-        estimates: by target: pictures of ``"image"`` and ``"condition"``, texts of ``"prompt"``,
-            ``Labels`` of ``"attribute"``, a ``Lineup`` of ``"identity"``. A target left out is not
-            claimed.
-        diagnostics: numbers the attack wants in its row, such as its final loss; the columns are
+        estimates: by target, ``Estimate`` for ``"image"`` and ``"condition"``, ``Texts`` for
+            ``"prompt"``, ``AttributeOdds`` for ``"attribute"``, ``IdentityScores`` for
+            ``"identity"``. A target without an entry is not claimed.
+        diagnostics: numbers that the attack adds to its row, such as its final loss, in the columns
             ``attack_*`` (``bench.ledger.diagnostics``).
-        labels: where clients learn classes, how much speaks for each class, ``(N, K)``; a plain
-            answer is one-hot.
-        links: which releases of the view, all of them, are of one record; None is not claimed.
+        labels: where clients learn classes, the evidence for each class, ``(N, K)``; a plain answer
+            is one-hot.
+        links: which releases of the whole view are of one record, or None for no such claim.
     """
 
-    estimates: Mapping[str, Estimate | Wording | Fact]
+    estimates: Mapping[str, Estimate | Texts | Fact]
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     labels: Tensor | None = None
     links: Links | None = None

@@ -1,4 +1,4 @@
-"""Claims that are neither pictures nor texts: what a record is like, and who of a gallery it shows."""
+"""Claims that are neither images nor texts: a record's attributes, and the person that it shows."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from bench.util.errors import BenchError
 
 
 @dataclass(frozen=True, eq=False)
-class Labels:
-    """What records are said to be like.
+class AttributeOdds:
+    """How likely each value of each attribute is for each record.
 
     Attributes:
-        values: by attribute, the values it may have.
-        odds: by attribute, how likely each value is, ``(N, K)`` non-negative; a true one is
-            one-hot, and all zero where the true value is not among ``values``.
+        values: the possible values of each attribute.
+        odds: by attribute, how likely each value is, ``(N, K)``, at least 0. The true odds are
+            one-hot, or all zero where the true value is not among ``values``.
 
     Raises:
-        BenchError: the two do not fit each other, nothing is claimed, or a number is not finite.
+        BenchError: ``values`` and ``odds`` do not match, there is no attribute, or a number is not
+            finite.
     """
 
     values: Mapping[str, tuple[str, ...]]
@@ -30,22 +31,24 @@ class Labels:
     def __post_init__(self) -> None:
         if not self.odds or set(self.values) != set(self.odds):
             raise BenchError(
-                f"odds of {', '.join(self.odds) or 'nothing'}, but values of {', '.join(self.values)}"
+                f"odds of {', '.join(self.odds) or 'nothing'}, "
+                f"but values of {', '.join(self.values)}"
             )
         count = len(self)
         for name, odds in self.odds.items():
             if tuple(odds.shape) != (count, len(self.values[name])):
                 raise BenchError(
-                    f"odds of {name} are {tuple(odds.shape)}, expected {(count, len(self.values[name]))}"
+                    f"odds of {name} are {tuple(odds.shape)}, "
+                    f"expected {(count, len(self.values[name]))}"
                 )
             if not bool(odds.isfinite().all()):
                 raise BenchError(f"odds of {name} are not finite")
 
     @classmethod
-    def of(
+    def one_hot(
         cls, attributes: Sequence[Mapping[str, str]], values: Mapping[str, tuple[str, ...]]
-    ) -> Labels:
-        """The true labels of records, among ``values``."""
+    ) -> AttributeOdds:
+        """Return the true odds of records, over the given ``values``."""
         odds = {
             name: torch.tensor(
                 [[float(row.get(name) == value) for value in known] for row in attributes]
@@ -57,21 +60,23 @@ class Labels:
     def __len__(self) -> int:
         return len(next(iter(self.odds.values())))
 
-    def take(self, index: Sequence[int]) -> Labels:
-        """Those of the records at ``index``, in that order."""
-        return Labels(self.values, {name: odds[list(index)] for name, odds in self.odds.items()})
+    def take(self, index: Sequence[int]) -> AttributeOdds:
+        """Return the odds of the records at ``index``, in that order."""
+        return AttributeOdds(
+            self.values, {name: odds[list(index)] for name, odds in self.odds.items()}
+        )
 
 
 @dataclass(frozen=True, eq=False)
-class Lineup:
-    """Who of a gallery each record is said to show.
+class IdentityScores:
+    """How much each record resembles each candidate of a gallery.
 
     Attributes:
-        likeness: of each record to each candidate, higher is more alike, ``(N, G)``; a true one is
-            one-hot.
+        likeness: similarity of each record to each candidate, ``(N, G)``; higher is more alike. The
+            true scores are one-hot.
 
     Raises:
-        BenchError: not a table, or a number is not finite.
+        BenchError: ``likeness`` is not two-dimensional, or a number is not finite.
     """
 
     likeness: Tensor
@@ -79,55 +84,62 @@ class Lineup:
     def __post_init__(self) -> None:
         if self.likeness.ndim != 2 or not bool(self.likeness.isfinite().all()):
             raise BenchError(
-                f"a lineup is a table of finite numbers, not {tuple(self.likeness.shape)}"
+                "identity scores must be a table (N, G) of finite numbers, "
+                f"not {tuple(self.likeness.shape)}"
             )
 
     @classmethod
-    def of(cls, positions: Sequence[int], size: int) -> Lineup:
-        """The truth: of each record the candidate at its position of a gallery of ``size``."""
+    def one_hot(cls, positions: Sequence[int], size: int) -> IdentityScores:
+        """Return the true scores of records that show the candidates at ``positions``.
+
+        Args:
+            positions: position of each record's candidate in the gallery.
+            size: number of candidates, G.
+        """
         return cls(torch.nn.functional.one_hot(torch.tensor(list(positions)), size).double())
 
     def __len__(self) -> int:
         return len(self.likeness)
 
-    def take(self, index: Sequence[int]) -> Lineup:
-        """Those of the records at ``index``, in that order."""
-        return Lineup(self.likeness[list(index)])
+    def take(self, index: Sequence[int]) -> IdentityScores:
+        """Return the scores of the records at ``index``, in that order."""
+        return IdentityScores(self.likeness[list(index)])
 
-    def ranks(self, truth: Lineup) -> Tensor:
-        """How many others look at least as much like record i as its own candidate does, ``(N,)``
-        int64.
+    def ranks(self, truth: IdentityScores) -> Tensor:
+        """Return how many others resemble record i at least as much as its true candidate.
 
-        Ties count against the attacker.
+        The ranks are ``(N,)`` int64, 0 for the best. Ties count against the attacker.
 
         Raises:
-            BenchError: the two are of different galleries or records.
+            BenchError: the two differ in their number of records or candidates.
         """
         if self.likeness.shape != truth.likeness.shape:
             raise BenchError(
-                f"a lineup of {tuple(self.likeness.shape)} for a truth of {tuple(truth.likeness.shape)}"
+                f"identity scores of {tuple(self.likeness.shape)} for a truth of "
+                f"{tuple(truth.likeness.shape)}"
             )
         own = self.likeness.gather(1, truth.likeness.argmax(1, keepdim=True))
         return (self.likeness >= own).sum(1) - 1
 
 
-Fact = Labels | Lineup
+Fact = AttributeOdds | IdentityScores
+"""A claim or truth about attributes or identities."""
 
 
 def agreement(claim: Fact, truth: Fact) -> Tensor:
-    """How well claim j fits record i, ``(N, N)`` float64 in [0, 1].
+    """Return how well claim j fits record i, ``(N, N)`` float64 in [0, 1].
 
-    Of labels, the mean over attributes of the odds of i's true values; of lineups, the share of
-    candidates that j says look less alike than i's own.
+    For attributes, this is the mean odds of the true values of record i; for identities, the share
+    of candidates that claim j ranks below the true candidate of record i.
 
     Raises:
-        BenchError: the two are not of one kind.
+        BenchError: the two are of different kinds.
     """
-    if isinstance(claim, Labels) and isinstance(truth, Labels):
+    if isinstance(claim, AttributeOdds) and isinstance(truth, AttributeOdds):
         return torch.stack(
             [truth.odds[n].double() @ claim.odds[n].double().T for n in truth.odds]
         ).mean(0)
-    if isinstance(claim, Lineup) and isinstance(truth, Lineup):
+    if isinstance(claim, IdentityScores) and isinstance(truth, IdentityScores):
         own = claim.likeness[:, truth.likeness.argmax(1)].T
         return (claim.likeness.unsqueeze(0) < own.unsqueeze(2)).double().mean(2)
     raise BenchError(f"a {type(claim).__name__} and a {type(truth).__name__} cannot agree")

@@ -1,4 +1,4 @@
-"""Who an attacker looks for: public photographs of people, the private ones among them."""
+"""The gallery of an identification attack: photographs of people, private ones among them."""
 
 from __future__ import annotations
 
@@ -16,21 +16,26 @@ class Gallery:
     """One photograph of each candidate; none of them is a record.
 
     Attributes:
-        names: identities, in the order of the pictures. Not for the attacker: they tell private
-            people from strangers.
+        names: identities in the order of the photographs. They stay hidden from the attacker, since
+            they tell private people from people outside the records.
+        images: the photographs, ``(G, 3, H, W)``.
     """
 
     names: tuple[str, ...]
     images: ImageBatch
 
     def shuffled(self, seed: int) -> Gallery:
-        """In another order, so that a place tells nothing; of a ``seed`` that no attack can find."""
+        """Return a gallery in another order, so that positions carry no information.
+
+        Args:
+            seed: seed of the order, which no attack can find.
+        """
         order = torch.randperm(len(self.names), generator=generator(seed, "gallery"))
         return Gallery(tuple(self.names[i] for i in order.tolist()), self.images.take(order))
 
     def positions(self, identities: Sequence[str | None]) -> list[int] | None:
-        """The candidate that each record shows, or None where one of them is nobody here."""
+        """Return the position of each record's person, or None where one of them is not here."""
         place = {name: i for i, name in enumerate(self.names)}
-        found = [place.get(name) if name is not None else None for name in identities]
-        known = [i for i in found if i is not None]
-        return known if len(known) == len(found) else None
+        positions = [place.get(name) if name is not None else None for name in identities]
+        known = [i for i in positions if i is not None]
+        return known if len(known) == len(positions) else None

@@ -1,4 +1,4 @@
-"""The one picture type that crosses every seam."""
+"""The image type of all interfaces."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from bench.util.errors import BenchError
 
 
 class ImageRangeError(BenchError, ValueError):
-    """A tensor that claims to be images has the wrong shape, type or range."""
+    """A tensor that should hold images has the wrong shape, type or range."""
 
 
 @dataclass(frozen=True, eq=False)
 class ImageBatch:
-    """RGB images.
+    """A batch of RGB images.
 
     Attributes:
         pixels: ``(N, 3, H, W)`` float32 in [0, 1].
-        broken: which pictures were made from pixels that were not finite, ``(N,)`` bool; None is
+        broken: which images were made from pixels that were not finite, ``(N,)`` bool; None means
             none of them.
 
     Raises:
-        ImageRangeError: wrong rank, channel count, dtype, a non-finite value or a value outside [0,
-            1].
+        ImageRangeError: the pixels have another rank, channel count or dtype, or a value that is
+            not finite or outside [0, 1].
     """
 
     pixels: Tensor
@@ -45,56 +45,64 @@ class ImageBatch:
 
     @classmethod
     def clamped(cls, pixels: Tensor) -> ImageBatch:
-        """Images from a tensor that may overshoot [0, 1], as decoders do.
+        """Return images from a tensor that may exceed [0, 1], as the output of decoders does.
 
-        A value that is not finite becomes a colour (NaN mid-grey), so that a broken model can still
-        be measured, and its picture is marked as ``broken``; a claim of such pictures is refused.
+        A value that is not finite becomes a colour (NaN becomes mid-grey), so that a broken model
+        can still be measured, and its image is marked as ``broken``. A claim that holds such images
+        is refused.
         """
-        shown = pixels.detach().float()
-        finite = shown.isfinite().flatten(1).all(1) if shown.ndim > 1 else shown.isfinite()
+        values = pixels.detach().float()
+        finite = values.isfinite().flatten(1).all(1) if values.ndim > 1 else values.isfinite()
         broken = None if bool(finite.all()) else ~finite
-        return cls(torch.nan_to_num(shown, nan=0.5).clamp(0.0, 1.0), broken)
+        return cls(torch.nan_to_num(values, nan=0.5).clamp(0.0, 1.0), broken)
 
     @classmethod
     def from_signed(cls, pixels: Tensor) -> ImageBatch:
-        """Images from ``(N, 3, H, W)`` in [-1, 1] (clamped), as diffusion models put them out."""
+        """Return images from ``(N, 3, H, W)`` in [-1, 1], as diffusion models give them.
+
+        Values outside that range are clamped.
+        """
         return cls.clamped((pixels.detach().float() + 1.0) / 2.0)
 
     @classmethod
     def from_uint8(cls, pixels: Tensor) -> ImageBatch:
-        """Images from ``(N, 3, H, W)`` uint8 in 0..255."""
+        """Return images from ``(N, 3, H, W)`` uint8 in 0..255.
+
+        Raises:
+            ImageRangeError: the tensor has another dtype.
+        """
         if pixels.dtype != torch.uint8:
             raise ImageRangeError(f"expected uint8 images, got {pixels.dtype}")
         return cls(pixels.float() / 255.0)
 
     @classmethod
     def cat(cls, batches: list[ImageBatch]) -> ImageBatch:
-        """Several batches of one size, one after the other."""
+        """Return several batches of one size, concatenated."""
         broken = None
         if any(b.broken is not None for b in batches):
             broken = torch.cat([b._broken_mask() for b in batches])
         return cls(torch.cat([b.pixels for b in batches]), broken)
 
     def signed(self) -> Tensor:
-        """``(N, 3, H, W)`` float32 in [-1, 1]."""
+        """Return the pixels as ``(N, 3, H, W)`` float32 in [-1, 1]."""
         return self.pixels * 2.0 - 1.0
 
     def uint8(self) -> Tensor:
-        """``(N, 3, H, W)`` uint8 in 0..255, rounded to nearest."""
+        """Return the pixels as ``(N, 3, H, W)`` uint8 in 0..255, rounded to nearest."""
         return (self.pixels * 255.0).round().to(torch.uint8)
 
     def to(self, device: torch.device | str) -> ImageBatch:
-        """The same images on another device."""
+        """Return the images on another device."""
         return ImageBatch(
             self.pixels.to(device), None if self.broken is None else self.broken.to(device)
         )
 
     def take(self, index: Tensor | list[int] | slice) -> ImageBatch:
-        """The images at ``index``."""
+        """Return the images at ``index``."""
         return ImageBatch(self.pixels[index], None if self.broken is None else self.broken[index])
 
     def not_finite(self) -> int:
-        """Return how many pictures were made from pixels that were not finite."""
+        """Return how many images were made from pixels that were not finite."""
         return 0 if self.broken is None else int(self.broken.sum())
 
     def _broken_mask(self) -> Tensor:

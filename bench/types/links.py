@@ -1,4 +1,4 @@
-"""Which releases are said to be of one record, and how far that is true."""
+"""Claims about which releases are of one record."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Links:
-    """A claim about the releases of a view, in its order: those with the same label are of one
-    record.
+    """A claim about all releases of a view: those with equal labels are of one record.
 
     Attributes:
-        labels: one a release.
+        labels: one label per release, in the order of the view.
     """
 
     labels: tuple[int, ...]

@@ -16,23 +16,28 @@ from bench.util.errors import DataError
 
 @dataclass(frozen=True, eq=False)
 class Records:
-    """Records of one image size.
+    """A batch of records of one image size.
 
     Attributes:
         ids: unique name of each record within its data set.
         images: ``(N, 3, H, W)`` uint8.
         conditions: hint images, ``(N, 3, H, W)`` uint8.
-        prompts: one caption a record.
-        identities: who or what is shown, where the data set knows it; records of one identity never
-            fall into two splits.
-        attributes: labels by name, such as ``{"hair": "red"}``; empty where there are none.
-        origins: what each record is made from, such as the hash of its file; with the code and the
-            parameters of its data set it says what the record is, so that an id does not hang on
-            how a processor rounds a pixel. Empty where the data set cannot say; then the pixels
-            count.
+        prompts: one caption per record.
+        identities: the person or thing that each record shows, or None where the data set does not
+            give it. Records of one identity never fall into two splits.
+        attributes: labels of each record by name, such as ``{"hair": "red"}``; empty where there
+            are none.
+        origins: what each record is made from, such as the hash of its file. Together with code and
+            parameters of the data set it determines the record, so that hashes do not depend on how
+            a processor rounds a pixel. Empty where the data set does not give origins; then pixels
+            are hashed.
         groups: records of one group never fall into two splits; None groups by identity alone.
-        duplicate: whether another record shows the same picture, exactly or nearly; empty where
-            nobody looked.
+        duplicate: whether another record shows an equal or nearly equal picture; empty where this
+            was not examined.
+
+    Raises:
+        DataError: the fields differ in length, ids are not unique, or a tensor has another shape or
+            dtype.
     """
 
     ids: tuple[str, ...]
@@ -66,17 +71,18 @@ class Records:
             tensor: Tensor = getattr(self, field)
             if tensor.dtype != torch.uint8 or tensor.ndim != 4 or tensor.shape[1] != 3:
                 raise DataError(
-                    f"records: {field} must be (N, 3, H, W) uint8, got {tuple(tensor.shape)} {tensor.dtype}"
+                    f"records: {field} must be (N, 3, H, W) uint8, "
+                    f"got {tuple(tensor.shape)} {tensor.dtype}"
                 )
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def select(self, index: Sequence[int]) -> Records:
-        """The records at ``index``, in that order.
+        """Return the records at ``index``, in that order.
 
-        A record may be taken several times; its second copy then has ``#2`` behind its id, and so
-        on.
+        A record may be taken several times; ``#2``, ``#3`` and so on follow the id of its further
+        copies.
         """
         rows = torch.as_tensor(list(index), dtype=torch.long)
         return replace(
@@ -93,7 +99,10 @@ class Records:
         )
 
     def group_names(self) -> tuple[str, ...]:
-        """What records may not be divided by, one name a record: their group, else their identity, else themselves."""
+        """Return one name per record of the group that splits may not divide.
+
+        This is the record's group, else its identity, else the record itself.
+        """
         if self.groups is not None:
             return self.groups
         return tuple(
@@ -102,7 +111,7 @@ class Records:
         )
 
     def copy(self) -> Records:
-        """The same records in memory of their own, so that a change to one of the two leaves the other as it is."""
+        """Return records with separate memory, so that changes to one do not affect the other."""
         return replace(
             self,
             images=self.images.clone(),
@@ -111,19 +120,19 @@ class Records:
         )
 
     def image_batch(self) -> ImageBatch:
-        """Private images, ``(N, 3, H, W)`` in [0, 1]."""
+        """Return the private images, ``(N, 3, H, W)`` in [0, 1]."""
         return ImageBatch.from_uint8(self.images)
 
     def condition_batch(self) -> ImageBatch:
-        """Hint images, ``(N, 3, H, W)`` in [0, 1]."""
+        """Return the hint images, ``(N, 3, H, W)`` in [0, 1]."""
         return ImageBatch.from_uint8(self.conditions)
 
     def content_hash(self) -> str:
-        """sha256 over what the records are: words and origins, or words and pixels where there are no origins."""
+        """Return a sha256 over texts and origins; without origins, over texts and pixels."""
         return self._hash(pixels=not self.origins)
 
     def pixel_hash(self) -> str:
-        """sha256 over everything that the records hold, to the last pixel."""
+        """Return a sha256 over texts and pixels."""
         return self._hash(pixels=True)
 
     def _hash(self, *, pixels: bool) -> str:
@@ -143,7 +152,7 @@ class Records:
 
 
 def _numbered(ids: Sequence[str]) -> tuple[str, ...]:
-    """Ids with ``#2``, ``#3`` and so on behind those that stand there already."""
+    """Return ids with ``#2``, ``#3`` and so on behind repeated ones."""
     taken: set[str] = set()
     found = []
     for name in ids:

@@ -10,17 +10,20 @@ from torch import Tensor
 from bench.util.errors import RequestError
 
 PREDICTIONS = ("epsilon", "v_prediction")
-"""What a network may be trained to predict."""
+"""The values of ``NoiseSchedule.prediction``."""
 
 
 @dataclass(frozen=True, eq=False)
 class NoiseSchedule:
-    """x_t = a_t z0 + b_t eps with a_t = sqrt(abar_t), b_t = sqrt(1 - abar_t).
+    """The process x_t = a_t z0 + b_t eps with a_t = sqrt(abar_t) and b_t = sqrt(1 - abar_t).
 
     Attributes:
-        alphas_cumprod: abar_t, ``(T,)`` float64, strictly falling within (0, 1).
+        alphas_cumprod: abar_t, ``(T,)`` float64, strictly decreasing within (0, 1).
         prediction: what the network is trained to predict: ``epsilon`` (SD 1.x, SD 2 base) or
             ``v_prediction``, v = a_t eps - b_t z0 (SD 2; Salimans & Ho, arXiv:2202.00512).
+
+    Raises:
+        RequestError: ``alphas_cumprod`` or ``prediction`` is invalid.
     """
 
     alphas_cumprod: Tensor
@@ -32,8 +35,8 @@ class NoiseSchedule:
             raise RequestError("noise schedule: alphas_cumprod must be a strictly falling vector")
         if not 0 < float(abar[-1]) < float(abar[0]) < 1:
             raise RequestError(
-                "noise schedule: alphas_cumprod must lie between 0 and 1, both excluded; it goes from "
-                f"{float(abar[0]):g} to {float(abar[-1]):g}"
+                "noise schedule: alphas_cumprod must lie between 0 and 1, both excluded; "
+                f"it goes from {float(abar[0]):g} to {float(abar[-1]):g}"
             )
         if self.prediction not in PREDICTIONS:
             raise RequestError(
@@ -43,55 +46,55 @@ class NoiseSchedule:
 
     @classmethod
     def stable_diffusion(cls, steps: int = 1000) -> NoiseSchedule:
-        """SD 1.x: beta_i = linspace(sqrt(0.00085), sqrt(0.012), T)^2."""
+        """Return the schedule of SD 1.x, beta_i = linspace(sqrt(0.00085), sqrt(0.012), T)^2."""
         betas = torch.linspace(0.00085**0.5, 0.012**0.5, steps, dtype=torch.float64) ** 2
         return cls(torch.cumprod(1.0 - betas, 0))
 
     @property
     def steps(self) -> int:
-        """T, the number of timesteps."""
+        """The number of timesteps, T."""
         return len(self.alphas_cumprod)
 
     def signal(self, t: Tensor) -> Tensor:
-        """a_t of each timestep, ``(B, 1, 1, 1)`` float32."""
+        """Return a_t of each timestep, ``(B, 1, 1, 1)`` float32."""
         return self.alphas_cumprod.to(t.device)[t].sqrt().float().view(-1, 1, 1, 1)
 
     def noise(self, t: Tensor) -> Tensor:
-        """b_t of each timestep, ``(B, 1, 1, 1)`` float32."""
+        """Return b_t of each timestep, ``(B, 1, 1, 1)`` float32."""
         return (1.0 - self.alphas_cumprod.to(t.device)[t]).sqrt().float().view(-1, 1, 1, 1)
 
     def snr(self, t: Tensor | int) -> Tensor:
-        """abar_t / (1 - abar_t), float64."""
+        """Return the signal-to-noise ratio abar_t / (1 - abar_t), float64."""
         abar = self.alphas_cumprod[t]
         return abar / (1.0 - abar)
 
     def add_noise(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """x_t, ``(B, 4, h, w)``."""
+        """Return x_t, ``(B, 4, h, w)``."""
         return self.signal(t) * latents + self.noise(t) * noise
 
     def target(self, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """What the network should put out, ``(B, 4, h, w)``: eps or v."""
+        """Return what the network should predict, eps or v, ``(B, 4, h, w)``."""
         if self.prediction == "epsilon":
             return noise
         return self.signal(t) * noise - self.noise(t) * latents
 
     def clean(self, noisy: Tensor, target: Tensor, t: Tensor) -> Tensor:
-        """z0 from x_t and the target, exactly: (x_t - b eps) / a, or a x_t - b v."""
+        """Return z0 from x_t and the target: (x_t - b eps) / a, or a x_t - b v."""
         if self.prediction == "epsilon":
             return (noisy - self.noise(t) * target) / self.signal(t)
         return self.signal(t) * noisy - self.noise(t) * target
 
     def noise_in(self, noisy: Tensor, target: Tensor, t: Tensor) -> Tensor:
-        """eps from x_t and the target, exactly: the target itself, or b x_t + a v."""
+        """Return eps from x_t and the target: the target itself, or b x_t + a v."""
         if self.prediction == "epsilon":
             return target
         return self.noise(t) * noisy + self.signal(t) * target
 
     def first_at_or_below_snr(self, snr: float) -> int:
-        """The smallest t with SNR_t <= ``snr``.
+        """Return the smallest t with SNR_t <= ``snr``.
 
         Raises:
-            RequestError: no timestep of the schedule is that noisy.
+            RequestError: every timestep of the schedule has a higher ratio.
         """
         below = torch.nonzero(self.alphas_cumprod / (1.0 - self.alphas_cumprod) <= snr)
         if len(below) == 0:

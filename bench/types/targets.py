@@ -1,4 +1,4 @@
-"""What can be claimed of a record, and the measure that stands for each."""
+"""The targets of claims, and the metric that stands for each."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 PROMPT = "prompt"
-PICTURED = ("image", "condition")
-TARGETS = (*PICTURED, PROMPT)
-"""What an attack speaks of if it does not say otherwise: its cells have a row for each."""
+PICTURE_TARGETS = ("image", "condition")
+TARGETS = (*PICTURE_TARGETS, PROMPT)
+"""The targets that an attack claims unless it sets ``claimed_targets``."""
 ATTRIBUTE, IDENTITY = "attribute", "identity"
-EVERY = (*TARGETS, ATTRIBUTE, IDENTITY)
-"""What a claim may hold of each record."""
+ALL_TARGETS = (*TARGETS, ATTRIBUTE, IDENTITY)
+"""Every target of which a claim may hold one estimate per record."""
 LINK = "link"
-"""Which releases are of one record (``bench.types.links``)."""
+"""The target of claims about which releases are of one record (``bench.types.links``)."""
 
 HEADLINE: Mapping[str, str] = MappingProxyType(
     {
@@ -25,8 +25,8 @@ HEADLINE: Mapping[str, str] = MappingProxyType(
         LINK: "link_f1",
     }
 )
-"""By target, the measure that flags are raised on and that ranks where no other is asked for.
+"""By target, the metric that decides flags, and rankings for which no other metric is chosen.
 
-Of prompts not ``token_accuracy``: a paraphrase of every word moved by one place scores nothing
-there, so it would call a prompt safe that the picture gives away.
+For prompts it is not ``token_accuracy``: a claim whose words are all shifted by one place scores 0
+there, so that metric would call a prompt safe that the picture reveals.
 """

@@ -1,4 +1,4 @@
-"""Texts that are claimed or true: what an estimate is for prompts."""
+"""Texts that are claimed or true, for prompts."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ _WORDS_AND_MARKS = re.compile(r"\w+|[^\w\s]")
 
 
 @dataclass(frozen=True)
-class Wording:
-    """One text a record.
+class Texts:
+    """One text per record.
 
     Attributes:
-        tokens: where known, the token ids that each text was read from, without start, end and
-            padding. A text of wrong tokens need not be cut into the same tokens again.
+        texts: the texts.
+        tokens: the token ids from which each text was decoded, without start, end and padding, or
+            None. A text decoded from wrong tokens need not be split into the same tokens again.
 
     Raises:
         BenchError: texts and token rows differ in number.
@@ -33,17 +34,17 @@ class Wording:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def take(self, index: list[int]) -> Wording:
-        """The texts at ``index``, in that order."""
+    def take(self, index: list[int]) -> Texts:
+        """Return the texts at ``index``, in that order."""
         tokens = None if self.tokens is None else tuple(self.tokens[i] for i in index)
-        return Wording(tuple(self.texts[i] for i in index), tokens)
+        return Texts(tuple(self.texts[i] for i in index), tokens)
 
 
 def words(text: str) -> list[str]:
-    """Lower-cased words, in order; blanks and marks between them do not count."""
+    """Return the lower-cased words of a text in order, without blanks and punctuation."""
     return _WORDS.findall(text.lower())
 
 
 def words_and_marks(text: str) -> list[str]:
-    """Likewise with every mark as a word of its own, so that only the blanks do not count."""
+    """Return the lower-cased words and punctuation marks of a text in order, without blanks."""
     return _WORDS_AND_MARKS.findall(text.lower())

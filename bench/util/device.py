@@ -6,10 +6,10 @@ from bench.util.errors import RequestError
 
 
 def resolve_device(name: str) -> str:
-    """``auto`` is the GPU where there is one, else the CPU.
+    """Return the torch device name for a request, where ``auto`` is the GPU if there is one.
 
     Raises:
-        RequestError: torch knows no such device, or it is not there.
+        RequestError: torch does not know the device, or the device is not there.
     """
     import torch
 

@@ -1,8 +1,7 @@
-"""The one family of errors whose message is shown to the user as it stands.
+"""The family of errors whose message is shown to the user without a traceback.
 
-Anything else that escapes is a bug and keeps its traceback. Exit codes follow the command line's
-contract: 0 done, 1 a check failed, 2 the request was wrong, 3 some cells failed, 4 a check could
-not say.
+Any other exception is a bug and keeps its traceback. Exit codes of the command line: 0 done, 1 a
+check failed, 2 the request was wrong, 3 some cells failed, 4 a check could not reach a verdict.
 """
 
 import re
@@ -11,9 +10,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]+")
 
 
 class BenchError(Exception):
-    """A problem with one clear sentence: what was wrong, where, and what to do.
+    """A problem that one sentence describes: what was wrong, where, and what to do.
 
-    As text it is one line, whatever a damaged file put into it.
+    Its text is one line, whatever a damaged file put into it.
     """
 
     exit_code: int = 2
@@ -23,7 +22,7 @@ class BenchError(Exception):
 
 
 class RequestError(BenchError):
-    """The request cannot be met: unknown name, impossible combination, unusable input."""
+    """The request cannot be met: an unknown name, an impossible combination, or unusable input."""
 
 
 class DataError(BenchError):
@@ -39,18 +38,18 @@ class NotApplicableError(BenchError):
 
 
 class CheckFailedError(BenchError):
-    """A comparison came out wrong: a regression, or a row that cannot be made again."""
+    """A comparison failed: a regression, or a row that cannot be reproduced."""
 
     exit_code = 1
 
 
 class CellFailedError(BenchError):
-    """One or more cells failed; their rows say why."""
+    """One or more cells failed; their rows give the reasons."""
 
     exit_code = 3
 
 
 class CannotSayError(BenchError):
-    """A check could not compare all that it was asked to compare, and found nothing worse in the rest."""
+    """A check could not compare everything that it should, and found nothing worse in the rest."""
 
     exit_code = 4

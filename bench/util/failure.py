@@ -1,4 +1,4 @@
-"""What is kept of an exception: one line for the row, and the traceback in a log beside it."""
+"""What is kept of an exception: one line for the row, and the traceback in a log file."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Failure:
     """An exception as text.
 
     Attributes:
-        reason: one line. The message alone where it is one of this project's sentences; else with
-            the exception's type and the file and line that raised it.
+        reason: one line: the message alone for errors of this project, else with the exception's
+            type and the file and line that raised it.
         trace: the whole traceback.
     """
 
@@ -26,8 +26,8 @@ class Failure:
     trace: str
 
     @classmethod
-    def of(cls, error: BaseException) -> Failure:
-        """Return the text of ``error``, which is being handled or was."""
+    def from_error(cls, error: BaseException) -> Failure:
+        """Return the text of an exception."""
         trace = "".join(traceback.format_exception(error))
         said = next(iter(str(error).strip().splitlines()), "")[:_LONGEST]
         if isinstance(error, BenchError) and said:
@@ -38,12 +38,15 @@ class Failure:
 
 
 def log_file(results: Path, cell_id: str) -> Path:
-    """Return where the traceback of a cell is kept."""
+    """Return the path of the log file for a cell's traceback."""
     return results / "logs" / f"{cell_id}.txt"
 
 
 def keep_trace(results: Path, cell_id: str, failure: Failure) -> str:
-    """Write the traceback of a cell beside its row; return the row's reason, with the log's path below ``results``."""
+    """Write the traceback of a cell to its log file, and return the reason for the row.
+
+    The reason ends with the log's path below ``results``.
+    """
     file = log_file(results, cell_id)
     with disk_errors(file):
         write_text(file, failure.trace)

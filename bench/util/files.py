@@ -1,4 +1,4 @@
-"""Writing and reading small files so that a crash or a full disk loses nothing."""
+"""Reading and writing of small files, so that a crash or a full disk loses nothing."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from bench.util.errors import BenchError, DataError
 
 
 class DiskFullError(BenchError):
-    """There is no room to write; what was there before is untouched."""
+    """There is no space to write; what was there before is unchanged."""
 
     exit_code = 3
 
 
 class NotWritableError(BenchError):
-    """The place is read-only for this user, or no directory."""
+    """The place is read-only for this user, or is no directory."""
 
 
 @contextlib.contextmanager
@@ -52,13 +52,18 @@ def disk_errors(path: Path) -> Iterator[None]:
 def write_reports(
     folder: Path, texts: Mapping[str, str], show: Callable[[str], None] | None
 ) -> bool:
-    """Write files by name, or, where the folder is read-only, show the last of them.
+    """Write files by name, or show the last of them where the folder is read-only.
+
+    Args:
+        folder: the folder.
+        texts: the content of each file by name.
+        show: takes the last text where the folder is read-only; None raises an error instead.
 
     Returns:
-        Whether they were written.
+        Whether the files were written.
 
     Raises:
-        NotWritableError: the folder is read-only, and there is no ``show``.
+        NotWritableError: the folder is read-only, and ``show`` is None.
     """
     try:
         with disk_errors(folder):
@@ -73,7 +78,7 @@ def write_reports(
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace a file by a text in UTF-8, as a whole or not at all."""
+    """Replace a file by a UTF-8 text, as a whole or not at all."""
     write_bytes(path, text.encode())
 
 
@@ -89,10 +94,10 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """A JSON file's content.
+    """Return the content of a JSON file.
 
     Raises:
-        DataError: missing or malformed.
+        DataError: the file is missing or malformed.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -102,36 +107,14 @@ def read_json(path: Path) -> Any:
         raise DataError(f"{path}: not valid JSON") from error
 
 
-def kept_numbers(
-    path: Path, pick: Callable[[Any], Any], note: Callable[[str], None]
-) -> dict[str, float] | None:
-    """Numbers by name that were kept in a JSON file.
-
-    Args:
-        pick: finds them in the file's content; None where the file is of something else.
-        note: is told of a damaged file.
-
-    Returns:
-        None where they must be measured: no file, a damaged one, or one of something else.
-    """
-    if not path.exists():
-        return None
-    try:
-        found = pick(read_json(path))
-        return None if found is None else {str(name): float(value) for name, value in found.items()}
-    except (BenchError, KeyError, TypeError, ValueError, AttributeError):
-        note(f"damaged {path.name}; measuring it anew")
-        return None
-
-
 def sha256_file(path: Path) -> str:
-    """sha256 of a file's bytes."""
+    """Return the sha256 of a file's bytes, 64 hex digits."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def tree_manifest(root: Path) -> dict[str, str]:
-    """sha256 of every file below ``root`` by relative path."""
+    """Return the sha256 of every file below ``root``, by relative path."""
     return {
         p.relative_to(root).as_posix(): sha256_file(p)
         for p in sorted(root.rglob("*"))
@@ -140,7 +123,7 @@ def tree_manifest(root: Path) -> dict[str, str]:
 
 
 def process_alive(pid: int) -> bool:
-    """Whether a process of this machine still runs."""
+    """Return whether a process of this machine still runs."""
     return bool(psutil.pid_exists(pid))
 
 

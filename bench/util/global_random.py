@@ -1,12 +1,12 @@
 """The global generators of torch, numpy and ``random`` while the code of a plugin runs.
 
-A plugin is handed a generator and should draw from that one. A draw from a global generator would
-give another number in every run, so the global generators are set from the cell's seed before the
-plugin runs and put back afterwards. The row is then the same in every run, and says with the flag
-``global-random`` that it rests on such draws.
+A plugin receives a generator and should draw from it. A draw from a global generator would differ
+from run to run, so the global generators are set from the cell's seed before the plugin runs and
+restored afterwards. The row is then equal in every run, and its flag ``global-random`` reports that
+it depends on such draws.
 
-Generators that a plugin makes for itself without a seed (``numpy.random.default_rng()``) cannot be
-seen from here.
+Generators that a plugin makes without a seed (``numpy.random.default_rng()``) cannot be detected
+here.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _States:
 
     @classmethod
     def seeded(cls, devices: int, seed: int, words: tuple[str, ...]) -> _States:
-        """States that follow from ``seed``; it cannot be found from them."""
+        """Return states that follow from ``seed``, from which the seed cannot be found."""
         drawn = torch.randint(2**32, (2, _WORDS), generator=generator(seed, "global", *words))
         first, second = drawn.numpy().astype(np.uint32)
         outside = cls.read(devices)
@@ -87,12 +87,12 @@ class _States:
 
 
 class GlobalRandom:
-    """The stream of global draws that one plugin gets.
+    """The stream of global draws of one plugin.
 
     Args:
         seed: any integer of at least 0, from which the draws follow.
-        words: what the draws are for.
-        device: a torch device name; the generators of CUDA devices are taken over where it is one.
+        words: the purpose of the draws.
+        device: torch device name; for a CUDA device, its generators are replaced too.
     """
 
     def __init__(self, seed: int, *words: str, device: str = "cpu") -> None:
@@ -103,13 +103,13 @@ class GlobalRandom:
 
     @property
     def drawn(self) -> bool:
-        """Whether anything was drawn, or a generator was seeded anew, while the stream was active."""
+        """Whether a global generator was used or seeded while the stream was active."""
         return not self._state.same(self._begin)
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Let the block draw from this stream; global settings of torch are put back after it too."""
-        outside, settings = _States.read(self._devices), _Settings.read()
+        """Let the block draw from this stream; restore torch's global settings after it."""
+        outside, settings = _States.read(self._devices), _NumericSettings.read()
         self._state.write()
         try:
             yield
@@ -120,8 +120,8 @@ class GlobalRandom:
 
 
 @dataclass(frozen=True)
-class _Settings:
-    """Global settings of torch that would shape what runs after a plugin."""
+class _NumericSettings:
+    """Global settings of torch that would affect what runs after a plugin."""
 
     dtype: torch.dtype
     grad: bool
@@ -129,7 +129,7 @@ class _Settings:
     threads: int
 
     @classmethod
-    def read(cls) -> _Settings:
+    def read(cls) -> _NumericSettings:
         return cls(
             dtype=torch.get_default_dtype(),
             grad=torch.is_grad_enabled(),
@@ -138,7 +138,7 @@ class _Settings:
         )
 
     def write(self) -> None:
-        now = _Settings.read()
+        now = _NumericSettings.read()
         if now.dtype != self.dtype:
             torch.set_default_dtype(self.dtype)
         if now.grad != self.grad:

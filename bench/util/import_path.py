@@ -1,8 +1,7 @@
-"""Keeps the working directory off the import path, so that a user's ``queue.py`` or ``attacks/`` is
-never ours.
+"""Keeps the working directory off the import path, so that files in it never replace our modules.
 
 Python puts the working directory first for ``python -m``, and where PYTHONPATH has an empty item (a
-stray colon).
+stray colon). A user's ``queue.py`` or ``attacks/`` would then be imported in place of ours.
 """
 
 from __future__ import annotations
@@ -19,34 +18,36 @@ _HOME = Path(__file__).resolve().parents[2]
 
 
 def without_empty_items(pythonpath: str) -> str:
-    """PYTHONPATH without its empty items, each of which stands for the working directory."""
+    """Return PYTHONPATH without its empty items, which stand for the working directory."""
     return os.pathsep.join(filter(None, pythonpath.split(os.pathsep)))
 
 
 def child_environment(base: Mapping[str, str]) -> dict[str, str]:
-    """Environment of a child process that is started with ``-P``; what the user named in PYTHONPATH stays."""
+    """Return the environment of a child process that is started with ``-P``.
+
+    The folders that the user named in PYTHONPATH stay.
+    """
     named = without_empty_items(base.get("PYTHONPATH", ""))
     rest = {name: value for name, value in base.items() if name != "PYTHONPATH"}
     return {**rest, "PYTHONPATH": named} if named else rest
 
 
 def leave_working_directory() -> None:
-    """Take the working directory off the import path if this process is one of our programs.
+    """Remove the working directory from the import path if this process is one of our programs.
 
-    Called while the package is imported, before any module that a file of the user's could stand
-    for. A program that imports the package keeps its path.
+    The function is called while the package is imported, before any module that a file of the user
+    could replace. A program that imports the package keeps its path.
     """
     program = sys.argv[0] if sys.argv else ""
-    if (
-        program == "-m" and not sys.flags.safe_path
-    ):  # the module is being looked for; sys.argv is set afterwards
+    # While Python looks for the module of ``-m``, sys.argv holds "-m"; it is set afterwards.
+    if program == "-m" and not sys.flags.safe_path:
         del sys.path[0]
     if program == "-m" or Path(program).stem == "bench":
         leave_empty_items()
 
 
 def leave_empty_items() -> None:
-    """Remove what empty items of PYTHONPATH put on the import path, unless this package lies there."""
+    """Remove what empty items of PYTHONPATH added, unless this package lies there."""
     items = os.environ.get("PYTHONPATH", "").split(os.pathsep)
     if "" not in items or items == [""]:
         return
@@ -61,7 +62,7 @@ def leave_empty_items() -> None:
 
 
 def package_elsewhere(name: str) -> str:
-    """Says what is imported in place of our top-level package ``name``; empty where ours is.
+    """Return in words what is imported in place of our top-level package ``name``, else "".
 
     Args:
         name: ``attacks``, ``bench``, ``defenses`` or ``victims``.
@@ -82,5 +83,5 @@ def package_elsewhere(name: str) -> str:
 
 
 def other_owners(name: str) -> list[str]:
-    """Installed distributions besides ours that have a top-level package ``name``; takes a while."""
+    """Return other installed distributions that have a top-level package ``name``; this is slow."""
     return sorted(set(packages_distributions().get(name, ())) - {"splitleak"})

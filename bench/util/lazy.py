@@ -1,4 +1,4 @@
-"""Packages that hand on names of their modules and import a module only when a name of it is asked for."""
+"""Packages that re-export names of their modules and import a module when its name is used."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Locks between processes of one machine, or of several on a file system that has them.
+"""Locks between processes of one machine, or of several machines on a file system with locks.
 
-Where a disk has no ``flock`` (some NFS and Lustre mounts), a file beside the lock stands for it.
-Such a file may outlive its holder: one of a process of this machine is removed by the next who
-asks, one of another machine is not.
+Where a file system has no ``flock`` (some NFS and Lustre mounts), a second file replaces the lock.
+Such a file may outlive its holder. If the holder was a process of this machine, the next process
+that asks removes the file; if it was on another machine, the file stays.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ warnings.filterwarnings("ignore", message="flock not supported on this filesyste
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on the file ``path``, waiting for it; a process that dies lets go of
-    it.
+def hold_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on the file ``path``; wait until it is free.
+
+    The lock of a process that dies is released.
 
     Raises:
         BenchError: the place cannot be written.
@@ -42,8 +43,8 @@ def locked(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def lock_if_free(path: Path) -> Iterator[bool]:
-    """Hold the lock if nobody else does; says whether it is held."""
+def try_lock(path: Path) -> Iterator[bool]:
+    """Take the lock if it is free, and yield whether it was taken."""
     try:
         lock = _acquire(path, waiting=False)
     except Timeout:
@@ -56,10 +57,10 @@ def lock_if_free(path: Path) -> Iterator[bool]:
 
 
 def _acquire(path: Path, *, waiting: bool) -> BaseFileLock:
-    """The lock, held.
+    """Return the lock, acquired.
 
     Raises:
-        Timeout: it is held by another, and ``waiting`` is off.
+        Timeout: another process holds the lock, and ``waiting`` is false.
     """
     try:
         lock: BaseFileLock = FileLock(path)

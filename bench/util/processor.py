@@ -1,8 +1,8 @@
-"""Which processor, and which of its instructions, the numbers of a row were computed with.
+"""The processor and the instructions that the numbers of a row were computed with.
 
-The last digits of a score depend on it: vector instructions change the order of sums, and numpy and
-torch round ``sin`` and ``exp`` differently with and without AVX-512. The words stand in a row and
-enter no id.
+The last digits of a score depend on them: vector instructions change the order of sums, and numpy
+and torch round ``sin`` and ``exp`` differently with and without AVX-512. The words stand in a row
+and enter no id.
 """
 
 from __future__ import annotations
@@ -20,12 +20,11 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 @lru_cache
 def processor(device: str = "cpu") -> str:
-    """Words such as ``AuthenticAMD x86-64-v4 torch=AVX512 blas=SkylakeX``, equal where numbers
-    should be equal.
+    """Return words such as ``AuthenticAMD x86-64-v4 torch=AVX512 blas=SkylakeX``.
 
-    The level is what numpy uses, ``torch`` what torch's own kernels use and ``blas`` the kernel of
-    numpy's OpenBLAS: each as the environment left it (``NPY_DISABLE_CPU_FEATURES``,
-    ``ATEN_CPU_CAPABILITY``, ``OPENBLAS_CORETYPE``).
+    Machines with equal words should give equal numbers. The level is what numpy uses, ``torch`` is
+    what torch's own kernels use and ``blas`` the kernel of numpy's OpenBLAS, each under the present
+    environment (``NPY_DISABLE_CPU_FEATURES``, ``ATEN_CPU_CAPABILITY``, ``OPENBLAS_CORETYPE``).
 
     Args:
         device: where the model ran; for ``cuda`` the words end with the GPU's name.
@@ -44,7 +43,7 @@ def processor(device: str = "cpu") -> str:
 
 
 def instruction_level() -> str:
-    """The instructions that numpy uses here, such as ``x86-64-v3`` or ``arm64``."""
+    """Return the instruction set that numpy uses here, such as ``x86-64-v3`` or ``arm64``."""
     machine = platform.machine().lower()
     if machine in ("x86_64", "amd64"):
         # numpy prints these features (numpy.show_runtime) and offers no function that returns them.
@@ -54,14 +53,14 @@ def instruction_level() -> str:
 
 
 def _older_level(features: dict[str, bool]) -> str:
-    """The level from single features: numpy before 2.4 does not name levels."""
+    """Return the level from single features, for numpy before 2.4, which does not name levels."""
     if features.get("AVX512_SKX"):
         return "x86-64-v4"
     return "x86-64-v3" if features.get("AVX2") and features.get("FMA3") else "x86-64-v2"
 
 
 def _vendor() -> str:
-    """The maker's word in /proc/cpuinfo; on macOS ``Apple``; empty where neither is there."""
+    """Return the vendor in /proc/cpuinfo, ``Apple`` on macOS, or "" where neither is known."""
     if platform.system() == "Darwin":
         return "Apple" if platform.machine() == "arm64" else ""
     try:
@@ -73,7 +72,7 @@ def _vendor() -> str:
 
 
 def _blas() -> str:
-    """The kernel of numpy's BLAS, such as ``SkylakeX`` or ``Haswell``; ``unknown`` where it does not say."""
+    """Return the kernel of numpy's BLAS, such as ``SkylakeX``, or ``unknown``."""
     import numpy as np  # noqa: F401 - loads the library that is asked about
     from threadpoolctl import threadpool_info
 

@@ -18,16 +18,17 @@ INTERVAL = 30.0
 
 
 class Progress(Protocol):
-    """Where long work reports how far it is."""
+    """Receives reports of how far long work is."""
 
-    def stage(self, name: str, total: int) -> Stage: ...
+    def stage(self, name: str, total: int) -> Stage:
+        """Begin a stage of ``total`` steps."""
 
     def note(self, text: str) -> None:
-        """One line that stays on the screen."""
+        """Print one line that stays on the screen."""
 
 
 class Stage(Protocol):
-    """A running bar; a context manager that yields ``advance(n)``."""
+    """A stage of work: a context manager that yields ``advance(n)``."""
 
     def __enter__(self) -> Advance: ...
 
@@ -35,30 +36,31 @@ class Stage(Protocol):
 
 
 class Silent:
-    """Reports nothing."""
+    """Discards all reports."""
 
     @contextmanager
     def _bar(self) -> Iterator[Advance]:
         yield lambda n: None
 
     def stage(self, name: str, total: int) -> Stage:
+        """Begin a stage without output."""
         return self._bar()  # type: ignore[return-value]
 
     def note(self, text: str) -> None:
+        """Discard the line."""
         return None
 
 
-def shown_progress() -> Progress:
-    """Bars on standard error where that is a terminal, else a line every half minute."""
+def terminal_progress() -> Progress:
+    """Return bars where standard error is a terminal, else a line every half minute."""
     return Bars() if is_terminal(sys.stderr) else Lines(sys.stderr)
 
 
 class Lines:
-    """Plain lines for log files: notes as they come, and where the work is every ``interval``
-    seconds.
+    """Plain lines for log files: notes, and the state of the work every ``interval`` seconds.
 
     Args:
-        stream: takes the lines; None shows nothing.
+        stream: where lines are written; None writes nothing.
         interval: seconds between two lines, also while a single step takes longer.
     """
 
@@ -88,9 +90,11 @@ class Lines:
             teller.join()
 
     def stage(self, name: str, total: int) -> Stage:
+        """Begin a stage that prints its state at intervals."""
         return self._lines(name, total)  # type: ignore[return-value]
 
     def note(self, text: str) -> None:
+        """Print one line."""
         self._write(text)
 
     def _write(self, text: str) -> None:
@@ -131,7 +135,9 @@ class Bars:
             yield lambda n: bar.advance(task, n)
 
     def stage(self, name: str, total: int) -> Stage:
+        """Begin a stage with a bar."""
         return self._bar(name, total)  # type: ignore[return-value]
 
     def note(self, text: str) -> None:
+        """Print one line above the bars."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Which code and which libraries made a number."""
+"""The code and the libraries that a number was computed with."""
 
 from __future__ import annotations
 
@@ -28,11 +28,10 @@ _LIBRARIES = (
 
 @lru_cache
 def libraries() -> dict[str, str]:
-    """Return the versions that are part of every id: of Python (major and minor), and of the
-    libraries.
+    """Return the versions that are part of every id: Python (major and minor) and the libraries.
 
-    What a build adds to a version (``2.13.0+cpu``) is left out: it says on what the library runs,
-    not what it does.
+    The local part of a version (``+cpu`` in ``2.13.0+cpu``) is left out: it describes the hardware
+    of a build, not what the library does.
     """
     found = {"python": ".".join(platform.python_version_tuple()[:2])}
     return found | {package: _version(package).partition("+")[0] for package in _LIBRARIES}
@@ -40,7 +39,7 @@ def libraries() -> dict[str, str]:
 
 @lru_cache
 def versions() -> dict[str, str]:
-    """Return the versions that stand in a row, in full: of Python, of this project and of the libraries."""
+    """Return the full versions in a row: of Python, of this project and of the libraries."""
     found = {"python": platform.python_version(), "splitleak": _version("splitleak")}
     return found | {package: _version(package) for package in _LIBRARIES}
 
@@ -54,7 +53,10 @@ def _version(package: str) -> str:
 
 @lru_cache
 def commit() -> str:
-    """Commit of the source tree, with ``-dirty`` where it has changes; empty outside a checkout."""
+    """Return the commit of the source tree, with ``-dirty`` if it has changes.
+
+    Outside a checkout the text is empty.
+    """
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return ""

@@ -1,9 +1,9 @@
-"""Random generators: one for each purpose, each from 256 bits or more of what it is for.
+"""Random generators: one for each purpose, seeded with at least 256 bits.
 
-Whoever is handed a generator cannot find the number that it was made from: the whole state comes
-from a cryptographic hash, so there is no short seed behind it that could be tried. That alone keeps
-nothing secret which follows from a small public number, so what a client draws follows from
-:func:`bench.cell.training.client_seed` instead.
+The seed of a generator cannot be found from the generator: its whole state comes from a
+cryptographic hash, so no short seed behind it can be tried. This alone hides nothing that follows
+from a small public number; the draws of a client therefore follow from
+:func:`bench.cell.training.client_seed`.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _HEADER = np.dtype(
 
 
 def generator(seed: int, *words: str) -> torch.Generator:
-    """Return a CPU generator for one purpose, so that adding one draw shifts no other stream.
+    """Return a CPU generator for one purpose, so that an added draw shifts no other stream.
 
     ``initial_seed()`` of the result is 0 whatever ``seed`` is.
 
     Args:
-        seed: any integer of at least 0; the whole of it counts, however long it is.
-        words: what the draws are for.
+        seed: any integer of at least 0; all of its digits count.
+        words: the purpose of the draws.
     """
     rng = torch.Generator()
     state = rng.get_state()
@@ -53,7 +53,7 @@ def derived_seed(seed: int, *words: str) -> int:
 
 
 def _encoded(seed: int, words: tuple[str, ...]) -> bytes:
-    """An injective text of a seed and words."""
+    """Return bytes that differ for different seeds and words."""
     if seed < 0:
         raise ValueError(f"a seed must be at least 0, got {seed}")
     return b"\0".join(

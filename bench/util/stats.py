@@ -1,4 +1,4 @@
-"""Means with honest intervals, paired differences, one-sided tests and normalization.
+"""Means with intervals, paired differences, one-sided tests and normalization.
 
 Records of one victim share its training run, so they are not independent: intervals are taken over
 whole clusters (the victim's seed) where there are several. Miller 2024, arXiv:2411.00640, gives the
@@ -17,11 +17,11 @@ from numpy.typing import ArrayLike, NDArray
 from bench.util.errors import BenchError
 
 FEW = 40
-"""Below so many independent units the percentile bootstrap is too narrow and Student's t takes its place."""
+"""Below this many independent units the percentile bootstrap is too narrow; Student's t is used."""
 
 
 class StatsError(BenchError, ValueError):
-    """Values from which no statistic can be taken, such as a missing score."""
+    """The values allow no statistic, for example because a score is missing."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,22 @@ def mean_interval(
     resamples: int = 2000,
     level: float = 0.95,
 ) -> Interval:
-    """Mean and two-sided interval, with ``(1 - level) / 2`` outside each end. See ``mean_bounds``.
+    """Return the mean and its two-sided interval, with ``(1 - level) / 2`` outside each end.
+
+    :func:`mean_bounds` describes the method.
 
     Args:
-        values: ``(N,)`` one score a record, all finite.
-        clusters: the cluster of each record.
-        seed: of the resampling.
+        values: one finite score per record, ``(N,)``.
+        clusters: the cluster of each record, or None.
+        seed: seed of the resampling.
         resamples: bootstrap replicates.
         level: nominal coverage in (0, 1).
 
     Returns:
-        The interval; without a width (NaN bounds) for a single record.
+        The interval; its bounds are NaN for a single record.
 
     Raises:
-        StatsError: no values, a value that is not finite, or lengths that differ.
+        StatsError: there are no values, a value is not finite, or lengths differ.
     """
     tail = (1.0 - level) / 2.0
     return mean_bounds(
@@ -63,13 +65,14 @@ def mean_interval(
 
 
 def share_interval(values: ArrayLike, *, level: float = 0.95) -> Interval:
-    """Share of ones among values that are 0 or 1, with Wilson's interval over records (JASA 1927).
+    """Return the share of ones among values 0 and 1, with Wilson's interval (JASA 1927).
 
-    It stays within [0, 1] and covers at all sizes (Brown, Cai, DasGupta, Statistical Science 2001),
-    where Student's t reaches beyond 1 and the bootstrap has no width if all values agree.
+    Units are records. The interval stays within [0, 1] and covers at all sizes (Brown, Cai,
+    DasGupta, Statistical Science 2001), where Student's t exceeds 1 and the bootstrap has no width
+    if all values agree.
 
     Raises:
-        StatsError: a value is neither 0 nor 1, or as ``mean_interval``.
+        StatsError: a value is neither 0 nor 1, or there are no values.
     """
     scores = _vector(values)
     if not bool(np.isin(scores, (0.0, 1.0)).all()):
@@ -93,21 +96,20 @@ def mean_bounds(
     tails: tuple[float, float],
     resamples: int = 2000,
 ) -> Interval:
-    """Mean with a lower and an upper bound that miss the truth with probability ``tails``.
+    """Return the mean with bounds that miss the truth with probability ``tails``, one for each end.
 
-    Units are clusters if two or more are named, else records; with one cluster the bounds cover the
-    variation between records only and say nothing about another training run.
+    Units are clusters if there are two or more, else records. With one cluster the bounds cover the
+    variation between records only, not that between training runs.
 
     * ``FEW`` units or more: percentile bootstrap of whole units (Efron, Annals of Statistics 1979).
     * Fewer: Student's t over the units' means with k - 1 degrees of freedom, which stays valid when
-    the
-      units' variances differ (Ibragimov and Mueller, JBES 2010, after Bakirov and Szekely 2005; for
-      tests at 8 % and below). The bootstrap of three clusters covers about 73 % instead of 95 %,
-      and the wild cluster bootstrap has only 2^3 sign patterns there (Cameron, Gelbach, Miller,
+      the units' variances differ (Ibragimov and Mueller, JBES 2010, after Bakirov and Szekely 2005;
+      for tests at 8 % and below). The bootstrap of three clusters covers about 73 % instead of 95
+      %, and the wild cluster bootstrap has only 2^3 sign patterns there (Cameron, Gelbach, Miller,
       REStat 2008).
 
     Raises:
-        StatsError: as ``mean_interval``.
+        StatsError: there are no values, a value is not finite, or lengths differ.
     """
     scores = _vector(values)
     if clusters is not None and len(clusters) != len(scores):
@@ -137,11 +139,10 @@ def mean_bounds(
 
 
 def mean_with_error(name: str, values: ArrayLike) -> dict[str, float]:
-    """A mean under ``name`` and, from two values on, its standard error over them under
-    ``name_se``.
+    """Return a mean as ``name`` and, for two or more values, its standard error as ``name_se``.
 
     Raises:
-        StatsError: as ``mean_interval``.
+        StatsError: there are no values, or a value is not finite.
     """
     scores = _vector(values)
     found = {name: float(scores.mean())}
@@ -151,15 +152,16 @@ def mean_with_error(name: str, values: ArrayLike) -> dict[str, float]:
 
 
 def p_above_zero(values: ArrayLike, *, clusters: Sequence[Hashable] | None = None) -> float:
-    """One-sided p-value of "the mean is not above zero": Student's t over units, as in
-    ``mean_bounds``.
+    """Return the one-sided p-value of "the mean is not above zero", by Student's t over units.
+
+    Units are those of :func:`mean_bounds`.
 
     Returns:
-        1 for a single unit, from which nothing can be concluded. Where all units agree exactly: 0
-        if the mean is above zero, else 1.
+        1 for a single unit, which allows no conclusion. Where all units agree exactly, 0 if the
+        mean is above zero, else 1.
 
     Raises:
-        StatsError: as ``mean_interval``.
+        StatsError: there are no values, a value is not finite, or lengths differ.
     """
     scores = _vector(values)
     sums, counts = _groups(scores, clusters)
@@ -174,15 +176,14 @@ def p_above_zero(values: ArrayLike, *, clusters: Sequence[Hashable] | None = Non
 
 
 def p_shift_above_zero(values: ArrayLike) -> float:
-    """One-sided p-value of "these differences are not above zero", for few differences with heavy
-    tails.
+    """Return the p-value of "these differences are not above zero", robust to heavy tails.
 
-    Twice the smaller of two p-values (Bonferroni): Student's t, and Wilcoxon's signed ranks
-    (Biometrics Bulletin 1945), which sees that nearly all records moved one way where a few large
-    moves drown the mean in its error.
+    The one-sided value is twice the smaller of two p-values (Bonferroni): that of Student's t, and
+    that of Wilcoxon's signed ranks (Biometrics Bulletin 1945), which detects that nearly all
+    records moved in one direction where a few large moves inflate the standard error of the mean.
 
     Raises:
-        StatsError: as ``p_above_zero``.
+        StatsError: there are no values, a value is not finite, or lengths differ.
     """
     by_mean = p_above_zero(values)
     moved = [value for value in _vector(values).tolist() if value != 0.0]
@@ -195,12 +196,14 @@ def p_shift_above_zero(values: ArrayLike) -> float:
 
 
 def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
-    """Adjusted p-values that hold the chance of any false finding in the family (Holm 1979), in the
-    same order.
+    """Return adjusted p-values, in input order, that bound the chance of any false finding.
+
+    The method is Holm's (Scandinavian Journal of Statistics 1979).
 
     Args:
+        p_values: the p-values of one family of tests.
         weights: above 0; a test of twice the weight is corrected half as much. None weighs all
-            alike.
+            tests equally.
 
     Raises:
         StatsError: there are not as many weights as p-values, or one is not above 0.
@@ -228,13 +231,13 @@ def paired_difference(
     resamples: int = 2000,
     level: float = 0.95,
 ) -> Interval:
-    """Mean of ``first - second`` over the same records in the same order, with its interval.
+    """Return the mean of ``first - second`` over the records, with its interval.
 
-    Pairing takes out how hard each record is, which is most of the variation. See
-    ``mean_interval``.
+    Pairing removes the difficulty of each record, which is most of the variation. See
+    :func:`mean_interval`.
 
     Raises:
-        StatsError: the two differ in length, or as in ``mean_interval``.
+        StatsError: the two differ in length, there are no values, or a value is not finite.
     """
     one, two = _vector(first), _vector(second)
     if len(one) != len(two):
@@ -243,13 +246,13 @@ def paired_difference(
 
 
 def normalized(value: float, floor: float, ceiling: float) -> float:
-    """Where a value stands between its controls: 0 at the floor, 1 at the ceiling.
+    """Return where a value lies between its controls: 0 at the floor, 1 at the ceiling.
 
-    Works as well where lower is closer (then floor > ceiling). Not clipped: an attack below its
-    floor should look like it.
+    The function also serves metrics where lower is closer (floor > ceiling). The result is not
+    clipped: an attack below its floor should be visible.
 
     Returns:
-        A number, NaN where floor and ceiling coincide or anything is not finite.
+        A number, or NaN where floor and ceiling coincide or a number is not finite.
     """
     if floor == ceiling or not all(map(math.isfinite, (value, floor, ceiling))):
         return math.nan
@@ -266,10 +269,10 @@ def loss_ends(losses: Sequence[float]) -> tuple[float, float]:
 
 
 def _vector(values: ArrayLike) -> NDArray[np.float64]:
-    """``(N,)`` finite float64, N >= 1.
+    """Return values as ``(N,)`` finite float64 with N >= 1.
 
     Raises:
-        StatsError: otherwise; nothing is dropped in silence.
+        StatsError: the values are not of this form; none of them is dropped.
     """
     vector = np.asarray(values, dtype=np.float64)
     if vector.ndim != 1 or not len(vector):
@@ -287,7 +290,10 @@ def _vector(values: ArrayLike) -> NDArray[np.float64]:
 def _groups(
     scores: NDArray[np.float64], clusters: Sequence[Hashable] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sum and size of every unit, ``(K,)`` each: clusters if two or more, else records."""
+    """Return the sum and the size of every unit, ``(K,)`` each.
+
+    Units are clusters if there are two or more, else records.
+    """
     places: dict[Hashable, int] = {}
     labels = [places.setdefault(name, len(places)) for name in clusters or ()]
     if len(places) < 2:
@@ -297,7 +303,10 @@ def _groups(
 
 
 def _standard_error(sums: NDArray[np.float64], counts: NDArray[np.float64]) -> float:
-    """Of the ratio ``sum(sums) / sum(counts)``, from the units' residuals; with equal counts, of a mean of means."""
+    """Return the standard error of ``sum(sums) / sum(counts)``, from the units' residuals.
+
+    With equal counts it is the standard error of a mean of means.
+    """
     k = len(sums)
     residuals = (sums - counts * sums.sum() / counts.sum()) / counts.mean()
     return float(np.sqrt((residuals**2).sum() / (k - 1) / k))

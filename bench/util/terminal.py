@@ -1,4 +1,4 @@
-"""Output that fits where it goes: signs that an encoding lacks become ASCII ones."""
+"""Output in the encoding of its terminal: characters that the encoding lacks become ASCII."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ASCII = {"…": "...", "↓": "v", "→": "->", "±": "+-", "≥": ">=", "≤":
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:
-    """An error handler of ``codecs``: the ASCII form of each sign, a question mark where there is none."""
+    """Replace characters by their ASCII form or question marks; an error handler of ``codecs``."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     signs = error.object[error.start : error.end]
@@ -21,10 +21,9 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
 
 
 def fit_output() -> None:
-    """Make standard output and standard error replace what they cannot encode, instead of raising
-    an error.
+    """Make standard output and standard error replace characters that they cannot encode.
 
-    A locale without UTF-8 would otherwise end a run at its first arrow, after all the work.
+    Without this, a locale without UTF-8 would end a run at its first arrow, after all the work.
     """
     codecs.register_error(_HANDLER, _replace)
     for stream in (sys.stdout, sys.stderr):
@@ -33,7 +32,7 @@ def fit_output() -> None:
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether a stream is shown by a terminal that can move its cursor."""
+    """Return whether a stream is a terminal that can move its cursor."""
     if stream is None or not stream.isatty():
         return False
     return sys.platform == "win32" or os.environ.get("TERM", "dumb") not in ("dumb", "unknown")

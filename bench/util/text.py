@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` or a list of what there is, for the end of an error sentence."""
+    """Return the end of an error sentence: ``; did you mean 'x'?`` or a list of the known names."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     if near:

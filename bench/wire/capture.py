@@ -1,4 +1,4 @@
-"""What a trained victim leaves behind: transcript, sealed secrets, trained model, costs."""
+"""Captures: what a trained victim leaves behind as transcript, sealed secrets, model and costs."""
 
 from __future__ import annotations
 
@@ -20,15 +20,20 @@ FLAGS_FILE = "flags.json"
 
 
 class Costs(BaseModel):
-    """What training took. Seconds are of this machine and run; only their ratios mean anything.
+    """What training cost.
+
+    Seconds depend on machine and run; only their ratios are comparable.
 
     Attributes:
-        bytes_up: mean bytes a record and step sends up, by real serialisation.
-        bytes_down: likewise, down.
-        bytes_once: bytes outside the steps (weights, updates), both ways, in all.
-        peak_memory_mib: of the process, or of the GPU where one is used.
-        losses: of every step; infinite or NaN where the training broke down, which a row's flags
-            say.
+        bytes_up: mean bytes that one record and step sends up, as serialised.
+        bytes_down: mean bytes that one record and step receives, as serialised.
+        bytes_once: bytes outside the steps (weights, updates), both ways, in total.
+        client_seconds: time spent on the client.
+        server_seconds: time spent on the server.
+        peak_memory_mib: peak memory of the process, or of the GPU where one is used.
+        steps: number of training steps.
+        losses: the loss of every step; infinite or NaN where training diverged, which the row's
+            flags report.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
@@ -48,8 +53,11 @@ class Capture:
     """A capture on disk, opened.
 
     Attributes:
-        model_dir: what ``Victim.utility`` needs to rebuild the trained model.
-        flags: reasons to doubt the training, which every row on it repeats.
+        transcript: everything that crossed the wire.
+        secrets: the ground truth, which no attack sees.
+        model_dir: files from which ``Victim.utility`` rebuilds the trained model.
+        costs: what training cost.
+        flags: reasons to doubt the training; every row on this capture repeats them.
     """
 
     transcript: Transcript

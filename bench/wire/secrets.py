@@ -1,4 +1,4 @@
-"""The ground truth behind a transcript, sealed in files of its own."""
+"""The ground truth behind a transcript, sealed in files separate from it."""
 
 from __future__ import annotations
 
@@ -35,14 +35,21 @@ class SecretsWriter:
         image_latents: Tensor,
         condition_latents: Tensor,
     ) -> None:
-        """The truth behind the rows of one step."""
+        """Add the truth behind the rows of one step.
+
+        Args:
+            releases: the releases of the step, B of them.
+            record_index: the position of each release's record among the private records.
+            image_latents: z0, ``(B, 4, h, w)``; stored in half precision.
+            condition_latents: z_c, ``(B, 4, h, w)``; stored in half precision.
+        """
         self._releases += releases
         self._record += record_index
         self._image_latents.append(image_latents.detach().cpu().half())
         self._condition_latents.append(condition_latents.detach().cpu().half())
 
     def close(self, path: Path, records: Records) -> Secrets:
-        """Seal the truth in files of its own."""
+        """Write the truth under ``path`` and return it opened."""
         path.mkdir(parents=True)
         tensors = {
             "images": records.images.contiguous(),
@@ -82,10 +89,11 @@ class Secrets:
     """The ground truth behind a transcript.
 
     Attributes:
-        position: where in the latents a release's row is.
-        record_index: which record is behind each position.
-        image_latents: z0 of each position, ``(R, 4, h, w)``.
-        condition_latents: z_c likewise.
+        records: the private records.
+        position: the row of each release in ``record_index`` and the latents.
+        record_index: the record behind each row, ``(R,)`` int64.
+        image_latents: z0 of each row, ``(R, 4, h, w)``.
+        condition_latents: z_c of each row, ``(R, 4, h, w)``.
     """
 
     records: Records
@@ -96,10 +104,10 @@ class Secrets:
 
     @classmethod
     def open(cls, path: Path) -> Secrets:
-        """Unseal.
+        """Open sealed secrets.
 
         Raises:
-            DataError: missing or malformed files.
+            DataError: a file is missing or malformed.
         """
         try:
             tensors = load_file(path / "secrets.safetensors")
@@ -124,11 +132,11 @@ class Secrets:
         )
 
     def records_behind(self, releases: Sequence[Release]) -> list[int]:
-        """Which record each release is of, by number."""
+        """Return the number of the record behind each release."""
         return [int(self.record_index[self.position[release]]) for release in releases]
 
     def truth(self, releases: list[Release]) -> tuple[Records, dict[str, Estimate]]:
-        """Records and, by target, true pictures with latents behind ``releases``."""
+        """Return the records behind ``releases`` and, by target, their pictures with latents."""
         positions = torch.tensor([self.position[r] for r in releases], dtype=torch.long)
         index = self.record_index[positions].tolist()
         records = Records(

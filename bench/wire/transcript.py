@@ -1,7 +1,7 @@
 """Everything that crossed the wire, in order, as files.
 
-A transcript is a directory with one safetensors file a message, whose size is the message's size on
-the wire, and ``transcript.json``, which lists the messages. Nothing in it names a record.
+A transcript is a directory with one safetensors file per message, whose size is the message's size
+on the wire, and ``transcript.json``, which lists the messages. No file in it names a record.
 """
 
 from __future__ import annotations
@@ -31,9 +31,14 @@ S = TypeVar("S", bound=str)
 
 @dataclass(frozen=True, order=True)
 class Release:
-    """One record's place on the wire: which step sent it, and in which row of the batch.
+    """The place of one record on the wire: the step that sent it, and its row in the batch.
 
     Where a step sends an update that many records went into, the row only counts them.
+
+    Attributes:
+        epoch: pass over the private records, from 0.
+        step: number of the step.
+        row: row in the batch of the step.
     """
 
     epoch: int
@@ -42,15 +47,21 @@ class Release:
 
 
 class Message(BaseModel):
-    """One message.
+    """One entry of the header: a message, its file and its sender.
 
     Attributes:
         file: name within the transcript's directory.
+        step: number of the step.
+        epoch: pass over the private records.
+        direction: ``up`` to the server or ``down`` to the client.
+        sender: who sent the message.
+        receiver: who received it.
         rows: how many records the batch held; 0 where tensors are not aligned with records.
         records: how many records went into an update whose tensors are not aligned with them; 0 for
             other messages.
         tensors: names in the file: a channel, or ``channel/part`` for weights.
         bytes: size of the serialised message.
+        sha256: hash of the serialised message.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,20 +79,25 @@ class Message(BaseModel):
     sha256: str
 
     def channels(self) -> frozenset[Channel]:
-        """What the message carries."""
+        """Return the channels that the message carries."""
         return frozenset(Channel(name.partition("/")[0]) for name in self.tensors)
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
-    """The named tensors that one message carries on one channel, and the step that sent it."""
+class NamedTensors:
+    """The named tensors that one message carries on one channel.
+
+    Attributes:
+        step: the step that sent the message.
+        tensors: tensors by name, without the channel's prefix.
+    """
 
     step: int
     tensors: Mapping[str, Tensor]
 
 
 class Header(BaseModel):
-    """``transcript.json``."""
+    """The content of ``transcript.json``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -92,7 +108,10 @@ class Header(BaseModel):
 
 
 class TranscriptWriter:
-    """Writes messages as they are sent; ``close`` writes the header last, so a torn one is never read."""
+    """Writes messages as they are sent, and the header last.
+
+    A transcript without its header is refused, so that no partial transcript is read.
+    """
 
     def __init__(self, path: Path, *, victim: str, protocol: str) -> None:
         self.path = path
@@ -113,7 +132,18 @@ class TranscriptWriter:
         rows: int,
         records: int = 0,
     ) -> dict[str, Tensor]:
-        """Serialise a message, keep it, and return what the other side reads from those bytes."""
+        """Write a message, and return what the other side reads from the serialised bytes.
+
+        Args:
+            tensors: tensors by channel, or by ``channel/part``.
+            step: number of the step.
+            epoch: pass over the private records.
+            direction: ``up`` to the server or ``down`` to the client.
+            sender: who sends the message.
+            receiver: who receives it.
+            rows: records in the batch, or 0 where tensors are not aligned with records.
+            records: records that went into an update, else 0.
+        """
         blob = save({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
         name = f"{len(self._messages):06d}-{direction}.safetensors"
         (self.path / name).write_bytes(blob)
@@ -135,7 +165,7 @@ class TranscriptWriter:
         return dict(load(blob))
 
     def close(self) -> Transcript:
-        """Finish and open the transcript."""
+        """Write the header and open the transcript."""
         header = Header(
             schema_version=SCHEMA_VERSION,
             victim=self._victim,
@@ -177,7 +207,8 @@ class Transcript:
             batch = (message.epoch, message.rows or message.records)
             if batch[1] and batches.setdefault(message.step, batch) != batch:
                 raise DataError(
-                    f"{path}: the messages of step {message.step} disagree on its epoch or batch size"
+                    f"{path}: the messages of step {message.step} disagree on its epoch "
+                    "or batch size"
                 )
         self._batches = batches
         self._updates = frozenset(m.step for m in self.header.messages if m.records)
@@ -188,10 +219,10 @@ class Transcript:
         return self.header.messages
 
     def read(self, message: Message) -> dict[str, Tensor]:
-        """A message's tensors.
+        """Return the tensors of a message by name.
 
         Raises:
-            DataError: the file is missing or is not the one that was sent.
+            DataError: the file is missing or differs from what was sent.
         """
         file = self.path / message.file
         try:
@@ -214,13 +245,13 @@ class Transcript:
         """Read every message once.
 
         Raises:
-            DataError: as ``read``.
+            DataError: a file is missing or differs from what was sent.
         """
         for message in self.messages:
             self.read(message)
 
     def channels(self) -> frozenset[Channel]:
-        """Everything that was sent."""
+        """Return every channel that was sent."""
         return (
             frozenset().union(*(m.channels() for m in self.messages))
             if self.messages
@@ -228,19 +259,19 @@ class Transcript:
         )
 
     def is_row_channel(self, channel: Channel) -> bool:
-        """Whether the channel's tensors are aligned with the records of a batch."""
+        """Return whether the channel's tensors are aligned with the records of a batch."""
         return any(channel in m.tensors and m.rows > 0 for m in self.messages)
 
     def batch_size(self, release: Release) -> int:
-        """How many records shared the release's step."""
+        """Return how many records shared the step of a release."""
         return self._batches[release.step][1]
 
     def is_update(self, release: Release) -> bool:
-        """Whether the release went into an update together with the others of its step."""
+        """Return whether the release went into an update together with the others of its step."""
         return release.step in self._updates
 
     def releases(self, epoch: int | None = None) -> list[Release]:
-        """Every record's every appearance, in order; of one epoch, or of all."""
+        """Return every release of every record in order, of one epoch or of all."""
         return [
             Release(e, step, row)
             for step, (e, rows) in sorted(self._batches.items())
@@ -249,11 +280,15 @@ class Transcript:
         ]
 
     def epochs(self) -> list[int]:
-        """Epochs with releases, in order."""
+        """Return the epochs with releases, in order."""
         return sorted({epoch for epoch, _ in self._batches.values()})
 
     def rows(self, channel: Channel, releases: Sequence[Release]) -> Tensor:
-        """One row a release of a record-aligned channel, ``(R, ...)``."""
+        """Return the rows of a record-aligned channel for the given releases, ``(R, ...)``.
+
+        Raises:
+            DataError: the channel is missing for some releases.
+        """
         wanted: dict[int, list[int]] = {}
         for position, release in enumerate(releases):
             wanted.setdefault(release.step, []).append(position)
@@ -265,19 +300,22 @@ class Transcript:
                     found[position] = tensor[releases[position].row].clone()
         if len(found) != len(releases):
             raise DataError(
-                f"{self.path}: channel {channel!r} is missing for {len(releases) - len(found)} releases"
+                f"{self.path}: channel {channel!r} is missing "
+                f"for {len(releases) - len(found)} releases"
             )
         return torch.stack([found[i] for i in range(len(releases))]) if releases else torch.empty(0)
 
-    def parts(self, channel: Channel, steps: frozenset[int] | None = None) -> list[Parts]:
-        """Each message of a channel such as ``client_weights``, in order.
+    def parts(self, channel: Channel, steps: frozenset[int] | None = None) -> list[NamedTensors]:
+        """Return the messages of a channel with named tensors, such as weights, in order.
 
         Args:
-            steps: of messages that belong to an update, only those of these steps; None is all.
+            channel: the channel.
+            steps: the steps whose updates are returned; messages outside updates are always
+                returned. None is all steps.
         """
         prefix = f"{channel}/"
         return [
-            Parts(
+            NamedTensors(
                 m.step,
                 {
                     n.removeprefix(prefix): t
@@ -291,7 +329,12 @@ class Transcript:
         ]
 
     def bytes(self, direction: Direction, *, rows_only: bool = False) -> int:
-        """Bytes sent in one direction; those of record-aligned messages only, if asked."""
+        """Return the bytes sent in one direction.
+
+        Args:
+            direction: ``up`` or ``down``.
+            rows_only: count only messages that are aligned with records.
+        """
         return sum(
             m.bytes
             for m in self.messages
@@ -299,6 +342,8 @@ class Transcript:
         )
 
 
-def named(channel: Channel, tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Tensor]:
-    """Weights as a message: ``channel/part`` for each part."""
+def with_channel_prefix(
+    channel: Channel, tensors: Iterable[tuple[str, Tensor]]
+) -> dict[str, Tensor]:
+    """Return weights as the tensors of a message, named ``channel/part``."""
     return {f"{channel}/{name}": tensor for name, tensor in tensors}

@@ -1,4 +1,4 @@
-"""What defences of smashed data share: the tensors they act on, and a gradient that passes what has none."""
+"""Parameters and functions that defences of smashed data share."""
 
 from __future__ import annotations
 
@@ -27,36 +27,38 @@ _CHANNELS: dict[str, tuple[Channel, ...]] = {
 
 
 class SmashedParams(Params):
-    """Attributes:
-    where: ``control`` is h_ctrl, ``unet`` is h_sd (x_t itself where the latent is sent), ``both``
-    is the two.
+    """Sets which tensors a defence of smashed data acts on.
+
+    Attributes:
+        where: ``control`` is h_ctrl, ``unet`` is h_sd (x_t itself where the latent is sent),
+            ``both`` is the two together.
     """
 
     where: Literal["both", "control", "unet"] = "both"
 
     @property
     def channels(self) -> tuple[Channel, ...]:
-        """The channels that are acted on."""
+        """Return the channels that the defence acts on."""
         return _CHANNELS[self.where]
 
     @property
     def spared(self) -> tuple[Channel, ...]:
-        """The channels of smashed data that are left as they are."""
+        """Return the channels of smashed data that the defence does not change."""
         return tuple(channel for channel in _CHANNELS["both"] if channel not in self.channels)
 
 
 def straight_through(tensor: Tensor, sent: Tensor) -> Tensor:
-    """``sent``, with the gradient of ``tensor`` (Bengio et al., arXiv:1308.3432)."""
+    """Return ``sent`` with the gradient of ``tensor`` (Bengio et al., arXiv:1308.3432)."""
     return tensor + (sent - tensor).detach() if tensor.requires_grad else sent
 
 
 def per_record(values: Tensor, like: Tensor) -> Tensor:
-    """One value a record, ``(B,)``, in a shape that multiplies ``like``."""
+    """Return one value for each record, ``(B,)``, in a shape that broadcasts with ``like``."""
     return values.view(-1, *[1] * (like.ndim - 1))
 
 
 def laplace(shape: Sequence[int], rng: torch.Generator) -> Tensor:
-    """Draws of scale 1, ``shape`` float32."""
+    """Return draws from a Laplace distribution of scale 1, ``shape`` float32."""
     sign = 2.0 * torch.randint(0, 2, tuple(shape), generator=rng) - 1
     return sign * torch.empty(tuple(shape)).exponential_(generator=rng)
 
@@ -64,12 +66,13 @@ def laplace(shape: Sequence[int], rng: torch.Generator) -> Tensor:
 def statement_of_one_number(
     epsilon: float, bound: str, releases: int, spared: Sequence[Channel]
 ) -> Guarantee:
-    """Pure differential privacy of single numbers, composed over releases.
+    """Return the statement of pure differential privacy of single numbers, composed over releases.
 
     Args:
-        epsilon: of one number and release.
-        bound: on what a number can be.
-        spared: channels of the same record that go out as they are.
+        epsilon: epsilon of one number and one release.
+        bound: the bound on a number, in words.
+        releases: how many releases of a number are composed.
+        spared: channels of the record that leave the client unchanged; they void the statement.
     """
     return Guarantee(
         epsilon=epsilon * releases,
@@ -82,11 +85,11 @@ def statement_of_one_number(
 
 
 def clipped(tensor: Tensor, longest: float) -> Tensor:
-    """Each record's part ``(B, ...)`` shortened to the l2 norm ``longest``."""
+    """Return ``tensor`` ``(B, ...)`` with each record shortened to the l2 norm ``longest``."""
     norm = tensor.flatten(1).norm(dim=1)
     return tensor * per_record((longest / norm.clamp_min(1e-30)).clamp_max(1.0), tensor)
 
 
 def numbers(tensor: Tensor) -> int:
-    """How many numbers a record has in ``tensor``."""
+    """Return how many numbers a record has in ``tensor`` ``(B, ...)``."""
     return math.prod(tensor.shape[1:])

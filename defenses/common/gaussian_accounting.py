@@ -1,4 +1,4 @@
-"""What a Gaussian mechanism guarantees (Dong et al., arXiv:1905.02383): mu into epsilon, by opacus' accountant."""
+"""Guarantees of Gaussian mechanisms (Dong et al., arXiv:1905.02383), by opacus' accountant."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from bench.interfaces import (
 
 
 def epsilon_of(mu: float, delta: float) -> float:
-    """The epsilon of (epsilon, delta)-differential privacy of a mu-GDP mechanism; infinite where
-    none is worth stating.
+    """Return the epsilon of the (epsilon, delta)-differential privacy of a mu-GDP mechanism.
 
-    The accountant searches up to 500.
+    Return infinity where epsilon is above 500, up to which the accountant searches.
     """
     from opacus.accountants.analysis.gdp import eps_from_mu
 
@@ -30,7 +29,7 @@ def epsilon_of(mu: float, delta: float) -> float:
 
 
 def gaussian_mu(epsilon: float, delta: float) -> float:
-    """The largest mu of a Gaussian mechanism that is (epsilon, delta)-differentially private."""
+    """Return the largest mu of a Gaussian mechanism that is (epsilon, delta)-private."""
     from opacus.accountants.analysis.gdp import delta_eps_mu
     from scipy.optimize import brentq
 
@@ -46,12 +45,15 @@ def latent_statement(
     once: bool = False,
     unit: str = "one record's image latent z0",
 ) -> Guarantee:
-    """What the noising process guarantees: mu = D sqrt(snr) (METHODS 7.1).
+    """Return the guarantee of the noising process: mu = D sqrt(snr) (METHODS 7.1).
 
     Args:
-        snr: sum of SNR_t over the releases that tell something new.
+        snr: sum of SNR_t over the releases that reveal something new.
         sensitivity: D, the largest l2 distance between two latents that the statement covers.
-        once: as of ``Guarantee``.
+        delta: delta of the (epsilon, delta) statement.
+        releases: how many releases of a record the statement covers.
+        once: whether all releases are identical, so that they count as one.
+        unit: what two neighbouring inputs differ in.
     """
     mu = sensitivity * math.sqrt(snr)
     return Guarantee(
@@ -69,15 +71,18 @@ def latent_statement(
 def with_noisy_target(
     statement: Guarantee, sigma: float, schedule: NoiseSchedule, *, memoised: bool
 ) -> Guarantee:
-    """The statement of a noising process whose noise is known up to N(0, sigma^2 I), instead of not
-    at all.
+    """Return the statement of a noising process whose noise is known up to N(0, sigma^2 I).
 
     Given x_t = a z0 + b eps and eps + eta, the information on z0 grows from SNR_t to SNR_t (1 + 1 /
-    sigma^2), and over k releases of one (t, eps) with k fresh eta to SNR_t (1 + k / sigma^2)
-    (METHODS 7.17). Only for networks that predict eps: a target v carries the latent itself.
+    sigma^2), and over k releases of one (t, eps) with k independent eta to SNR_t (1 + k / sigma^2)
+    (METHODS 7.17). The statement is returned unchanged where the network predicts v, since a target
+    v carries the latent itself.
 
     Args:
-        memoised: eta is the same whenever t and eps are.
+        statement: the statement without the noisy target.
+        sigma: standard deviation of eta.
+        schedule: the model's noising process.
+        memoised: whether equal t and eps always come with equal eta.
     """
     if (
         statement.mu is None
@@ -85,9 +90,9 @@ def with_noisy_target(
         or schedule.prediction != "epsilon"
     ):
         return statement
-    shown = statement.releases if statement.once and not memoised else 1
-    mu = statement.mu * math.sqrt(1 + shown / sigma**2)
-    left = tuple(
+    targets = statement.releases if statement.once and not memoised else 1
+    mu = statement.mu * math.sqrt(1 + targets / sigma**2)
+    voided_by = tuple(
         c for c in statement.voided_by if c not in (NOISE_TARGET, PREDICTION_DOWN, LOSS_GRADIENT)
     )
-    return replace(statement, epsilon=epsilon_of(mu, statement.delta), mu=mu, voided_by=left)
+    return replace(statement, epsilon=epsilon_of(mu, statement.delta), mu=mu, voided_by=voided_by)

@@ -1,4 +1,4 @@
-"""Noise that belongs to a record: the same at every release, unknown without the client's secret."""
+"""Noise that is fixed for each record and unknown without the client's secret."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from bench.interfaces import generator
 def per_record_noise(
     secret: int, purpose: str, record_ids: Sequence[str], shape: tuple[int, ...]
 ) -> Tensor:
-    """Standard normal ``(len(record_ids), *shape)`` float32; a row depends on secret, purpose and record alone."""
+    """Return standard normal noise ``(len(record_ids), *shape)`` float32.
+
+    A row depends on nothing but ``secret``, ``purpose`` and the record's id.
+    """
     return torch.stack(
         [torch.randn(shape, generator=generator(secret, purpose, name)) for name in record_ids]
     )

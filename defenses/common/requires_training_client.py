@@ -1,4 +1,4 @@
-"""Refuses defences that train something on the client where no client trains."""
+"""Refuse defences that train on the client where no client trains."""
 
 from __future__ import annotations
 
@@ -6,14 +6,20 @@ from bench.interfaces import CLIENT_WEIGHTS, CONTROL_FEATURES, Channel, RequestE
 
 
 def refuse_untrained(name: str, channels: frozenset[Channel]) -> None:
-    """Refuse a wire without features, or one whose client has no weights of its own to send at the
-    end.
+    """Refuse a wire without control features or without client weights.
+
+    Client weights cross the wire at the end where the client trains layers.
+
+    Args:
+        name: the name of the defence.
+        channels: the channels that cross the wire.
 
     Raises:
-        RequestError: with the reason.
+        RequestError: the client does not train layers whose features it sends.
     """
     if CONTROL_FEATURES not in channels or CLIENT_WEIGHTS not in channels:
         raise RequestError(
-            f"defence {name!r} learns along with a client that trains layers and sends their features; here no such "
-            "client is: use split-controlnet's gradient or u-shaped, or split-cnn"
+            f"defence {name!r} needs a client that trains layers and sends their features, and "
+            "this victim has none; use split-cnn, or split-controlnet with protocol gradient or "
+            "u-shaped"
         )

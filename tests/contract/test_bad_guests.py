@@ -14,7 +14,7 @@ from bench.cell.job import Job
 from bench.cell.result import CellResult
 from bench.cell.runner import Runner
 from bench.interfaces import RequestError, Silent
-from bench.interfaces.checked_defense import DefenseError
+from bench.interfaces.hook_checks import DefenseError
 from bench.ledger.ledger import Ledger
 from bench.planning.planner import Planner
 from bench.planning.suite_plan import plan_suite
@@ -75,6 +75,7 @@ def scores(result: CellResult) -> dict[str, object]:
     return {k: v for k, v in row.items() if k not in left_out and not k.startswith("attack_")}
 
 
+@pytest.mark.slow
 def test_the_harmless_one_is_ok_and_its_package_stands_in_the_row(good: CellResult) -> None:
     assert good.status == "ok", good.rows[0]["reason"]
     assert '"badguests": "1.0"' in str(good.rows[0]["versions"])
@@ -157,6 +158,7 @@ def test_a_global_draw_of_an_attack_is_the_same_in_every_run_and_flagged(
     assert "global-random" in str(first.rows[0]["flags"]).split()
 
 
+@pytest.mark.slow
 def test_global_draws_of_a_defence_are_the_same_in_every_run_and_flagged(
     guests: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -255,6 +257,7 @@ def test_faults_are_found_without_an_import_in_this_process(guests: Path) -> Non
     }
 
 
+@pytest.mark.slow
 def test_debug_shows_the_traceback_of_a_cell_in_a_process_of_its_own(
     guests: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -293,6 +296,7 @@ def test_a_data_set_that_raises_is_named_while_the_cell_is_planned(
         Planner(Silent()).plan(dataclasses.replace(SMALL, model=str(tiny_model), data="bad-data"))
 
 
+@pytest.mark.slow
 def test_what_ends_the_process_or_never_ends_costs_its_cell_alone(
     guests: Path, tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -13,7 +13,7 @@ import yaml
 from click.testing import CliRunner
 
 import attacks.wire.closed_form
-from bench.cli import run as run_command
+from bench.cli import execution
 from bench.cli.main import main
 from bench.ledger.ledger import Ledger
 from bench.planning import planner as planning
@@ -42,9 +42,7 @@ def bench(*args: str | Path) -> tuple[int, str]:
 @pytest.fixture(autouse=True)
 def in_this_process(monkeypatch):
     """Cells run here: a worker would import everything anew."""
-    monkeypatch.setattr(
-        run_command, "Running", functools.partial(run_command.Running, engine="serial")
-    )
+    monkeypatch.setattr(execution, "Running", functools.partial(execution.Running, engine="serial"))
 
 
 @pytest.fixture(scope="module")
@@ -53,9 +51,7 @@ def first(tiny_model, tmp_path_factory) -> Path:
     results = tmp_path_factory.mktemp("check") / "first"
     suite = write_suite(results / "suite.yaml", tiny_model)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            run_command, "Running", functools.partial(run_command.Running, engine="serial")
-        )
+        patch.setattr(execution, "Running", functools.partial(execution.Running, engine="serial"))
         code, output = bench("check", suite, "--results", results, "--update", "--reason", "first")
     assert code == 0, output
     assert "2 cells of suite suite in 6 rows, 0 findings accepted: first" in output
@@ -68,6 +64,7 @@ def results(first, tmp_path) -> Path:
     return Path(shutil.copytree(first, tmp_path / "again"))
 
 
+@pytest.mark.slow
 def test_the_suite_is_no_worse_than_itself_with_and_without_its_name(results):
     baseline = read_baseline(results / "baseline.csv")
     assert baseline.suite == "suite.yaml"
@@ -86,6 +83,7 @@ def test_the_suite_is_no_worse_than_itself_with_and_without_its_name(results):
         assert any("closed-form on activation" in subject for subject in verdict["compared"])
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_run_where_the_suite_is_named_and_told_where_it_is_not(
     results, tmp_path
 ):

@@ -108,6 +108,7 @@ def failures(first: Path, again: Path) -> set[tuple[str, str, str]]:
     }
 
 
+@pytest.mark.slow
 def test_an_unchanged_rerun_passes(first, again, jobs):
     run(jobs["none"], again, fresh=True)
     assert all(point.scores for point in now(again).values() if point.status == "ok")

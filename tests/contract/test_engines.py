@@ -89,6 +89,7 @@ def faulty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["processes", "ray"])
 def test_the_same_rows_and_scores_on_every_engine(name, plan, expected, planner, tmp_path):
     run(plan, engine(name, tmp_path, planner), tmp_path)
@@ -100,6 +101,7 @@ def test_the_same_rows_and_scores_on_every_engine(name, plan, expected, planner,
     assert len(trained) == 2  # by one cell each, the others waited for it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["processes", "ray"])
 def test_workers_import_what_is_installed(name, tiny_model, planner, tmp_path, monkeypatch):
     """The working directory has files with the names of our packages and of modules that workers need."""
@@ -123,6 +125,7 @@ def test_a_second_run_has_nothing_to_do(plan, expected, planner):
     assert stable_rows(expected) == before
 
 
+@pytest.mark.slow
 def test_bad_cells_cost_themselves_only(tiny_model, tmp_path, faulty):
     """An attack that raises, one that is killed and one that eats memory, with good ones before and behind."""
     results, planner = tmp_path / "results", Planner(Silent())
@@ -152,6 +155,7 @@ def test_bad_cells_cost_themselves_only(tiny_model, tmp_path, faulty):
     assert run(again, engine("serial", results, planner), results, retry_failed=True).ran == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["serial", "processes"])
 def test_a_hanging_attack_is_cut_off(name, tiny_model, tmp_path, faulty):
     """The limit is short enough to cut off training too, on a slow machine: the row says the same."""
@@ -169,6 +173,7 @@ def test_the_serial_engine_refuses_a_limit_of_memory(plan, planner, tmp_path):
         run(plan, engine("serial", tmp_path, planner, Limits(memory_mib=10)), tmp_path)
 
 
+@pytest.mark.slow
 def test_a_worker_killed_from_outside_costs_its_cell_and_is_replaced(tiny_model, planner, tmp_path):
     plan = plan_suite(small_suite(tiny_model, attacks=["closed-form"], seeds=[0, 1]), planner)
     killed = threading.Event()
@@ -193,6 +198,7 @@ def test_a_worker_killed_from_outside_costs_its_cell_and_is_replaced(tiny_model,
     assert not list((tmp_path / "captures").glob(".partial-*"))
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_keeps_what_is_done_and_leaves_no_worker(plan, planner, tmp_path):
     class Interrupting(ProcessEngine):
         def run(self, tasks, report) -> None:

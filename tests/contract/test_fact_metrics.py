@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from bench.interfaces import (
+    AttributeMetric,
+    AttributeOdds,
     BenchError,
     Estimate,
     Fact,
+    IdentityMetric,
+    IdentityScores,
     ImageBatch,
-    LabelMetric,
-    Labels,
-    Lineup,
-    LineupMetric,
     Metric,
     ScoringContext,
 )
@@ -21,7 +21,7 @@ from bench.interfaces.registry import Registry, listing
 
 LOADED = {name: Registry("metrics", Metric).load(name) for name in listing("metrics").names()}
 FACT_METRICS = sorted(
-    n for n, kind in LOADED.items() if issubclass(kind, LabelMetric | LineupMetric)
+    n for n, kind in LOADED.items() if issubclass(kind, AttributeMetric | IdentityMetric)
 )
 NOTHING = ScoringContext.__new__(ScoringContext)  # metrics of facts look at the facts alone
 VALUES = {"hat": ("none", "cap"), "hair": ("black", "red", "grey")}
@@ -31,10 +31,12 @@ TRUE = tuple({"hat": VALUES["hat"][i % 2], "hair": VALUES["hair"][i % 3]} for i 
 def told(name: str) -> tuple[Fact, Fact]:
     """A random claim and a truth of the metric's kind."""
     rng = torch.Generator().manual_seed(0)
-    if issubclass(LOADED[name], LabelMetric):
+    if issubclass(LOADED[name], AttributeMetric):
         odds = {attribute: torch.rand(8, len(v), generator=rng) for attribute, v in VALUES.items()}
-        return Labels(VALUES, odds), Labels.of(TRUE, VALUES)
-    return Lineup(torch.rand(8, 20, generator=rng)), Lineup.of(range(3, 11), 20)
+        return AttributeOdds(VALUES, odds), AttributeOdds.one_hot(TRUE, VALUES)
+    return IdentityScores(torch.rand(8, 20, generator=rng)), IdentityScores.one_hot(
+        range(3, 11), 20
+    )
 
 
 @pytest.mark.parametrize("name", FACT_METRICS)
@@ -63,10 +65,10 @@ def test_knowing_nothing_gains_nothing(name):
     """Every record told alike: no tie counts for the attacker, and a ranking without order is worth a half."""
     metric = LOADED[name].build({})
     claim, truth = told(name)
-    if isinstance(claim, Labels):
-        blind: Fact = Labels(VALUES, {n: torch.ones(8, len(v)) for n, v in VALUES.items()})
+    if isinstance(claim, AttributeOdds):
+        blind: Fact = AttributeOdds(VALUES, {n: torch.ones(8, len(v)) for n, v in VALUES.items()})
     else:
-        blind = Lineup(torch.ones(8, 20))
+        blind = IdentityScores(torch.ones(8, 20))
     expected = {"attribute_auc": 0.5, "identity_rank": 20.0}.get(name, 0.0)
     assert metric.compare(blind, truth, NOTHING).tolist() == pytest.approx([expected] * 8)
 

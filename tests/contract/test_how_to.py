@@ -56,17 +56,33 @@ def bench(folder: Path, arguments: list[str]) -> str:
     return done.stdout
 
 
+def rows_of(
+    page: str, name: str, folder: Path, kinds: list[str]
+) -> dict[tuple[str, str], dict[str, str]]:
+    """Follow a page with the plugin ``name``; return its rows by defence and target.
+
+    Args:
+        page: file name of the page.
+        name: name of the plugin and of its distribution.
+        folder: an empty folder.
+        kinds: the ``bench`` commands that the page is expected to show, in order.
+    """
+    commands, plugins = follow(page, folder)
+    add_distribution(folder, name, plugins, version="0.1")
+    assert [command[0] for command in commands] == kinds
+    assert "from: " in bench(folder, commands[0])
+    for command in commands[1:]:
+        bench(folder, command)
+    with (folder / "results" / "rows.csv").open() as stream:
+        return {(row["defense"], row["target"]): row for row in csv.DictReader(stream)}
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("page", "name"), [("how-to-attack.md", "mine"), ("how-to-defense.md", "coarse")]
 )
 def test_a_page_leads_to_a_row(page: str, name: str, tmp_path: Path) -> None:
-    commands, plugins = follow(page, tmp_path)
-    add_distribution(tmp_path, name, plugins, version="0.1")
-    assert [command[0] for command in commands] == ["describe", "run"]
-    assert "from: " in bench(tmp_path, commands[0])
-    bench(tmp_path, commands[1])
-    with (tmp_path / "results" / "rows.csv").open() as stream:
-        rows = {(row["defense"], row["target"]): row for row in csv.DictReader(stream)}
+    rows = rows_of(page, name, tmp_path, ["describe", "run"])
     plain = rows["none", "image"]
     assert plain["status"] == "ok", plain["reason"]
     assert float(plain["ssim_normalized"]) > 0.95
@@ -82,6 +98,26 @@ def test_a_page_leads_to_a_row(page: str, name: str, tmp_path: Path) -> None:
     assert rounded["status"] == "ok", rounded["reason"]
     assert float(rounded["ssim"]) < float(plain["ssim"])
     assert f'"{name}": "0.1"' in rounded["versions"]
+
+
+@pytest.mark.slow
+def test_the_data_set_page_leads_to_a_picture_and_a_row(tmp_path: Path) -> None:
+    rows = rows_of("how-to-dataset.md", "stripes", tmp_path, ["describe", "sheet", "run"])
+    assert (tmp_path / "sheet.png").stat().st_size > 0
+    row = rows["none", "image"]
+    assert (row["status"], row["dataset"]) == ("ok", "stripes"), row["reason"]
+    assert float(row["ssim_normalized"]) > 0.95
+    assert '"stripes": "0.1"' in row["versions"]
+
+
+@pytest.mark.slow
+def test_the_victim_page_leads_to_a_row(tmp_path: Path) -> None:
+    rows = rows_of("how-to-victim.md", "pooled", tmp_path, ["describe", "run"])
+    row = rows["none", "image"]
+    assert (row["status"], row["victim"]) == ("ok", "pooled"), row["reason"]
+    assert row["channels_read"].split() == ["control_features"]
+    assert 0 <= float(row["utility_pooled_error"]) <= 1
+    assert '"pooled": "0.1"' in row["versions"]
 
 
 def fields(page: str, title: str) -> set[str]:
@@ -104,7 +140,7 @@ def test_the_tables_name_every_field() -> None:
         assert {field.name for field in dataclasses.fields(cls)} <= fields(page, title), title
     public = {name for name in vars(View) if not name.startswith("_")} - {
         "channels_read",
-        "worked_out",
+        "with_channels",
     }
     assert public <= fields("how-to-attack.md", "`View`")
 

@@ -10,22 +10,24 @@ from torch import Tensor
 
 from bench.data.split_sizes import SplitSizes
 from bench.interfaces import (
+    AttributeMetric,
     BenchError,
     Estimate,
+    IdentityMetric,
     ImageBatch,
-    LabelMetric,
-    LineupMetric,
     Metric,
     ScoringContext,
     TextMetric,
-    Wording,
+    Texts,
 )
 from bench.interfaces.backbone import EMBEDDED
-from bench.types.targets import EVERY as TARGETS
+from bench.types.targets import ALL_TARGETS as TARGETS
 from tests.contract.test_plugins import METRICS, MakeJob, load
 
 TEXT_METRICS = [name for name in METRICS if issubclass(load("metrics", name), TextMetric)]
-FACT_METRICS = [n for n in METRICS if issubclass(load("metrics", n), LabelMetric | LineupMetric)]
+FACT_METRICS = [
+    n for n in METRICS if issubclass(load("metrics", n), AttributeMetric | IdentityMetric)
+]
 PICTURE_METRICS = [name for name in METRICS if name not in (*TEXT_METRICS, *FACT_METRICS)]
 
 
@@ -123,8 +125,8 @@ def test_a_metric_names_its_backbone_or_none(
     assert used is None or used in {*known, EMBEDDED}
     assert metric.targets <= set(TARGETS)
     assert metric.targets
-    kinds = {"prompt": TextMetric, "attribute": LabelMetric, "identity": LineupMetric}
-    special = (TextMetric, LabelMetric, LineupMetric)
+    kinds = {"prompt": TextMetric, "attribute": AttributeMetric, "identity": IdentityMetric}
+    special = (TextMetric, AttributeMetric, IdentityMetric)
     for target in metric.targets:
         assert (
             isinstance(metric, kinds[target])
@@ -134,7 +136,7 @@ def test_a_metric_names_its_backbone_or_none(
 
 
 @pytest.fixture(scope="session")
-def texts(make_job: MakeJob) -> tuple[Wording, Wording, ScoringContext]:
+def texts(make_job: MakeJob) -> tuple[Texts, Texts, ScoringContext]:
     """Somebody else's prompts as a claim, the truth, and a context with the shipped backbones."""
     job = make_job()
     truth = job.splits.victim.select(range(5))
@@ -150,12 +152,12 @@ def texts(make_job: MakeJob) -> tuple[Wording, Wording, ScoringContext]:
         prompts=(*truth.prompts, *job.splits.evaluation.prompts),
         text=public.text,
     )
-    return Wording(job.splits.auxiliary.prompts[:5]), Wording(truth.prompts), shown
+    return Texts(job.splits.auxiliary.prompts[:5]), Texts(truth.prompts), shown
 
 
 @pytest.mark.parametrize("name", TEXT_METRICS)
 def test_the_true_texts_are_a_perfect_claim(
-    texts: tuple[Wording, Wording, ScoringContext], name: str
+    texts: tuple[Texts, Texts, ScoringContext], name: str
 ) -> None:
     claim, truth, shown = texts
     metric = load("metrics", name).build({})
@@ -168,7 +170,7 @@ def test_the_true_texts_are_a_perfect_claim(
 
 @pytest.mark.parametrize("name", TEXT_METRICS)
 def test_a_text_scores_alike_alone_and_in_company(
-    texts: tuple[Wording, Wording, ScoringContext], name: str
+    texts: tuple[Texts, Texts, ScoringContext], name: str
 ) -> None:
     claim, truth, shown = texts
     metric = load("metrics", name).build({})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,10 +12,10 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from bench.cell.attempt import choose_targets
-from bench.cell.handed_over import Snapshot
+from bench.cell.attacker import Attacker
 from bench.cell.job import Job
-from bench.cell.knowledge import with_gallery
+from bench.cell.snapshot import Snapshot
+from bench.cell.targets import choose_targets
 from bench.interfaces import (
     CLIENT_UPDATE,
     CLIENT_WEIGHTS,
@@ -24,6 +25,7 @@ from bench.interfaces import (
     TIMESTEP,
     UNET_FEATURES,
     Attack,
+    AttributeOdds,
     Budget,
     Capture,
     Card,
@@ -34,8 +36,7 @@ from bench.interfaces import (
     Defense,
     Estimate,
     Fact,
-    Labels,
-    Lineup,
+    IdentityScores,
     Metric,
     NoiseSchedule,
     NotApplicableError,
@@ -43,18 +44,19 @@ from bench.interfaces import (
     ProtectContext,
     RequestError,
     Silent,
+    Texts,
     TrainingPlan,
     Victim,
     View,
-    Wording,
 )
-from bench.interfaces.checked_defense import checked
+from bench.interfaces.hook_checks import with_hook_checks
 from bench.interfaces.registry import KINDS, Registry, listing
-from bench.interfaces.threat import PRESETS
+from bench.interfaces.threat import PRESETS, ThreatModel
 from bench.ledger.diagnostics import diagnostic_columns
 from bench.scoring.claim_check import CLAIMED, check_claim
-from bench.types.targets import EVERY as TARGETS
+from bench.types.targets import ALL_TARGETS as TARGETS
 from bench.util.global_random import GlobalRandom
+from tests.support.shared import SharedFiles
 
 MakeJob = Callable[..., Job]
 
@@ -65,10 +67,12 @@ BASES: dict[str, type[Plugin]] = {
     "metrics": Metric,
     "datasets": Dataset,
 }
-EVERY = [(kind, name) for kind in KINDS for name in listing(kind).names()]
+EVERY_PLUGIN = [(kind, name) for kind in KINDS for name in listing(kind).names()]
 ATTACKS, DEFENSES, METRICS, VICTIMS = (
     listing(kind).names() for kind in ("attacks", "defenses", "metrics", "victims")
 )
+SLOW = {"gidm", "hijack", "hold", "reidentify"}
+EACH_ATTACK = [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in ATTACKS]
 SOURCE = re.compile(
     r"arXiv:\d{4}\.\d{4,5}|\b(19|20)\d\d\b|ISO/IEC|this project|standard definition|layout"
 )
@@ -83,7 +87,7 @@ def required(cls: type[Plugin]) -> list[str]:
     return [name for name, field in cls.Params.model_fields.items() if field.is_required()]
 
 
-@pytest.mark.parametrize(("kind", "name"), EVERY)
+@pytest.mark.parametrize(("kind", "name"), EVERY_PLUGIN)
 def test_it_loads_and_says_what_it_is(kind: str, name: str) -> None:
     cls = load(kind, name)
     assert cls.name == name
@@ -100,7 +104,7 @@ def test_it_loads_and_says_what_it_is(kind: str, name: str) -> None:
     )
 
 
-@pytest.mark.parametrize(("kind", "name"), EVERY)
+@pytest.mark.parametrize(("kind", "name"), EVERY_PLUGIN)
 def test_its_parameters_are_frozen_validated_and_known(kind: str, name: str) -> None:
     cls = load(kind, name)
     assert cls.Params.model_config.get("frozen") is True
@@ -128,17 +132,16 @@ def pairs() -> list[tuple[str, str]]:
 
 
 @pytest.fixture(scope="session")
-def captured(
-    make_job: MakeJob, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., tuple[Job, Capture]]:
-    """A job with its trained capture; each is trained once a session."""
+def captured(make_job: MakeJob, shared: SharedFiles) -> Callable[..., tuple[Job, Capture]]:
+    """A job with its trained capture; each is trained once in a test run."""
     kept: dict[tuple[str, str, str], tuple[Job, Capture]] = {}
 
     def get(victim: str, protocol: str, defense: str = "none") -> tuple[Job, Capture]:
         key = (victim, protocol, defense)
         if key not in kept:
             job = make_job(victim=victim, protocol=protocol, defense=defense, **own_model(victim))
-            kept[key] = (job, train(job, tmp_path_factory.mktemp("capture") / "c"))
+            place = shared.once(f"capture-{job.cell.cell_id}", lambda out: train(job, out))
+            kept[key] = (job, Capture.open(place))
         return kept[key]
 
     return get
@@ -158,7 +161,7 @@ def train(job: Job, out: Path, epochs: int = 1) -> Capture:
     with stream.active():
         capture = job.new_victim().train(
             job.splits.victim,
-            checked(job.new_defense()),
+            with_hook_checks(job.new_defense()),
             plan,
             protocol=spec.protocol,
             out=out,
@@ -168,22 +171,16 @@ def train(job: Job, out: Path, epochs: int = 1) -> Capture:
     return capture
 
 
+def seen(attack: Attack, job: Job, threat: ThreatModel) -> Attacker:
+    """The knowledge of an attacker who runs ``attack`` under ``threat`` in place of the job's."""
+    cell = job.cell.model_copy(update={"threat": threat})
+    return Attacker.from_job(dataclasses.replace(job, attack=attack, cell=cell))
+
+
 def attempt(attack: Attack, job: Job, capture: Capture, threat: str) -> tuple[View, Claim | None]:
     """The attack's claim, or None where it does not apply; any other error is the attack's."""
     targets = choose_targets(capture.transcript, job)
-    model = PRESETS[threat]
-    public = job.new_victim().public(
-        job.new_defense() if model.defense_known else None,
-        job.splits.auxiliary,
-        protocol=job.cell.capture.protocol,
-        device="cpu",
-    )
-    view = model.project(
-        capture.transcript,
-        with_gallery(public, attack, job)[0],
-        targets,
-        history=attack.uses_history,
-    )
+    view = seen(attack, job, PRESETS[threat]).view(capture.transcript, targets)
     if not targets or attack.requires - view.channels:
         return view, None
     handed, stream = Snapshot("view", view), GlobalRandom(0)
@@ -226,7 +223,7 @@ def check(claim: Claim | None, view: View, job: Job) -> None:
     assert all(isinstance(number, float) for number in claim.diagnostics.values())
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", EACH_ATTACK)
 @pytest.mark.parametrize(("victim", "protocol"), pairs())
 def test_an_attack_claims_every_target_or_does_not_apply(
     captured, name: str, victim: str, protocol: str
@@ -241,7 +238,7 @@ def test_an_attack_claims_every_target_or_does_not_apply(
         )
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", EACH_ATTACK)
 @pytest.mark.parametrize("threat", [t for t in PRESETS if t not in ("server", "eavesdropper")])
 def test_an_attack_respects_what_it_is_not_granted(captured, name: str, threat: str) -> None:
     """A read outside the view raises NotGrantedError here, which is no way for an attack to end."""
@@ -250,7 +247,7 @@ def test_an_attack_respects_what_it_is_not_granted(captured, name: str, threat: 
     check(claim, view, job)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", EACH_ATTACK)
 def test_every_attack_applies_to_some_undefended_victim(
     captured, tmp_path: Path, name: str
 ) -> None:
@@ -262,18 +259,13 @@ def test_every_attack_applies_to_some_undefended_victim(
     assert attempt(attack, job, train(job, tmp_path / "c", epochs=2), "server")[1] is not None
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", EACH_ATTACK)
 def test_an_attack_without_public_weights_still_ends_well(captured, name: str) -> None:
     job, capture = captured("split-controlnet", "no-gradient")
     attack = load("attacks", name).build({})
-    public = job.new_victim().public(
-        None, job.splits.auxiliary, protocol="no-gradient", device="cpu"
-    )
+    threat = PRESETS["server"].model_copy(update={"weights_known": False, "defense_known": False})
     targets = choose_targets(capture.transcript, job)
-    public, _ = with_gallery(public.without_weights(), attack, job)
-    view = PRESETS["server"].project(
-        capture.transcript, public, targets, history=attack.uses_history
-    )
+    view = seen(attack, job, threat).view(capture.transcript, targets)
     try:
         claim = attack.run(
             view, rng=torch.Generator().manual_seed(0), budget=TINY, progress=Silent()
@@ -283,7 +275,7 @@ def test_an_attack_without_public_weights_still_ends_well(captured, name: str) -
     check(claim, view, job)
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", EACH_ATTACK)
 def test_an_attack_is_deterministic_in_its_generator(captured, name: str) -> None:
     job, capture = captured("split-controlnet", "no-gradient")
     claims = []
@@ -297,12 +289,12 @@ def test_an_attack_is_deterministic_in_its_generator(captured, name: str) -> Non
         assert all(same(first.estimates[t], second.estimates[t]) for t in first.estimates)
 
 
-def same(first: Estimate | Wording | Fact, second: Estimate | Wording | Fact) -> bool:
-    if isinstance(first, Wording) or isinstance(second, Wording):
+def same(first: Estimate | Texts | Fact, second: Estimate | Texts | Fact) -> bool:
+    if isinstance(first, Texts) or isinstance(second, Texts):
         return first == second
-    if isinstance(first, Labels) and isinstance(second, Labels):
+    if isinstance(first, AttributeOdds) and isinstance(second, AttributeOdds):
         return all(torch.equal(odds, second.odds[name]) for name, odds in first.odds.items())
-    if isinstance(first, Lineup) and isinstance(second, Lineup):
+    if isinstance(first, IdentityScores) and isinstance(second, IdentityScores):
         return torch.equal(first.likeness, second.likeness)
     assert isinstance(first, Estimate)
     assert isinstance(second, Estimate)

@@ -101,6 +101,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Drawn]
         one.process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("setting", OTHERS)
 def test_every_setting_draws_the_same_bits(setting: str, drawn: dict[str, Drawn]) -> None:
     first, other = drawn[FIRST].digests(), drawn[setting].digests()

@@ -27,6 +27,7 @@ def results(make_job, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return results
 
 
+@pytest.mark.slow
 def test_a_row_of_the_ledger_and_of_the_csv_match_when_made_again(results, planner):
     stored = find_rows(Ledger(results).rows()[0]["cell_id"][:6], results, None)
     of_csv = find_rows(stored[0]["cell_id"], results, results / "rows.csv")
@@ -69,6 +70,7 @@ def test_a_changed_row_is_found_out_and_other_origins_are_told(results, planner)
     ]
 
 
+@pytest.mark.slow
 def test_a_row_of_another_processor_is_reproduced_within_what_processors_change(
     results, planner, monkeypatch
 ):
@@ -102,6 +104,7 @@ def test_a_row_of_another_processor_is_reproduced_within_what_processors_change(
     )
 
 
+@pytest.mark.slow
 def test_a_callers_tolerance_stands_for_all_numbers(results, planner):
     stored = [dict(row, processor="another") for row in Ledger(results).rows()]
     stored[0]["ssim"] += 1e-3
@@ -113,6 +116,7 @@ def test_a_callers_tolerance_stands_for_all_numbers(results, planner):
         reproduce(stored, planner, Silent(), tolerance=float("nan"))
 
 
+@pytest.mark.slow
 def test_the_command_exits_with_1_on_a_mismatch_and_2_on_a_wrong_request(results, tmp_path):
     rows = list(csv.DictReader((results / "rows.csv").open()))
     rows[0]["psnr"] = "99"

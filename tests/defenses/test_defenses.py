@@ -167,9 +167,15 @@ def test_a_stack_applies_its_parts_in_order_and_keeps_their_hooks():
             return tensor + 1
 
     one = torch.ones(1)
-    assert float(Compose.of([Double(), Increment()]).protect(CONTROL_FEATURES, one, context())) == 3
-    assert float(Compose.of([Increment(), Double()]).protect(CONTROL_FEATURES, one, context())) == 4
-    stack = Compose.of([TimestepPolicy.build({"t_min": 998}), Activation()])
+    assert (
+        float(Compose.from_parts([Double(), Increment()]).protect(CONTROL_FEATURES, one, context()))
+        == 3
+    )
+    assert (
+        float(Compose.from_parts([Increment(), Double()]).protect(CONTROL_FEATURES, one, context()))
+        == 4
+    )
+    stack = Compose.from_parts([TimestepPolicy.build({"t_min": 998}), Activation()])
     assert int(stack.sample_timesteps(["r"] * 50, SCHEDULE, generator(0)).min()) >= 998
     assert stack.guarantee(1, SCHEDULE) is not None
     assert [d.name for d in stack.flat()] == ["timestep", "activation"]
@@ -177,4 +183,4 @@ def test_a_stack_applies_its_parts_in_order_and_keeps_their_hooks():
 
 def test_two_timestep_policies_do_not_stack():
     with pytest.raises(RequestError, match="sample_timesteps"):
-        Compose.of([TimestepPolicy(), TimestepPolicy()])
+        Compose.from_parts([TimestepPolicy(), TimestepPolicy()])

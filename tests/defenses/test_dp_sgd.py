@@ -134,9 +134,9 @@ def test_no_statement_without_noise_and_none_where_features_cross_the_wire() -> 
 
 
 def test_it_stacks_and_the_stack_asks_for_record_gradients() -> None:
-    stack = Compose.of([TimestepPolicy(), DpSgd(DpSgdParams(clip=0.5, noise=0))])
+    stack = Compose.from_parts([TimestepPolicy(), DpSgd(DpSgdParams(clip=0.5, noise=0))])
     assert stack.record_gradients
-    assert not Compose.of([TimestepPolicy()]).record_gradients
+    assert not Compose.from_parts([TimestepPolicy()]).record_gradients
     alone = DpSgd(DpSgdParams(clip=0.5, noise=0)).local_gradient(gradients(), torch.Generator())
     together = stack.local_gradient(gradients(), torch.Generator())
     assert all(torch.equal(alone[name], together[name]) for name in alone)

@@ -164,15 +164,17 @@ def test_the_best_linear_estimate_behind_a_noisy_target_has_the_stated_snr(sigma
 def test_a_noisy_target_gives_a_timestep_policy_its_statement_back_at_a_price():
     policy = TimestepPolicy.build({"t_min": 800, "sensitivity": 2.0})
     alone = policy.guarantee(4, SCHEDULE)
-    stack = Compose.of([policy, NoisyTarget.build({"sigma": 1.0})])
+    stack = Compose.from_parts([policy, NoisyTarget.build({"sigma": 1.0})])
     statement = stack.guarantee(4, SCHEDULE)
     assert NOISE_TARGET in alone.voided_by
     assert statement.voided_by == (CLIENT_UPDATE,)
     assert statement.mu == pytest.approx(alone.mu * math.sqrt(2))
     assert statement.epsilon > alone.epsilon
-    feedback = Compose.of([policy, WithholdNoise.build({"feedback": "noise", "noise": 1.0})])
+    feedback = Compose.from_parts(
+        [policy, WithholdNoise.build({"feedback": "noise", "noise": 1.0})]
+    )
     assert feedback.guarantee(4, SCHEDULE) == statement
-    plain = Compose.of([policy, WithholdNoise()]).guarantee(4, SCHEDULE)
+    plain = Compose.from_parts([policy, WithholdNoise()]).guarantee(4, SCHEDULE)
     assert PREDICTION_DOWN in plain.voided_by
     velocity = NoiseSchedule(SCHEDULE.alphas_cumprod, "v_prediction")
     assert NOISE_TARGET in stack.guarantee(4, velocity).voided_by
@@ -181,7 +183,7 @@ def test_a_noisy_target_gives_a_timestep_policy_its_statement_back_at_a_price():
 def test_fresh_noise_on_a_memoised_target_wears_off():
     memoised = MemoisedNoise.build({"t_min": 800, "sensitivity": 2.0})
     fresh, kept = (
-        Compose.of([memoised, NoisyTarget.build({"memoised": flag})]).guarantee(9, SCHEDULE)
+        Compose.from_parts([memoised, NoisyTarget.build({"memoised": flag})]).guarantee(9, SCHEDULE)
         for flag in (False, True)
     )
     alone = memoised.guarantee(9, SCHEDULE)

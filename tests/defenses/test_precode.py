@@ -60,8 +60,8 @@ def test_it_is_refused_without_a_place_and_twice(make_job: Callable[..., Job]) -
     with pytest.raises(RequestError, match=r"'precode' puts layers .* 'federated' has no place"):
         make_job(victim="federated", protocol="fedavg", defense="precode")
     with pytest.raises(RequestError, match="both replace insertion"):
-        Compose.of([Precode(), SMALL])
-    inserted = Compose.of([ClipNoise(), SMALL]).insertion()
+        Compose.from_parts([Precode(), SMALL])
+    inserted = Compose.from_parts([ClipNoise(), SMALL]).insertion()
     assert inserted is not None
     assert inserted.noise == 8
 
@@ -100,6 +100,6 @@ def test_labels_are_read_through_it_and_noisy_layers_can_be_left_out(tmp_path: P
     updates = updates_in(view, trainer)
     read = [int(recover_labels(trainer, update, rng).argmax()) for update in updates]
     assert read == labels.tolist()
-    adaptation = Adaptation.to(view.public.defense, 0.1, trainer.behind_noise)
+    adaptation = Adaptation.from_defense(view.public.defense, 0.1, trainer.behind_noise)
     seen = adaptation.observed(updates[0].gradient)
     assert set(seen) == {n for n in updates[0].gradient if n.startswith(("conv", ENCODER))}

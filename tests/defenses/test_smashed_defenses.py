@@ -223,8 +223,8 @@ def test_mixup_mixes_all_of_two_records_by_one_weight_of_at_least_a_half():
 
 def test_a_stack_with_mixup_states_no_guarantee():
     noise = GaussianNoise.build({"multiplier": 4.0})
-    assert Compose.of([noise]).guarantee(1, SCHEDULE) is not None
-    assert Compose.of([noise, Mixup()]).guarantee(1, SCHEDULE) is None
+    assert Compose.from_parts([noise]).guarantee(1, SCHEDULE) is not None
+    assert Compose.from_parts([noise, Mixup()]).guarantee(1, SCHEDULE) is None
 
 
 def test_keyed_mixing_is_undone_by_the_inverse_and_by_no_other_secret():

@@ -174,8 +174,8 @@ def test_the_adversary_descends_and_the_features_get_the_opposite_slope() -> Non
 def test_without_a_client_that_trains_it_is_refused(tiny_model: Path, tmp_path: Path, kind) -> None:
     victim = SplitControlNet.build({"model": str(tiny_model)})
     plan = TrainingPlan(1, 4, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
-    for defense in (kind(), Compose.of([Sign(), kind()])):
-        with pytest.raises(RequestError, match="learns along with a client that trains"):
+    for defense in (kind(), Compose.from_parts([Sign(), kind()])):
+        with pytest.raises(RequestError, match="needs a client that trains layers"):
             victim.train(
                 RECORDS,
                 defense,
@@ -196,6 +196,7 @@ def test_rows_are_grouped_by_the_centre_they_are_nearest_to() -> None:
     assert grouped(torch.randn(2, 4, generator=generator(6)), 5).shape == (2,)
 
 
+@pytest.mark.slow
 def test_an_attacker_finds_the_collection_and_takes_it_off(tmp_path: Path) -> None:
     options = {"collection": 2, "scale": 0.8}
     defense = Shredder.build(options)
@@ -214,6 +215,7 @@ def test_an_attacker_finds_the_collection_and_takes_it_off(tmp_path: Path) -> No
     assert found_noise(seen(victim, capture, NoDefense()), client) is None
 
 
+@pytest.mark.slow
 def test_an_attacker_leaves_pruned_channels_out(tmp_path: Path) -> None:
     defense = Disco.build({"ratio": 0.5})
     victim, capture = trained(tmp_path / "c", defense)

@@ -121,7 +121,7 @@ def test_the_victim_measures_its_representation(network: str) -> None:
 
 
 def test_a_stack_protects_updates_in_order() -> None:
-    stack = Compose.of([GradientPruning.build({"share": 0.5}), Sign()])
+    stack = Compose.from_parts([GradientPruning.build({"share": 0.5}), Sign()])
     assert stack.protect_update(UPDATE, context())["a"].tolist() == [[1.0, -1.0], [0.0, 0.0]]
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from attacks.wire.closed_form import ClosedForm
-from bench.cell.attempt import choose_targets
+from bench.cell.targets import choose_targets
 from bench.interfaces import (
     CONTROL_FEATURES,
     GRADIENT_DOWN,
@@ -142,7 +142,7 @@ def test_sampling_gives_the_control_branch_the_input_that_it_was_trained_on(
 def test_inference_match_stops_the_control_network_where_its_training_stopped(
     tiny_model, records, monkeypatch
 ):
-    stack = Compose.of([TimestepPolicy.build({"t_min": 600}), InferenceMatch()])
+    stack = Compose.from_parts([TimestepPolicy.build({"t_min": 600}), InferenceMatch()])
     for defense in (stack, InferenceMatch.build({"t_min": 600})):
         seen = spied_inputs(tiny_model, records, defense, monkeypatch)
         assert {t >= 600: scale for t, _, scale in seen} == {True: 1.0, False: 0.0}

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.backbones import external
-from bench.backbones.external import WeightFile
-from bench.backbones.select import load_backbones
+from bench.backbones import external_backbones as external
+from bench.backbones.external_backbones import WeightFile
+from bench.backbones.selection import load_backbones
 from bench.interfaces import DataError, ImageBatch
 from bench.util.torchvision_guard import guard_torchvision
 

@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.backbones.external import LpipsBackbone
+from bench.backbones.external_backbones import LpipsBackbone
 from bench.interfaces import BackboneSet, Estimate, ImageBatch, Metric, ScoringContext
 from bench.metrics.distribution import fid, kid
-from bench.metrics.lpips import LPIPS
-from bench.metrics.mse import MSE
-from bench.metrics.psnr import PSNR
-from bench.metrics.ssim import SSIM
+from bench.metrics.peak_signal_to_noise import PSNR
+from bench.metrics.perceptual_distance import LPIPS
+from bench.metrics.squared_error import MSE
+from bench.metrics.structural_similarity import SSIM
 from bench.util.torchvision_guard import guard_torchvision
 
 guard_torchvision()

@@ -58,6 +58,7 @@ main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_every_module_is_imported_without_posix_modules(tmp_path: Path) -> None:
     """Only our own imports are refused: libraries have other ways where a module is missing."""
     done = subprocess.run(
@@ -112,6 +113,7 @@ def test_a_user_without_home_and_name(command: list[str], tmp_path: Path) -> Non
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_a_path_of_nobody(tmp_path: Path) -> None:
     done = CliRunner().invoke(
         main, ["run", "--model", "~nobody-of-that-name/sd", "--results", str(tmp_path)]

@@ -67,6 +67,7 @@ def bench(site: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_every_kind_is_listed_with_its_origin(site: Path) -> None:
     listed = bench(site, "ls")
     for kind, name in NAMES.items():
@@ -96,6 +97,7 @@ def test_a_foreign_attack_is_described_from_its_card(site: Path) -> None:
     assert "ridge (float, default 0.001)" in text
 
 
+@pytest.mark.slow
 def test_a_whole_run_of_foreign_plugins(site: Path) -> None:
     results = site.parent / "results"
     bench(

@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from attacks.common.wire_algebra import noisy_latents
-from bench.cell.attempt import choose_targets, run_attack
+from bench.cell.attacker import Attacker
+from bench.cell.attempt import run_attack
 from bench.cell.job import Job
+from bench.cell.targets import choose_targets
 from bench.cell.training import client_seed, train_capture
 from bench.interfaces import (
     NOISE_TARGET,
@@ -97,7 +99,8 @@ def search(job: Job, capture: Capture, seeds: Sequence[int]) -> tuple[int | None
     """The seed that the sabotage finds, and how far its image latents are from the truth, in shares of their power."""
     attack = SeedSearch(seeds)
     targets = choose_targets(capture.transcript, job)
-    attempt = run_attack(dataclasses.replace(job, attack=attack), capture, targets, Silent())
+    job = dataclasses.replace(job, attack=attack)
+    attempt = run_attack(job, capture, targets, Attacker.from_job(job), Silent())
     assert attempt.status == "ok", attempt.reason
     assert attempt.claim is not None
     claimed, (_, truth) = attempt.claim.estimates["image"], capture.secrets.truth(targets)

@@ -14,27 +14,28 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.cell.attempt import choose_targets
+from bench.cell.attacker import Attacker
 from bench.cell.capture_store import CaptureStore
 from bench.cell.job import Job
-from bench.cell.knowledge import with_gallery
+from bench.cell.targets import choose_targets
 from bench.interfaces import (
     TIMESTEP,
     UNET_FEATURES,
     Attack,
+    AttributeOdds,
     Budget,
     Capture,
     Card,
     Claim,
     Estimate,
     Fact,
-    Labels,
-    Lineup,
+    IdentityScores,
     Records,
     Silent,
+    Texts,
     Transcript,
     Victim,
-    Wording,
+    View,
     generator,
 )
 from bench.wire.capture import SECRETS_DIR
@@ -75,15 +76,9 @@ def _plan(job: Job) -> Any:
     )
 
 
-def view_of(job: Job, capture: Capture) -> Any:
-    public = job.new_victim().public(
-        job.new_defense(), job.splits.auxiliary, protocol=job.cell.capture.protocol, device="cpu"
-    )
-    public, _ = with_gallery(public, job.attack, job)
+def view_of(job: Job, capture: Capture) -> View:
     targets = choose_targets(capture.transcript, job)
-    return job.cell.threat.project(
-        capture.transcript, public, targets, history=job.attack.uses_history
-    )
+    return Attacker.from_job(job).view(capture.transcript, targets)
 
 
 def claim_of(attack: Attack, job: Job, capture: Capture) -> Claim:
@@ -124,12 +119,12 @@ def same_claim(first: Claim, second: Claim) -> bool:
     return all(same_estimate(first.estimates[t], second.estimates[t]) for t in first.estimates)
 
 
-def same_estimate(first: Estimate | Wording | Fact, second: Estimate | Wording | Fact) -> bool:
-    if isinstance(first, Wording) or isinstance(second, Wording):
+def same_estimate(first: Estimate | Texts | Fact, second: Estimate | Texts | Fact) -> bool:
+    if isinstance(first, Texts) or isinstance(second, Texts):
         return first == second
-    if isinstance(first, Labels) and isinstance(second, Labels):
+    if isinstance(first, AttributeOdds) and isinstance(second, AttributeOdds):
         return all(torch.equal(odds, second.odds[name]) for name, odds in first.odds.items())
-    if isinstance(first, Lineup) and isinstance(second, Lineup):
+    if isinstance(first, IdentityScores) and isinstance(second, IdentityScores):
         return torch.equal(first.likeness, second.likeness)
     return torch.equal(first.images.pixels, second.images.pixels) and torch.equal(
         first.latents, second.latents
@@ -148,7 +143,7 @@ class Peeking(Attack):
         secrets = Secrets.open(self.secrets_dir)
         records, truth = secrets.truth([view.releases[i] for i in view.targets])
         if self.target == "prompt":
-            return Claim({"prompt": Wording(records.prompts)})
+            return Claim({"prompt": Texts(records.prompts)})
         return Claim({"image": Estimate(truth["image"].images, truth["image"].latents)})
 
 

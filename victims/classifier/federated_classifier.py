@@ -77,6 +77,7 @@ class FederatedClassifier(Victim):
     protocols: tuple[Literal["fedsgd"], ...] = ("fedsgd",)
     takes_insertion = True
     Params = FederatedClassifierParams
+    params: FederatedClassifierParams
     card = Card(
         summary="FedSGD over DLG's small sigmoid network, or a linear or two-layer one; labels from an attribute.",
         source="FedSGD: McMahan et al., arXiv:1602.05629; network: Zhu et al., arXiv:1906.08935, section 4",

@@ -18,6 +18,7 @@ class FederatedMLP(FederatedClassifier):
 
     name = "federated-mlp"
     Params = FederatedMLPParams
+    params: FederatedMLPParams
     card = Card(
         summary="FedSGD over one hidden ReLU layer on the pixels; otherwise federated-classifier.",
         source="FedSGD: McMahan et al., arXiv:1602.05629; the network of arXiv:2003.14053, proposition 3.1",

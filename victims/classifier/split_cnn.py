@@ -73,6 +73,7 @@ class SplitCnn(Victim):
     protocols = ("inference", "gradient")
     hijackable = frozenset({"gradient"})
     Params = SplitCnnParams
+    params: SplitCnnParams
     card = Card(
         summary="Six-convolution classifier of small pictures, cut after a layer of choice.",
         source="He, Zhang, Lee, ACSAC 2019 (Model Inversion Attacks Against Collaborative Inference), CIFAR network",

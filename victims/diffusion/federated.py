@@ -71,6 +71,7 @@ class Federated(DiffusionVictim):
     name = "federated"
     protocols = ("fedavg", "secure-aggregation")
     Params = FederatedParams
+    params: FederatedParams
     card = Card(
         summary="FedAvg over the whole ControlNet; weight deltas cross the wire every round, or their sum alone.",
         source="McMahan et al., arXiv:1602.05629, Algorithm 1; sum: Bonawitz et al., CCS 2017",

@@ -22,6 +22,7 @@ class FederatedSgd(Federated):
 
     name = "federated-sgd"
     Params = FederatedSgdParams
+    params: FederatedSgdParams
     card = Card(
         summary="FedSGD over the whole ControlNet; each update is -lr times the gradient on one record.",
         source="FedSGD: McMahan et al., arXiv:1602.05629, section 2",

@@ -35,7 +35,7 @@ from bench.interfaces import (
     TranscriptWriter,
 )
 from bench.wire.capture import TRANSCRIPT_DIR
-from bench.wire.transcript import Message, named
+from bench.wire.transcript import Message, with_channel_prefix
 from victims.common.batches import epoch_batches
 from victims.common.measure import Clock
 from victims.diffusion.parts.base import PUBLIC_SEED, DiffusionVictim, Measured, TrainedParts
@@ -281,7 +281,7 @@ class _Run:
     def send_weights(self, step: int, epoch: int) -> None:
         """The client's trained weights, after the last step (METHODS 1.1.5, step 5)."""
         if self._optimizer is not None:
-            weights = named(CLIENT_WEIGHTS, self.client.stem.state_dict().items())
+            weights = with_channel_prefix(CLIENT_WEIGHTS, self.client.stem.state_dict().items())
             self.writer.send(
                 weights,
                 step=step,

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bench.data.photos.shipped import POCKET_TRAINING, PROMPTS, photograph
+from bench.data.photos.photographs import POCKET_TRAINING, PROMPTS, photograph
 
 FIRST_IDENTITY = 1_000_000
 """Also the first circle."""

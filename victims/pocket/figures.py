@@ -114,7 +114,7 @@ def retrieval(pictures: Tensor, prompts: Sequence[str]) -> tuple[float, float]:
     The judge is the embedded backbone: trained apart from this model, on other people, with a text
     tower of its own.
     """
-    from bench.backbones.embedded import load_embedded
+    from bench.backbones.embedded_backbone import load_embedded
     from bench.metrics.identification import ranks
 
     judge = load_embedded()

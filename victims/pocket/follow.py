@@ -18,13 +18,11 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.data.split_sizes import SplitSizes
 from bench.interfaces import Defense, ImageBatch, Progress, Records, TrainingPlan
 from bench.metrics.fidelity import condition_fidelity
 from bench.planning.planner import Planner
 from bench.planning.request import Request
-from bench.spec.cell import TrainSpec
-from bench.util.progress import shown_progress
+from bench.util.progress import terminal_progress
 from victims.diffusion.parts.sampling import SamplingPlan, sample
 from victims.pocket.figures import picture
 
@@ -68,20 +66,19 @@ class Outcome:
 def run(s: Settings, progress: Progress) -> Outcome:
     """Train, then draw with and without the trained control."""
     per_epoch = -(-s.records // s.batch_size)
-    request = Request(
-        victim="centralised",
-        attack="closed-form",  # a job needs one; it is not run
+    # A job needs an attack; it is not run.
+    request = Request(victim="centralised", attack="closed-form", seed=s.seed).replace(
         model=s.model,
         data=s.data,
         condition=s.condition,
-        splits=SplitSizes(victim=s.records, auxiliary=16, calibration=16, evaluation=s.held_out),
-        training=TrainSpec(
-            epochs=-(-s.steps // per_epoch),
-            batch_size=s.batch_size,
-            learning_rate=s.learning_rate,
-            dtype="fp32",
-        ),
-        seed=s.seed,
+        records=s.records,
+        auxiliary=16,
+        calibration=16,
+        evaluation=s.held_out,
+        epochs=-(-s.steps // per_epoch),
+        batch_size=s.batch_size,
+        learning_rate=s.learning_rate,
+        dtype="fp32",
     )
     job = Planner(progress).plan(request)
     spec = job.cell.capture
@@ -143,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     p.add_argument("--grid", type=Path, help="PNG to write")
     chosen = vars(p.parse_args(arguments))
     grid = chosen.pop("grid")
-    outcome = run(Settings(**chosen), shown_progress())
+    outcome = run(Settings(**chosen), terminal_progress())
     tenth = max(1, len(outcome.losses) // 10)
     report = {
         "training_seconds": round(outcome.seconds, 1),

@@ -89,7 +89,7 @@ def _unkeyed_features(view: View, keyed: Defense, shuffled: Defense | None) -> V
         ):
             raise
         key, told = key_of_latents(features, target, group), True
-    view = view.worked_out({UNET_FEATURES: apart(features, key)})
+    view = view.with_channels({UNET_FEATURES: apart(features, key)})
     if told:
         return view
     target = noise_target(view, every=True)
@@ -98,7 +98,7 @@ def _unkeyed_features(view: View, keyed: Defense, shuffled: Defense | None) -> V
             "conv_in has no bias, and without a noise target the key's sign is not told"
         )
     likeness = float((noisy_latents(view, every=True).inputs * target).sum())
-    return view if likeness > 0 else view.worked_out({UNET_FEATURES: -apart(features, key)})
+    return view if likeness > 0 else view.with_channels({UNET_FEATURES: -apart(features, key)})
 
 
 def _in_order(view: View, shuffled: Defense) -> View:
@@ -114,7 +114,7 @@ def _in_order(view: View, shuffled: Defense) -> View:
     }
     # A map of another size has an order of its own, which nothing tells.
     lost = [channel for channel in rows if channel not in alike]
-    return view.worked_out(
+    return view.with_channels(
         {channel: put(maps, places, side) for channel, maps in alike.items()}, lost
     )
 
@@ -169,7 +169,7 @@ def _unkeyed_control(view: View, keyed: Defense) -> View:
         [] if view.public.defense is None else [part.name for part in view.public.defense.flat()]
     )
     if "decoupled-noise" in names:
-        return view.worked_out(
+        return view.with_channels(
             {}, [CONTROL_FEATURES]
         )  # its noise is known to nobody, and so is the key
     control, noisy = (
@@ -177,10 +177,10 @@ def _unkeyed_control(view: View, keyed: Defense) -> View:
         noisy_latents(view, every=True).inputs,
     )
     if control.shape != noisy.shape:
-        return view.worked_out({}, [CONTROL_FEATURES])
+        return view.with_channels({}, [CONTROL_FEATURES])
     outside = "activation" in names[names.index(KEYED) :]
     mixed = inverse_activation(control).float() if outside else control
     clean = apart(mixed, key_of_latents(mixed, noisy, int(keyed.params.group)))
     if outside:
         clean = clean.abs() * torch.tanh(clean / 2)
-    return view.worked_out({CONTROL_FEATURES: clean})
+    return view.with_channels({CONTROL_FEATURES: clean})

@@ -1,1 +1,1 @@
-"""Guided sampling: unknown latents, priors, the sampler."""
+"""Guided sampling: unknown latents, priors, the feature guide and the sampler."""

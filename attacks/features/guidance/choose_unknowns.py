@@ -1,4 +1,4 @@
-"""Which latents are behind a client's features, and whether they have to be searched for."""
+"""Chooses which latents behind a client's features have to be sampled."""
 
 from __future__ import annotations
 
@@ -9,27 +9,39 @@ from attacks.common.loss_feedback import measured_target
 from attacks.common.spectral_prior import Spectrum
 from attacks.common.timestep_estimation import likeliest_timesteps
 from attacks.common.wire_algebra import before_activation
-from attacks.features.guidance.unknown_latents import Block, Noised, Pictured, Plain
+from attacks.features.guidance.unknown_latents import (
+    DirectLatent,
+    NoisyLatent,
+    PictureLatent,
+    UnknownLatent,
+)
 from attacks.features.search.coordinates import Space
-from attacks.features.search.knowledge import Knowledge, made_up
+from attacks.features.search.knowledge import Knowledge, example_inputs
 from bench.interfaces import CONTROL_FEATURES, TIMESTEP, NotApplicableError, PublicForward, View
 from bench.interfaces.public_forward import CONDITION, CONDITION_LATENTS, NOISY
 
 
-def blocks_of(
+def choose_unknowns(
     view: View,
-    seen: Knowledge,
+    knowledge: Knowledge,
     spaces: dict[str, Space],
     warm: dict[str, Tensor],
     rng: torch.Generator,
-) -> list[Block]:
-    """The latents to walk for, of the inputs that are free.
+) -> list[UnknownLatent]:
+    """Return the latents to walk for: those behind the client's free inputs.
+
+    Args:
+        view: what the attacker sees.
+        knowledge: what the view holds for a search.
+        spaces: by input, the coordinates it is searched in.
+        warm: by input, first guesses.
+        rng: for the spectrum of auxiliary latents.
 
     Raises:
-        NotApplicableError: the image is one of them, and its timestep cannot be told.
+        NotApplicableError: the image is one of them, and its timestep cannot be estimated.
     """
-    public, blocks = view.public, list[Block]()
-    if NOISY in seen.free:
+    public, blocks = view.public, list[UnknownLatent]()
+    if NOISY in knowledge.free:
         measured = measured_target(view)
         target = None if measured is None else measured.values
         variance = 0.0 if measured is None else float(measured.variance.mean())
@@ -41,35 +53,49 @@ def blocks_of(
             )
         else:
             raise NotApplicableError(
-                "the timestep is hidden, and h_sd and 2 auxiliary records are needed to tell it"
+                "the timestep is hidden; estimating it needs h_sd and 2 auxiliary records"
             )
-        shape = (len(view.targets), *seen.free[NOISY].shape)
-        blocks.append(Noised.of(NOISY, shape, times, public.schedule, target, variance))
-    if CONDITION_LATENTS in seen.free and CONTROL_FEATURES in seen.observed:
-        blocks.append(Plain(CONDITION_LATENTS))
-    if CONDITION in seen.free and CONTROL_FEATURES in seen.observed and _depends(seen):
+        shape = (len(view.targets), *knowledge.free[NOISY].shape)
+        blocks.append(
+            NoisyLatent.from_schedule(NOISY, shape, times, public.schedule, target, variance)
+        )
+    if CONDITION_LATENTS in knowledge.free and CONTROL_FEATURES in knowledge.observed:
+        blocks.append(DirectLatent(CONDITION_LATENTS))
+    if (
+        CONDITION in knowledge.free
+        and CONTROL_FEATURES in knowledge.observed
+        and _depends(knowledge)
+    ):
         own = public.auxiliary.conditions.float() / 255
         contrast = float(own.var()) if len(own) > 1 else 0.1
-        blocks.append(Pictured(CONDITION, public.codec, spaces[CONDITION], max(contrast, 1e-3)))
+        blocks.append(
+            PictureLatent(CONDITION, public.codec, spaces[CONDITION], max(contrast, 1e-3))
+        )
     return blocks
 
 
 @torch.no_grad()
-def _depends(seen: Knowledge) -> bool:
-    """Whether h_ctrl depends on the condition under the client's weights in view: a hint block starts at zero."""
-    inputs = made_up(seen.forward)
+def _depends(knowledge: Knowledge) -> bool:
+    """Return whether h_ctrl depends on the condition under the client's weights in view.
+
+    It does not where a hint block is still at its start, which is zero.
+    """
+    inputs = example_inputs(knowledge.forward)
     other = {**inputs, CONDITION: 1 - inputs[CONDITION]}
     first, second = (
-        seen.forward.send(i, torch.Generator().manual_seed(0))[CONTROL_FEATURES]
+        knowledge.forward.send(i, torch.Generator().manual_seed(0))[CONTROL_FEATURES]
         for i in (inputs, other)
     )
     return not torch.equal(first, second)
 
 
 @torch.no_grad()
-def plain_condition(forward: PublicForward, view: View) -> bool:
-    """Whether z_c is what is left of h_ctrl without activation and x_t, exactly or but for draws of the defence."""
-    inputs = made_up(forward)
+def condition_is_solvable(forward: PublicForward, view: View) -> bool:
+    """Return whether z_c equals h_ctrl before the activation minus x_t.
+
+    It counts as equal when the difference consists of random draws of the defence.
+    """
+    inputs = example_inputs(forward)
     if CONDITION_LATENTS not in inputs:
         return False
     first, second = (
@@ -80,5 +106,6 @@ def plain_condition(forward: PublicForward, view: View) -> bool:
         return False
     if not torch.equal(first, second):
         return True
-    off = before_activation(first, view.public.defense) - inputs[NOISY] - inputs[CONDITION_LATENTS]
-    return bool(off.square().mean() < 1e-4 * inputs[CONDITION_LATENTS].square().mean())
+    rest = before_activation(first, view.public.defense) - inputs[NOISY]
+    error = rest - inputs[CONDITION_LATENTS]
+    return bool(error.square().mean() < 1e-4 * inputs[CONDITION_LATENTS].square().mean())

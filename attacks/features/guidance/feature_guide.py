@@ -3,90 +3,104 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from attacks.common.optimisation.priors import TotalVariation
 from attacks.common.optimisation.schedules import factor
-from attacks.features.guidance.unknown_latents import Block
-from attacks.features.search.coordinates import Space
+from attacks.common.training import gradient_step
+from attacks.features.guidance.unknown_latents import UnknownLatent
+from attacks.features.search.coordinates import SearchInputs
 from attacks.features.search.match import TINY, Match
 from bench.interfaces import Channel, PublicForward
 
 
-class FeatureGuide:
-    """Most likely inputs behind N records' features, with a Gaussian prior around the walk's guess
-    at each level.
+@dataclass(frozen=True)
+class GuidePlan:
+    """How the guide searches at each level.
 
-    min over inputs u of sum_c ||features_c(u) - seen_c||^2 / 2 sigma_c^2 + sum_u ||u - mean||^2 / 2
-    variance, by Adam from the last level's minimum. By the envelope theorem the slope of the
-    minimum with respect to the guess is that of the second sum alone, so what the guide finds
-    serves for the likelihood's score too. The noise in x_t is summed out
-    (``attacks.features.guidance.unknown_latents.Noised``).
+    Attributes:
+        tolerance: sigma over the root mean square of a channel's observed features.
+        tv: weight of squared total variation of the inputs, in units of the objective per number.
+        searches: steps of Adam.
+        rate: first step size.
+    """
+
+    tolerance: float
+    tv: float
+    searches: int
+    rate: float
+
+
+class FeatureGuide:
+    """Most likely inputs behind N records' features, with a Gaussian prior around the walk's guess.
+
+    At each level the guide minimises sum_c ||features_c(u) - seen_c||^2 / 2 sigma_c^2 + sum_u ||u -
+    mean||^2 / 2 variance over the inputs u, by Adam from the last level's minimum. By the envelope
+    theorem, the slope of the minimum with respect to the guess is the slope of the second sum
+    alone, so the solution also gives the likelihood's score. The noise in x_t is integrated out
+    (``attacks.features.guidance.unknown_latents.NoisyLatent``).
 
     Args:
-        blocks: of every latent that is walked for, in the order of the walk's rows: all records of
-            the first, then of the next.
-        spaces: by input, the coordinates it is searched in.
-        warm: by input, where the first search starts, ``(N, *shape)``, in these coordinates.
-        known: by input, inputs that need no search.
-        tolerance: sigma over the root mean square of a channel's observed features.
-        tv: weight of squared total variation of the inputs, in the units of the objective a number.
-        searches: steps of Adam at each level; ``rate`` is the first step's size.
+        forward: the client as a function of its inputs.
+        match: the features to explain.
+        unknowns: all latents that are walked for, in the order of the walk's rows: all records of
+            the first latent, then of the next.
+        inputs: known inputs, coordinates, and first guesses of the first search.
+        plan: how to search.
+        rng: draws of the defence.
+        device: where to compute.
     """
 
     def __init__(
         self,
         forward: PublicForward,
         match: Match,
-        blocks: Sequence[Block],
+        unknowns: Sequence[UnknownLatent],
+        inputs: SearchInputs,
+        plan: GuidePlan,
         *,
-        spaces: Mapping[str, Space],
-        warm: Mapping[str, Tensor],
-        known: Mapping[str, Tensor],
-        tolerance: float,
-        tv: float,
-        searches: int,
-        rate: float,
         rng: torch.Generator,
         device: str,
     ) -> None:
-        self._forward, self._blocks, self._spaces = forward, tuple(blocks), dict(spaces)
-        self._known = {name: tensor.to(device) for name, tensor in known.items()}
+        self._forward, self._unknowns, self._spaces = forward, tuple(unknowns), dict(inputs.spaces)
+        self._known = {name: tensor.to(device) for name, tensor in inputs.known.items()}
         self._here = {
-            block.name: warm[block.name].clone() for block in blocks if block.name in warm
+            u.name: inputs.warm[u.name].clone() for u in unknowns if u.name in inputs.warm
         }
-        self._match = _in_deviations(match, tolerance, device)
-        self._smooth = TotalVariation(tv, 2)
-        self._searches, self._rate, self._rng, self._device = searches, rate, rng, device
+        self._match = _in_deviations(match, plan.tolerance, device)
+        self._smooth = TotalVariation(plan.tv, 2)
+        self._plan, self._rng, self._device = plan, rng, device
 
     @property
-    def found(self) -> dict[str, Tensor]:
-        """By name, the inputs ``(N, *shape)`` of the last search."""
+    def solution(self) -> dict[str, Tensor]:
+        """Inputs ``(N, *shape)`` of the last search, by name."""
         return {
             name: self._spaces[name].input(point).detach() for name, point in self._here.items()
         }
 
     @torch.no_grad()
     def misfit(self) -> Tensor:
-        """The squared distance of the features of ``found`` from those seen, in deviations a number, ``(N,)``."""
+        """Return the squared distance of the solution's features, ``(N,)``, in deviations."""
         return (
-            self._distance({n: t.to(self._device) for n, t in self.found.items()}).cpu()
+            self._distance({n: t.to(self._device) for n, t in self.solution.items()}).cpu()
             / self._numbers()
         )
 
     def nearest(self, clean: Tensor, variance: Tensor) -> Tensor:
-        latents, variances = (t.chunk(len(self._blocks)) for t in (clean, variance))
+        """Return the likeliest latents ``(N, 4, h, w)`` near ``clean``, given the features."""
+        latents, variances = (t.chunk(len(self._unknowns)) for t in (clean, variance))
         around = {
-            block.name: block.forward(z, v)
-            for block, z, v in zip(self._blocks, latents, variances, strict=True)
+            unknown.name: unknown.forward(z, v)
+            for unknown, z, v in zip(self._unknowns, latents, variances, strict=True)
         }
         self._search({n: tuple(t.to(self._device) for t in pair) for n, pair in around.items()})
         return torch.cat(
             [
-                block.back(z, v, self._here[block.name])
-                for block, z, v in zip(self._blocks, latents, variances, strict=True)
+                unknown.back(z, v, self._here[unknown.name])
+                for unknown, z, v in zip(self._unknowns, latents, variances, strict=True)
             ]
         )
 
@@ -98,11 +112,12 @@ class FeatureGuide:
             .requires_grad_()
             for name, (mean, _) in around.items()
         }
-        adam = torch.optim.Adam(point.values(), lr=self._rate, betas=(0.8, 0.95))
+        searches, rate = self._plan.searches, self._plan.rate
+        adam = torch.optim.Adam(point.values(), lr=rate, betas=(0.8, 0.95))
         with torch.enable_grad():
-            for i in range(self._searches):
+            for i in range(searches):
                 for group in adam.param_groups:
-                    group["lr"] = self._rate * factor("cosine", i, self._searches)
+                    group["lr"] = rate * factor("cosine", i, searches)
                 inputs = {name: self._spaces[name].input(tensor) for name, tensor in point.items()}
                 loss = self._distance(inputs).sum() / 2
                 for name, (mean, spread) in around.items():
@@ -110,9 +125,7 @@ class FeatureGuide:
                         loss + ((point[name] - mean).square() / (2 * spread.clamp_min(TINY))).sum()
                     )
                     loss = loss + self._smooth({name: point[name]}) * point[name].numel()
-                adam.zero_grad()
-                loss.backward()
-                adam.step()
+                gradient_step(adam, loss)
                 with torch.no_grad():
                     for name, tensor in point.items():
                         tensor.copy_(self._spaces[name].clamp(tensor))
@@ -126,7 +139,7 @@ class FeatureGuide:
 
 
 def _in_deviations(match: Match, tolerance: float, device: str) -> Match:
-    """The same distance as a sum of squares over sigma^2, in place of a mean of squares."""
+    """Return the distance as a sum of squares over sigma^2, instead of a mean of squares."""
     observed: dict[Channel, Tensor] = {c: t.to(device) for c, t in match.observed.items()}
     nuisance = {c: t.to(device) for c, t in match.nuisance.items()}
     scale = {

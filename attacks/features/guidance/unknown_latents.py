@@ -1,4 +1,4 @@
-"""The latents behind a client's features as unknowns of a walk: how each enters the client, and how it comes back."""
+"""Latents behind a client's features: how each enters the client, and how it is read back."""
 
 from __future__ import annotations
 
@@ -12,26 +12,42 @@ from attacks.features.search.coordinates import Space
 from bench.interfaces import Codec, ImageBatch, NoiseSchedule
 
 
-class Block(Protocol):
-    """One latent of each record; ``name`` is the client's input that it is behind."""
+class UnknownLatent(Protocol):
+    """One latent of each record."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name of the client's input that the latent is behind."""
 
     def forward(self, latents: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean ``(N, *shape)`` and variance ``(N, 1, 1, 1)`` of that input, given the latent's."""
+        """Return mean ``(N, *shape)`` and variance ``(N, 1, 1, 1)`` of the client's input.
 
-    def back(self, latents: Tensor, variance: Tensor, found: Tensor) -> Tensor:
-        """The likeliest latent ``(N, 4, h, w)``, given its mean and variance, and the input that was found."""
+        Args:
+            latents: mean of the latent, ``(N, 4, h, w)``.
+            variance: of each number of the latent, ``(N,)``.
+        """
+
+    def back(self, latents: Tensor, variance: Tensor, solution: Tensor) -> Tensor:
+        """Return the likeliest latent ``(N, 4, h, w)``.
+
+        Args:
+            latents: mean of the latent.
+            variance: of each number of the latent, ``(N,)``.
+            solution: the input that was found, ``(N, *shape)``.
+        """
 
 
 @dataclass(frozen=True, eq=False)
-class Noised:
-    """z0, which the client sends noised: x_t = scale z0 + offset + an error; the noise is a
-    nuisance summed out.
+class NoisyLatent:
+    """z0, which the client sends noised; the noise is a nuisance that is integrated out.
+
+    The input is x_t = scale z0 + offset + an error.
 
     Attributes:
-        scale, offset, spread: ``(N, 1, 1, 1)``, ``(N, 4, h, w)``, and the error's variance ``(N, 1,
-            1, 1)``.
+        name: of the input.
+        scale: ``(N, 1, 1, 1)``.
+        offset: ``(N, 4, h, w)``.
+        spread: variance of the error, ``(N, 1, 1, 1)``.
     """
 
     name: str
@@ -40,7 +56,7 @@ class Noised:
     spread: Tensor
 
     @classmethod
-    def of(
+    def from_schedule(
         cls,
         name: str,
         shape: tuple[int, ...],
@@ -48,13 +64,16 @@ class Noised:
         schedule: NoiseSchedule,
         target: Tensor | None,
         variance: float,
-    ) -> Noised:
-        """For a client whose eps is standard normal, or told by the target with an error of
-        ``variance``.
+    ) -> NoisyLatent:
+        """Return the latent for a client whose eps is standard normal, or measured by the target.
 
         Args:
+            name: of the input.
             shape: of x_t, ``(N, 4, h, w)``.
-            target: what the network must predict, of that shape, or None.
+            times: t, ``(N,)``.
+            schedule: the noising process.
+            target: what the network must predict, ``(N, 4, h, w)``, or None.
+            variance: of the target's error.
         """
         a, b = schedule.signal(times), schedule.noise(times)
         if target is None:
@@ -70,32 +89,34 @@ class Noised:
             variance
         ) + self.spread
 
-    def back(self, latents: Tensor, variance: Tensor, found: Tensor) -> Tensor:
+    def back(self, latents: Tensor, variance: Tensor, solution: Tensor) -> Tensor:
         mean, spread = self.forward(latents, variance)
-        return latents + self.scale * _wide(variance) / spread.clamp_min(1e-12) * (found - mean)
+        return latents + self.scale * _wide(variance) / spread.clamp_min(1e-12) * (solution - mean)
 
 
 @dataclass(frozen=True)
-class Plain:
-    """z_c, which enters the client as it is."""
+class DirectLatent:
+    """z_c, which enters the client unchanged."""
 
     name: str
 
     def forward(self, latents: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         return latents, _wide(variance)
 
-    def back(self, latents: Tensor, variance: Tensor, found: Tensor) -> Tensor:
-        return found
+    def back(self, latents: Tensor, variance: Tensor, solution: Tensor) -> Tensor:
+        return solution
 
 
 @dataclass(frozen=True, eq=False)
-class Pictured:
-    """z_c of a client that takes the picture itself: searched for in pixels, between a decoding and
-    an encoding.
+class PictureLatent:
+    """z_c of a client that takes the picture itself, which is searched for in pixels.
 
-    So that no slope has to pass the autoencoder, which costs more than the denoiser does.
+    The latent is decoded before the search and the solution is encoded after it. So no slope has to
+    pass the autoencoder, which costs more than the denoiser.
 
     Attributes:
+        name: of the input.
+        codec: the public autoencoder.
         space: coordinates of the picture.
         contrast: variance of a pixel for variance 1 of a latent's number.
     """
@@ -112,8 +133,8 @@ class Pictured:
         return point, self.contrast * _wide(variance)
 
     @torch.no_grad()
-    def back(self, latents: Tensor, variance: Tensor, found: Tensor) -> Tensor:
-        return self.codec.encode(ImageBatch.clamped(self.space.input(found))).float().cpu()
+    def back(self, latents: Tensor, variance: Tensor, solution: Tensor) -> Tensor:
+        return self.codec.encode(ImageBatch.clamped(self.space.input(solution))).float().cpu()
 
 
 def _wide(per_record: Tensor) -> Tensor:

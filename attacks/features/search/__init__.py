@@ -1,1 +1,1 @@
-"""The search: coordinates, objectives, weights."""
+"""Search for inputs: coordinates, distances, what is known, and the optimisation problem."""

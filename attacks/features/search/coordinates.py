@@ -1,4 +1,4 @@
-"""Where a guess lives: in the client's input itself, in one channel of it, or in latents of the public autoencoder."""
+"""Coordinates of a guess: the client's input itself, one channel of it, or autoencoder latents."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from bench.interfaces.public_forward import CONDITION
 
 
 class Space(Protocol):
-    """Coordinates of one input; ``shape`` of one record's."""
+    """Coordinates of one input."""
 
-    shape: tuple[int, ...]
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one record's coordinates."""
 
     def start(self, count: int, rng: torch.Generator, *, random: bool) -> Tensor:
-        """First guesses, ``(count, *shape)``: the middle of the range, or a draw over it."""
+        """Return first guesses ``(count, *shape)``: the middle of the range, or draws over it."""
 
     def clamp(self, point: Tensor) -> Tensor:
-        """Coordinates moved to where the input is within its range, as far as that can be told."""
+        """Return coordinates moved to where the input is within its range, if that is known."""
 
     def input(self, point: Tensor) -> Tensor:
-        """The input at ``(N, *shape)``, differentiable."""
+        """Return the input at coordinates ``(N, *shape)``, differentiable."""
 
 
 @dataclass(frozen=True)
 class Direct:
-    """The input's own numbers."""
+    """The numbers of the input itself."""
 
     unknown: Unknown
 
@@ -56,7 +58,7 @@ class Direct:
 
 @dataclass(frozen=True)
 class Grey(Direct):
-    """A picture whose three channels are one; ``unknown`` is of that one, ``(1, H, W)``."""
+    """A picture with three equal channels; ``unknown`` describes one channel, ``(1, H, W)``."""
 
     def input(self, point: Tensor) -> Tensor:
         return point.expand(-1, 3, -1, -1)
@@ -64,7 +66,10 @@ class Grey(Direct):
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Latents whose decoded picture is the input: the autoencoder as a prior (GLASS does so with a generator)."""
+    """Latents whose decoded picture is the input: the autoencoder is a prior.
+
+    GLASS uses a generator in this way.
+    """
 
     codec: Codec
     shape: tuple[int, ...]
@@ -81,14 +86,36 @@ class Decoded:
         return self.codec.render(point).clamp(self.unknown.low, self.unknown.high)
 
 
+@dataclass(frozen=True, eq=False)
+class SearchInputs:
+    """What a search knows of a client's inputs.
+
+    Attributes:
+        known: by name, inputs that need no search, ``(N, *shape)``.
+        spaces: by name, the coordinates of each input that is searched for.
+        warm: by name, first guesses in these coordinates, ``(N, *shape)``.
+    """
+
+    known: Mapping[str, Tensor]
+    spaces: Mapping[str, Space]
+    warm: Mapping[str, Tensor]
+
+    def select(self, rows: Tensor) -> SearchInputs:
+        """Return the inputs of some rows."""
+        known, warm = ({n: t[rows] for n, t in of.items()} for of in (self.known, self.warm))
+        return SearchInputs(known, self.spaces, warm)
+
+
 def spaces_of(
     free: Mapping[str, Unknown], kind: str, codec: Codec, auxiliary: Records
 ) -> dict[str, Space]:
-    """Coordinates for each free input.
+    """Return coordinates for each free input.
 
     Args:
-        kind: ``latent`` puts pictures into the autoencoder's latents, ``input`` leaves them as they
-            are. Conditions are taken to be grey where all of the attacker's own are.
+        free: the inputs that are searched for.
+        kind: ``latent`` searches pictures in the autoencoder's latents, ``input`` in pixels.
+        codec: the public autoencoder.
+        auxiliary: the attacker's records. Conditions are taken to be grey where all of these are.
 
     Raises:
         NotApplicableError: the autoencoder cannot be differentiated.
@@ -98,7 +125,7 @@ def spaces_of(
         picture = unknown.shape[0] == 3 and unknown.low == 0
         if kind == "latent" and picture:
             latents = codec.encode(ImageBatch(torch.full((1, *unknown.shape), 0.5)))
-            codec.render(latents)  # refuses here rather than in the middle of a search
+            codec.render(latents)  # raises here rather than in the middle of a search
             spaces[name] = Decoded(codec, tuple(latents.shape[1:]), unknown)
         elif name == CONDITION and _grey(auxiliary.conditions):
             spaces[name] = Grey(replace(unknown, shape=(1, *unknown.shape[1:])))
@@ -107,8 +134,13 @@ def spaces_of(
     return spaces
 
 
-def typical(spaces: Mapping[str, Space], auxiliary: Records, count: int) -> dict[str, Tensor]:
-    """First guesses that are better than the middle of the range: the mean of the attacker's own conditions."""
+def mean_condition(
+    spaces: Mapping[str, Space], auxiliary: Records, count: int
+) -> dict[str, Tensor]:
+    """Return the mean of the auxiliary conditions as first guesses of the condition, by name.
+
+    It is a better guess than the middle of the range.
+    """
     space = spaces.get(CONDITION)
     if not isinstance(space, Direct) or not len(auxiliary):
         return {}

@@ -1,4 +1,4 @@
-"""What the linear part of a diffusion client's wire says of the private image, beside a search for the rest."""
+"""The private image from the linear part of a diffusion client's wire, beside a search."""
 
 from __future__ import annotations
 
@@ -26,31 +26,31 @@ from bench.interfaces import (
 
 @torch.no_grad()
 def image_estimate(view: View) -> Estimate | None:
-    """z0 decoded: exact with the noise target (``closed-form``), else the public denoiser's
-    posterior mean.
+    """Return z0 decoded, or None where x_t or the timestep cannot be read.
 
-    None where x_t cannot be read, or neither t nor a noise target is in view.
+    With the noise target it is exact (``closed-form``); otherwise it is the public denoiser's
+    posterior mean.
     """
     public = view.public
     if public.stem is None or not view.has(UNET_FEATURES):
         return None
-    told = view.has(NOISE_TARGET) or (view.has(PREDICTION_DOWN) and view.has(LOSS_GRADIENT))
-    if not told and view.has(TIMESTEP) and public.denoiser is not None:
+    has_target = view.has(NOISE_TARGET) or (view.has(PREDICTION_DOWN) and view.has(LOSS_GRADIENT))
+    if not has_target and view.has(TIMESTEP) and public.denoiser is not None:
         noisy, t = invert_convolution(public.stem, view.read(UNET_FEATURES)), view.read(TIMESTEP)
         latents = public.schedule.clean(noisy, public.denoiser.predict(noisy, t).cpu(), t)
-        return Estimate(public.codec.decode(latents), latents)
+        return public.codec.estimate(latents)
     try:
-        found = likeliest_image(view, noisy_latents(view), torch.Generator())
+        image = likeliest_image(view, noisy_latents(view), torch.Generator())
     except NotApplicableError:
         return None
-    return None if found is None else found[0]
+    return None if image is None else image[0]
 
 
 def claim_of(
-    view: View, seen: Knowledge, found: Mapping[str, Tensor], losses: Mapping[str, float]
+    view: View, knowledge: Knowledge, inputs: Mapping[str, Tensor], losses: Mapping[str, float]
 ) -> Claim:
-    """The claim of inputs ``(T, *shape)`` that were searched for, and of the image where the wire tells it."""
-    estimates = dict(seen.forward.estimates(found))
+    """Return the claim of inputs ``(T, *shape)``, and of the image where the wire reveals it."""
+    estimates = dict(knowledge.forward.estimates(inputs))
     image = image_estimate(view)
     if image is not None:
         estimates["image"] = image

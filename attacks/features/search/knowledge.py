@@ -1,4 +1,4 @@
-"""What a view holds for a search: the client as a function, the features to match, and inputs known already."""
+"""What a view holds for a search: the client as a function, the features, and known inputs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from attacks.common.disco_mask import kept_channels
 from attacks.common.least_squares import invert_convolution, least_squares
 from attacks.common.shredder_noise import found_noise
 from attacks.features.search.match import Distance, Match
-from attacks.features.search.nuisance import affine_in_noisy, shadow
+from attacks.features.search.nuisance import affine_in_noisy, conv_span
 from bench.interfaces import (
     CLIENT_WEIGHTS,
     CONTROL_FEATURES,
@@ -32,16 +32,20 @@ from bench.interfaces.public_forward import CONDITION, CONDITION_LATENTS, NOISY,
 
 @dataclass(frozen=True, eq=False)
 class Knowledge:
-    """Attributes:
-    forward: the client, with its trained weights where they are in view.
-    observed: by channel, features of the targets, ``(T, ...)`` float32.
-    known: by name, inputs that need no search, ``(T, *shape)``.
-    free: by name, inputs that do.
-    warm: by name, first guesses from where the client is nearly linear, ``(T, *shape)``.
-    nuisance: by channel, bases of what is to be left out of a comparison
-    (``attacks.features.search.nuisance``). counted: by channel, which of its feature channels are
-    to be compared (``attacks.common.disco_mask``). learned: the defence has learned something that
-    was found out from the wire; another copy of it would not have it.
+    """What the attacker knows of the targets' features and inputs.
+
+    Attributes:
+        forward: the client, with its trained weights where they are in view.
+        observed: by channel, features of the targets, ``(T, ...)`` float32.
+        known: by name, inputs that need no search, ``(T, *shape)``.
+        free: by name, inputs that are searched for.
+        warm: by name, first guesses from where the client is nearly linear, ``(T, *shape)``.
+        nuisance: by channel, bases of what is left out of a comparison
+            (``attacks.features.search.nuisance``).
+        counted: by channel, which of its feature channels are compared
+            (``attacks.common.disco_mask``).
+        learned: whether something that the defence has learned was estimated from the wire; a fresh
+            copy of the defence would not have it.
     """
 
     forward: PublicForward
@@ -54,10 +58,10 @@ class Knowledge:
     learned: bool = False
 
     def match(self, distance: Distance, rows: Tensor) -> Match:
-        """What the features of the targets ``rows`` are compared by."""
-        held = (self.observed, self.nuisance, self.counted)
+        """Return what the features of the targets ``rows`` are compared by."""
+        by_name = (self.observed, self.nuisance, self.counted)
         observed, nuisance, counted = (
-            {c: t[rows] for c, t in by_channel.items()} for by_channel in held
+            {c: t[rows] for c, t in by_channel.items()} for by_channel in by_name
         )
         return Match(observed, distance, nuisance=nuisance, counted=counted)
 
@@ -65,14 +69,17 @@ class Knowledge:
 def knowledge_of(
     view: View, client: PublicClient, *, adapt: bool = True, solve: bool = True
 ) -> Knowledge:
-    """Read the view; x_t is solved for where h_sd and ``conv_in`` allow it (METHODS 3.0), which
-    leaves the condition.
+    """Read the view.
+
+    x_t is solved for where h_sd and ``conv_in`` allow it (METHODS 3.0), which leaves the condition.
 
     Args:
-        adapt: find out what the known defence has learned, and take it into account.
-        solve: without it x_t is left free, its least squares are a first guess, and h_sd is matched
-            like the rest, be h_ctrl in view or not: for a wire whose h_sd is not what ``conv_in``
-            made (``plain_noisy``).
+        view: what the attacker sees.
+        client: the public client half.
+        adapt: estimate what the known defence has learned, and take it into account.
+        solve: False leaves x_t free with its least-squares solution as a first guess, and matches
+            h_sd like other features, whether or not h_ctrl is in view. It is for a wire whose h_sd
+            is not the output of ``conv_in`` (``noisy_is_solvable``).
 
     Raises:
         NotApplicableError: there is nothing to match, or nothing to search for.
@@ -92,7 +99,7 @@ def knowledge_of(
     wanted = [c for c in shapes if view.has(c) and not (c == UNET_FEATURES and NOISY in known)]
     if CONTROL_FEATURES not in wanted and (solve or not wanted):
         raise NotApplicableError(
-            "needs control_features in view; the rest of the wire is linear, see closed-form"
+            "needs control_features in view; the rest of the wire is linear, use closed-form"
         )
     observed = {channel: view.read(channel).float() for channel in wanted}
     noise, kept = (found_noise(view, client), kept_channels(view)) if adapt else (None, None)
@@ -101,8 +108,8 @@ def knowledge_of(
     for channel, tensor in observed.items():
         if tuple(tensor.shape[1:]) != shapes[channel]:
             raise NotApplicableError(
-                f"{channel} is {tuple(tensor.shape[1:])} a record on the wire, but {shapes[channel]} "
-                "by what is known of the client"
+                f"{channel} has shape {tuple(tensor.shape[1:])} per record on the wire, but "
+                f"{shapes[channel]} according to the public client"
             )
     free = {
         name: unknown
@@ -130,24 +137,27 @@ def knowledge_of(
 def _nuisance(
     conv: nn.Module | None, forward: PublicForward, known: Mapping[str, Tensor]
 ) -> dict[Channel, Tensor]:
-    """Of a client that trains: its features were sent under weights between those that are known."""
+    """Return bases of what an unknown copy of ``conv_in`` can add to the features.
+
+    Features of a client that trains were sent under weights between those that are known.
+    """
     trains = any(weight.requires_grad for weight in forward.stem.parameters())
     if NOISY not in known or not trains or not isinstance(conv, nn.Conv2d):
         return {}
-    if not affine_in_noisy(forward, made_up(forward)):
+    if not affine_in_noisy(forward, example_inputs(forward)):
         return {}
-    basis = shadow(conv, known[NOISY])
+    basis = conv_span(conv, known[NOISY])
     return {} if basis is None else {CONTROL_FEATURES: basis}
 
 
 @torch.no_grad()
-def plain_noisy(forward: PublicForward, conv: nn.Module) -> bool:
-    """Whether least squares give x_t back from what the client sends: exactly, or but for draws of
-    the defence.
+def noisy_is_solvable(forward: PublicForward, conv: nn.Module) -> bool:
+    """Return whether least squares recover x_t from what the client sends.
 
-    Not so where h_sd is cut, rounded or filtered by the defence.
+    They do not where the defence cuts, rounds or filters h_sd. Random draws of the defence are not
+    counted against it.
     """
-    inputs = made_up(forward)
+    inputs = example_inputs(forward)
     first, second = (
         forward.send(inputs, torch.Generator().manual_seed(seed)).get(UNET_FEATURES)
         for seed in (0, 1)
@@ -157,16 +167,18 @@ def plain_noisy(forward: PublicForward, conv: nn.Module) -> bool:
     if not torch.equal(first, second):
         return True
     noisy = inputs[NOISY].cpu()
-    off = least_squares(conv, first).inputs - noisy
-    return float(off.square().mean()) < 1e-4 * float(noisy.square().mean())
+    error = least_squares(conv, first).inputs - noisy
+    return float(error.square().mean()) < 1e-4 * float(noisy.square().mean())
 
 
 def own_pictures(forward: PublicForward, records: Records) -> tuple[str, Tensor]:
-    """The client's input that is a picture, and those of ``records`` for it, ``(M, 3, H, W)`` in
-    [0, 1].
+    """Return the client's input that is a picture, and the records' pictures for it.
+
+    Returns:
+        The name of the input, and ``(M, 3, H, W)`` in [0, 1].
 
     Raises:
-        NotApplicableError: none is.
+        NotApplicableError: no input is a picture.
     """
     wanted = forward.inputs()
     name = next((name for name in (CONDITION, PIXELS) if name in wanted), None)
@@ -176,8 +188,8 @@ def own_pictures(forward: PublicForward, records: Records) -> tuple[str, Tensor]
     return name, functional.avg_pool2d(pictures, pictures.shape[-1] // wanted[name].shape[-1])
 
 
-def made_up(forward: PublicForward) -> dict[str, Tensor]:
-    """Inputs of one made-up record: draws from a fixed generator, and 0 for whole numbers."""
+def example_inputs(forward: PublicForward) -> dict[str, Tensor]:
+    """Return inputs of one artificial record: draws from a fixed generator, and 0 for integers."""
     device = next(iter(forward.stem.parameters()), torch.empty(0)).device
     rng = torch.Generator().manual_seed(0)
     return {
@@ -190,6 +202,6 @@ def made_up(forward: PublicForward) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def sent_shapes(forward: PublicForward) -> dict[Channel, tuple[int, ...]]:
-    """By channel, what the client sends of one record, ``(...)``."""
-    sent = forward.send(made_up(forward), torch.Generator().manual_seed(0))
+    """Return, by channel, the shape ``(...)`` of what the client sends for one record."""
+    sent = forward.send(example_inputs(forward), torch.Generator().manual_seed(0))
     return {channel: tuple(tensor.shape[1:]) for channel, tensor in sent.items()}

@@ -1,4 +1,4 @@
-"""Takes out of features what an unknown convolution of x_t puts into them."""
+"""Removes from features what an unknown convolution of x_t can add to them."""
 
 from __future__ import annotations
 
@@ -10,28 +10,35 @@ from bench.interfaces import CONTROL_FEATURES, PublicForward
 from bench.interfaces.public_forward import NOISY
 
 
-def shadow(conv: nn.Conv2d, noisy: Tensor) -> Tensor | None:
-    """An orthonormal basis ``(T, L, K)`` of all feature maps that a convolution shaped like
-    ``conv`` can make of x_t.
+def conv_span(conv: nn.Conv2d, noisy: Tensor) -> Tensor | None:
+    """Return an orthonormal basis ``(T, L, K)`` of all maps that a convolution can make of x_t.
 
     A client that trains its copy of ``conv_in`` releases h_ctrl under weights that no message
-    tells. Since x_t is known and the copy is linear in it, comparing features outside of this space
-    needs none of them; it costs K (37 in Stable Diffusion) of the L positions.
+    contains. The copy is linear in x_t, which is known, so comparing features outside this space
+    needs none of those weights. It costs K (37 in Stable Diffusion) of the L positions.
+
+    Args:
+        conv: a convolution of the copy's shape.
+        noisy: x_t, ``(T, 4, H, W)``.
 
     Returns:
-        None where there are too few positions for it.
+        The basis, or None where there are too few positions for it or ``conv`` pads by a named
+        rule.
     """
+    if isinstance(conv.padding, str):
+        return None
     patches = unfold(
         noisy.double(), conv.kernel_size, padding=conv.padding, stride=conv.stride
     ).transpose(1, 2)
     columns = torch.cat([patches, torch.ones_like(patches[..., :1])], 2)
     if columns.shape[1] <= columns.shape[2]:
         return None
-    return torch.linalg.qr(columns)[0].float()
+    basis: Tensor = torch.linalg.qr(columns)[0]
+    return basis.float()
 
 
-def outside(features: Tensor, basis: Tensor) -> Tensor:
-    """The part of ``(T, C, h, w)`` that is orthogonal to the basis, channel by channel, ``(T, C, L)``."""
+def project_out(features: Tensor, basis: Tensor) -> Tensor:
+    """Return the part of ``(T, C, h, w)`` orthogonal to the basis, per channel, ``(T, C, L)``."""
     flat = features.flatten(2)
     return flat - (flat @ basis) @ basis.transpose(1, 2)
 
@@ -40,10 +47,14 @@ def outside(features: Tensor, basis: Tensor) -> Tensor:
 def affine_in_noisy(
     forward: PublicForward, inputs: dict[str, Tensor], tolerance: float = 1e-4
 ) -> bool:
-    """Whether h_ctrl is an affine function of x_t, defence included, with any draws of it held.
+    """Return whether h_ctrl is an affine function of x_t, including the defence.
+
+    Random draws of the defence are held fixed.
 
     Args:
-        inputs: of a record or more, all of them.
+        forward: the client as a function of its inputs.
+        inputs: all inputs, of one record or more.
+        tolerance: largest deviation, as a share of the largest feature.
     """
 
     def sent(noisy: Tensor) -> Tensor:
@@ -53,5 +64,5 @@ def affine_in_noisy(
 
     first, second = inputs[NOISY], inputs[NOISY].flip(-1)
     whole = sent(first + second)
-    bend = whole - sent(first) - sent(second) + sent(torch.zeros_like(first))
-    return bool(bend.abs().max() <= tolerance * whole.abs().max())
+    deviation = whole - sent(first) - sent(second) + sent(torch.zeros_like(first))
+    return bool(deviation.abs().max() <= tolerance * whole.abs().max())

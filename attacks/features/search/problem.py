@@ -1,4 +1,4 @@
-"""The inputs behind several rows of features, several restarts of each, as one batch of optimisation problems."""
+"""The inputs behind rows of features, with restarts, as one batch of optimisation problems."""
 
 from __future__ import annotations
 
@@ -11,76 +11,85 @@ from torch.func import vmap
 
 from attacks.common.optimisation.optimiser import Value
 from attacks.common.optimisation.priors import Prior
-from attacks.features.search.coordinates import Space
+from attacks.features.search.coordinates import SearchInputs
 from attacks.features.search.match import Match
 from bench.interfaces import Channel, PublicForward
 
 
 class FeatureProblem:
-    """T rows, R restarts each; the free inputs of one make a vector of D numbers.
+    """T rows, R restarts each; a guess is a vector of D numbers that holds the free inputs.
 
-    The optimisers of ``attacks.gradients`` take it in place of a problem of gradients.
+    The optimisers of ``attacks.common.optimisation`` minimise it.
 
     Args:
-        known: by name, inputs that the attacker has, ``(T, *shape)``.
-        spaces: by name, the coordinates of each free input.
-        warm: by name, first guesses ``(T, *shape)`` of the first restart, in the coordinates of its
-            space.
+        forward: the client as a function of its inputs.
+        match: the features to explain.
+        inputs: known inputs, coordinates, and first guesses of the first restart.
+        priors: penalties on the inputs.
+        restarts: guesses per row.
+        rng: draws first guesses and the defence's noise.
+        device: where to compute.
     """
 
     def __init__(
         self,
         forward: PublicForward,
         match: Match,
+        inputs: SearchInputs,
         *,
-        known: Mapping[str, Tensor],
-        spaces: Mapping[str, Space],
         priors: Sequence[Prior],
         restarts: int,
-        warm: Mapping[str, Tensor],
         rng: torch.Generator,
         device: str,
     ) -> None:
         self._forward, self._priors, self._restarts = forward, tuple(priors), restarts
-        self._spaces, self._rng, self._device = dict(spaces), rng, device
+        self._spaces, self._rng, self._device = dict(inputs.spaces), rng, device
         self._count = len(next(iter(match.observed.values())))
         self._sizes = [math.prod(space.shape) for space in self._spaces.values()]
-        self._known = {n: self._repeated(t.to(device)) for n, t in known.items()}
+        self._known = {n: self._repeated(t.to(device)) for n, t in inputs.known.items()}
         observed, nuisance, counted = (
-            {c: self._repeated(t.to(device)) for c, t in held.items()}
-            for held in (match.observed, match.nuisance, match.counted)
+            {c: self._repeated(t.to(device)) for c, t in by_channel.items()}
+            for by_channel in (match.observed, match.nuisance, match.counted)
         )
         self.match = Match(observed, match.distance, nuisance=nuisance, counted=counted)
-        self.first = self._start(warm)
+        self.first = self._start(inputs.warm)
         if match.distance == "l2":
             self.match = self.match.scaled_by(self._sent(self.first))
 
     def _repeated(self, tensor: Tensor) -> Tensor:
-        """A row for each restart of each target, ``(T * R, ...)``."""
+        """Return a row for each restart of each target, ``(T * R, ...)``."""
         return tensor.repeat_interleave(self._restarts, 0)
 
     def _start(self, warm: Mapping[str, Tensor]) -> Tensor:
-        """First guesses ``(T, R, D)``: the first restart from ``warm`` or the middle, the others from draws."""
+        """Return first guesses ``(T, R, D)``.
+
+        The first restart starts from ``warm`` or the middle of the range, the others from draws.
+        """
         pieces = []
         for name, space in self._spaces.items():
             piece = space.start(self._count * self._restarts, self._rng, random=True).to(
                 self._device
             )
-            piece = piece.unflatten(0, (self._count, self._restarts))
+            piece = piece.reshape(self._count, self._restarts, *space.shape)
             middle = space.start(self._count, self._rng, random=False)
             piece[:, 0] = warm.get(name, middle).to(self._device)
             pieces.append(piece.flatten(2))
         return torch.cat(pieces, 2)
 
     def clamp(self, point: Tensor) -> Tensor:
-        """Guesses ``(..., D)`` moved into the range of each input."""
-        pieces = point.split(self._sizes, -1)
+        """Return guesses ``(..., D)`` moved into the range of each input."""
+        pieces = torch.split(point, self._sizes, -1)
         return torch.cat(
             [s.clamp(p) for p, s in zip(pieces, self._spaces.values(), strict=True)], -1
         )
 
     def evaluate(self, point: Tensor, rows: Tensor | None = None) -> Value:
-        """Distance and slope at ``(T, R, D)``; or at ``(len(rows), R, D)``, for those targets alone."""
+        """Return distance and slope at ``(T, R, D)``.
+
+        Args:
+            point: guesses ``(T, R, D)``, or ``(len(rows), R, D)``.
+            rows: evaluate these targets alone.
+        """
         flat = point.detach().clone().requires_grad_()
         index = None
         if rows is not None:
@@ -101,12 +110,17 @@ class FeatureProblem:
         return Value(total.detach().view(shape), match.detach().view(shape), slope)
 
     def distance(self, point: Tensor) -> Tensor:
-        """Distance ``(T, R)`` at ``(T, R, D)``, differentiable in the client's weights."""
+        """Return the distance ``(T, R)`` at ``(T, R, D)``, differentiable in the weights."""
         return self._distance(self._inputs(point.detach()), None).view(point.shape[:2])
 
     @torch.no_grad()
     def inputs(self, point: Tensor, restart: Tensor) -> dict[str, Tensor]:
-        """The free inputs ``(T, *shape)`` that one restart of each target ``(T,)`` has come to."""
+        """Return the free inputs ``(T, *shape)`` of one restart of each target.
+
+        Args:
+            point: guesses, ``(T, R, D)``.
+            restart: which restart of each target, ``(T,)``.
+        """
         return self._inputs(point[torch.arange(len(point)), restart].unsqueeze(1))
 
     def _distance(self, inputs: Mapping[str, Tensor], index: Tensor | None) -> Tensor:
@@ -118,9 +132,9 @@ class FeatureProblem:
         return self._forward.send({**self._known, **self._inputs(point)}, self._rng)
 
     def _inputs(self, point: Tensor) -> dict[str, Tensor]:
-        """Inputs by name, ``(T * R, *shape)``, of ``(T, R, D)``."""
-        pieces = point.flatten(0, 1).split(self._sizes, -1)
+        """Return inputs by name, ``(T * R, *shape)``, from ``(T, R, D)``."""
+        pieces = torch.split(point.flatten(0, 1), self._sizes, -1)
         return {
-            name: space.input(piece.unflatten(-1, space.shape))
+            name: space.input(piece.reshape(-1, *space.shape))
             for (name, space), piece in zip(self._spaces.items(), pieces, strict=True)
         }

@@ -1,1 +1,1 @@
-"""The engine of the gradient attacks: objectives, priors, optimisers and simulated local training."""
+"""Parts of the gradient attacks: objectives, optimisers, simulated training, labels and claims."""

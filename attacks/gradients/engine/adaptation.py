@@ -1,4 +1,4 @@
-"""How an attacker who knows the defence (Kerckhoffs) compares gradients with what it left of them."""
+"""Adaptation to a known defence: gradients are compared as the defence would leave them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from bench.interfaces import Defense, NotApplicableError
 ADAPTS_TO = ("gradient-pruning", "soteria", "sign", "clip-noise", "precode")
 _MASKING = ("gradient-pruning", "soteria")
 SOFT = 0.1
-"""Softness of the sign: gradients below this share of the tensor's mean are told apart by size."""
+"""Softness of the sign: gradients below this share of the tensor's mean keep a size."""
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """Attributes:
-    masks: zeros in the observed gradient were put there by the defence and say nothing.
-    signs: only signs were left.
-    clip: largest l2 norm that a gradient can have been sent with, or None.
-    dropped: names whose gradients are not compared, unless there are no others.
+    """What an attacker who knows the defence does to gradients before comparing them (Kerckhoffs).
+
+    Attributes:
+        masks: zeros in the observed gradient were put there by the defence and carry no
+            information.
+        signs: the observed gradient consists of signs.
+        clip: largest l2 norm that a gradient can have been sent with, or None.
+        dropped: names of gradients that are not compared, unless there are no others.
     """
 
     masks: bool = False
@@ -31,19 +34,21 @@ class Adaptation:
     dropped: frozenset[str] = frozenset()
 
     @classmethod
-    def to(
+    def from_defense(
         cls,
         defense: Defense | None,
         learning_rate: float,
         behind_noise: frozenset[str] = frozenset(),
     ) -> Adaptation:
-        """What is known of ``defense``; nothing where it is None.
+        """Return the adaptation to ``defense``, or to no defence where it is None.
 
         Args:
-            behind_noise: weights of the layers that see the record through noise of the client's
-                own. Their gradients are left out (after Balunovic et al., arXiv:2111.04706). The
-                noise is one of the training's unknowns and is optimised with the others, since it
-                goes back into the gradients of all layers.
+            defense: the known defence.
+            learning_rate: of the client's local steps.
+            behind_noise: weights of the layers that see the record through noise of the client.
+                Their gradients are left out (after Balunovic et al., arXiv:2111.04706). The noise
+                is one of the training's unknowns and is optimised with the others, because it
+                enters the gradients of all layers.
         """
         parts = {} if defense is None else {part.name: part for part in defense.flat()}
         clip = parts["clip-noise"].params.clip / learning_rate if "clip-noise" in parts else None
@@ -55,16 +60,15 @@ class Adaptation:
         )
 
     def observed(self, gradient: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """What there is to compare with: tensors that are not all zero.
+        """Return the tensors to compare with: those that are not all zero.
 
         Raises:
-            NotApplicableError: there is none.
+            NotApplicableError: every tensor is zero.
         """
         kept = {
             name: tensor for name, tensor in gradient.items() if name not in self.dropped
         } or gradient
-        # Before a zero convolution has moved, nothing behind it has a gradient, nor anything to
-        # say.
+        # While a zero convolution is zero, the layers behind it have no gradient to compare.
         kept = {name: tensor for name, tensor in kept.items() if bool(tensor.any())}
         if not kept:
             raise NotApplicableError(
@@ -75,19 +79,16 @@ class Adaptation:
     def simulated(
         self, gradient: Mapping[str, Tensor], observed: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        """A simulated gradient as the defence would have left it, differentiable."""
-        shown = {name: gradient[name] for name in observed}
+        """Return a simulated gradient as the defence would leave it, differentiable."""
+        sent = {name: gradient[name] for name in observed}
         if self.clip is not None:
             norm = torch.stack([tensor.square().sum() for tensor in gradient.values()]).sum().sqrt()
             scale = (self.clip / (norm + 1e-12)).clamp(max=1.0)
-            shown = {name: tensor * scale for name, tensor in shown.items()}
+            sent = {name: tensor * scale for name, tensor in sent.items()}
         if self.signs:
-            shown = {
-                name: t / (t.abs() + SOFT * t.abs().mean() + 1e-12) for name, t in shown.items()
-            }
+            sent = {name: t / (t.abs() + SOFT * t.abs().mean() + 1e-12) for name, t in sent.items()}
         if self.masks:
-            shown = {
-                name: torch.where(observed[name] == 0, 0.0, tensor)
-                for name, tensor in shown.items()
+            sent = {
+                name: torch.where(observed[name] == 0, 0.0, tensor) for name, tensor in sent.items()
             }
-        return shown
+        return sent

@@ -1,4 +1,4 @@
-"""Inversion where whole numbers are private too: an engine for what has slopes and a search for the rest, in turn."""
+"""Inversion where integers are private too: gradient descent and a search take turns."""
 
 from __future__ import annotations
 
@@ -8,20 +8,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from attacks.common.attack_run import AttackRun
 from attacks.gradients.engine.adaptation import Adaptation
-from attacks.gradients.engine.engine import Engine
-from attacks.gradients.engine.integer_search import fit
+from attacks.gradients.engine.integer_search import fit_integers
+from attacks.gradients.engine.inversion import GradientInversion
 from attacks.gradients.engine.updates import Update
-from bench.interfaces import Progress, PublicTrainer
+from bench.interfaces import PublicTrainer
 
 Rows = Sequence[Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """Attributes:
-    rows: the inputs of each update, by name, ``(B, *shape)``.
-    first, last: mean objective at the start and of what was found.
+class AlternationResult:
+    """The inputs that were recovered, and how well they fit.
+
+    Attributes:
+        rows: the inputs of each update, by name, ``(B, *shape)``.
+        first: mean objective at the start.
+        last: mean objective of ``rows``.
     """
 
     rows: Rows
@@ -31,21 +35,22 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Alternation:
-    """Attributes:
-    rounds: turns of the search and the engine, which shares its iterations among them. One where
-    all whole numbers
-        are known.
-    points: candidates a whole number and turn.
+    """Takes turns between the inversion of real inputs and the search over integer inputs.
+
+    Attributes:
+        inversion: optimises the inputs that have slopes.
+        adaptation: to the known defence.
+        rounds: turns, which share the iterations of the inversion. There is one turn where all
+            integers are known.
+        points: candidates per integer and turn.
+        run: generator, budget, device and progress.
     """
 
-    engine: Engine
+    inversion: GradientInversion
     adaptation: Adaptation
     rounds: int
     points: int
-    at_once: int
-    rng: torch.Generator
-    device: str
-    progress: Progress
+    run: AttackRun
 
     def minimise(
         self,
@@ -54,26 +59,30 @@ class Alternation:
         known: Rows,
         begin: Rows | None,
         iterations: int,
-    ) -> Found:
+    ) -> AlternationResult:
         """Invert every update.
 
         Args:
-            begin: inputs to begin with, or None for the engine's first guesses and the middle of
-                whole numbers.
+            trainer: the clients' public training.
+            updates: what the clients sent.
+            known: for each update, inputs that the attacker has.
+            begin: inputs to begin with, or None for the inversion's first guesses and the middle of
+                each integer's range.
+            iterations: of the inversion, over all turns.
 
         Raises:
-            NotApplicableError: as the engine.
+            NotApplicableError: nothing is unknown, or an unknown cannot be guessed.
         """
         unknowns = trainer.unknowns()
         searched = [
             n for n, u in unknowns.items() if u.integer and u.high is not None and n not in known[0]
         ]
         rounds = min(self.rounds, max(1, iterations)) if searched else 1
-        # A phase that begins with something has a whole number already, so it only refines.
+        # A phase that begins with inputs has a value of each integer already and only refines it.
         level = 0 if begin is None else self.rounds
         rows, first, last = begin, 0.0, 0.0
         for turn in range(rounds):
-            held = []
+            fixed = []
             for i, update in enumerate(updates):
                 one = dict(known[i])
                 for name in searched:
@@ -82,19 +91,15 @@ class Alternation:
                         if rows is None
                         else self._fit(trainer, update, rows[i], name, level)
                     )
-                held.append(one)
+                fixed.append(one)
             level += rows is not None
-            solution = self.engine.invert(
+            solution = self.inversion.invert(
                 trainer,
                 updates,
-                known=held,
+                self.run.with_iterations(iterations // rounds),
+                known=fixed,
                 begin=rows,
                 adaptation=self.adaptation,
-                iterations=iterations // rounds,
-                at_once=self.at_once,
-                rng=self.rng,
-                device=self.device,
-                progress=self.progress,
             )
             rows = [
                 {n: tensors[i] for n, tensors in solution.inputs.items()}
@@ -103,7 +108,7 @@ class Alternation:
             first = float(solution.first.mean()) if turn == 0 else first
             last = float(solution.match.mean())
         assert rows is not None
-        return Found(rows, first, last)
+        return AlternationResult(rows, first, last)
 
     def _middle(self, trainer: PublicTrainer, name: str, update: Update) -> Tensor:
         unknown = trainer.unknowns()[name]
@@ -118,15 +123,13 @@ class Alternation:
         name: str,
         level: int,
     ) -> Tensor:
-        return fit(
+        return fit_integers(
             trainer,
             update,
             inputs,
             name,
-            objective=self.engine.objective,
-            adaptation=self.adaptation,
-            unroll=self.engine.unroll,
+            self.inversion.terms(self.adaptation),
             points=self.points,
             level=level,
-            device=self.device,
+            device=self.run.device,
         )

@@ -1,4 +1,4 @@
-"""From a view to a claim by an engine: what every gradient-inversion attack does."""
+"""From a view to a claim by inversion: the steps that every gradient-inversion attack takes."""
 
 from __future__ import annotations
 
@@ -7,27 +7,29 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from attacks.common.attack_run import AttackRun
 from attacks.gradients.engine.adaptation import Adaptation
-from attacks.gradients.engine.engine import Engine
+from attacks.gradients.engine.inversion import GradientInversion
 from attacks.gradients.engine.labels import label_name, recover_labels
 from attacks.gradients.engine.updates import Update, trainer_of, updates_in
-from bench.interfaces import Budget, Claim, Progress, PublicTrainer, View
+from bench.interfaces import Claim, PublicTrainer, View
 
 
 def claim_by_inversion(
     view: View,
-    engine: Engine,
+    inversion: GradientInversion,
+    run: AttackRun,
     *,
     read_labels: bool,
-    rng: torch.Generator,
-    budget: Budget,
-    progress: Progress,
 ) -> Claim:
     """Invert the updates behind the view's targets.
 
     Args:
-        read_labels: labels, where there are any, are read off the update first instead of being
-            optimised.
+        view: what the attacker sees.
+        inversion: objective, optimiser and priors.
+        run: generator, budget, device and progress.
+        read_labels: read labels, where there are any, off the update first instead of optimising
+            them.
 
     Raises:
         NotApplicableError: updates, weights or public training are missing, or cannot be inverted.
@@ -38,21 +40,17 @@ def claim_by_inversion(
     known = on_the_wire(view, trainer, updates)
     if read_labels and name is not None:
         known = [
-            {**one, name: recover_labels(trainer, u, rng)}
+            {**one, name: recover_labels(trainer, u, run.rng)}
             for one, u in zip(known, updates, strict=True)
         ]
-    solution = engine.invert(
+    solution = inversion.invert(
         trainer,
         updates,
+        run,
         known=known,
-        adaptation=Adaptation.to(
+        adaptation=Adaptation.from_defense(
             view.public.defense, trainer.local.learning_rate, trainer.behind_noise
         ),
-        iterations=budget.iterations,
-        at_once=budget.batch_size,
-        rng=rng,
-        device=view.public.device,
-        progress=progress,
     )
     diagnostics = {
         "attack_loss_first": float(solution.first.mean()),
@@ -67,7 +65,7 @@ def claim_of(
     inputs: Mapping[str, Sequence[Tensor]],
     diagnostics: Mapping[str, float],
 ) -> Claim:
-    """The claim of inputs that were recovered update by update, ``(B, *shape)`` each."""
+    """Return the claim of inputs ``(B, *shape)`` that were recovered update by update."""
     ordered = {name: in_order(updates, tensors) for name, tensors in inputs.items()}
     return Claim(
         trainer.estimates(ordered), diagnostics, labels=ordered.get(label_name(trainer) or "")
@@ -77,7 +75,7 @@ def claim_of(
 def on_the_wire(
     view: View, trainer: PublicTrainer, updates: Sequence[Update]
 ) -> list[dict[str, Tensor]]:
-    """For each update, the inputs ``(B, *shape)`` that crossed the wire and are in view, such as t and eps."""
+    """Return, for each update, the inputs ``(B, *shape)`` that are in view, such as t and eps."""
     sent = {
         n: u.channel
         for n, u in trainer.unknowns().items()
@@ -92,7 +90,7 @@ def on_the_wire(
 
 
 def in_order(updates: Sequence[Update], rows: Sequence[Tensor]) -> Tensor:
-    """Rows ``(B, ...)`` of each update as rows of the view's targets, ``(N, ...)``."""
+    """Return the rows ``(B, ...)`` of all updates in the order of the targets, ``(N, ...)``."""
     order = torch.tensor(
         [position for update in updates for position in update.positions]
     ).argsort()

@@ -1,4 +1,4 @@
-"""Labels read off an update without any optimisation."""
+"""AttributeOdds read off an update without any optimisation."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ from attacks.gradients.engine.updates import Update
 from bench.interfaces import NotApplicableError, PublicTrainer
 
 PROBES = 16
+"""Random inputs over which predicted probabilities are averaged."""
 
 
 def label_name(trainer: PublicTrainer) -> str | None:
-    """The one input that is a soft label, or None."""
-    found = [
+    """Return the name of the one input that is a soft label, or None."""
+    names = [
         name
         for name, unknown in trainer.unknowns().items()
         if unknown.simplex and len(unknown.shape) == 1
     ]
-    return found[0] if len(found) == 1 else None
+    return names[0] if len(names) == 1 else None
 
 
 def recover_labels(trainer: PublicTrainer, update: Update, rng: torch.Generator) -> Tensor:
-    """One-hot labels ``(B, K)`` of the update's records, in no order.
+    """Return one-hot labels ``(B, K)`` of the update's records, in no particular order.
 
-    Cross-entropy gives the bias of a linear head the gradient mean(p) - mean(y), with p the
-    predicted probabilities. For one record it is negative at the label alone, whatever p is (iDLG,
-    arXiv:2001.02610). For several, B (p - gradient) counts the labels, with p taken from random
-    inputs (after LLG, arXiv:2105.09369); the counts are rounded greedily, so this is an estimate.
+    Cross-entropy gives the bias of a linear head the gradient mean(p) - mean(y), where p are the
+    predicted probabilities. For one record this gradient is negative at the label alone, whatever p
+    is (iDLG, arXiv:2001.02610). For several records B (p - gradient) counts the labels, with p
+    taken from random inputs (after LLG, arXiv:2105.09369). The counts are rounded greedily, so this
+    is an estimate.
 
     Raises:
         NotApplicableError: the update has no tensor that could be the bias of a head.
@@ -52,11 +54,11 @@ def recover_labels(trainer: PublicTrainer, update: Update, rng: torch.Generator)
 
 
 def distinct_labels(trainer: PublicTrainer, update: Update) -> Tensor:
-    """One-hot labels ``(B, K)``, taken to differ from each other, in no order.
+    """Return one-hot labels ``(B, K)`` that all differ, in no particular order.
 
-    A record of class k is all that makes row k of the head's weight gradient negative where
-    features are positive, so the B rows with the lowest entry are named (Yin et al.,
-    arXiv:2104.07586, label restoration).
+    Only records of class k make row k of the head's weight gradient negative where features are
+    positive. So the B rows with the lowest entries are named (Yin et al., arXiv:2104.07586, label
+    restoration).
 
     Raises:
         NotApplicableError: there are more records than classes, or no linear head.
@@ -77,19 +79,18 @@ def distinct_labels(trainer: PublicTrainer, update: Update) -> Tensor:
 
 
 def _head_bias(gradient: Mapping[str, Tensor], classes: int) -> str:
-    """The tensor of one number a class whose numbers cancel out, as those of a softmax do.
+    """Return the tensor with one number per class whose numbers sum to zero, as a softmax's do.
 
-    A network that is certain of its records leaves it exactly zero; such an update names no label,
-    but is no reason to give up the others of the view.
+    A network that is certain of its records leaves the tensor exactly zero. Such an update names no
+    label, but other updates of the view still can.
     """
     fitting = [n for n, t in gradient.items() if t.shape == (classes,)]
     if not fitting:
         raise NotApplicableError(
             f"no tensor of {classes} numbers, one a class, that could be the head's bias"
         )
-    said = [n for n in fitting if bool(gradient[n].any())] or fitting
     return min(
-        said,
+        [n for n in fitting if bool(gradient[n].any())] or fitting,
         key=lambda n: float(gradient[n].sum().abs() / gradient[n].abs().sum().clamp_min(1e-30)),
     )
 
@@ -102,7 +103,10 @@ def _predicted(
     head: str,
     rng: torch.Generator,
 ) -> Tensor:
-    """Mean predicted probabilities ``(K,)`` on random inputs: the head's bias gradient for known labels, plus those."""
+    """Return mean predicted probabilities ``(K,)`` on random inputs.
+
+    They are the head's bias gradient for known labels, plus those labels.
+    """
     inputs = {}
     for name, unknown in trainer.unknowns().items():
         if unknown.low is None or unknown.high is None:

@@ -1,4 +1,4 @@
-"""A client's training seen through a generator: what is guessed is not the picture's latent but what makes it."""
+"""A client's training as a function of what a generator makes pictures from."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from bench.interfaces import Denoiser, Estimate, NoiseSchedule, PublicTrainer, R
 
 @dataclass(frozen=True)
 class Ddim:
-    """Deterministic DDIM steps (Song et al., arXiv:2010.02502, equation 12 without noise),
-    differentiable.
+    """Deterministic, differentiable DDIM steps (Song et al., arXiv:2010.02502, equation 12).
 
     Attributes:
-        steps: of the chain, evenly spaced from the last timestep; each costs one pass of the
+        denoiser: the public diffusion model.
+        schedule: its noising process.
+        steps: of the chain, evenly spaced from the last timestep. Each costs one pass of the
             denoiser, and its memory, for every slope.
     """
 
@@ -27,20 +28,18 @@ class Ddim:
     steps: int
 
     def __call__(self, latent: Tensor) -> Tensor:
-        """z0 ``(B, 4, h, w)`` of x_T of the same shape, which is first given the length of standard
-        normal ones.
+        """Return z0 ``(B, 4, h, w)`` of x_T, which is first scaled to a standard normal's length.
 
-        Off that sphere the denoiser has seen nothing, and the first step would multiply what is
-        wrong by 1 / a_T.
+        The denoiser has not been trained away from that sphere, and the first step would multiply
+        any error there by 1 / a_T.
         """
         last = self.schedule.steps - 1
         times = [round(last * (1 - i / self.steps)) for i in range(self.steps)]
         here = latent * latent.square().mean((1, 2, 3), keepdim=True).add(1e-12).rsqrt()
         for i, time in enumerate(times):
             t = torch.full((len(latent),), time, device=latent.device)
-            with sdpa_kernel(
-                SDPBackend.MATH
-            ):  # the fused kernel has no batching rule, and is slower under vmap
+            # The fused kernel has no batching rule and is slower under vmap.
+            with sdpa_kernel(SDPBackend.MATH):
                 output = self.denoiser.predict(here, t)
             clean = self.schedule.clean(here, output, t)
             if i + 1 == self.steps:
@@ -50,8 +49,8 @@ class Ddim:
         return here
 
 
-class Generated(PublicTrainer):
-    """The same training with one input made by a generator, of an input of the same name and shape."""
+class LatentTraining(PublicTrainer):
+    """A client's training in which a generator makes one input from a tensor of its shape."""
 
     def __init__(
         self, inner: PublicTrainer, name: str, generate: Callable[[Tensor], Tensor]
@@ -59,8 +58,8 @@ class Generated(PublicTrainer):
         self.local, self.behind_noise = inner.local, inner.behind_noise
         self._inner, self._name, self._generate = inner, name, generate
 
-    def made(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The inner training's inputs."""
+    def generated(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return the inputs of the client's training."""
         return {**inputs, self._name: self._generate(inputs[self._name])}
 
     def unknowns(self) -> Mapping[str, Unknown]:
@@ -72,7 +71,7 @@ class Generated(PublicTrainer):
     def gradient(
         self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
-        return self._inner.gradient(weights, self.made(inputs))
+        return self._inner.gradient(weights, self.generated(inputs))
 
     def estimates(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Estimate]:
-        return self._inner.estimates(self.made(inputs))
+        return self._inner.estimates(self.generated(inputs))

@@ -1,4 +1,4 @@
-"""L-BFGS over a batch of problems, each with a memory and a line search of its own."""
+"""L-BFGS over a batch of problems, each with a separate memory and line search."""
 
 from __future__ import annotations
 
@@ -7,45 +7,41 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.common.optimisation.optimiser import Advance, Found, Value
-from attacks.gradients.engine.problem import Problem
+from attacks.common.optimisation.optimiser import Advance, Found, Problem, Value
 
 SUFFICIENT = 1e-4  # share of the promised decrease that a step must keep (Armijo)
 
 
 @dataclass(frozen=True)
 class LBFGS:
-    """Liu and Nocedal 1989, two-loop recursion; steps are halved until the objective falls enough.
+    """Two-loop recursion (Liu and Nocedal 1989) with steps halved until the objective falls enough.
 
     A pair of differences without positive curvature is left out. A problem whose line search fails
-    forgets its memory once, and is done when steepest descent fails too.
+    clears its memory once, and stops when steepest descent fails too.
 
     Attributes:
-        memory: pairs of differences kept.
-        halvings: most often that one step is halved.
+        memory: pairs of differences that are kept.
+        halvings: how often a step is halved at most.
     """
 
     memory: int = 20
     halvings: int = 12
 
     def minimise(self, problem: Problem, start: Tensor, iterations: int, advance: Advance) -> Found:
-        """From ``start`` ``(T, R, D)``; the objective never rises."""
+        """Minimise from ``start`` ``(T, R, D)``; the objective never rises."""
         point, now = start, problem.evaluate(start)
         first = now.match
-        pairs: list[
-            tuple[Tensor, Tensor, Tensor]
-        ] = []  # steps, changes of slope, and 1 / <step, change> or 0
-        fresh = torch.ones_like(
-            now.total, dtype=torch.bool
-        )  # has no memory: the next step is steepest descent
+        # Steps, changes of slope, and 1 / <step, change> or 0.
+        pairs: list[tuple[Tensor, Tensor, Tensor]] = []
+        # Problems without a memory; their next step is steepest descent.
+        fresh = torch.ones_like(now.total, dtype=torch.bool)
         active = now.total.isfinite()
         for _ in range(iterations):
             if not bool(active.any()):
                 break
             direction = -_two_loop(now.slope, pairs)
             downhill = (direction * now.slope).sum(-1)
-            astray = downhill >= 0
-            fresh = fresh | astray
+            fresh = fresh | (downhill >= 0)
             direction = torch.where(fresh.unsqueeze(-1), -now.slope, direction)
             downhill = (direction * now.slope).sum(-1)
             longest = (1 / now.slope.abs().sum(-1).clamp_min(1e-30)).clamp(max=1.0)
@@ -82,7 +78,7 @@ class LBFGS:
         length: Tensor,
         active: Tensor,
     ) -> tuple[Tensor, Value, Tensor]:
-        """The next point and its value, and which problems moved, ``(T, R)``."""
+        """Return the next point, its value, and which problems moved, ``(T, R)``."""
         moved, total, match, slope = (
             point.clone(),
             now.total.clone(),
@@ -97,10 +93,8 @@ class LBFGS:
                 break
             trial = point[rows] + length[rows].unsqueeze(-1) * direction[rows]
             value = problem.evaluate(trial, rows)
-            enough = (
-                value.total <= now.total[rows] + SUFFICIENT * length[rows] * downhill[rows]
-            )  # false for NaN
-            take = waiting[rows] & enough
+            promised = SUFFICIENT * length[rows] * downhill[rows]
+            take = waiting[rows] & (value.total <= now.total[rows] + promised)  # false for NaN
             moved[rows] = torch.where(take.unsqueeze(-1), trial, moved[rows])
             slope[rows] = torch.where(take.unsqueeze(-1), value.slope, slope[rows])
             total[rows] = torch.where(take, value.total, total[rows])
@@ -111,7 +105,10 @@ class LBFGS:
 
 
 def _two_loop(slope: Tensor, pairs: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
-    """The inverse Hessian's estimate times ``slope`` ``(T, R, D)``; pairs of weight 0 have no part in it."""
+    """Return the estimated inverse Hessian times ``slope`` ``(T, R, D)``.
+
+    Pairs of weight 0 are ignored.
+    """
     q, shares = slope, []
     for step, change, weight in reversed(pairs):
         share = weight * (step * q).sum(-1)

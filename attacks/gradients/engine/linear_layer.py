@@ -10,26 +10,28 @@ from torch import Tensor
 from bench.interfaces import NotApplicableError
 
 NEGLIGIBLE = 1e-4  # rows whose bias gradient is below this share of the largest are rounding noise
-SAME = 1e-3  # root mean square below which two ratios are of one record
-SLACK = 1e-3  # how far a record may leave its range by rounding
+SAME = 1e-3  # two ratios are of one record below this root mean square of their difference
+SLACK = 1e-3  # rounding may take a record this far out of its range
 
 
 def ratios(
     gradient: Mapping[str, Tensor], *, width: int, classes: int | None
 ) -> tuple[Tensor, Tensor]:
-    """Weight gradient over bias gradient, row by row, of a layer with ``width`` inputs.
+    """Divide the weight gradient of a layer with ``width`` inputs by its bias gradient, row by row.
 
     Args:
-        classes: where the layer has so many rows it is the classifier's head; then only rows of
-            labels that are in the batch are given, whose bias gradient is negative, since all
-            others hold much the same mean of the records.
+        gradient: by name, the gradient of every tensor.
+        width: inputs of the layer.
+        classes: a layer with this many rows is the classifier's head. Then only rows of labels that
+            are in the batch are returned, whose bias gradient is negative, because all other rows
+            hold nearly equal means of the records.
 
     Returns:
-        ``(m, width)`` float64, rows that are not noise, largest bias gradient first; and that
+        Rows ``(m, width)`` float64 that are not noise, largest bias gradient first, and that
         gradient ``(m,)``.
 
     Raises:
-        NotApplicableError: no such layer with a bias, or its gradient is zero.
+        NotApplicableError: there is no such layer with a bias, or its gradient is zero.
     """
     for name, weight in gradient.items():
         bias = gradient.get(name.removesuffix("weight") + "bias")
@@ -53,13 +55,22 @@ def ratios(
 def separate(
     rows: Tensor, sizes: Tensor, records: int, *, low: float | None, high: float | None
 ) -> tuple[Tensor, int]:
-    """``records`` pictures ``(records, width)`` out of the rows, and how many of them some row saw
-    alone.
+    """Separate the rows into pictures, and count the pictures that some row saw alone.
 
-    A single record is the mean of all rows, weighted by how well each is known. Of several, a
-    picture that two or more rows agree on is taken to be a record, those with most rows first;
-    mixtures seldom agree. Single rows within the range fill up what is missing, far ones first,
-    then the mean.
+    A single record is the mean of all rows, weighted by their precision. For several records, a
+    picture on which two or more rows agree is taken to be a record, those with most rows first,
+    because mixtures seldom agree. Missing pictures are filled with single rows within the range,
+    the most distant ones first, and then with the mean.
+
+    Args:
+        rows: ``(m, width)``.
+        sizes: bias gradient of each row, ``(m,)``.
+        records: pictures that are wanted.
+        low: least value of a picture, or None.
+        high: largest value of a picture, or None.
+
+    Returns:
+        Pictures ``(records, width)`` float32, and how many of them are isolated.
     """
     weight = sizes.square() / sizes.square().sum()
     mean = (weight.unsqueeze(1) * rows).sum(0, keepdim=True)
@@ -72,14 +83,14 @@ def separate(
         inside &= rows.max(1).values < high + SLACK
     rows = rows[inside]
     near = torch.cdist(rows, rows) < SAME * rows.shape[1] ** 0.5
-    left = torch.ones(len(rows), dtype=torch.bool)
+    unused = torch.ones(len(rows), dtype=torch.bool)
     chosen: list[Tensor] = []
     for i in near.sum(1).argsort(descending=True, stable=True).tolist():
-        if left[i] and int(near[i].sum()) > 1 and len(chosen) < records:
+        if unused[i] and int(near[i].sum()) > 1 and len(chosen) < records:
             chosen.append(rows[i])
-            left &= ~near[i]
+            unused &= ~near[i]
     isolated = len(chosen)
-    rest = rows[left]
+    rest = rows[unused]
     while len(chosen) < records and len(rest):
         distance = torch.cdist(rest, torch.stack([*chosen, mean[0]])).min(1).values
         chosen.append(rest[int(distance.argmax())])

@@ -1,4 +1,4 @@
-"""The client's local training, run on guesses."""
+"""The client's local training, run on guessed inputs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ def summed_gradient(
     *,
     unroll: bool,
 ) -> dict[str, Tensor]:
-    """The sum of the gradients of all local SGD steps on ``inputs`` ``(B, *shape)``,
-    differentiable.
+    """Return the sum of the gradients of all local SGD steps on guessed inputs, differentiable.
 
     Args:
-        unroll: follow the weights from step to step (Geiping et al., arXiv:2003.14053, section 6);
-            else every step is taken to start from ``weights``, which costs no memory and is wrong
-            by the order of the learning rate.
+        trainer: the client's public training.
+        weights: the global model at the start.
+        inputs: by name, ``(B, *shape)``.
+        unroll: follow the weights from step to step (Geiping et al., arXiv:2003.14053, section 6).
+            Otherwise every step starts from ``weights``, which costs no memory and is wrong by the
+            order of the learning rate.
     """
     local = trainer.local
     total: dict[str, Tensor] | None = None

@@ -1,4 +1,4 @@
-"""How far two gradients are apart; each objective is a scalar of two sets of named tensors."""
+"""Distances between two gradients; each objective is a scalar of two sets of named tensors."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ class Objective(Protocol):
 
 @dataclass(frozen=True)
 class SquaredL2:
-    """Sum of squared differences (DLG, arXiv:1906.08935, algorithm 1), over the observed gradient's
-    squared norm.
+    """Sum of squared differences over the observed squared norm (arXiv:1906.08935, algorithm 1).
 
     The norm only sets the scale, so that thresholds and line searches mean the same on every
     network.
@@ -40,7 +39,7 @@ class SquaredL2:
 
 @dataclass(frozen=True)
 class L1:
-    """Sum of absolute differences, over the observed gradient's l1 norm (TAG, arXiv:2103.06819, mixes both)."""
+    """Sum of absolute differences over the observed l1 norm (TAG, arXiv:2103.06819, mixes both)."""
 
     def __call__(self, simulated: Mapping[str, Tensor], observed: Mapping[str, Tensor]) -> Tensor:
         difference = torch.stack(
@@ -51,11 +50,10 @@ class L1:
 
 @dataclass(frozen=True)
 class Cosine:
-    """1 - cosine (Geiping et al., arXiv:2003.14053, equation 4), which no rescaling of the gradient
-    changes.
+    """1 - cosine, which no rescaling of the gradient changes (arXiv:2003.14053, equation 4).
 
     Attributes:
-        layerwise: the mean over tensors of each one's own, instead of one over all numbers.
+        layerwise: take the mean of one cosine per tensor, instead of one cosine over all numbers.
     """
 
     layerwise: bool = False

@@ -1,4 +1,4 @@
-"""Several updates and several restarts of each as one batch of optimisation problems over flat vectors."""
+"""Several updates, with several restarts of each, as one batch of optimisation problems."""
 
 from __future__ import annotations
 
@@ -24,7 +24,14 @@ Start = Literal["normal", "uniform"]
 
 @dataclass(frozen=True, eq=False)
 class Terms:
-    """What a guess is judged by."""
+    """How a guess is judged.
+
+    Attributes:
+        objective: distance between gradients.
+        priors: penalties on the inputs.
+        adaptation: to the known defence.
+        unroll: simulate local steps one after the other.
+    """
 
     objective: Objective
     priors: Sequence[Prior]
@@ -32,18 +39,24 @@ class Terms:
     unroll: bool
 
 
-class Problem:
-    """T updates of equally many records, R restarts each; the free inputs of one make a vector of D
-    numbers.
+class GradientProblem:
+    """T updates of equally many records, R restarts each; a guess is a vector of D numbers.
 
-    Inputs on a simplex are optimised as logits. Whole-number inputs that are not known are drawn
-    once a restart and stay, so that the choice of the best restart searches over them.
+    The vector holds the free inputs of one update. Inputs on a simplex are optimised as logits.
+    Unknown integers are drawn once per restart and stay, so that the choice of the best restart
+    searches over them.
 
     Args:
+        trainer: the clients' public training.
+        updates: what the clients sent.
+        terms: how a guess is judged.
         known: by name, inputs that the attacker has, ``(T, B, *shape)``.
+        restarts: guesses per update.
+        rng: draws the unknown integers.
+        like: an empty tensor of the dtype and on the device of the optimisation.
 
     Raises:
-        NotApplicableError: a whole number without bounds is unknown.
+        NotApplicableError: an integer without bounds is unknown.
     """
 
     def __init__(
@@ -55,11 +68,10 @@ class Problem:
         known: Mapping[str, Tensor],
         restarts: int,
         rng: torch.Generator,
-        dtype: torch.dtype,
-        device: str,
+        like: Tensor,
     ) -> None:
         self._trainer, self._terms, self._restarts = trainer, terms, restarts
-        self._place = {"dtype": dtype, "device": device}
+        self._like = like
         self._count, self._records = len(updates), updates[0].records
         unknowns = trainer.unknowns()
         self._free = {n: u for n, u in unknowns.items() if n not in known and not u.integer}
@@ -67,10 +79,10 @@ class Problem:
         self._sizes = [math.prod(shape) for shape in self._shapes.values()]
         if not self._free:
             raise NotApplicableError(
-                "everything that the update was computed on is known; nothing is left to invert"
+                "every input of the update is known; nothing is left to invert"
             )
         self._fixed = {
-            n: (t.to(**self._place) if t.is_floating_point() else t.to(device)).unsqueeze(1)
+            n: (t.to(like) if t.is_floating_point() else t.to(like.device)).unsqueeze(1)
             for n, t in known.items()
         }
         self._fixed = {n: t.expand(-1, restarts, *t.shape[2:]) for n, t in self._fixed.items()}
@@ -78,20 +90,19 @@ class Problem:
             if unknown.integer and name not in known:
                 if unknown.low is None or unknown.high is None:
                     raise NotApplicableError(
-                        f"{name!r} is a whole number without bounds, which cannot be guessed"
+                        f"{name!r} is an integer without bounds, which cannot be guessed"
                     )
                 shape = (self._count, restarts, self._records, *unknown.shape)
                 self._fixed[name] = torch.randint(
                     int(unknown.low), int(unknown.high) + 1, shape, generator=rng
-                ).to(device)
+                ).to(like.device)
         adaptation = terms.adaptation
-        seen = [adaptation.observed(u.gradient) for u in updates]
-        self._observed = {n: torch.stack([s[n] for s in seen]).to(**self._place) for n in seen[0]}
+        observed = [adaptation.observed(u.gradient) for u in updates]
+        self._observed = {n: torch.stack([o[n] for o in observed]).to(like) for n in observed[0]}
         self._shared = all(_same(updates[0].weights, u.weights) for u in updates[1:])
         kept = updates[:1] if self._shared else updates
         self._weights = {
-            n: torch.stack([u.weights[n] for u in kept]).to(**self._place)
-            for n in updates[0].weights
+            n: torch.stack([u.weights[n] for u in kept]).to(like) for n in updates[0].weights
         }
         if self._shared:
             self._weights = {n: tensor[0] for n, tensor in self._weights.items()}
@@ -99,7 +110,7 @@ class Problem:
         self._batched = vmap(along, in_dims=(0, None if self._shared else 0, 0, 0))
 
     def start(self, how: Start, rng: torch.Generator) -> Tensor:
-        """First guesses ``(T, R, D)``: normal everywhere, or uniform where an input has a range."""
+        """Return first guesses ``(T, R, D)``: normal, or uniform where an input has a range."""
         pieces = []
         for unknown, size in zip(self._free.values(), self._sizes, strict=True):
             shape = (self._count, self._restarts, size)
@@ -114,28 +125,35 @@ class Problem:
                 )
             else:
                 pieces.append(torch.randn(shape, generator=rng))
-        return torch.cat(pieces, 2).to(**self._place)  # type: ignore[call-overload]
+        return torch.cat(pieces, 2).to(self._like)
 
     def at(self, inputs: Sequence[Mapping[str, Tensor]]) -> Tensor:
-        """The guesses ``(T, R, D)`` that stand for these inputs of each update, ``(B, *shape)``, in every restart."""
+        """Return the guesses ``(T, R, D)`` for given inputs ``(B, *shape)`` of each update."""
         rows = []
         for one in inputs:
             pieces = [
                 one[n].clamp_min(TINY).log() if u.simplex else one[n] for n, u in self._free.items()
             ]
             rows.append(torch.cat([piece.flatten() for piece in pieces]))
-        return torch.stack(rows).unsqueeze(1).repeat(1, self._restarts, 1).to(**self._place)  # type: ignore[call-overload]
+        return torch.stack(rows).unsqueeze(1).repeat(1, self._restarts, 1).to(self._like)
 
     def clamp(self, point: Tensor) -> Tensor:
-        """Guesses ``(..., D)`` moved into the range of each input (the box prior)."""
+        """Return guesses ``(..., D)`` moved into the range of each input (the box prior)."""
         pieces = []
-        for piece, unknown in zip(point.split(self._sizes, -1), self._free.values(), strict=True):
+        for piece, unknown in zip(
+            torch.split(point, self._sizes, -1), self._free.values(), strict=True
+        ):
             boxed = not unknown.simplex and (unknown.low is not None or unknown.high is not None)
             pieces.append(piece.clamp(unknown.low, unknown.high) if boxed else piece)
         return torch.cat(pieces, -1)
 
     def evaluate(self, point: Tensor, rows: Tensor | None = None) -> Value:
-        """Objective and slope at ``(T, R, D)``; or at ``(len(rows), R, D)``, for those updates alone."""
+        """Return objective and slope at ``(T, R, D)``.
+
+        Args:
+            point: guesses ``(T, R, D)``, or ``(len(rows), R, D)``.
+            rows: evaluate these updates alone.
+        """
         weights, observed, fixed = self._weights, self._observed, self._fixed
         if rows is not None:
             observed = {n: t[rows] for n, t in observed.items()}
@@ -146,7 +164,12 @@ class Problem:
         return Value(total.detach(), match.detach(), slope.detach())
 
     def inputs(self, point: Tensor, restart: Tensor) -> dict[str, Tensor]:
-        """The inputs ``(T, B, *shape)`` that one restart of each update ``(T,)`` has come to."""
+        """Return the inputs ``(T, B, *shape)`` of one restart of each update.
+
+        Args:
+            point: guesses, ``(T, R, D)``.
+            restart: which restart of each update, ``(T,)``.
+        """
         rows = torch.arange(self._count)
         fixed = {n: t[rows, restart] for n, t in self._fixed.items()}
         return {n: t.detach() for n, t in self._unpack(point[rows, restart], fixed).items()}
@@ -158,7 +181,7 @@ class Problem:
         observed: Mapping[str, Tensor],
         fixed: Mapping[str, Tensor],
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """One restart of one update, ``(D,)``."""
+        """Return the objective of one restart ``(D,)`` of one update, with and without priors."""
         terms = self._terms
         inputs = self._unpack(point, fixed)
         gradient = summed_gradient(self._trainer, weights, inputs, unroll=terms.unroll)
@@ -169,12 +192,12 @@ class Problem:
         return total, (total, match)
 
     def _unpack(self, point: Tensor, fixed: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Inputs by name of ``(..., D)``."""
+        """Return inputs by name from ``(..., D)``."""
         inputs = dict(fixed)
         for (name, unknown), piece in zip(
-            self._free.items(), point.split(self._sizes, -1), strict=True
+            self._free.items(), torch.split(point, self._sizes, -1), strict=True
         ):
-            shaped = piece.unflatten(-1, self._shapes[name])
+            shaped = piece.reshape(*piece.shape[:-1], *self._shapes[name])
             inputs[name] = shaped.softmax(-1) if unknown.simplex else shaped
         return inputs
 

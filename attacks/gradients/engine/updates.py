@@ -1,4 +1,4 @@
-"""What federated clients sent, as the updates that an attack inverts."""
+"""Client updates, as an attack inverts them."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Update:
     """One client's message.
 
     Attributes:
-        positions: of its records among the view's targets; the order within is unknown.
-        records: how many it was computed on.
-        weights: the global model it started from.
-        gradient: the sum of its local steps' gradients, as sent: minus the update over the learning
-            rate.
+        positions: of the update's records among the view's targets; their order is unknown.
+        records: how many records the update was computed on.
+        weights: the global model that the client started from.
+        gradient: the sum of the gradients of its local steps as sent: minus the update over the
+            learning rate.
     """
 
     positions: tuple[int, ...]
@@ -29,10 +29,10 @@ class Update:
 
 
 def trainer_of(view: View) -> PublicTrainer:
-    """The public training code.
+    """Return the public training code.
 
     Raises:
-        NotApplicableError: it is not known, or its updates do not hold gradients.
+        NotApplicableError: the code is not known, or its updates do not hold gradients.
     """
     trainer = view.public.trainer
     if trainer is None:
@@ -41,17 +41,17 @@ def trainer_of(view: View) -> PublicTrainer:
         )
     if trainer.local.optimizer != "sgd":
         raise NotApplicableError(
-            f"local steps of {trainer.local.optimizer} divide each gradient by its own size, so that the update "
-            "holds little but signs; only SGD updates are inverted"
+            f"local steps of {trainer.local.optimizer} divide each gradient by its size, so that "
+            "the update holds little but signs; only SGD updates are inverted"
         )
     return trainer
 
 
 def updates_in(view: View, trainer: PublicTrainer) -> list[Update]:
-    """The updates behind the view's targets, in order.
+    """Return the updates behind the view's targets, in order.
 
     Raises:
-        NotApplicableError: a target has no update, or no weights that it started from.
+        NotApplicableError: a target has no update, or the weights that it started from are missing.
     """
     weights = {p.step: p.tensors for p in view.parts(GLOBAL_MODEL)}
     sent = {p.step: p.tensors for p in view.parts(CLIENT_UPDATE)}
@@ -59,16 +59,16 @@ def updates_in(view: View, trainer: PublicTrainer) -> list[Update]:
     positions: dict[int, list[int]] = {}
     for position, release in enumerate(view.releases[i] for i in view.targets):
         positions.setdefault(release.step, []).append(position)
-    found = []
+    updates = []
     for step, rows in positions.items():
         if step not in weights or step not in sent:
             raise NotApplicableError(
-                f"step {step} has no update with the weights that it started from"
+                f"the update of step {step}, or the weights that it started from, are missing"
             )
         gradient = {
             name: tensor.float() / -trainer.local.learning_rate
             for name, tensor in sent[step].items()
         }
         start = {name: tensor.float() for name, tensor in weights[step].items()}
-        found.append(Update(tuple(rows), sizes[rows[0]], start, gradient))
-    return found
+        updates.append(Update(tuple(rows), sizes[rows[0]], start, gradient))
+    return updates

@@ -1,1 +1,1 @@
-"""Helpers of the attacks on hints."""
+"""Parts of the attacks on hints."""

@@ -1,4 +1,4 @@
-"""Trains a client over again from the gradients that it was sent (what an honest server has kept in its log)."""
+"""Replay of a client's training from the gradients that an honest server has sent and logged."""
 
 from __future__ import annotations
 
@@ -8,12 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.common.least_squares import invert_convolution
+from attacks.hints.parts.training_log import TrainingLog
 from bench.interfaces import (
     CLIENT_WEIGHTS,
     CONTROL_FEATURES,
-    GRADIENT_DOWN,
-    UNET_FEATURES,
     NotApplicableError,
     PublicClient,
     PublicForward,
@@ -24,74 +22,18 @@ from bench.interfaces.public_forward import CONDITION, NOISY
 Weights = Mapping[str, Tensor]
 
 FIRST_RATE = 1e-3
-"""Where the search for the learning rate starts. Adam's steps are proportional to it, so any start will do."""
+"""First learning rate of the search; Adam's steps are proportional to it, so any value serves."""
 _FITS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Exchange:
-    """What crossed the wire, release by release, oldest first.
-
-    Attributes:
-        noisy: x_t, ``(R, 4, h, w)``.
-        features: h_ctrl, ``(R, C, h, w)``.
-        gradient: what came back for it, likewise.
-        step: of each release, ``(R,)``; the releases of one step were made with one set of weights.
-        epoch: of each release, ``(R,)``.
-    """
-
-    noisy: Tensor
-    features: Tensor
-    gradient: Tensor
-    step: Tensor
-    epoch: Tensor
-
-    @classmethod
-    def of(cls, view: View) -> Exchange:
-        """Read from a view that holds every release.
-
-        Raises:
-            NotApplicableError: ``conv_in`` is not known, or no client was sent a gradient that
-                moves anything.
-        """
-        if view.public.stem is None:
-            raise NotApplicableError(
-                "the public weights of conv_in are not known under this threat model"
-            )
-        gradient = view.read(GRADIENT_DOWN, every=True).float()
-        if not bool(gradient.any()):
-            raise NotApplicableError(
-                "the gradients sent back are all zero: this client was never trained"
-            )
-        return cls(
-            noisy=invert_convolution(view.public.stem, view.read(UNET_FEATURES, every=True)),
-            features=view.read(CONTROL_FEATURES, every=True).float(),
-            gradient=gradient,
-            step=torch.tensor([release.step for release in view.releases]),
-            epoch=torch.tensor([release.epoch for release in view.releases]),
-        )
-
-    def steps(self) -> list[int]:
-        """Every step once, in order."""
-        return sorted(set(self.step.tolist()))
-
-    def centred(self, rows: Tensor) -> Tensor:
-        """Without the mean over the releases of the same step: what differs between records, and no more."""
-        left = rows.clone()
-        for step in self.step.unique():
-            here = self.step == step
-            left[here] = left[here] - left[here].mean(0)
-        return left
-
-
-@dataclass(frozen=True, eq=False)
-class Path:
-    """The client's weights on their way.
+class WeightPath:
+    """The client's weights during the replayed training.
 
     Attributes:
         at: by step, the weights that its releases were made with.
-        gap: distance of the last weights to those that the client sent at the end, as a share of
-            the way that they went; None where it sent none.
+        gap: distance of the last weights from those that the client sent at the end, as a share of
+            the distance that they moved; None where the client sent none.
     """
 
     at: Mapping[int, Weights]
@@ -99,18 +41,20 @@ class Path:
 
 
 class ClientReplay:
-    """A client of the attacker's own that goes the victim's way.
+    """A copy of the client that repeats the victim's training.
 
-    The gradient of a loss with respect to the client's weights is that with respect to its
-    features, which the server computed and sent, carried on through the client; so only the
-    client's input is missing. What is linear in x_t, and every bias behind the last layer, can be
-    replayed exactly; the hint block needs conditions, for which a guess stands in. AdamW with the
-    library's defaults is assumed, as the published clients use it.
+    The gradient of a loss with respect to the client's weights is the gradient with respect to its
+    features, which the server computed and sent, propagated back through the client. So only the
+    client's input is missing. The part that is linear in x_t, and every bias behind the last layer,
+    can be replayed exactly. The hint block needs conditions, for which a guess is used. AdamW with
+    the library's defaults is assumed, as in the published clients.
 
     Args:
-        client: with the public initial weights.
+        client: the client with the public initial weights.
         image_size: height and width of the pictures.
+        log: releases and gradients.
         final: the weights that the client sent at the end, where in view.
+        device: where to compute.
 
     Raises:
         NotApplicableError: h_ctrl is not a sum of a part of x_t and a part of the condition.
@@ -120,50 +64,50 @@ class ClientReplay:
         self,
         client: PublicClient,
         image_size: int,
-        exchange: Exchange,
+        log: TrainingLog,
         final: Weights | None,
         device: str,
     ) -> None:
-        self.exchange, self._device = exchange, device
+        self.log, self._device = log, device
         self._client, self._size, self._final = client, image_size, final
         self.forward = self._fresh()
-        if CONDITION not in self.forward.inputs() or not _adds_up(self._fresh()):
+        if CONDITION not in self.forward.inputs() or not _is_sum(self._fresh()):
             raise NotApplicableError(
-                "the condition does not enter as a summand of its own, so it cannot be split off"
+                "h_ctrl is not a sum of a part of x_t and a part of the condition"
             )
 
     @classmethod
-    def of(cls, view: View) -> ClientReplay:
-        """From a view that holds every release.
+    def from_view(cls, view: View) -> ClientReplay:
+        """Return the replay for a view that holds every release.
 
         Raises:
-            NotApplicableError: likewise, or the client half cannot be rebuilt.
+            NotApplicableError: the client half cannot be rebuilt, h_ctrl is not such a sum, or the
+                log is not usable (``TrainingLog.from_view``).
         """
         if view.public.client is None:
             raise NotApplicableError("the client half cannot be rebuilt under this threat model")
         final = view.parts(CLIENT_WEIGHTS)[-1].tensors if view.has(CLIENT_WEIGHTS) else None
         size = view.public.auxiliary.images.shape[-1]
-        return cls(view.public.client, size, Exchange.of(view), final, view.public.device)
+        return cls(view.public.client, size, TrainingLog.from_view(view), final, view.public.device)
 
     def rate(self, typical: Tensor) -> float:
-        """The client's learning rate, by how far the features of a step moved apart: nobody tells
-        the server.
+        """Estimate the client's learning rate from how far the features of a step move apart.
 
-        Under one condition for all records, what moves them apart is x_t, and what the client makes
-        of x_t is replayed exactly up to the rate, to which Adam's steps are proportional. The first
-        epoch alone is looked at: later on the hint block, which starts silent, moves them apart
-        too.
+        The server is not sent the rate. Under one condition for all records, the features move
+        apart because of x_t, and the client's map of x_t is replayed exactly up to the rate, to
+        which Adam's steps are proportional. Only the first epoch is used: later the hint block,
+        which starts at zero, moves the features apart too.
 
         Args:
             typical: a condition, ``(3, H, W)``.
 
         Raises:
-            NotApplicableError: they move another way.
+            NotApplicableError: the features move in another direction.
         """
-        guess = typical.expand(len(self.exchange.step), -1, -1, -1)
-        early = self.exchange.epoch == self.exchange.epoch.min()
+        guess = typical.expand(len(self.log.step), -1, -1, -1)
+        early = self.log.epoch == self.log.epoch.min()
         still = self.sent(self._fresh(), range(len(guess)), guess)
-        moved = self.exchange.centred(self.exchange.features - still)[early]
+        moved = self.log.centred(self.log.features - still)[early]
         rate = FIRST_RATE
         for _ in range(_FITS):
             replayed = still.clone()
@@ -171,22 +115,24 @@ class ClientReplay:
                 if not early[rows[0]]:
                     break
                 replayed[rows] = features
-            own = self.exchange.centred(replayed - still)[early]
+            own = self.log.centred(replayed - still)[early]
             rate *= float((moved * own).sum() / own.square().sum())
             if not rate > 0:
                 raise NotApplicableError(
-                    "the features do not move as the gradients sent back would move them"
+                    "the features do not move as the gradients that were sent back would move them"
                 )
         return rate
 
-    def path(self, guess: Tensor, rate: float, keep: Collection[int]) -> Path:
-        """The way under guessed conditions ``(R, 3, H, W)``.
+    def path(self, guess: Tensor, rate: float, keep: Collection[int]) -> WeightPath:
+        """Replay the training under guessed conditions ``(R, 3, H, W)``.
 
-        Where the final weights are in view, what a replay misses them by is spread over its steps
-        in proportion to how far each moved the weights; so where a server let them stand still at
-        the end, they are the final ones.
+        Where the final weights are in view, the error of the replay is distributed over its steps
+        in proportion to how far each step moved the weights. So if a server lets them stand still
+        at the end, they equal the final weights.
 
         Args:
+            guess: conditions, ``(R, 3, H, W)``.
+            rate: learning rate of the client.
             keep: steps whose weights are wanted.
         """
         forward = self._fresh()
@@ -196,14 +142,14 @@ class ClientReplay:
         went = 0.0
         for step, _, _ in self._walk(forward, guess, rate):
             weights = _copied(forward)
-            went += _apart(weights, before)
+            went += _distance(weights, before)
             far[step], before = went, weights
             if step in keep:
                 at[step] = weights
         last = _copied(forward)
         if self._final is None:
-            return Path(at, None)
-        went += _apart(last, before)
+            return WeightPath(at, None)
+        went += _distance(last, before)
         final = {name: self._final[name].to(self._device) for name in last}
         missed = {name: final[name] - tensor for name, tensor in last.items()}
         shares = {step: far[step] / went if went else 0.0 for step in at}
@@ -211,36 +157,38 @@ class ClientReplay:
             step: {n: t + shares[step] * missed[n] for n, t in weights.items()}
             for step, weights in at.items()
         }
-        whole = _apart(final, start)
-        return Path(mended, _apart(final, last) / whole if whole else 0.0)
+        whole = _distance(final, start)
+        return WeightPath(mended, _distance(final, last) / whole if whole else 0.0)
 
     def deviations(
-        self, path: Path, guess: Tensor, means: Mapping[int, Tensor], *, compared: bool
+        self, path: WeightPath, guess: Tensor, means: Mapping[int, Tensor], *, compared: bool
     ) -> Tensor:
-        """What the condition adds to h_ctrl beyond the mean, of the releases of the steps in
-        ``path``; zeros elsewhere.
+        """Return what the condition adds to h_ctrl beyond the mean, ``(R, C, h, w)``.
+
+        Releases of steps that are not in ``path`` are zero.
 
         Args:
+            path: the client's weights by step.
             guess: conditions, ``(R, 3, H, W)``.
-            means: by step, what conditions add to h_ctrl in the mean, ``(1, C, h, w)``.
-            compared: within the step, with the step's mean put back as the guess has it: for a
-                replay that is not exact, since what it gets wrong is much alike for the records of
-                a step.
+            means: by step, the mean of what conditions add to h_ctrl, ``(1, C, h, w)``.
+            compared: compare within the step, and add the step's mean under the guess. It is for an
+                inexact replay, whose error is similar for the records of a step.
         """
-        exchange, found = self.exchange, torch.zeros_like(self.exchange.features)
+        log, deviations = self.log, torch.zeros_like(self.log.features)
         for step, weights in path.at.items():
-            rows = (exchange.step == step).nonzero().flatten().tolist()
+            rows = (log.step == step).nonzero().flatten().tolist()
             self.forward.stem.load_state_dict(dict(weights))
-            left = exchange.features[rows] - self.sent(self.forward, rows, guess)
+            rest = log.features[rows] - self.sent(self.forward, rows, guess)
             if compared:
-                left = left - left.mean(0)
-            found[rows] = left + hint_part(self.forward, guess[rows], self._device) - means[step]
-        return found
+                rest = rest - rest.mean(0)
+            assumed = hint_part(self.forward, guess[rows], self._device)
+            deviations[rows] = rest + assumed - means[step]
+        return deviations
 
     @torch.no_grad()
     def sent(self, forward: PublicForward, rows: Collection[int], guess: Tensor) -> Tensor:
-        """h_ctrl of the releases ``rows`` as a client would send it of guessed conditions, ``(len(rows), C, h, w)``."""
-        parts = torch.tensor(list(rows)).split(64)
+        """Return h_ctrl of releases under guessed conditions, ``(len(rows), C, h, w)``."""
+        parts = torch.split(torch.tensor(list(rows)), 64)
         return torch.cat([self._features(forward, part.tolist(), guess).cpu() for part in parts])
 
     def _fresh(self) -> PublicForward:
@@ -249,21 +197,21 @@ class ClientReplay:
     def _walk(
         self, forward: PublicForward, guess: Tensor, rate: float
     ) -> Iterator[tuple[int, list[int], Tensor]]:
-        """Step by step: its number, its releases and what ``forward`` sends of them, before it is trained on them."""
+        """Yield each step's number, its releases and their features, and then train on the step."""
         optimizer = torch.optim.AdamW(
             [p for p in forward.stem.parameters() if p.requires_grad], lr=rate
         )
-        for step in self.exchange.steps():
-            rows = (self.exchange.step == step).nonzero().flatten().tolist()
+        for step in self.log.steps():
+            rows = (self.log.step == step).nonzero().flatten().tolist()
             optimizer.zero_grad(set_to_none=True)
             features = self._features(forward, rows, guess)
             yield step, rows, features.detach().cpu()
-            features.backward(self.exchange.gradient[rows].to(features))  # type: ignore[no-untyped-call]
+            features.backward(self.log.gradient[rows].to(features))  # type: ignore[no-untyped-call]
             optimizer.step()
 
     def _features(self, forward: PublicForward, rows: list[int], guess: Tensor) -> Tensor:
         inputs = {
-            NOISY: self.exchange.noisy[rows].to(self._device),
+            NOISY: self.log.noisy[rows].to(self._device),
             CONDITION: guess[rows].to(self._device),
         }
         return forward.send(inputs, torch.Generator().manual_seed(0))[CONTROL_FEATURES].float()
@@ -273,17 +221,20 @@ def _copied(forward: PublicForward) -> Weights:
     return {name: tensor.clone() for name, tensor in forward.stem.state_dict().items()}
 
 
-def _apart(one: Weights, other: Weights) -> float:
-    """Euclidean distance."""
-    return sum(float((one[name] - other[name]).square().sum()) for name in one) ** 0.5
+def _distance(one: Weights, other: Weights) -> float:
+    """Return the Euclidean distance between two sets of weights."""
+    return float(sum(float((one[name] - other[name]).square().sum()) for name in one) ** 0.5)
 
 
 @torch.no_grad()
 def hint_part(forward: PublicForward, conditions: Tensor, device: str) -> Tensor:
-    """What conditions ``(N, 3, H, W)`` add to h_ctrl, up to a constant, ``(N, C, h, w)``: its value at x_t = 0."""
+    """Return what conditions ``(N, 3, H, W)`` add to h_ctrl, up to a constant, ``(N, C, h, w)``.
+
+    It is the value of h_ctrl at x_t = 0.
+    """
     shape = forward.inputs()[NOISY].shape
     made = []
-    for part in conditions.split(64):
+    for part in torch.split(conditions, 64):
         inputs = {NOISY: torch.zeros(len(part), *shape, device=device), CONDITION: part.to(device)}
         made.append(
             forward.send(inputs, torch.Generator().manual_seed(0))[CONTROL_FEATURES].float().cpu()
@@ -292,14 +243,15 @@ def hint_part(forward: PublicForward, conditions: Tensor, device: str) -> Tensor
 
 
 @torch.no_grad()
-def _adds_up(forward: PublicForward, tolerance: float = 1e-4) -> bool:
-    """Whether x_t and the condition enter h_ctrl as two summands, the defence's draws held.
+def _is_sum(forward: PublicForward, tolerance: float = 1e-4) -> bool:
+    """Return whether h_ctrl is a sum of a part of x_t and a part of the condition.
 
-    Weights that start at zero are drawn for it, else a hint block that is silent yet would pass for
-    a summand.
+    Random draws of the defence are held fixed. Weights that start at zero are drawn for the test,
+    because a hint block whose output is still zero would pass as a summand.
 
     Args:
-        forward: of nobody else.
+        forward: a client that is not used again.
+        tolerance: largest deviation, as a share of the largest feature.
     """
     wanted, rng = forward.inputs(), torch.Generator().manual_seed(0)
     device = next(forward.stem.parameters()).device
@@ -315,10 +267,10 @@ def _adds_up(forward: PublicForward, tolerance: float = 1e-4) -> bool:
         return forward.send(inputs, torch.Generator().manual_seed(0))[CONTROL_FEATURES].float()
 
     whole = sent(noisy[0], condition[0])
-    bend = (
+    deviation = (
         whole
         - sent(noisy[1], condition[0])
         - sent(noisy[0], condition[1])
         + sent(noisy[1], condition[1])
     )
-    return bool(bend.abs().max() <= tolerance * whole.abs().max())
+    return bool(deviation.abs().max() <= tolerance * whole.abs().max())

@@ -1,32 +1,36 @@
-"""What a hint block that is on its way makes of the attacker's own conditions, for a network to learn from."""
+"""Simulated outputs of a hint block during its training, and a network that decodes them."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from attacks.hints.parts.client_replay import Path, hint_part
+from attacks.common.training import gradient_step
+from attacks.hints.parts.client_replay import WeightPath, hint_part
 from attacks.learned.parts.inverse_network import InverseNetwork
-from attacks.learned.parts.inverse_training import one_cycle
+from attacks.learned.parts.inverse_training import LARGEST_NORM, one_cycle
 from attacks.learned.parts.simulated_releases import Inputs
 from bench.interfaces import Advance, Codec, PublicForward, Records
 
 _MEASURED = 96
-"""Auxiliary conditions by which mean and spread of a step's hint parts are measured."""
+"""Auxiliary conditions from which mean and spread of a step's hint parts are measured."""
 _FIRST = 64
-"""Of them, those by which the network sets its scales."""
+"""Number of these conditions by which the network sets its scales."""
 
 
-class HintLessons:
-    """Hint parts of the attacker's own conditions under the weights of one of the steps, drawn anew
-    for each batch.
+class SimulatedHints:
+    """Hint parts of auxiliary conditions under the weights of one step, drawn anew for each batch.
 
-    Mean and spread of the step are taken out, so that hint parts of all steps are of one kind.
+    Mean and spread of the step are removed, so that hint parts of all steps are comparable.
 
     Args:
-        records: of the attacker's own.
-        compared: a random share of the batch's own mean is taken out too: what a comparison within
-            a step loses.
+        forward: the client as a function of its inputs.
+        path: the client's weights by step.
+        records: the attacker's records.
+        codec: the public autoencoder.
+        device: where to compute.
+        compared: also subtract a random share of the batch's mean, which a comparison within a step
+            loses.
 
     Attributes:
         means: by step, ``(1, C, h, w)``.
@@ -36,7 +40,7 @@ class HintLessons:
     def __init__(
         self,
         forward: PublicForward,
-        path: Path,
+        path: WeightPath,
         records: Records,
         codec: Codec,
         device: str,
@@ -54,7 +58,7 @@ class HintLessons:
             self.spreads[step] = max(float((parts - self.means[step]).std()), 1e-12)
 
     def draw(self, size: int, rng: torch.Generator) -> tuple[Inputs, Tensor]:
-        """Hint parts of ``size`` records, and their z_c ``(size, 4, h, w)``."""
+        """Return hint parts of ``size`` records, and their z_c ``(size, 4, h, w)``."""
         steps = list(self.means)
         step = steps[int(torch.randint(len(steps), (1,), generator=rng))]
         rows = torch.randint(len(self._conditions), (size,), generator=rng)
@@ -65,8 +69,13 @@ class HintLessons:
             self._device
         )
 
-    def exam(self, deviations: Tensor, steps: Tensor) -> Inputs:
-        """Hint parts of releases ``(N, C, h, w)`` in the form of the lessons; ``steps`` are theirs, ``(N,)``."""
+    def inputs_of(self, deviations: Tensor, steps: Tensor) -> Inputs:
+        """Return hint parts of releases ``(N, C, h, w)`` in the form of the simulated ones.
+
+        Args:
+            deviations: hint parts beyond the mean.
+            steps: step of each release, ``(N,)``.
+        """
         spread = torch.tensor([self.spreads[int(step)] for step in steps]).view(-1, 1, 1, 1)
         return Inputs(deviations / spread, None).to(self._device)
 
@@ -76,17 +85,16 @@ class HintLessons:
 
 
 class HintDecoder:
-    """The network of ``inversion``, of which z_c alone is asked; it goes on learning from round to
-    round.
+    """The network of ``inversion``, used for z_c alone; its training continues from round to round.
 
     Attributes:
         losses: l1 distance of z_c, by iteration.
     """
 
     def __init__(
-        self, lessons: HintLessons, width: int, depth: int, rng: torch.Generator, device: str
+        self, hints: SimulatedHints, width: int, depth: int, rng: torch.Generator, device: str
     ) -> None:
-        example, latents = lessons.draw(_FIRST, rng)
+        example, latents = hints.draw(_FIRST, rng)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
             self._network = InverseNetwork(example, width, depth, tuple(latents.shape[2:])).to(
@@ -94,34 +102,39 @@ class HintDecoder:
             )
         self.losses: list[float] = []
 
-    def learn(
+    def train(
         self,
-        lessons: HintLessons,
+        hints: SimulatedHints,
         iterations: int,
         batch_size: int,
         peak: float,
         rng: torch.Generator,
         advance: Advance,
     ) -> None:
-        """One cycle of AdamW up to the learning rate ``peak``."""
+        """Train for one cycle of AdamW up to the learning rate ``peak``."""
         self._network.train()
         optimizer = torch.optim.AdamW(self._network.parameters(), lr=peak, fused=True)
         for step in range(iterations):
             rate, momentum = one_cycle(step, iterations)
             for group in optimizer.param_groups:
                 group["lr"], group["betas"] = peak * rate, (momentum, 0.999)
-            inputs, truth = lessons.draw(batch_size, rng)
+            inputs, truth = hints.draw(batch_size, rng)
             loss = (self._network(inputs)[1] - truth).abs().mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(self._network.parameters(), 1.0)
-            optimizer.step()
+            gradient_step(optimizer, loss, LARGEST_NORM)
             self.losses.append(float(loss.detach()))
             advance(1)
 
     @torch.no_grad()
-    def read(self, lessons: HintLessons, deviations: Tensor, steps: Tensor) -> Tensor:
-        """z_c ``(N, 4, h, w)`` of the hint parts ``(N, C, h, w)`` of releases of ``steps`` ``(N,)``."""
+    def read(self, hints: SimulatedHints, deviations: Tensor, steps: Tensor) -> Tensor:
+        """Return z_c ``(N, 4, h, w)`` of the hint parts of releases.
+
+        Args:
+            hints: sets the scale of each step.
+            deviations: hint parts beyond the mean, ``(N, C, h, w)``.
+            steps: step of each release, ``(N,)``.
+        """
         self._network.eval()
-        parts = zip(deviations.split(64), steps.split(64), strict=True)
-        return torch.cat([self._network(lessons.exam(part, step))[1].cpu() for part, step in parts])
+        parts = zip(torch.split(deviations, 64), torch.split(steps, 64), strict=True)
+        return torch.cat(
+            [self._network(hints.inputs_of(part, step))[1].cpu() for part, step in parts]
+        )

@@ -1,4 +1,4 @@
-"""The network that turns smashed data back into latents."""
+"""The network that maps smashed data to latents."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from attacks.learned.parts.simulated_releases import Inputs
 
 
 class InverseNetwork(nn.Module):
-    """Residual convolutions at the latent's size, modulated by the timestep; two heads.
+    """Residual convolutions at the latents' size, modulated by the timestep, with two heads.
 
-    Inputs are whitened by channel with statistics of a first batch, so that channels of any scale
-    serve. Maps of another size than the latents' are resized.
+    Inputs are whitened per channel with statistics of a first batch, so that channels of any scale
+    can be used. Maps of another size than the latents are resized.
 
     Args:
-        size: the latents', ``(h, w)``; None is that of the maps.
+        example: the first batch.
+        width: channels.
+        depth: residual blocks.
+        size: height and width of the latents; None is the size of the maps.
     """
 
     mean: Tensor
@@ -32,18 +35,18 @@ class InverseNetwork(nn.Module):
         self.size = size or tuple(maps.shape[2:])
         self.register_buffer("mean", maps.mean((0, 2, 3), keepdim=True))
         std = maps.std((0, 2, 3), keepdim=True)
-        # A channel that is silent in the first batch may speak later: as it is, and not blown up.
+        # A channel that is constant in the first batch may vary later; it is not scaled up.
         self.register_buffer("std", torch.where(std < 1e-4, torch.ones_like(std), std))
         self.register_buffer("frequencies", torch.exp(torch.linspace(0, -math.log(10_000), 32)))
         self.enter = nn.Conv2d(maps.shape[1], width, 3, padding=1)
         self.time = nn.Sequential(
             nn.Linear(64, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU()
         )
-        self.blocks = nn.ModuleList(Block(width) for _ in range(depth))
+        self.blocks = nn.ModuleList(FilmBlock(width) for _ in range(depth))
         self.heads = nn.ModuleList(nn.Conv2d(width, 4, 3, padding=1) for _ in range(2))
 
     def hidden(self, inputs: Inputs) -> Tensor:
-        """What the heads read, ``(B, width, h, w)``."""
+        """Return what the heads read, ``(B, width, h, w)``."""
         x: Tensor = self.enter((inputs.maps - self.mean) / self.std)
         if tuple(x.shape[2:]) != self.size:
             x = nn.functional.interpolate(x, size=self.size, mode="bilinear")
@@ -55,13 +58,13 @@ class InverseNetwork(nn.Module):
         return nn.functional.silu(x)
 
     def forward(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
-        """z0 and z_c, each ``(B, 4, h, w)``."""
+        """Return z0 and z_c, each ``(B, 4, h, w)``."""
         x = self.hidden(inputs)
         return self.heads[0](x), self.heads[1](x)
 
 
-class Block(nn.Module):
-    """Two convolutions with feature-wise scale and shift from the timestep (FiLM, arXiv:1709.07871)."""
+class FilmBlock(nn.Module):
+    """Two convolutions, scaled and shifted per channel by the timestep (arXiv:1709.07871)."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -76,4 +79,5 @@ class Block(nn.Module):
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
         scale, shift = self.film(context)[:, :, None, None].chunk(2, 1)
         hidden = self.first(nn.functional.silu(self.norm(x) * (1 + scale) + shift))
-        return x + self.second(nn.functional.silu(hidden))
+        change: Tensor = self.second(nn.functional.silu(hidden))
+        return x + change

@@ -1,4 +1,4 @@
-"""What a pseudo-client is taught with: the victim's releases, and a client of one's own on auxiliary pictures."""
+"""Training data of a pseudo-client: the victim's releases, and simulated ones."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from attacks.common.least_squares import invert_convolution
-from attacks.features.search.knowledge import made_up, own_pictures
+from attacks.features.search.knowledge import example_inputs, own_pictures
 from attacks.features.search.nuisance import affine_in_noisy
 from bench.interfaces import (
     CONTROL_FEATURES,
@@ -23,18 +23,21 @@ from bench.interfaces import (
 from bench.interfaces.public_forward import NOISY, TIMESTEPS
 
 FITTED = 16
-"""Releases that the client's part in x_t is fitted on: many cells each, so few are enough."""
+"""Releases that the client's part in x_t is fitted on; each has many cells, so few suffice."""
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
-    """Attributes:
-    forward: the pseudo-client; its ``stem`` is what learns.
-    observed: the victim's features, ``(R, C, h, w)``.
-    known: by name, inputs of those releases that the wire tells, ``(R, ...)``.
-    name: of the input that it does not; pictures: the attacker's own of that kind, ``(M, 3, H, W)``
-    in [0, 1]. labels: of the releases ``(R,)``, own: of the pictures ``(M,)``; None where either is
-    not known.
+class PseudoClientData:
+    """The victim's releases, and a pseudo-client that sends features of auxiliary pictures.
+
+    Attributes:
+        forward: the pseudo-client; its ``stem`` is trained.
+        observed: the victim's features, ``(R, C, h, w)``.
+        known: by name, inputs of those releases that the wire reveals, ``(R, ...)``.
+        name: of the client's input that the wire does not reveal, which is a picture.
+        pictures: auxiliary pictures for that input, ``(M, 3, H, W)`` in [0, 1].
+        labels: classes of the releases, ``(R,)``, or None.
+        picture_labels: classes of the auxiliary pictures, ``(M,)``, or None.
     """
 
     forward: PublicForward
@@ -43,10 +46,10 @@ class Scene:
     name: str
     pictures: Tensor
     labels: Tensor | None = None
-    own: Tensor | None = None
+    picture_labels: Tensor | None = None
 
     def send(self, chosen: Tensor, rng: torch.Generator) -> Tensor:
-        """Features of own pictures where no x_t goes in, ``(B, C, h, w)``."""
+        """Return features of auxiliary pictures when x_t is zero, ``(B, C, h, w)``."""
         still = {
             name: torch.zeros_like(tensor[:1]).expand(len(chosen), *tensor.shape[1:])
             for name, tensor in self.known.items()
@@ -54,10 +57,10 @@ class Scene:
         picture = self.pictures[chosen].to(self.observed.device)
         return self.forward.send({**still, self.name: picture}, rng)[CONTROL_FEATURES].float()
 
-    def shared(self, releases: Tensor) -> Tensor:
-        """What x_t, which is known, has put into these releases, ``(B, C, h, w)``.
+    def noisy_part(self, releases: Tensor) -> Tensor:
+        """Return what the known x_t adds to these releases, ``(B, C, h, w)``.
 
-        As a difference of two sends, so that what the unknown picture adds cancels.
+        It is a difference of two sends, in which the contribution of the unknown picture cancels.
         """
         inputs = {name: tensor[releases] for name, tensor in self.known.items()}
         blank = torch.zeros(len(releases), *self.pictures.shape[1:], device=self.observed.device)
@@ -70,14 +73,14 @@ class Scene:
         )
         return with_noise - without
 
-    def rest(self, rounds: int) -> Tensor:
-        """What the unknown pictures put into the releases, ``(R, C, h, w)``.
+    def picture_part(self, rounds: int) -> Tensor:
+        """Return what the unknown pictures add to the releases, ``(R, C, h, w)``.
 
-        What the client makes of x_t is fitted by least squares first, since the noise in it hangs
-        on no picture.
+        The client's map of x_t is fitted by least squares first, because the noise in x_t does not
+        depend on the picture.
 
         Args:
-            rounds: of the solver.
+            rounds: iterations of the solver.
         """
         if NOISY not in self.known:
             return self.observed
@@ -87,26 +90,25 @@ class Scene:
 
         def loss() -> Tensor:
             solver.zero_grad()
-            found = self.observed[few] - self.shared(few)
-            value = (found - found.mean((0, 2, 3), keepdim=True)).square().mean()
-            value.backward()  # type: ignore[no-untyped-call]
+            rest = self.observed[few] - self.noisy_part(few)
+            value = (rest - rest.mean((0, 2, 3), keepdim=True)).square().mean()
+            torch.autograd.backward(value)
             return value
 
-        solver.step(loss)  # type: ignore[no-untyped-call, arg-type]
+        solver.step(loss)  # type: ignore[no-untyped-call]
         with torch.no_grad():
-            everyone = torch.arange(len(self.observed)).split(FITTED)
-            return torch.cat([self.observed[rows] - self.shared(rows) for rows in everyone])
+            parts = torch.split(torch.arange(len(self.observed)), FITTED)
+            return torch.cat([self.observed[rows] - self.noisy_part(rows) for rows in parts])
 
 
-def scene_of(view: View) -> Scene:
-    """The releases of the targets' epochs, and the client as everybody knows it before the first
-    step.
+def pseudo_client_data(view: View) -> PseudoClientData:
+    """Return the releases of the targets' epochs, with the client at its public initial weights.
 
-    Earlier releases are of a client that had not learned as much.
+    Earlier releases are of a client that had learned less.
 
     Raises:
-        NotApplicableError: no client to start from, nothing on it that trains, or fewer than 2
-            auxiliary records.
+        NotApplicableError: there is no client to start from, none of its weights train, or there
+            are fewer than 2 auxiliary records.
     """
     public = view.public
     if public.client is None:
@@ -116,7 +118,7 @@ def scene_of(view: View) -> Scene:
     forward = public.client.forward(public.auxiliary.images.shape[-1])
     if not any(weight.requires_grad for weight in forward.stem.parameters()):
         raise NotApplicableError(
-            "nothing on this client trains, so its weights are public: inversion is the attack"
+            "no weight of this client trains, so its weights are public; use inversion"
         )
     wanted = forward.inputs()
     name, pictures = own_pictures(forward, public.auxiliary)
@@ -126,23 +128,23 @@ def scene_of(view: View) -> Scene:
     if NOISY in wanted:
         if not view.has(UNET_FEATURES) or public.stem is None:
             raise NotApplicableError(
-                "x_t hides the condition's share of the features, and unet_features are not here"
+                "x_t hides the condition's part of the features, and unet_features is not in view"
             )
         features = view.read(UNET_FEATURES, every=True)[places]
         known[NOISY] = invert_convolution(public.stem, features).to(public.device)
         if TIMESTEPS in wanted and view.has(TIMESTEP):
             known[TIMESTEPS] = view.read(TIMESTEP, every=True)[places].to(public.device)
-        if not affine_in_noisy(forward, made_up(forward)):
+        if not affine_in_noisy(forward, example_inputs(forward)):
             raise NotApplicableError(
-                "a defence bends these features, so x_t's share cannot be taken out of them"
+                "a defence makes the features non-linear in x_t, so x_t's part cannot be subtracted"
             )
     labels = view.read(LABEL, every=True)[places] if view.has(LABEL) else None
-    return Scene(
+    return PseudoClientData(
         forward=forward,
         observed=view.read(CONTROL_FEATURES, every=True)[places].float().to(public.device),
         known=known,
         name=name,
         pictures=pictures,
         labels=labels,
-        own=public.labels,
+        picture_labels=public.labels,
     )

@@ -1,4 +1,4 @@
-"""Smashed data as a network takes it, from the wire and from simulated releases of the attacker's own records."""
+"""Smashed data as inputs of a network, from the wire and from simulated releases."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ MAPS = (
     CONTROL_FEATURES,
     UNET_FEATURES,
     NOISE_TARGET,
-)  # what a network can take: maps of the latent's size
+)
+"""Channels that a network can read: maps of the latents' size."""
 Which = Literal["granted", "features"]
 
 
@@ -41,21 +42,24 @@ class Inputs:
     time: Tensor | None
 
     @classmethod
-    def of(cls, sent: Mapping[Channel, Tensor], time: Tensor | None) -> Inputs:
+    def from_channels(cls, sent: Mapping[Channel, Tensor], time: Tensor | None) -> Inputs:
+        """Return the maps of several channels side by side."""
         return cls(torch.cat([tensor.detach().float() for tensor in sent.values()], 1), time)
 
     def to(self, device: str) -> Inputs:
+        """Return the inputs on a device."""
         return Inputs(self.maps.to(device), None if self.time is None else self.time.to(device))
 
 
 @dataclass(frozen=True, eq=False)
-class Lessons:
-    """Releases of known records in the shape of those in view, defence and all.
+class SimulatedReleases:
+    """Releases of known records with the channels of those in view, including the defence.
 
     Attributes:
+        simulator: runs the client on the attacker's records.
         wanted: the maps that both have.
         knows_time: whether t is in view.
-        noise: of each target's ``control_features``, what a defence was found to have added, ``(T,
+        noise: what a defence was found to have added to each target's ``control_features``, ``(T,
             C, h, w)``.
     """
 
@@ -65,32 +69,38 @@ class Lessons:
     noise: Tensor | None = None
 
     def draw(self, index: Sequence[int], rng: torch.Generator) -> tuple[Inputs, Emission]:
-        """A fresh release of the records at ``index``, and the truth behind it."""
+        """Return a fresh release of the records at ``index``, and the truth behind it."""
         release = self.simulator.emit(index, rng)
         sent = {c: release.sent[c] for c in self.wanted}
-        return Inputs.of(sent, release.sent[TIMESTEP] if self.knows_time else None), release
+        return Inputs.from_channels(
+            sent, release.sent[TIMESTEP] if self.knows_time else None
+        ), release
 
-    def exam(self, view: View) -> Inputs:
-        """The targets of the view, on its device."""
+    def inputs_of(self, view: View) -> Inputs:
+        """Return the targets of the view as inputs, on the view's device."""
         time = view.read(TIMESTEP) if self.knows_time else None
         sent = {c: view.read(c) for c in self.wanted}
         if self.noise is not None and CONTROL_FEATURES in sent:
             sent[CONTROL_FEATURES] = sent[CONTROL_FEATURES].float() - self.noise
-        return Inputs.of(sent, time).to(view.public.device)
+        return Inputs.from_channels(sent, time).to(view.public.device)
 
 
-def lessons(view: View, records: Records, which: Which, *, adapt: bool = True) -> Lessons:
-    """What to learn from, with the client's final weights where they are in view.
+def simulated_releases(
+    view: View, records: Records, which: Which, *, adapt: bool = True
+) -> SimulatedReleases:
+    """Return simulated releases to train on, with the client's final weights if they are in view.
 
     Args:
-        records: of the attacker's own.
-        which: ``granted`` is every map in view, ``features`` leaves out the noise target, as the
+        view: what the attacker sees.
+        records: the attacker's records.
+        which: ``granted`` is every map in view; ``features`` leaves out the noise target, as the
             literature does.
-        adapt: find out what the known defence has learned, and put it into the attacker's own copy
-            of it.
+        adapt: estimate what the known defence has learned, and put it into the attacker's copy of
+            the defence.
 
     Raises:
-        NotApplicableError: no smashed data in view, no client to simulate, or fewer than 2 records.
+        NotApplicableError: there is no smashed data in view, no client to simulate, or fewer than 2
+            records.
     """
     if not (view.has(CONTROL_FEATURES) or view.has(UNET_FEATURES)):
         raise NotApplicableError("needs control_features or unet_features in view")
@@ -107,7 +117,7 @@ def lessons(view: View, records: Records, which: Which, *, adapt: bool = True) -
         without_noise(view, noise)
     if kept is not None:
         prune_alike(view, kept)
-    return Lessons(
+    return SimulatedReleases(
         client.simulator(records),
         wanted,
         view.has(TIMESTEP),

@@ -1,7 +1,6 @@
-"""Successive halving: many settings are tried briefly, the better half goes on, one is trained to
-the end.
+"""Successive halving: many settings are trained briefly, and the better half continues.
 
-After Jamieson and Talwalkar (arXiv:1502.07943), with survivors keeping what they learned.
+After Jamieson and Talwalkar (arXiv:1502.07943). Survivors keep what they have learned.
 """
 
 from __future__ import annotations
@@ -10,40 +9,45 @@ from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 
-class Trainee(Protocol):
+class Trainable(Protocol):
     """Something that can be trained in portions."""
 
     def train(self, iterations: int) -> None: ...
 
 
-T = TypeVar("T", bound=Trainee)
+T = TypeVar("T", bound=Trainable)
 
 
 def rungs(candidates: int, budget: int, share: float) -> tuple[int, int]:
-    """How long each survivor trains a rung, and how long the winner trains in all.
+    """Return how long each survivor trains per rung, and how long the winner trains in all.
 
-    Whatever is spent on losers, the total is ``budget``.
+    The total is ``budget``, whatever is spent on the candidates that are dropped.
 
     Args:
-        share: of the budget that losers may take.
+        candidates: how many candidates there are at first.
+        budget: iterations in all.
+        share: share of the budget that dropped candidates may take.
     """
-    losers, left = 0, candidates
+    losers, remaining = 0, candidates
     rung = 0
-    while left > 1:  # a candidate that leaves after rung k has trained k rungs
+    while remaining > 1:  # a candidate that is dropped after rung k has trained k rungs
         rung += 1
-        losers += rung * (left - left // 2)
-        left //= 2
+        losers += rung * (remaining - remaining // 2)
+        remaining //= 2
     if not losers:
         return 0, budget
     portion = int(budget * share) // losers
     return portion, budget - portion * losers
 
 
-def halve(trainees: Sequence[T], portion: int, loss: Callable[[T], float]) -> T:
-    """The one that is left when after every portion the worse half (the first of equals stays) has gone."""
-    left = list(trainees)
-    while len(left) > 1:
-        for trainee in left:
-            trainee.train(portion)
-        left = sorted(left, key=loss)[: len(left) // 2]
-    return left[0]
+def halve(candidates: Sequence[T], portion: int, loss: Callable[[T], float]) -> T:
+    """Train all candidates by a portion, drop the worse half, and repeat until one remains.
+
+    Of candidates with equal loss the first stays.
+    """
+    remaining = list(candidates)
+    while len(remaining) > 1:
+        for candidate in remaining:
+            candidate.train(portion)
+        remaining = sorted(remaining, key=loss)[: len(remaining) // 2]
+    return remaining[0]

@@ -1,1 +1,1 @@
-"""Malicious servers and their targets."""
+"""Servers of the malicious attacks, and what these attacks share."""

@@ -1,4 +1,4 @@
-"""The feature-space hijacking server: pulls the client's features to where its own decoder reads pictures."""
+"""The server of feature-space hijacking: a pilot, its inverse, and a critic."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from attacks.common.training import gradient_step
 from bench.interfaces import CONTROL_FEATURES, GRADIENT_DOWN, Channel, Progress, ServerAdversary
 
 
 @dataclass(frozen=True)
 class DecoderPlan:
-    """How the server makes its pilot and inverse, before the client comes.
+    """How the server trains its pilot and inverse before the client's training.
 
     Attributes:
         width: channels of the inverse, and of a pilot's inner layers.
-        steps: on public pictures; batch_size: of a step; rate: learning rate.
+        steps: optimiser steps on public pictures.
+        batch_size: pictures per step.
+        rate: learning rate.
     """
 
     width: int
@@ -30,12 +33,15 @@ class DecoderPlan:
 
 @dataclass(frozen=True)
 class CriticPlan:
-    """How the server pulls the client.
+    """How the server trains the critic and the client.
 
     Attributes:
-        width: channels of the critic; rate: its learning rate; steps: of it for each exchange.
-        penalty: weight of its gradient penalty.
-        horizon: exchanges over which the client's gradient fades out; 0 for one that never fades.
+        width: channels of the critic.
+        rate: learning rate of the critic.
+        steps: optimiser steps of the critic per exchange.
+        penalty: weight of the critic's gradient penalty.
+        horizon: exchanges over which the client's gradient fades out; 0 for a gradient that never
+            fades.
     """
 
     width: int
@@ -46,11 +52,13 @@ class CriticPlan:
 
 
 class Autoencoder(nn.Module):
-    """Pilot (pictures to features of the client's shape) and inverse (back, in [0, 1]).
+    """Pilot (pictures to features of the client's shape) and inverse (features to [0, 1]).
 
     Args:
-        channels: of the client's features; stride: pixels of a cell of theirs.
-        pilot: one, or how many convolutions one of its own is to have; a single one is linear.
+        channels: of the client's features.
+        stride: pixels per cell of the features.
+        width: channels of the inverse.
+        pilot: a network, or the number of convolutions of a new one; a single one is linear.
     """
 
     def __init__(self, channels: int, stride: int, width: int, pilot: nn.Module | int) -> None:
@@ -68,8 +76,9 @@ class Autoencoder(nn.Module):
 
 
 def _pilot(channels: int, stride: int, width: int, layers: int) -> nn.Sequential:
+    """Return a new pilot with this many convolutions."""
     inner = [width] * (layers - 1)
-    # Pixels of a cell side by side as channels: all work is done at the features' size.
+    # The pixels of a cell become channels, so that all layers work at the features' size.
     parts: list[nn.Module] = [nn.PixelUnshuffle(stride)]
     for entering, leaving in pairwise([3 * stride**2, *inner, channels]):
         parts += [nn.Conv2d(entering, leaving, 3, padding=1), nn.SiLU()]
@@ -85,13 +94,17 @@ def train_autoencoder(
     progress: Progress,
     pilot: nn.Module | int,
 ) -> Autoencoder:
-    """Pilot and inverse, trained on public pictures alone; the same again from the same ``rng``.
+    """Train pilot and inverse on public pictures; an ``rng`` of equal state gives equal networks.
 
     Args:
         pictures: conditions, ``(M, 3, H, W)`` in [0, 1].
         shape: of the client's features, ``(C, h, w)``.
-        pilot: one that is given, and learns where its weights ask for gradients; or the
-            convolutions of one of its own.
+        plan: sizes and steps.
+        rng: draws weights and batches.
+        device: where to compute.
+        progress: where the stage is reported.
+        pilot: a network, which is trained where its weights require gradients, or the number of
+            convolutions of a new one.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=rng)))
@@ -103,33 +116,32 @@ def train_autoencoder(
     )
     with progress.stage("training the pilot", plan.steps) as advance:
         for _ in range(plan.steps):
-            found = pictures[torch.randint(len(pictures), (plan.batch_size,), generator=rng)].to(
-                device
-            )
-            loss = (networks.inverse(networks.pilot(found)) - found).square().mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+            rows = torch.randint(len(pictures), (plan.batch_size,), generator=rng)
+            batch = pictures[rows].to(device)
+            loss = (networks.inverse(networks.pilot(batch)) - batch).square().mean()
+            gradient_step(optimizer, loss)
             advance(1)
     return networks.requires_grad_(False)
 
 
 class HijackServer(ServerAdversary):
-    """Feature-space hijacking (Pasquini et al., arXiv:2012.02670, section 3; critic as in
-    arXiv:1704.00028).
+    """Feature-space hijacking (Pasquini et al., arXiv:2012.02670, section 3).
 
-    In every exchange the critic learns to tell the pilot's features from the client's, and the
-    client is sent the critic's gradient as if it were its task's. The paper trains pilot and
-    inverse meanwhile; here they are done before, since both see public pictures only, and can so be
-    rebuilt from their seed.
+    In every exchange the critic learns to distinguish the pilot's features from the client's (with
+    the gradient penalty of arXiv:1704.00028), and the client is sent the critic's gradient instead
+    of its task's. The paper trains pilot and inverse meanwhile. Here they are trained before,
+    because both see public pictures only, and can so be rebuilt from their seed.
 
-    The gradient fades to nothing over ``plan.horizon`` exchanges. An adaptive optimiser's memory of
-    past gradients is longer than that, so the client's steps fade with it, and it settles where it
-    would circle for ever.
+    The gradient fades to zero over ``plan.horizon`` exchanges. An adaptive optimiser remembers
+    gradients for longer than that, so the client's steps fade with it and the client converges
+    where it would otherwise oscillate.
 
     Args:
+        pilot: maps pictures to the features that are wanted.
         pictures: public pictures of what enters the client, ``(M, 3, H, W)`` in [0, 1].
         shape: of the client's features, ``(C, h, w)``; h and w at least 4.
+        plan: how to train the critic and the client.
+        rng: draws weights and batches.
     """
 
     def __init__(
@@ -149,9 +161,8 @@ class HijackServer(ServerAdversary):
             self._critic.parameters(), lr=plan.rate, betas=(0.0, 0.9)
         )
         self._exchanges = 0
-        self._features: Tensor | None = (
-            None  # of the step that goes on: u-shaped asks for their gradient later
-        )
+        # Features of the present step; the u-shaped protocol asks for their gradient later.
+        self._features: Tensor | None = None
 
     def answer(
         self, sent: Mapping[Channel, Tensor], honest: Mapping[str, Tensor]
@@ -163,14 +174,13 @@ class HijackServer(ServerAdversary):
         for _ in range(self._plan.steps):
             self._critic_step(self._features)
         private = self._features.clone().requires_grad_(True)
-        # The client descends: away from what the critic takes for the client's, towards what it
-        # takes for the pilot's.
+        # The client descends: its features move to what the critic takes for the pilot's.
         (gradient,) = torch.autograd.grad(-self._strength() * self._critic(private).mean(), private)
         self._exchanges += 1
         return {**honest, GRADIENT_DOWN: gradient.to(honest[GRADIENT_DOWN])}
 
     def _strength(self) -> float:
-        """Of the gradient that goes down, in [0, 1]."""
+        """Return the factor of the gradient that is sent, in [0, 1]."""
         if not self._plan.horizon:
             return 1.0
         return 0.5 * (1 + math.cos(math.pi * min(1.0, self._exchanges / self._plan.horizon)))
@@ -185,16 +195,14 @@ class HijackServer(ServerAdversary):
         loss = (
             self._critic(private).mean() - self._critic(pilot).mean() + self._plan.penalty * penalty
         )
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self._optimizer.step()
+        gradient_step(self._optimizer, loss)
 
 
 def critic(shape: tuple[int, ...], width: int) -> nn.Module:
-    """A score for each picture's features ``(N, C, h, w)``, ``(N, 1)``.
+    """Return a network that scores each picture's features ``(N, C, h, w)``, ``(N, 1)``.
 
-    It knows where in the picture it looks. One that averages over places takes a client that turns
-    dark to light for the pilot, since a constant on top makes up for the turn.
+    The score depends on the place in the picture. A critic that averages over places would accept a
+    client that exchanges dark and light, because a constant on top compensates for the exchange.
     """
     channels, height, breadth = shape
     return nn.Sequential(

@@ -1,4 +1,4 @@
-"""What a malicious server wants the client's features to become, and what it knows of the client."""
+"""The features that a malicious server wants, and what it knows of the client."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ from bench.interfaces.public_forward import NOISY
 
 
 @dataclass(frozen=True, eq=False)
-class Goal:
-    """What the client's features are to be turned into.
+class TargetFeatures:
+    """What the client's features are to become.
 
     Attributes:
-        name: of the client's input; pictures: the attacker's own, ``(M, 3, H, W)`` in [0, 1].
+        forward: the client as a function of its inputs.
+        name: of the client's input.
+        pictures: auxiliary pictures for that input, ``(M, 3, H, W)`` in [0, 1].
         shape: of the client's features, ``(C, h, w)``.
     """
 
@@ -35,7 +37,12 @@ class Goal:
     shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, public: Public) -> Goal:
+    def from_public(cls, public: Public) -> TargetFeatures:
+        """Return the target features for a public client.
+
+        Raises:
+            NotApplicableError: the client is not known, or no picture enters it.
+        """
         if public.client is None:
             raise NotApplicableError(
                 "the form of the client's features is not known under this threat model"
@@ -46,20 +53,22 @@ class Goal:
         return cls(forward, name, pictures, sent_shapes(forward)[CONTROL_FEATURES])
 
     @property
-    def alone(self) -> bool:
+    def picture_only(self) -> bool:
         """Whether the picture is all that enters the client's trained part, and x_t does not."""
         return NOISY not in self.forward.inputs()
 
     @torch.no_grad()
     def claim(self, networks: Autoencoder, view: View, batch_size: int) -> Claim:
-        """What the inverse makes of the targets' features."""
-        parts = view.read(CONTROL_FEATURES).float().split(batch_size)
-        found = torch.cat([networks.inverse(part.to(view.public.device)).cpu() for part in parts])
-        return Claim(self.forward.estimates({self.name: found}))
+        """Return what the inverse makes of the targets' features."""
+        parts = torch.split(view.read(CONTROL_FEATURES).float(), batch_size)
+        pictures = torch.cat(
+            [networks.inverse(part.to(view.public.device)).cpu() for part in parts]
+        )
+        return Claim(self.forward.estimates({self.name: pictures}))
 
 
 class ClientPilot(nn.Module):
-    """The client as it is before the first step, from pictures ``(B, 3, H, W)`` to features ``(B, C, h, w)``."""
+    """The client before its first step, from pictures ``(B, 3, H, W)`` to ``(B, C, h, w)``."""
 
     def __init__(self, forward: PublicForward, name: str) -> None:
         super().__init__()

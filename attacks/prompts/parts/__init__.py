@@ -1,1 +1,1 @@
-"""Helpers of the attacks on prompts."""
+"""Parts of the attacks on prompts."""

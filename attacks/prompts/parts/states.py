@@ -1,4 +1,4 @@
-"""The prompts' states as an attack finds them in its view, where they are there at all."""
+"""The prompts' states in a view."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ from torch import Tensor
 from bench.interfaces import PROMPT_EMBEDDING, NotApplicableError, PublicText, View
 
 SAME = 1e-4
-"""Relative distance up to which two states are one: far above rounding in float32, far below that
-of two tokens (measured on the pocket model: 3e-7 for the true token, 7e-3 and more for any
-other)."""
+"""Relative distance up to which two states are equal.
+
+It is far above rounding in float32 and far below the distance of two tokens (on the pocket model:
+3e-7 for the true token, 7e-3 and more for any other).
+"""
 
 
 def private_states(view: View) -> tuple[PublicText, Tensor]:
-    """The public encoder, and the targets' states ``(N, L, D)`` float32 on its device.
+    """Return the public encoder, and the targets' states ``(N, L, D)`` float32 on its device.
 
     Raises:
-        NotApplicableError: they are not in view, the encoder is not known, or a constant was sent
-            in their place.
+        NotApplicableError: the states are not in view, the encoder is not known, or a constant was
+            sent instead.
     """
     if not view.has(PROMPT_EMBEDDING):
         raise NotApplicableError("prompt_embedding is not in view")
@@ -43,7 +45,7 @@ def private_states(view: View) -> tuple[PublicText, Tensor]:
 
 
 def relative_distance(guess: Tensor, states: Tensor) -> Tensor:
-    """Distance over the length of ``states``, along the last dimension."""
-    return (guess - states).norm(dim=-1) / states.norm(dim=-1).clamp_min(
-        torch.finfo(torch.float32).tiny
-    )
+    """Return the distance over the length of ``states``, along the last dimension."""
+    difference: Tensor = (guess - states).norm(dim=-1)
+    ratio: Tensor = difference / states.norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
+    return ratio

@@ -1,4 +1,4 @@
-"""Nearest token by the mean state of each, learnt on token sequences of the attacker's own."""
+"""Nearest token by the mean state of each token, learned on the attacker's token sequences."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from torch import Tensor
 from bench.interfaces import PublicText
 
 BATCH = 256
+"""Sequences per call of the encoder."""
 REPLACED = 0.3
-"""Share of an auxiliary prompt's tokens that are replaced: enough for every token to be seen among real words."""
+"""Share of an auxiliary prompt's tokens that are replaced, so that every token occurs."""
 
 
 @dataclass(frozen=True, eq=False)
 class TokenMeans:
-    """Linear discriminants: distance to each token's mean state under the covariance within tokens
-    (Fisher 1936).
+    """Distance to each token's mean state under the covariance within tokens (Fisher 1936).
 
     Attributes:
         centre: mean state of each position but the first, ``(L - 1, D)``.
-        weights: ``(D, V)``; bias: ``(V,)``, -inf for tokens never seen.
+        weights: ``(D, V)``.
+        bias: ``(V,)``, -inf for tokens that were never seen.
     """
 
     centre: Tensor
@@ -31,10 +32,12 @@ class TokenMeans:
 
     @classmethod
     def fit(cls, text: PublicText, ids: Tensor, ridge: float) -> TokenMeans:
-        """Learn from sequences ``(S, L)``.
+        """Learn the discriminants from sequences ``(S, L)``.
 
         Args:
-            ridge: share of the mean variance that is added to every direction's.
+            text: the public encoder.
+            ids: the sequences.
+            ridge: share of the mean variance that is added to the variance of every direction.
         """
         states = torch.cat([text.states(part) for part in torch.split(ids, BATCH)])[:, 1:].float()
         centre = states.mean(0)
@@ -56,7 +59,7 @@ class TokenMeans:
         return cls(centre, weights, torch.where(count > 0, bias, -torch.inf))
 
     def read(self, states: Tensor) -> Tensor:
-        """The most likely token at every position but the first, ``(N, L - 1)``, of states ``(N, L, D)``."""
+        """Return the likeliest token at every position but the first, ``(N, L - 1)``."""
         return torch.stack(
             [
                 ((states[:, i + 1] - centre) @ self.weights + self.bias).argmax(1)
@@ -67,7 +70,7 @@ class TokenMeans:
 
 
 def random_sequences(text: PublicText, count: int, rng: torch.Generator) -> Tensor:
-    """``(count, L)`` ids: start, tokens drawn evenly from the vocabulary, end, padding; lengths drawn evenly."""
+    """Return ``(count, L)`` ids of uniform tokens between start and end, with uniform lengths."""
     ids = _words(text, (count, text.length), rng)
     last = torch.randint(1, text.length, (count, 1), generator=rng)
     place = torch.arange(text.length)
@@ -79,7 +82,10 @@ def random_sequences(text: PublicText, count: int, rng: torch.Generator) -> Tens
 def altered_prompts(
     text: PublicText, prompts: Sequence[str], count: int, rng: torch.Generator
 ) -> Tensor:
-    """``(count, L)`` ids of ``prompts`` drawn with replacement, a share of their tokens replaced at random."""
+    """Return ``(count, L)`` ids of prompts, with a share of their tokens replaced at random.
+
+    Prompts are drawn with replacement.
+    """
     known = text.encode(prompts)
     ids = known[torch.randint(0, len(known), (count,), generator=rng)]
     inside = (ids == text.end).cumsum(1) == 0
@@ -89,7 +95,7 @@ def altered_prompts(
 
 
 def _words(text: PublicText, shape: tuple[int, ...], rng: torch.Generator) -> Tensor:
-    """Ids drawn evenly from all but the special tokens."""
+    """Return ids drawn uniformly from all but the special tokens."""
     special = {text.start, text.end, text.padding}
     ordinary = torch.tensor([i for i in range(text.vocabulary) if i not in special])
     return ordinary[torch.randint(0, len(ordinary), shape, generator=rng)]

@@ -1,4 +1,4 @@
-"""Which tokens to try first: those that come next in the attacker's own prompts."""
+"""Order in which tokens are tried, from the attacker's prompts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from torch import Tensor
 from bench.interfaces import PublicText
 
 
-class LikelyTokens:
-    """Successors in auxiliary prompts, commonest first, then their other tokens, commonest first.
+class TokenOrder:
+    """Successors in auxiliary prompts by frequency, then all other tokens of them by frequency.
 
-    An order of trial and nothing more: what is taken is decided by the states.
+    It only sets the order of trials; the states decide which token is taken.
     """
 
     def __init__(self, text: PublicText, prompts: Sequence[str]) -> None:
@@ -28,7 +28,10 @@ class LikelyTokens:
                 self._successors[before][after] += 1
 
     def after(self, tokens: Sequence[int], count: int) -> Tensor:
-        """``(N, count)`` different tokens to try after each of ``tokens``; fewer columns where fewer are known."""
+        """Return different tokens ``(N, count)`` to try after each of ``tokens``.
+
+        There are fewer columns where fewer tokens are known.
+        """
         rows = [self._after(token, count) for token in tokens]
         return torch.tensor([row[: min(map(len, rows))] for row in rows], dtype=torch.long)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.data import exact
+from bench.data import exact_math
 from bench.data.exact_arrays import Array, decay
 from bench.data.portraits.canvas import Frame, squared
-from bench.data.portraits.maps import Part
+from bench.data.portraits.maps import PortraitPart
 from bench.data.portraits.people import Person, Shot, stream
 
 LID = {"smiling": 0.86, "serious": 0.95, "laughing": 0.62, "sad": 0.85, "surprised": 1.28}
@@ -21,15 +21,15 @@ CURVE = {"smiling": 0.11, "serious": 0.0, "laughing": 0.10, "sad": -0.09, "surpr
 
 
 def place(p: Person, s: Shot, x: float) -> tuple[float, float]:
-    """Where a feature at ``x`` appears on the turned head, and by how much it is narrowed."""
-    angle = exact.arcsin(min(max(x / p.width, -0.95), 0.95))
-    return p.width * exact.sin(angle + s.yaw), max(
-        0.35, exact.cos(angle + s.yaw) / exact.cos(angle)
+    """Return where a feature at ``x`` appears on the turned head, and its factor of width."""
+    angle = exact_math.arcsin(min(max(x / p.width, -0.95), 0.95))
+    return p.width * exact_math.sin(angle + s.yaw), max(
+        0.35, exact_math.cos(angle + s.yaw) / exact_math.cos(angle)
     )
 
 
 def features(frame: Frame, p: Person, s: Shot) -> None:
-    """Paint all features on a head that is there already."""
+    """Paint all features on a head that is already painted."""
     _cheeks(frame, p, s)
     _nose(frame, p, s)
     _mouth(frame, p, s)
@@ -71,7 +71,7 @@ def _eye(frame: Frame, p: Person, s: Shot, sign: int, cx: float, squeeze: float)
     opening = np.abs(y) - np.float32(h) * u
     almond = patch.fill(opening)
     patch.paint(almond, (0.93, 0.92, 0.90))
-    patch.mark(almond, Part.EYE)
+    patch.mark(almond, PortraitPart.EYE)
     ix, r = cx + s.gaze * 0.3 * w + 0.12 * s.yaw * w, min(0.098, p.eye_h * 0.94)
     iris = patch.ellipse(ix, y0, r * max(squeeze, 0.75), r)
     patch.paint(iris * almond, tuple(0.45 * c for c in p.eye))  # type: ignore[arg-type]
@@ -105,7 +105,7 @@ def _brow(frame: Frame, p: Person, s: Shot, sign: int, cx: float, squeeze: float
     band = np.maximum(np.abs(patch.y - middle) - thick, (np.abs(t) - 1) * np.float32(w))
     tone = 0.75 if p.hair_name in ("blond", "grey", "pink") else 0.9
     base = p.hair if p.hair_name != "pink" else (0.35, 0.22, 0.15)
-    patch.mark(patch.fill(band, 0.02), Part.BROW)
+    patch.mark(patch.fill(band, 0.02), PortraitPart.BROW)
     patch.paint(0.88 * patch.fill(band, 0.02), (base[0] * tone, base[1] * tone, base[2] * tone))
 
 
@@ -161,7 +161,7 @@ def _mouth(frame: Frame, p: Person, s: Shot) -> None:
     upper, lower = top - cupid, bottom + np.float32(1.25 * p.lip) * root
     whole = patch.fill(np.maximum(upper - patch.y, patch.y - lower)) * inside
     patch.shade(0.7 * patch.glow(cx, p.mouth_y + 0.16 + gap * 0.5, w * 0.6, 0.05), 0.72)
-    patch.mark(whole, Part.MOUTH)
+    patch.mark(whole, PortraitPart.MOUTH)
     patch.paint(whole, (float(lips[0] * 0.88), float(lips[1] * 0.88), float(lips[2] * 0.88)))
     shine = 0.35 * patch.glow(cx, p.mouth_y + 0.6 * p.lip + gap * 0.6, w * 0.5, 0.04)
     below = patch.fill(np.maximum(bottom - patch.y, patch.y - lower)) * inside
@@ -170,7 +170,7 @@ def _mouth(frame: Frame, p: Person, s: Shot) -> None:
     if gap > 0:
         hole = patch.fill(np.maximum(top - patch.y, patch.y - bottom)) * inside
         patch.paint(hole, (0.22, 0.05, 0.06))
-        patch.mark(hole, Part.MOUTH)
+        patch.mark(hole, PortraitPart.MOUTH)
         if s.expression != "surprised":
             teeth = patch.fill(
                 np.maximum(top - patch.y, patch.y - top - np.float32(min(gap, 0.075)))
@@ -187,7 +187,10 @@ def _mouth(frame: Frame, p: Person, s: Shot) -> None:
 
 
 def _radius(u: Array, v: Array, is_round: bool) -> Array:
-    """Distance from the middle of a lens in units of its radii: Euclidean, or in the norm of fourth powers."""
+    """Return the distance from the middle of a lens in units of its radii.
+
+    The norm is Euclidean, or that of fourth powers.
+    """
     u, v = squared(u), squared(v)
     if is_round:
         return np.sqrt(u + v + np.float32(1e-6))
@@ -212,7 +215,7 @@ def _glasses(frame: Frame, p: Person, s: Shot) -> None:
         edge = (_radius(u, v, s.glasses == "round") - 1) * np.float32(b)
         if s.glasses == "sunglasses":
             patch.paint(0.94 * patch.fill(edge), (0.05, 0.05, 0.07))
-            patch.mark(patch.fill(edge), Part.GLASSES)
+            patch.mark(patch.fill(edge), PortraitPart.GLASSES)
             patch.paint(
                 0.30 * patch.glow(cx - 0.06, y0 - 0.08, 0.10, 0.05) * patch.fill(edge),
                 (0.8, 0.85, 0.95),
@@ -220,18 +223,18 @@ def _glasses(frame: Frame, p: Person, s: Shot) -> None:
         else:
             patch.paint(0.07 * patch.fill(edge), (0.9, 0.95, 1.0))
         patch.paint(patch.fill(np.abs(edge) - thick), colour)
-        patch.mark(patch.fill(np.abs(edge) - thick), Part.GLASSES)
+        patch.mark(patch.fill(np.abs(edge) - thick), PortraitPart.GLASSES)
         ends.append((cx - sign * a, cx + sign * a))
     bridge = np.maximum(
         np.abs(patch.y - (y0 - 0.04)) - 0.022,
         np.maximum(ends[0][0] - patch.x, patch.x - ends[1][0]),
     )
     patch.paint(patch.fill(bridge), colour)
-    patch.mark(patch.fill(bridge), Part.GLASSES)
+    patch.mark(patch.fill(bridge), PortraitPart.GLASSES)
     for sign, (_, outer) in zip((-1, 1), ends, strict=True):
         reach = np.maximum(
             sign * (np.float32(outer) - patch.x), np.abs(patch.x) - np.float32(p.width)
         )
         arm = np.maximum(np.abs(patch.y - (y0 - 0.05)) - 0.02, reach)
         patch.paint(patch.fill(arm), colour)
-        patch.mark(patch.fill(arm), Part.GLASSES)
+        patch.mark(patch.fill(arm), PortraitPart.GLASSES)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.data import exact
+from bench.data import exact_math
 from bench.data.exact_arrays import Array, arctan2, cos, decay, sin
 from bench.data.portraits.canvas import Frame, Patch, ripple, rounded, squared
-from bench.data.portraits.maps import Part
+from bench.data.portraits.maps import PortraitPart
 from bench.data.portraits.people import Person, Shot, stream
 
 
 def _strands(patch: Patch, p: Person, cx: float, light: float) -> Array:
-    """Colour of hair with strands that fan out from the parting and a soft sheen, ``(3, h, w)``."""
+    """Return the colour of hair with strands from the parting and a soft sheen, ``(3, h, w)``."""
     rng = stream(p.texture_seed, "strands")
     x, y = patch.x - np.float32(cx), patch.y + np.float32(1.15)
     angle = arctan2(x, y + np.float32(0.3))
@@ -33,7 +33,7 @@ def _strands(patch: Patch, p: Person, cx: float, light: float) -> Array:
 
 
 def _skull(patch: Patch, p: Person, cx: float, grow: float) -> Array:
-    """Signed distance to the head's upper outline widened by ``grow``."""
+    """Return the signed distance to the head's upper outline widened by ``grow``."""
     a, b = p.width + grow, 1.02 + grow
     u, v = (patch.x - np.float32(cx)) / np.float32(a), (patch.y + np.float32(0.05)) / np.float32(b)
     k = np.sqrt(u * u + v * v + np.float32(1e-8))
@@ -41,18 +41,18 @@ def _skull(patch: Patch, p: Person, cx: float, grow: float) -> Array:
 
 
 def _zigzag(x: Array) -> Array:
-    """A line that falls and rises between 1 at even numbers and 0 at odd ones."""
+    """Return a line that falls and rises between 1 at even numbers and 0 at odd ones."""
     height: Array = np.abs(x - 2 * np.floor(x * np.float32(0.5)) - 1)
     return height
 
 
 def _height(distance: Array, radius: float) -> Array:
-    """Nearness of a round surface over the head whose outline lies at signed ``distance``."""
+    """Return the nearness of a round surface over the head whose outline lies at ``distance``."""
     return 0.58 + 0.32 * rounded(np.clip(distance / np.float32(radius) + 1, 0, 1))
 
 
 def behind(frame: Frame, p: Person, s: Shot, shift: float) -> None:
-    """Hair that falls behind face and neck."""
+    """Paint hair that falls behind face and neck."""
     if p.style in ("short", "bald"):
         return
     patch = frame.window(-1.8, 1.8, -1.7, 2.6)
@@ -79,16 +79,16 @@ def behind(frame: Frame, p: Person, s: Shot, shift: float) -> None:
         mask *= patch.fill(patch.y - 0.2)
     else:
         angle = arctan2(patch.x - np.float32(shift), -patch.y)
-        teeth = _zigzag(angle * np.float32(11 / exact.PI)) * np.float32(0.24)
+        teeth = _zigzag(angle * np.float32(11 / exact_math.PI)) * np.float32(0.24)
         mask = patch.fill(_skull(patch, p, shift, grow + 0.12) + teeth - 0.1) * patch.fill(
             patch.y + 0.25
         )
     patch.paint(mask, _strands(patch, p, shift + 0.3 * p.parting, s.light[0]) * np.float32(0.8))
-    patch.mark(mask, Part.HAIR, 0.50)
+    patch.mark(mask, PortraitPart.HAIR, 0.50)
 
 
 def front(frame: Frame, p: Person, s: Shot, shift: float) -> None:
-    """Hair that lies over skull and forehead; ``shift`` is where the turned head's hairline centre lies."""
+    """Paint hair over skull and forehead; ``shift`` is the centre of the turned head's hairline."""
     if p.style == "bald":
         return
     patch = frame.window(-1.4, 1.4, -1.5, 1.1)
@@ -119,11 +119,13 @@ def front(frame: Frame, p: Person, s: Shot, shift: float) -> None:
     mask = patch.fill(cap, 0.03)
     patch.shade(0.5 * patch.fill(cap - 0.05, 0.12) * patch.fill(np.abs(patch.x) - p.width), 0.72)
     patch.paint(mask, _strands(patch, p, shift + 0.3 * p.parting, s.light[0]))
-    patch.mark(mask, Part.HAIR, _height(_skull(patch, p, 0.3 * shift, grow), p.width + grow))
+    patch.mark(
+        mask, PortraitPart.HAIR, _height(_skull(patch, p, 0.3 * shift, grow), p.width + grow)
+    )
 
 
 def hat(frame: Frame, p: Person, s: Shot, shift: float) -> None:
-    """The photograph's head-wear, over the hair."""
+    """Paint the photograph's head-wear over the hair."""
     if s.hat == "none":
         return
     patch = frame.window(-1.9, 1.9, -1.9, 0.1)
@@ -138,16 +140,18 @@ def hat(frame: Frame, p: Person, s: Shot, shift: float) -> None:
         ribs = 1 + 0.12 * sin(x * np.float32(30))
         patch.paint(patch.fill(dome), np.clip(base * tone * ribs, 0.02, 0.98))
         round_top = _height(_skull(patch, p, 0.4 * shift, grow + 0.05), half + 0.05)
-        patch.mark(patch.fill(dome), Part.HAT, round_top)
+        patch.mark(patch.fill(dome), PortraitPart.HAT, round_top)
         fold = np.maximum(np.abs(x) - (half + 0.03), np.abs(patch.y - rim + 0.10) - 0.14)
         patch.paint(
             patch.fill(fold, 0.02), np.clip(base * tone * ribs * np.float32(0.78), 0.02, 0.98)
         )
-        patch.mark(patch.fill(fold, 0.02), Part.HAT, round_top + 0.04)
+        patch.mark(patch.fill(fold, 0.02), PortraitPart.HAT, round_top + 0.04)
     elif s.hat == "cap":
         dome = np.maximum(_skull(patch, p, 0.4 * shift, grow), patch.y - rim)
         patch.paint(patch.fill(dome), np.clip(base * tone, 0.02, 0.98))
-        patch.mark(patch.fill(dome), Part.HAT, _height(_skull(patch, p, 0.4 * shift, grow), half))
+        patch.mark(
+            patch.fill(dome), PortraitPart.HAT, _height(_skull(patch, p, 0.4 * shift, grow), half)
+        )
         patch.shade(patch.fill(np.abs(x - 1.2 * shift) - 0.012) * patch.fill(dome), 0.75)
         cx = 0.4 * shift + 1.1 * shift
         patch.shade(0.6 * patch.ellipse(cx, -0.40, half * 0.95, 0.16, 0.08), 0.55)
@@ -155,14 +159,16 @@ def hat(frame: Frame, p: Person, s: Shot, shift: float) -> None:
             patch.ellipse(cx, -0.50, half * 0.98, 0.135),
             np.clip(base * np.float32(0.72), 0.02, 0.98),
         )
-        patch.mark(patch.ellipse(cx, -0.50, half * 0.98, 0.135), Part.HAT, 0.96)
+        patch.mark(patch.ellipse(cx, -0.50, half * 0.98, 0.135), PortraitPart.HAT, 0.96)
     else:
         crown = np.maximum(
             np.abs(x) - (half * 0.92 + 0.1 * (patch.y + 0.6)), np.abs(patch.y + 0.95) - 0.45
         )
         patch.paint(patch.fill(crown - 0.04, 0.02), np.clip(base * tone, 0.02, 0.98))
         patch.mark(
-            patch.fill(crown - 0.04, 0.02), Part.HAT, 0.58 + 0.30 * rounded(x / np.float32(half))
+            patch.fill(crown - 0.04, 0.02),
+            PortraitPart.HAT,
+            0.58 + 0.30 * rounded(x / np.float32(half)),
         )
         ribbon = np.maximum(crown - 0.03, np.abs(patch.y + 0.66) - 0.08)
         patch.shade(patch.fill(ribbon), 0.45)
@@ -171,4 +177,4 @@ def hat(frame: Frame, p: Person, s: Shot, shift: float) -> None:
             patch.ellipse(0.4 * shift, -0.53, half * 1.62, 0.13),
             np.clip(base * tone * np.float32(0.88), 0.02, 0.98),
         )
-        patch.mark(patch.ellipse(0.4 * shift, -0.53, half * 1.62, 0.13), Part.HAT, 0.94)
+        patch.mark(patch.ellipse(0.4 * shift, -0.53, half * 1.62, 0.13), PortraitPart.HAT, 0.94)

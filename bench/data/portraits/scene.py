@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.data import exact
+from bench.data import exact_math
 from bench.data.exact_arrays import Array, sin
 from bench.data.portraits.canvas import Frame, rounded, smooth_noise, squared
-from bench.data.portraits.maps import Part
+from bench.data.portraits.maps import PortraitPart
 from bench.data.portraits.people import Person, Shot
 
 DEPTH = {"sky": 0.0, "sea": 0.03, "trees": 0.10, "studio": 0.15}
-"""Nearness of the scenes behind the person; the others are walls close by."""
+"""Nearness of scenes that are no wall close behind the person."""
 
 
 def _rgb(*values: float) -> Array:
@@ -22,7 +22,7 @@ def background(frame: Frame, s: Shot, rng: np.random.Generator) -> None:
     """Paint the scene behind the person; ``frame`` spans the canvas, [-1, 1] both ways."""
     patch = frame.whole()
     n, x, y = patch.x.shape[0], patch.x, patch.y
-    patch.mark(np.ones_like(x), Part.BACKGROUND, DEPTH.get(s.scene, 0.22))
+    patch.mark(np.ones_like(x), PortraitPart.BACKGROUND, DEPTH.get(s.scene, 0.22))
     base = _rgb(*s.scene_colour)
     cloud = smooth_noise(rng, n, 5, 5)
     if s.scene == "wall":
@@ -119,7 +119,7 @@ def _books(frame: Frame, rng: np.random.Generator) -> None:
 
 
 def clothes(frame: Frame, p: Person, s: Shot, rng: np.random.Generator) -> None:
-    """Shoulders and what covers them; ``frame`` is upright, in head units around the face's centre."""
+    """Paint shoulders and clothes; ``frame`` is upright, in head units around the face's centre."""
     patch = frame.window(-5, 5, 1.0, 5)
     if not patch.x.size:
         return
@@ -143,23 +143,25 @@ def clothes(frame: Frame, p: Person, s: Shot, rng: np.random.Generator) -> None:
             else _rgb(0.2, 0.25, 0.45)
         )
         band = np.clip(
-            0.5 + 2.5 * sin((y + np.float32(0.12) * x * x) * np.float32(2 * exact.PI / 0.27)), 0, 1
+            0.5 + 2.5 * sin((y + np.float32(0.12) * x * x) * np.float32(2 * exact_math.PI / 0.27)),
+            0,
+            1,
         )
         cloth = cloth + band * (other * tone - cloth)
     elif s.clothes == "sweater":
         cloth = cloth * (1 + 0.07 * sin(x * np.float32(34)))
     patch.paint(body, np.clip(cloth, 0.02, 0.98))
     depth = 0.42 + 0.16 * rounded(x / np.float32(1.6 * broad)) + 0.03 * np.clip(y - 1.3, 0, 2)
-    patch.mark(body, Part.CLOTHES, depth)
+    patch.mark(body, PortraitPart.CLOTHES, depth)
     dark, light = colour * np.float32(0.62), np.clip(colour * np.float32(1.18) + 0.05, 0, 1)
     skin = np.array(p.skin, np.float32)[:, None, None]
     if s.clothes in ("shirt", "striped shirt"):
         collar = np.abs(x) * np.float32(1.5) - (np.float32(1.78) - y)
         patch.paint(patch.fill(collar) * body, skin * np.float32(0.86))
-        patch.mark(patch.fill(collar) * body, Part.NECK)
+        patch.mark(patch.fill(collar) * body, PortraitPart.NECK)
         flaps = patch.fill(np.abs(collar - 0.14) - 0.13) * patch.fill(np.abs(x) - 0.62) * body
         patch.paint(flaps, light * tone)
-        patch.mark(flaps, Part.CLOTHES)
+        patch.mark(flaps, PortraitPart.CLOTHES)
         patch.shade(
             patch.fill(np.abs(collar - 0.28) - 0.02) * patch.fill(np.abs(x) - 0.64) * body, 0.72
         )
@@ -172,18 +174,18 @@ def clothes(frame: Frame, p: Person, s: Shot, rng: np.random.Generator) -> None:
             - 1
         )
         patch.paint(patch.fill(ring * 0.4) * body, skin * np.float32(0.84))
-        patch.mark(patch.fill(ring * 0.4) * body, Part.NECK)
+        patch.mark(patch.fill(ring * 0.4) * body, PortraitPart.NECK)
         patch.paint(patch.fill(np.abs(ring * 0.4 - 0.05) - 0.05) * body, dark)
-        patch.mark(patch.fill(np.abs(ring * 0.4 - 0.05) - 0.05) * body, Part.CLOTHES)
+        patch.mark(patch.fill(np.abs(ring * 0.4 - 0.05) - 0.05) * body, PortraitPart.CLOTHES)
     elif s.clothes == "jacket":
         opening = np.abs(x) * np.float32(1.15) - (np.float32(2.25) - y) * np.float32(0.62)
         inner = _rgb(0.90, 0.90, 0.88) if max(s.clothes_colour) < 0.8 else _rgb(0.25, 0.27, 0.33)
         patch.paint(patch.fill(opening) * body, inner * tone)
         patch.paint(patch.fill(np.abs(x) * 1.4 - (1.62 - y)) * body, skin * np.float32(0.84))
-        patch.mark(patch.fill(np.abs(x) * 1.4 - (1.62 - y)) * body, Part.NECK)
+        patch.mark(patch.fill(np.abs(x) * 1.4 - (1.62 - y)) * body, PortraitPart.NECK)
         lapel = patch.fill(np.abs(opening - 0.10) - 0.10) * patch.fill(np.abs(x) - 0.85) * body
         patch.paint(lapel, np.clip(dark * tone * np.float32(1.15), 0, 1))
-        patch.mark(lapel, Part.CLOTHES)
+        patch.mark(lapel, PortraitPart.CLOTHES)
     else:
         hood = (
             np.sqrt(
@@ -195,7 +197,7 @@ def clothes(frame: Frame, p: Person, s: Shot, rng: np.random.Generator) -> None:
             patch.fill(np.abs(hood * 0.4 - 0.0) - 0.12),
             np.clip(dark * tone * np.float32(1.2), 0, 1),
         )
-        patch.mark(patch.fill(np.abs(hood * 0.4 - 0.0) - 0.12), Part.CLOTHES, depth)
+        patch.mark(patch.fill(np.abs(hood * 0.4 - 0.0) - 0.12), PortraitPart.CLOTHES, depth)
         for sign in (-1, 1):
             cord = np.abs(x - np.float32(sign * 0.2)) - 0.018
             patch.paint(patch.fill(cord) * patch.fill(np.abs(y - 1.9) - 0.28) * body, light)

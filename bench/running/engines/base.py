@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from bench.cell.outcome import result_without_scores
 from bench.cell.result import CellResult
-from bench.cell.runner import Runner, without_scores
+from bench.cell.runner import Runner
 from bench.planning.planner import Planner
 from bench.spec.cell import CellSpec
 from bench.util.errors import RequestError
@@ -56,7 +57,7 @@ class Task:
 
     def failed(self, reason: str, *, status: str = "failed", seconds: float = 0.0) -> CellResult:
         """Return a result without scores, with the reason why the cell has none."""
-        return without_scores(
+        return result_without_scores(
             self.cell, status, reason, split_hash=self.split_hash, seconds=seconds
         )
 
@@ -127,9 +128,9 @@ def execute(task: Task, planner: Planner, setup: Setup, progress: Progress) -> C
     except DiskFullError:
         raise
     except RequestError as error:
-        return without_scores(
+        return result_without_scores(
             task.cell, "not_applicable", str(error), split_hash=task.split_hash, refused=True
         )
     except (Exception, SystemExit) as error:
-        reason = keep_trace(setup.results, task.cell.cell_id, Failure.of(error))
+        reason = keep_trace(setup.results, task.cell.cell_id, Failure.from_error(error))
         return task.failed(reason, seconds=time.perf_counter() - start)

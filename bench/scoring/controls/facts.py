@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import torch
 
 from bench.backbones.attribute_reader import AttributeReader
-from bench.backbones.embedded import load_embedded
+from bench.backbones.embedded_backbone import load_embedded
 from bench.scoring.controls.images import MAJORITY, NEAREST, ORACLE, SHUFFLED
-from bench.types.facts import Fact, Labels, Lineup
+from bench.types.facts import AttributeOdds, Fact, IdentityScores
 from bench.types.gallery import Gallery
 from bench.types.identities import other_identities
 from bench.types.records import Records
@@ -32,15 +32,21 @@ def fact_controls(
     Raises:
         BenchError: identities are claimed of records that are not in the gallery.
     """
-    if isinstance(claim, Labels):
-        return Labels.of(records.attributes, claim.values), _labels(claim, records, auxiliary, seed)
+    if isinstance(claim, AttributeOdds):
+        return AttributeOdds.one_hot(records.attributes, claim.values), _labels(
+            claim, records, auxiliary, seed
+        )
     positions = None if gallery is None else gallery.positions(records.identities)
     if gallery is None or positions is None:
         raise BenchError("an identity that is to be found is not in the gallery")
-    return Lineup.of(positions, len(gallery.names)), _lineups(claim, records, gallery, seed)
+    return IdentityScores.one_hot(positions, len(gallery.names)), _lineups(
+        claim, records, gallery, seed
+    )
 
 
-def _labels(claim: Labels, records: Records, auxiliary: Records, seed: int) -> dict[str, Fact]:
+def _labels(
+    claim: AttributeOdds, records: Records, auxiliary: Records, seed: int
+) -> dict[str, Fact]:
     """Return labels by control name; all but the last two use auxiliary records alone.
 
     * ``majority``: the frequency of each value among auxiliary records, for every record.
@@ -51,7 +57,7 @@ def _labels(claim: Labels, records: Records, auxiliary: Records, seed: int) -> d
     * ``oracle``: the labels that a classifier reads from the true picture.
     """
     count = len(records)
-    public = Labels.of(auxiliary.attributes, claim.values)
+    public = AttributeOdds.one_hot(auxiliary.attributes, claim.values)
     prior = {
         name: odds.mean(0, keepdim=True).expand(count, -1) for name, odds in public.odds.items()
     }
@@ -61,7 +67,7 @@ def _labels(claim: Labels, records: Records, auxiliary: Records, seed: int) -> d
     truth, pool = (part.image_batch().pixels.flatten(1) for part in (records, auxiliary))
     nearest = torch.cdist(truth, pool).argmin(1)
     return {
-        MAJORITY: Labels(claim.values, prior),
+        MAJORITY: AttributeOdds(claim.values, prior),
         "random": public.take(draw.tolist()),
         NEAREST: public.take(nearest.tolist()),
         SHUFFLED: claim.take(_wrong_records(records, seed)),
@@ -69,7 +75,9 @@ def _labels(claim: Labels, records: Records, auxiliary: Records, seed: int) -> d
     }
 
 
-def _lineups(claim: Lineup, records: Records, gallery: Gallery, seed: int) -> dict[str, Fact]:
+def _lineups(
+    claim: IdentityScores, records: Records, gallery: Gallery, seed: int
+) -> dict[str, Fact]:
     """Return lineups by control name.
 
     * ``random``: a blind guess.
@@ -79,9 +87,11 @@ def _lineups(claim: Lineup, records: Records, gallery: Gallery, seed: int) -> di
     size = (len(records), len(gallery.names))
     embed = load_embedded().embed
     return {
-        "random": Lineup(torch.rand(size, generator=generator(seed, "control", "identity"))),
+        "random": IdentityScores(
+            torch.rand(size, generator=generator(seed, "control", "identity"))
+        ),
         SHUFFLED: claim.take(_wrong_records(records, seed)),
-        ORACLE: Lineup(embed(records.image_batch()) @ embed(gallery.images).T),
+        ORACLE: IdentityScores(embed(records.image_batch()) @ embed(gallery.images).T),
     }
 
 

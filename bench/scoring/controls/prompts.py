@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import torch
 
 from bench.backbones.captioner import Captioner
-from bench.backbones.embedded import load_embedded
+from bench.backbones.embedded_backbone import load_embedded
 from bench.interfaces.public_text import PublicText
 from bench.metrics.rouge import rouge_table
 from bench.scoring.controls.images import NEAREST, ORACLE, TYPICAL
 from bench.types.records import Records
-from bench.types.texts import Wording
+from bench.types.texts import Texts
 from bench.util.rng import generator
 
 # The ceiling where only the picture carries information about the prompt (METHODS 5.2).
@@ -22,7 +22,7 @@ SAMPLE = 64  # number of auxiliary prompts among which the typical one is chosen
 
 def prompt_controls(
     records: Records, auxiliary: Records, text: PublicText | None, *, seed: int
-) -> Mapping[str, Wording]:
+) -> Mapping[str, Texts]:
     """Return prompts by control name; all but the oracle use auxiliary prompts.
 
     * ``typical``: for every record the auxiliary prompt that is most like the others by ROUGE-L.
@@ -51,9 +51,9 @@ def prompt_controls(
     rows = None if text is None else text.tokens(truth)
     cut = truth if text is None or rows is None else tuple(text.decode(row) for row in rows)
     return {
-        TYPICAL: Wording((typical,) * len(truth)),
-        "random": Wording(tuple(pool[i] for i in draw)),
-        NEAREST: Wording(tuple(pool[i] for i in nearest)),
-        CAPTION: Wording(Captioner(auxiliary, load_embedded()).caption(records.image_batch())),
-        ORACLE: Wording(cut, rows),
+        TYPICAL: Texts((typical,) * len(truth)),
+        "random": Texts(tuple(pool[i] for i in draw)),
+        NEAREST: Texts(tuple(pool[i] for i in nearest)),
+        CAPTION: Texts(Captioner(auxiliary, load_embedded()).caption(records.image_batch())),
+        ORACLE: Texts(cut, rows),
     }

@@ -134,6 +134,7 @@ def test_each_mark_links_a_trained_victim(by, withhold, run) -> None:
     assert row["link_f1_floor"] == pytest.approx(1 / 12)
 
 
+@pytest.mark.slow
 def test_prompts_link_where_they_are_sent(run) -> None:
     assert run(attack="linkage:by=prompt").rows[-1]["link_precision"] > 0.9
     assert run(attack="linkage:by=prompt", defense="published").status == "not_applicable"

@@ -121,6 +121,7 @@ def test_squares_are_cut_and_put_back():
     assert torch.equal(put(maps, same, 2), maps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "defense",
     [
@@ -142,6 +143,7 @@ def test_the_closed_form_is_as_good_as_undefended(defense, make_job, tmp_path):
     assert scores["condition"]["latent_nmse"].mean < (0.05 if "keyed" in defense else 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "defense",
     ["send-latent+keyed-mixing", "timestep:t_min=600+send-latent+patch-shuffle:target=false"],

@@ -10,13 +10,20 @@ from torch import nn
 
 from attacks.common.denoising import Prior
 from attacks.common.spectral_prior import Spectrum
-from attacks.features.guidance.feature_guide import FeatureGuide
-from attacks.features.guidance.gaussian_prior import GaussianDenoiser
-from attacks.features.guidance.sampler import Gaussian, NoGuide, Pace, posterior_mean, turned, walk
-from attacks.features.guidance.unknown_latents import Noised, Plain
+from attacks.features.guidance.feature_guide import FeatureGuide, GuidePlan
+from attacks.features.guidance.latent_priors import GaussianDenoiser
+from attacks.features.guidance.sampler import (
+    GaussianEvidence,
+    NoGuide,
+    SamplerPlan,
+    posterior_mean,
+    spherical_noise,
+    walk,
+)
+from attacks.features.guidance.unknown_latents import DirectLatent, NoisyLatent
 from attacks.features.guided import Guided
-from attacks.features.search.coordinates import Direct
-from attacks.features.search.knowledge import plain_noisy
+from attacks.features.search.coordinates import Direct, SearchInputs
+from attacks.features.search.knowledge import noisy_is_solvable
 from attacks.features.search.match import Match
 from bench.interfaces import (
     CONTROL_FEATURES,
@@ -71,7 +78,7 @@ def test_state_and_evidence_together_give_the_known_posterior_mean(prediction):
     seen = truth + precision.rsqrt().float().view(-1, 1, 1, 1) * torch.randn(
         truth.shape, generator=rng
     )
-    found, total = posterior_mean([prior], Gaussian(seen, precision), state, times, 8)
+    found, total = posterior_mean([prior], GaussianEvidence(seen, precision), state, times, 8)
     own = prior.schedule.snr(times)
     mean = (
         own.view(-1, 1, 1, 1) * state / prior.schedule.signal(times)
@@ -87,12 +94,18 @@ def test_draws_follow_the_known_posterior_of_a_gaussian():
     level, count = 500, 400
     precision = SCHEDULE.snr(level)
     seen = torch.randn(SHAPE, generator=generator(3))
-    evidence = Gaussian(seen.expand(count, *SHAPE), precision.expand(count))
+    evidence = GaussianEvidence(seen.expand(count, *SHAPE), precision.expand(count))
     rng = generator(4)
     state = torch.randn(count, *SHAPE, generator=rng)
     times = torch.full((count,), SCHEDULE.steps - 1)
     drawn = walk(
-        [prior], evidence, NoGuide(), state, times, Pace(steps=50), rng=rng, batch_size=count
+        [prior],
+        evidence,
+        NoGuide(),
+        state,
+        times,
+        SamplerPlan(steps=50, batch_size=count),
+        rng=rng,
     )
     expected = spectrum.wiener(seen.unsqueeze(0), precision.view(1))[0]
     error = (drawn.mean(0) - expected).square().mean().sqrt()
@@ -106,14 +119,14 @@ def test_a_turned_step_keeps_its_radius_and_goes_down():
     noise, slope = (torch.randn(3, *SHAPE, generator=rng) for _ in range(2))
     radius = math.sqrt(math.prod(SHAPE))
     for ratio in (0.0, 0.2, 1.0):
-        step = turned(noise, slope, torch.full((3,), ratio))
+        step = spherical_noise(noise, slope, torch.full((3,), ratio))
         torch.testing.assert_close(step.flatten(1).norm(dim=1), torch.full((3,), radius))
-    down = turned(noise, slope, torch.ones(3))
+    down = spherical_noise(noise, slope, torch.ones(3))
     torch.testing.assert_close(
         down, -radius * slope / slope.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     )
     before, after = (
-        (slope * s).sum() for s in (noise, turned(noise, slope, torch.full((3,), 0.2)))
+        (slope * s).sum() for s in (noise, spherical_noise(noise, slope, torch.full((3,), 0.2)))
     )
     assert float(after) < float(before)
 
@@ -146,16 +159,11 @@ def guide_of(
         forward,
         Match(sent),
         [
-            Noised.of(NOISY, tuple(noisy.shape), times, SCHEDULE, None, 0.0),
-            Plain(CONDITION_LATENTS),
+            NoisyLatent.from_schedule(NOISY, tuple(noisy.shape), times, SCHEDULE, None, 0.0),
+            DirectLatent(CONDITION_LATENTS),
         ],
-        spaces={name: Direct(unknown) for name, unknown in inputs.items()},
-        warm={},
-        known={},
-        tolerance=tolerance,
-        tv=0.0,
-        searches=600,
-        rate=0.1,
+        SearchInputs({}, {name: Direct(unknown) for name, unknown in inputs.items()}, {}),
+        GuidePlan(tolerance, tv=0.0, searches=600, rate=0.1),
         rng=generator(0),
         device="cpu",
     )
@@ -211,14 +219,14 @@ def test_guided_draws_explain_the_features_better_than_unguided_ones(step):
     _, prior = toy()
     guide = guide_of(noisy, condition, times, tolerance=0.1)
     guide._searches = 40
-    none = Gaussian(torch.zeros(4, *SHAPE), torch.zeros(4, dtype=torch.float64))
+    none = GaussianEvidence(torch.zeros(4, *SHAPE), torch.zeros(4, dtype=torch.float64))
     start = torch.full((4,), SCHEDULE.steps - 1)
 
     def misfit(pull) -> float:
         rng = generator(7)
         state = torch.randn(4, *SHAPE, generator=rng)
-        pace = Pace(steps=8, recurrences=2, step=step, ratio=0.5)
-        drawn = walk([prior, prior], none, pull, state, start, pace, rng=rng, batch_size=8)
+        plan = SamplerPlan(steps=8, recurrences=2, step=step, ratio=0.5, batch_size=8)
+        drawn = walk([prior, prior], none, pull, state, start, plan, rng=rng)
         sent = Sum().send(
             {NOISY: SCHEDULE.signal(times) * drawn[:2], CONDITION_LATENTS: drawn[2:]}, rng
         )
@@ -231,12 +239,12 @@ def test_guided_draws_explain_the_features_better_than_unguided_ones(step):
 def test_a_target_leaves_x_t_less_room():
     clean, _, noisy, times = scene()
     eps = (noisy - SCHEDULE.signal(times) * clean) / SCHEDULE.noise(times)
-    exact = Noised.of(NOISY, tuple(noisy.shape), times, SCHEDULE, eps, 0.0)
+    exact = NoisyLatent.from_schedule(NOISY, tuple(noisy.shape), times, SCHEDULE, eps, 0.0)
     variance = torch.full((2,), 0.5)
     torch.testing.assert_close(
         exact.back(torch.zeros_like(clean), variance, noisy), clean, atol=1e-4, rtol=0
     )
-    hidden = Noised.of(NOISY, tuple(noisy.shape), times, SCHEDULE, None, 0.0)
+    hidden = NoisyLatent.from_schedule(NOISY, tuple(noisy.shape), times, SCHEDULE, None, 0.0)
     a, b = SCHEDULE.signal(times), SCHEDULE.noise(times)
     gain = a * 0.5 / (a.square() * 0.5 + b.square())
     torch.testing.assert_close(hidden.back(torch.zeros_like(clean), variance, noisy), gain * noisy)
@@ -259,7 +267,7 @@ def test_it_is_told_by_the_known_defence_whether_x_t_can_be_solved_for(
     public = SplitControlNet.build({"model": str(tiny_model)}).public(
         defense, RECORDS, protocol="no-gradient", device="cpu"
     )
-    assert plain_noisy(public.client.forward(32), public.stem) == expected
+    assert noisy_is_solvable(public.client.forward(32), public.stem) == expected
 
 
 def attacked(tiny_model, defense, out, attack, withhold=(), protocol="no-gradient"):
@@ -298,7 +306,7 @@ def test_with_the_noise_in_view_it_sees_through_features_that_were_cut(tiny_mode
         def sample_timesteps(self, record_ids, schedule, rng):
             return torch.full((len(record_ids),), 300)
 
-    defense = Compose.of([Fixed(), TopK(TopK.Params(keep=0.25))])
+    defense = Compose.from_parts([Fixed(), TopK(TopK.Params(keep=0.25))])
     claim, truth = attacked(tiny_model, defense, tmp_path / "c", Guided.build({"searches": 60}))
     assert off(claim, truth, "image") < 0.2
     assert claim.diagnostics["misfit"] < 300

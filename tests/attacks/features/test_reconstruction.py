@@ -9,9 +9,9 @@ from torch import nn
 from attacks.common.optimisation.adam import Adam
 from attacks.common.optimisation.priors import TotalVariation
 from attacks.features.reconstruction import Reconstruction
-from attacks.features.search.coordinates import Direct
+from attacks.features.search.coordinates import Direct, SearchInputs
 from attacks.features.search.match import Match
-from attacks.features.search.nuisance import affine_in_noisy, outside, shadow
+from attacks.features.search.nuisance import affine_in_noisy, conv_span, project_out
 from attacks.features.search.problem import FeatureProblem
 from attacks.features.unsplit import UnSplit
 from bench.interfaces import (
@@ -63,11 +63,9 @@ def problem(pixels: torch.Tensor, restarts: int = 1, priors=(), warm=None) -> Fe
     return FeatureProblem(
         client,
         Match({c: t.detach() for c, t in observed.items()}),
-        known={},
-        spaces={PIXELS: Direct(client.inputs()[PIXELS])},
+        SearchInputs({}, {PIXELS: Direct(client.inputs()[PIXELS])}, warm or {}),
         priors=priors,
         restarts=restarts,
-        warm=warm or {},
         rng=generator(1),
         device="cpu",
     )
@@ -121,11 +119,14 @@ def test_a_warm_start_is_the_first_restart_only():
 def test_features_of_any_convolution_of_x_t_are_in_its_shadow():
     public, own = (nn.Conv2d(4, 8, 3, padding=1) for _ in range(2))
     noisy = torch.randn(2, 4, 10, 10, generator=generator(6))
-    basis = shadow(public, noisy)
+    basis = conv_span(public, noisy)
     assert basis.shape == (2, 100, 37)
-    assert float(outside(own(noisy), basis).abs().max().detach()) < 1e-5
-    assert float(outside(torch.rand(2, 8, 10, 10, generator=generator(7)), basis).abs().max()) > 0.1
-    assert shadow(public, noisy[..., :4, :4]) is None
+    assert float(project_out(own(noisy), basis).abs().max().detach()) < 1e-5
+    assert (
+        float(project_out(torch.rand(2, 8, 10, 10, generator=generator(7)), basis).abs().max())
+        > 0.1
+    )
+    assert conv_span(public, noisy[..., :4, :4]) is None
 
 
 def test_only_features_that_x_t_enters_affinely_have_a_shadow(tiny_model):
@@ -256,7 +257,7 @@ def view_of_release(victim, client, told):
     from types import SimpleNamespace
 
     from bench.interfaces import CLIENT_WEIGHTS
-    from bench.wire.transcript import Parts
+    from bench.wire.transcript import NamedTensors
     from victims.diffusion.parts.client import ClientRandomness
 
     rng = ClientRandomness.seeded(1)
@@ -267,7 +268,7 @@ def view_of_release(victim, client, told):
         public=public,
         has=lambda channel: channel in {*sent, CLIENT_WEIGHTS},
         read=lambda channel, every=False: sent[channel],
-        parts=lambda channel: [Parts(0, told)],
+        parts=lambda channel: [NamedTensors(0, told)],
         targets=(0, 1, 2),
         batch_sizes=lambda: [3, 3, 3],
     )
@@ -322,5 +323,5 @@ def test_unsplit_moves_a_hint_block_that_starts_at_zero(tiny_model, tmp_path):
 
 def test_unsplit_is_reconstruction_where_nothing_trains(tiny_model, tmp_path):
     victim = SplitControlNet.build({"model": str(tiny_model)})
-    with pytest.raises(NotApplicableError, match="see reconstruction"):
+    with pytest.raises(NotApplicableError, match="use reconstruction"):
         attacked(victim, "no-gradient", NoDefense(), tmp_path / "c", UnSplit.build({}), 2)

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
+from attacks.common.attack_run import AttackRun
 from attacks.common.optimisation.priors import TotalVariation
 from attacks.gradients.engine.adaptation import Adaptation
-from attacks.gradients.engine.engine import Engine
-from attacks.gradients.engine.integer_search import fit, grid
-from attacks.gradients.engine.latent_training import Ddim, Generated
+from attacks.gradients.engine.integer_search import candidates, fit_integers
+from attacks.gradients.engine.inversion import GradientInversion
+from attacks.gradients.engine.latent_training import Ddim, LatentTraining
 from attacks.gradients.engine.objectives import Cosine
+from attacks.gradients.engine.problem import Terms
 from attacks.gradients.engine.updates import Update
 from attacks.gradients.gidm import GIDM
 from bench.interfaces import (
@@ -41,7 +43,7 @@ from bench.interfaces import (
     Unknown,
     View,
 )
-from bench.wire.transcript import Parts
+from bench.wire.transcript import NamedTensors
 from tests.conftest import make_records
 
 SCHEDULE = NoiseSchedule.stable_diffusion()
@@ -133,7 +135,7 @@ def see(*channels: Channel, closed: bool = False) -> View:
     return View(
         granted=frozenset({CLIENT_UPDATE, GLOBAL_MODEL, *channels}),
         rows={channel: rows[channel] for channel in channels},
-        parts={CLIENT_UPDATE: [Parts(0, sent)], GLOBAL_MODEL: [Parts(0, start)]},
+        parts={CLIENT_UPDATE: [NamedTensors(0, sent)], GLOBAL_MODEL: [NamedTensors(0, start)]},
         releases=(Release(0, 0, 0),),
         targets=(0,),
         batch_sizes=(1,),
@@ -173,7 +175,7 @@ def test_the_chain_of_an_exact_denoiser_is_linear_on_the_sphere_of_normal_latent
 
 
 def test_a_generated_training_is_the_inner_one_on_what_was_made() -> None:
-    inputs, outer = truth(), Generated(Linear(), "z", lambda z: 2 * z)
+    inputs, outer = truth(), LatentTraining(Linear(), "z", lambda z: 2 * z)
     made = {**inputs, "z": 2 * inputs["z"]}
     here, there = outer.gradient(weights(), inputs), Linear().gradient(weights(), made)
     assert all(torch.equal(here[name], there[name]) for name in there)
@@ -198,14 +200,12 @@ def test_a_grid_finds_the_timestep_when_the_rest_is_right() -> None:
     update = Update((0,), 1, weights(), Linear().gradient(weights(), truth()))
     inputs = {**truth(), "t": torch.tensor([500])}
     for level in range(9):
-        inputs["t"] = fit(
+        inputs["t"] = fit_integers(
             Linear(),
             update,
             inputs,
             "t",
-            objective=Cosine(),
-            adaptation=Adaptation(),
-            unroll=True,
+            Terms(Cosine(), (), Adaptation(), unroll=True),
             points=7,
             level=level,
             device="cpu",
@@ -215,8 +215,8 @@ def test_a_grid_finds_the_timestep_when_the_rest_is_right() -> None:
 
 def test_candidates_keep_to_the_range_and_hold_the_present_one() -> None:
     unknown = Unknown((), 0, 999, integer=True)
-    assert [int(t) for t in grid(unknown, torch.tensor(7), 3, 0)] == [7, 250, 500, 749]
-    near = [int(t) for t in grid(unknown, torch.tensor(7), 3, 1)]
+    assert [int(t) for t in candidates(unknown, torch.tensor(7), 3, 0)] == [7, 250, 500, 749]
+    near = [int(t) for t in candidates(unknown, torch.tensor(7), 3, 1)]
     assert near == [0, 7, 257]
 
 
@@ -238,16 +238,12 @@ def test_updates_without_the_same_tensors_are_solved_apart() -> None:
     starts = (weights(), weights(closed=True))
     updates = [Update((i,), 1, w, Linear().gradient(w, truth())) for i, w in enumerate(starts)]
     known = [{"eps": truth()["eps"], "t": truth()["t"]}] * 2
-    found = Engine(Cosine()).invert(
+    found = GradientInversion(Cosine()).invert(
         Linear(),
         updates,
+        AttackRun(torch.Generator().manual_seed(0), Budget(0, 4), "cpu", Silent()),
         known=known,
         begin=[{"z": truth()["z"]}] * 2,
-        iterations=0,
-        at_once=4,
-        rng=torch.Generator().manual_seed(0),
-        device="cpu",
-        progress=Silent(),
     )
     torch.testing.assert_close(found.match, torch.zeros(2), atol=1e-5, rtol=0)
     assert all(torch.equal(z, truth()["z"]) for z in found.inputs["z"])

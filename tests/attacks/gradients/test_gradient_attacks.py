@@ -86,15 +86,17 @@ def errors(claim: Claim, truth: Tensor, groups: list[list[int]]) -> Tensor:
     return (fitted.images.pixels - truth).square().mean((1, 2, 3))
 
 
+@pytest.mark.slow
 def test_dlg_reconstructs_single_records(see: See) -> None:
     error = errors(run(DLG.build({"restarts": 1}), (seen := see(6))[0], 200), *seen[1:])
     assert float((error < 1e-4).float().mean()) >= 0.9, error
 
 
+@pytest.mark.slow
 def test_idlg_reconstructs_single_records_and_refuses_several(see: See) -> None:
     error = errors(run(IDLG.build({"restarts": 1}), (seen := see(3))[0], 200), *seen[1:])
     assert float(error.max()) < 1e-4, error
-    with pytest.raises(NotApplicableError, match="single one"):
+    with pytest.raises(NotApplicableError, match="single record only"):
         run(IDLG.build({}), see(2, records_per_update=2)[0], 1)
 
 
@@ -163,7 +165,7 @@ def test_knowing_the_defence_makes_the_truth_fit(
     lr = trainer.local.learning_rate
     values = []
     for known in (defense, None):
-        adaptation = Adaptation.to(known, lr)
+        adaptation = Adaptation.from_defense(known, lr)
         observed = adaptation.observed(update.gradient)
         values.append(float(objective(adaptation.simulated(gradient, observed), observed)))
     assert values[0] < most

@@ -10,18 +10,20 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
+from attacks.common.attack_run import AttackRun
 from attacks.common.optimisation.adam import Adam
 from attacks.common.optimisation.priors import TotalVariation
 from attacks.common.optimisation.schedules import factor
 from attacks.gradients.engine.adaptation import Adaptation
-from attacks.gradients.engine.engine import Engine
+from attacks.gradients.engine.inversion import GradientInversion
 from attacks.gradients.engine.labels import recover_labels
 from attacks.gradients.engine.lbfgs import LBFGS
 from attacks.gradients.engine.local_training import summed_gradient
 from attacks.gradients.engine.objectives import L1, Cosine, SquaredL2
-from attacks.gradients.engine.problem import Problem, Terms
+from attacks.gradients.engine.problem import GradientProblem, Terms
 from attacks.gradients.engine.updates import Update
 from bench.interfaces import (
+    Budget,
     Estimate,
     LocalTraining,
     NotApplicableError,
@@ -81,16 +83,22 @@ def update(trainer: Regression, inputs: Mapping[str, Tensor], seed: int = 0) -> 
 
 def problem(
     trainer: Regression, updates: list[Update], restarts: int = 2, **known: Tensor
-) -> Problem:
-    return Problem(
+) -> GradientProblem:
+    return GradientProblem(
         trainer,
         updates,
         Terms(Cosine(), (TotalVariation(0.1),), Adaptation(), True),
         known=known,
         restarts=restarts,
         rng=torch.Generator().manual_seed(0),
-        dtype=torch.float64,
-        device="cpu",
+        like=torch.empty(0, dtype=torch.float64),
+    )
+
+
+def run_of(iterations: int, batch_size: int) -> AttackRun:
+    """Return a run on the CPU with a fresh generator of seed 0."""
+    return AttackRun(
+        torch.Generator().manual_seed(0), Budget(iterations, batch_size), "cpu", Silent()
     )
 
 
@@ -160,19 +168,12 @@ def test_unrolled_steps_are_real_training() -> None:
     assert not torch.allclose(flat["in.weight"], total["in.weight"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_lbfgs_inverts_each_of_a_batch_and_never_rises() -> None:
     trainer, truth = Regression(), [batch(1, seed) for seed in range(4)]
     updates = [update(trainer, one, seed) for seed, one in enumerate(truth)]
-    engine = Engine(SquaredL2(), LBFGS(), restarts=3, dtype=torch.float64)
-    found = engine.invert(
-        trainer,
-        updates,
-        iterations=200,
-        at_once=3,
-        rng=torch.Generator().manual_seed(0),
-        device="cpu",
-        progress=Silent(),
-    )
+    inversion = GradientInversion(SquaredL2(), LBFGS(), restarts=3, dtype=torch.float64)
+    found = inversion.invert(trainer, updates, run_of(200, 3))
     assert bool((found.match <= found.first).all())
     for x, one in zip(found.inputs["x"], truth, strict=True):
         torch.testing.assert_close(x, one["x"], atol=1e-3, rtol=0)
@@ -185,17 +186,9 @@ def test_the_restart_of_least_objective_wins() -> None:
     several = problem(trainer, updates, restarts=4)
     point = several.start("uniform", torch.Generator().manual_seed(0))
     match = several.evaluate(point).match
-    found = Engine(
+    found = GradientInversion(
         Cosine(), Adam(), (TotalVariation(0.1),), restarts=4, dtype=torch.float64
-    ).invert(
-        trainer,
-        updates,
-        iterations=0,
-        at_once=3,
-        rng=torch.Generator().manual_seed(0),
-        device="cpu",
-        progress=Silent(),
-    )
+    ).invert(trainer, updates, run_of(0, 3))
     torch.testing.assert_close(found.match, match.min(1).values.float())
     best = match.argmin(1)
     torch.testing.assert_close(
@@ -207,15 +200,11 @@ def test_the_restart_of_least_objective_wins() -> None:
 def test_inputs_keep_to_their_range_and_known_ones_to_their_value() -> None:
     trainer = Regression()
     truth = batch(1)
-    found = Engine(Cosine(), Adam(rate=5.0, signed=True), start="normal").invert(
+    found = GradientInversion(Cosine(), Adam(rate=5.0, signed=True), start="normal").invert(
         trainer,
         [update(trainer, truth)],
+        run_of(3, 1),
         known=[{"y": truth["y"]}],
-        iterations=3,
-        at_once=1,
-        rng=torch.Generator().manual_seed(0),
-        device="cpu",
-        progress=Silent(),
     )
     assert 0 <= float(found.inputs["x"][0].min()) <= float(found.inputs["x"][0].max()) <= 1
     assert torch.equal(found.inputs["y"][0], truth["y"])
@@ -224,15 +213,11 @@ def test_inputs_keep_to_their_range_and_known_ones_to_their_value() -> None:
 def test_whole_numbers_are_searched_by_restarts() -> None:
     trainer = Regression(whole=True)
     inputs = batch(1) | {"t": torch.tensor([2])}
-    found = Engine(SquaredL2(), Adam(), restarts=12).invert(
+    found = GradientInversion(SquaredL2(), Adam(), restarts=12).invert(
         trainer,
         [update(trainer, inputs)],
+        run_of(150, 1),
         known=[{name: inputs[name] for name in ("y",)}],
-        iterations=150,
-        at_once=1,
-        rng=torch.Generator().manual_seed(0),
-        device="cpu",
-        progress=Silent(),
     )
     x, t = found.inputs["x"][0], found.inputs["t"][0]
     torch.testing.assert_close(x * t, inputs["x"] * 2, atol=0.05, rtol=0)
@@ -262,14 +247,10 @@ def test_the_labels_of_several_records_are_counted() -> None:
 
 def test_a_step_size_that_overshoots_does_not_lose_the_best_point() -> None:
     trainer = Regression()
-    found = Engine(SquaredL2(), Adam(rate=100.0, boxed=False)).invert(
+    found = GradientInversion(SquaredL2(), Adam(rate=100.0, boxed=False)).invert(
         trainer,
         [update(trainer, batch(1))],
-        iterations=5,
-        at_once=1,
-        rng=torch.Generator().manual_seed(0),
-        device="cpu",
-        progress=Silent(),
+        run_of(5, 1),
     )
     assert math.isfinite(float(found.match))
     assert float(found.match) <= float(found.first)

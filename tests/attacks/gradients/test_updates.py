@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.cell.attempt import choose_targets
+from bench.cell.targets import choose_targets
 from bench.interfaces import CLIENT_UPDATE, GLOBAL_MODEL, Estimate, ImageBatch, Release, ThreatModel
 from bench.scoring.matching import match_images
 

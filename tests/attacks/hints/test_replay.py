@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from attacks.hints.parts.client_replay import ClientReplay, Exchange, hint_part
-from attacks.hints.parts.hint_decoder import HintLessons
-from attacks.hints.replay import Replay, spread
+from attacks.hints.parts.client_replay import ClientReplay, hint_part
+from attacks.hints.parts.hint_decoder import SimulatedHints
+from attacks.hints.parts.training_log import TrainingLog
+from attacks.hints.replay import Replay, pictures_by_record
 from bench.interfaces import (
     CLIENT_WEIGHTS,
     GRADIENT_DOWN,
@@ -64,17 +65,19 @@ def typical(view):
 
 def test_the_learning_rate_is_on_the_wire(captured):
     view = view_of(captured, withhold=(CLIENT_WEIGHTS,))
-    replay = ClientReplay.of(view)
+    replay = ClientReplay.from_view(view)
     assert replay.rate(typical(view)[0]) == pytest.approx(RATE, rel=0.01)
 
 
 def test_on_the_true_conditions_the_way_is_the_clients_own(captured):
     view = view_of(captured)
-    truth, replay = true_conditions(captured, view), ClientReplay.of(view)
+    truth, replay = true_conditions(captured, view), ClientReplay.from_view(view)
     path = replay.path(truth, RATE, {8})
     assert path.gap < 1e-4
     assert set(path.at) == {8}
-    lessons = HintLessons(replay.forward, path, AUXILIARY, view.public.codec, "cpu", compared=True)
+    lessons = SimulatedHints(
+        replay.forward, path, AUXILIARY, view.public.codec, "cpu", compared=True
+    )
     found = replay.deviations(path, truth, lessons.means, compared=True)
     rows = [i for i, release in enumerate(view.releases) if release.step == 8]
     replay.forward.stem.load_state_dict(dict(path.at[8]))
@@ -90,7 +93,7 @@ def test_the_weights_sent_at_the_end_mend_a_way_that_was_guessed(captured):
     truth = true_conditions(captured, view_of(captured))
     for withheld in ((), (CLIENT_WEIGHTS,)):
         view = view_of(captured, withhold=withheld)
-        replay = ClientReplay.of(view)
+        replay = ClientReplay.from_view(view)
         exact, guessed = (replay.path(c, RATE, {8}).at[8] for c in (truth, typical(view)))
         errors[withheld] = sum(float((guessed[n] - exact[n]).square().sum()) for n in exact)
     assert errors[()] < 0.5 * errors[(CLIENT_WEIGHTS,)]
@@ -98,7 +101,7 @@ def test_the_weights_sent_at_the_end_mend_a_way_that_was_guessed(captured):
 
 def test_the_part_of_x_t_is_replayed_exactly_under_any_guess(captured):
     view = view_of(captured, withhold=(CLIENT_WEIGHTS,))
-    replay = ClientReplay.of(view)
+    replay = ClientReplay.from_view(view)
     true, guessed = (
         replay.path(c, RATE, {8}).at[8] for c in (true_conditions(captured, view), typical(view))
     )
@@ -123,7 +126,7 @@ def test_the_attack_claims_a_condition_for_each_target_with_or_without_the_links
 
 def test_a_guess_reaches_all_releases_of_its_record():
     pictures, mean = torch.rand(2, 3, 4, 4, generator=generator(1)), torch.zeros(3, 4, 4)
-    guess = spread(pictures, attacked=[2, 3], labels=[7, 8, 8, 7, 9], typical=mean)
+    guess = pictures_by_record(pictures, attacked=[2, 3], labels=[7, 8, 8, 7, 9], typical=mean)
     torch.testing.assert_close(
         guess, torch.stack([pictures[1], pictures[0], pictures[0], pictures[1], mean])
     )
@@ -131,14 +134,14 @@ def test_a_guess_reaches_all_releases_of_its_record():
 
 def test_it_needs_a_client_that_was_moved_and_a_sum_to_take_apart(captured, tiny_model):
     view = view_of(captured)
-    exchange = Exchange.of(view)
+    log = TrainingLog.from_view(view)
     with pytest.raises(NotApplicableError, match="never trained"):
-        Exchange.of(view.worked_out({GRADIENT_DOWN: torch.zeros_like(exchange.gradient)}))
-    backwards = replace(exchange, gradient=-exchange.gradient)
+        TrainingLog.from_view(view.with_channels({GRADIENT_DOWN: torch.zeros_like(log.gradient)}))
+    backwards = replace(log, gradient=-log.gradient)
     with pytest.raises(NotApplicableError, match="do not move"):
         ClientReplay(view.public.client, 32, backwards, None, "cpu").rate(typical(view)[0])
     bent = SplitControlNet.build({"model": str(tiny_model)}).public(
         Activation(), AUXILIARY, protocol="gradient", device="cpu"
     )
-    with pytest.raises(NotApplicableError, match="summand"):
-        ClientReplay(bent.client, 32, exchange, None, "cpu")
+    with pytest.raises(NotApplicableError, match="not a sum"):
+        ClientReplay(bent.client, 32, log, None, "cpu")

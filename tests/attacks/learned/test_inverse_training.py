@@ -26,12 +26,12 @@ class Counter:
 @pytest.mark.parametrize("candidates", [1, 2, 3, 4, 7])
 def test_losers_and_winner_spend_the_budget_and_no_more(candidates: int) -> None:
     portion, own = rungs(candidates, 400, 0.15)
-    trainees = [Counter(quality=float(i != candidates - 1)) for i in range(candidates)]
-    winner = halve(trainees, portion, lambda trainee: trainee.quality)
-    assert winner is trainees[-1], "the one of least loss"
+    candidates = [Counter(quality=float(i != candidates - 1)) for i in range(candidates)]
+    winner = halve(candidates, portion, lambda candidate: candidate.quality)
+    assert winner is candidates[-1], "the one of least loss"
     winner.train(own - winner.spent)
-    assert sum(trainee.spent for trainee in trainees) == 400
-    assert sum(trainee.spent for trainee in trainees if trainee is not winner) <= 60
+    assert sum(candidate.spent for candidate in candidates) == 400
+    assert sum(candidate.spent for candidate in candidates if candidate is not winner) <= 60
 
 
 @pytest.mark.parametrize("total", [3, 20, 400])

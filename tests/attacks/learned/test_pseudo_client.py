@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from attacks.learned.parts.pseudo_client_data import Scene
-from attacks.learned.parts.pseudo_client_training import Objective, match
+from attacks.learned.parts.pseudo_client_data import PseudoClientData
+from attacks.learned.parts.pseudo_client_training import MatchingObjective, match_features
 from bench.cell.job import Job
 from bench.cell.runner import Runner
 from bench.interfaces import (
@@ -26,7 +26,10 @@ from bench.interfaces import (
 )
 from bench.interfaces.public_forward import CONDITION, NOISY, PIXELS
 
-FORA, CRITIC = Objective(1.0, 0.0, 0.0, 1e-2, 1e-3, 8), Objective(0.0, 0.3, 1.0, 1e-2, 1e-3, 8)
+FORA, CRITIC = (
+    MatchingObjective(1.0, 0.0, 0.0, 1e-2, 1e-3, 8),
+    MatchingObjective(0.0, 0.3, 1.0, 1e-2, 1e-3, 8),
+)
 
 
 class Linear(PublicForward):
@@ -97,9 +100,10 @@ def decoded(features: Tensor, conv: nn.Conv2d) -> Tensor:
     return torch.einsum("dc,bchw->bdhw", inverse, features - conv.bias.detach().view(1, -1, 1, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", [FORA, CRITIC])
 def test_it_reads_the_pictures_of_a_client_that_moved_better_than_the_public_start(
-    objective: Objective,
+    objective: MatchingObjective,
 ):
     rng = torch.Generator().manual_seed(0)
     public = convolution(3, rng)
@@ -110,7 +114,7 @@ def test_it_reads_the_pictures_of_a_client_that_moved_better_than_the_public_sta
 
     def found(iterations: int) -> nn.Conv2d:
         torch.manual_seed(0)
-        scene = Scene(
+        scene = PseudoClientData(
             Linear(copy.deepcopy(public)),
             seen,
             {},
@@ -119,7 +123,7 @@ def test_it_reads_the_pictures_of_a_client_that_moved_better_than_the_public_sta
             brightness(private),
             brightness(own),
         )
-        losses = match(
+        losses = match_features(
             scene,
             objective,
             Budget(iterations, 16),
@@ -144,16 +148,19 @@ def test_what_x_t_puts_into_the_features_is_fitted_and_left_out():
     given = {NOISY: torch.randn(64, 4, 8, 8, generator=rng), CONDITION: pictures(64, rng)}
     with torch.no_grad():
         seen = victim.send(given, rng)[CONTROL_FEATURES]
-    scene = Scene(Noised(public), seen, {NOISY: given[NOISY]}, CONDITION, pictures(8, rng))
+    scene = PseudoClientData(
+        Noised(public), seen, {NOISY: given[NOISY]}, CONDITION, pictures(8, rng)
+    )
     before = float((public[0].weight - victim.stem[0].weight).square().mean())  # type: ignore[index]
     hint = public[1].weight.clone()
-    rest = scene.rest(rounds=20)
+    rest = scene.picture_part(rounds=20)
     after = float((public[0].weight - victim.stem[0].weight).square().mean())  # type: ignore[index]
     assert after < 0.05 * before
     assert torch.equal(hint, public[1].weight)
     assert float((rest - victim.stem[1](given[CONDITION])).std((0, 2, 3)).max()) < 0.1  # type: ignore[index]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("objective", "protocol", "target"),
     [("fora", "gradient", "condition"), ("sdar", "gradient", None)],
@@ -179,4 +186,4 @@ def test_a_client_that_trains_nothing_is_left_to_inversion(
 ):
     row = Runner(tmp_path, Silent()).compute(make_job(attack="pseudo-client")).rows[0]
     assert row["status"] == "not_applicable"
-    assert "inversion is the attack" in str(row["reason"])
+    assert "use inversion" in str(row["reason"])

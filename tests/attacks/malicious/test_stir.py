@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from attacks.hints.parts.client_replay import ClientReplay, hint_part
-from attacks.hints.parts.hint_decoder import HintLessons
+from attacks.hints.parts.hint_decoder import SimulatedHints
 from attacks.malicious.parts.stir_server import StirServer
 from attacks.malicious.stir import Stir
 from bench.interfaces import (
@@ -89,9 +89,9 @@ def hint_parts(wires, name):
     truth = captures[name].secrets.records.condition_batch().pixels
     truth = truth[captures[name].secrets.records_behind(view.releases)]
     typical = AUXILIARY.condition_batch().pixels.mean(0).expand_as(truth)
-    replay, last = ClientReplay.of(view), max(release.step for release in view.releases)
+    replay, last = ClientReplay.from_view(view), max(release.step for release in view.releases)
     path = replay.path(typical, replay.rate(typical[0]), {last})
-    lessons = HintLessons(replay.forward, path, AUXILIARY, public.codec, "cpu", compared=False)
+    lessons = SimulatedHints(replay.forward, path, AUXILIARY, public.codec, "cpu", compared=False)
     rows = [i for i, release in enumerate(view.releases) if release.step == last]
     found = replay.deviations(path, typical, lessons.means, compared=False)[rows]
     final = public.client.with_weights(view.parts(CLIENT_WEIGHTS)[-1].tensors).forward(32)
@@ -103,6 +103,7 @@ def missed(found, true):
     return float((found - true).norm() / true.norm())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["stirred", "u-shaped"])
 def test_a_stirred_client_sends_what_its_last_weights_give(wires, name):
     found, true = hint_parts(wires, name)
@@ -110,6 +111,7 @@ def test_a_stirred_client_sends_what_its_last_weights_give(wires, name):
     assert missed(found, true) < 0.1
 
 
+@pytest.mark.slow
 def test_a_stirred_hint_block_speaks_in_more_directions_than_one_that_learned(wires, train):
     def directions(parts):
         power = torch.linalg.svdvals(parts.transpose(0, 1).flatten(1)).square()

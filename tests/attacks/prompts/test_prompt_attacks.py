@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from attacks.prompts.parts.token_order import LikelyTokens
+from attacks.prompts.parts.token_order import TokenOrder
 from attacks.prompts.prompt_decode import PromptDecode, beam_search, greedy
 from attacks.prompts.prompt_from_image import PromptFromImage
 from attacks.prompts.prompt_nearest import PromptNearest
@@ -65,7 +65,7 @@ def test_the_pocket_model_gives_real_prompts_away(make_job):
     truth = (*records.prompts[:2], "zebra by a quiet harbour")
     states = pocket.embed(list(truth))
     text = pocket.text()
-    likely = LikelyTokens(text, records.prompts[2:])
+    likely = TokenOrder(text, records.prompts[2:])
     rows, exact = greedy(text, states, likely, 32)
     assert tuple(map(tuple, rows)) == text.tokens(truth)
     assert exact == [True] * 3

@@ -91,6 +91,7 @@ def run(tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_epochs_and_prior_each_beat_the_linear_estimate(run) -> None:
     linear, alone, fused = (
         run(attack=name, defense="decoupled-noise:b=1")
@@ -104,6 +105,7 @@ def test_epochs_and_prior_each_beat_the_linear_estimate(run) -> None:
     assert kept["latent_nmse"] > 0.8 * alone["latent_nmse"], "memoised noise adds nothing"
 
 
+@pytest.mark.slow
 def test_without_noise_the_condition_is_read(run) -> None:
     exact = run(attack="posterior", defense="published")
     assert exact["latent_nmse"] < 1e-6

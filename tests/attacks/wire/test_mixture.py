@@ -111,6 +111,7 @@ def test_unmixed_rows_stay_what_they_are():
     assert error(found.records(rows), rows) < 0.01
 
 
+@pytest.mark.slow
 def test_the_attack_takes_mixup_apart_on_the_wire(make_job, tmp_path):
     """The pocket model, whose latents are unlike each other as pictures' are."""
     from tests.attacks.wire.test_closed_form import attack_scores

@@ -199,6 +199,7 @@ def run(tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_fusion_and_prior_each_beat_what_closed_form_has(run):
     linear, alone, fused = (
         run(attack=name) for name in ("closed-form", "posterior:releases=1", "posterior")

@@ -8,13 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.backbones import external
-from bench.backbones.embedded import EmbeddedBackbone, embedded_set, load_embedded, read_embedded
-from bench.backbones.external import FILES, WeightFile, fidelity_installed, read_checked
+from bench.backbones import external_backbones
+from bench.backbones.embedded_backbone import (
+    EmbeddedBackbone,
+    embedded_set,
+    load_embedded,
+    read_embedded,
+)
+from bench.backbones.external_backbones import FILES, WeightFile, fidelity_installed, read_checked
 from bench.backbones.portrait_attributes import CLASSES, labels
 from bench.backbones.recipe.distort import DISTORTIONS, augment
 from bench.backbones.recipe.train import HELD_OUT_IDENTITY, Recipe, photos, train
-from bench.backbones.select import load_backbones
+from bench.backbones.selection import load_backbones
 from bench.backbones.towers import Towers, tokens
 from bench.interfaces import (
     BenchError,
@@ -181,7 +186,7 @@ def test_words_hash_the_same_everywhere() -> None:
 
 
 def test_the_shipped_weights_are_small_and_load_once() -> None:
-    from bench.backbones.embedded import WEIGHTS
+    from bench.backbones.embedded_backbone import WEIGHTS
 
     assert WEIGHTS.stat().st_size < 16 * 2**20
     assert load_embedded() is load_embedded()
@@ -189,7 +194,7 @@ def test_the_shipped_weights_are_small_and_load_once() -> None:
 
 def test_missing_or_damaged_shipped_weights_say_how_to_make_them(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"missing; make them with: python -m bench\.backbones\.train_embedded"
+        DataError, match=r"missing; make them with: python -m bench\.backbones\.recipe\.train"
     ):
         read_embedded(tmp_path / "embedded.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"not tensors")
@@ -198,7 +203,7 @@ def test_missing_or_damaged_shipped_weights_say_how_to_make_them(tmp_path: Path)
 
 
 def test_loading_leaves_the_global_random_state_alone() -> None:
-    from bench.backbones.embedded import WEIGHTS
+    from bench.backbones.embedded_backbone import WEIGHTS
 
     torch.manual_seed(5)
     expected = torch.rand(2)
@@ -245,7 +250,7 @@ def test_a_file_with_the_right_hash_must_still_be_tensors(
     content = b"cos\nsystem\n(S'true'\ntR."
     name = f"net-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     (tmp_path / name).write_bytes(content)
-    monkeypatch.setitem(external.FILES, "alex", WeightFile(name, "nowhere"))
+    monkeypatch.setitem(external_backbones.FILES, "alex", WeightFile(name, "nowhere"))
     with pytest.raises(DataError, match="cannot be read as tensors"):
         read_checked("alex", tmp_path)
 
@@ -256,7 +261,7 @@ def test_weights_of_another_network_do_not_fit(
     made = fake_alexnet(tmp_path)
     name = f"alexnet-{hashlib.sha256(made.read_bytes()).hexdigest()[:8]}.pth"
     made.rename(tmp_path / name)
-    monkeypatch.setitem(external.FILES, "alex", WeightFile(name, "nowhere"))
+    monkeypatch.setitem(external_backbones.FILES, "alex", WeightFile(name, "nowhere"))
     with pytest.raises(DataError, match=r"the weights have no features\.0\.bias"):
         load_backbones("alex", tmp_path)
 
@@ -274,7 +279,7 @@ def test_auto_looks_into_the_usual_cache_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    assert external.default_folder() == tmp_path / "hub" / "checkpoints"
+    assert external_backbones.default_folder() == tmp_path / "hub" / "checkpoints"
     assert load_backbones().perceptual.name == EMBEDDED
 
 
@@ -295,7 +300,7 @@ def test_inception_without_its_package_says_what_to_install(tmp_path: Path) -> N
 @pytest.mark.skipif(not fidelity_installed(), reason="needs torch-fidelity")
 def test_inception_refuses_tensors_that_do_not_fit() -> None:
     with pytest.raises(DataError, match="do not fit"):
-        external.InceptionBackbone({})
+        external_backbones.InceptionBackbone({})
 
 
 def test_training_repeats_to_the_last_bit(tmp_path: Path) -> None:

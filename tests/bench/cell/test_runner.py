@@ -69,12 +69,14 @@ def test_per_record_scores_are_kept_and_average_to_the_row(first):
     assert sum(values) / 6 == pytest.approx(result.rows[0]["ssim"])
 
 
+@pytest.mark.slow
 def test_same_spec_same_row_bit_for_bit(first, make_job, tmp_path):
     again = Runner(tmp_path, Silent()).run(make_job(defense="timestep:t_min=900"))
     assert not again.reused
     assert stable(again.rows) == stable(first[1].rows)
 
 
+@pytest.mark.slow
 def test_the_capture_is_reused_unless_fresh(first, make_job):
     results, _ = first
     job = make_job(defense="timestep:t_min=900")
@@ -161,6 +163,7 @@ def test_a_broken_attack_fails_its_own_cell_with_the_reason(how, words, make_job
     assert words in str(result.rows[0]["reason"])
 
 
+@pytest.mark.slow
 def test_a_damaged_capture_is_kept_aside_and_trained_anew(make_job, tmp_path):
     job = make_job(attack="closed-form")
     expected = Runner(tmp_path, Silent()).run(job)
@@ -208,6 +211,7 @@ def test_what_a_killed_run_left_is_swept(make_job, tmp_path):
     assert living.exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_ledger_is_kept_aside(first, make_job, tmp_path):
     job = make_job(attack="closed-form")
     Runner(tmp_path, Silent()).run(job)
@@ -258,6 +262,7 @@ def test_a_full_disk_is_one_sentence_with_exit_code_3(tmp_path):
     assert caught.value.exit_code == 3
 
 
+@pytest.mark.slow
 def test_a_full_disk_during_training_loses_nothing(make_job, tmp_path, monkeypatch):
     from bench.interfaces import TranscriptWriter
 
@@ -284,6 +289,7 @@ def test_the_row_holds_the_whole_spec(first):
     assert spec["threat"]["name"] == "server"
 
 
+@pytest.mark.slow
 def test_another_latent_factor_goes_through_the_same_code(make_job, other_model, tmp_path):
     result = Runner(tmp_path, Silent()).run(make_job(attack="closed-form", model=str(other_model)))
     assert result.status == "ok"

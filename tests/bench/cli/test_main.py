@@ -190,6 +190,7 @@ def test_a_folder_of_any_sizes_and_modes_runs(tiny_model, tmp_path):
     assert (tmp_path / "r" / "rows.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_grid_runs_every_combination_and_prints_the_tables(tiny_model, tmp_path):
     args = ["run", *SMALL, "--model", str(tiny_model), "--results", str(tmp_path)]
     code, output = bench(
@@ -210,6 +211,7 @@ def test_a_grid_runs_every_combination_and_prints_the_tables(tiny_model, tmp_pat
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 1 + 4 * len(TARGETS)
 
 
+@pytest.mark.slow
 def test_the_same_cell_twice_in_a_grid_is_run_once_and_shown_again_later(tiny_model, tmp_path):
     args = [
         "run",

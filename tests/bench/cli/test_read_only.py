@@ -90,6 +90,7 @@ def _journal_of_wal(results: Path) -> None:
     db.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "before", [lambda results: None, _journal_of_wal], ids=["ledger", "ledger of earlier versions"]
 )

@@ -16,7 +16,7 @@ from PIL import Image
 from bench.cell.job import Job
 from bench.cell.runner import Runner
 from bench.data.folder.copies import Fingerprint, copies, fingerprint
-from bench.data.photos.shipped import GREY_PROMPTS, PROMPTS, photograph
+from bench.data.photos.photographs import GREY_PROMPTS, PROMPTS, photograph
 from bench.data.portraits.dataset import Portraits
 from bench.data.split_sizes import SplitSizes
 from bench.data.splits import PARTS, load_splits

@@ -26,7 +26,7 @@ from victims.diffusion.split_controlnet import SplitControlNet
 DEFENSES = {
     "none": Defense,
     "activation": Activation,
-    "stack": lambda: Compose.of([Activation(), PromptRetention()]),
+    "stack": lambda: Compose.from_parts([Activation(), PromptRetention()]),
 }
 
 

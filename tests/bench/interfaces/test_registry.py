@@ -122,11 +122,12 @@ def test_a_hidden_version_of_a_package_is_named(install: Install) -> None:
         ("Mist = 1\n", "cannot be loaded"),
         (GOOD.format(cls="Fog", name="mist"), "calls itself 'mist'"),
         (
-            "from bench.interfaces.attack import Defense\nclass Fog(Defense):\n    name = 'fog'\n",
+            "from bench.interfaces import Defense\nclass Fog(Defense):\n    name = 'fog'\n",
             "has no card",
         ),
         (
-            "from bench.interfaces.attack import Defense\nclass Fog(Defense):\n    name = 'fog'\n    card = 'x'\n",
+            "from bench.interfaces import Defense\nclass Fog(Defense):\n    name = 'fog'\n    card "
+            "= 'x'\n",
             "has no card",
         ),
     ],

@@ -61,7 +61,10 @@ class Scaled(Defense):
 
 
 def test_a_stack_keeps_each_part_by_place() -> None:
-    one, other = Compose.of([Sign(), Scaled(), Scaled()]), Compose.of([Sign(), Scaled(), Scaled()])
+    one, other = (
+        Compose.from_parts([Sign(), Scaled(), Scaled()]),
+        Compose.from_parts([Sign(), Scaled(), Scaled()]),
+    )
     one.parts[1].trained_part.gain = torch.tensor([3.0])
     held = one.trained_state()
     assert set(held) == {"1-scaled/gain", "2-scaled/gain"}

@@ -154,6 +154,7 @@ def test_two_processes_write_at_once_and_nothing_is_lost_or_doubled(tmp_path):
         assert {cell_id for cell_id, _ in keys} == expected
 
 
+@pytest.mark.slow
 def test_a_writer_killed_again_and_again_loses_and_doubles_nothing(tmp_path):
     rng = random.Random(0)
     root = ROOT

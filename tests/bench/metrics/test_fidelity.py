@@ -9,7 +9,7 @@ from bench.data.conditions import CHOICES
 from bench.data.fill import Fill
 from bench.data.portraits.dataset import Portraits
 from bench.interfaces import ImageBatch, Records, Silent
-from bench.metrics.edge_f1 import edge_f1
+from bench.metrics.edge_agreement import edge_f1
 from bench.metrics.fidelity import condition_fidelity, tolerance
 
 

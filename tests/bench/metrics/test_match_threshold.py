@@ -272,6 +272,7 @@ def test_too_few_people_give_a_reason_in_the_row_and_no_number(make_job) -> None
     assert Identified.build({"far": 0.05}).score(claim, truth, context) is not None
 
 
+@pytest.mark.slow
 def test_a_run_states_its_threshold_or_why_there_is_none(make_job, tmp_path, capsys) -> None:
     """Portraits have four photographs a person: 60 calibration records are 15 people, 56 are 14."""
     found = {}

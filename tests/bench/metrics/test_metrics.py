@@ -20,14 +20,14 @@ from bench.interfaces import (
     ScoringContext,
 )
 from bench.metrics.distribution import fid, kid, needed_for_fid
-from bench.metrics.edge_f1 import EdgeF1, edge_f1
+from bench.metrics.edge_agreement import EdgeF1, edge_f1
 from bench.metrics.fidelity import condition_fidelity
 from bench.metrics.identification import Identified, IdTop1, IdTop5
-from bench.metrics.latent_nmse import LatentNMSE
-from bench.metrics.lpips import LPIPS
-from bench.metrics.mse import MSE
-from bench.metrics.psnr import PSNR
-from bench.metrics.ssim import SSIM
+from bench.metrics.latent_error import LatentNMSE
+from bench.metrics.peak_signal_to_noise import PSNR
+from bench.metrics.perceptual_distance import LPIPS
+from bench.metrics.squared_error import MSE
+from bench.metrics.structural_similarity import SSIM
 from bench.metrics.success import Success
 from bench.types.images import ImageRangeError
 

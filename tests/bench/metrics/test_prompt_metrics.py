@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from bench.interfaces import BenchError, Estimate, ScoringContext, Wording
-from bench.metrics.mse import MSE
+from bench.interfaces import BenchError, Estimate, ScoringContext, Texts
 from bench.metrics.prompt_meaning import PromptCosine, PromptTop1
 from bench.metrics.prompt_tokens import ExactMatch, TokenAccuracy
 from bench.metrics.prompt_words import RougeL
 from bench.metrics.rouge import lcs_lengths, rouge_l, rouge_table
-from bench.metrics.ssim import SSIM
+from bench.metrics.squared_error import MSE
+from bench.metrics.structural_similarity import SSIM
 from bench.scoring.controls.prompts import prompt_controls
 from bench.scoring.matching import match_texts
 from bench.scoring.score import score_target
@@ -93,13 +93,13 @@ def test_common_subsequences_agree_with_trying_all():
 
 
 def test_token_accuracy_counts_true_tokens_at_their_place():
-    truth = Wording(("a red hat here now", "b", ""))
+    truth = Texts(("a red hat here now", "b", ""))
     context = shown(*truth.texts)
     metric = TokenAccuracy()
-    found = metric.compare(Wording(("a blue hat here then", "x b", "")), truth, context)
+    found = metric.compare(Texts(("a blue hat here then", "x b", "")), truth, context)
     assert found.tolist() == [3 / 4, 0.0, 1.0], "the fifth word is beyond what the encoder takes"
-    assert metric.compare(Wording(("", "b c", "z")), truth, context).tolist() == [0.0, 1.0, 0.0]
-    given = Wording(("x", "x", "x"), WordTokens().tokens(truth.texts))
+    assert metric.compare(Texts(("", "b c", "z")), truth, context).tolist() == [0.0, 1.0, 0.0]
+    given = Texts(("x", "x", "x"), WordTokens().tokens(truth.texts))
     assert metric.compare(given, truth, context).tolist() == [1.0, 1.0, 1.0], (
         "tokens that were read count as they are"
     )
@@ -108,37 +108,37 @@ def test_token_accuracy_counts_true_tokens_at_their_place():
 def test_no_tokenizer_no_token_accuracy():
     context = shown("a")
     object.__setattr__(context, "text", None)
-    assert TokenAccuracy().compare(Wording(("a",)), Wording(("a",)), context) is None
+    assert TokenAccuracy().compare(Texts(("a",)), Texts(("a",)), context) is None
 
 
 def test_exact_match_forgives_case_and_blanks_only():
-    truth = Wording(("A man, smiling",) * 4)
-    claim = Wording(("a man , smiling", "a man smiling", "a man, smiling", "a man, smiling."))
+    truth = Texts(("A man, smiling",) * 4)
+    claim = Texts(("a man , smiling", "a man smiling", "a man, smiling", "a man, smiling."))
     assert ExactMatch().compare(claim, truth, shown("")).tolist() == [1.0, 0.0, 1.0, 0.0]
 
 
 def test_cosine_and_retrieval_by_text_embedding():
     gallery = ("aab", "ccd", "eef", "aab", "abb")
-    truth = Wording(gallery[:3])
-    found = PromptTop1().compare(Wording(("aab", "eef", "xyz")), truth, shown(*gallery))
+    truth = Texts(gallery[:3])
+    found = PromptTop1().compare(Texts(("aab", "eef", "xyz")), truth, shown(*gallery))
     assert found.tolist() == [1.0, 0.0, 0.0], "right, wrong, and a tie between all"
-    cosine = PromptCosine().compare(Wording(("aab", "aab", "aab")), truth, shown(*gallery))
+    cosine = PromptCosine().compare(Texts(("aab", "aab", "aab")), truth, shown(*gallery))
     assert cosine[0] == pytest.approx(1.0)
     assert float(cosine[1]) < 0.01
     assert PromptTop1().backbone(shown()) == "letters"
-    assert PromptTop1().compare(Wording(("a",)), Wording(("a",)), shown("a", "a")) is None
+    assert PromptTop1().compare(Texts(("a",)), Texts(("a",)), shown("a", "a")) is None
     with pytest.raises(BenchError, match="lacks the true prompt"):
-        PromptTop1().compare(Wording(("a",)), Wording(("a",)), shown("b", "c"))
+        PromptTop1().compare(Texts(("a",)), Texts(("a",)), shown("b", "c"))
 
 
 @pytest.mark.parametrize("metric", [TokenAccuracy, ExactMatch, RougeL, PromptCosine, PromptTop1])
 def test_another_number_of_texts_is_refused(metric):
     with pytest.raises(BenchError, match="1 texts, the truth 2"):
-        metric().compare(Wording(("a",)), Wording(("a", "b")), shown("a", "b"))
+        metric().compare(Texts(("a",)), Texts(("a", "b")), shown("a", "b"))
 
 
 def test_pictures_and_texts_go_to_their_own_metrics():
-    words = Wording(("a b", "b"))
+    words = Texts(("a b", "b"))
     metrics = [RougeL(), SSIM(), MSE()]
     scores = score_target(
         "prompt", words, words, {"oracle": words, "random": words}, metrics, shown("a b"), seed=0
@@ -157,10 +157,10 @@ def test_pictures_and_texts_go_to_their_own_metrics():
 
 
 def test_texts_of_one_update_are_put_in_the_order_that_fits():
-    truth = Wording(("red hat", "blue coat", "green tree"))
-    claim = Wording(("a blue coat", "a red hat", "red"), ((1,), (2,), (3,)))
+    truth = Texts(("red hat", "blue coat", "green tree"))
+    claim = Texts(("a blue coat", "a red hat", "red"), ((1,), (2,), (3,)))
     found = match_texts(claim, truth, [[0, 1], [2]])
-    assert found == Wording(("a red hat", "a blue coat", "red"), ((2,), (1,), (3,)))
+    assert found == Texts(("a red hat", "a blue coat", "red"), ((2,), (1,), (3,)))
 
 
 def test_controls_are_made_of_auxiliary_prompts_and_the_oracle_is_the_cut_truth():
@@ -190,4 +190,4 @@ def test_controls_are_made_of_auxiliary_prompts_and_the_oracle_is_the_cut_truth(
 
 def test_a_wording_knows_its_rows():
     with pytest.raises(BenchError, match="2 texts but 1 rows"):
-        Wording(("a", "b"), ((1,),))
+        Texts(("a", "b"), ((1,),))

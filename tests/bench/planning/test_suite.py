@@ -60,6 +60,7 @@ def test_mistakes_name_file_and_line(text: str, words: str, tmp_path: Path) -> N
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -172,6 +173,7 @@ def test_what_is_run_again(status, fresh, retry, runs, planner, tiny_model):
     assert plan.remaining({}, fresh=False, retry_failed=False) == list(plan.jobs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(path.stem for path in SHIPPED.glob("*.yaml")))
 def test_shipped_suites_can_be_planned(name, planner, tiny_model):
     suite = find_suite(name)

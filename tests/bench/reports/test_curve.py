@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from bench.interfaces import Attack, Effort, RequestError
+from bench.interfaces import Attack, BudgetAxis, RequestError
 from bench.interfaces.registry import Registry, listing
-from bench.planning.curve import curve_suite, effort_of
+from bench.planning.curve import budget_axis_of, curve_suite
 from bench.reports.curve import curve_points, curve_table, draw_curves
 
 AXES: dict[str, Any] = {
@@ -20,20 +20,22 @@ AXES: dict[str, Any] = {
 WITH_EFFORT = [
     name
     for name in listing("attacks").names()
-    if Registry("attacks", Attack).load(name).effort is not None  # type: ignore[type-abstract]
+    if Registry("attacks", Attack).load(name).budget_axis is not None  # type: ignore[type-abstract]
 ]
 
 
 def test_a_block_for_every_value_of_the_effort():
     suite = curve_suite(AXES, {"targets": 4})
-    values = effort_of("dlg").values
+    values = budget_axis_of("dlg").values
     assert [block.settings.iterations for block in suite.content.blocks.values()] == list(values)
     assert all(len(list(block.points())) == 2 for block in suite.content.blocks.values())
     assert all(block.settings.targets == 4 for block in suite.content.blocks.values())
 
 
 def test_a_parameter_of_the_attack_can_be_the_knob(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("bench.planning.curve.effort_of", lambda attack: Effort("restarts", (1, 3)))
+    monkeypatch.setattr(
+        "bench.planning.curve.budget_axis_of", lambda attack: BudgetAxis("restarts", (1, 3))
+    )
     suite = curve_suite({**AXES, "attacks": ("dlg:layerwise=true",)}, {})
     attacks = [block.attacks for block in suite.content.blocks.values()]
     assert attacks == [("dlg:layerwise=true,restarts=1",), ("dlg:layerwise=true,restarts=3",)]
@@ -43,7 +45,7 @@ def test_a_parameter_of_the_attack_can_be_the_knob(monkeypatch: pytest.MonkeyPat
 
 def test_what_has_no_curve_is_told_in_a_sentence():
     with pytest.raises(RequestError, match="no budget to draw a curve over"):
-        effort_of("analytic")
+        budget_axis_of("analytic")
     with pytest.raises(RequestError, match="iterations is what the curve runs over"):
         curve_suite(AXES, {"iterations": 5})
 
@@ -51,14 +53,14 @@ def test_what_has_no_curve_is_told_in_a_sentence():
 @pytest.mark.parametrize("name", WITH_EFFORT)
 def test_efforts_rise_and_name_a_knob_that_is_there(name: str):
     cls = Registry("attacks", Attack).load(name)  # type: ignore[type-abstract]
-    effort = effort_of(name)
-    assert list(effort.values) == sorted(set(effort.values))
-    assert len(effort.values) > 2
-    if not effort.in_budget:
-        assert effort.knob in cls.Params.model_fields
-        cls.build({effort.knob: effort.values[-1]})
-    own = cls.default_budget.iterations if effort.knob == "iterations" else 0
-    assert effort.values[-1] >= own
+    axis = budget_axis_of(name)
+    assert list(axis.values) == sorted(set(axis.values))
+    assert len(axis.values) > 2
+    if not axis.in_budget:
+        assert axis.knob in cls.Params.model_fields
+        cls.build({axis.knob: axis.values[-1]})
+    own = cls.default_budget.iterations if axis.knob == "iterations" else 0
+    assert axis.values[-1] >= own
 
 
 def test_points_average_seeds_and_come_in_order(make_job: Any, tmp_path: Path):

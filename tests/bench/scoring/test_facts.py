@@ -9,10 +9,10 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from attacks.learned.reidentify import meeting_loss
-from bench.backbones.attribute_reader import AttributeReader, told_apart
+from bench.backbones.attribute_reader import AttributeReader, learnable_attributes
 from bench.backbones.portrait_attributes import CLASSES
 from bench.cell.runner import Runner
-from bench.interfaces import BenchError, Gallery, Labels, Lineup, Silent
+from bench.interfaces import AttributeOdds, BenchError, Gallery, IdentityScores, Silent
 from bench.metrics.attributes import AttributeAccuracy, AttributeAuc, AttributeBalanced
 from bench.metrics.lineup import IdentityRank, IdentityTop1, IdentityTop5
 from bench.scoring.controls.facts import fact_controls
@@ -23,9 +23,9 @@ VALUES = {"hat": ("none", "cap"), "hair": ("black", "red", "grey")}
 ROWS = tuple({"hat": VALUES["hat"][i % 4 == 0], "hair": VALUES["hair"][i % 3]} for i in range(12))
 
 
-def claimed() -> Labels:
+def claimed() -> AttributeOdds:
     rng = torch.Generator().manual_seed(1)
-    return Labels(
+    return AttributeOdds(
         VALUES, {name: torch.rand(12, len(known), generator=rng) for name, known in VALUES.items()}
     )
 
@@ -41,11 +41,11 @@ def claimed() -> Labels:
 )
 def test_labels_that_make_no_sense_are_refused(values, odds, words):
     with pytest.raises(BenchError, match=words):
-        Labels(values, odds)
+        AttributeOdds(values, odds)
 
 
 def test_attribute_metrics_agree_with_scikit_learn():
-    claim, truth = claimed(), Labels.of(ROWS, VALUES)
+    claim, truth = claimed(), AttributeOdds.one_hot(ROWS, VALUES)
     balanced, auc = [], []
     for name in VALUES:
         wanted, odds = truth.odds[name].argmax(1).numpy(), claim.odds[name].double().numpy()
@@ -61,36 +61,40 @@ def test_attribute_metrics_agree_with_scikit_learn():
 
 
 def test_the_majority_has_the_accuracy_of_its_share_and_no_balance():
-    truth = Labels.of(ROWS, VALUES)
-    prior = Labels(VALUES, {name: odds.mean(0).expand(12, -1) for name, odds in truth.odds.items()})
-    only = Labels({"hat": VALUES["hat"]}, {"hat": prior.odds["hat"]})
-    right = Labels({"hat": VALUES["hat"]}, {"hat": truth.odds["hat"]})
+    truth = AttributeOdds.one_hot(ROWS, VALUES)
+    prior = AttributeOdds(
+        VALUES, {name: odds.mean(0).expand(12, -1) for name, odds in truth.odds.items()}
+    )
+    only = AttributeOdds({"hat": VALUES["hat"]}, {"hat": prior.odds["hat"]})
+    right = AttributeOdds({"hat": VALUES["hat"]}, {"hat": truth.odds["hat"]})
     assert float(AttributeAccuracy().compare(only, right, None).mean()) == 0.75
     assert float(AttributeBalanced().compare(only, right, None).mean()) == 0.5
     assert AttributeAuc().compare(only, right, None).tolist() == [0.5] * 12
 
 
 def test_a_value_that_the_attacker_never_met_counts_as_missed():
-    truth = Labels.of(({"hat": "cap"}, {"hat": "crown"}), {"hat": VALUES["hat"]})
+    truth = AttributeOdds.one_hot(({"hat": "cap"}, {"hat": "crown"}), {"hat": VALUES["hat"]})
     assert AttributeAccuracy().compare(truth, truth, None).tolist() == [1.0, 0.0]
 
 
 def test_a_place_in_the_lineup_is_counted_from_one_and_ties_are_lost():
     likeness = torch.tensor([[0.9, 0.1, 0.2], [0.9, 0.1, 0.2], [0.5, 0.5, 0.1]])
-    truth = Lineup.of([0, 1, 0], 3)
-    assert IdentityRank().compare(Lineup(likeness), truth, None).tolist() == [1.0, 3.0, 2.0]
-    assert IdentityTop1().compare(Lineup(likeness), truth, None).tolist() == [1.0, 0.0, 0.0]
-    assert IdentityTop5().compare(Lineup(likeness), truth, None).tolist() == [1.0, 1.0, 1.0]
-    with pytest.raises(BenchError, match="a lineup of"):
-        IdentityTop1().compare(Lineup(likeness[:, :2]), truth, None)
+    truth = IdentityScores.one_hot([0, 1, 0], 3)
+    assert IdentityRank().compare(IdentityScores(likeness), truth, None).tolist() == [1.0, 3.0, 2.0]
+    assert IdentityTop1().compare(IdentityScores(likeness), truth, None).tolist() == [1.0, 0.0, 0.0]
+    assert IdentityTop5().compare(IdentityScores(likeness), truth, None).tolist() == [1.0, 1.0, 1.0]
+    with pytest.raises(BenchError, match="identity scores of"):
+        IdentityTop1().compare(IdentityScores(likeness[:, :2]), truth, None)
 
 
 def test_attributes_that_name_a_person_or_say_nothing_are_no_attributes():
     records = make_records(4)
     rows = tuple({"photo": f"{i}", "hat": str(i % 2), "planet": "earth"} for i in range(4))
-    assert told_apart(dataclasses.replace(records, attributes=rows)) == {"hat": ("0", "1")}
-    assert told_apart(records) == {}
-    assert told_apart(dataclasses.replace(records, attributes=(*rows[:3], {}))) == {}
+    assert learnable_attributes(dataclasses.replace(records, attributes=rows)) == {
+        "hat": ("0", "1")
+    }
+    assert learnable_attributes(records) == {}
+    assert learnable_attributes(dataclasses.replace(records, attributes=(*rows[:3], {}))) == {}
 
 
 def test_the_reader_learns_values_that_the_backbone_does_not_know():
@@ -102,7 +106,10 @@ def test_the_reader_learns_values_that_the_backbone_does_not_know():
     values = {"light": ("bright", "dim")}
     known = dataclasses.replace(records, attributes=bright)
     told = AttributeReader(values, known).read(known.image_batch())
-    assert float(AttributeAccuracy().compare(told, Labels.of(bright, values), None).mean()) > 0.9
+    assert (
+        float(AttributeAccuracy().compare(told, AttributeOdds.one_hot(bright, values), None).mean())
+        > 0.9
+    )
 
 
 def test_portraits_have_a_gallery_of_photographs_that_no_record_is(make_job):
@@ -131,6 +138,7 @@ def test_portraits_have_a_gallery_of_photographs_that_no_record_is(make_job):
     assert len(job.new_gallery(2).names) == len(people), "the private people are always among them"
 
 
+@pytest.mark.slow
 def test_a_data_set_without_other_photographs_has_no_gallery(make_job, tmp_path):
     assert make_job(data="photos").new_gallery(10) is None
     result = Runner(tmp_path, Silent()).run(make_job(attack="reidentify", data="photos"))
@@ -143,7 +151,9 @@ def test_a_data_set_without_other_photographs_has_no_gallery(make_job, tmp_path)
 def test_controls_of_a_claim_that_is_true():
     records = make_records(12)
     records = dataclasses.replace(records, attributes=ROWS)
-    truth, controls = fact_controls(Labels.of(ROWS, VALUES), records, records, None, seed=0)
+    truth, controls = fact_controls(
+        AttributeOdds.one_hot(ROWS, VALUES), records, records, None, seed=0
+    )
     accuracy = {name: AttributeAccuracy().compare(c, truth, None) for name, c in controls.items()}
     assert accuracy["nearest"].tolist() == [1.0] * 12, (
         "here the public records are the private ones"
@@ -155,7 +165,7 @@ def test_controls_of_a_claim_that_is_true():
 def test_a_shuffled_claim_is_never_ones_own():
     records = make_records(6)
     gallery = Gallery(tuple(str(n) for n in records.identities), records.image_batch())
-    claim = Lineup(torch.eye(6))
+    claim = IdentityScores(torch.eye(6))
     truth, controls = fact_controls(claim, records, records, gallery, seed=3)
     assert IdentityTop1().compare(claim, truth, None).tolist() == [1.0] * 6
     assert IdentityTop1().compare(controls["shuffled"], truth, None).tolist() == [0.0] * 6
@@ -165,11 +175,11 @@ def test_a_shuffled_claim_is_never_ones_own():
 
 
 def test_facts_of_one_update_are_put_in_the_order_that_fits():
-    truth = Lineup.of([4, 1, 3], 6)
-    mixed = Lineup(truth.likeness[[2, 0, 1]] + 0.01 * torch.rand(3, 6))
+    truth = IdentityScores.one_hot([4, 1, 3], 6)
+    mixed = IdentityScores(truth.likeness[[2, 0, 1]] + 0.01 * torch.rand(3, 6))
     assert match_facts(mixed, truth, [[0, 1, 2]]).likeness.argmax(1).tolist() == [4, 1, 3]
     assert match_facts(mixed, truth, [[0], [1], [2]]).likeness.argmax(1).tolist() == [3, 4, 1]
-    labels = Labels.of(ROWS[:3], VALUES)
+    labels = AttributeOdds.one_hot(ROWS[:3], VALUES)
     assert torch.equal(
         match_facts(labels.take([1, 2, 0]), labels, [[0, 1, 2]]).odds["hair"], labels.odds["hair"]
     )
@@ -187,6 +197,7 @@ def test_meeting_loss_is_least_at_the_own_picture_and_its_person():
     assert float(one) == pytest.approx(0.0, abs=1e-5), "no one to be told from"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "attack", ["attribute:through=closed-form", "reidentify:through=closed-form"]
 )
@@ -205,4 +216,4 @@ def test_facts_off_an_exact_picture_are_those_of_the_round_trip(attack, make_job
 
 
 def test_the_heads_know_every_attribute_of_portraits(make_job):
-    assert told_apart(make_job(image_size=64).splits.auxiliary).keys() <= CLASSES.keys()
+    assert learnable_attributes(make_job(image_size=64).splits.auxiliary).keys() <= CLASSES.keys()

@@ -132,8 +132,10 @@ def test_a_row_says_what_claimed_labels_are_worth(make_job: Callable[..., Job], 
 def test_labels_of_a_victim_without_classes_are_refused(
     make_job: Callable[..., Job], tmp_path
 ) -> None:  # type: ignore[no-untyped-def]
-    from bench.cell.judging import _label_fields
+    from bench.cell.judge import Judge
+    from bench.cell.scores import label_columns
 
     job = make_job()
+    records = job.splits.victim.select([0])
     with pytest.raises(BenchError, match="no classes"):
-        _label_fields(job, Claim({}, labels=one_hot(0)), job.splits.victim.select([0]), [])
+        label_columns(job, Claim({}, labels=one_hot(0)), Judge.from_job(job), records, [])

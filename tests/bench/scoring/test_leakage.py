@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 
 import pytest
@@ -19,8 +18,8 @@ from bench.interfaces import (
     Silent,
     generator,
 )
-from bench.metrics.distance_correlation import corrected_distance_correlation, distance_correlation
-from bench.scoring.leakage import WireModel, dfil, leakage, squared_norm, stored_leakage
+from bench.metrics.dependence import corrected_distance_correlation, distance_correlation
+from bench.scoring.leakage import WireModel, dfil, leakage, squared_norm
 from defenses.additive_noise import AdditiveNoise
 from defenses.compose import Compose
 from defenses.memoised_noise import MemoisedNoise
@@ -110,7 +109,7 @@ def test_dfil_of_the_noising_process_is_its_snr_and_of_added_noise_the_classical
     assert dfil(plain, t, (4, 8, 8), 256, noise_shown=False) == pytest.approx(snr)
     assert dfil(plain, t, (4, 8, 8), 256, noise_shown=True) is None
     noise = WireModel(
-        SCHEDULE, None, Compose.of([SendLatent(), AdditiveNoise.build({"noise": 0.5})])
+        SCHEDULE, None, Compose.from_parts([SendLatent(), AdditiveNoise.build({"noise": 0.5})])
     )
     expected = float(SCHEDULE.alphas_cumprod[t].mean()) / 0.25  # J = a I, sigma = 0.5
     assert dfil(noise, t, (4, 8, 8), 256, noise_shown=True) == pytest.approx(expected)
@@ -135,7 +134,7 @@ def captured(tiny_model, records, plan, tmp_path):
     return train
 
 
-def test_leakage_of_a_capture(captured, tmp_path):
+def test_leakage_of_a_capture(captured):
     class Fixed(Defense):
         name = "fixed"
 
@@ -156,20 +155,6 @@ def test_leakage_of_a_capture(captured, tmp_path):
     assert found["leak_dcor_condition_control"] == pytest.approx(expected)
     assert {TIMESTEP, NOISE_TARGET, UNET_FEATURES} <= capture.transcript.channels()
     assert "leak_dfil" not in found, "the noise target is on the wire, so no noise is left"
-
-    file = tmp_path / "leak.json"
-    said: list[str] = []
-    assert stored_leakage(file, capture, known, fresh=False, note=said.append) == found
-    kept = json.loads(file.read_text())
-    file.write_text(json.dumps({**kept, "leakage": {"leak_x": 1.0}}))
-    assert stored_leakage(file, capture, known, fresh=False, note=said.append) == {"leak_x": 1.0}
-    file.write_text(json.dumps({"code": "of another state", "leakage": {"leak_x": 1.0}}))
-    assert stored_leakage(file, capture, known, fresh=False, note=said.append) == found, (
-        "other code measures anew"
-    )
-    assert stored_leakage(file, capture, known, fresh=True, note=said.append) == found
-    file.write_text("not json")
-    assert stored_leakage(file, capture, known, fresh=False, note=said.append) == found
 
 
 def test_releases_that_are_all_the_same_count_once(captured):

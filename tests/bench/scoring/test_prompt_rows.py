@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.cell.runner import Runner
-from bench.interfaces import TARGETS, BenchError, Claim, Estimate, Silent, Wording
+from bench.interfaces import TARGETS, BenchError, Claim, Estimate, Silent, Texts
 from bench.reports.check.compare import check
 from bench.reports.check.compared_rows import compared_rows
 from bench.reports.comparability import choose_measure
@@ -64,11 +64,11 @@ def test_a_target_that_nobody_claims_is_no_news_to_an_older_baseline():
 @pytest.mark.parametrize(
     ("estimates", "words"),
     [
-        ({"prompt": Wording(("a",))}, "1 prompts for 2"),
+        ({"prompt": Texts(("a",))}, "1 prompts for 2"),
         ({"prompt": Estimate(make_records(2).image_batch())}, "an? Estimate as the prompt"),
-        ({"image": Wording(("a", "b"))}, "a Wording as the image"),
-        ({"mood": Wording(("a", "b"))}, "unknown target"),
-        ({"identity": Wording(("a", "b"))}, "a Wording as the identity"),
+        ({"image": Texts(("a", "b"))}, "a Texts as the image"),
+        ({"mood": Texts(("a", "b"))}, "unknown target"),
+        ({"identity": Texts(("a", "b"))}, "a Texts as the identity"),
     ],
 )
 def test_a_claim_of_the_wrong_kind_is_refused(estimates, words):

@@ -16,8 +16,8 @@ from bench.cell.training import train_capture
 from bench.data.folder.dataset import Folder
 from bench.data.portraits.dataset import Portraits
 from bench.data.splits import load_splits
-from bench.metrics.lpips import LPIPS
-from bench.metrics.ssim import SSIM
+from bench.metrics.perceptual_distance import LPIPS
+from bench.metrics.structural_similarity import SSIM
 from bench.scoring.leakage import leakage
 from bench.util.code_identity import INERT, Closure, Root, Sources, Symbol, _read, code_hash
 from defenses.timestep import TimestepPolicy
@@ -94,7 +94,12 @@ def replaced(module: str, old: str, new: str) -> Callable[[str, str], str]:
         ("bench.data.splits", "MOST_SPARE = 4", "MOST_SPARE = 5", {"capture"}),
         ("bench.cell.training", '"client"', '"a client"', {"capture"}),
         ("attacks.common.least_squares", "1e-", "2e-", {"attack"}),
-        ("bench.metrics.ssim", "data_range=1.0", "data_range=2.0", {"capture", "ssim"}),
+        (
+            "bench.metrics.structural_similarity",
+            "data_range=1.0",
+            "data_range=2.0",
+            {"capture", "ssim"},
+        ),
         ("bench.scoring.score", "CLOSE = 0.1", "CLOSE = 0.2", {"scoring"}),
         ("bench.scoring.controls.images", "BLIND", "BLIND", set()),
         ("bench.util.stats", "resamples: int = 2000", "resamples: int = 2001", {"scoring"}),

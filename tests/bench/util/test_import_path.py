@@ -54,6 +54,7 @@ def test_what_pythonpath_names_is_searched(tmp_path: Path) -> None:
     assert done.stdout.strip().endswith(os.path.join("guest", "mine.py")), done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("owned", [False, True], ids=["a folder", "a distribution"])
 def test_a_package_in_the_place_of_ours_is_named(owned: bool, tmp_path: Path) -> None:
     site = tmp_path / "site"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.ledger.ledger import Ledger
-from bench.util.locks import lock_if_free, locked
+from bench.util.locks import hold_lock, try_lock
 
 
 @pytest.fixture(
@@ -34,13 +34,13 @@ def disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int
 def test_a_lock_excludes_and_is_let_go(disk: int | None, tmp_path: Path) -> None:
     path = tmp_path / "locks" / "one"
     for _ in range(2):
-        with locked(path), lock_if_free(path) as free:
+        with hold_lock(path), try_lock(path) as free:
             assert not free
-        with lock_if_free(path) as free:
+        with try_lock(path) as free:
             assert free
-    with pytest.raises(ZeroDivisionError), locked(path):
+    with pytest.raises(ZeroDivisionError), hold_lock(path):
         raise ZeroDivisionError
-    with lock_if_free(path) as free:
+    with try_lock(path) as free:
         assert free
 
 
@@ -65,5 +65,5 @@ def test_what_a_dead_process_left_does_not_block(tmp_path: Path) -> None:
             raise OSError(errno.ENOLCK, "No locks available")
 
         patch.setattr(fcntl, "flock", refuse)
-        with locked(tmp_path / "one"):
+        with hold_lock(tmp_path / "one"):
             pass

@@ -21,7 +21,7 @@ from bench.interfaces import (
     Transcript,
     TranscriptWriter,
 )
-from bench.wire.transcript import HEADER, named
+from bench.wire.transcript import HEADER, with_channel_prefix
 
 UP: dict[str, Any] = {"direction": "up", "sender": "client", "receiver": "server"}
 DOWN: dict[str, Any] = {"direction": "down", "sender": "server", "receiver": "client"}
@@ -44,7 +44,7 @@ def write(path: Path) -> Transcript:
                 {GRADIENT_DOWN: torch.ones(rows, 1)}, step=step, epoch=step, rows=rows, **DOWN
             )
         writer.send(
-            named(
+            with_channel_prefix(
                 CLIENT_WEIGHTS,
                 [("a.weight", torch.full((2,), float(step))), ("bias", torch.zeros(1))],
             ),

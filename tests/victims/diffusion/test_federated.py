@@ -158,6 +158,7 @@ def test_the_trainers_gradient_runs_under_vmap_and_can_be_differentiated(trained
     assert float(slope.abs().max()) > 0
 
 
+@pytest.mark.slow
 def test_no_trainer_where_the_plan_alone_knows_the_local_training(trained) -> None:  # type: ignore[no-untyped-def]
     assert public(trained("clients=2")[0]).trainer is None
     job, _ = trained("clients=2,records_per_update=4,learning_rate=0.001")

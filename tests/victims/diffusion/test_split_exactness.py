@@ -109,6 +109,7 @@ def assert_same(
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", list(PROTOCOLS))
 def test_split_training_equals_undivided_training(any_model, records, plan, protocol, tmp_path):
     capture = victim(any_model).train(

@@ -28,6 +28,7 @@ def run(tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_inversion_beats_every_control_outside_the_intervals(run):
     result = run(attack="inversion", iterations=150)
     for row in result.rows[:2]:
@@ -38,6 +39,7 @@ def test_inversion_beats_every_control_outside_the_intervals(run):
         assert not row["flags"].replace("few-for-fid", "")
 
 
+@pytest.mark.slow
 def test_closed_form_reaches_the_round_trip_against_everything_published(run):
     for row in run(attack="closed-form", defense="published").rows[:2]:
         assert abs(row["ssim"] - row["ssim_ceiling"]) < 0.02

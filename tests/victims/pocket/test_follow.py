@@ -1,11 +1,13 @@
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from bench.interfaces import Silent
 from victims.pocket.follow import SHOWN, Settings, run, show
 
 
+@pytest.mark.slow
 def test_a_control_network_is_trained_and_compared_with_none(tmp_path: Path) -> None:
     outcome = run(Settings(records=16, held_out=SHOWN, steps=3, sampler_steps=2), Silent())
     assert len(outcome.losses) == 4  # whole epochs

@@ -74,6 +74,7 @@ def test_round_trip_keeps_photographs_it_never_saw(pipe) -> None:  # type: ignor
     assert similarity > LEAST_SSIM_OF_PHOTOS
 
 
+@pytest.mark.slow
 def test_samples_show_what_their_prompts_say(pipe) -> None:  # type: ignore[no-untyped-def]
     prompts = portraits(HELD_OUT_IDENTITY, 16, 64, 1)[1]
     share, cosine = retrieval(sample(pipe, prompts, 0, steps=10), prompts)

@@ -73,6 +73,7 @@ def test_the_scheduler_of_the_hub_gives_the_published_schedule(
     check_size(shape, 512)
 
 
+@pytest.mark.slow
 def test_the_client_of_no_gradient_holds_frozen_public_parts_only(halves: Halves) -> None:
     assert Division.of(*halves["no-gradient"]) == Division(
         client_frozen=ENCODER + TEXT_ENCODER + CONV_IN,
@@ -190,6 +191,7 @@ def test_the_cut_and_the_undivided_network_agree_in_shape(
     assert output.shape == latent.shape
 
 
+@pytest.mark.slow
 def test_describe_says_counts_bytes_and_what_the_rank_means(shape: Path) -> None:
     result = CliRunner().invoke(
         main, ["describe", "split-controlnet", "--model", str(shape)], catch_exceptions=False

@@ -429,6 +429,7 @@ def pictured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny_sdxl(tmp_path_factory.mktemp("sdxl") / "model", trained_vae=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", list(PROTOCOLS))
 def test_the_command_trains_and_the_closed_form_reaches_its_ceiling(
     pictured: Path, protocol: str, tmp_path: Path

@@ -55,6 +55,7 @@ def halves(shape: Path, model: StableDiffusion) -> dict[str, tuple[ClientHalf, S
     }
 
 
+@pytest.mark.slow
 def test_every_network_has_the_published_number_of_parameters(model: StableDiffusion) -> None:
     controlnet = new_controlnet(model, PUBLIC_SEED)
     assert model_parts(model, controlnet) == {
@@ -82,6 +83,7 @@ def test_prompts_have_the_known_shapes(model: StableDiffusion) -> None:
     assert code.pooled.shape == (2, 1280)
 
 
+@pytest.mark.slow
 def test_who_holds_what(halves: dict[str, tuple[ClientHalf, ServerHalf]]) -> None:
     frozen = ENCODER + TEXT_ENCODERS + CONV_IN
     assert Division.of(*halves["no-gradient"]) == Division(
@@ -119,6 +121,7 @@ def test_the_wire_carries_the_known_bytes_at_1024(
     ) | {CLIENT_WEIGHTS}
 
 
+@pytest.mark.slow
 def test_the_server_half_takes_what_the_client_half_sends(
     halves: dict[str, tuple[ClientHalf, ServerHalf]],
 ) -> None:
@@ -145,6 +148,7 @@ def test_the_cut_and_the_undivided_network_agree_in_shape(
     assert predict_undivided(model, whole, latent, t, code, hint).shape == latent.shape
 
 
+@pytest.mark.slow
 def test_the_documentation_has_these_figures(
     model: StableDiffusion, halves: dict[str, tuple[ClientHalf, ServerHalf]]
 ) -> None:

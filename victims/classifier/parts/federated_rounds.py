@@ -24,7 +24,7 @@ from bench.interfaces import (
     generator,
 )
 from bench.wire.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, TRANSCRIPT_DIR
-from bench.wire.transcript import Direction, named
+from bench.wire.transcript import Direction, with_channel_prefix
 from victims.classifier.parts.labelled_records import PooledCodec, as_trained, enlarged
 from victims.classifier.parts.public_trainer import PIXELS, ClassifierTrainer
 from victims.common.measure import Clock, peak_memory_mib
@@ -114,7 +114,7 @@ class Rounds:
                 records=len(index),
             )
 
-        received = send(named(GLOBAL_MODEL, self.weights.items()), "down")
+        received = send(with_channel_prefix(GLOBAL_MODEL, self.weights.items()), "down")
         weights = {name: received[f"{GLOBAL_MODEL}/{name}"] for name in self.weights}
         with self._clocks["client"].running():
             update = self._local(weights, index, self.private[client])
@@ -128,7 +128,7 @@ class Rounds:
             self._codec.encode(small),
             conditions,
         )
-        return send(named(CLIENT_UPDATE, update.items()), "up")
+        return send(with_channel_prefix(CLIENT_UPDATE, update.items()), "up")
 
     def _local(
         self, weights: Mapping[str, Tensor], index: list[int], rng: torch.Generator

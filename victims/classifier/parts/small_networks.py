@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.interfaces import Insertion, generator
+from bench.interfaces import InsertedLayers, generator
 
 Network = Literal["lenet", "linear", "mlp"]
 Activation = Literal["sigmoid", "relu", "tanh"]
@@ -44,7 +44,7 @@ class Classifier:
     size: int
     classes: int
     hidden: int
-    insertion: Insertion | None = field(default=None, repr=False)
+    insertion: InsertedLayers | None = field(default=None, repr=False)
 
     @property
     def features(self) -> int:

@@ -28,7 +28,7 @@ from bench.interfaces import (
     generator,
 )
 from bench.wire.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR
-from bench.wire.transcript import Direction, named
+from bench.wire.transcript import Direction, with_channel_prefix
 from victims.classifier.parts.client import CnnClient
 from victims.classifier.parts.labelled_records import PooledCodec, as_trained, enlarged
 from victims.common.batches import epoch_batches
@@ -181,7 +181,10 @@ class CnnRun:
 
     def _send_weights(self, step: int, epoch: int) -> None:
         self._send(
-            named(CLIENT_WEIGHTS, self.client.stem.state_dict().items()), (epoch, step), "up", 0
+            with_channel_prefix(CLIENT_WEIGHTS, self.client.stem.state_dict().items()),
+            (epoch, step),
+            "up",
+            0,
         )
 
     def _keep(self, index: list[int], place: tuple[int, int]) -> None:

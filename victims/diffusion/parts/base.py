@@ -22,7 +22,6 @@ from bench.interfaces import (
     DataError,
     Defense,
     Emission,
-    Estimate,
     Params,
     Progress,
     Public,
@@ -39,7 +38,7 @@ from bench.interfaces import (
 )
 from bench.metrics.distribution import fid, kid
 from bench.metrics.fidelity import condition_fidelity
-from bench.metrics.ssim import ssim
+from bench.metrics.structural_similarity import ssim
 from bench.util.stats import mean_with_error
 from bench.wire.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR
 from victims.diffusion.parts.client import ClientHalf, ClientRandomness
@@ -104,6 +103,7 @@ class DiffusionVictim(Victim):
     """A victim built on a Stable Diffusion and a ControlNet."""
 
     Params = ModelParams
+    params: ModelParams
 
     @abstractmethod
     def stem_name(self, protocol: str) -> str:
@@ -295,7 +295,7 @@ class DiffusionVictim(Victim):
             "kid": kid_mean,
             "kid_std": kid_std,
             **mean_with_error("lpips", backbones.perceptual.distance(truth, samples).cpu()),
-            **mean_with_error("ssim", ssim("ssim", Estimate(samples), Estimate(truth))),
+            **mean_with_error("ssim", ssim(samples, truth)),
             **fidelity,
             **mean_with_error(
                 "prompt_score", backbones.prompt.prompt_score(samples, held_out.prompts).cpu()

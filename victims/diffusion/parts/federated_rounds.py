@@ -23,7 +23,7 @@ from bench.interfaces import (
     TranscriptWriter,
     generator,
 )
-from bench.wire.transcript import Direction, named
+from bench.wire.transcript import Direction, with_channel_prefix
 from victims.common.batches import epoch_batches
 from victims.common.measure import Clock
 from victims.diffusion.parts.client import ClientHalf, ClientRandomness
@@ -175,7 +175,7 @@ class Rounds:
                 records=0 if rows else len(index),
             )
 
-        received = send(named(GLOBAL_MODEL, start.items()), "down")
+        received = send(with_channel_prefix(GLOBAL_MODEL, start.items()), "down")
         shared = (
             send(self._server_draws(len(index)), "down", len(index))
             if self.exchange.shared_draws
@@ -191,7 +191,7 @@ class Rounds:
             weight = len(part.index) / len(index)
             mean = {n: weight * u if not mean else mean[n] + weight * u for n, u in update.items()}
             first += len(part.index)
-        return send(named(CLIENT_UPDATE, mean.items()), "up")
+        return send(with_channel_prefix(CLIENT_UPDATE, mean.items()), "up")
 
     def _server_draws(self, count: int) -> dict[str, Tensor]:
         """t and eps of ``count`` records, as the defence would have the client draw them."""

@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 from click.testing import CliRunner
 
-from bench.cli import check as check_command
+from bench.cli import check_suite
 from bench.cli.main import main
 from bench.interfaces import DataError
 from bench.ledger.ledger import Ledger
@@ -340,13 +340,13 @@ def command(tmp_path, monkeypatch):
     planned: list[SyntheticLedger] = []
     document = None
     suite = Suite("made", SuiteFile.model_validate({"blocks": {"b": {"attacks": ["x"]}}}), document)
-    monkeypatch.setattr(check_command, "find_suite", lambda name: suite)
+    monkeypatch.setattr(check_suite, "find_suite", lambda name: suite)
 
     def present(options: Any, suite: Suite, *, run: bool) -> tuple[Any, Any]:
         ledger = Ledger(options.results)
         return suite_state(planned[-1].plan(), ledger.rows()), ledger_scores(ledger)
 
-    monkeypatch.setattr(check_command, "_present", present)
+    monkeypatch.setattr(check_suite, "_present", present)
 
     def stored(name: str, made: SyntheticLedger) -> str:
         planned.append(made)

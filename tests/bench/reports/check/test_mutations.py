@@ -231,6 +231,7 @@ def test_the_runs_leak_more_and_the_sound_baseline_says_so(text, runs, tmp_path)
     assert verdict.exit_code == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signed", [False, True])
 def test_no_damaged_field_ends_in_0(text, runs, tmp_path, signed):
     tried, found = survivors(text, runs, of_fields, tmp_path / "baseline.csv", signed=signed)
@@ -245,6 +246,7 @@ def test_no_damaged_row_ends_in_0(text, runs, tmp_path, signed):
     assert found == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signed", [False, True])
 def test_no_damaged_column_ends_in_0(text, runs, tmp_path, signed):
     tried, found = survivors(

@@ -17,5 +17,5 @@ class ToyMAE(Metric):
 
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor:
         """``(N,)`` float64 in [0, 1]; 0 for equal images."""
-        first, second = pixel_pairs(self.name, claim, truth)
+        first, second = pixel_pairs(claim.images, truth.images)
         return (first - second).abs().mean(dim=(1, 2, 3))
