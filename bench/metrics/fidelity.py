@@ -73,8 +73,8 @@ def condition_fidelity(samples: ImageBatch, hints: ImageBatch, condition: str) -
         )
     from bench.data.conditions import hints_from_pixels
 
-    found = hints_from_pixels(condition, samples.uint8().cpu())
-    if found is None:
+    extracted = hints_from_pixels(condition, samples.uint8().cpu())
+    if extracted is None:
         return {}
     again = ImageBatch.from_uint8(extracted)
     scores = _scores(again, hints, "", condition=condition)
