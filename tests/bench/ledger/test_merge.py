@@ -107,8 +107,8 @@ def test_reading_leaves_no_trace_beside_the_source(theirs):
     ("changes", "words"),
     [
         ({"schema_version": 7}, "has schema 7"),
-        ({"seed": -1}, "'seed' must be a whole number"),
-        ({"seed": "0"}, "'seed' must be a whole number"),
+        ({"seed": -1}, "'seed' must be a non-negative integer"),
+        ({"seed": "0"}, "'seed' must be a non-negative integer"),
         ({"seed": 3}, "seed contradicts its spec"),
         ({"defense": "timestep"}, "defense contradicts its spec"),
         ({"spec": "{}"}, "does not have the hash of its spec"),

@@ -246,7 +246,7 @@ class Vain(Identified):
 
 def test_a_metric_cannot_write_the_columns_of_the_judge() -> None:
     claim, truth, context = scene()
-    with pytest.raises(BenchError, match="may not be called high"):
+    with pytest.raises(BenchError, match="must not return high"):
         score_target("image", claim, truth, {}, [Vain()], context, seed=0)
 
 

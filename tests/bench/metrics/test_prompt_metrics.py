@@ -152,7 +152,7 @@ def test_pictures_and_texts_go_to_their_own_metrics():
     class Confused(MSE):
         targets = frozenset({"prompt"})
 
-    with pytest.raises(BenchError, match="compares no texts"):
+    with pytest.raises(BenchError, match="declares a target that is text"):
         score_target("prompt", words, words, {}, [Confused()], shown(), seed=0)
 
 

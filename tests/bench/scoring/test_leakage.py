@@ -106,14 +106,14 @@ def test_dfil_of_the_noising_process_is_its_snr_and_of_added_noise_the_classical
     t = torch.tensor([500, 800])
     plain = WireModel(SCHEDULE, None, Defense())
     snr = float(SCHEDULE.snr(t).mean())
-    assert dfil(plain, t, (4, 8, 8), 256, noise_shown=False) == pytest.approx(snr)
-    assert dfil(plain, t, (4, 8, 8), 256, noise_shown=True) is None
+    assert dfil(plain, t, (4, 8, 8), 256, noise_known=False) == pytest.approx(snr)
+    assert dfil(plain, t, (4, 8, 8), 256, noise_known=True) is None
     noise = WireModel(
         SCHEDULE, None, Compose.from_parts([SendLatent(), AdditiveNoise.build({"noise": 0.5})])
     )
     expected = float(SCHEDULE.alphas_cumprod[t].mean()) / 0.25  # J = a I, sigma = 0.5
-    assert dfil(noise, t, (4, 8, 8), 256, noise_shown=True) == pytest.approx(expected)
-    assert dfil(noise, t, (4, 8, 8), 256, noise_shown=False) == pytest.approx(min(expected, snr))
+    assert dfil(noise, t, (4, 8, 8), 256, noise_known=True) == pytest.approx(expected)
+    assert dfil(noise, t, (4, 8, 8), 256, noise_known=False) == pytest.approx(min(expected, snr))
 
 
 @pytest.fixture

@@ -266,7 +266,7 @@ def test_more_records_above_the_identification_threshold_are_found():
     verdict = judge(baseline, present[1], after, suite="made", name="b.csv")
     assert told(verdict) == [("records-exposed", "worse")]
     assert (
-        "9 records pass the identification threshold that did not, 0 no more"
+        "9 records pass the identification threshold that did not before, 0 do not pass it now"
         in verdict.failures[0].sentence
     )
 
