@@ -11,7 +11,7 @@ from bench.interfaces.backbone import BackboneSet
 from bench.interfaces.defense import Defense
 from bench.interfaces.metric import Metric
 from bench.interfaces.victim import Victim
-from bench.scoring.control_cache import References
+from bench.scoring.control_cache import ControlCache
 from bench.spec.cell import CellSpec
 from bench.types.gallery import Gallery
 
@@ -38,5 +38,5 @@ class Job:
     new_victim: Callable[[], Victim]
     new_defense: Callable[[], Defense]
     new_gallery: Callable[[int], Gallery | None]
-    references: References
+    control_cache: ControlCache
     obstacle: str = ""

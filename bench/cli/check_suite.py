@@ -13,7 +13,7 @@ import click
 from bench.ledger.reader import open_ledger
 from bench.planning.suite import SHIPPED, Suite, find_suite
 from bench.reports.check.baseline import Baseline, read_baseline, write_baseline
-from bench.reports.check.compare import current_points, judge
+from bench.reports.check.compare import current_rows, judge
 from bench.reports.check.output import (
     add_github_summary,
     as_json,
@@ -22,7 +22,7 @@ from bench.reports.check.output import (
     summary,
     write_junit,
 )
-from bench.reports.check.plan import NOT_RUN, Present, present_rows
+from bench.reports.check.plan import NOT_RUN, SuiteState, suite_state
 from bench.reports.check.verdict import Tolerances, Verdict
 from bench.reports.comparability import Row, ScoreReader, ledger_scores
 from bench.util.errors import (
@@ -152,7 +152,7 @@ def _update(options: CheckOptions) -> None:
     absent = [finding for finding in present.findings if finding.fails]
     if absent:
         raise RequestError(f"no baseline of a suite that is not complete: {absent[0].sentence}")
-    current = current_points(present, read, measure=options.metric or "ssim")
+    current = current_rows(present, read, measure=options.metric or "ssim")
     baseline = Baseline(current, _suite_name(suite, path), limits, options.accept_failed)
     accepted = 0
     if before is not None:
@@ -232,7 +232,7 @@ def _present(options: CheckOptions, suite: Suite, *, run: bool) -> tuple[Present
             f"{options.results}: no ledger.sqlite there; bench check SUITE runs what is missing"
         )
     ledger = open_ledger(options.results)
-    return present_rows(planned, ledger.rows()), ledger_scores(ledger)
+    return suite_state(planned, ledger.rows()), ledger_scores(ledger)
 
 
 def _suite_name(suite: Suite, baseline: Path) -> str:

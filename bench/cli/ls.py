@@ -21,13 +21,13 @@ def list_plugins(kind: str | None, results: Path) -> None:
     """
     with one_sentence():
         from bench.interfaces.registry import KINDS
-        from bench.running.guest_check import guest_faults
+        from bench.running.plugin_check import plugin_faults
         from bench.util.text import suggestion
 
         kinds = (*KINDS, "suites")
         if kind is not None and kind not in kinds:
             raise RequestError(f"unknown kind {kind!r}{suggestion(kind, kinds)}")
-        faults = guest_faults()
+        faults = plugin_faults()
         for one in (kind,) if kind else kinds:
             click.echo("\n".join(_suites() if one == "suites" else _plugins(one, faults)))
 

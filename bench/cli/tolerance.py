@@ -34,7 +34,7 @@ def tolerance(first: Path, second: Path, suite: str, out: Path | None) -> None:
     another processor to differ as much as the table says.
     """
     from bench.ledger.reader import open_ledger
-    from bench.reports.processor_tolerance import TABLE, ProcessorTolerance, measure, rounded_up
+    from bench.reports.processor_tolerance import TABLE, ProcessorTolerance, measure, round_up
 
     with one_sentence():
         ledgers = [open_ledger(path) for path in (first, second)]

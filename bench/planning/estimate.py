@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from bench.cell.job import Job
-from bench.ledger.reader import Entry
+from bench.ledger.reader import CellEntry
 from bench.spec.cell import CellSpec
 
 # Seconds on one CPU thread for the embedded model and 64x64 pictures. Cells in the ledger correct
@@ -34,7 +34,7 @@ def estimate_seconds(jobs: Sequence[Job], known: Mapping[str, Entry]) -> float:
     return total * _scale(known)
 
 
-def _scale(known: Mapping[str, Entry]) -> float:
+def _scale(known: Mapping[str, CellEntry]) -> float:
     ratios = [
         entry.seconds / _counted(CellSpec.model_validate_json(entry.spec), train=entry.trained)
         for entry in known.values()

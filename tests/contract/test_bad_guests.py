@@ -19,7 +19,7 @@ from bench.planning.planner import Planner
 from bench.planning.suite_plan import plan_suite
 from bench.running.engines.base import Limits, Setup
 from bench.running.engines.processes import ProcessEngine
-from bench.running.guest_check import guest_faults
+from bench.running.plugin_check import plugin_faults
 from bench.running.suite import run_suite
 from tests.conftest import SMALL
 from tests.support.install import forget, install_bad_guests, on_path
@@ -96,7 +96,7 @@ def test_diagnostics_have_columns_of_their_own_and_change_no_other(
     [
         (
             "taken",
-            "attack 'bad-attack': diagnostic 'seconds' would be the column 'attack_seconds', which is taken",
+            "attack 'bad-attack': diagnostic 'seconds' would be the column 'attack_seconds', which the runner writes",
         ),
         ("text", "diagnostic 'loss' must be an int or a float, got str"),
         ("tensor", "diagnostic 'loss' must be an int or a float, got Tensor"),
@@ -214,7 +214,7 @@ def test_metrics_of_others_that_cannot_be_used_cost_nothing_but_themselves(
     assert isinstance(good.rows[0]["ssim"], float)
     said = "\n".join(SAID)
     assert "no_such_module_anywhere" in said
-    assert "metric 'utility_fid': the name is that of a column of the runner" in said
+    assert "metric 'utility_fid': the runner writes columns of that name" in said
     assert (
         "badguests.metric:BadMetric of badguests 1.0 is not used: metric 'ssim' is splitleak's own"
         in said
@@ -246,7 +246,7 @@ def test_the_listing_names_every_fault_and_imports_nothing(guests: Path) -> None
 
 
 def test_faults_are_found_without_an_import_in_this_process(guests: Path) -> None:
-    found = guest_faults()
+    found = plugin_faults()
     assert ("attacks", "bad-attack") not in found
     assert ("defenses", "bad-defense") not in found
     assert set(found) >= {

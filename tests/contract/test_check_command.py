@@ -68,7 +68,7 @@ def results(first, tmp_path) -> Path:
 def test_the_suite_is_no_worse_than_itself_with_and_without_its_name(results):
     baseline = read_baseline(results / "baseline.csv")
     assert baseline.suite == "suite.yaml"
-    assert {point.processor for point in baseline.points.values()} == {processor()}
+    assert {point.processor for point in baseline.compared_rows.values()} == {processor()}
     for suite in ([], [results / "suite.yaml"]):
         code, output = bench("check", *suite, "--results", results, "--json")
         verdict = json.loads(output[output.index('{\n "answer"') : output.rindex("}") + 1])

@@ -96,7 +96,7 @@ def test_the_serial_engine_says_where_it_keeps_no_time_limit(
     monkeypatch.delattr(signal, "SIGALRM")
     with (
         pytest.raises(
-            RequestError, match="keeps no time limit on this system; use --engine processes"
+            RequestError, match="has no time limit on this system; use --engine processes"
         ),
         _alarm(1.0),
     ):

@@ -29,7 +29,7 @@ from bench.interfaces import (
     TrainingPlan,
     View,
 )
-from bench.scoring.matching import matched
+from bench.scoring.matching import match_images
 from defenses.clip_noise import ClipNoise
 from defenses.gradient_pruning import GradientPruning
 from defenses.none import NoDefense
@@ -82,7 +82,7 @@ def errors(claim: Claim, truth: Tensor, groups: list[list[int]]) -> Tensor:
     """Mean squared error of each record, put in the order that fits best."""
     from bench.interfaces import ImageBatch
 
-    fitted = matched(claim.estimates["image"], ImageBatch(truth), groups)
+    fitted = match_images(claim.estimates["image"], ImageBatch(truth), groups)
     return (fitted.images.pixels - truth).square().mean((1, 2, 3))
 
 

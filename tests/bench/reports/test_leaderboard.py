@@ -10,15 +10,15 @@ import pytest
 from bench.interfaces import RequestError
 from bench.reports.leaderboard import Standing, leaderboard
 from bench.reports.leaderboard_files import as_csv, as_markdown, write_leaderboard
-from tests.support.rows import MadeLedger
+from tests.support.rows import SyntheticLedger
 
 SEEDS = (0, 1, 2)
 
 
 @pytest.fixture
-def made() -> MadeLedger:
+def made() -> SyntheticLedger:
     """Two attacks on two defences and the undefended victim; weak stops inversion only, strong stops both."""
-    made = MadeLedger()
+    made = SyntheticLedger()
     for seed in SEEDS:
         for defense, inversion, algebra in [
             ("none", 0.7, 0.8),
@@ -30,7 +30,7 @@ def made() -> MadeLedger:
     return made
 
 
-def standings(made: MadeLedger, **options: str) -> dict[str, Standing]:
+def standings(made: SyntheticLedger, **options: str) -> dict[str, Standing]:
     """By defence, of a ledger with one setting."""
     found = leaderboard(made.rows, made.read, **options)
     assert len({entry.setting for entry in found}) == 1
@@ -63,7 +63,7 @@ def test_two_defences_are_compared_directly(made):
 
 
 def test_where_lower_is_closer_the_lowest_score_is_the_worst_case():
-    made = MadeLedger()
+    made = SyntheticLedger()
     for seed in SEEDS:
         for attack, level in [("inversion", 0.3), ("closed-form", 0.6)]:
             made.add("none", attack, seed, level, ssim_floor=0.8, ssim_ceiling=0.2)

@@ -16,7 +16,7 @@ from bench.interfaces import (
     Silent,
     TrainingPlan,
 )
-from bench.scoring.controls.images import ORACLE, controls
+from bench.scoring.controls.images import ORACLE, image_controls
 from defenses.none import NoDefense
 from tests.conftest import make_records
 from victims.classifier.federated_classifier import FederatedClassifier
@@ -80,7 +80,7 @@ def test_the_truth_is_the_pooled_picture_and_the_oracle_gives_it_back(tmp_path: 
     shown = truth["image"].images.pixels
     torch.testing.assert_close(shown, small.repeat_interleave(4, 2).repeat_interleave(4, 3))
     public = victim.public(None, RECORDS, protocol="fedsgd", device="cpu")
-    oracle = controls("image", truth["image"], RECORDS, public.codec, seed=0)[ORACLE]
+    oracle = image_controls("image", truth["image"], RECORDS, public.codec, seed=0)[ORACLE]
     assert torch.equal(oracle.images.pixels, shown)
     assert public.trainer is not None
     inputs = {"pixels": small, "label": torch.zeros(len(small), 10)}

@@ -25,7 +25,7 @@ from bench.interfaces import (
     generator,
 )
 from bench.interfaces.public_forward import PIXELS
-from bench.scoring.controls.images import ORACLE, controls
+from bench.scoring.controls.images import ORACLE, image_controls
 from defenses.activation import Activation, activation
 from tests.conftest import make_records
 from victims.classifier.parts.cnn import CUTS, halves, network
@@ -120,7 +120,9 @@ def test_the_truth_is_the_pooled_picture_and_the_oracle_gives_it_back(tmp_path: 
     public = victim.public(None, RECORDS, protocol="inference", device="cpu")
     shown = truth["image"].images.pixels
     assert torch.equal(
-        controls("image", truth["image"], RECORDS, public.codec, seed=0)[ORACLE].images.pixels,
+        image_controls("image", truth["image"], RECORDS, public.codec, seed=0)[
+            ORACLE
+        ].images.pixels,
         shown,
     )
     assert public.client is not None
