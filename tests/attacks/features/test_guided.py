@@ -1,4 +1,4 @@
-"""Guided sampling: walks whose posterior is known, the search behind features, the attack on a tiny model."""
+"""Guided sampling: walks with a known posterior, the feature guide, and the attack."""
 
 from __future__ import annotations
 
