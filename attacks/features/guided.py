@@ -60,8 +60,9 @@ class GuidedParams(Params):
         recurrences: visits of each level.
         step: how the guide acts: ``proximal`` replaces the denoiser's guess, ``spherical`` uses the
             slope through the denoiser, as DRAG does.
-        ratio: of ``spherical`` (``attacks.features.guidance.sampler.SamplerPlan``).
-        clip: of ``spherical`` (``attacks.features.guidance.sampler.SamplerPlan``).
+        ratio: how far ``spherical`` turns a step's noise: 0 not at all, 1 wholly.
+        clip: slope from which ``spherical`` turns the noise by all of ``ratio``
+            (``attacks.features.guidance.sampler.SamplerPlan``).
         eta: noise of a step: 0 is the deterministic walk, 1 ancestral sampling.
         strength: share of all levels that is walked; below 1 the walk starts from the linear
             estimate (DRAG++).
@@ -72,8 +73,7 @@ class GuidedParams(Params):
         tv: weight of squared total variation in that search.
         condition_prior: prior of hints: ``spectrum`` is a Gaussian estimated from the auxiliary
             conditions, ``denoiser`` is the public model.
-        releases: largest number of a record's releases that are combined where h_sd is sent
-            plainly.
+        releases: most releases of a record that are combined where h_sd is sent plainly.
     """
 
     steps: int = Field(default=4, ge=1)
@@ -290,7 +290,7 @@ class Guided(Attack):
 
 @dataclass(frozen=True, eq=False)
 class _Sampling:
-    """What the parts of one run of the attack share."""
+    """State that the parts of one run share."""
 
     view: View
     client: PublicClient

@@ -49,7 +49,7 @@ class NoGuide:
 
 @dataclass(frozen=True)
 class SamplerPlan:
-    """How to walk.
+    """Settings of the walks.
 
     Attributes:
         steps: levels, evenly spaced in t from the start's.

@@ -1,4 +1,4 @@
-"""What a view holds for a search: the client as a function, the features, and known inputs."""
+"""Knowledge for a search: the client as a function, its features, and known inputs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from bench.interfaces.public_forward import CONDITION, CONDITION_LATENTS, NOISY,
 
 @dataclass(frozen=True, eq=False)
 class Knowledge:
-    """What the attacker knows of the targets' features and inputs.
+    """Knowledge of the attacker about the targets' features and inputs.
 
     Attributes:
         forward: the client, with its trained weights where they are in view.

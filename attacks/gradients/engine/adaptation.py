@@ -18,7 +18,7 @@ SOFT = 0.1
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What an attacker who knows the defence does to gradients before comparing them (Kerckhoffs).
+    """Changes to gradients before a comparison, by an attacker who knows the defence (Kerckhoffs).
 
     Attributes:
         masks: zeros in the observed gradient were put there by the defence and carry no

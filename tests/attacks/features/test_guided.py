@@ -1,4 +1,4 @@
-"""Guided sampling: walks whose posterior is known, the search behind features, the attack on a tiny model."""
+"""Guided sampling: walks with a known posterior, the feature guide, and the attack."""
 
 from __future__ import annotations
 
@@ -298,7 +298,7 @@ def test_where_all_is_in_view_it_is_exact(tiny_model, tmp_path, defense):
 
 
 def test_with_the_noise_in_view_it_sees_through_features_that_were_cut(tiny_model, tmp_path):
-    """Three quarters of the numbers are missing; the noise target and the prior of an untrained model are there."""
+    """Three quarters of the numbers are missing; target and an untrained prior are there."""
 
     class Fixed(Defense):
         name = "fixed"

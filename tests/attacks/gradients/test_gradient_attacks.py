@@ -156,7 +156,7 @@ DEFENDED = [
 def test_knowing_the_defence_makes_the_truth_fit(
     see: See, defense: Defense, objective, most: float
 ) -> None:  # type: ignore[no-untyped-def]
-    """At the true record the adapted objective is (nearly) 0, and far lower than without adaptation."""
+    """At the true record the adapted objective is almost 0, far below that without adaptation."""
     view, _, _ = see(1, defense)
     trainer = trainer_of(view)
     (update,) = updates_in(view, trainer)

@@ -1,4 +1,4 @@
-"""Updates that several records went into: which are attacked, what the view holds, how claims are matched."""
+"""Updates of several records: which are attacked, what the view holds, how claims are matched."""
 
 from __future__ import annotations
 
