@@ -20,7 +20,7 @@ from bench.scoring.controls.images import ORACLE, controls
 from defenses.none import NoDefense
 from tests.conftest import make_records
 from victims.classifier.federated_classifier import FederatedClassifier
-from victims.classifier.parts.labelled_records import labels, pooled
+from victims.classifier.parts.labelled_records import labels, pool
 
 RECORDS = make_records(9)
 SMALL = {"size": 8, "clients": 2, "label": "identity", "records_per_update": 2}
@@ -60,7 +60,7 @@ def test_an_update_is_sgd_on_its_records_and_the_server_adds_the_mean(tmp_path: 
         rows = [i for r, i in capture.secrets.position.items() if r.step == update.step]
         index = capture.secrets.record_index[rows]
         weights = {name: tensor.requires_grad_() for name, tensor in model.tensors.items()}
-        loss = plain_loss(weights, pooled(RECORDS.images, 8)[index], classes[index])
+        loss = plain_loss(weights, pool(RECORDS.images, 8)[index], classes[index])
         for name, slope in zip(
             weights, torch.autograd.grad(loss, list(weights.values())), strict=True
         ):
@@ -97,7 +97,7 @@ def test_several_local_steps_are_their_sum(tmp_path: Path) -> None:
     optimizer = torch.optim.SGD(weights.values(), lr=0.1)
     for part in (index[:2], index[2:]):
         optimizer.zero_grad()
-        plain_loss(weights, pooled(RECORDS.images, 8)[part], classes[part]).backward()  # type: ignore[no-untyped-call]
+        plain_loss(weights, pool(RECORDS.images, 8)[part], classes[part]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     for name, tensor in weights.items():
         torch.testing.assert_close(start[name] + step.tensors[name], tensor.detach())

@@ -29,7 +29,7 @@ from bench.scoring.controls.images import ORACLE, controls
 from defenses.activation import Activation, activation
 from tests.conftest import make_records
 from victims.classifier.parts.cnn import CUTS, halves, network
-from victims.classifier.parts.labelled_records import pooled
+from victims.classifier.parts.labelled_records import pool
 from victims.classifier.split_cnn import SplitCnn
 
 RECORDS = make_records(9)
@@ -69,7 +69,7 @@ def test_split_training_is_training(tmp_path: Path) -> None:
     victim, capture = train(tmp_path / "c", "gradient", cut="relu11")
     whole = network(4, 16, 10, 0)
     optimizer = torch.optim.AdamW(whole.parameters(), lr=1e-3)
-    pixels, classes = pooled(RECORDS.images, 16), victim.labels(RECORDS)
+    pixels, classes = pool(RECORDS.images, 16), victim.labels(RECORDS)
     steps = sorted({release.step for release in capture.transcript.releases()})
     for step, expected in zip(steps, capture.costs.losses, strict=True):
         rows = [
@@ -103,7 +103,7 @@ def test_deployed_features_are_those_of_the_weights_on_the_wire(tmp_path: Path) 
     forward = public.with_weights(capture.transcript.parts(CLIENT_WEIGHTS)[0].tensors).forward(32)
     releases = capture.transcript.releases()
     index = capture.secrets.record_index[[capture.secrets.position[r] for r in releases]]
-    pixels = pooled(RECORDS.images, 16)[index].requires_grad_()
+    pixels = pool(RECORDS.images, 16)[index].requires_grad_()
     sent = forward.send({PIXELS: pixels}, generator(0))[CONTROL_FEATURES]
     assert torch.equal(sent, capture.transcript.rows(CONTROL_FEATURES, releases))
     torch.testing.assert_close(sent.float(), activation(forward.stem(pixels)), rtol=1e-2, atol=1e-3)

@@ -22,7 +22,7 @@ from bench.interfaces import (
     Silent,
     TrainingPlan,
 )
-from victims.diffusion.parts.federated_rounds import schedule, shares
+from victims.diffusion.parts.federated_rounds import clients_with_shares, schedule
 
 RATE = 0.25
 
@@ -86,7 +86,7 @@ def public(job: Job, protocol: str = "fedavg"):  # type: ignore[no-untyped-def]
 def test_an_epoch_is_one_pass_over_all_records_in_as_many_rounds_as_needed(
     per_update: int, rounds: int, last: list[int]
 ) -> None:
-    plan = schedule(shares(7, 2, seed=0), per_update, epoch=0, seed=0)
+    plan = schedule(clients_with_shares(7, 2, seed=0), per_update, epoch=0, seed=0)
     assert len(plan) == rounds
     assert [len(part.index) for part in plan[-1]] == last
     assert sorted(i for parts in plan for part in parts for i in part.index) == list(range(7))

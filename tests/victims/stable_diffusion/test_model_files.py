@@ -57,8 +57,8 @@ def no_hub(cache: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_known_ids_get_their_commit_and_the_row_has_it() -> None:
-    assert hub.pinned(SD15) == f"{SD15}@451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
-    assert SplitControlNet.build({"model": SD15}).params.model == hub.pinned(SD15)
+    assert hub.with_commit(SD15) == f"{SD15}@451f4fe16113bff5a5d2269ed5ad43b0592e9a14"
+    assert SplitControlNet.build({"model": SD15}).params.model == hub.with_commit(SD15)
     assert ModelParams(model=f"{SD15}@{COMMIT}").model == f"{SD15}@{COMMIT}"
     assert ModelParams(model="a/b").model == "a/b"
 
@@ -74,7 +74,7 @@ def test_a_directory_goes_before_a_hub_id_of_the_same_name(
 ) -> None:
     (tmp_path / SD15).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert hub.pinned(SD15) == SD15
+    assert hub.with_commit(SD15) == SD15
 
 
 @pytest.mark.parametrize("model", ["owner/name", "owner/name@main", "owner/name@0123abc"])
@@ -224,11 +224,11 @@ def test_of_a_repository_in_half_precision_only_that_is_fetched() -> None:
     found = set(
         filter_repo_objects(
             [*listing, *unet, *other, *text, *words],
-            allow_patterns=hub.needed([*unet, *other, *text]),
+            allow_patterns=hub.download_patterns([*unet, *other, *text]),
         )
     )
     assert found == {*listing, *unet, other[0], text[0], text[2], *words[:2]}
-    assert hub.needed(other) == list(hub.NEEDED)
+    assert hub.download_patterns(other) == list(hub.NEEDED)
 
 
 def test_variants_beside_the_weights_change_nothing(model: Path, tiny_model: Path) -> None:

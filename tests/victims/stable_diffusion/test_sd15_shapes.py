@@ -19,7 +19,13 @@ from victims.diffusion.parts.base import PUBLIC_SEED, ModelParams
 from victims.diffusion.parts.client import ClientHalf
 from victims.diffusion.parts.controlnet import new_controlnet, predict, predict_undivided
 from victims.diffusion.parts.server import ServerHalf
-from victims.diffusion.parts.size_report import Division, Wire, model_parts, parameters, payload
+from victims.diffusion.parts.size_report import (
+    ParameterCounts,
+    WireTensors,
+    model_parts,
+    parameters,
+    payload,
+)
 from victims.diffusion.split_controlnet import PROTOCOLS, SplitControlNet
 from victims.stable_diffusion.files import check_size, native_size
 from victims.stable_diffusion.model import StableDiffusion
@@ -75,7 +81,7 @@ def test_the_scheduler_of_the_hub_gives_the_published_schedule(
 
 @pytest.mark.slow
 def test_the_client_of_no_gradient_holds_frozen_public_parts_only(halves: Halves) -> None:
-    assert Division.of(*halves["no-gradient"]) == Division(
+    assert ParameterCounts.from_halves(*halves["no-gradient"]) == ParameterCounts(
         client_frozen=ENCODER + TEXT_ENCODER + CONV_IN,
         client_trained=0,
         server_frozen=UNET - CONV_IN,
@@ -88,7 +94,7 @@ def test_the_client_of_classic_split_learning_trains_the_stem(
     halves: Halves, protocol: str
 ) -> None:
     client, server = halves[protocol]
-    assert Division.of(client, server) == Division(
+    assert ParameterCounts.from_halves(client, server) == ParameterCounts(
         client_frozen=ENCODER + TEXT_ENCODER + CONV_IN,
         client_trained=CONV_IN + HINT_BLOCK,
         server_frozen=UNET - CONV_IN,
@@ -115,7 +121,7 @@ NUMBERS = {
 
 @pytest.mark.parametrize("protocol", list(PROTOCOLS))
 def test_the_wire_carries_the_known_bytes(halves: Halves, protocol: str) -> None:
-    wire = Wire.of(*halves[protocol], 512)
+    wire = WireTensors.from_halves(*halves[protocol], 512)
     up, down = NUMBERS[protocol]
     assert payload(wire.up.values(), torch.float32) == 4 * up + 8
     assert payload(wire.up.values(), torch.bfloat16) == 2 * up + 8
@@ -128,7 +134,7 @@ def test_the_wire_carries_the_known_bytes(halves: Halves, protocol: str) -> None
 
 def test_the_wire_in_figures(halves: Halves) -> None:
     """The same, written out: 5.2 MB for each stem, 65,536 bytes for a latent, 236,544 for the prompt."""
-    up = Wire.of(*halves["no-gradient"], 512).up
+    up = WireTensors.from_halves(*halves["no-gradient"], 512).up
     assert {
         channel: (tuple(t.shape[1:]), payload([t], torch.float32)) for channel, t in up.items()
     } == {
@@ -139,7 +145,7 @@ def test_the_wire_in_figures(halves: Halves) -> None:
         "timestep": ((), 8),
     }
     assert payload(up.values(), torch.float32) == 5_610_504
-    gradient = Wire.of(*halves["gradient"], 512)
+    gradient = WireTensors.from_halves(*halves["gradient"], 512)
     assert payload(gradient.up.values(), torch.float32) == 10_787_848
     assert payload(gradient.down.values(), torch.float32) == 5_242_880
 
@@ -148,7 +154,7 @@ def test_the_wire_in_figures(halves: Halves) -> None:
 def test_a_real_message_is_as_long_as_its_payload_and_a_short_header(
     halves: Halves, dtype: torch.dtype, tmp_path: Path
 ) -> None:
-    up = Wire.of(*halves["gradient"], 512).up
+    up = WireTensors.from_halves(*halves["gradient"], 512).up
     filled = {
         c: torch.zeros(t.shape, dtype=dtype if t.is_floating_point() else t.dtype)
         for c, t in up.items()
@@ -162,7 +168,7 @@ def test_a_real_message_is_as_long_as_its_payload_and_a_short_header(
 @pytest.mark.parametrize("protocol", list(PROTOCOLS))
 def test_the_server_half_takes_what_the_client_half_sends(halves: Halves, protocol: str) -> None:
     client, server = halves[protocol]
-    up = Wire.of(client, server, 512).up
+    up = WireTensors.from_halves(client, server, 512).up
     prompt = PromptCode(up["prompt_embedding"]).arguments(512, 512)
     output = predict(
         server.unet,
@@ -214,7 +220,10 @@ def test_the_documentation_has_these_figures(halves: Halves, model: StableDiffus
     parts = model_parts(model, new_controlnet(model, PUBLIC_SEED))
     assert "; ".join(f"{count:,}" for count in parts.values()) in text
     for protocol, (client, server) in halves.items():
-        wire, who = Wire.of(client, server, 512), Division.of(client, server)
+        wire, who = (
+            WireTensors.from_halves(client, server, 512),
+            ParameterCounts.from_halves(client, server),
+        )
         full, half = (
             [payload(side.values(), dtype) for side in (wire.up, wire.down)]
             for dtype in (torch.float32, torch.bfloat16)

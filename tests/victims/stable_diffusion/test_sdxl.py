@@ -43,7 +43,7 @@ from victims.diffusion.federated import Federated
 from victims.diffusion.parts.base import PUBLIC_SEED
 from victims.diffusion.parts.client import ClientRandomness
 from victims.diffusion.parts.controlnet import new_controlnet
-from victims.diffusion.parts.public_denoiser import UNetDenoiser
+from victims.diffusion.parts.public_client import UNetDenoiser
 from victims.diffusion.parts.sampling import SamplingPlan, TrainedControl, sample
 from victims.diffusion.split_controlnet import PROTOCOLS, SplitControlNet
 from victims.stable_diffusion.model import StableDiffusion

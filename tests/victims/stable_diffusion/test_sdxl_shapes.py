@@ -14,7 +14,13 @@ from victims.diffusion.parts.base import PUBLIC_SEED, ModelParams
 from victims.diffusion.parts.client import ClientHalf
 from victims.diffusion.parts.controlnet import new_controlnet, predict, predict_undivided
 from victims.diffusion.parts.server import ServerHalf
-from victims.diffusion.parts.size_report import Division, Wire, model_parts, parameters, payload
+from victims.diffusion.parts.size_report import (
+    ParameterCounts,
+    WireTensors,
+    model_parts,
+    parameters,
+    payload,
+)
 from victims.diffusion.split_controlnet import PROTOCOLS, SplitControlNet
 from victims.stable_diffusion.files import check_size, native_size
 from victims.stable_diffusion.model import StableDiffusion
@@ -86,13 +92,13 @@ def test_prompts_have_the_known_shapes(model: StableDiffusion) -> None:
 @pytest.mark.slow
 def test_who_holds_what(halves: dict[str, tuple[ClientHalf, ServerHalf]]) -> None:
     frozen = ENCODER + TEXT_ENCODERS + CONV_IN
-    assert Division.of(*halves["no-gradient"]) == Division(
+    assert ParameterCounts.from_halves(*halves["no-gradient"]) == ParameterCounts(
         client_frozen=frozen,
         client_trained=0,
         server_frozen=UNET - CONV_IN,
         server_trained=CONTROLNET - HINT_BLOCK,
     )
-    assert Division.of(*halves["u-shaped"]) == Division(
+    assert ParameterCounts.from_halves(*halves["u-shaped"]) == ParameterCounts(
         client_frozen=frozen,
         client_trained=CONV_IN + HINT_BLOCK,
         server_frozen=UNET - CONV_IN,
@@ -112,7 +118,7 @@ def test_the_wire_carries_the_known_bytes_at_1024(
     halves: dict[str, tuple[ClientHalf, ServerHalf]], protocol: str
 ) -> None:
     client, server = halves[protocol]
-    wire = Wire.of(client, server, 1024)
+    wire = WireTensors.from_halves(client, server, 1024)
     up, down = NUMBERS[protocol]
     assert payload(wire.up.values(), torch.float32) == 4 * up + 8
     assert payload(wire.down.values(), torch.float32) == 4 * down
@@ -126,7 +132,7 @@ def test_the_server_half_takes_what_the_client_half_sends(
     halves: dict[str, tuple[ClientHalf, ServerHalf]],
 ) -> None:
     client, server = halves["no-gradient"]
-    wire = Wire.of(client, server, 1024)
+    wire = WireTensors.from_halves(client, server, 1024)
     code = PromptCode(wire.up["prompt_embedding"], wire.up["pooled_prompt"]).arguments(1024, 1024)
     features = wire.up["unet_features"], wire.up["control_features"]
     output = predict(server.unet, server.controlnet, *features, wire.up["timestep"], code, code)
@@ -156,7 +162,10 @@ def test_the_documentation_has_these_figures(
     parts = model_parts(model, new_controlnet(model, PUBLIC_SEED))
     assert "; ".join(f"{count:,}" for count in parts.values()) in text
     for protocol, (client, server) in halves.items():
-        wire, who = Wire.of(client, server, 1024), Division.of(client, server)
+        wire, who = (
+            WireTensors.from_halves(client, server, 1024),
+            ParameterCounts.from_halves(client, server),
+        )
         full, half = (
             [payload(side.values(), dtype) for side in (wire.up, wire.down)]
             for dtype in (torch.float32, torch.bfloat16)
