@@ -1,4 +1,4 @@
-"""DP-SGD in local steps: plain training where it is switched off, clipped and noised where not; its statement."""
+"""DP-SGD in local steps: plain training when off, clipped and noisy when on; its statement."""
 
 from __future__ import annotations
 

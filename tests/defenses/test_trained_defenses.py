@@ -1,4 +1,4 @@
-"""Learned noise and learned pruning: what they promise, what they keep, and what an attacker finds out about them."""
+"""Learned noise and learned pruning: their effect, their state, and what an attacker learns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defences that change the exchange itself: the control branch's input, the noise target, where x_t goes."""
+"""Defences that change the exchange: the control branch's input, the noise target, x_t."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_memoised_noise_is_of_the_record_and_of_the_secret():
 
 
 def spied_inputs(tiny_model, records, defense, monkeypatch):
-    """What the control network is given in sampling, and how its residuals are weighed, step by step."""
+    """Record the control network's input and the weight of its residuals at each sampling step."""
     split = victim(tiny_model)
     model = split.load("cpu")
     net = new_controlnet(model, PUBLIC_SEED)
@@ -172,7 +172,7 @@ def test_a_withheld_noise_target_moves_the_loss_to_the_client_and_changes_no_wei
 
 
 def test_plain_feedback_gives_the_noise_away(make_job, tmp_path):
-    """u-shaped or not: eps = eps_hat - (N / 2) g, so the closed form is as exact as on the undefended wire."""
+    """eps = eps_hat - (N / 2) g, so the closed form is as exact as on the undefended wire."""
     job = make_job(attack="closed-form", defense="withhold-noise")
     plan = TrainingPlan(1, 4, 1e-3, 0, "cpu", "fp32")
     defense = job.new_defense()

@@ -106,7 +106,9 @@ def test_several_local_steps_are_their_sum(tmp_path: Path) -> None:
 def test_impossible_requests_are_refused() -> None:
     with pytest.raises(RequestError, match="no multiple"):
         FederatedClassifier.build({"size": 24}).check(64)
-    with pytest.raises(RequestError, match="no 'hair_colour' to be its label; it has identity"):
+    with pytest.raises(
+        RequestError, match="no attribute 'hair_colour' for its label; it has identity"
+    ):
         FederatedClassifier.build({}).check_records(RECORDS, Silent())
 
 

@@ -58,14 +58,14 @@ def test_both_halves_are_the_whole(cut: str) -> None:
 
 
 def test_the_network_is_that_of_the_paper() -> None:
-    """CIFAR10CNN at 32x32: six convolutions of 64, 64, 128, 128, 128, 128 channels, then 512 and 10 units."""
+    """CIFAR10CNN at 32x32: convolutions of 64, 64 and four times 128 channels, then 512 and 10 units."""
     shapes = [tuple(w.shape) for w in network(64, 32, 10, 0).parameters() if w.ndim > 1]
     convolutions = [(64, 3), (64, 64), (128, 64), (128, 128), (128, 128), (128, 128)]
     assert shapes == [*((o, i, 3, 3) for o, i in convolutions), (512, 128 * 16), (10, 512)]
 
 
 def test_split_training_is_training(tmp_path: Path) -> None:
-    """Losses and weights are those of one network with one AdamW for each half, on the same batches."""
+    """Losses and weights equal those of one network with one AdamW for each half."""
     victim, capture = train(tmp_path / "c", "gradient", cut="relu11")
     whole = network(4, 16, 10, 0)
     optimizer = torch.optim.AdamW(whole.parameters(), lr=1e-3)
@@ -150,7 +150,7 @@ def test_brightness_is_a_label_that_every_record_has() -> None:
     victim = SplitCnn.build({"label": "brightness", "classes": 4})
     level = victim.labels(RECORDS)
     assert torch.equal(level, (RECORDS.images.float().mean((1, 2, 3)) / 255 * 4).long())
-    with pytest.raises(RequestError, match="no 'hair_colour' to be its label"):
+    with pytest.raises(RequestError, match="no attribute 'hair_colour' for its label"):
         SplitCnn.build({}).check_records(RECORDS, Silent())
     with pytest.raises(RequestError, match="no multiple"):
         SplitCnn.build({"size": 24}).check(64)

@@ -1,4 +1,4 @@
-"""The federated victim: rounds, optimisers, shared draws, secure aggregation; and its public trainer."""
+"""The federated victim: rounds, optimisers, shared draws, aggregation, and its public trainer."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ def parts(capture: Capture, channel, step: int) -> Mapping[str, Tensor]:  # type
 def truth(job: Job, capture: Capture, step: int) -> dict[str, Tensor]:
     """The trainer's inputs behind an update with shared draws, from the sealed secrets."""
     releases = [r for r in capture.transcript.releases() if r.step == step]
-    records, found = capture.secrets.truth(releases)
-    latents = found["image"].latents
+    records, truth = capture.secrets.truth(releases)
+    latents = truth["image"].latents
     assert latents is not None
     return {
         "image_latents": latents,

@@ -126,7 +126,9 @@ def test_a_hub_that_hangs_is_given_up(cache: Path, monkeypatch: pytest.MonkeyPat
     release.set()
 
 
-def test_offline_by_wish_asks_nobody(no_hub: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_offline_by_wish_makes_no_request(
+    no_hub: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(RequestError, match="HF_HUB_OFFLINE is set"):
         locate(SD15)
@@ -256,7 +258,7 @@ def test_pickled_weights_are_not_read(model: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("left", "words"),
+    ("kept", "words"),
     [
         ((), "tokenizer: tokenizer_config.json is missing"),
         (
@@ -266,11 +268,11 @@ def test_pickled_weights_are_not_read(model: Path) -> None:
     ],
 )
 def test_a_tokenizer_without_its_vocabulary_is_refused(
-    model: Path, left: tuple[str, ...], words: str
+    model: Path, kept: tuple[str, ...], words: str
 ) -> None:
     """The library makes one of two tokens of it, without a word."""
     for file in (model / "tokenizer").iterdir():
-        if file.name not in left:
+        if file.name not in kept:
             file.unlink()
     with pytest.raises(DataError, match=words):
         StableDiffusion.load(str(model))
@@ -296,7 +298,7 @@ def test_weights_that_lack_a_tensor_are_refused(model: Path) -> None:
 
 
 def test_the_old_tensor_names_of_the_hub_are_understood(model: Path, tiny_model: Path) -> None:
-    """SD 1.x files call the text encoder's tensors ``text_model.…`` and hold its position ids too."""
+    """SD 1.x files prefix the text encoder's tensors by ``text_model.`` and hold position ids too."""
     (file,) = weight_files(model / "text_encoder")
     tensors = {f"text_model.{k.removeprefix('text_model.')}": t for k, t in load_file(file).items()}
     save_file(

@@ -1,4 +1,4 @@
-"""Stable Diffusion XL: what diffusers makes of a prompt, what crosses the wire, and what is refused."""
+"""Stable Diffusion XL: prompt codes as in diffusers, the wire, and refused requests."""
 
 from __future__ import annotations
 
