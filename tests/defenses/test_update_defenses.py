@@ -80,7 +80,7 @@ def test_noise_has_the_stated_deviation() -> None:
 
 
 def test_the_guarantee_is_that_of_the_gaussian_mechanism() -> None:
-    """mu = 2 / z sqrt(k); mu = 1 and delta = 1e-5 give epsilon 4.38 (arXiv:1905.02383, cor. 2.13)."""
+    """mu = 2 / z sqrt(k); mu = 1, delta = 1e-5 give epsilon 4.38 (arXiv:1905.02383)."""
     statement = ClipNoise.build({"clip": 1.0, "multiplier": 4.0}).guarantee(4, SCHEDULE)
     assert statement is not None
     assert statement.epsilon == pytest.approx(4.38, abs=0.01)

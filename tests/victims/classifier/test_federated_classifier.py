@@ -77,14 +77,14 @@ def test_the_truth_is_the_pooled_picture_and_the_oracle_gives_it_back(tmp_path: 
     _, truth = capture.secrets.truth(releases)
     index = capture.secrets.record_index[[capture.secrets.position[r] for r in releases]]
     small = functional.avg_pool2d(RECORDS.images[index].float(), 4).round() / 255
-    shown = truth["image"].images.pixels
-    torch.testing.assert_close(shown, small.repeat_interleave(4, 2).repeat_interleave(4, 3))
+    pixels = truth["image"].images.pixels
+    torch.testing.assert_close(pixels, small.repeat_interleave(4, 2).repeat_interleave(4, 3))
     public = victim.public(None, RECORDS, protocol="fedsgd", device="cpu")
     oracle = controls("image", truth["image"], RECORDS, public.codec, seed=0)[ORACLE]
-    assert torch.equal(oracle.images.pixels, shown)
+    assert torch.equal(oracle.images.pixels, pixels)
     assert public.trainer is not None
     inputs = {"pixels": small, "label": torch.zeros(len(small), 10)}
-    assert torch.equal(public.trainer.estimates(inputs)["image"].images.pixels, shown)
+    assert torch.equal(public.trainer.estimates(inputs)["image"].images.pixels, pixels)
 
 
 def test_several_local_steps_are_their_sum(tmp_path: Path) -> None:
@@ -114,9 +114,9 @@ def test_impossible_requests_are_refused() -> None:
 
 def test_utility_is_the_accuracy_on_held_out_records(tmp_path: Path) -> None:
     victim, capture = train(tmp_path / "c")
-    found = victim.utility(capture, RECORDS, NoDefense(), None, protocol="fedsgd")  # type: ignore[arg-type]
-    assert set(found) == {"accuracy", "accuracy_blind"}
-    assert all(0 <= value <= 1 for value in found.values())
-    assert found["accuracy"] * len(RECORDS) == pytest.approx(
-        round(found["accuracy"] * len(RECORDS))
+    utility = victim.utility(capture, RECORDS, NoDefense(), None, protocol="fedsgd")  # type: ignore[arg-type]
+    assert set(utility) == {"accuracy", "accuracy_blind"}
+    assert all(0 <= value <= 1 for value in utility.values())
+    assert utility["accuracy"] * len(RECORDS) == pytest.approx(
+        round(utility["accuracy"] * len(RECORDS))
     )

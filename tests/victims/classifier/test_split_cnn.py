@@ -58,7 +58,7 @@ def test_both_halves_are_the_whole(cut: str) -> None:
 
 
 def test_the_network_is_that_of_the_paper() -> None:
-    """CIFAR10CNN at 32x32: convolutions of 64, 64 and four times 128 channels, then 512 and 10 units."""
+    """CIFAR10CNN at 32x32 has 2 convolutions of 64 and 4 of 128 channels, then 512 and 10 units."""
     shapes = [tuple(w.shape) for w in network(64, 32, 10, 0).parameters() if w.ndim > 1]
     convolutions = [(64, 3), (64, 64), (128, 64), (128, 128), (128, 128), (128, 128)]
     assert shapes == [*((o, i, 3, 3) for o, i in convolutions), (512, 128 * 16), (10, 512)]
@@ -118,14 +118,14 @@ def test_the_truth_is_the_pooled_picture_and_the_oracle_gives_it_back(tmp_path: 
     victim, capture = train(tmp_path / "c", "inference")
     _, truth = capture.secrets.truth(capture.transcript.releases())
     public = victim.public(None, RECORDS, protocol="inference", device="cpu")
-    shown = truth["image"].images.pixels
+    pixels = truth["image"].images.pixels
     assert torch.equal(
         controls("image", truth["image"], RECORDS, public.codec, seed=0)[ORACLE].images.pixels,
-        shown,
+        pixels,
     )
     assert public.client is not None
-    claimed = public.client.forward(32).estimates({PIXELS: shown[..., ::2, ::2]})["image"]
-    assert torch.equal(claimed.images.pixels, shown)
+    claimed = public.client.forward(32).estimates({PIXELS: pixels[..., ::2, ::2]})["image"]
+    assert torch.equal(claimed.images.pixels, pixels)
 
 
 def test_the_inverse_network_takes_maps_of_a_deeper_cut() -> None:
@@ -141,9 +141,9 @@ def test_training_repeats_itself_and_can_be_measured(tmp_path: Path) -> None:
         m.sha256 for m in again.transcript.messages
     ]
     plan = SimpleNamespace(device="cpu", seed=0)
-    found = victim.utility(capture, RECORDS, Defense(), plan, protocol="gradient")  # type: ignore[arg-type]
-    assert set(found) == {"accuracy", "accuracy_blind"}
-    assert all(0 <= value <= 1 for value in found.values())
+    utility = victim.utility(capture, RECORDS, Defense(), plan, protocol="gradient")  # type: ignore[arg-type]
+    assert set(utility) == {"accuracy", "accuracy_blind"}
+    assert all(0 <= value <= 1 for value in utility.values())
 
 
 def test_brightness_is_a_label_that_every_record_has() -> None:

@@ -90,12 +90,12 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 def test_the_damaged_files_are_all_there_are(whole_model: Path) -> None:
-    found = {
+    covered = {
         file.relative_to(whole_model).as_posix()
         for file in whole_model.rglob("*")
         if file.is_file()
     }
-    assert found == set(FILES)
+    assert covered == set(FILES)
 
 
 @pytest.mark.parametrize("name", FILES)

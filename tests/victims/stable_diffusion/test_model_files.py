@@ -223,13 +223,13 @@ def test_of_a_repository_in_half_precision_only_that_is_fetched() -> None:
         "text_encoder_2/model.safetensors",
     ]
     words = ["tokenizer/merges.txt", "tokenizer_2/merges.txt", "README.txt", "x.fp16.safetensors"]
-    found = set(
+    fetched = set(
         filter_repo_objects(
             [*listing, *unet, *other, *text, *words],
             allow_patterns=hub.download_patterns([*unet, *other, *text]),
         )
     )
-    assert found == {*listing, *unet, other[0], text[0], text[2], *words[:2]}
+    assert fetched == {*listing, *unet, other[0], text[0], text[2], *words[:2]}
     assert hub.download_patterns(other) == list(hub.NEEDED)
 
 
@@ -298,7 +298,7 @@ def test_weights_that_lack_a_tensor_are_refused(model: Path) -> None:
 
 
 def test_the_old_tensor_names_of_the_hub_are_understood(model: Path, tiny_model: Path) -> None:
-    """SD 1.x files prefix the text encoder's tensors by ``text_model.`` and hold position ids too."""
+    """SD 1.x files prefix tensors of the text encoder by ``text_model.`` and hold position ids."""
     (file,) = weight_files(model / "text_encoder")
     tensors = {f"text_model.{k.removeprefix('text_model.')}": t for k, t in load_file(file).items()}
     save_file(

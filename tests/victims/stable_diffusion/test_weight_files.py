@@ -73,10 +73,10 @@ def test_float32_goes_before_half_precision(model: Path, tiny_model: Path) -> No
             "model.safetensors" if part == "text_encoder" else "diffusion_pytorch_model.safetensors"
         )
         (model / part / name).write_bytes(before[part])
-        found = find_weights(model / part)
-        assert found is not None
-        assert found.variant is None
-        assert [file.name for file in found.files] == [name]
+        weights = find_weights(model / part)
+        assert weights is not None
+        assert weights.variant is None
+        assert [file.name for file in weights.files] == [name]
     assert fingerprint(model) == fingerprint(tiny_model)
 
 
