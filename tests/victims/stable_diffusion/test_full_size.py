@@ -111,7 +111,7 @@ class ReadOnce(SplitControlNet):
         return self.model
 
 
-@pytest.fixture(scope="module", params=SIZES)
+@pytest.fixture(scope="module", params=["sd15", pytest.param("sdxl", marks=pytest.mark.slow)])
 def size(request: pytest.FixtureRequest) -> FullSize:
     return SIZES[request.param]
 
@@ -264,6 +264,7 @@ def test_the_cut_and_the_undivided_network_agree_in_shape(
     assert predict_undivided(model, whole, latent, t, prompt, hint).shape == latent.shape
 
 
+@pytest.mark.slow
 @only_sd15
 def test_describe_says_counts_bytes_and_what_the_rank_means(shape: Path) -> None:
     result = CliRunner().invoke(
