@@ -66,7 +66,7 @@ def trained(tiny_model, records, plan, defense, out, protocol="no-gradient"):
     capture = victim(tiny_model).train(
         records, defense, plan, protocol=protocol, out=out, progress=Silent()
     )
-    return capture, victim(tiny_model).trained(capture.model_dir, defense, protocol, "cpu")
+    return capture, victim(tiny_model).load_trained(capture.model_dir, defense, protocol, "cpu")
 
 
 def weights(control):

@@ -120,7 +120,7 @@ def run(s: FollowSettings, progress: Progress) -> FollowResult:
             progress=progress,
         )
         seconds = time.monotonic() - began
-        trained = victim.trained(capture.model_dir, Defense(), spec.protocol, spec.device)
+        trained = victim.load_trained(capture.model_dir, Defense(), spec.protocol, spec.device)
         losses = capture.costs.losses
     how = SamplingPlan(steps=s.sampler_steps, guidance=s.guidance, seed=s.seed)
     samples = {scale: sample(trained, held_out, how, progress, scale=scale) for scale in (0.0, 1.0)}

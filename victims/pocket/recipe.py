@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from victims.pocket import autoencoder, denoiser, export
 from victims.pocket import tokenizer as tokens
 from victims.pocket.corpus import Corpus, build
-from victims.pocket.training import Compute, Plan, finished, load
+from victims.pocket.training import Compute, Plan, is_finished, load
 
 VAE_WIDTHS = (16, 48, 96)
 UNET_WIDTHS = (64, 128)
@@ -53,7 +53,7 @@ class RecipeSettings:
     only: str | None = None
 
 
-class Recipe:
+class PocketRecipe:
     """Runs the recipe, stage by stage."""
 
     def __init__(self, settings: RecipeSettings) -> None:
@@ -80,9 +80,9 @@ class Recipe:
         s = self.settings
         wanted = (s.only,) if s.only else STAGES[: STAGES.index(s.until) + 1]
         for stage in ("autoencoder", "denoiser"):
-            if stage in wanted and not finished(s.out / stage):
+            if stage in wanted and not is_finished(s.out / stage):
                 getattr(self, f"_{stage}")(s.out / stage, stop_at)
-                if not finished(s.out / stage):
+                if not is_finished(s.out / stage):
                     return
         if "export" in wanted:
             self.write(s.out / "weights")
@@ -203,7 +203,7 @@ def parse(arguments: Sequence[str] | None = None) -> RecipeSettings:
 
 def main() -> None:
     """Run the command line."""
-    Recipe(parse()).go()
+    PocketRecipe(parse()).go()
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ class Average:
         )
 
 
-def finished(folder: Path) -> bool:
+def is_finished(folder: Path) -> bool:
     """Return whether the stage in ``folder`` has spent its budget."""
     state = folder / "state.json"
     return state.exists() and bool(json.loads(state.read_text(encoding="utf-8"))["done"])

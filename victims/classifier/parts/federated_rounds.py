@@ -25,7 +25,7 @@ from bench.interfaces import (
 )
 from bench.wire.capture import MODEL_DIR, TRANSCRIPT_DIR
 from bench.wire.transcript import with_channel_prefix
-from victims.classifier.parts.labelled_records import PooledCodec, as_trained, enlarge
+from victims.classifier.parts.labelled_records import PooledCodec, with_pooled_pictures, enlarge
 from victims.classifier.parts.public_trainer import PIXELS, ClassifierTrainer
 from victims.common.capture_files import TrainingMeasurements, seal_capture
 from victims.common.link import Link
@@ -120,7 +120,7 @@ class ClassifierRounds:
             server_seconds=self._clocks["server"].seconds,
             device=self.plan.device,
         )
-        records = as_trained(self.records, self.inputs[PIXELS].shape[-1])
+        records = with_pooled_pictures(self.records, self.inputs[PIXELS].shape[-1])
         return seal_capture(out, records, writer, self.secrets, measurements)
 
     def _update(

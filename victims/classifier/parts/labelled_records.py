@@ -43,7 +43,7 @@ def enlarge(pixels: Tensor, image_size: int) -> Tensor:
     return functional.interpolate(pixels, size=(image_size, image_size), mode="nearest")
 
 
-def as_trained(records: Records, size: int) -> Records:
+def with_pooled_pictures(records: Records, size: int) -> Records:
     """Return the records with the pooled pictures that the client trains on, at the old size."""
     small = pool(records.images, size)
     return replace(records, images=ImageBatch(enlarge(small, records.images.shape[-1])).uint8())

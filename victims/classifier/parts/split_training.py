@@ -31,7 +31,7 @@ from bench.interfaces import (
 from bench.wire.capture import MODEL_DIR
 from bench.wire.transcript import with_channel_prefix
 from victims.classifier.parts.client import CnnClient
-from victims.classifier.parts.labelled_records import PooledCodec, as_trained, enlarge
+from victims.classifier.parts.labelled_records import PooledCodec, with_pooled_pictures, enlarge
 from victims.common.batches import epoch_batches, training_batches
 from victims.common.capture_files import TrainingMeasurements, seal_capture
 from victims.common.link import Link
@@ -210,5 +210,5 @@ class SplitCnnTraining:
             server_seconds=self._clocks["server"].seconds,
             device=self.plan.device,
         )
-        records = as_trained(self.records, self.pixels.shape[-1])
+        records = with_pooled_pictures(self.records, self.pixels.shape[-1])
         return seal_capture(out, records, self.writer, self.secrets, measurements)

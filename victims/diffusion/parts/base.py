@@ -185,7 +185,9 @@ class DiffusionVictim(Victim):
         if trained.defense:
             save_file(dict(trained.defense), path / "defense.safetensors")
 
-    def trained(self, path: Path, defense: Defense, protocol: str, device: str) -> TrainedControl:
+    def load_trained(
+        self, path: Path, defense: Defense, protocol: str, device: str
+    ) -> TrainedControl:
         """Return the saved model, ready to sample pictures."""
         model = self.load(device)
         controlnet = ControlNetModel.from_pretrained(  # type: ignore[no-untyped-call]
@@ -214,7 +216,7 @@ class DiffusionVictim(Victim):
         *,
         protocol: str,
     ) -> Mapping[str, float]:
-        trained = self.trained(capture.model_dir, defense, protocol, plan.device)
+        trained = self.load_trained(capture.model_dir, defense, protocol, plan.device)
         together = images_at_once(held_out.images.shape[-1], most=64)
         sampling = SamplingPlan(
             steps=plan.steps, guidance=plan.guidance, seed=plan.seed, batch_size=together
