@@ -25,7 +25,7 @@ from bench.interfaces import (
 )
 from bench.wire.capture import MODEL_DIR, TRANSCRIPT_DIR
 from bench.wire.transcript import with_channel_prefix
-from victims.classifier.parts.labelled_records import PooledCodec, with_pooled_pictures, enlarge
+from victims.classifier.parts.labelled_records import PooledCodec, enlarge, with_pooled_pictures
 from victims.classifier.parts.public_trainer import PIXELS, ClassifierTrainer
 from victims.common.capture_files import TrainingMeasurements, seal_capture
 from victims.common.link import Link
