@@ -145,7 +145,7 @@ def _shards(index: Path) -> tuple[Path, ...]:
     if not isinstance(shards, dict) or not shards:
         raise DataError(f"{index}: weight_map is missing or empty; copy or download the file again")
     for shard in shards.values():
-        # Only a name: a path would leave the model's directory.
+        # Only names are allowed: a path could leave the directory of the model.
         if not isinstance(shard, str) or not _SHARD.fullmatch(shard):
             raise DataError(
                 f"{index}: weight_map names {shard!r}, which is no safetensors file of this "

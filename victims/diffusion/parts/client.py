@@ -62,10 +62,16 @@ def client_secret(seed: int) -> int:
 
 
 class ClientHalf(nn.Module):
-    """Frozen public parts and a stem; the stem trains only in protocols that send gradients back.
+    """Turns private records into the tensors that leave the client.
+
+    It holds the frozen public parts and a stem, which trains only in protocols that send gradients
+    back.
 
     Args:
-        secret: of ``ProtectContext``; 0 is an attacker's, who does not know the client's.
+        model: the frozen public model.
+        stem: the part of the ControlNet that the client holds.
+        defense: the defence on the client.
+        secret: the client's secret; 0 in an attacker's simulation, which does not know it.
     """
 
     def __init__(

@@ -19,7 +19,8 @@ from victims.stable_diffusion.model import StableDiffusion
 
 from diffusers import ControlNetModel  # isort: skip  (after the torchvision guard)
 
-_HINT_CHANNELS = (16, 32, 96, 256)  # of SD's ControlNet; each pair after the first halves the size
+_HINT_CHANNELS = (16, 32, 96, 256)
+"""Channels of the hint block in Stable Diffusion's ControlNet; each step halves the size."""
 
 
 def new_controlnet(model: StableDiffusion, seed: int) -> Any:
