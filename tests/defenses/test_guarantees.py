@@ -25,10 +25,10 @@ TABLE = {  # METHODS 7.1: epsilon at delta 1e-5 of one release, by t and D
 def delta_of(epsilon: float, mu: float) -> float:
     """Balle & Wang, arXiv:1805.06530, theorem 8; Dong et al., arXiv:1905.02383, corollary 2.13."""
     phi = torch.distributions.Normal(0.0, 1.0).cdf
-    left, right = (
+    above, below = (
         phi(torch.tensor(-epsilon / mu + s * mu / 2, dtype=torch.float64)) for s in (1, -1)
     )
-    return float(left - math.exp(epsilon) * right)
+    return float(above - math.exp(epsilon) * below)
 
 
 @pytest.mark.parametrize(("t", "distance"), [(t, d) for t, row in TABLE.items() for d in row])

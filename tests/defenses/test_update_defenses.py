@@ -93,8 +93,8 @@ def test_the_guarantee_is_that_of_the_gaussian_mechanism() -> None:
 def test_soteria_hides_the_columns_that_tell_most() -> None:
     features, slopes = torch.tensor([[1.0, 0.1, 2.0, 4.0]]), torch.tensor([[1.0, 1.0, 8.0, 2.0]])
     update = {"head.weight": torch.ones(2, 4), "head.bias": torch.ones(2)}
-    shown = context(Representation("head.weight", lambda: (features, slopes)))
-    sent = Soteria.build({"share": 0.5}).protect_update(update, shown)
+    with_head = context(Representation("head.weight", lambda: (features, slopes)))
+    sent = Soteria.build({"share": 0.5}).protect_update(update, with_head)
     assert sent["head.weight"].tolist() == [[1.0, 0.0, 0.0, 1.0]] * 2
     assert torch.equal(sent["head.bias"], update["head.bias"])
     assert torch.equal(update["head.weight"], torch.ones(2, 4)), (

@@ -87,7 +87,7 @@ def test_split_training_is_training(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("protocol", SplitCnn.protocols)
-def test_the_wire_carries_what_it_says(tmp_path: Path, protocol: str) -> None:
+def test_the_wire_carries_the_channels_of_the_protocol(tmp_path: Path, protocol: str) -> None:
     victim, capture = train(tmp_path / "c", protocol)
     assert capture.transcript.channels() == victim.channels(protocol)
     expected = {"inference": {PREDICTION_DOWN}, "gradient": {LABEL, GRADIENT_DOWN}}[protocol]

@@ -220,7 +220,7 @@ def test_completeness_catches_a_server_that_gets_something_off_the_wire(
 
 
 def test_completeness_catches_an_answer_that_was_not_recorded(tiny_model, records, plan, tmp_path):
-    """Sabotage: a gradient comes down but is left out of the transcript."""
+    """Sabotage: a gradient comes down but is not recorded in the transcript."""
     split = victim(tiny_model)
     capture = split.train(
         records, Defense(), plan, protocol="gradient", out=tmp_path / "run", progress=Silent()

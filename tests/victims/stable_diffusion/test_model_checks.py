@@ -121,7 +121,7 @@ def test_a_missing_part_is_named(model: Path, part: str) -> None:
     assert f"not a diffusers Stable Diffusion directory, {part}/ is missing" in refusal(model)
 
 
-def test_the_command_line_says_the_same(model: Path) -> None:
+def test_the_command_line_gives_the_refusal_too(model: Path) -> None:
     (model / ".git").mkdir()
     (model / UNET).write_text(LFS_POINTER)
     result = CliRunner().invoke(main, ["describe", "split-controlnet", "--model", str(model)])

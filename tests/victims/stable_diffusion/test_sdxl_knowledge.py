@@ -73,7 +73,7 @@ def test_prompts_can_be_searched_for_by_gradient(model: StableDiffusion) -> None
     assert claim.diagnostics["attack_loss_last"] < 0.8 * claim.diagnostics["attack_loss_first"]
 
 
-def test_the_denoiser_is_told_states_and_pooled_prompts(model: StableDiffusion) -> None:
+def test_the_denoiser_takes_states_and_pooled_prompts(model: StableDiffusion) -> None:
     code = model.prompt_code(["a", "b", "c"])
     assert code.pooled is not None
     noisy, t = torch.randn(3, 4, 16, 16, generator=generator(0)), torch.tensor([1, 500, 999])

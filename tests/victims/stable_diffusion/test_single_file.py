@@ -93,7 +93,7 @@ def test_other_files_are_refused_by_their_ending(name: str, words: str, tmp_path
         locate(str(tmp_path / name))
 
 
-def test_a_damaged_file_is_said_to_be_so(tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "x.safetensors"
     file.write_text(LFS_POINTER)
     with pytest.raises(DataError, match="is a Git LFS pointer, not the file; run `git lfs pull`"):
