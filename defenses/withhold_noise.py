@@ -96,7 +96,7 @@ class WithholdNoise(Defense):
         if channel != LOSS_GRADIENT or self.params.feedback == "plain":
             return tensor
         p = self.params
-        unit = 2 / tensor.numel()  # of one number of the noise target, in the gradient
+        unit = 2 / tensor.numel()  # the gradient for one unit of the noise target
         size = tensor[0].numel()
         if p.feedback == "noise":
             return tensor + unit * p.noise * _normal(tensor.shape, tensor, context.rng)

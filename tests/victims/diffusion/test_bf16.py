@@ -1,4 +1,4 @@
-"""``--dtype bf16``: the server computes in bfloat16, everything else stays as it is."""
+"""``--dtype bf16``: the server computes in bfloat16, everything else in float32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded model's default cell, in small: the attacks must find what is there."""
+"""The embedded model's default cell with few records: the attacks must recover the records."""
 
 from __future__ import annotations
 
