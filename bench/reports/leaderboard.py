@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bench.interfaces.certificate import MISSED
+from bench.interfaces.consulted_defense import PREFIX
 from bench.reports.comparability import (
     NOT_A_FAILURE,
     UNDEFENDED,
@@ -156,8 +157,16 @@ def _candidates(
                     partial.append(f"{attack.label} {seeds} seed{'s' * (seeds > 1)}")
         if not normal and not partial:
             partial.append("no attack applies")
+        if normal and not any(_adapts(t) for t in mine if t.status == "ok"):
+            partial.append("no attack adapts")
         found[defense] = _Candidate(mine, normal, raw, partial, expected)
     return found
+
+
+def _adapts(trial: Trial) -> bool:
+    """Whether the attack consulted every part of the defence that changed what it read."""
+    flags = text(trial.row.get("flags")).split()
+    return not any(flag.startswith(f"{PREFIX}:") for flag in flags)
 
 
 def _entries(

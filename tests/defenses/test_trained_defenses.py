@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from attacks.common.disco_mask import kept_channels
-from attacks.common.shredder_noise import found_noise, grouped
+from attacks.common.shredder_noise import estimate_collection, grouped
 from attacks.features.reconstruction import Reconstruction
 from attacks.learned.inversion import Inversion
 from bench.interfaces import (
@@ -203,7 +203,7 @@ def test_an_attacker_finds_the_collection_and_takes_it_off(tmp_path: Path) -> No
     victim, capture = trained(tmp_path / "c", defense)
     view = seen(victim, capture, Shredder.build(options))
     client = view.public.client.with_weights(view.parts(CLIENT_WEIGHTS)[-1].tensors)
-    found = found_noise(view, client)
+    found = estimate_collection(view, client)
     learned = defense.trained_state()["0-shredder/noise"]
     near = (
         torch.cdist(found.collection.flatten(1), learned.flatten(1)).amin(1).square()
@@ -212,7 +212,7 @@ def test_an_attacker_finds_the_collection_and_takes_it_off(tmp_path: Path) -> No
     assert float(near.max()) < 0.1 * float(learned.square().mean())
     blunt = error(capture, view, Reconstruction.build({"adapt": False}), 150)
     assert error(capture, view, Reconstruction.build({}), 150) < 0.5 * blunt
-    assert found_noise(seen(victim, capture, NoDefense()), client) is None
+    assert estimate_collection(seen(victim, capture, NoDefense()), client) is None
 
 
 @pytest.mark.slow
@@ -247,7 +247,9 @@ def test_the_collection_is_found_beside_x_t(tmp_path: Path, tiny_model: Path) ->
     view = ThreatModel().project(
         capture.transcript, public, capture.transcript.releases()[-4:], history=True
     )
-    found = found_noise(view, public.client.with_weights(view.parts(CLIENT_WEIGHTS)[-1].tensors))
+    found = estimate_collection(
+        view, public.client.with_weights(view.parts(CLIENT_WEIGHTS)[-1].tensors)
+    )
     learned = defense.trained_state()["0-shredder/noise"]
     near = (
         torch.cdist(found.collection.flatten(1), learned.flatten(1)).amin(1).square()

@@ -1,4 +1,4 @@
-"""A stranger's package: installed with pip, found, described and run, without a change here."""
+"""A third-party package: installed with pip, found, described and run, without a change here."""
 
 from __future__ import annotations
 
@@ -151,3 +151,53 @@ def test_a_whole_run_of_foreign_plugins(site: Path) -> None:
     assert float(plain["toy-mae_normalized"]) > 0.5
     assert float(noised["toy-mae_normalized"]) < float(plain["toy-mae_normalized"]) - 0.2
     assert rows["none", "condition"]["status"] == "not_claimed"
+
+
+TRIVIAL = ("toy-doubled", "toy-renamed", "toy-turned")
+"""Defences of the package that hide nothing, and state nothing."""
+
+
+@pytest.fixture(scope="module")
+def trivial(site: Path, tiny_model: Path) -> Path:
+    """Results of three seeds of the undefended victim, the trivial defences and the sealed one."""
+    results = site.parent / "trivial"
+    defenses = [word for name in ("none", *TRIVIAL, "toy-sealed") for word in ("--defense", name)]
+    seeds = [word for seed in "012" for word in ("--seed", seed)]
+    command = (
+        "run --attack closed-form --records 8 --auxiliary 8 --calibration 8 --evaluation 8 "
+        "--epochs 1 --batch-size 4 --targets 8 --utility-steps 1 "
+        f"--backbones embedded --device cpu --model {tiny_model} --results {results}"
+    )
+    bench(site, *command.split(), *defenses, *seeds)
+    bench(site, "leaderboard", "--results", str(results))
+    return results
+
+
+def table(file: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file that are of the target ``condition``."""
+    with file.open() as stream:
+        return [row for row in csv.DictReader(stream) if row["target"] == "condition"]
+
+
+@pytest.mark.slow
+def test_trivial_defences_without_hooks_come_out_unprotected(trivial: Path) -> None:
+    rows = [row for row in table(trivial / "rows.csv") if row["defense"] in TRIVIAL]
+    assert len(rows) == 3 * len(TRIVIAL)
+    for row in rows:
+        assert row["status"] == "ok"
+        assert float(row["ssim_normalized"]) >= 0.95, row["defense"]
+        assert "not-adaptive" not in row["flags"]
+    ranks = {row["defense"]: row["rank"] for row in table(trivial / "leaderboard.csv")}
+    assert [ranks[name] for name in ("none", *TRIVIAL)] == ["1"] * 4
+
+
+@pytest.mark.slow
+def test_a_defence_that_no_attack_adapts_to_is_flagged_and_unranked(trivial: Path) -> None:
+    rows = [row for row in table(trivial / "rows.csv") if row["defense"] == "toy-sealed"]
+    assert len(rows) == 3
+    for row in rows:
+        assert row["status"] == "ok"
+        assert "not-adaptive:toy-sealed" in row["flags"].split()
+    (standing,) = (r for r in table(trivial / "leaderboard.csv") if r["defense"] == "toy-sealed")
+    assert (standing["rank"], standing["partial"]) == ("", "no attack adapts")
+    assert float(standing["normalized"]) < 0.5  # it would have led the table

@@ -1,4 +1,4 @@
-"""What every optimiser of a batch of problems offers and gives back."""
+"""What every optimiser of a batch of problems offers and returns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """At one point of each problem.
+    """The objective at one point of each problem.
 
     Attributes:
         total: objective with priors, ``(T, R)``.
@@ -33,7 +33,10 @@ class Problem(Protocol):
         """Return points ``(..., D)`` moved into the range of each input."""
 
     def evaluate(self, point: Tensor, rows: Tensor | None = None) -> Value:
-        """Return objective and slope at ``(T, R, D)``, or at ``(len(rows), R, D)`` for those problems alone."""
+        """Return objective and slope at ``(T, R, D)``.
+
+        With ``rows`` at ``(len(rows), R, D)``, for those problems alone.
+        """
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,5 +1,4 @@
-"""Takes batches of weighted means of two records apart (METHODS 7.13; the idea is of
-arXiv:2011.05315).
+"""Separates batches of weighted means of two records (METHODS 7.13; idea: arXiv:2011.05315).
 
 Row i of a step is w_i Z_i + (1 - w_i) Z_(i - s) with one shift s a step, so a step is Y = A Z with
 a square A. One step alone shows A by its second moments, since different records have little in
@@ -45,8 +44,9 @@ def _matrix(own: Tensor, shift: int) -> Tensor:
 
 
 def from_moments(rows: Sequence[Tensor]) -> Mixture:
-    """The likeliest mixture of one step if records are independent and white, each with a power of
-    its own.
+    """Return the likeliest mixture of one step of independent, white records.
+
+    Each record has a power to be found.
 
     The covariance of the rows is A diag(n) A^T; shares and powers by quasi-Newton for the shifts
     whose neighbours have most in common. A shift and its opposite pair the same rows and differ
@@ -95,10 +95,10 @@ def _fit(grams: Sequence[Tensor], shift: int, size: int) -> tuple[float, Mixture
     def closure() -> Tensor:
         search.zero_grad()
         value = loss()
-        value.backward()
+        torch.autograd.backward(value)
         return value
 
-    search.step(closure)
+    search.step(closure)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         return float(loss()), Mixture(shift, 0.5 + 0.5 * torch.sigmoid(raw.detach()))
 
@@ -151,7 +151,8 @@ def _whole(steps: Sequence[Sequence[int]], mixtures: Sequence[Mixture], labels: 
 
 def _records(shares: Tensor, rows: Tensor, ridge: float) -> Tensor:
     normal = shares.T @ shares + ridge * torch.eye(shares.shape[1], dtype=torch.float64)
-    return torch.linalg.solve(normal, shares.T @ rows)
+    records: Tensor = torch.linalg.solve(normal, shares.T @ rows)
+    return records
 
 
 def unmix(rows: Sequence[Tensor], steps: Sequence[Sequence[int]], epochs: Sequence[int]) -> Unmixed:
@@ -274,7 +275,7 @@ def _assign(
 
 
 def _explained(rows: Tensor, own: Tensor) -> tuple[Mixture, float]:
-    """The shift and shares by which known records explain a step's rows best, and the squared error."""
+    """The shift and shares by which known records explain a step best, and the error."""
     best: tuple[Mixture, float] | None = None
     for shift in range(1, len(rows)) if len(rows) > 1 else (0,):
         other = own.roll(shift, 0)

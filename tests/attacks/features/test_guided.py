@@ -267,7 +267,7 @@ def test_it_is_told_by_the_known_defence_whether_x_t_can_be_solved_for(
     public = SplitControlNet.build({"model": str(tiny_model)}).public(
         defense, RECORDS, protocol="no-gradient", device="cpu"
     )
-    assert noisy_is_solvable(public.client.forward(32), public.stem) == expected
+    assert noisy_is_solvable(public.client.forward(32), public) == expected
 
 
 def attacked(tiny_model, defense, out, attack, withhold=(), protocol="no-gradient"):
