@@ -28,7 +28,7 @@ class Way:
 
 
 @dataclass(frozen=True, eq=False)
-class Prior:
+class DiffusionPrior:
     """The public model, given the prompts where they are known.
 
     Attributes:
@@ -42,7 +42,7 @@ class Prior:
     states: Tensor | None = None
     pooled: Tensor | None = None
 
-    def of(self, rows: Tensor) -> Prior:
+    def for_rows(self, rows: Tensor) -> DiffusionPrior:
         """Return the prior of some of the records."""
         own = replace(self, states=None if self.states is None else self.states[rows])
         return own if self.pooled is None else replace(own, pooled=self.pooled[rows])
@@ -84,7 +84,7 @@ class Prior:
 
 
 def denoise(
-    prior: Prior,
+    prior: DiffusionPrior,
     latents: Tensor,
     precision: Tensor,
     way: Way,
@@ -111,7 +111,7 @@ def denoise(
     for rows in torch.split(noisy_rows, batch_size):
         if len(rows) == 0:
             continue
-        own, noisy = prior.of(rows), schedule.signal(times[rows]) * latents[rows]
+        own, noisy = prior.for_rows(rows), schedule.signal(times[rows]) * latents[rows]
         if way.mode == "tweedie":
             clean[rows] = own.clean(noisy, times[rows])
         else:

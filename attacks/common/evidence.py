@@ -120,8 +120,10 @@ class Evidence:
     def _closeness(self, i: int, j: int) -> float:
         """Return the squared distance of two latents over that of independent noise."""
         abar = self.schedule.alphas_cumprod[self.times[[i, j]]].double()
-        apart = self.noisy[i].double() / abar[0].sqrt() - self.noisy[j].double() / abar[1].sqrt()
-        return float(apart.square().mean() / (1 / abar - 1).sum())
+        difference = (
+            self.noisy[i].double() / abar[0].sqrt() - self.noisy[j].double() / abar[1].sqrt()
+        )
+        return float(difference.square().mean() / (1 / abar - 1).sum())
 
     def _repeats_target(self, i: int, rows: Sequence[int]) -> bool:
         """Whether an earlier release of the cluster has equal noise on its target.

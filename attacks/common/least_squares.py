@@ -43,7 +43,7 @@ def invert_convolution(
 
     Arguments and errors as of ``least_squares``.
     """
-    return _Map.of(conv, features).solve(features, iterations, tolerance).float()
+    return _Map.from_conv(conv, features).solve(features, iterations, tolerance).float()
 
 
 def least_squares(
@@ -70,7 +70,7 @@ def least_squares(
         return LeastSquares(
             features.detach().float().cpu(), torch.zeros(len(features), dtype=torch.float64), 1.0
         )
-    layer = _Map.of(conv, features)
+    layer = _Map.from_conv(conv, features)
     x = layer.solve(features, iterations, tolerance)
     left = (layer.forward(x) - layer.centred(features)).square().flatten(1).sum(1)
     freedom = features[0].numel() - x[0].numel()
@@ -92,7 +92,7 @@ def unexplained(
         NotApplicableError: also where the features do not outnumber the inputs, so that nothing
             would be left.
     """
-    layer = _Map.of(conv, features)
+    layer = _Map.from_conv(conv, features)
     inputs = layer.solve(features, iterations, tolerance)
     if features[0].numel() <= inputs[0].numel():
         raise NotApplicableError(
@@ -124,7 +124,7 @@ class _Map:
     spare: tuple[int, int]  # rows and columns at the far edge that the last patch does not reach
 
     @classmethod
-    def of(cls, conv: nn.Module, features: Tensor) -> _Map:
+    def from_conv(cls, conv: nn.Module, features: Tensor) -> _Map:
         if (
             not isinstance(conv, nn.Conv2d)
             or conv.padding_mode != "zeros"

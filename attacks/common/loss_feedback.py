@@ -12,7 +12,7 @@ regression of s on d
   (Bussgang's theorem, 1952) gives y = eps_hat - (pi / 2) m s of variance tau^2 (pi / 2 - 1).
   Together with eps_hat itself that is the mean of a half-normal, eps_hat - m s, whose variance is
   tau^2 (1 - 2 / pi).
-* ``project``: q = (n / k) P d comes, P on k directions that nobody sends. E[q | d] = d, so y =
+* ``project``: q = (n / k) P d comes, P on k directions that are not sent. E[q | d] = d, so y =
 eps_hat - q, of
   variance tau^2 (n / k - 1); tau^2 is estimated by (k / n) mean q^2. Only the one direction of q is
   known exactly.
@@ -88,8 +88,8 @@ def from_signs(prediction: Tensor, sent: Tensor) -> MeasuredTarget:
     """Return the target from the signs of d at its mean absolute value.
 
     Args:
-        prediction: eps_hat, ``(R, 4, h, w)``; sent: what came back, in units of the target,
-            likewise.
+        prediction: eps_hat, ``(R, 4, h, w)``; sent: what came back, in units of the
+            target, ``(R, 4, h, w)``.
     """
     mean = sent.abs().flatten(1).mean(1).double()
     return MeasuredTarget(

@@ -38,12 +38,12 @@ def link(marks: Tensor, epochs: Sequence[int]) -> list[int]:
     for epoch in sorted(set(epochs)):
         here = [i for i, e in enumerate(epochs) if e == epoch]
         own = torch.cdist(rows[here], rows[here]).fill_diagonal_(float("inf"))
-        stranger = own.min(1).values
+        nearest_other = own.min(1).values
         fresh = set(range(len(here)))
         if len(means):
             distance = torch.cdist(rows[here], means)
             for i, j in zip(*linear_sum_assignment(distance.numpy()), strict=True):
-                if distance[i, j] < stranger[i]:
+                if distance[i, j] < nearest_other[i]:
                     labels[here[i]] = int(j)
                     means[j] = (means[j] * counts[j] + rows[here[i]]) / (counts[j] + 1)
                     counts[j] += 1

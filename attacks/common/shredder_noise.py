@@ -83,7 +83,7 @@ def collection_size(view: View) -> int:
 
 
 def assume_no_noise(view: View, estimate: CollectionEstimate) -> None:
-    """Make the attacker's copy of the defence add nothing, for releases whose noise is taken off."""
+    """Make the attacker's copy of the defence add nothing, for releases without their noise."""
     nothing = torch.zeros_like(estimate.collection).to(view.public.device)
     for part in known_parts(view):
         if part.noise_collection(CONTROL_FEATURES):

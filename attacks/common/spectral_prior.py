@@ -46,7 +46,7 @@ class Spectrum:
         return cls(mean, variance, max(0.05, float(relative.log().std())))
 
     @classmethod
-    def of(cls, public: Public, rng: torch.Generator) -> Spectrum | None:
+    def from_public(cls, public: Public, rng: torch.Generator) -> Spectrum | None:
         """Fit the prior to the attacker's records; None where there are fewer than 2.
 
         Of draws as a client makes them, where the client can be simulated: they have more power at

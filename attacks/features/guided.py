@@ -190,7 +190,7 @@ class Guided(Attack):
     ) -> None:
         """Claim the image from x_t of every release, and the condition where algebra gives it."""
         view, rng = sampling.view, sampling.run.rng
-        spectrum = None if view.has(TIMESTEP) else Spectrum.of(view.public, rng)
+        spectrum = None if view.has(TIMESTEP) else Spectrum.from_public(view.public, rng)
         if view.has(TIMESTEP) or spectrum is not None:
             evidence = evidence_of(view, solved, spectrum, rng)
             latents, precision = evidence.fused(record_groups(view, solved, self.params.releases))

@@ -118,7 +118,7 @@ def _image_latents(
         times = view.read(TIMESTEP).cpu()
     elif target is None:
         return None
-    elif (prior := Spectrum.of(view.public, rng)) is not None:
+    elif (prior := Spectrum.from_public(view.public, rng)) is not None:
         times = likeliest_timesteps(
             noisy,
             schedule,

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from attacks.common.denoising import Prior, Way, denoise
+from attacks.common.denoising import DiffusionPrior, Way, denoise
 from attacks.common.evidence import Evidence
 from attacks.common.least_squares import LeastSquares
 from attacks.common.loss_feedback import measured_target
@@ -107,7 +107,7 @@ class Posterior(Attack):
             solved = noisy_latents(view, every=True)
             advance(1)
             prior = (
-                Spectrum.of(public, rng)
+                Spectrum.from_public(public, rng)
                 if self.params.mode == "wiener" or not view.has(TIMESTEP)
                 else None
             )
@@ -125,7 +125,9 @@ class Posterior(Attack):
             way = Way(self.params.mode, self.params.steps, self.params.samples)
             with progress.stage("denoising", len(latents)) as advance:
                 clean = denoise(
-                    Prior(denoiser, public.schedule, prompt_states(view), pooled_prompts(view)),
+                    DiffusionPrior(
+                        denoiser, public.schedule, prompt_states(view), pooled_prompts(view)
+                    ),
                     latents,
                     precision,
                     way,

@@ -43,7 +43,7 @@ class UnmixParams(Params):
 
 
 class Unmix(Attack):
-    """Reads the mixed latents of whole epochs in closed form, then takes the records in them apart.
+    """Reads the mixed latents of whole epochs in closed form, then separates the records in them.
 
     1. z0 and z_c of every release as in ``closed-form``; under mixup they are exact means of two
     records' latents. 2. Pairs and shares of each step from second moments of the latents, whitened
@@ -61,7 +61,7 @@ class Unmix(Attack):
     budget_axis = BudgetAxis("epochs", (1, 2, 3, 8))
     certificates = (Certificate("split-controlnet", "no-gradient", "image", "ssim", 0.9),)
     card = Card(
-        summary="Takes releases that mix two records apart, by second moments and across epochs.",
+        summary="Separates releases that mix two records, by second moments and across epochs.",
         source="this project; cluster and regress as in arXiv:2011.05315; METHODS 7.13",
         needs="unet_features, timestep and noise target of whole epochs; two auxiliary records",
         cost="seconds to minutes: a small search a step, then least squares over all releases",
@@ -129,11 +129,11 @@ class Unmix(Attack):
 
 
 def _mixed(view: View) -> dict[str, Tensor]:
-    """z0, and where it is told z_c, of every release in view."""
+    """z0, and z_c where h_ctrl shows it, of every release in view."""
     target = noise_target(view, every=True)
     if target is None or not view.has(TIMESTEP):
         raise NotApplicableError(
-            "without timestep and noise target the mixed latents are not told exactly"
+            "without timestep and noise target the mixed latents are not known exactly"
         )
     noisy = noisy_latents(view, every=True).inputs
     found = {

@@ -74,7 +74,7 @@ class Guarantee:
     Attributes:
         epsilon: of (epsilon, delta)-differential privacy, over all releases of one unit; infinite
             where the accountant finds none.
-        delta: likewise.
+        delta: of (epsilon, delta)-differential privacy.
         unit: what two neighbouring inputs differ in.
         sensitivity: the bound on that difference, with its norm.
         releases: how many releases of one unit are composed.

@@ -40,7 +40,7 @@ class Problem(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Minimum:
     """What an optimiser came to.
 
     Attributes:
@@ -59,4 +59,4 @@ class Optimiser(Protocol):
 
     def minimise(
         self, problem: Problem, start: Tensor, iterations: int, advance: Advance
-    ) -> Found: ...
+    ) -> Minimum: ...

@@ -63,13 +63,13 @@ def key_of_features(conv: nn.Module, features: Tensor, group: int) -> tuple[Tens
     offset = unexplained(bare, constant).expand(len(used), -1, -1, -1).flatten()
     left = torch.stack(parts)
     quadratic, mixed, constant_square = left @ left.T, left @ offset, offset @ offset
-    told = float(constant_square) > 1e-10 * float(quadratic.diagonal().mean())
-    if told:
+    sign_known = float(constant_square) > 1e-10 * float(quadratic.diagonal().mean())
+    if sign_known:
         quadratic = quadratic - torch.outer(mixed, mixed) / constant_square
     found = torch.linalg.eigh(quadratic).eigenvectors[:, 0]
-    if told and float(found @ mixed) < 0:
+    if sign_known and float(found @ mixed) < 0:
         found = -found
-    return _orthogonal(found.view(group, group)).T, told
+    return _orthogonal(found.view(group, group)).T, sign_known
 
 
 def key_of_latents(mixed: Tensor, known: Tensor, group: int) -> Tensor:

@@ -175,8 +175,8 @@ def by_target(shuffled: Tensor, expected: Tensor, side: int) -> Tensor:
 
     Args:
         shuffled: h_sd, ``(R, C, h, w)``.
-        expected: likewise, what the stem makes of a noise target that is in order: h_sd but for the
-            share of z0.
+        expected: what the stem makes of a noise target that is in order, ``(R, C, h, w)``: h_sd
+            without the share of z0.
     """
     found = []
     for moved, fixed in zip(cut(shuffled, side), cut(expected, side), strict=True):
@@ -201,7 +201,7 @@ class Habits:
     step: Tensor
 
     @classmethod
-    def of(cls, latents: Tensor, side: int) -> Habits:
+    def from_latents(cls, latents: Tensor, side: int) -> Habits:
         """Fit to at least 2 latents, ``(N, 4, h, w)``."""
         squares = cut(latents, side).flatten(2).double()
         step = (latents[..., 1:] - latents[..., :-1]).double().square().mean((0, 2, 3))
@@ -211,8 +211,8 @@ class Habits:
         """Return the puzzle of the shuffled squares of one clean latent, ``(4, h, w)``."""
         squares = cut(latents.unsqueeze(0), side)[0].double()
         flat = squares.flatten(1)
-        # Numbers of one square go together, so that a place is told by about as many as the square
-        # has cells on a side.
+        # Numbers of one square are correlated, so the likelihood of a place is tempered by the
+        # number of cells.
         tempered = 1 / (side * side)
         off = (flat.unsqueeze(1) - self.mean).square() / self.variance + self.variance.log()
         at = 0.5 * tempered * off.sum(2)
@@ -230,6 +230,6 @@ def by_borders(latents: Tensor, known: Tensor, side: int) -> Tensor:
     Args:
         known: latents of the attacker's own pictures, in order, ``(N, 4, h, w)``, at least 2.
     """
-    habits, columns = Habits.of(known, side), latents.shape[-1] // side
+    habits, columns = Habits.from_latents(known, side), latents.shape[-1] // side
     found = [habits.puzzle(one, side, columns).solve(tries=16) for one in latents]
     return torch.stack([torch.from_numpy(place) for place in found])

@@ -1,6 +1,6 @@
 """Undoes what known defences did to smashed data, once for every attack.
 
-Each release is treated by itself; a record that is spread over releases is taken apart in
+Each release is treated by itself; a record that is spread over releases is separated in
 ``attacks.wire.parts.mixture``.
 """
 

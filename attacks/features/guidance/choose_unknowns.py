@@ -48,7 +48,7 @@ def choose_unknowns(
         variance = 0.0 if measured is None else float(measured.variance.mean())
         if view.has(TIMESTEP):
             times = view.read(TIMESTEP).cpu()
-        elif NOISY in warm and (spectrum := Spectrum.of(public, rng)) is not None:
+        elif NOISY in warm and (spectrum := Spectrum.from_public(public, rng)) is not None:
             times = likeliest_timesteps(
                 warm[NOISY],
                 public.schedule,

@@ -15,7 +15,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from attacks.common.denoising import Prior, Way, denoise
+from attacks.common.denoising import DiffusionPrior, Way, denoise
 from attacks.common.least_squares import LeastSquares
 from attacks.common.own_latents import draw_variance, own_latents
 from attacks.common.spectral_prior import Spectrum
@@ -78,8 +78,8 @@ class ConditionEvidence:
         kept: list[int] = []
         for i in group:
             expected = (self.variance[i] + self.variance[kept]) + self.draw_variance
-            apart = (self.latents[i] - self.latents[kept]).double().square().flatten(1).mean(1)
-            if bool((apart >= limit * expected).all()):
+            difference = (self.latents[i] - self.latents[kept]).double().square().flatten(1).mean(1)
+            if bool((difference >= limit * expected).all()):
                 kept.append(i)
         return kept
 
@@ -134,7 +134,7 @@ def denoise_condition(
         return clean
     values, levels = latents[noisy], precision[noisy]
     if kind == "unet" and public.denoiser is not None:
-        prior = Prior(public.denoiser, public.schedule)
+        prior = DiffusionPrior(public.denoiser, public.schedule)
         clean[noisy] = denoise(
             prior, values, levels, Way("tweedie"), rng=rng, batch_size=batch_size
         )

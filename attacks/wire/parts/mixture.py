@@ -216,9 +216,9 @@ def _at_once(
     partner = [replace(mixture, own=torch.zeros_like(mixture.own)) for mixture in mixtures]
     ones, others = _whole(steps, own, labels), _whole(steps, partner, labels)
     null = torch.linalg.eigh(joint @ joint.T).eigenvectors[:, : max(0, len(joint) - ones.shape[1])]
-    outside, apart = null @ null.T, ones - others
-    right = -(apart * (outside @ others)).sum(1)
-    normal = outside * (apart @ apart.T) + 1e-12 * torch.eye(len(joint), dtype=torch.float64)
+    outside, gap = null @ null.T, ones - others
+    right = -(gap * (outside @ others)).sum(1)
+    normal = outside * (gap @ gap.T) + 1e-12 * torch.eye(len(joint), dtype=torch.float64)
     shares = torch.linalg.solve(normal, right).clamp(0.5, 1)
     return [
         mixture if len(step) < 2 else replace(mixture, own=shares[list(step)])
@@ -261,13 +261,13 @@ def _assign(
     )
     records = _records(shares, joint[known], 1e-3)
     mine = [r for i in of_epoch[epoch] for r in steps[i]]
-    apart = torch.cat(
+    separated = torch.cat(
         [
             torch.linalg.lstsq(mixtures[i].matrix(), joint[steps[i]]).solution
             for i in of_epoch[epoch]
         ]
     )
-    chosen, label = linear_sum_assignment(torch.cdist(apart, records).square().numpy())
+    chosen, label = linear_sum_assignment(torch.cdist(separated, records).square().numpy())
     found = torch.full((len(mine),), -1, dtype=torch.long)
     found[torch.from_numpy(chosen)] = torch.from_numpy(label)
     spare = iter(range(len(records), len(records) + len(mine)))
@@ -279,10 +279,10 @@ def _explained(rows: Tensor, own: Tensor) -> tuple[Mixture, float]:
     best: tuple[Mixture, float] | None = None
     for shift in range(1, len(rows)) if len(rows) > 1 else (0,):
         other = own.roll(shift, 0)
-        apart = own - other
-        share = ((rows - other) * apart).sum(1) / apart.square().sum(1).clamp_min(1e-30)
+        gap = own - other
+        share = ((rows - other) * gap).sum(1) / gap.square().sum(1).clamp_min(1e-30)
         share = share.clamp(0.5, 1.0) if shift else torch.ones_like(share)
-        error = float((rows - other - share.unsqueeze(1) * apart).square().sum())
+        error = float((rows - other - share.unsqueeze(1) * gap).square().sum())
         if best is None or error < best[1]:
             best = Mixture(shift, share), error
     assert best is not None

@@ -113,7 +113,7 @@ def test_clean_squares_go_together_by_their_borders():
     moved, places = shuffled(latents, 4, 3)
     found = by_borders(moved, known, 4)
     assert float((found == places).float().mean()) > 0.9
-    assert Habits.of(known, 4).mean.shape == (16, 4 * 16)
+    assert Habits.from_latents(known, 4).mean.shape == (16, 4 * 16)
 
 
 def test_squares_are_cut_and_put_back():
