@@ -159,16 +159,15 @@ TRIVIAL = ("toy-doubled", "toy-renamed", "toy-turned")
 
 @pytest.fixture(scope="module")
 def trivial(site: Path, tiny_model: Path) -> Path:
-    """Results of three seeds of the undefended victim, the trivial defences and the sealed one."""
+    """Results of the undefended victim, the trivial defences and the sealed one."""
     results = site.parent / "trivial"
     defenses = [word for name in ("none", *TRIVIAL, "toy-sealed") for word in ("--defense", name)]
-    seeds = [word for seed in "012" for word in ("--seed", seed)]
     command = (
         "run --attack closed-form --records 8 --auxiliary 8 --calibration 8 --evaluation 8 "
         "--epochs 1 --batch-size 4 --targets 8 --utility-steps 1 "
         f"--backbones embedded --device cpu --model {tiny_model} --results {results}"
     )
-    bench(site, *command.split(), *defenses, *seeds)
+    bench(site, *command.split(), *defenses)
     bench(site, "leaderboard", "--results", str(results))
     return results
 
@@ -182,22 +181,21 @@ def table(file: Path) -> list[dict[str, str]]:
 @pytest.mark.slow
 def test_trivial_defences_without_hooks_come_out_unprotected(trivial: Path) -> None:
     rows = [row for row in table(trivial / "rows.csv") if row["defense"] in TRIVIAL]
-    assert len(rows) == 3 * len(TRIVIAL)
+    assert len(rows) == len(TRIVIAL)
     for row in rows:
         assert row["status"] == "ok"
         assert float(row["ssim_normalized"]) >= 0.95, row["defense"]
         assert "not-adaptive" not in row["flags"]
-    ranks = {row["defense"]: row["rank"] for row in table(trivial / "leaderboard.csv")}
-    assert [ranks[name] for name in ("none", *TRIVIAL)] == ["1"] * 4
 
 
 @pytest.mark.slow
 def test_a_defence_that_no_attack_adapts_to_is_flagged_and_unranked(trivial: Path) -> None:
-    rows = [row for row in table(trivial / "rows.csv") if row["defense"] == "toy-sealed"]
-    assert len(rows) == 3
-    for row in rows:
-        assert row["status"] == "ok"
-        assert "not-adaptive:toy-sealed" in row["flags"].split()
-    (standing,) = (r for r in table(trivial / "leaderboard.csv") if r["defense"] == "toy-sealed")
-    assert (standing["rank"], standing["partial"]) == ("", "no attack adapts")
-    assert float(standing["normalized"]) < 0.5  # it would have led the table
+    (row,) = (row for row in table(trivial / "rows.csv") if row["defense"] == "toy-sealed")
+    assert row["status"] == "ok"
+    assert row["flags"].split()[-1] == "not-adaptive:toy-sealed"
+    standings = {row["defense"]: row for row in table(trivial / "leaderboard.csv")}
+    # One seed leaves every standing partial; only this one also lacks an attack that adapts.
+    assert {name for name, s in standings.items() if "no attack adapts" in s["partial"]} == {
+        "toy-sealed"
+    }
+    assert float(standings["toy-sealed"]["normalized"]) < 0.5
