@@ -17,6 +17,7 @@ from bench.interfaces import (
     Channel,
     Defense,
     Guarantee,
+    LossFeedback,
     NoiseSchedule,
     Params,
     ProtectContext,
@@ -91,6 +92,23 @@ class WithholdNoise(Defense):
         if self.params.feedback != "noise" or not self.params.noise:
             return statement
         return with_noisy_target(statement, self.params.noise, schedule, memoised=False)
+
+    def invert(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor | None:
+        return None if channel == LOSS_GRADIENT and self.params.feedback != "plain" else tensor
+
+    def added_noise(self, channel: Channel, size: int) -> float:
+        noisy = channel == NOISE_TARGET and self.params.feedback == "noise"
+        return float(self.params.noise) if noisy else 0.0
+
+    def loss_feedback(self) -> LossFeedback | None:
+        p = self.params
+        if p.feedback == "sign":
+            return LossFeedback("signs")
+        if p.feedback == "project":
+            return LossFeedback("projection", directions=p.directions)
+        if p.feedback == "clip-noise":
+            return LossFeedback("clipped", clip=p.clip, noise=p.noise)
+        return LossFeedback("linear")
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         if channel != LOSS_GRADIENT or self.params.feedback == "plain":

@@ -64,7 +64,6 @@ class Replay(Attack):
     Params = ReplayParams
     requires = frozenset({CONTROL_FEATURES, UNET_FEATURES, GRADIENT_DOWN})
     uses_history = True
-    adapts_to = ("prompt",)
     claimed_targets = ("condition",)
     default_budget = Budget(iterations=800, batch_size=16)
     budget_axis = BudgetAxis("iterations", (100, 200, 400, 800, 1600))

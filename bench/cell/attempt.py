@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from bench.cell.adaptation import adaptation_flags
 from bench.cell.attacker import Attacker
 from bench.cell.snapshot import Snapshot
 from bench.cell.targets import update_groups
@@ -120,10 +121,12 @@ def run_attack(
         raise
     except (Exception, SystemExit) as error:
         attempt = attempt.as_failed(error)
+    drawn = (FLAG,) if stream.drawn else ()
+    ignored = adaptation_flags(job, capture.transcript, view, attacker.known)
     return replace(
         attempt,
         read=view.channels_read,
-        flags=tuple(dict.fromkeys((*attacker.flags, *((FLAG,) if stream.drawn else ())))),
+        flags=tuple(dict.fromkeys((*attacker.flags, *drawn, *ignored))),
         seconds=0.0 if attempt.status == "not_applicable" else time.perf_counter() - start,
     )
 

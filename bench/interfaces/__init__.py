@@ -54,6 +54,8 @@ if TYPE_CHECKING:
     from bench.interfaces.defense import ProtectContext as ProtectContext
     from bench.interfaces.defense import Representation as Representation
     from bench.interfaces.defense import ServerAdapter as ServerAdapter
+    from bench.interfaces.defense_statements import LossFeedback as LossFeedback
+    from bench.interfaces.defense_statements import UpdateProtection as UpdateProtection
     from bench.interfaces.inserted_layers import InsertedLayers as InsertedLayers
     from bench.interfaces.metric import AttributeMetric as AttributeMetric
     from bench.interfaces.metric import IdentityMetric as IdentityMetric
@@ -258,6 +260,7 @@ EXPORTS = {
     "TranscriptWriter": "bench.wire.transcript",
     "UNET_FEATURES": "bench.types.channels",
     "Unknown": "bench.interfaces.public_trainer",
+    "UpdateProtection": "bench.interfaces.defense_statements",
     "UtilityPlan": "bench.interfaces.victim",
     "Victim": "bench.interfaces.victim",
     "View": "bench.interfaces.threat",

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from attacks.common.disco_mask import kept_channels
-from attacks.common.shredder_noise import found_noise, grouped
+from attacks.common.shredder_noise import estimate_collection, grouped
 from attacks.features.reconstruction import Reconstruction
 from attacks.learned.inversion import Inversion
 from bench.interfaces import (
@@ -212,7 +212,7 @@ def test_an_attacker_finds_the_collection_and_takes_it_off(tmp_path: Path) -> No
     assert float(near.max()) < 0.1 * float(learned.square().mean())
     blunt = error(capture, view, Reconstruction.build({"adapt": False}), 150)
     assert error(capture, view, Reconstruction.build({}), 150) < 0.5 * blunt
-    assert found_noise(seen(victim, capture, NoDefense()), client) is None
+    assert estimate_collection(seen(victim, capture, NoDefense()), client) is None
 
 
 @pytest.mark.slow

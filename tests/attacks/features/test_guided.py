@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.common.denoising import Prior
+from attacks.common.denoising import DiffusionPrior
 from attacks.common.spectral_prior import Spectrum
 from attacks.features.guidance.feature_guide import FeatureGuide, GuidePlan
 from attacks.features.guidance.latent_priors import GaussianDenoiser
@@ -58,12 +58,12 @@ SHAPE = (4, 6, 6)
 RECORDS = make_records(6)
 
 
-def toy(prediction: str = "epsilon") -> tuple[Spectrum, Prior]:
+def toy(prediction: str = "epsilon") -> tuple[Spectrum, DiffusionPrior]:
     """A Gaussian over latents, with a mean and unequal variances, as a denoiser."""
     schedule = NoiseSchedule(SCHEDULE.alphas_cumprod, prediction)
     rng = generator(1)
     spectrum = Spectrum(torch.randn(SHAPE, generator=rng), torch.rand(SHAPE, generator=rng) + 0.2)
-    return spectrum, Prior(GaussianDenoiser(spectrum, schedule), schedule)
+    return spectrum, DiffusionPrior(GaussianDenoiser(spectrum, schedule), schedule)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
@@ -267,7 +267,7 @@ def test_it_is_told_by_the_known_defence_whether_x_t_can_be_solved_for(
     public = SplitControlNet.build({"model": str(tiny_model)}).public(
         defense, RECORDS, protocol="no-gradient", device="cpu"
     )
-    assert noisy_is_solvable(public.client.forward(32), public.stem) == expected
+    assert noisy_is_solvable(public.client.forward(32), public) == expected
 
 
 def attacked(tiny_model, defense, out, attack, withhold=(), protocol="no-gradient"):

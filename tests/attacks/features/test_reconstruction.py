@@ -265,6 +265,7 @@ def view_of_release(victim, client, weights):
         sent = client.release(client.encode(RECORDS, [0, 1, 2], rng), rng)
     public = victim.public(NoDefense(), RECORDS, protocol="gradient", device="cpu")
     return SimpleNamespace(
+        worked_out_channels=frozenset(),
         public=public,
         has=lambda channel: channel in {*sent, CLIENT_WEIGHTS},
         read=lambda channel, every=False: sent[channel],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from attacks.common.denoising import Prior, Way, denoise
+from attacks.common.denoising import DiffusionPrior, Way, denoise
 from attacks.common.evidence import Evidence, equivalent_timestep
 from attacks.common.spectral_prior import Spectrum, dct, inverse_dct
 from attacks.common.target_noise import target_variance
@@ -60,7 +60,7 @@ def released(times, schedule=SCHEDULE, *, sigma=None, same_noise=False, seed=0, 
 
 def nmse(evidence, groups, mode="tweedie"):
     latents, precision = evidence.fused(groups)
-    prior = Prior(Ideal(evidence.schedule), evidence.schedule)
+    prior = DiffusionPrior(Ideal(evidence.schedule), evidence.schedule)
     found = denoise(prior, latents, precision, Way(mode, samples=8), rng=generator(2), batch_size=3)
     return float((found - LATENTS).square().mean() / LATENTS.square().mean()), precision
 
