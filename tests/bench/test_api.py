@@ -34,7 +34,7 @@ from bench.util.errors import NotGrantedError
 from tests.support.reachable import forbidden
 from tests.support.suites import SETTINGS
 
-MODULES = ["catalogue", "grid", "progress", "rows", "settings", "steps", "tables"]
+MODULES = ["catalogue", "grid", "progress", "rows", "settings", "steps", "tables", "training"]
 
 
 @pytest.fixture(scope="module")
