@@ -255,11 +255,7 @@ class Guided(Attack):
             sampling.forward,
             knowledge.match("l2", torch.arange(len(view.targets))),
             unknowns,
-            SearchInputs(
-                knowledge.known,
-                {name: space for name, space in spaces.items() if name in names},
-                warm,
-            ),
+            SearchInputs(knowledge.known, spaces, warm),
             GuidePlan(p.tolerance, p.tv, p.searches, p.rate),
             rng=sampling.run.rng,
             device=sampling.run.device,

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from attacks.common.via_picture import ViaPicture, picture
 from attacks.wire.posterior import Posterior
-from bench.data.conditions import CHOICES, DRAWN, find_again
+from bench.data.conditions import CHOICES, DRAWN, hints_from_pixels
 from bench.interfaces import (
     UNET_FEATURES,
     Budget,
@@ -76,7 +76,7 @@ class HintFromImage(ViaPicture):
         way = way_of_hints(view.public)
         assert self.through is not None
         recovered = picture(self.through, view, rng, budget, progress)
-        drawn = find_again(way, recovered.uint8())
+        drawn = hints_from_pixels(way, recovered.uint8())
         assert drawn is not None  # way_of_hints has made hints in this way
         images = ImageBatch.from_uint8(drawn)
         return Claim({"condition": Estimate(images, view.public.codec.encode(images))})
@@ -94,7 +94,7 @@ def way_of_hints(public: Public) -> str:
     known = public.auxiliary.select(range(count))
     hints = known.conditions.float()
     between_records = float((hints - hints.roll(1, 0)).abs().mean())
-    recomputed = {name: find_again(name, known.images) for name in (*CHOICES, *DRAWN)}
+    recomputed = {name: hints_from_pixels(name, known.images) for name in (*CHOICES, *DRAWN)}
     distances = {
         name: float((pictures - hints).abs().mean())
         for name, pictures in recomputed.items()

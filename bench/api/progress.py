@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from bench.util.progress import Progress, Silent, shown_progress
+from bench.util.progress import Progress, Silent, terminal_progress
 
 
 class Warnings(Silent):
@@ -21,4 +21,4 @@ def progress_of(show: bool) -> Progress:
     Args:
         show: show the stages of the work.
     """
-    return shown_progress() if show else Warnings()
+    return terminal_progress() if show else Warnings()

@@ -6,7 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import pandas
 
@@ -20,8 +20,13 @@ from bench.reports.leaderboard import leaderboard as standings
 from bench.reports.summary import usable_rows
 from bench.util.errors import RequestError
 
-if TYPE_CHECKING:
-    from bench.api.grid import Results
+
+class HasRows(Protocol):
+    """What :func:`bench.run` returns, as far as tables need it."""
+
+    @property
+    def rows(self) -> pandas.DataFrame:
+        """The rows of its cells."""
 
 
 class ReportTable(pandas.DataFrame):
@@ -55,7 +60,7 @@ class ReportTable(pandas.DataFrame):
 
 
 def leaderboard(
-    source: pandas.DataFrame | Results | PathText,
+    source: pandas.DataFrame | HasRows | PathText,
     *,
     metric: str = MEASURE,
     against: str = UNDEFENDED,
@@ -88,7 +93,7 @@ def leaderboard(
 
 
 def frontier(
-    source: pandas.DataFrame | Results | PathText,
+    source: pandas.DataFrame | HasRows | PathText,
     *,
     metric: str = MEASURE,
     against: str = UNDEFENDED,
@@ -118,7 +123,7 @@ def frontier(
 
 
 def summary(
-    source: pandas.DataFrame | Results | PathText,
+    source: pandas.DataFrame | HasRows | PathText,
     metric: str | Sequence[str] = MEASURE,
     *,
     where: Mapping[str, str] | None = None,
@@ -162,7 +167,7 @@ def summary(
     return ReportTable(lines).dropna(subset=list(metrics), how="all").reset_index(drop=True)
 
 
-def rows_of(source: pandas.DataFrame | Results | PathText) -> pandas.DataFrame:
+def rows_of(source: pandas.DataFrame | HasRows | PathText) -> pandas.DataFrame:
     """Return the rows of a DataFrame (itself), of results, or of a path."""
     if isinstance(source, pandas.DataFrame):
         return source
@@ -170,7 +175,7 @@ def rows_of(source: pandas.DataFrame | Results | PathText) -> pandas.DataFrame:
 
 
 def _rows_and_scores(
-    source: pandas.DataFrame | Results | PathText,
+    source: pandas.DataFrame | HasRows | PathText,
 ) -> tuple[list[Row], ScoreReader]:
     """Return rows with their fields, and what reads their scores record by record."""
     frame = rows_of(source)

@@ -1,4 +1,4 @@
-"""Reads attributes off pictures: the ceiling of attribute attacks, and the last step of those that have a picture."""
+"""Reads attributes from pictures, for the ceiling of attribute attacks and attacks on pictures."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from bench.types.records import Records
 
 
 def learnable_attributes(auxiliary: Records) -> dict[str, tuple[str, ...]]:
-    """Attributes that every auxiliary record carries and that can be learned, each with its values.
+    """Return the attributes that all auxiliary records carry and that can be learned, with values.
 
-    An attribute of one value tells nothing, and one whose values no two identities share is a name:
-    its values say nothing of strangers. Values are those the embedded heads know, else those met.
+    An attribute with a single value carries no information. An attribute whose every value belongs
+    to one identity is a name, so it cannot generalise to other people. The values are those of the
+    embedded heads where these know the attribute, else those in the records.
     """
     if not len(auxiliary):
         return {}
@@ -42,13 +43,13 @@ def learnable_attributes(auxiliary: Records) -> dict[str, tuple[str, ...]]:
 
 
 class AttributeReader:
-    """Reads by the heads of the embedded backbone where they know all values, else by what
-    auxiliary pictures teach.
+    """Reads attributes by the heads of the embedded backbone, or by a model of auxiliary pictures.
 
-    What is learned is logistic regression on the backbone's features of the auxiliary pictures.
+    The heads are used where they know all values. Other attributes are read by logistic regression
+    on the backbone's features, fitted to the auxiliary pictures.
 
     Args:
-        values: what to read, by attribute.
+        values: the values of each attribute to read.
         auxiliary: records that carry those attributes.
     """
 
@@ -57,11 +58,11 @@ class AttributeReader:
         self._auxiliary = auxiliary
 
     def read(self, images: ImageBatch) -> AttributeOdds:
-        """The attributes of pictures."""
-        told = load_embedded().attributes(images)
+        """Return the odds of the attributes of pictures."""
+        odds = load_embedded().attributes(images)
         learned = [name for name, known in self._values.items() if CLASSES.get(name) != known]
-        told |= self._learned(images, learned) if learned else {}
-        return AttributeOdds(self._values, {name: told[name] for name in self._values})
+        odds |= self._learned(images, learned) if learned else {}
+        return AttributeOdds(self._values, {name: odds[name] for name in self._values})
 
     def _learned(self, images: ImageBatch, names: list[str]) -> dict[str, Tensor]:
         from sklearn.linear_model import LogisticRegression

@@ -1,4 +1,4 @@
-"""Says what a picture shows, in words taken from prompts that are known."""
+"""Describes a picture in words taken from known prompts."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ from bench.types.images import ImageBatch
 from bench.types.records import Records
 from bench.util.errors import BenchError
 
-FLOOR = 1e-3  # of a probability: one label that an attribute head finds impossible must not decide alone
+FLOOR = 1e-3
+"""Least probability of a label, so that one that a head finds impossible does not decide alone."""
 
 
 class Captioner:
-    """Retrieval among known prompts, then word by word changes that make the prompt fit the picture
-    better.
+    """Retrieves a known prompt, then changes it word by word to fit the picture better.
 
-    What fits is judged by the embedded backbone: cosine between picture and prompt, and, where the
-    known records carry the labels that its attribute heads tell, how likely these find them. A word
-    may be replaced by one that stands between the same neighbours in some known prompt. The search
-    for a better prompt after arXiv:2302.03668 and the CLIP interrogator; no weights beyond those
-    that ship with this project.
+    The fit is judged by the embedded backbone: the cosine between picture and prompt and, where the
+    known records carry the labels of its attribute heads, their probability under these heads. A
+    word may be replaced by one that stands between the same neighbours in some known prompt. The
+    search for a better prompt follows arXiv:2302.03668 and the CLIP interrogator; it uses no
+    weights besides those of this project.
     """
 
     def __init__(self, known: Records, backbone: EmbeddedBackbone, rounds: int = 3) -> None:
-        """Args:
+        """Prepare the known prompts.
+
+        Args:
             known: at least one record, with prompts.
+            backbone: judges how well a prompt fits.
             rounds: passes over the words of a prompt; 0 is retrieval alone.
 
         Raises:
@@ -49,7 +52,7 @@ class Captioner:
                 self._between[left, right].add(word)
 
     def caption(self, images: ImageBatch) -> tuple[str, ...]:
-        """One prompt a picture."""
+        """Return one prompt per picture."""
         pictured = self._backbone.prompt_embed(images)
         fit = pictured @ self._embedded.T
         if self._labels is not None:
@@ -60,10 +63,10 @@ class Captioner:
         )
 
     def _likelihood(self, images: ImageBatch, labels: Tensor) -> Tensor:
-        """Mean log-probability of each known record's labels, ``(N, K)``."""
-        told = self._backbone.attributes(images)
+        """Return the mean log-probability of each known record's labels, ``(N, K)``."""
+        odds = self._backbone.attributes(images)
         logs = [
-            told[name].clamp_min(FLOOR).log()[:, labels[:, i]] for i, name in enumerate(CLASSES)
+            odds[name].clamp_min(FLOOR).log()[:, labels[:, i]] for i, name in enumerate(CLASSES)
         ]
         return torch.stack(logs).mean(0)
 
@@ -83,7 +86,7 @@ class Captioner:
         return best
 
     def _neighbours(self, prompt: str) -> set[str]:
-        """Prompts that differ in one word."""
+        """Return prompts that differ in one word."""
         row = ["", *prompt.split(), ""]
         return {
             " ".join([*row[1:i], word, *row[i + 1 : -1]])
@@ -94,7 +97,7 @@ class Captioner:
 
 
 def _labels(known: Records) -> Tensor | None:
-    """Class numbers ``(K, attributes)``, or None where some record lacks a label that the heads know."""
+    """Return class numbers ``(K, attributes)``, or None where a record lacks a label."""
     if not all(
         row.get(name) in values for row in known.attributes for name, values in CLASSES.items()
     ):

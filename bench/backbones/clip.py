@@ -1,8 +1,8 @@
 """CLIP (Radford et al. 2021, arXiv:2103.00020) from a directory that the user already has.
 
-Nothing is fetched. Weights are read as safetensors only, and their sha256 decides the name that
-stands in a row: a published file has its own name, any other the name of its directory and the
-hash's first digits.
+Nothing is downloaded. Weights are read as safetensors only, and their sha256 decides the name in a
+row: a published file has its published name, any other file the name of its directory and the first
+digits of its hash.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class ClipRelease:
     """A published CLIP.
 
     Attributes:
-        repository: on the Hugging Face hub.
-        revision: a commit at which the repository holds the file as safetensors.
-        sha256: of the file.
+        repository: name on the Hugging Face hub.
+        revision: a commit at which the repository holds the weights as safetensors.
+        sha256: hash of the weights.
     """
 
     repository: str
@@ -45,7 +45,8 @@ class ClipRelease:
 PUBLISHED = {
     "clip-vit-base-patch32": ClipRelease(
         "openai/clip-vit-base-patch32",
-        "b33cedfd0df4e43b8238760678fcc89e1a0d38b3",  # of the hub's own conversion; main has a pickle only
+        # The commit of the hub's conversion; the main branch holds a pickle only.
+        "b33cedfd0df4e43b8238760678fcc89e1a0d38b3",
         "99d28a652e6ec46629ab7047a0ac82c69b1fe11e0ce672c43af65d3a9a3fc05d",
     ),
     "clip-vit-large-patch14": ClipRelease(
@@ -58,11 +59,12 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class ClipFiles:
-    """Where the parts of a CLIP are; in the hub's cache they may lie in different snapshots.
+    """The places of the parts of a CLIP, which may be different snapshots of the hub's cache.
 
     Attributes:
         weights: the safetensors file.
-        config, tokenizer: directories.
+        config: directory of the configuration.
+        tokenizer: directory of the tokenizer.
     """
 
     weights: Path
@@ -71,7 +73,7 @@ class ClipFiles:
 
     @classmethod
     def among(cls, folders: list[Path]) -> ClipFiles | None:
-        """The first of each part in ``folders``, or None where a part is in none of them."""
+        """Return the first of each part in ``folders``, or None where a part is in none of them."""
         weights = [f for f in folders if (f / WEIGHTS).is_file()]
         configs = [f for f in folders if (f / "config.json").is_file()]
         words = [
@@ -85,14 +87,19 @@ class ClipFiles:
 
 
 def hub_cache() -> Path:
-    """The cache of the Hugging Face hub."""
+    """Return the cache of the Hugging Face hub."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
 
 
 def find(name: str, folder: Path | None) -> ClipFiles | None:
-    """A published CLIP by name, unchecked: ``folder/NAME``, or the hub's cache if ``folder`` is None."""
+    """Return the files of a published CLIP, unchecked, or None.
+
+    Args:
+        name: the published name.
+        folder: the files are in ``folder/NAME``, or in the hub's cache where this is None.
+    """
     if folder is not None:
         return ClipFiles.among([folder / name])
     repository = "models--" + PUBLISHED[name].repository.replace("/", "--")
@@ -100,10 +107,11 @@ def find(name: str, folder: Path | None) -> ClipFiles | None:
 
 
 def load_published(name: str, folder: Path | None) -> ClipBackbone:
-    """A published CLIP whose file has the published hash.
+    """Return a published CLIP whose file has the published hash.
 
     Raises:
-        DataError: it is not there, incomplete, damaged or another; says which file to put where.
+        DataError: the files are missing, incomplete, damaged or different; the message says which
+            file to put where.
     """
     known, files = PUBLISHED[name], find(name, folder)
     if files is None:
@@ -114,21 +122,24 @@ def load_published(name: str, folder: Path | None) -> ClipBackbone:
         )
         local = f" --local-dir {folder / name}" if folder else ""
         raise DataError(
-            f"{name}: put config.json, {WEIGHTS}, vocab.json and merges.txt {place}: hf download {known.repository} "
-            f"--revision {known.revision} config.json {WEIGHTS} vocab.json merges.txt{local}; nothing is downloaded"
+            f"{name}: put config.json, {WEIGHTS}, vocab.json and merges.txt {place}: hf download "
+            f"{known.repository} --revision {known.revision} config.json {WEIGHTS} vocab.json "
+            f"merges.txt{local}; nothing is downloaded"
         )
     found = sha256_file(files.weights)
     if found != known.sha256:
         raise DataError(
-            f"{name}: {files.weights} has sha256 {found[:8]}…, the published file {known.sha256[:8]}…; get it again "
-            f"from huggingface.co/{known.repository}, or use it under a name of its own with clip:DIRECTORY"
+            f"{name}: {files.weights} has sha256 {found[:8]}…, the published file "
+            f"{known.sha256[:8]}…; get it again from huggingface.co/{known.repository}, or use it "
+            "under a name of its own with clip:DIRECTORY"
         )
     return ClipBackbone(name, files)
 
 
 def load_directory(folder: Path) -> ClipBackbone:
-    """Any CLIP in the layout of transformers; named after its file's hash where that is not a
-    published one.
+    """Return any CLIP in the layout of transformers.
+
+    A file whose hash is not a published one is named after its hash.
 
     Raises:
         DataError: the directory is incomplete or damaged.
@@ -136,7 +147,8 @@ def load_directory(folder: Path) -> ClipBackbone:
     files = ClipFiles.among([folder])
     if files is None:
         raise DataError(
-            f"clip:{folder}: not a CLIP directory, it needs config.json, {WEIGHTS} and a tokenizer's files"
+            f"clip:{folder}: not a CLIP directory, it needs config.json, {WEIGHTS} and a "
+            "tokenizer's files"
         )
     found = sha256_file(files.weights)
     published = [name for name, known in PUBLISHED.items() if known.sha256 == found]
@@ -149,12 +161,14 @@ class ClipBackbone:
     """Identity and prompt backbone; computes in float32 on the CPU.
 
     Attributes:
-        name: a published one's, or ``DIRECTORY#hash``.
+        name: a published name, or ``DIRECTORY#hash``.
     """
 
     def __init__(self, name: str, files: ClipFiles) -> None:
-        """Raises:
-        DataError: a part is damaged, or the parts do not fit together.
+        """Read the files.
+
+        Raises:
+            DataError: a part is damaged, or the parts do not fit together.
         """
         guard_torchvision()
         from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
@@ -171,7 +185,8 @@ class ClipBackbone:
         if len(tokenizer) != config.text_config.vocab_size:
             raise DataError(
                 f"{name}: {files.tokenizer} has {len(tokenizer)} tokens, the text tower "
-                f"{config.text_config.vocab_size}; its vocabulary files are missing or of another model"
+                f"{config.text_config.vocab_size}; its vocabulary files are missing or of another "
+                "model"
             )
         with torch.random.fork_rng(devices=[]):
             model: Any = CLIPModel(config)
@@ -181,11 +196,11 @@ class ClipBackbone:
 
     @torch.no_grad()
     def embed(self, images: ImageBatch) -> Tensor:
-        """``(N, D)`` unit-length image embeddings."""
+        """Return unit-length image embeddings, ``(N, D)``."""
         side = self._model.config.vision_config.image_size
         parts = [
             self._model.visual_projection(
-                self._model.vision_model(prepared(part, side)).pooler_output
+                self._model.vision_model(clip_input(part, side)).pooler_output
             )
             for part in torch.split(images.pixels.detach().cpu(), CHUNK)
         ]
@@ -193,7 +208,7 @@ class ClipBackbone:
 
     @torch.no_grad()
     def text_embed(self, prompts: tuple[str, ...]) -> Tensor:
-        """``(N, D)`` unit-length embeddings of prompts; overlong ones are cut at the tower's length."""
+        """Return unit-length embeddings of prompts, ``(N, D)``; long prompts are truncated."""
         length = self._model.config.text_config.max_position_embeddings
         parts = []
         for start in range(0, len(prompts), CHUNK):
@@ -209,8 +224,9 @@ class ClipBackbone:
         return functional.normalize(torch.cat(parts), dim=1)
 
     def prompt_score(self, images: ImageBatch, prompts: tuple[str, ...]) -> Tensor:
-        """``(N,)`` cosine between image and prompt, in [-1, 1]; a CLIPScore (arXiv:2104.08718) is
-        2.5 times this.
+        """Return the cosine between each image and its prompt, ``(N,)`` in [-1, 1].
+
+        A CLIPScore (arXiv:2104.08718) is 2.5 times this.
 
         Raises:
             DataError: images and prompts differ in number.
@@ -223,12 +239,12 @@ class ClipBackbone:
         return cosine.clamp(-1.0, 1.0)
 
 
-def prepared(pixels: Tensor, side: int) -> Tensor:
-    """CLIP's own input, ``(N, 3, side, side)``: shorter side resized, middle cut out, channels
-    normalized.
+def clip_input(pixels: Tensor, side: int) -> Tensor:
+    """Return CLIP's input, ``(N, 3, side, side)``: resized, centre cut out, channels normalized.
 
     Args:
         pixels: ``(N, 3, H, W)`` in [0, 1].
+        side: height and width that the model takes.
     """
     height, width = pixels.shape[-2:]
     scale = side / min(height, width)
@@ -243,7 +259,7 @@ def prepared(pixels: Tensor, side: int) -> Tensor:
 
 
 def _fill(name: str, model: nn.Module, weights: Path) -> None:
-    """Every weight of the model from the file; one that lacks would stay random."""
+    """Load every weight of the model from the file, and refuse a file that lacks one."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -1,7 +1,7 @@
-"""The backbone that ships with this project, so that every metric has a value on a fresh machine.
+"""The backbone that this project includes, so that every metric has a value on a new machine.
 
-It is small and was trained on this project's own procedural portraits. Its numbers rank results
-against each other under its own name; they are no LPIPS, FID or CLIP score of the literature.
+It is small and was trained on this project's procedural portraits. Its numbers rank results against
+each other under its own name; they are no LPIPS, FID or CLIP score of the literature.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ CHUNK = 64
 
 
 class EmbeddedBackbone:
-    """Identity, distribution, perceptual and prompt backbone in one; computes in float32 on the
-    CPU.
+    """Identity, distribution, perceptual and prompt backbone in one; computes on the CPU.
+
+    It computes in float32.
 
     Attributes:
-        name: ``embedded-v2``; another training gets another name.
-        dim: of the distribution features.
+        name: ``embedded-v2``; a new training gets a new name.
+        dim: size of the distribution features.
     """
 
     name = EMBEDDED
@@ -42,7 +43,7 @@ class EmbeddedBackbone:
 
     @torch.no_grad()
     def embed(self, images: ImageBatch) -> Tensor:
-        """``(N, 128)`` unit-length identity embeddings, alike for photos of one person."""
+        """Return unit-length identity embeddings, ``(N, 128)``, alike for photos of one person."""
         tower = self._towers.image
         return _chunked(
             lambda pixels: functional.normalize(tower.person(tower.maps(pixels)[-1]), dim=1), images
@@ -50,7 +51,10 @@ class EmbeddedBackbone:
 
     @torch.no_grad()
     def attributes(self, images: ImageBatch) -> dict[str, Tensor]:
-        """Probabilities of every attribute's values, ``(N, classes)`` by attribute; the values are ``CLASSES``."""
+        """Return the probabilities of every attribute's values, ``(N, classes)`` by attribute.
+
+        The values are those of ``CLASSES``.
+        """
         tower = self._towers.image
         logits = _chunked(
             lambda pixels: torch.cat(tower.attributes(tower.hidden(tower.maps(pixels)[-1])), 1),
@@ -63,16 +67,19 @@ class EmbeddedBackbone:
 
     @torch.no_grad()
     def features(self, images: ImageBatch) -> Tensor:
-        """``(N, 64)``: principal components of channel statistics at four scales and of the hidden layer."""
+        """Return principal components of channel statistics and of the hidden layer, ``(N, 64)``.
+
+        The statistics are taken at four scales.
+        """
         return _chunked(
             lambda pixels: self._towers.features(self._towers.image.maps(pixels)), images
         )
 
     @torch.no_grad()
     def distance(self, first: ImageBatch, second: ImageBatch) -> Tensor:
-        """``(N,)`` in [0, 4]; 0 for equal images.
+        """Return the distance of each pair, ``(N,)`` in [0, 4]; 0 for equal images.
 
-        As in Zhang et al. 2018 (arXiv:1801.03924) without learned weights: channels are scaled to
+        As in Zhang et al. 2018 (arXiv:1801.03924) without learned weights, channels are scaled to
         unit length at every position, and squared differences averaged over positions, then over
         scales.
 
@@ -88,7 +95,7 @@ class EmbeddedBackbone:
         return _chunked(self._pair_distance, stacked)
 
     def _pair_distance(self, pixels: Tensor) -> Tensor:
-        """Distances of neighbours, ``(N / 2,)``."""
+        """Return the distances of neighbours, ``(N / 2,)``."""
         scales = []
         for level in self._towers.image.maps(pixels):
             unit = functional.normalize(level, dim=1)
@@ -97,7 +104,7 @@ class EmbeddedBackbone:
 
     @torch.no_grad()
     def prompt_score(self, images: ImageBatch, prompts: tuple[str, ...]) -> Tensor:
-        """``(N,)`` cosine between an image and its prompt, in [-1, 1].
+        """Return the cosine between each image and its prompt, ``(N,)`` in [-1, 1].
 
         Raises:
             DataError: images and prompts differ in number.
@@ -112,13 +119,13 @@ class EmbeddedBackbone:
 
     @torch.no_grad()
     def prompt_embed(self, images: ImageBatch) -> Tensor:
-        """``(N, 128)`` unit-length embeddings in the space of the prompts."""
+        """Return unit-length image embeddings in the space of the prompts, ``(N, 128)``."""
         tower = self._towers.image
         return _chunked(lambda pixels: tower.pictured(tower.hidden(tower.maps(pixels)[-1])), images)
 
     @torch.no_grad()
     def text_embed(self, prompts: tuple[str, ...]) -> Tensor:
-        """``(N, 128)`` unit-length embeddings of prompts."""
+        """Return unit-length embeddings of prompts, ``(N, 128)``."""
         return self._towers.text(tokens(prompts)) if prompts else torch.zeros(0, 128)
 
 
@@ -127,18 +134,18 @@ def _on_cpu(images: ImageBatch) -> Tensor:
 
 
 def _chunked(compute: Callable[[Tensor], Tensor], images: ImageBatch) -> Tensor:
-    """Apply a network to a bounded number of images at a time; the chunk holds whole pairs."""
+    """Apply a network to a bounded number of images at a time; a chunk holds whole pairs."""
     return torch.cat([compute(part) for part in torch.split(_on_cpu(images), CHUNK)])
 
 
 def embedded_set(backbone: EmbeddedBackbone) -> BackboneSet:
-    """One backbone in all four roles."""
+    """Return one backbone in all four roles."""
     return BackboneSet(backbone, backbone, backbone, backbone)
 
 
 @lru_cache(maxsize=1)
 def load_embedded() -> EmbeddedBackbone:
-    """The shipped backbone, read once per process.
+    """Return the included backbone, read once per process.
 
     Raises:
         DataError: the weights are missing or do not fit; the message says how to make them.
@@ -147,7 +154,7 @@ def load_embedded() -> EmbeddedBackbone:
 
 
 def read_embedded(path: Path) -> EmbeddedBackbone:
-    """An embedded backbone from a file that ``train_embedded`` wrote.
+    """Return an embedded backbone from a file that ``bench.backbones.recipe.train`` wrote.
 
     Raises:
         DataError: the file is missing, damaged or of another shape.

@@ -1,9 +1,8 @@
 """Backbones of the literature, from weight files that the user already has.
 
-Nothing is fetched. PyTorch names such a file after the first eight hex digits of its sha256, and no
-library checks them for a file that is already there, so this module does: a random network under
-the right name would else be taken for the published one. The files are pickles and are read as
-tensors only.
+Nothing is downloaded. PyTorch names such a file after the first eight hex digits of its sha256, and
+no library checks a file that is already there. This module does, since otherwise any file of that
+name would count as the published network. The files are pickles and are read as tensors only.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ class WeightFile:
     """A published weight file.
 
     Attributes:
-        name: file name; ends in the hash that the content must have.
-        source: where a user gets it.
+        name: file name; it ends in the hash that the content must have.
+        source: where a user gets the file.
     """
 
     name: str
@@ -41,7 +40,7 @@ class WeightFile:
 
     @property
     def digest(self) -> str:
-        """First eight hex digits of the sha256."""
+        """The first eight hex digits of the sha256."""
         return Path(self.name).stem.rsplit("-", 1)[1]
 
 
@@ -60,24 +59,25 @@ FILES = {
 
 
 def default_folder() -> Path:
-    """PyTorch's own cache of weights: ``$TORCH_HOME/hub/checkpoints`` or its default."""
+    """Return PyTorch's cache of weights: ``$TORCH_HOME/hub/checkpoints`` or its default."""
     return Path(torch.hub.get_dir()) / "checkpoints"
 
 
 def locate(net: str, folder: Path) -> Path | None:
-    """The file of ``net`` in ``folder``, unchecked, or None where there is none."""
+    """Return the file of ``net`` in ``folder``, unchecked, or None where there is none."""
     path = folder / FILES[net].name
     return path if path.is_file() else None
 
 
 def read_checked(net: str, folder: Path) -> Mapping[str, Tensor]:
-    """The tensors of a weight file whose content matches the hash in its name.
+    """Return the tensors of a weight file whose content matches the hash in its name.
 
     Args:
         net: ``alex``, ``vgg`` or ``inception-v3``.
+        folder: where the file is.
 
     Raises:
-        DataError: the file is missing, has another hash, or holds something else than tensors.
+        DataError: the file is missing, has another hash, or holds anything but tensors.
     """
     file = FILES[net]
     path = folder / file.name
@@ -85,13 +85,13 @@ def read_checked(net: str, folder: Path) -> Mapping[str, Tensor]:
         raise DataError(
             f"{net}: put {file.name} into {folder} (from {file.source}); nothing is downloaded"
         )
-    content = (
-        path.read_bytes()
-    )  # checked and parsed from one reading, so that nothing can change between
+    # The file is read once, so that it cannot change between the check and the use.
+    content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()[: len(file.digest)]
     if found != file.digest:
         raise DataError(
-            f"{net}: {path} has sha256 {found}…, its name promises {file.digest}…; get it again from {file.source}"
+            f"{net}: {path} has sha256 {found}…, its name promises {file.digest}…; get it again "
+            f"from {file.source}"
         )
     try:
         state: Any = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -103,14 +103,16 @@ def read_checked(net: str, folder: Path) -> Mapping[str, Tensor]:
 
 
 class LpipsBackbone:
-    """Published LPIPS (Zhang et al. 2018, arXiv:1801.03924, version 0.1) by the ``lpips`` package.
+    """LPIPS 0.1 (Zhang et al. 2018, arXiv:1801.03924) as published, by the ``lpips`` package.
 
     Attributes:
         name: ``lpips-alex`` or ``lpips-vgg``.
     """
 
     def __init__(self, net: str, trunk: Mapping[str, Tensor]) -> None:
-        """Args:
+        """Build the network.
+
+        Args:
             net: ``alex`` or ``vgg``.
             trunk: state of torchvision's network of that name.
 
@@ -122,23 +124,24 @@ class LpipsBackbone:
 
     @classmethod
     def load(cls, net: str, folder: Path) -> LpipsBackbone:
-        """From a checked file.
+        """Return the backbone from a checked file.
 
         Raises:
-            DataError: as in ``read_checked``.
+            DataError: see :func:`read_checked`.
         """
         return cls(net, read_checked(net, folder))
 
     @torch.no_grad()
     def distance(self, first: ImageBatch, second: ImageBatch) -> Tensor:
-        """``(N,)`` non-negative; 0 for equal images.
+        """Return the distance of each pair, ``(N,)``, at least 0; 0 for equal images.
 
         Raises:
             DataError: the two batches differ in number or size.
         """
         if first.pixels.shape != second.pixels.shape:
             raise DataError(
-                f"{self.name}: cannot compare images {tuple(first.pixels.shape)} with {tuple(second.pixels.shape)}"
+                f"{self.name}: cannot compare images {tuple(first.pixels.shape)} with "
+                f"{tuple(second.pixels.shape)}"
             )
         pairs = zip(
             torch.split(first.signed().cpu(), CHUNK),
@@ -149,7 +152,7 @@ class LpipsBackbone:
 
 
 def _lpips_module(net: str, trunk: Mapping[str, Tensor]) -> nn.Module:
-    """The package's network with the given trunk and the package's own linear heads."""
+    """Return the package's network with the given trunk and the package's linear heads."""
     guard_torchvision()
     import lpips
 
@@ -195,8 +198,10 @@ class InceptionBackbone:
     dim = 2048
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
-        """Raises:
-        DataError: torch-fidelity is not installed, or the weights do not fit.
+        """Build the network.
+
+        Raises:
+            DataError: torch-fidelity is not installed, or the weights do not fit.
         """
         if not fidelity_installed():
             raise DataError("inception-v3 needs torch-fidelity: pip install torch-fidelity")
@@ -220,10 +225,10 @@ class InceptionBackbone:
 
     @classmethod
     def load(cls, folder: Path) -> InceptionBackbone:
-        """From a checked file.
+        """Return the backbone from a checked file.
 
         Raises:
-            DataError: as in ``read_checked``, or torch-fidelity is not installed.
+            DataError: torch-fidelity is not installed; or see :func:`read_checked`.
         """
         if not fidelity_installed():
             raise DataError("inception-v3 needs torch-fidelity: pip install torch-fidelity")
@@ -231,12 +236,12 @@ class InceptionBackbone:
 
     @torch.no_grad()
     def features(self, images: ImageBatch) -> Tensor:
-        """``(N, 2048)`` pooled features; images are resized to 299x299 as in the original."""
+        """Return pooled features, ``(N, 2048)``; images are resized to 299x299 as in the paper."""
         return torch.cat(
             [self._module(part)[0] for part in torch.split(images.uint8().cpu(), CHUNK)]
         )
 
 
 def fidelity_installed() -> bool:
-    """Whether the optional package ``torch-fidelity`` is there."""
+    """Return whether the optional package ``torch-fidelity`` is installed."""
     return importlib.util.find_spec("torch_fidelity") is not None

@@ -1,4 +1,4 @@
-"""What the attribute heads tell of a portrait, and what its person is made of."""
+"""The attributes that the embedded heads read, and the numbers that make up a portrait's person."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ CLASSES: dict[str, tuple[str, ...]] = {
         *(f"{colour} {scene}" for scene in people.COLOURED_SCENES for colour in people.COLOURS),
     ),
 }
-"""The values of each attribute of the data set ``portraits``, in the order of the heads' outputs."""
+"""The values of each attribute of ``portraits``, in the order of the heads' outputs."""
 
 WIDTHS = tuple(len(values) for values in CLASSES.values())
 
 
 def labels(attributes: Sequence[Mapping[str, str]]) -> Tensor:
-    """Class numbers of labelled portraits, ``(N, len(CLASSES))`` int64.
+    """Return class numbers of labelled portraits, ``(N, len(CLASSES))`` int64.
 
     Raises:
-        ValueError: a value that no class stands for.
+        ValueError: a value is not one of ``CLASSES``.
     """
     return torch.tensor(
         [[values.index(row[name]) for name, values in CLASSES.items()] for row in attributes]
@@ -47,7 +47,13 @@ def labels(attributes: Sequence[Mapping[str, str]]) -> Tensor:
 
 
 def traits(first: int, count: int, seed: int) -> Tensor:
-    """Colours and proportions of ``count`` people from number ``first`` up, standardised, ``(count, T)`` float32."""
+    """Return colours and proportions of people, standardised, ``(count, T)`` float32.
+
+    Args:
+        first: number of the first person.
+        count: number of people.
+        seed: seed of the data set.
+    """
     table = np.array([_numbers(astuple(people.person(first + i, seed))) for i in range(count)])
     spread = table.std(axis=0)
     return torch.from_numpy(
@@ -56,7 +62,7 @@ def traits(first: int, count: int, seed: int) -> Tensor:
 
 
 def _numbers(fields: Sequence[object]) -> list[float]:
-    """The continuous fields, colours taken apart; names and seeds are left out."""
+    """Return the continuous fields with colours as three numbers; names and seeds are left out."""
     found: list[float] = []
     for value in fields:
         if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""Which backbones a run uses."""
+"""Chooses the backbones of a run."""
 
 from __future__ import annotations
 
@@ -25,21 +25,22 @@ AUTO = ("alex", "inception-v3", *clip.PUBLISHED)
 
 
 def load_backbones(choice: str = "auto", weights_dir: Path | None = None) -> BackboneSet:
-    """The extractors of one run.
+    """Return the extractors of one run.
+
+    ``embedded`` is the included backbone in every role. ``auto`` takes in every role a published
+    one (``alex``, ``inception-v3``, CLIP) where the user's files are found, else the included one.
+    Any other name must be loaded, in all roles that it fits: ``alex`` or ``vgg``, ``inception-v3``,
+    ``clip-vit-base-patch32`` or ``clip-vit-large-patch14``, ``clip:DIRECTORY``. ``role=name`` sets
+    one role and precedes plain names. Roles without a name are ``embedded``.
 
     Args:
-        choice: names separated by commas. ``embedded``: the shipped one in every role. ``auto``: in
-            every role a published one (``alex``, ``inception-v3``, CLIP) where the user's files are
-            found, else the shipped one. Any other name is insisted on, in all roles it fits:
-            ``alex`` or ``vgg``, ``inception-v3``, ``clip-vit-base-patch32`` or
-            ``clip-vit-large-patch14``, ``clip:DIRECTORY``. ``role=name`` sets one role and goes
-            before names without. Roles that nothing names are ``embedded``.
-        weights_dir: where the user's files are; the caches of PyTorch and of the Hugging Face hub
-            if None.
+        choice: names separated by commas.
+        weights_dir: where the user's files are; None stands for the caches of PyTorch and of the
+            Hugging Face hub.
 
     Raises:
         RequestError: a name or role is unknown, they do not fit, or a role is named twice.
-        DataError: the shipped weights are missing, or a named file is missing, damaged or has
+        DataError: the included weights are missing, or a named file is missing, damaged or has
             another hash.
     """
     base, wanted = _parse(choice)
@@ -54,7 +55,7 @@ def load_backbones(choice: str = "auto", weights_dir: Path | None = None) -> Bac
 
 
 def _parse(choice: str) -> tuple[str, dict[str, str]]:
-    """``auto`` or ``embedded`` for the roles that nothing names, and the name that each other role has."""
+    """Return the default for roles without a name, and the name of each other role."""
     bases: list[str] = []
     general: dict[str, str] = {}
     special: dict[str, str] = {}
@@ -93,7 +94,7 @@ def _fits(name: str) -> tuple[str, ...]:
 
 
 class _Files:
-    """The user's files; each is read once, whatever roles it has."""
+    """The user's files; each is read once, whatever its roles."""
 
     def __init__(self, weights_dir: Path | None) -> None:
         self._weights_dir = weights_dir
@@ -104,17 +105,20 @@ class _Files:
         self._unusable: set[str] = set()
 
     def load(self, name: str) -> Any:
-        """The backbone of a name.
+        """Return the backbone of a name.
 
         Raises:
-            DataError: its files are missing, damaged or others.
+            DataError: its files are missing, damaged or different.
         """
         if name not in self._loaded:
             self._loaded[name] = self._read(name)
         return self._loaded[name]
 
     def first_usable(self, role: str) -> Any:
-        """The first of ``AUTO`` for a role, or None; a warning, once, for files that are there and not usable."""
+        """Return the first usable backbone of ``AUTO`` for a role, or None.
+
+        Files that are there and not usable cause one warning.
+        """
         for name in AUTO:
             if role not in FITS[name] or name in self._unusable or not self._there(name):
                 continue
@@ -143,6 +147,6 @@ class _Files:
 
 
 def backbone_names(backbones: BackboneSet) -> tuple[str, ...]:
-    """``role=name`` of each extractor."""
+    """Return ``role=name`` of each extractor."""
     roles: Sequence[str] = ("identity", "distribution", "perceptual", "prompt")
     return tuple(f"{role}={getattr(backbones, role).name}" for role in roles)

@@ -1,4 +1,4 @@
-"""The networks of the embedded backbone: an image tower and a text tower of about a million weights."""
+"""The networks of the embedded backbone: an image and a text tower of about a million weights."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _WORD = re.compile(r"[a-z0-9]+")
 
 
 def tokens(prompts: Sequence[str]) -> Tensor:
-    """Hashed words, ``(N, L)`` int64 with L <= 32, padded with 0; the same on every machine.
+    """Return hashed words, ``(N, L)`` int64 with L <= 32, padded with 0; equal on every machine.
 
-    A hash in place of a vocabulary needs no file and knows no unknown word; different words may
+    A hash in place of a vocabulary needs no file and has no unknown words; different words may
     collide.
     """
     rows = [
@@ -48,8 +48,8 @@ def tokens(prompts: Sequence[str]) -> Tensor:
     return table
 
 
-def resized(pixels: Tensor) -> Tensor:
-    """``(N, 3, 64, 64)`` of images of any size, antialiased where it shrinks them."""
+def to_input_size(pixels: Tensor) -> Tensor:
+    """Return images of any size at ``(N, 3, 64, 64)``, antialiased where it shrinks them."""
     if pixels.shape[-2:] == (SIDE, SIDE):
         return pixels
     small = functional.interpolate(
@@ -74,7 +74,7 @@ class _ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(N, outputs, h, w)``, of half the side where the width changes."""
+        """Return feature maps ``(N, outputs, h, w)``, of half the side where the width changes."""
         h: Tensor = self.conv1(functional.silu(self.norm1(x)))
         h = self.conv2(functional.silu(self.norm2(h)))
         skip: Tensor = self.skip(x)
@@ -82,7 +82,10 @@ class _ResidualBlock(nn.Module):
 
 
 class ImageTower(nn.Module):
-    """A small residual network over 64x64 images; normalizes per picture, so no record sees another."""
+    """A small residual network over 64x64 images.
+
+    It normalizes each picture separately, so that no record affects another.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -99,8 +102,8 @@ class ImageTower(nn.Module):
         self.labels = nn.Linear(2 * EMBEDDING, sum(ATTRIBUTE_WIDTHS))
 
     def maps(self, pixels: Tensor) -> list[Tensor]:
-        """Feature maps ``(N, WIDTHS[i], 32 / 2**i, 32 / 2**i)`` of pixels in [0, 1]."""
-        x: Tensor = self.stem(resized(pixels) * 4.0 - 2.0)
+        """Return feature maps ``(N, WIDTHS[i], 32 / 2**i, 32 / 2**i)`` of pixels in [0, 1]."""
+        x: Tensor = self.stem(to_input_size(pixels) * 4.0 - 2.0)
         found = []
         for stage in self.stages:
             x = stage(x)
@@ -108,22 +111,22 @@ class ImageTower(nn.Module):
         return found
 
     def hidden(self, last: Tensor) -> Tensor:
-        """What the prompt and attribute heads read, ``(N, 256)``, of the last feature map."""
+        """Return the input of the prompt and attribute heads, ``(N, 256)``, from the last map."""
         mixed: Tensor = self.mix(functional.silu(self.norm(last)).flatten(1))
         return functional.silu(mixed)
 
     def person(self, last: Tensor) -> Tensor:
-        """Identity embedding before it is scaled, ``(N, 128)``, of the last feature map."""
+        """Return the identity embedding before it is scaled, ``(N, 128)``, from the last map."""
         mixed: Tensor = self.mix_person(functional.silu(self.norm(last)).flatten(1))
         embedded: Tensor = self.identity(functional.silu(mixed))
         return embedded.float()
 
     def pictured(self, hidden: Tensor) -> Tensor:
-        """Unit-length embedding in the space of the prompts, ``(N, 128)``, of the hidden layer."""
+        """Return unit-length embeddings in the space of the prompts, ``(N, 128)``."""
         return functional.normalize(self.prompt(hidden).float(), dim=1)
 
     def attributes(self, hidden: Tensor) -> tuple[Tensor, ...]:
-        """Logits of each attribute, ``(N, classes)``, of the hidden layer."""
+        """Return logits of each attribute, ``(N, classes)``, from the hidden layer."""
         return torch.split(self.labels(hidden).float(), list(ATTRIBUTE_WIDTHS), dim=1)
 
 
@@ -141,7 +144,7 @@ class TextTower(nn.Module):
         self.head = nn.Linear(width, EMBEDDING)
 
     def forward(self, words: Tensor) -> Tensor:
-        """Unit-length embeddings ``(N, 128)`` of hashed words ``(N, L)``."""
+        """Return unit-length embeddings, ``(N, 128)``, of hashed words ``(N, L)``."""
         padding = words == _PAD
         states = self.layers(
             self.words(words) + self.places[: words.shape[1]], src_key_padding_mask=padding
@@ -152,7 +155,7 @@ class TextTower(nn.Module):
 
 
 class Towers(nn.Module):
-    """Both towers, with the fixed projection that turns feature maps into distribution features."""
+    """Both towers, with the fixed projection from feature maps to distribution features."""
 
     feature_mean: Tensor
     feature_basis: Tensor
@@ -167,10 +170,10 @@ class Towers(nn.Module):
         self.register_buffer("feature_basis", torch.zeros(total, FEATURES))
 
     def moments(self, maps: list[Tensor]) -> Tensor:
-        """Spatial mean and deviation of every channel at every scale, then the hidden layer, ``(N,
-        960)``.
+        """Return channel means and deviations at every scale and the hidden layer, ``(N, 960)``.
 
-        The first two tell colour, texture and sharpness, the hidden layer what is where.
+        Mean and deviation over the positions measure colour, texture and sharpness; the hidden
+        layer measures the layout.
         """
         found = [
             stat for m in maps for stat in (m.float().mean(dim=(2, 3)), m.float().std(dim=(2, 3)))
@@ -178,5 +181,5 @@ class Towers(nn.Module):
         return torch.cat([*found, self.image.hidden(maps[-1]).float()], dim=1)
 
     def features(self, maps: list[Tensor]) -> Tensor:
-        """Scaled principal components of the moments, ``(N, 64)``."""
+        """Return scaled principal components of the moments, ``(N, 64)``."""
         return (self.moments(maps) - self.feature_mean) @ self.feature_basis

@@ -28,7 +28,7 @@ from bench.spec.guest_identity import guest_versions
 from bench.util.errors import CellFailedError, RequestError
 from bench.util.failure import log_file
 from bench.util.files import write_text
-from bench.util.progress import Lines, Progress, Silent, shown_progress
+from bench.util.progress import Lines, Progress, Silent, terminal_progress
 
 ENGINES = ("serial", "processes", "ray")
 
@@ -89,7 +89,7 @@ def run_options(
     Raises:
         BenchError: the request is wrong, or some cells failed.
     """
-    progress = shown_progress()
+    progress = terminal_progress()
     planner = Planner(progress)
     plan = plan_suite(suite_of_options(axes, settings), planner, weights_dir=weights_dir)
     _run(plan, planner, weights_dir, running, progress, in_process=running.alone, tables=True)
@@ -107,7 +107,7 @@ def run_curve(
     Raises:
         BenchError: the request is wrong, an attack has no effort to vary, or some cells failed.
     """
-    progress = shown_progress()
+    progress = terminal_progress()
     planner = Planner(progress)
     plan = plan_suite(curve_suite(axes, settings), planner, weights_dir=weights_dir)
     _run(plan, planner, weights_dir, running, progress, in_process=running.alone, tables=False)
@@ -153,7 +153,7 @@ def run_file(
     Raises:
         BenchError: the request is wrong, or some cells failed.
     """
-    progress = shown_progress()
+    progress = terminal_progress()
     planner = Planner(progress)
     plan = plan_suite(
         find_suite(name), planner, overrides=Settings(**overrides), weights_dir=weights_dir
@@ -182,7 +182,7 @@ def run_plan(
 
 def describe_suite(name: str) -> str:
     """What a suite would run, on an empty ledger."""
-    plan = plan_suite(find_suite(name), Planner(shown_progress()))
+    plan = plan_suite(find_suite(name), Planner(terminal_progress()))
     return "\n".join(describe_plan(plan, {}, fresh=False, retry_failed=False, jobs=_cores()))
 
 

@@ -46,9 +46,9 @@ def reproduce(
         from bench.planning.planner import Planner
         from bench.running.reproduce import find_rows, report
         from bench.running.reproduce import reproduce as make_again
-        from bench.util.progress import shown_progress
+        from bench.util.progress import terminal_progress
 
-        progress = shown_progress()
+        progress = terminal_progress()
         reproduction = make_again(
             find_rows(row, results, csv_file),
             Planner(progress),

@@ -24,7 +24,7 @@ def load(data: str, count: int, image_size: int, condition: str) -> Records:
     from bench.interfaces.dataset import Dataset
     from bench.interfaces.registry import Registry
     from bench.spec.names import parse_dataset
-    from bench.util.progress import shown_progress
+    from bench.util.progress import terminal_progress
 
     name, values = parse_dataset(data)
     registry: Registry[Dataset] = Registry("datasets", Dataset)  # type: ignore[type-abstract]
@@ -33,7 +33,7 @@ def load(data: str, count: int, image_size: int, condition: str) -> Records:
         count,
         image_size=image_size,
         condition=dataset.resolve(condition),
-        progress=shown_progress(),
+        progress=terminal_progress(),
     )
 
 

@@ -1,4 +1,4 @@
-"""Hint images computed from pictures, shared by data sets and by the evaluator of fidelity."""
+"""Hint images computed from pictures, for data sets and for metrics of fidelity to the hint."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _edges(grey: NDArray[np.float64], sigma: float, low: float, high: float) -> 
 
 
 def canny(image: Picture) -> Picture:
-    """White one-pixel outlines on black of an ``(H, W, 3)`` picture, ``(H, W)`` in {0, 255}.
+    """Return white one-pixel outlines on black of an ``(H, W, 3)`` picture, ``(H, W)`` in {0, 255}.
 
     The smoothing width grows with the square root of the picture's side, so that a larger picture
     keeps detail but loses grain. The thresholds are absolute (on grey in [0, 1]): a flat picture
@@ -52,11 +52,11 @@ def canny(image: Picture) -> Picture:
 
 
 def scribble(image: Picture) -> Picture:
-    """A few thick soft strokes along the strongest long outlines, ``(H, W)`` uint8.
+    """Return a few thick soft strokes along the strongest long outlines, ``(H, W)`` uint8.
 
-    Stands in for the soft-edge and scribble hints of ControlNet (arXiv:2302.05543), which need a
-    trained edge detector. Smoothing, length and thickness are shares of the picture's side, so that
-    a larger picture gives the same drawing.
+    The function replaces the soft-edge and scribble hints of ControlNet (arXiv:2302.05543), which
+    need a trained edge detector. Smoothing, length and thickness are shares of the picture's side,
+    so that a larger picture gives an equal drawing.
     """
     from scipy.ndimage import distance_transform_edt
     from skimage.morphology import remove_small_objects
@@ -81,17 +81,17 @@ def scribble(image: Picture) -> Picture:
 
 
 def blur(image: Picture) -> Picture:
-    """Low-frequency colour, ``(H, W, 3)`` uint8: Gaussian of a sixteenth of the side."""
+    """Return low-frequency colour, ``(H, W, 3)`` uint8: a Gaussian of a sixteenth of the side."""
     smoothed = smooth(image.astype(np.float64), min(image.shape[:2]) / 16, "nearest")
     rounded: Picture = (smoothed + 0.5).astype(np.uint8)
     return rounded
 
 
 def outline(image: Picture) -> Picture:
-    """White one-pixel outlines between areas of different colour, ``(H, W)`` in {0, 255}.
+    """Return white one-pixel outlines between areas of different colour, ``(H, W)`` in {0, 255}.
 
-    Looks along the direction in which the picture's colours differ most: two colours of equal
-    brightness, between which :func:`canny` sees nothing, stand apart there.
+    Edges are detected along the direction in which the picture's colours differ most. Two colours
+    of equal brightness, between which :func:`canny` detects no edge, differ in that direction.
     """
     red, green, blue = (image[..., c] / 255.0 for c in range(3))
     axis = _widest(image)
@@ -101,7 +101,7 @@ def outline(image: Picture) -> Picture:
 
 
 def _widest(image: Picture) -> tuple[float, float, float]:
-    """Unit vector of the direction in which the colours of an ``(H, W, 3)`` picture vary most."""
+    """Return the unit vector along which the colours of an ``(H, W, 3)`` picture vary most."""
     channels = [image[..., c].astype(np.int64) for c in range(3)]
     count, sums = image[..., 0].size, [int(c.sum(dtype=np.int64)) for c in channels]
     # Covariance in whole numbers, which no order of summation changes.
@@ -125,7 +125,7 @@ def _inner(a: list[float], b: list[float]) -> float:
 
 
 def noise(index: int, size: tuple[int, int], seed: int) -> Picture:
-    """Uniform colour noise, ``(H, W, 3)`` uint8: a hint that says nothing of picture ``index``."""
+    """Return uniform colour noise, ``(H, W, 3)`` uint8, a hint that carries no information."""
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 0x4015E, index])))
     return rng.integers(0, 256, (*size, 3), dtype=np.uint8)
 
@@ -139,25 +139,26 @@ RANDOM = "random"
 CHOICES = (*sorted(EXTRACTORS), RANDOM)
 """Hints that every data set can give."""
 DRAWN = {"outline": "fill", "segmentation": "portraits", "depth": "portraits", "own": "folder"}
-"""Hints that cannot be had from pixels, with the data set that draws or holds them."""
+"""Hints that cannot be computed from pixels, each with the data set that gives it."""
 LINES = frozenset({"canny", "scribble", "outline"})
-"""Hints made of lines, so that scores of edges mean something."""
+"""Hints made of lines, for which edge scores are meaningful."""
 
 
 def extract(name: str, images: Tensor, *, seed: int = 0, first: int = 0) -> Tensor:
-    """Hint images of ``images``.
+    """Return hint images of ``images``.
 
     Args:
         name: one of :data:`CHOICES`.
         images: ``(N, 3, H, W)`` uint8.
-        seed: of the hints that do not depend on the pictures.
-        first: number of the first picture in its data set, likewise.
+        seed: seed of the hints that do not depend on the pictures.
+        first: number of the first picture in its data set, for the hints that do not depend on the
+            pictures.
 
     Returns:
-        ``(N, 3, H, W)`` uint8, the three channels alike for outlines.
+        ``(N, 3, H, W)`` uint8; outlines have three equal channels.
 
     Raises:
-        RequestError: unknown name, or a hint that no pixels tell.
+        RequestError: the name is unknown, or the hint cannot be computed from pixels.
     """
     if name == RANDOM:
         size = (int(images.shape[2]), int(images.shape[3]))
@@ -166,15 +167,15 @@ def extract(name: str, images: Tensor, *, seed: int = 0, first: int = 0) -> Tens
     if extractor is None:
         if name in DRAWN:
             raise RequestError(
-                f"condition {name!r} cannot be found from pixels, only the data set {DRAWN[name]!r} has it; "
-                f"use {', '.join(CHOICES)}"
+                f"condition {name!r} cannot be found from pixels, only the data set "
+                f"{DRAWN[name]!r} has it; use {', '.join(CHOICES)}"
             )
         raise RequestError(f"unknown condition {name!r}; known: {', '.join((*CHOICES, *DRAWN))}")
     return _apply(extractor, images)
 
 
-def find_again(name: str, images: Tensor) -> Tensor | None:
-    """The hints of ``images`` where they can be found from pixels, as :func:`extract`; None where not."""
+def hints_from_pixels(name: str, images: Tensor) -> Tensor | None:
+    """Return the hints of ``images`` as :func:`extract` does, or None if pixels do not suffice."""
     extractor = {**EXTRACTORS, "outline": outline}.get(name)
     return None if extractor is None else _apply(extractor, images)
 
@@ -185,7 +186,7 @@ def _apply(extractor: Callable[[Picture], Picture], images: Tensor) -> Tensor:
 
 
 def _stack(drawn: list[Picture], like: Tensor) -> Tensor:
-    """Hints ``(H, W)`` or ``(H, W, 3)`` as ``(N, 3, H, W)`` of the pictures' shape."""
+    """Return hints ``(H, W)`` or ``(H, W, 3)`` as ``(N, 3, H, W)`` of the pictures' shape."""
     hints = torch.empty_like(like, memory_format=torch.contiguous_format)
     for row, hint in enumerate(drawn):
         hints[row] = torch.from_numpy(

@@ -19,7 +19,7 @@ WHITE = 255
 
 
 def contact_sheet(records: Records, columns: int) -> NDArray[np.uint8]:
-    """Every picture over its hint, row by row with white gaps, ``(H, W, 3)`` uint8."""
+    """Return every picture over its hint, row by row with white gaps, ``(H, W, 3)`` uint8."""
     pairs = torch.cat([records.images, records.conditions], dim=2).permute(0, 2, 3, 1).numpy()
     count, height, width = pairs.shape[:3]
     rows = math.ceil(count / columns)

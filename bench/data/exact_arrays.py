@@ -1,8 +1,8 @@
-"""Elementary functions of float32 arrays that give the same bits on every processor, from tables.
+"""Elementary functions of float32 arrays that give equal bits on every processor, from tables.
 
-A table holds values of :mod:`bench.data.exact_math`; between two of them the function is taken as
-linear. Each function is within 1e-6 of the true value, which is less than a thousandth of the step
-from one grey level to the next.
+A table holds values of :mod:`bench.data.exact_math`; between two of them the function is
+interpolated linearly. Each function is within 1e-6 of the true value, which is less than a
+thousandth of the step from one grey level to the next.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ class InterpolationTable:
     """A function on [0, end], linear between samples.
 
     Attributes:
-        values, rises: the function at each sample, and how much it grows up to the next, float32.
-        density: samples for each unit of the argument; a power of two, so that scaling by it is
-            exact.
+        values: the function at each sample, float32.
+        rises: the difference from each sample to the next, float32.
+        density: samples per unit of the argument; a power of two, so that scaling by it is exact.
     """
 
     values: NDArray[np.float32]
@@ -40,7 +40,7 @@ class InterpolationTable:
     def sampled(
         cls, function: Callable[[float], float], end: int, density: int
     ) -> InterpolationTable:
-        """A table of ``function`` on [0, ``end``]."""
+        """Return a table of ``function`` on [0, ``end``]."""
         samples = np.array([function(i / density) for i in range(end * density + 2)])
         return cls(
             samples[:-1].astype(np.float32),
@@ -49,7 +49,7 @@ class InterpolationTable:
         )
 
     def __call__(self, x: Array) -> Array:
-        """The function at ``x`` >= 0; beyond the end of the table its last value."""
+        """Return the function at ``x`` >= 0; beyond the end of the table its last value."""
         place = x * np.float32(self.density)
         np.minimum(place, np.float32(len(self.values) - 1), out=place)
         sample = place.astype(np.intp)
@@ -82,7 +82,10 @@ def _power(exponent: float) -> InterpolationTable:
 
 
 def block_mean(values: NDArray[Any], factor: int) -> Array:
-    """Mean over blocks of ``factor`` x ``factor`` of the last two axes, summed in a fixed order, float32."""
+    """Return the mean over ``factor`` x ``factor`` blocks of the last two axes, float32.
+
+    The values are summed in a fixed order.
+    """
     total = np.zeros((), np.float32)
     for row in range(factor):
         for column in range(factor):
@@ -91,27 +94,27 @@ def block_mean(values: NDArray[Any], factor: int) -> Array:
 
 
 def decay(x: Array) -> Array:
-    """exp(-x) of ``x`` >= 0; from 16 on, where it is 1e-7, constant."""
+    """Return exp(-x) of ``x`` >= 0; constant from 16 on, where it is 1e-7."""
     return _decay()(x)
 
 
 def sin(x: Array) -> Array:
-    """Sine of ``x`` radians."""
+    """Return the sine of ``x`` radians."""
     return _at_turns(x * _PER_RADIAN)
 
 
 def cos(x: Array) -> Array:
-    """Cosine of ``x`` radians."""
+    """Return the cosine of ``x`` radians."""
     return _at_turns(x * _PER_RADIAN + 0.25)
 
 
 def _at_turns(turns: Array) -> Array:
-    """Sine of so many full turns, given in float64."""
+    """Return the sine of angles given as full turns in float64."""
     return _wave()((turns - np.floor(turns)).astype(np.float32))
 
 
 def arctan2(y: Array, x: Array) -> Array:
-    """Angle of the point (``x``, ``y``) from the first axis, in [-pi, pi]."""
+    """Return the angle of the point (``x``, ``y``) from the first axis, in [-pi, pi]."""
     across, along = np.abs(y), np.abs(x)
     longest = np.maximum(np.maximum(across, along), np.float32(1e-30))
     angle = _arctan()(np.minimum(across, along) / longest)
@@ -121,5 +124,5 @@ def arctan2(y: Array, x: Array) -> Array:
 
 
 def power(x: Array, exponent: float) -> Array:
-    """``x`` to the power ``exponent`` > 1, for ``x`` in [0, 4]; constant from there on."""
+    """Return ``x`` to the power ``exponent`` > 1, for ``x`` in [0, 4]; constant from 4 on."""
     return _power(exponent)(x)

@@ -1,9 +1,10 @@
-"""Elementary functions that give the same bits on every processor.
+"""Elementary functions that give equal bits on every processor.
 
 The functions of ``math`` and ``numpy`` round differently from one processor to the next, because
-the libraries under them take other code where there is fused multiply-add or a wider vector. These
-use only what IEEE 754 fixes: ``+ - * /``, square root, rounding to whole numbers, and scaling by
-powers of two. In the stated range each is within 1e-15 of the true value (``exp``: relative to it).
+the libraries under them choose other code where there is fused multiply-add or a wider vector. The
+functions here use only what IEEE 754 fixes: ``+ - * /``, square root, rounding to whole numbers,
+and scaling by powers of two. In the stated range each is within 1e-15 of the true value (``exp``:
+relative to it).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def _polynomial(coefficients: tuple[float, ...], x: float) -> float:
 
 
 def sin(x: float) -> float:
-    """Sine of ``x`` radians, for ``x`` in [-1000, 1000]."""
+    """Return the sine of ``x`` radians, for ``x`` in [-1000, 1000]."""
     turns = round(x / PI)
     r = (x - turns * _PI_HIGH) - turns * _PI_LOW
     value = r * _polynomial(_SIN, r * r)
@@ -39,7 +40,7 @@ def sin(x: float) -> float:
 
 
 def cos(x: float) -> float:
-    """Cosine of ``x`` radians, for ``x`` in [-1000, 1000]."""
+    """Return the cosine of ``x`` radians, for ``x`` in [-1000, 1000]."""
     turns = floor(x / PI)
     r = ((x - turns * _PI_HIGH) - PI / 2) - turns * _PI_LOW
     value = r * _polynomial(_SIN, r * r)
@@ -47,7 +48,7 @@ def cos(x: float) -> float:
 
 
 def arctan(x: float) -> float:
-    """Arc tangent of ``x``, in [-pi/2, pi/2], for ``x`` in [-1e100, 1e100]."""
+    """Return the arc tangent of ``x``, in [-pi/2, pi/2], for ``x`` in [-1e100, 1e100]."""
     # Half the angle, three times: then it is below pi/16 and the series converges fast.
     for _ in range(3):
         x = x / (1.0 + sqrt(1.0 + x * x))
@@ -55,18 +56,18 @@ def arctan(x: float) -> float:
 
 
 def arcsin(x: float) -> float:
-    """Arc sine of ``x`` in (-1, 1)."""
+    """Return the arc sine of ``x`` in (-1, 1)."""
     return arctan(x / sqrt((1.0 - x) * (1.0 + x)))
 
 
 def exp(x: float) -> float:
-    """e to the power ``x``, for ``x`` in [-700, 700]."""
+    """Return e to the power ``x``, for ``x`` in [-700, 700]."""
     k = round(x / (_LN2_HIGH + _LN2_LOW))
     return ldexp(_polynomial(_EXP, (x - k * _LN2_HIGH) - k * _LN2_LOW), k)
 
 
 def log(x: float) -> float:
-    """Natural logarithm of ``x`` > 0."""
+    """Return the natural logarithm of ``x`` > 0."""
     m, e = frexp(x)
     if m < _ROOT_HALF:
         m, e = 2.0 * m, e - 1
@@ -75,5 +76,5 @@ def log(x: float) -> float:
 
 
 def power(x: float, exponent: float) -> float:
-    """``x`` to the power ``exponent``, for ``x`` >= 0 and ``exponent`` > 0."""
+    """Return ``x`` to the power ``exponent``, for ``x`` >= 0 and ``exponent`` > 0."""
     return exp(exponent * log(x)) if x > 0 else 0.0

@@ -1,8 +1,7 @@
-"""The ``fill`` task of ControlNet tutorials: a filled circle, its outline as hint, its colours as
-prompt.
+"""The data set ``fill``: filled circles with their outline as hint and their colours as prompt.
 
-The idea is that of the fill50k set of the ControlNet repository (Zhang et al. 2023,
-arXiv:2302.05543); the pictures are drawn here.
+The task is that of fill50k in the ControlNet repository (Zhang et al. 2023, arXiv:2302.05543); the
+pictures are drawn here.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ SMALLEST = 16
 OUTLINE = "outline"
 LEAST_CONTRAST = 0.25
 _WORDS = """
-alice almond antique aqua aquamarine azure beige bisque black blanched blue blush brick brown burly cadet
-chartreuse chiffon chocolate coral corn cornflower cream crimson cyan dark deep dew dim dodger drab fire floral
-forest fuchsia gainsboro ghost gold golden gray green grey honey hot indian indigo ivory khaki lace lavender
-lawn lemon light lime linen magenta maroon medium midnight mint misty moccasin navajo navy old olive orange
-orchid pale papaya peach peru pink plum powder puff purple rebecca red rod rose rosy royal saddle salmon sandy
-sea shell sienna silk silver sky slate smoke snow spring steel tan teal thistle tomato turquoise violet wheat
-whip white wood yellow
+alice almond antique aqua aquamarine azure beige bisque black blanched blue blush brick brown burly
+cadet chartreuse chiffon chocolate coral corn cornflower cream crimson cyan dark deep dew dim dodger
+drab fire floral forest fuchsia gainsboro ghost gold golden gray green grey honey hot indian indigo
+ivory khaki lace lavender lawn lemon light lime linen magenta maroon medium midnight mint misty
+moccasin navajo navy old olive orange orchid pale papaya peach peru pink plum powder puff purple
+rebecca red rod rose rosy royal saddle salmon sandy sea shell sienna silk silver sky slate smoke
+snow spring steel tan teal thistle tomato turquoise violet wheat whip white wood yellow
 """
 _LONGEST_FIRST = tuple(sorted(_WORDS.split(), key=len, reverse=True))
 
@@ -47,7 +46,8 @@ class Example:
         image: ``(S, S, 3)`` uint8.
         hint: white outline on black, ``(S, S)`` uint8.
         prompt: such as "pale golden rod circle with old lace background".
-        circle, background: CSS colour names in words.
+        circle: CSS colour name of the circle, in words.
+        background: CSS colour name of the background, in words.
     """
 
     image: NDArray[np.uint8]
@@ -57,8 +57,8 @@ class Example:
     background: str
 
 
-def spelled(name: str) -> str:
-    """A CSS colour name in words: ``palegoldenrod`` is "pale golden rod".
+def colour_words(name: str) -> str:
+    """Return a CSS colour name in words: ``palegoldenrod`` is "pale golden rod".
 
     Raises:
         ValueError: the name is not made of known words.
@@ -75,15 +75,18 @@ def spelled(name: str) -> str:
 
 @lru_cache(maxsize=1)
 def palette() -> tuple[tuple[str, tuple[float, float, float]], ...]:
-    """Every CSS colour once, by name in words, with red, green and blue in [0, 1]."""
+    """Return every CSS colour once, by name in words, with red, green and blue in [0, 1]."""
     from matplotlib.colors import CSS4_COLORS, to_rgb
 
-    found = {to_rgb(code): spelled(name) for name, code in sorted(CSS4_COLORS.items())}
+    found = {to_rgb(code): colour_words(name) for name, code in sorted(CSS4_COLORS.items())}
     return tuple((name, rgb) for rgb, name in sorted(found.items(), key=lambda entry: entry[1]))
 
 
 def draw(index: int, size: int, seed: int) -> Example:
-    """Picture ``index``: circle and background differ by at least :data:`LEAST_CONTRAST` (mean absolute)."""
+    """Return picture ``index``.
+
+    Circle and background differ by at least :data:`LEAST_CONTRAST` (mean absolute difference).
+    """
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 0xF111, index])))
     colours = palette()
     while True:
@@ -123,26 +126,31 @@ class FillParams(Params):
 
 
 class Fill(Dataset):
-    """Record i is circle ``start + i``; every record stands for itself."""
+    """Filled circles; record i is circle ``start + i``, and no two records form a group."""
 
     name: ClassVar[str] = "fill"
     card: ClassVar[Card] = Card(
-        summary="Filled circles: the outline is the hint, the colours of circle and background are the prompt.",
+        summary=(
+            "Filled circles: the outline is the hint, the colours of circle and background are the "
+            "prompt."
+        ),
         source="task of fill50k, Zhang et al. 2023, arXiv:2302.05543; drawn by this project",
         cost="about 0.2 ms a 64x64 picture on one core",
         notes=(
-            "The easiest task there is. The hint holds the whole layout and the prompt the whole colour, so any "
-            "channel that carries both gives the picture away. The pocket model was pre-trained on circles from "
-            "1,000,000 up (seed 0), so keep below that for private records."
+            "The easiest task there is. The hint holds the whole layout and the prompt the whole "
+            "colour, so any channel that carries both gives the picture away. The pocket model was "
+            "pre-trained on circles from 1,000,000 up (seed 0), so keep below that for private "
+            "records."
         ),
     )
     Params = FillParams
 
     def resolve(self, condition: str) -> str:
+        """Return the data set's outlines for ``auto``."""
         return OUTLINE if condition == AUTO else condition
 
     def load(self, limit: int, *, image_size: int, condition: str, progress: Progress) -> Records:
-        """The first ``limit`` records; see :meth:`Dataset.load`.
+        """Return the first ``limit`` records; see :meth:`Dataset.load`.
 
         Raises:
             RequestError: ``image_size`` is below 16, or the condition is unknown.
@@ -175,5 +183,5 @@ class Fill(Dataset):
 
 
 def _tensor(pictures: list[NDArray[np.uint8]]) -> Tensor:
-    """Pictures ``(H, W, 3)`` as ``(N, 3, H, W)``."""
+    """Return pictures ``(H, W, 3)`` as one tensor ``(N, 3, H, W)``."""
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()

@@ -1,4 +1,4 @@
-"""Gaussian smoothing that gives the same bits on every processor."""
+"""Gaussian smoothing that gives equal bits on every processor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REACH = 4.0
 
 @lru_cache(maxsize=64)
 def kernel(sigma: float) -> Plane:
-    """Weights of a Gaussian of standard deviation ``sigma`` pixels; their sum is 1."""
+    """Return the weights of a Gaussian of standard deviation ``sigma`` pixels; their sum is 1."""
     radius = int(_REACH * sigma + 0.5)
     weights = [exact_math.exp(-0.5 * x * x / (sigma * sigma)) for x in range(-radius, radius + 1)]
     total = fsum(weights)
@@ -26,7 +26,7 @@ def kernel(sigma: float) -> Plane:
 
 
 def smooth(values: Plane, sigma: float, mode: str) -> Plane:
-    """``values`` smoothed along their first two axes.
+    """Return ``values`` smoothed along their first two axes.
 
     Args:
         values: ``(H, W)`` or ``(H, W, C)``.
@@ -43,12 +43,12 @@ def smooth(values: Plane, sigma: float, mode: str) -> Plane:
 
 
 def smooth_inside(values: Plane, sigma: float) -> Plane:
-    """``(H, W)`` smoothed by the pixels that there are, so that the border does not darken."""
+    """Return ``(H, W)`` smoothed over the pixels inside, so that the border does not darken."""
     smoothed: Plane = smooth(values, sigma, "constant") / _share_inside(values.shape, sigma)
     return smoothed
 
 
 @lru_cache(maxsize=64)
 def _share_inside(shape: tuple[int, ...], sigma: float) -> Plane:
-    """Which share of the kernel around each pixel falls into the picture."""
+    """Return the share of the kernel around each pixel that lies inside the picture."""
     return smooth(np.ones(shape), sigma, "constant") + np.finfo(np.float64).eps

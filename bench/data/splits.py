@@ -10,18 +10,19 @@ from dataclasses import dataclass
 import torch
 
 from bench.data.split_sizes import SplitSizes
+from bench.types.identities import positions_by_group
 from bench.types.records import Records
 from bench.util.errors import DataError
 from bench.util.rng import generator
 
 PARTS = ("victim", "auxiliary", "calibration", "evaluation")
 MOST_SPARE = 4
-"""At most this many times the records of all parts are asked for."""
+"""Limit for the loaded records, as a multiple of the records in all parts."""
 
 
 @dataclass(frozen=True, eq=False)
 class Splits:
-    """The four parts; disjoint by record, by identity and by group."""
+    """The four parts of a data set, disjoint by record, by identity and by group."""
 
     victim: Records
     auxiliary: Records
@@ -29,32 +30,33 @@ class Splits:
     evaluation: Records
 
     def manifest(self) -> dict[str, list[str]]:
-        """Record ids by part."""
+        """Return record ids by part."""
         return {part: list(getattr(self, part).ids) for part in PARTS}
 
     def manifest_hash(self) -> str:
-        """sha256 of the manifest; stands in the row."""
+        """Return the sha256 of the manifest, which stands in the row."""
         return hashlib.sha256(json.dumps(self.manifest(), sort_keys=True).encode()).hexdigest()
 
     def duplicate_records(self) -> int:
-        """How many records of the four parts show a picture that another record of the data set shows too."""
+        """Return how many records of the parts have a copy among the records of the data set."""
         return sum(sum(getattr(self, part).duplicate) for part in PARTS)
 
     def content_hash(self) -> str:
-        """sha256 over the content of every part."""
+        """Return the sha256 over the content of every part."""
         return hashlib.sha256(
             "".join(getattr(self, p).content_hash() for p in PARTS).encode()
         ).hexdigest()
 
 
 def load_splits(load: Callable[[int], Records], sizes: SplitSizes) -> Splits:
-    """Ask for as many records as all parts need, and for more where whole groups leave one short.
+    """Load as many records as all parts need, and more where whole groups leave a part short.
 
     Args:
-        load: gives the first so many records, or all that there are.
+        load: returns the first so many records, or all that there are.
+        sizes: the size of each part.
 
     Raises:
-        DataError: as :func:`divide`.
+        DataError: there are too few records or groups.
     """
     limit = sizes.total()
     while True:
@@ -66,15 +68,15 @@ def load_splits(load: Callable[[int], Records], sizes: SplitSizes) -> Splits:
 
 
 def divide(records: Records, sizes: SplitSizes) -> Splits:
-    """Deal whole groups of records, such as those of one identity, out to the parts until each has
-    its size.
+    """Deal whole groups of records, such as those of one identity, to the parts.
 
     The order is drawn from a fixed seed: the split belongs to the data, not to a run's seed, so
     that seeds differ in training and attack alone. A record without a group or an identity is a
     group by itself.
 
     Raises:
-        DataError: too few records or groups; says how many there are and what would fit.
+        DataError: there are too few records or groups; the message says how many there are and what
+            would fit.
     """
     dealt = _deal(records, sizes)
     if dealt is None:
@@ -83,7 +85,7 @@ def divide(records: Records, sizes: SplitSizes) -> Splits:
             if records.groups is None
             else "groups that share no identity and no picture"
         )
-        found = f"{len(records)} records in {len(_groups(records))} {kinds}"
+        found = f"{len(records)} records in {len(set(records.group_names()))} {kinds}"
         raise DataError(
             f"the data set has {found}, too few for disjoint parts of "
             + ", ".join(f"{getattr(sizes, p)} {p}" for p in PARTS)
@@ -94,17 +96,9 @@ def divide(records: Records, sizes: SplitSizes) -> Splits:
     return splits
 
 
-def _groups(records: Records) -> dict[str, list[int]]:
-    """Numbers of records by group."""
-    groups: dict[str, list[int]] = {}
-    for i, name in enumerate(records.group_names()):
-        groups.setdefault(name, []).append(i)
-    return groups
-
-
 def _deal(records: Records, sizes: SplitSizes) -> dict[str, list[int]] | None:
-    """The records of each part, or None where there are too few."""
-    groups = _groups(records)
+    """Return the records of each part, or None where there are too few."""
+    groups = positions_by_group(records.group_names(), range(len(records)))
     names = sorted(groups)
     order = torch.randperm(len(names), generator=generator(0, "splits")).tolist()
     # The smallest part is filled first, so that one large group cannot starve it.
@@ -124,7 +118,7 @@ def check_disjoint(splits: Splits) -> None:
     """Refuse parts that share a record, an identity or a group.
 
     Raises:
-        DataError: names the parts and what they share.
+        DataError: the message names the parts and what they share.
     """
     for i, first in enumerate(PARTS):
         for second in PARTS[i + 1 :]:

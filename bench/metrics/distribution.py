@@ -57,7 +57,7 @@ def fid(real: ImageBatch, fake: ImageBatch, backbone: FeatureBackbone) -> float:
         real: N images.
         fake: M images, of any size that the backbone accepts.
         backbone: the feature extractor, as in
-            ``bench.backbones.select.load_backbones().distribution``.
+            ``bench.backbones.selection.load_backbones().distribution``.
 
     Returns:
         A non-negative number; 0 for equal sets.
@@ -66,7 +66,7 @@ def fid(real: ImageBatch, fake: ImageBatch, backbone: FeatureBackbone) -> float:
         BenchError: fewer than two images in a set, or features that are not finite.
 
     Example:
-        >>> from bench.backbones.embedded import load_embedded
+        >>> from bench.backbones.embedded_backbone import load_embedded
         >>> generator = torch.Generator().manual_seed(0)
         >>> noise = ImageBatch(torch.rand(4, 3, 64, 64, generator=generator))
         >>> fid(noise, noise, load_embedded()) < 1e-3

@@ -71,9 +71,9 @@ def condition_fidelity(samples: ImageBatch, hints: ImageBatch, condition: str) -
             f"condition fidelity: {tuple(samples.pixels.shape)} samples do not pair with "
             f"{tuple(hints.pixels.shape)} hints"
         )
-    from bench.data.conditions import find_again
+    from bench.data.conditions import hints_from_pixels
 
-    extracted = find_again(condition, samples.uint8().cpu())
+    extracted = hints_from_pixels(condition, samples.uint8().cpu())
     if extracted is None:
         return {}
     again = ImageBatch.from_uint8(extracted)

@@ -21,7 +21,7 @@ def lpips(claim: ImageBatch, truth: ImageBatch, backbone: PerceptualBackbone) ->
         claim: N images.
         truth: the N true images, of the same size.
         backbone: the feature extractor, as in
-            ``bench.backbones.select.load_backbones().perceptual``.
+            ``bench.backbones.selection.load_backbones().perceptual``.
 
     Returns:
         ``(N,)`` float64, non-negative; 0 for equal images.
@@ -31,7 +31,7 @@ def lpips(claim: ImageBatch, truth: ImageBatch, backbone: PerceptualBackbone) ->
 
     Example:
         >>> import torch
-        >>> from bench.backbones.embedded import load_embedded
+        >>> from bench.backbones.embedded_backbone import load_embedded
         >>> noise = ImageBatch(torch.rand(1, 3, 64, 64))
         >>> lpips(noise, noise, load_embedded()).tolist()
         [0.0]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from typing import TypeVar
 
 import torch
+
+K = TypeVar("K", bound=Hashable)
 
 
 def group_numbers(identities: Sequence[str | None]) -> list[int]:
@@ -18,6 +21,19 @@ def group_numbers(identities: Sequence[str | None]) -> list[int]:
     return [places.setdefault(key, len(places)) for key in keys]
 
 
+def positions_by_group(groups: Sequence[K], order: Iterable[int]) -> dict[K, list[int]]:
+    """Return the positions of each group's members, both as they appear in ``order``.
+
+    Args:
+        groups: the group of each position.
+        order: positions, such as ``range(len(groups))``.
+    """
+    members: dict[K, list[int]] = {}
+    for i in order:
+        members.setdefault(groups[i], []).append(i)
+    return members
+
+
 def other_identities(identities: Sequence[str | None], rng: torch.Generator) -> list[int]:
     """Return a permutation that gives each record a record of another identity.
 
@@ -29,10 +45,9 @@ def other_identities(identities: Sequence[str | None], rng: torch.Generator) -> 
     Returns:
         The position given to each record.
     """
-    groups: dict[int, list[int]] = {}
     numbers = group_numbers(identities)
-    for i in torch.randperm(len(numbers), generator=rng).tolist():
-        groups.setdefault(numbers[i], []).append(i)
+    shuffled = torch.randperm(len(numbers), generator=rng).tolist()
+    groups = positions_by_group(numbers, shuffled)
     order = [i for group in groups.values() for i in group]
     step = max(map(len, groups.values()), default=0)
     if order and step == len(order):

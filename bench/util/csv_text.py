@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from bench.util.errors import DataError
@@ -53,18 +54,12 @@ def read_lines(path: Path, *, texts: frozenset[str] = frozenset()) -> list[list[
         raise DataError(
             f"{path}: not a readable CSV file: not in UTF-8; save it as CSV UTF-8"
         ) from error
-    separator, text, skipped = _separator(text)
-    csv.field_size_limit(LONGEST)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     found: list[list[str]] = []
     try:
-        for fields in reader:
-            if not any(fields):
-                continue
+        for line, fields, separator in split_fields(text, LONGEST):
             if not found and len(set(fields)) < len(fields):
                 double = next(name for name in fields if fields.count(name) > 1)
                 raise DataError(f"{path}: column {double[:40]!r} is given twice")
-            line = reader.line_num + skipped
             if found and len(fields) != len(found[0]):
                 raise DataError(
                     f"{path}: line {line} has not as many fields as the header: "
@@ -76,15 +71,49 @@ def read_lines(path: Path, *, texts: frozenset[str] = frozenset()) -> list[list[
                     path, line, {name: row[name] for name in found[0] if name not in texts}
                 )
             found.append(fields)
-    except csv.Error as error:
+    except CsvError as error:
         raise DataError(f"{path}: not a readable CSV file: {error}") from error
     return found
 
 
+class CsvError(ValueError):
+    """A text is not CSV.
+
+    Attributes:
+        line: number of the line, from 1.
+    """
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(reason)
+        self.line = line
+
+
+def split_fields(text: str, longest: int) -> Iterator[tuple[int, list[str], str]]:
+    """Yield the number, the fields and the separator of each line that is not empty.
+
+    Args:
+        text: the content of a CSV file, with commas, semicolons or tabs between fields, or with any
+            sign that a first line ``sep=`` names.
+        longest: the largest number of characters in a field.
+
+    Raises:
+        CsvError: the text is not CSV.
+    """
+    separator, text, skipped = _separator(text)
+    csv.field_size_limit(longest)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        for fields in reader:
+            if any(fields):
+                yield reader.line_num + skipped, fields, separator
+    except csv.Error as error:
+        raise CsvError(reader.line_num + skipped, str(error)) from error
+
+
 def _separator(text: str) -> tuple[str, str, int]:
-    """The sign between fields, the text from its header on, and how many lines stand before it."""
+    """Return the separator, the text from its header on, and the number of lines before it."""
     first, _, rest = text.partition("\n")
-    declared = re.fullmatch(r'"?sep=(.)"?\r?', first)
+    declared = re.fullmatch(r'\s*"?sep=(.)"?\s*', first, re.IGNORECASE)
     if declared:
         return declared[1], rest, 1
     counts = {sign: first.count(sign) for sign in ",;\t"}

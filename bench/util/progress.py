@@ -51,7 +51,7 @@ class Silent:
         return None
 
 
-def shown_progress() -> Progress:
+def terminal_progress() -> Progress:
     """Return bars where standard error is a terminal, else a line every half minute."""
     return Bars() if is_terminal(sys.stderr) else Lines(sys.stderr)
 

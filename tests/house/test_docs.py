@@ -9,13 +9,16 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import entry_points
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
+import bench
 from bench.cli.main import main
 from bench.interfaces.registry import KINDS, listing
 from bench.interfaces.threat import PRESETS
@@ -196,6 +199,25 @@ def test_lists_and_tables_stand_free(name: str) -> None:
             assert not before or re.match(r"\s+|[*-] |\d+\. ", before), line
         if line.startswith("|"):
             assert not before or before.startswith("|"), line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["README.md", "docs/python.md"])
+def test_python_examples_run(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The blocks of a page run one after another, with smaller sizes than a reader's."""
+    monkeypatch.chdir(tmp_path)
+    sizes = {"records": 16, "auxiliary": 16, "calibration": 8, "evaluation": 8, "targets": 16}
+    small = {**sizes, "epochs": 1, "utility_steps": 1}
+    monkeypatch.setattr(bench, "run", partial(bench.run, iterations=2, **small))
+    monkeypatch.setattr(bench, "capture", partial(bench.capture, **small))
+    blocks = [body for language, body in FENCE.findall((ROOT / name).read_text()) if language]
+    scope: dict[str, Any] = {}
+    exec(compile("\n".join(blocks), name, "exec"), scope)
+    assert set(scope["results"].rows["status"]) <= {"ok", "not_claimed"}
+    assert set(scope["claim"].estimates) == {"image", "condition"}
+    assert "closed-form image ssim" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench.backbones.embedded_backbone import load_embedded
-from bench.data.conditions import CHOICES, extract, find_again
+from bench.data.conditions import CHOICES, extract, hints_from_pixels
 from bench.data.fill import Fill
 from bench.data.photos.dataset import Photos
 from bench.data.portraits.dataset import Portraits
@@ -56,7 +56,7 @@ def portraits(arrays: Arrays, words: Words) -> None:
     records = load(dataset, 120, "canny")
     arrays["portraits"] = records.images.numpy()
     arrays |= {f"portraits {name}": extract(name, records.images).numpy() for name in CHOICES}
-    arrays["portraits outline"] = find_again("outline", records.images).numpy()
+    arrays["portraits outline"] = hints_from_pixels("outline", records.images).numpy()
     for name in ("segmentation", "depth"):
         arrays[f"portraits {name}"] = load(dataset, 40, name).conditions.numpy()
     # Before rounding to grey levels the smallest difference shows.
@@ -80,7 +80,7 @@ def fill(arrays: Arrays, words: Words) -> None:
     records = load(dataset, 48, "outline")
     arrays["fill"], arrays["fill outline"] = records.images.numpy(), records.conditions.numpy()
     arrays["fill canny"] = extract("canny", records.images).numpy()
-    arrays["fill outline found again"] = find_again("outline", records.images).numpy()
+    arrays["fill outline found again"] = hints_from_pixels("outline", records.images).numpy()
     words["text of fill"] = text(records)
 
 

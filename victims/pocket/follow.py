@@ -22,7 +22,7 @@ from bench.interfaces import Defense, ImageBatch, Progress, Records, TrainingPla
 from bench.metrics.fidelity import condition_fidelity
 from bench.planning.planner import Planner
 from bench.planning.request import Request
-from bench.util.progress import shown_progress
+from bench.util.progress import terminal_progress
 from victims.diffusion.parts.sampling import SamplingPlan, sample
 from victims.pocket.figures import picture
 
@@ -140,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     p.add_argument("--grid", type=Path, help="PNG to write")
     chosen = vars(p.parse_args(arguments))
     grid = chosen.pop("grid")
-    outcome = run(Settings(**chosen), shown_progress())
+    outcome = run(Settings(**chosen), terminal_progress())
     tenth = max(1, len(outcome.losses) // 10)
     report = {
         "training_seconds": round(outcome.seconds, 1),

@@ -2,7 +2,7 @@
 
 Each takes pixels ``(N, 3, H, W)`` in [0, 1], a strength in [0, 1] for every picture ``(N,)`` and a
 generator, and returns pixels of the same shape in [0, 1]. Strength 0 changes nothing; with equal
-generator states a greater strength goes further the same way.
+generator states a greater strength distorts further in the same direction.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Distortion = Callable[[Tensor, Tensor, Generator], Tensor]
 
 
 def blur(pixels: Tensor, strength: Tensor, rng: Generator) -> Tensor:
-    """Gaussian blur of up to 3 pixels' standard deviation at 64 pixels a side."""
+    """Blur by a Gaussian of up to 3 pixels' standard deviation at 64 pixels a side."""
     n, channels, height, width = pixels.shape
     sigma = (3.0 * height / 64.0 * strength).clamp_min(1e-3)
     radius = int(9.0 * height / 64.0)
@@ -31,13 +31,13 @@ def blur(pixels: Tensor, strength: Tensor, rng: Generator) -> Tensor:
 
 
 def noise(pixels: Tensor, strength: Tensor, rng: Generator) -> Tensor:
-    """White noise of up to 0.3 standard deviation."""
+    """Add white noise of up to 0.3 standard deviation."""
     grain = torch.randn(pixels.shape, generator=rng)
     return (pixels + 0.3 * strength[:, None, None, None] * grain).clamp(0.0, 1.0)
 
 
 def warp(pixels: Tensor, strength: Tensor, rng: Generator) -> Tensor:
-    """A smooth random displacement of up to about a tenth of the picture."""
+    """Displace pixels smoothly and randomly by up to about a tenth of the picture."""
     n, _, height, width = pixels.shape
     coarse = torch.randn((n, 2, 4, 4), generator=rng).clamp(-2.0, 2.0)
     field = functional.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True)
@@ -46,7 +46,7 @@ def warp(pixels: Tensor, strength: Tensor, rng: Generator) -> Tensor:
 
 
 def colour(pixels: Tensor, strength: Tensor, rng: Generator) -> Tensor:
-    """Another gain and offset for every channel."""
+    """Change gain and offset of every channel."""
     gain, offset = torch.rand((2, len(pixels), 3, 1, 1), generator=rng) * 2.0 - 1.0
     s = strength[:, None, None, None]
     changed: Tensor = pixels * (1.0 + 0.6 * s * gain) + 0.25 * s * offset
@@ -54,7 +54,7 @@ def colour(pixels: Tensor, strength: Tensor, rng: Generator) -> Tensor:
 
 
 def crop(pixels: Tensor, strength: Tensor, rng: Generator) -> Tensor:
-    """A smaller window, enlarged to the full size."""
+    """Enlarge a smaller window to the full size."""
     n, _, height, width = pixels.shape
     where = torch.rand((n, 1, 1, 2), generator=rng) * 2.0 - 1.0
     cut = 0.35 * strength[:, None, None, None]
@@ -62,7 +62,7 @@ def crop(pixels: Tensor, strength: Tensor, rng: Generator) -> Tensor:
 
 
 def _grid(height: int, width: int) -> Tensor:
-    """Pixel centres, ``(1, H, W, 2)`` as (x, y) in [-1, 1]."""
+    """Return pixel centres, ``(1, H, W, 2)`` as (x, y) in [-1, 1]."""
     y = (torch.arange(height) + 0.5) * 2.0 / height - 1.0
     x = (torch.arange(width) + 0.5) * 2.0 / width - 1.0
     across: Tensor = x.expand(height, width)
@@ -70,7 +70,12 @@ def _grid(height: int, width: int) -> Tensor:
 
 
 def _resample(pixels: Tensor, shift: Tensor) -> Tensor:
-    """Pixels read at their own place plus ``shift`` ``(N, H, W, 2)`` in units of half the picture."""
+    """Return pixels read at their place plus ``shift``.
+
+    Args:
+        pixels: ``(N, 3, H, W)``.
+        shift: ``(N, H, W, 2)`` in units of half the picture.
+    """
     grid = _grid(int(pixels.shape[2]), int(pixels.shape[3])) + shift
     moved: Tensor = functional.grid_sample(
         pixels, grid, mode="bilinear", padding_mode="border", align_corners=False
@@ -88,7 +93,7 @@ DISTORTIONS: dict[str, Distortion] = {
 
 
 def spoil(pixels: Tensor, rng: Generator) -> Tensor:
-    """Every distortion in turn, each on three pictures in ten and of any strength."""
+    """Apply every distortion in turn, each to three pictures in ten and at any strength."""
     for distortion in DISTORTIONS.values():
         chosen = torch.rand(len(pixels), generator=rng) < 0.3
         pixels = distortion(pixels, torch.rand(len(pixels), generator=rng) * chosen, rng)
@@ -96,9 +101,9 @@ def spoil(pixels: Tensor, rng: Generator) -> Tensor:
 
 
 def augment(pixels: Tensor, rng: Generator, share: float) -> Tensor:
-    """Distortions that keep what is shown, each on this share of the pictures and mostly mild.
+    """Apply mild distortions that keep the content, each to this share of the pictures.
 
-    Warping is left out: it changes the shape of a face, which is what tells people apart.
+    Warping is left out: it changes the shape of a face, by which people differ.
     """
     for name in ("crop", "blur", "colour", "noise"):
         chosen = torch.rand(len(pixels), generator=rng) < share

@@ -1,4 +1,7 @@
-"""What a backbone can do on people it never saw: ``python -m bench.backbones.recipe.figures [--weights FILE]``."""
+"""Measures a backbone on people outside its training set.
+
+Run it by ``python -m bench.backbones.recipe.figures [--weights FILE]``.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from bench.metrics.match_threshold import threshold
 from bench.metrics.structural_similarity import ssim
 from bench.types.images import ImageBatch
 from bench.types.records import Records
-from bench.util.progress import Progress, shown_progress
+from bench.util.progress import Progress, terminal_progress
 from bench.util.rng import generator
 
 STRENGTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -31,7 +34,7 @@ SET = 512
 
 
 def distorted(images: ImageBatch, distortion: Distortion, strength: float) -> ImageBatch:
-    """The images with one strength for all, from the same random state at every strength."""
+    """Return the images distorted by one strength, from an equal random state at every strength."""
     level = torch.full((len(images),), strength)
     return ImageBatch(distortion(images.pixels, level, generator(0, "figures")))
 
@@ -39,11 +42,10 @@ def distorted(images: ImageBatch, distortion: Distortion, strength: float) -> Im
 def identification(
     backbone: EmbeddedBackbone, first: ImageBatch, second: ImageBatch
 ) -> dict[str, float]:
-    """Finding a person among :data:`GALLERY` from another photo, and verification at 1 % false
-    matches.
+    """Measure finding a person among :data:`GALLERY` from another photo, and verification.
 
-    The mean over all whole galleries that the people make; one gallery alone varies by three in a
-    hundred.
+    Verification allows 1 % false matches. The result is the mean over all whole galleries that the
+    people make; a single gallery varies by 0.03.
     """
     found: dict[str, list[float]] = {}
     for start in range(0, len(first) - GALLERY + 1, GALLERY):
@@ -58,9 +60,8 @@ def _one_gallery(
 ) -> dict[str, float]:
     gallery, query = backbone.embed(first).double(), backbone.embed(second).double()
     found: dict[str, float] = {"identity_top1_other_photo": _share(ranks(query, gallery) == 0)}
-    limit = threshold(
-        gallery, [None] * len(gallery), 0.01
-    )  # one photo a person: every pair is of two people
+    # The gallery has one photo per person, so every pair is of two people.
+    limit = threshold(gallery, [None] * len(gallery), 0.01)
     found["identity_verified_at_1pct_fmr"] = _share((query * gallery).sum(dim=1) > limit)
     for name, distortion in DISTORTIONS.items():
         claimed = backbone.embed(distorted(first, distortion, 0.5)).double()
@@ -71,7 +72,7 @@ def _one_gallery(
 def retrieval(
     backbone: EmbeddedBackbone, images: ImageBatch, prompts: tuple[str, ...]
 ) -> dict[str, float]:
-    """Finding an image by its prompt and a prompt by its image."""
+    """Measure finding an image by its prompt and a prompt by its image."""
     pictured, written = (
         backbone.prompt_embed(images).double(),
         backbone.text_embed(prompts).double(),
@@ -83,7 +84,7 @@ def retrieval(
 
 
 def ranking(backbone: EmbeddedBackbone, images: ImageBatch) -> dict[str, float]:
-    """Share of (image, strength) pairs in which the stronger of two adjacent distortions is further away."""
+    """Measure how often the stronger of two adjacent distortions of an image is further away."""
     found = {}
     for name, distortion in DISTORTIONS.items():
         far = torch.stack(
@@ -94,11 +95,10 @@ def ranking(backbone: EmbeddedBackbone, images: ImageBatch) -> dict[str, float]:
 
 
 def agreement(backbone: EmbeddedBackbone, images: ImageBatch) -> dict[str, float]:
-    """Spearman correlation of the distance with 1 - SSIM and with -PSNR over all pictures,
-    distortions and strengths.
+    """Return the Spearman correlation of the distance with 1 - SSIM and with -PSNR.
 
-    Far from 1 is no fault by itself: SSIM and PSNR punish a shift or a change of light that people
-    overlook.
+    It is taken over all pictures, distortions and strengths. A value below 1 is no fault by itself:
+    SSIM and PSNR punish a shift or a change of light that people overlook.
     """
     from scipy.stats import spearmanr
 
@@ -127,14 +127,17 @@ def agreement(backbone: EmbeddedBackbone, images: ImageBatch) -> dict[str, float
 
 
 def _sets(values: Sequence[Tensor]) -> list[Tensor]:
-    """The values of each picture under every distortion and strength."""
+    """Return the values of each picture under every distortion and strength."""
     return list(torch.stack(list(values), dim=1))
 
 
-def told(
+def attribute_accuracy(
     backbone: EmbeddedBackbone, images: ImageBatch, truth: Sequence[Mapping[str, str]]
 ) -> dict[str, float]:
-    """Share of pictures whose attribute is read rightly, and the share of its commonest value."""
+    """Return the share of pictures whose attribute is read correctly.
+
+    The share of the commonest value is returned beside it.
+    """
     found = {}
     wanted = labels(truth)
     for i, (name, probabilities) in enumerate(backbone.attributes(images).items()):
@@ -146,7 +149,10 @@ def told(
 def spread(
     backbone: EmbeddedBackbone, real: ImageBatch, other: ImageBatch
 ) -> dict[str, list[float]]:
-    """FID of one half of the people against the other half, distorted ever more (first value: not at all)."""
+    """Return the FID between two halves of the people, one of them distorted with rising strength.
+
+    The first value is that without distortion.
+    """
     found = {}
     for name, distortion in DISTORTIONS.items():
         values = [fid(real, distorted(other, distortion, s), backbone) for s in (0.0, *STRENGTHS)]
@@ -155,7 +161,7 @@ def spread(
 
 
 def figures(backbone: EmbeddedBackbone, progress: Progress) -> dict[str, Any]:
-    """All figures by name, on held-out identities."""
+    """Return all figures by name, on held-out identities."""
     records = photos(HELD_OUT_IDENTITY, SET, 2, progress)
     first, second = _half(records, 0), _half(records, 1)
     named: dict[str, Any] = {
@@ -169,7 +175,7 @@ def figures(backbone: EmbeddedBackbone, progress: Progress) -> dict[str, Any]:
     named |= retrieval(backbone, first.take(slice(PROMPTS)), records.prompts[0 : 2 * PROMPTS : 2])
     named |= ranking(backbone, first.take(slice(GALLERY)))
     named |= agreement(backbone, first.take(slice(GALLERY)))
-    named |= told(backbone, first, records.attributes[0::2])
+    named |= attribute_accuracy(backbone, first, records.attributes[0::2])
     named |= spread(backbone, first.take(slice(SET // 2)), first.take(slice(SET // 2, SET)))
     rising = {
         name: values == sorted(values) for name, values in named.items() if isinstance(values, list)
@@ -186,7 +192,7 @@ def _share(hits: Tensor) -> float:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.backbones.recipe.figures", description=__doc__
     )
@@ -195,7 +201,7 @@ def main() -> None:
     )
     chosen = parser.parse_args()
     backbone = read_embedded(chosen.weights) if chosen.weights else load_embedded()
-    print(json.dumps(figures(backbone, shown_progress()), indent=2))
+    print(json.dumps(figures(backbone, terminal_progress()), indent=2))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Trains the embedded backbone: ``python -m bench.backbones.recipe.train --out DIR``.
+"""Trains the embedded backbone.
+
+Run it by ``python -m bench.backbones.recipe.train --out DIR``.
 
 Four losses share the image tower. Photos and their prompts attract each other (CLIP, Radford et al.
 2021, arXiv:2103.00020), and so do photos of one person (supervised contrastive learning, Khosla et
 al. 2020, arXiv:2004.11362). The attribute heads learn the labels, and the identity embedding must
-tell the person's colours and proportions by a linear map that is thrown away afterwards. All see
-distorted photos, because what attacks recover is distorted.
+give the person's colours and proportions by a linear map that is discarded afterwards. All losses
+see distorted photos, because attacks recover distorted pictures.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from bench.backbones.towers import EMBEDDING, FEATURES, Towers, tokens
 from bench.data.portraits.dataset import Portraits
 from bench.types.records import Records
 from bench.util.errors import RequestError
-from bench.util.progress import Progress, shown_progress
+from bench.util.progress import Progress, terminal_progress
 from bench.util.rng import generator
 
 FIRST_IDENTITY = 2_000_000
@@ -39,19 +41,18 @@ FITTED = 2048
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that shapes the weights.
+    """Everything that determines the weights.
 
     Attributes:
-        steps: optimiser steps.
-        first: number of the first person; the training's people lie between 2,000,000 and
-            2,499,999.
+        steps: optimizer steps.
+        first: number of the first person; people for training lie between 2,000,000 and 2,499,999.
         identities: people in the training set.
-        photos: of each of them.
-        people: in a batch, with two photos each.
-        learning_rate: peak, of AdamW; linear warm-up, then cosine decay to zero.
-        distorted: share of the photos that each distortion hits.
-        seed: of initial weights, batches and distortions.
-        start: sha256 of the weights that the training goes on from; empty for random ones.
+        photos: photos of each person.
+        people: people in a batch, with two photos each.
+        learning_rate: peak learning rate of AdamW; linear warm-up, then cosine decay to zero.
+        distorted: share of the photos that each distortion changes.
+        seed: seed of initial weights, batches and distortions.
+        start: sha256 of the weights from which the training continues; empty for random ones.
     """
 
     steps: int = 2500
@@ -66,7 +67,7 @@ class Recipe:
 
 
 def photos(first: int, identities: int, per_identity: int, progress: Progress) -> Records:
-    """Training or held-out photos; identities follow one another."""
+    """Return training or held-out photos; identities follow one another."""
     source = Portraits(Portraits.Params(start=first, photos_per_identity=per_identity))
     return source.load(
         identities * per_identity, image_size=64, condition="canny", progress=progress
@@ -74,7 +75,12 @@ def photos(first: int, identities: int, per_identity: int, progress: Progress) -
 
 
 def identity_loss(embedded: Tensor, people: Tensor) -> Tensor:
-    """Supervised contrastive loss of unit-length embeddings ``(N, D)`` with labels ``(N,)``."""
+    """Return the supervised contrastive loss of embeddings.
+
+    Args:
+        embedded: unit-length embeddings, ``(N, D)``.
+        people: number of the person in each photo, ``(N,)``.
+    """
     logits = embedded @ embedded.T / TEMPERATURE
     itself = torch.eye(len(people), dtype=torch.bool)
     logits = logits.masked_fill(itself, -torch.inf)
@@ -84,7 +90,7 @@ def identity_loss(embedded: Tensor, people: Tensor) -> Tensor:
 
 
 def prompt_loss(pictured: Tensor, written: Tensor, words: Tensor, scale: Tensor) -> Tensor:
-    """Contrastive loss between images and prompts ``(N, D)``; equal prompts count as one."""
+    """Return the contrastive loss of images and prompts ``(N, D)``; equal prompts count as one."""
     logits = pictured @ written.T * scale.clamp(max=math.log(100.0)).exp()
     same = (words[:, None] == words[None]).all(dim=2).float()
     target = same / same.sum(dim=1, keepdim=True)
@@ -93,7 +99,7 @@ def prompt_loss(pictured: Tensor, written: Tensor, words: Tensor, scale: Tensor)
 
 
 def attribute_loss(logits: tuple[Tensor, ...], labels: Tensor) -> Tensor:
-    """Mean cross entropy over the attributes of ``labels`` ``(N, A)``."""
+    """Return the mean cross entropy over the attributes of ``labels`` ``(N, A)``."""
     each = [functional.cross_entropy(part, labels[:, i]) for i, part in enumerate(logits)]
     return torch.stack(each).mean()
 
@@ -101,8 +107,8 @@ def attribute_loss(logits: tuple[Tensor, ...], labels: Tensor) -> Tensor:
 def fit_features(towers: Towers, images: Tensor, rng: torch.Generator) -> None:
     """Set the projection to the principal components of standardised channel statistics.
 
-    Clean and distorted photos both count, so that the components also span how pictures go wrong.
-    Each component is divided by the root of its deviation, or a few would decide every distance.
+    Clean and distorted photos both count, so that the components also span distortions. Each
+    component is divided by the root of its deviation, or a few would dominate every distance.
     """
     with torch.no_grad():
         clean, wild = (
@@ -128,15 +134,18 @@ def fit_features(towers: Towers, images: Tensor, rng: torch.Generator) -> None:
 def train(
     recipe: Recipe, out: Path, *, minutes: float, progress: Progress, start: Path | None = None
 ) -> Path:
-    """Train and write ``embedded.safetensors`` (float16) and ``losses.jsonl`` to ``out``.
+    """Train, and write ``embedded.safetensors`` (float16) and ``losses.jsonl`` to ``out``.
 
     Args:
-        start: weights of an earlier training to go on from; ``recipe.start`` is made their hash.
-        minutes: stop after this many, at whatever step; the log then says so. Time is no part of
-            the recipe, so a run that was stopped cannot be repeated.
+        recipe: everything that determines the weights.
+        out: directory of the files.
+        start: weights of an earlier training to continue from; ``recipe.start`` becomes their hash.
+        minutes: time limit, which the log reports if it is reached. Time is no part of the recipe,
+            so a stopped run cannot be repeated.
+        progress: where long work reports how far it is.
 
     Returns:
-        The weights' file.
+        The file of the weights.
 
     Raises:
         RequestError: fewer people than a batch needs, or fewer photos than distribution features.
@@ -196,9 +205,8 @@ def train(
                 last = towers.image.maps(pixels)[-1]
                 person, hidden = towers.image.person(last), towers.image.hidden(last)
                 pictured, logits = towers.image.pictured(hidden), towers.image.attributes(hidden)
-            written = towers.text(
-                words[row]
-            )  # in single precision: faster than bfloat16 on layers this small
+            # Single precision is faster than bfloat16 on layers this small.
+            written = towers.text(words[row])
             losses = {
                 "identity": identity_loss(functional.normalize(person, dim=1), people),
                 "prompt": prompt_loss(pictured, written, words[row], towers.scale),
@@ -232,7 +240,7 @@ def train(
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m bench.backbones.recipe.train", description=__doc__
     )
@@ -273,7 +281,7 @@ def main() -> None:
             recipe,
             chosen.out,
             minutes=chosen.minutes,
-            progress=shown_progress(),
+            progress=terminal_progress(),
             start=chosen.start,
         )
     )

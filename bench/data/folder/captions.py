@@ -1,4 +1,4 @@
-"""Turns what a folder says of a picture into one prompt."""
+"""Turns the captions of a folder into one prompt per picture."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.util.rng import generator
 MOST_WORDS = 75
 """The text encoders of Stable Diffusion keep 75 tokens, and a word is at least one."""
 MOST_CHARACTERS = 4000
-"""Of text without blanks; 75 tokens are never as long."""
+"""Limit for text without blanks; 75 tokens are never longer."""
 _WORD = re.compile(r"\S+")
 
 
@@ -23,9 +23,9 @@ class Caption:
     """The prompt of one picture.
 
     Attributes:
-        text: empty where nothing is said of the picture.
-        cut: words beyond what any text encoder keeps were cut off.
-        drawn: one of several captions.
+        text: the prompt; empty where the folder has none.
+        cut: whether words beyond the length of every text encoder were removed.
+        drawn: whether it is one of several captions.
     """
 
     text: str
@@ -34,13 +34,17 @@ class Caption:
 
 
 def read_caption(value: object, where: str, *, column: str, name: str, seed: int) -> Caption:
-    """The caption in a column of the metadata: a text, a list of texts, or None.
+    """Return the caption in a column of the metadata: a text, a list of texts, or None.
 
     Args:
-        name: of the picture; with ``seed`` it decides which of several captions is drawn.
+        value: the value in the column.
+        where: the file and line, for messages.
+        column: the column, for messages.
+        name: name of the picture; with ``seed`` it decides which of several captions is drawn.
+        seed: seed of the draw.
 
     Raises:
-        DataError: something else, or text that is no Unicode.
+        DataError: the value is of another type, or the text is no valid Unicode.
     """
     if isinstance(value, list | tuple):
         texts = [text for one in value if (text := _text(one, where, column).strip())]
@@ -57,7 +61,8 @@ def _text(value: object, where: str, column: str) -> str:
         return ""
     if not isinstance(value, str):
         raise DataError(
-            f"{where}: {column!r} must be a text, a list of texts or null, not {type(value).__name__}"
+            f"{where}: {column!r} must be a text, a list of texts or null, not "
+            f"{type(value).__name__}"
         )
     try:
         value.encode()
@@ -69,7 +74,10 @@ def _text(value: object, where: str, column: str) -> str:
 
 
 def _cut(text: str, *, drawn: bool) -> Caption:
-    """At most ``MOST_WORDS`` words and ``MOST_CHARACTERS`` characters; how many tokens are kept the model says."""
+    """Return at most ``MOST_WORDS`` words and ``MOST_CHARACTERS`` characters of a text.
+
+    The model reports how many tokens it keeps.
+    """
     end = len(text)
     for number, word in enumerate(_WORD.finditer(text), start=1):
         if number == MOST_WORDS:
@@ -80,12 +88,13 @@ def _cut(text: str, *, drawn: bool) -> Caption:
 
 
 def caption_notes(captions: Sequence[Caption], names: Sequence[str], seed: int) -> list[str]:
-    """One sentence on captions that are cut, empty or drawn, each with the count."""
+    """Return one sentence each on captions that are cut, empty or drawn, with their count."""
     total = len(captions)
     reasons = (
         (
             "cut",
-            f"are longer than {MOST_WORDS} words, which no text encoder of Stable Diffusion keeps; they are cut",
+            f"are longer than {MOST_WORDS} words, which no text encoder of Stable Diffusion keeps; "
+            "they are cut",
         ),
         ("empty", "are empty"),
         ("drawn", f"are one of several captions, drawn by seed={seed}"),

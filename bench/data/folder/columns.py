@@ -1,4 +1,4 @@
-"""Decides which column of a folder's metadata holds the pictures, the hints, the prompts and the identities."""
+"""Decides which columns of a folder's metadata hold pictures, hints, prompts and identities."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PICTURES = ("file_name", "image", "image_file_name")
 CAPTIONS = ("text", "caption", "prompt", "captions", "prompts", "texts")
 IDENTITY = "identity"
 FILE_NAME = "_file_name"
-"""Ending by which ``datasets`` knows a column of pictures; the column is then called as it is without it."""
+"""Ending by which ``datasets`` recognises a column of pictures; its name is then without it."""
 _KINDS_OF_HINTS = (
     *(
         "canny",
@@ -57,7 +57,7 @@ HINT_WORDS = frozenset(
         "hints",
     )
 )
-"""Words that names of hints hold, such as ``conditioning_image`` or ``canny_file_name``."""
+"""Words in the names of hints, such as ``conditioning_image`` or ``canny_file_name``."""
 _SHOWN = 8
 
 
@@ -66,7 +66,10 @@ class Columns:
     """The columns that are read.
 
     Attributes:
-        hint, caption, identity: None where there is none.
+        picture: column of the pictures.
+        hint: column of the hints, or None.
+        caption: column of the prompts, or None.
+        identity: column of the identities, or None.
         notes: sentences on what was decided and what is not read.
     """
 
@@ -78,14 +81,15 @@ class Columns:
 
 
 def choose_columns(table: MetadataTable, params: FolderParams, *, hints: bool) -> Columns:
-    """The columns that a user named, else those that can be meant.
+    """Return the columns that a user named, else those whose names are known.
 
     Args:
-        hints: whether hints are wanted at all; where they are not, it does not matter which column
-            holds them.
+        table: the metadata.
+        params: what the user chose.
+        hints: whether hints are wanted; otherwise it does not matter which column holds them.
 
     Raises:
-        DataError: a named column is not there, or several could be meant.
+        DataError: a named column does not exist, or several columns are possible.
     """
     pictured = [name for name in table.columns if _holds_pictures(table, name)]
     picture = _picture(table, params, pictured)
@@ -98,7 +102,8 @@ def choose_columns(table: MetadataTable, params: FolderParams, *, hints: bool) -
     hint = _hint(table, params, picture, others, notes, hints=hints)
     if caption is None:
         notes.append(
-            f"{table.name}: no column with prompts ({', '.join(CAPTIONS[:3])}), so that all prompts are empty"
+            f"{table.name}: no column with prompts ({', '.join(CAPTIONS[:3])}), so that all "
+            "prompts are empty"
         )
     unused = [name for name in table.columns if name not in (picture, hint, caption, identity)]
     if unused:
@@ -111,17 +116,17 @@ def choose_columns(table: MetadataTable, params: FolderParams, *, hints: bool) -
 
 
 def is_hint_name(name: str) -> bool:
-    """Whether a column, folder or file is called as hints are."""
+    """Return whether the name of a column, folder or file stands for hints."""
     return not HINT_WORDS.isdisjoint(name.lower().replace("-", "_").replace(" ", "_").split("_"))
 
 
 def _first(table: MetadataTable, names: Sequence[str]) -> str | None:
-    """The first of these names that a column has."""
+    """Return the first of these names that is a column."""
     return next((name for name in names if name in table.columns), None)
 
 
 def _holds_pictures(table: MetadataTable, column: str) -> bool:
-    """Pictures, or names of files that are pictures by their ending."""
+    """Return whether a column holds pictures, or names of files with the ending of pictures."""
     first = next((v for row in table.rows if (v := row.fields.get(column)) is not None), None)
     if isinstance(first, dict):
         first = first.get("path")
@@ -131,10 +136,10 @@ def _holds_pictures(table: MetadataTable, column: str) -> bool:
 
 
 def _named(table: MetadataTable, name: str, parameter: str) -> str | None:
-    """The column that the user named; as in ``datasets``, ``x`` may stand for ``x_file_name``.
+    """Return the column that the user named; as in ``datasets``, ``x`` may mean ``x_file_name``.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no such column.
     """
     if not name:
         return None
@@ -147,7 +152,7 @@ def _named(table: MetadataTable, name: str, parameter: str) -> str | None:
 
 
 def _picture(table: MetadataTable, params: FolderParams, pictured: Sequence[str]) -> str:
-    """The column with the records' pictures."""
+    """Return the column with the records' pictures."""
     if named := _named(table, params.image_column, "image_column"):
         return named
     for name in PICTURES:
@@ -162,8 +167,8 @@ def _picture(table: MetadataTable, params: FolderParams, pictured: Sequence[str]
         first = table.rows[0].where if table.rows else table.name
         raise DataError(f"{first}: column 'file_name' is missing")
     raise DataError(
-        f"{table.name}: pictures are in columns {_listed(pictured)}; say which are the records with "
-        f"{params.say(image_column=(plain or list(pictured))[0])}"
+        f"{table.name}: pictures are in columns {_listed(pictured)}; say which are the records "
+        f"with {params.say(image_column=(plain or list(pictured))[0])}"
     )
 
 
@@ -193,7 +198,8 @@ def _hint(
     if len(taken) > 1 and hints:
         raise DataError(
             f"{table.name}: hints may be in columns {_listed(taken)}; say in which with "
-            f"{params.say(condition_column=taken[0])}, or that there are none with {params.say(condition_column=NONE)}"
+            f"{params.say(condition_column=taken[0])}, or that there are none with "
+            f"{params.say(condition_column=NONE)}"
         )
     if len(taken) != 1:
         return None

@@ -1,21 +1,21 @@
-"""Finds pictures that are copies of one another, exactly or nearly.
+"""Finds pictures that are exact or near copies of one another.
 
-Exact: the same file, or the same pixels. Near, by three conditions on the centre squares, from
-which records are made, as they are or mirrored:
+An exact copy is an equal file or has equal pixels. A near copy meets three conditions on the centre
+squares, from which records are made, as they are or mirrored:
 
-1. in grey at 8 x 8, their correlation is at least ``COARSE``;
-2. in colour at 8 x 8, they differ by no more than ``COLOUR`` grey levels in the mean;
-3. in grey at 32 x 32, the correlation of their detail (each pixel less the mean of the 9 x 9 around
-it) is at
-   least ``DETAIL`` at the best of ``PLACES``, which cut up to 4 % off one of the two.
+1. in grey at 8 x 8, their correlation is at least ``COARSE``; 2. in colour at 8 x 8, they differ by
+no more than ``COLOUR`` grey levels in the mean; 3. in grey at 32 x 32, the correlation of their
+detail (each pixel less the mean of the 9 x 9 around it) is at least ``DETAIL`` at the best of
+``PLACES``, which cut up to 4 % off one of the two.
 
-All sums are of whole numbers, so the answer is the same on every machine. Pictures without detail,
+All sums are of whole numbers, so the answer is equal on every machine. Pictures without detail,
 such as a plain surface, have exact copies only.
 
-The thresholds were measured on the seventeen photographs of ``bench.data.photos.photographs`` and on
-portraits, see ``tests/bench/data/test_folder_copies.py``: JPEG of quality 30, resizing by 0.5 to 1.1 and
-cuts of 1 and 2 % at one or all sides reach 0.886 and more in condition 3 (0.64 in condition 1, 7.8
-in condition 2). Of 1500 portraits no two that hold to conditions 1 and 2 reach 0.70 in condition 3.
+The thresholds were measured on the seventeen photographs of ``bench.data.photos.photographs`` and
+on portraits, see ``tests/bench/data/test_folder_copies.py``: JPEG of quality 30, resizing by 0.5 to
+1.1 and cuts of 1 and 2 % at one or all sides reach 0.886 and more in condition 3 (0.64 in condition
+1, 7.8 in condition 2). Of 1500 portraits no two that meet conditions 1 and 2 reach 0.70 in
+condition 3.
 """
 
 from __future__ import annotations
@@ -33,17 +33,20 @@ COARSE = 0.6
 COLOUR = 10
 DETAIL = 0.85
 LEAST_DETAIL = 1.0
-"""Root mean square of the detail, in grey levels, of a picture that near copies are looked for."""
+"""Least root mean square of the detail, in grey levels, for a search for near copies."""
 _LARGE, _FINE, _SMALL = 64, 32, 8
 _WINDOW = 9
 _BLOCK = 256
-"""Pictures that are compared with all others at once."""
+"""Number of pictures that are compared with all others at once."""
 
 Array = NDArray[Any]
 
 
 def _places() -> Iterator[tuple[float, float, float, float]]:
-    """Boxes in shares of the side: whole, 98 % and 96 % at nine places each, and 99 % of one axis."""
+    """Return boxes in shares of the side, of one or both axes.
+
+    They are the whole square, 98 % and 96 % at nine places each, and 99 % of one axis.
+    """
     yield 0.0, 0.0, 1.0, 1.0
     for side in (0.98, 0.96):
         for left in (0.0, (1 - side) / 2, 1 - side):
@@ -65,7 +68,8 @@ class Fingerprint:
     """What is kept of a picture to find its copies.
 
     Attributes:
-        file, pixels: sha256 of the file and of its upright pixels.
+        file: sha256 of the file.
+        pixels: sha256 of the upright pixels.
         grey: centre square, ``(64, 64)`` uint8.
         colour: centre square, ``(8, 8, 3)`` uint8.
     """
@@ -79,9 +83,10 @@ class Fingerprint:
 def fingerprint(
     picture: Image.Image, digest: str, box: tuple[float, float, float, float]
 ) -> Fingerprint:
-    """The fingerprint of an upright picture with red, green and blue.
+    """Return the fingerprint of an upright RGB picture.
 
     Args:
+        picture: the picture.
         digest: sha256 of its file.
         box: its centre square.
     """
@@ -93,7 +98,10 @@ def fingerprint(
 
 
 def copies(pictures: Sequence[Fingerprint], *, near: bool) -> list[int]:
-    """For each picture the number of the first picture that it is a copy of, through others if need be."""
+    """Return for each picture the number of the first picture in its group of copies.
+
+    A group also joins copies of copies.
+    """
     groups = Groups(len(pictures))
     for digests in ([p.file for p in pictures], [p.pixels for p in pictures]):
         groups.join_equal(digests)
@@ -109,31 +117,31 @@ class Groups:
         self._parent = list(range(count))
 
     def first(self, number: int) -> int:
-        """The smallest number of its group."""
+        """Return the smallest number in the group of ``number``."""
         while self._parent[number] != number:
             self._parent[number] = self._parent[self._parent[number]]
             number = self._parent[number]
         return number
 
     def join(self, first: int, second: int) -> None:
-        """Make one group of two."""
+        """Join the groups of two numbers."""
         low, high = sorted((self.first(first), self.first(second)))
         self._parent[high] = low
 
     def join_equal(self, labels: Sequence[object]) -> None:
-        """Join the numbers of equal labels; None is equal to nothing."""
+        """Join the numbers of equal labels; None equals nothing."""
         seen: dict[object, int] = {}
         for number, label in enumerate(labels):
             if label is not None:
                 self.join(seen.setdefault(label, number), number)
 
     def firsts(self) -> list[int]:
-        """The smallest number of each number's group."""
+        """Return the smallest number in each number's group."""
         return [self.first(number) for number in range(len(self._parent))]
 
 
 def _join_near(pictures: Sequence[Fingerprint], groups: Groups) -> None:
-    """Join pictures that are nearly the same, looking at one of each group of exact copies."""
+    """Join pictures that are near copies, with one picture for each group of exact copies."""
     chosen = [i for i in range(len(pictures)) if groups.first(i) == i]
     if len(chosen) < 2:
         return
@@ -143,9 +151,8 @@ def _join_near(pictures: Sequence[Fingerprint], groups: Groups) -> None:
     with_detail = _squares(detail) >= (_WINDOW**2 * LEAST_DETAIL) ** 2 * _FINE**2
     coarse = np.stack([_centred(_resized(one, _SMALL, None)) for one in grey])
     length = np.sqrt(_squares(coarse))
-    roots = np.arange(
-        len(chosen)
-    )  # of pictures with one number it is known already that they are copies
+    # Pictures with equal numbers are known to be copies.
+    roots = np.arange(len(chosen))
     for mirrored in (False, True):
         # Rows of pixels run along the second axis from the end of a flat one.
         other_coarse = _mirrored(coarse, _SMALL) if mirrored else coarse
@@ -171,7 +178,7 @@ def _join_near(pictures: Sequence[Fingerprint], groups: Groups) -> None:
 def _candidates(
     coarse: Array, others: Array, length: Array, usable: Array
 ) -> Iterator[tuple[int, Array]]:
-    """Each picture with the others with which condition 1 holds."""
+    """Yield each picture with the others with which condition 1 holds."""
     for start in range(0, len(coarse), _BLOCK):
         rows = slice(start, start + _BLOCK)
         enough = coarse[rows] @ others.T >= COARSE * length[rows, None] * length[None, :]
@@ -182,7 +189,7 @@ def _candidates(
 
 
 def _resized(grey: Array, side: int, place: tuple[float, float, float, float] | None) -> Array:
-    """``(side, side)`` int64, of a part of the picture where one is given."""
+    """Return a picture, or a part of it, as ``(side, side)`` int64."""
     image = Image.fromarray(grey)
     if place is None:
         small = image.resize((side, side), Image.Resampling.BOX)
@@ -193,14 +200,17 @@ def _resized(grey: Array, side: int, place: tuple[float, float, float, float] | 
 
 
 def _centred(values: Array) -> Array:
-    """Whole numbers that are proportional to the difference from the mean, flat; float64, which holds them exactly."""
+    """Return whole numbers proportional to the difference from the mean, flat float64.
+
+    float64 holds them exactly.
+    """
     flat = values.reshape(-1)
     centred: Array = (flat * flat.size - flat.sum()).astype(np.float64)
     return centred
 
 
 def _detail(values: Array) -> Array:
-    """Whole numbers that are proportional to the difference from the mean of the window around each pixel, flat."""
+    """Return whole numbers proportional to the difference from the mean around each pixel, flat."""
     around = np.pad(values, _WINDOW // 2, mode="symmetric")
     for axis in (0, 1):
         sums = np.cumsum(around, axis=axis)
@@ -218,7 +228,7 @@ def _squares(rows: Array) -> Array:
 
 
 def _mirrored(rows: Array, side: int) -> Array:
-    """Flat pictures ``(N, side * side)``, left and right exchanged."""
+    """Return flat pictures ``(N, side * side)`` with left and right exchanged."""
     return np.ascontiguousarray(
         rows.reshape(len(rows), side, side)[:, :, ::-1].reshape(len(rows), -1)
     )

@@ -1,4 +1,4 @@
-"""A user's pictures: an imagefolder, Parquet files, pictures with captions and hints beside them, or pictures alone."""
+"""The data set ``folder``: a user's pictures with captions and hints, or pictures alone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from bench.data.conditions import extract
 from bench.data.folder.copies import Fingerprint, Groups, copies, fingerprint
 from bench.data.folder.entries import FolderContents, FolderEntry
-from bench.data.folder.files import counted
+from bench.data.folder.files import count_with_example
 from bench.data.folder.hints import Fit, fit
 from bench.data.folder.layout import read_folder
 from bench.data.folder.params import FolderParams
@@ -32,20 +32,23 @@ Box = tuple[float, float, float, float]
 
 
 class Folder(Dataset):
-    """Pictures of any size and mode are turned by their EXIF, cropped to a square and resized."""
+    """Pictures of any size and mode, turned by their EXIF, cropped to a square and resized."""
 
     name: ClassVar[str] = "folder"
     Params = FolderParams
     params: FolderParams
     card: ClassVar[Card] = Card(
-        summary="A folder of pictures: Hugging Face imagefolder, Parquet with pictures inside, captions and hints in "
-        "files beside the pictures, or pictures alone.",
+        summary=(
+            "A folder of pictures: Hugging Face imagefolder, Parquet with pictures inside, "
+            "captions and hints in files beside the pictures, or pictures alone."
+        ),
         source="Hugging Face imagefolder layout; train_controlnet.py of diffusers",
         needs="enough pictures for four disjoint splits; crops=K makes K records of each",
         notes=(
-            "Copies of a picture, exact or near, never fall into two splits. Conditions: own takes the folder's hints, "
-            "own+canny extracts those that are missing; auto is the one that fits. Grey deeper than 8 bit is stretched "
-            "from its darkest to its brightest value. Every layout, parameter and note: docs/data.md."
+            "Copies of a picture, exact or near, never fall into two splits. Conditions: own takes "
+            "the folder's hints, own+canny extracts those that are missing; auto is the one that "
+            "fits. Grey deeper than 8 bit is stretched from its darkest to its brightest value. "
+            "Every layout, parameter and note: docs/data.md."
         ),
     )
 
@@ -55,6 +58,11 @@ class Folder(Dataset):
         self._noted: set[str] = set()
 
     def resolve(self, condition: str) -> str:
+        """Return the folder's hints for ``auto`` where it has any.
+
+        Raises:
+            DataError: the folder cannot be read.
+        """
         if condition != AUTO:
             return condition
         given = {entry.hint is not None for entry in self._read(hints=True).entries}
@@ -63,6 +71,12 @@ class Folder(Dataset):
         return f"{OWN}+{DEFAULT}" if True in given else DEFAULT
 
     def load(self, limit: int, *, image_size: int, condition: str, progress: Progress) -> Records:
+        """Return the first ``limit`` records; see :meth:`Dataset.load`.
+
+        Raises:
+            DataError: a picture cannot be read, or has no hint although ``own`` is asked for.
+            RequestError: the condition is unknown.
+        """
         own, extracted = _kinds(condition)
         reading = self._read(hints=own)
         entries, crops = reading.entries[: -(-limit // self.params.crops)], self.params.crops
@@ -70,7 +84,8 @@ class Folder(Dataset):
             for entry in entries:
                 if entry.hint is None:
                     raise DataError(
-                        f"{entry.where}: no conditioning_image; use --condition own+canny to extract one"
+                        f"{entry.where}: no conditioning_image; use --condition own+canny to "
+                        "extract one"
                     )
         made = _Made()
         with progress.stage("reading pictures", len(entries)) as advance:
@@ -108,7 +123,7 @@ class Folder(Dataset):
         return self._readings[hints]
 
     def _note(self, progress: Progress, notes: Sequence[str]) -> None:
-        """Each note once, however often records are asked for."""
+        """Report each note once, however often records are loaded."""
         for note in notes:
             if note not in self._noted:
                 self._noted.add(note)
@@ -120,7 +135,11 @@ class _Made:
     """Records as they are made, picture by picture.
 
     Attributes:
-        fingerprints: one a picture; the rest has one item a crop.
+        images: one image per record.
+        hints: one hint per record, or None.
+        origins: one origin per record.
+        names: one name per picture.
+        fingerprints: one fingerprint per picture.
         reshaped: pictures whose hint has another shape.
         unturned: pictures that EXIF turned while it did not turn their hint.
         same: pictures that are their own hint.
@@ -136,18 +155,20 @@ class _Made:
     same: list[str] = field(default_factory=list)
 
     def add(self, entry: FolderEntry, number: int, crops: int, size: int, *, hints: bool) -> None:
-        """The crops of one picture and its hint.
+        """Add the crops of one picture and its hint.
 
         Raises:
             DataError: one of them cannot be read, or they do not fit together.
         """
-        picture = decode(entry.picture.read(entry.where), entry.shown, entry.where)
+        picture = decode(entry.picture.read(entry.where), entry.file_name, entry.where)
         hint: Picture | None = None
         shape = Fit.SAME
         if hints and entry.hint is not None:
-            hint = decode(entry.hint.read(entry.where), f"the hint of {entry.shown}", entry.where)
+            hint = decode(
+                entry.hint.read(entry.where), f"the hint of {entry.file_name}", entry.where
+            )
             unturned = picture.turned and not hint.turned
-            where = f"{entry.where}: {entry.shown}"
+            where = f"{entry.where}: {entry.file_name}"
             shape = fit(picture.image, hint.image, where=where, turned=unturned, crops=crops)
             self.reshaped += [entry.name] if shape is Fit.OTHER else []
             self.unturned += [entry.name] if unturned else []
@@ -167,7 +188,7 @@ class _Made:
             self.origins.append(f"{picture.digest}|{'' if hint is None else hint.digest}|{crop}")
 
     def notes(self, firsts: Sequence[int]) -> list[str]:
-        """One sentence on each kind of what a user may not expect."""
+        """Return one sentence for each kind of unexpected pictures."""
         reasons = (
             (
                 self.reshaped,
@@ -175,7 +196,8 @@ class _Made:
             ),
             (
                 self.unturned,
-                "pictures are turned by their EXIF, and their hints are not; make sure that they fit",
+                "pictures are turned by their EXIF, and their hints are not; make sure that they "
+                "fit",
             ),
             (
                 self.same,
@@ -189,34 +211,39 @@ class _Made:
         if again:
             first, second = self.names[firsts[again[0]]], self.names[again[0]]
             found.append(
-                f"{len(again)} of {len(firsts)} pictures are copies of others, exact or near (such as {second!r} of "
-                f"{first!r}); copies never fall into two splits"
+                f"{len(again)} of {len(firsts)} pictures are copies of others, exact or near (such "
+                f"as {second!r} of {first!r}); copies never fall into two splits"
             )
         return found
 
 
 def _kinds(condition: str) -> tuple[bool, str]:
-    """Whether the folder's own hints are wanted, and the extractor for the others ("" is none)."""
+    """Return whether the folder's hints are wanted, and the extractor for the others, or ""."""
     first, plus, rest = condition.partition("+")
     return (True, rest) if first == OWN and (rest or not plus) else (False, condition)
 
 
 def _hint_notes(entries: Sequence[FolderEntry], own: bool, extracted: str) -> list[str]:
-    """A sentence on pictures whose hint is extracted although others have hints of their own."""
+    """Return a sentence on pictures whose hint is extracted although others have a hint file."""
     missing = [entry.name for entry in entries if entry.hint is None]
     if not own or not missing or len(missing) == len(entries):
         return []
-    return [f"{counted(missing, 'pictures')} have no hint; it is extracted by {extracted}"]
+    return [
+        f"{count_with_example(missing, 'pictures')} have no hint; it is extracted by {extracted}"
+    ]
 
 
 def _identities(
     entries: Sequence[FolderEntry], firsts: Sequence[int], named: Sequence[bool]
 ) -> list[str | None]:
-    """Who or what each picture shows; copies of a picture show the same, whether or not the folder
-    says so of each.
+    """Return the person or thing that each picture shows, or None.
+
+    Copies of a picture show one identity, whether or not the folder gives it for each of them.
 
     Args:
-        named: pictures that several records show, which are given an identity where the folder has
+        entries: the pictures.
+        firsts: the first copy of each picture.
+        named: pictures that several records show, which get an identity where the folder gives
             none.
     """
     known: dict[int, str] = {}
@@ -230,7 +257,10 @@ def _identities(
 
 
 def _groups(identities: Sequence[str | None], firsts: Sequence[int]) -> list[str]:
-    """Of each picture the group that is not divided: copies, and pictures of one identity."""
+    """Return for each picture the group that splits may not divide.
+
+    Such a group joins copies and pictures of one identity.
+    """
     joined = Groups(len(firsts))
     joined.join_equal(firsts)
     joined.join_equal(identities)
@@ -242,12 +272,12 @@ def _groups(identities: Sequence[str | None], firsts: Sequence[int]) -> list[str
 
 
 def _each(crops: int, limit: int, values: Sequence[T]) -> tuple[T, ...]:
-    """One value a picture as one value a record."""
+    """Return one value per picture as one value per record."""
     return tuple(value for value in values for _ in range(crops))[:limit]
 
 
 def _conditions(images: Tensor, hints: list[Tensor | None], extracted: str) -> Tensor:
-    """The folder's own condition images where there are any, else extracted ones."""
+    """Return the folder's hints where there are any, else extracted ones."""
     conditions = extract(extracted, images) if extracted else torch.zeros_like(images)
     for i, hint in enumerate(hints):
         if hint is not None:
@@ -256,7 +286,7 @@ def _conditions(images: Tensor, hints: list[Tensor | None], extracted: str) -> T
 
 
 def _centre(size: tuple[int, int]) -> Box:
-    """The centre square."""
+    """Return the centre square."""
     width, height = size
     side = float(min(width, height))
     left, top = (width - side) / 2, (height - side) / 2
@@ -264,7 +294,7 @@ def _centre(size: tuple[int, int]) -> Box:
 
 
 def _random(size: tuple[int, int], rng: np.random.Generator) -> Box:
-    """A random square of at least half the shorter side."""
+    """Return a random square of at least half the shorter side."""
     width, height = size
     side = float(min(width, height)) * rng.uniform(0.5, 1.0)
     left, top = rng.uniform(0, width - side), rng.uniform(0, height - side)
@@ -272,7 +302,10 @@ def _random(size: tuple[int, int], rng: np.random.Generator) -> Box:
 
 
 def _hint(picture: Image.Image, hint: Image.Image, box: Box, size: int, shape: Fit) -> Tensor:
-    """The part of a hint that lies over ``box`` of its picture; of another shape its centre square."""
+    """Return the part of a hint that lies over ``box`` of its picture.
+
+    For a hint of another shape this is its centre square.
+    """
     if shape is Fit.OTHER:
         return _square(hint, _centre(hint.size), size)
     fitted = (
@@ -282,6 +315,6 @@ def _hint(picture: Image.Image, hint: Image.Image, box: Box, size: int, shape: F
 
 
 def _square(picture: Image.Image, box: Box, size: int) -> Tensor:
-    """``(3, size, size)`` uint8."""
+    """Return a square of a picture as ``(3, size, size)`` uint8."""
     resized = picture.resize((size, size), Image.Resampling.LANCZOS, box=box)
     return torch.from_numpy(np.asarray(resized, dtype=np.uint8).copy()).permute(2, 0, 1)

@@ -1,4 +1,4 @@
-"""One entry a picture of a folder, from its metadata."""
+"""One entry per picture of a folder, and the entries that metadata name."""
 
 from __future__ import annotations
 
@@ -9,33 +9,34 @@ from pathlib import Path
 
 from bench.data.folder.captions import Caption, caption_notes, read_caption
 from bench.data.folder.columns import choose_columns
-from bench.data.folder.files import Listing, counted
+from bench.data.folder.files import Listing, count_with_example
 from bench.data.folder.params import FolderParams
 from bench.data.folder.parquet import PackedPicture
 from bench.data.folder.tables import MetadataTable, Row
 from bench.util.errors import DataError
 
 MOST_BYTES = 1 << 30
-"""Of one picture's file."""
+"""Limit for the file of one picture."""
 _LONGEST_NAME = 4096
 
 
 @dataclass(frozen=True)
 class PictureFile:
-    """A picture in a file of its own."""
+    """A picture in a separate file."""
 
     path: Path
 
     def read(self, where: str) -> bytes:
-        """The bytes of the file.
+        """Return the bytes of the file.
 
         Raises:
-            DataError: it cannot be read, or is too large.
+            DataError: the file cannot be read, or is too large.
         """
         try:
             if self.path.stat().st_size > MOST_BYTES:
                 raise DataError(
-                    f"{where}: {self.path.name} has more than {MOST_BYTES >> 20} MiB; make it smaller"
+                    f"{where}: {self.path.name} has more than {MOST_BYTES >> 20} MiB; make it "
+                    "smaller"
                 )
             return self.path.read_bytes()
         except OSError as error:
@@ -49,13 +50,15 @@ Source = PictureFile | PackedPicture
 
 @dataclass(frozen=True)
 class FolderEntry:
-    """One picture.
+    """One picture with its hint, its prompt and its identity.
 
     Attributes:
-        name: unique; of a file its path relative to the folder.
-        where: what an error names: metadata file and line, or the file.
-        hint: its own hint picture, where the folder holds one.
-        identity: who or what is shown, where the folder says so.
+        name: unique name; for a file its path relative to the folder.
+        where: the place that a message names: metadata file and line, or the file.
+        picture: the picture's source.
+        hint: the source of its hint, where the folder holds one, or None.
+        text: the prompt.
+        identity: the person or thing that the picture shows, where the folder gives it, or None.
     """
 
     name: str
@@ -66,14 +69,14 @@ class FolderEntry:
     identity: str | None = None
 
     @property
-    def shown(self) -> str:
-        """The picture's file, for people."""
+    def file_name(self) -> str:
+        """The name of the picture's file, for messages."""
         return self.picture.path.name if isinstance(self.picture, PictureFile) else self.name
 
 
 @dataclass(frozen=True)
 class FolderContents:
-    """What a folder holds, with one sentence on everything that a user may not expect."""
+    """The entries of a folder, with one sentence on everything that a user may not expect."""
 
     entries: tuple[FolderEntry, ...]
     notes: tuple[str, ...]
@@ -82,10 +85,10 @@ class FolderContents:
 def from_table(
     listing: Listing, table: MetadataTable, params: FolderParams, *, hints: bool
 ) -> FolderContents:
-    """The entries that metadata name, in their order.
+    """Return the entries that metadata name, in their order.
 
     Raises:
-        DataError: names the file and the line.
+        DataError: the message names the file and the line.
     """
     if not table.rows:
         raise DataError(f"{table.name}: names no picture")
@@ -100,17 +103,17 @@ def from_table(
         name, source = _source(listing, table, row, columns.picture, number)
         if name in first_named:
             raise DataError(
-                f"{row.where}: file {name!r} is named in {first_named[name]} already; keep one of them, several "
-                "captions may stand in a list"
+                f"{row.where}: file {name!r} is named in {first_named[name]} already; keep one of "
+                "them, several captions may stand in a list"
             )
         first_named[name] = row.where.rpartition(", ")[2]
         hint: Source | None = None
         if columns.hint is not None and row.fields.get(columns.hint) not in (None, ""):
             hint_name, hint = _source(listing, table, row, columns.hint, number)
             hint_files.add(hint_name)
-        said = None if columns.caption is None else row.fields.get(columns.caption)
+        text = None if columns.caption is None else row.fields.get(columns.caption)
         caption = read_caption(
-            said, row.where, column=columns.caption or "", name=name, seed=params.seed
+            text, row.where, column=columns.caption or "", name=name, seed=params.seed
         )
         captions.append(caption)
         entries.append(
@@ -129,7 +132,10 @@ def from_table(
 def _source(
     listing: Listing, table: MetadataTable, row: Row, column: str, number: int
 ) -> tuple[str, Source]:
-    """The name of a row's picture and where it is: in the row, or in a file relative to the folder of the metadata."""
+    """Return the name of a row's picture and its place.
+
+    The picture lies in the row, or in a file relative to the folder of the metadata.
+    """
     value = row.fields[column]
     if isinstance(value, PackedPicture):
         return f"{value.file.relative_to(listing.root).as_posix()}/{number:06d}", value
@@ -157,12 +163,13 @@ def _identity(row: Row, column: str | None) -> str | None:
 
 
 def _left_out(listing: Listing, table: MetadataTable, named: set[str]) -> Sequence[str]:
-    """A sentence on pictures beside the metadata that it does not name."""
+    """Return a sentence on pictures beside the metadata that it does not name."""
     below = f"{table.folder}/" if table.folder else ""
     rest = [name for name in listing.pictures if name.startswith(below) and name not in named]
     return (
         [
-            f"{table.name}: {counted(rest, 'pictures')} in its folder are not named in it and left out"
+            f"{table.name}: {count_with_example(rest, 'pictures')} in its folder are not named in "
+            "it and left out"
         ]
         if rest
         else []

@@ -1,4 +1,4 @@
-"""Entries of a folder without metadata: pictures, perhaps with hints and captions in files of the same name."""
+"""Entries of a folder without metadata: pictures with hints and captions in files of equal name."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from pathlib import Path
 from bench.data.folder.captions import Caption, caption_notes, read_caption
 from bench.data.folder.columns import HINT_WORDS, is_hint_name
 from bench.data.folder.entries import FolderContents, FolderEntry, PictureFile
-from bench.data.folder.files import CAPTIONS, Listing, counted
+from bench.data.folder.files import CAPTIONS, Listing, count_with_example
 from bench.data.folder.params import NONE, FolderParams
-from bench.data.folder.splits import choose, is_split, listed, split_word
+from bench.data.folder.splits import choose, is_split, quoted_list, split_word
 from bench.util.errors import DataError
 
 CAPTION_FOLDERS = ("captions", "caption", "prompts", "texts", "text", "txt")
 MOST_CAPTION_BYTES = 1 << 20
 _TWINS = 0.9
-"""Two folders with this share of names in common look like pictures and hints."""
+"""Share of common names from which two folders may be pictures and hints."""
 
 
 def from_files(listing: Listing, params: FolderParams, *, hints: bool) -> FolderContents:
-    """The pictures of a folder, sorted by name.
+    """Return the pictures of a folder, sorted by name.
 
     Raises:
-        DataError: it cannot be told which pictures are records, which split is meant, or which hint
-            is whose.
+        DataError: it is unclear which pictures are records, which split is meant, or which hint
+            belongs to which picture.
     """
     pictures, notes = _of_split(listing, params)
     base = os.path.commonpath([os.path.dirname(name) for name in pictures]).replace(os.sep, "/")
@@ -44,11 +44,13 @@ def from_files(listing: Listing, params: FolderParams, *, hints: bool) -> Folder
         paired = _pair(listing.root, base, chosen, hint_group, groups[hint_group])
         spare = sorted(set(groups[hint_group]) - set(paired.values()))
         notes.append(
-            f"{listing.root}: hints are taken from {_place(base, hint_group)!r}, by the names of their files"
+            f"{listing.root}: hints are taken from {_place(base, hint_group)!r}, by the names of "
+            "their files"
         )
         if spare:
             notes.append(
-                f"{listing.root}: {counted(spare, 'hints')} have no picture and are left out"
+                f"{listing.root}: {count_with_example(spare, 'hints')} have no picture and are "
+                "left out"
             )
     entries, captions, said = [], [], False
     for name in records:
@@ -67,13 +69,14 @@ def from_files(listing: Listing, params: FolderParams, *, hints: bool) -> Folder
             FolderEntry(e.name, e.where, e.picture, e.hint, _name_in_words(e.name)) for e in entries
         ]
         notes.append(
-            f"{listing.root}: no captions, each prompt is the name of its file in words, such as {entries[0].text!r}"
+            f"{listing.root}: no captions, each prompt is the name of its file in words, such as "
+            f"{entries[0].text!r}"
         )
     return FolderContents(tuple(entries), tuple(notes))
 
 
 def _of_split(listing: Listing, params: FolderParams) -> tuple[list[str], list[str]]:
-    """The pictures of the one split, and what is to be said of others."""
+    """Return the pictures of the one split, and a note on the others."""
     for name in listing.pictures:
         if not _is_unicode(name):
             raise DataError(f"{listing.root}: the name of file {name!a} is not UTF-8; rename it")
@@ -97,7 +100,7 @@ def _of_split(listing: Listing, params: FolderParams) -> tuple[list[str], list[s
     rest = sorted(set(listing.pictures) - set(chosen))
     if params.split or not rest:
         return chosen, []
-    left = counted(rest, "pictures")
+    left = count_with_example(rest, "pictures")
     return chosen, [f"{listing.root}: split {label!r} is read; {left} outside of it are left out"]
 
 
@@ -110,14 +113,14 @@ def _is_unicode(name: str) -> bool:
 
 
 def _place(base: str, group: str) -> str:
-    """A sub-folder as the beginning of its files' names."""
+    """Return a sub-folder as the beginning of its files' names."""
     return "".join(f"{part}/" for part in (base, group) if part)
 
 
 def _hint_group(
     root: Path, base: str, groups: dict[str, list[str]], params: FolderParams
 ) -> str | None:
-    """The sub-folder with the hints."""
+    """Return the sub-folder with the hints, or None."""
     named = params.condition_column.strip("/")
     if named == NONE:
         return None
@@ -132,8 +135,9 @@ def _hint_group(
     ]
     if len(called) > 1 or (called and len(called) == len(groups)):
         raise DataError(
-            f"{root}: sub-folders {listed(called)} may all hold hints; say which with "
-            f"{params.say(condition_column=called[0])}, or that there are none with {params.say(condition_column=NONE)}"
+            f"{root}: sub-folders {quoted_list(called)} may all hold hints; say which with "
+            f"{params.say(condition_column=called[0])}, or that there are none with "
+            f"{params.say(condition_column=NONE)}"
         )
     if called:
         return called[0]
@@ -142,8 +146,9 @@ def _hint_group(
         names = [set(_keys(_place(base, group), groups[group])) for group in (first, second)]
         if len(names[0] & names[1]) >= _TWINS * max(map(len, names)):
             raise DataError(
-                f"{root}: {first!r} and {second!r} hold pictures of the same names; if one of them holds the hints, "
-                f"say so with {params.say(condition_column=second)}, else {params.say(condition_column=NONE)}"
+                f"{root}: {first!r} and {second!r} hold pictures of the same names; if one of them "
+                f"holds the hints, say so with {params.say(condition_column=second)}, else "
+                f"{params.say(condition_column=NONE)}"
             )
     return None
 
@@ -151,7 +156,8 @@ def _hint_group(
 def _known(root: Path, groups: dict[str, list[str]], named: str, parameter: str) -> str:
     if named not in groups:
         raise DataError(
-            f"{root}: no sub-folder {named!r} with pictures for {parameter}; there are {listed(groups)}"
+            f"{root}: no sub-folder {named!r} with pictures for {parameter}; there are "
+            f"{quoted_list(groups)}"
         )
     return named
 
@@ -163,7 +169,7 @@ def _picture_groups(
     hint_group: str | None,
     notes: list[str],
 ) -> dict[str, list[str]]:
-    """The sub-folders with the records; says what is left out, and what sub-folders are not taken for."""
+    """Return the sub-folders with the records, and add notes on other sub-folders."""
     named = params.image_column.strip("/")
     if named:
         chosen = {_known(root, groups, named, "image_column"): groups[named]}
@@ -171,24 +177,26 @@ def _picture_groups(
             n for g, names in groups.items() if g not in (named, hint_group) for n in names
         )
         if rest:
-            notes.append(f"{root}: {counted(rest, 'pictures')} outside of {named!r} are left out")
+            notes.append(
+                f"{root}: {count_with_example(rest, 'pictures')} outside of {named!r} are left out"
+            )
         return chosen
     chosen = {group: names for group, names in groups.items() if group != hint_group}
     if len(chosen) > 1:
         notes.append(
-            f"{root}: pictures lie in {len(chosen)} folders ({listed(chosen, 4)}); their names are taken neither for "
-            "labels nor for identities"
+            f"{root}: pictures lie in {len(chosen)} folders ({quoted_list(chosen, 4)}); their "
+            "names are taken neither for labels nor for identities"
         )
     return chosen
 
 
 def _keys(place: str, names: Sequence[str]) -> dict[str, str]:
-    """Files below ``place`` by their path from there, without the ending."""
+    """Return files below ``place`` by their path from there, without the ending."""
     return {os.path.splitext(name[len(place) :])[0]: name for name in names}
 
 
 def _bare(stem: str) -> str:
-    """A name without the word at its end that calls it a hint, such as ``_canny``."""
+    """Return a name without the word at its end that marks a hint, such as ``_canny``."""
     for separator in "_-. ":
         start, found, word = stem.rpartition(separator)
         if found and word.lower() in HINT_WORDS:
@@ -199,10 +207,10 @@ def _bare(stem: str) -> str:
 def _pair(
     root: Path, base: str, chosen: dict[str, list[str]], hint_group: str, hint_names: Sequence[str]
 ) -> dict[str, str]:
-    """The hint of each picture.
+    """Return the hint of each picture.
 
     Raises:
-        DataError: a picture has none, or two.
+        DataError: a picture has no hint, or two.
     """
     hints: dict[str, str] = {}
     for key, name in _keys(_place(base, hint_group), hint_names).items():
@@ -226,27 +234,29 @@ def _pair(
                 paired[name] = hint
     if missing:
         raise DataError(
-            f"{root}: {counted(sorted(missing), 'pictures')} have no hint of their name in "
-            f"{_place(base, hint_group)!r}; add them, or write a metadata.jsonl with file_name and conditioning_image"
+            f"{root}: {count_with_example(sorted(missing), 'pictures')} have no hint of their name "
+            f"in {_place(base, hint_group)!r}; add them, or write a metadata.jsonl with file_name "
+            "and conditioning_image"
         )
     return paired
 
 
 def _refuse_hints_beside(root: Path, records: Sequence[str], params: FolderParams) -> None:
-    """Refuse a folder that holds ``000.png`` and ``000_canny.png``, whose hints would become records."""
+    """Refuse a folder with ``000.png`` and ``000_canny.png``, whose hints would become records."""
     if params.condition_column == NONE:
         return
     stems = {os.path.splitext(name)[0]: name for name in records}
     beside = [stem for stem in stems if _bare(stem) != stem and _bare(stem) in stems]
     if beside:
         raise DataError(
-            f"{root}: {stems[beside[0]]!r} is called as a hint of {stems[_bare(beside[0])]!r}; move hints into a "
-            f"sub-folder conditioning_images, or say that there are none with {params.say(condition_column=NONE)}"
+            f"{root}: {stems[beside[0]]!r} is called as a hint of {stems[_bare(beside[0])]!r}; "
+            "move hints into a sub-folder conditioning_images, or say that there are none with "
+            f"{params.say(condition_column=NONE)}"
         )
 
 
 def _caption(listing: Listing, name: str, seed: int) -> tuple[Caption, bool]:
-    """The caption in a text file of the same name, and whether there is such a file."""
+    """Return the caption in a text file of equal name, and whether there is such a file."""
     stem, _ = os.path.splitext(name)
     folder, _, file = stem.rpartition("/")
     above = folder.rpartition("/")[0]
@@ -266,7 +276,7 @@ def _caption(listing: Listing, name: str, seed: int) -> tuple[Caption, bool]:
 
 
 def _text(file: Path) -> str:
-    """The words of a caption file, on one line."""
+    """Return the words of a caption file, on one line."""
     try:
         if file.stat().st_size > MOST_CAPTION_BYTES:
             raise DataError(f"{file}: is too long for a caption")
@@ -278,7 +288,7 @@ def _text(file: Path) -> str:
 
 
 def _name_in_words(name: str) -> str:
-    """A prompt for a picture without one."""
+    """Return a prompt for a picture without one."""
     stem = os.path.splitext(name.rpartition("/")[2])[0]
     words = "a photo of " + " ".join(stem.replace("_", " ").replace("-", " ").split())
     return read_caption(words, name, column="text", name=name, seed=0).text

@@ -1,4 +1,4 @@
-"""Lists what a folder holds; opens nothing."""
+"""Lists what a folder holds, without opening any file."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from bench.util.errors import DataError
 
 _USUAL = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 SUFFIXES = frozenset((*_USUAL, ".ppm", ".pgm", ".pnm", ".jp2", ".avif"))
-"""Kinds of pictures that are read; of those that move, the first frame."""
+"""Formats that are read; of animated pictures, the first frame is taken."""
 UNREADABLE = frozenset(
     {".heic", ".heif", ".jxl", ".svg", ".psd", ".exr", ".hdr", ".dng", ".cr2", ".nef", ".arw"}
 )
-"""Kinds of pictures that are not."""
+"""Formats that are not read."""
 CAPTIONS = (".txt", ".caption")
-"""A file of this kind beside a picture of the same name holds its prompt."""
+"""Endings of files that hold the prompt of the picture with an equal name."""
 TABLES = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 CONTROLNET_TABLE = "prompt.json"
-"""Metadata of the ControlNet repository's tutorial: JSON lines with ``source``, ``target`` and ``prompt``."""
+"""Metadata of the ControlNet tutorial: JSON lines with ``source``, ``target`` and ``prompt``."""
 ARCHIVES = frozenset({".zip", ".tar", ".gz", ".tgz", ".arrow", ".rar", ".7z"})
 MOST_FILES = 5_000_000
 
 _CLUTTER = frozenset(
     {"@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "thumbs.db"}
 )
-"""Written by file servers and systems; hidden names and those that start with ``__`` count as well."""
+"""Names that file servers and systems write, besides hidden names and those with ``__`` in front."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,17 @@ class Listing:
     """Files below a folder, each by its path relative to the folder with ``/`` between the parts.
 
     Attributes:
-        files: every file, those that are skipped too.
-        pictures: sorted.
+        root: the folder.
+        files: every file, including those that are skipped.
+        pictures: pictures, sorted.
         tables: files with metadata.
         shards: Parquet files that are no metadata.
         texts: files that may hold a caption.
         unread: other files that may hold metadata.
         skipped: pictures and metadata of systems and tools, such as ``._000.jpg``.
-        unreadable: pictures of kinds that are not read.
+        unreadable: pictures of formats that are not read.
         archives: archives and Arrow files.
-        broken: links to files that are not there.
+        broken: links to files that do not exist.
         linked: links to folders, which are not followed.
     """
 
@@ -65,7 +66,7 @@ class Listing:
     linked: tuple[str, ...]
 
     def notes(self) -> list[str]:
-        """One sentence on each kind of files that is passed over."""
+        """Return one sentence for each kind of files that is skipped."""
         reasons = (
             (self.skipped, "files of the system or of tools", "are skipped"),
             (
@@ -77,13 +78,15 @@ class Listing:
             (self.linked, "linked folders", "are not followed, give the folder that they point to"),
         )
         return [
-            f"{self.root}: {counted(names, what)} {why}" for names, what, why in reasons if names
+            f"{self.root}: {count_with_example(names, what)} {why}"
+            for names, what, why in reasons
+            if names
         ]
 
     def find(self, name: str) -> str | None:
-        """The file that metadata call ``name``, or None.
+        """Return the file that metadata call ``name``, or None.
 
-        Names written on Windows or composed otherwise in Unicode are found too. The result is a
+        Names written on Windows or in another Unicode normal form are found too. The result is a
         file that the folder itself lists, so no name leads out of it.
         """
         for form in (name, name.replace("\\", "/")):
@@ -102,24 +105,25 @@ class Listing:
 
 
 def refuse_pointer(beginning: bytes, where: str) -> None:
-    """Refuse the few lines that Git LFS leaves in a file's place until its content is fetched.
+    """Refuse the text that Git LFS leaves in a file's place until its content is fetched.
 
     Raises:
-        DataError: with the command that fetches it.
+        DataError: the message gives the command that fetches the content.
     """
     if beginning.startswith(b"version https://git-lfs"):
         raise DataError(
-            f"{where} is a Git LFS pointer and not yet the file; run `git lfs pull` in its repository"
+            f"{where} is a Git LFS pointer and not yet the file; run `git lfs pull` in its "
+            "repository"
         )
 
 
-def counted(names: Sequence[str], what: str) -> str:
-    """``3 pictures (the first is 'a.png')``."""
+def count_with_example(names: Sequence[str], what: str) -> str:
+    """Return a text such as ``3 pictures (the first is 'a.png')``."""
     return f"{len(names)} {what} (the first is {names[0]!r})"
 
 
 def list_folder(root: Path) -> Listing:
-    """List a folder and all below it. Links to folders are not followed.
+    """List a folder and everything below it; links to folders are not followed.
 
     Raises:
         DataError: it is no folder, or cannot be listed.
@@ -184,12 +188,12 @@ def _suffix(name: str) -> str:
 
 
 def _is_clutter(name: str) -> bool:
-    """Hidden, or of a system or a tool."""
+    """Return whether a file is hidden, or made by a system or a tool."""
     return any(part.startswith((".", "__")) or part.lower() in _CLUTTER for part in name.split("/"))
 
 
 def _tables(kept: list[str]) -> tuple[str, ...]:
-    """Metadata files; that of the ControlNet tutorial only where a folder has no other."""
+    """Return metadata files; that of the ControlNet tutorial only where a folder has no other."""
     named = [name for name in kept if _base(name) in TABLES]
     places = {name.rpartition("/")[0] for name in named}
     old = [n for n in kept if _base(n) == CONTROLNET_TABLE and n.rpartition("/")[0] not in places]

@@ -1,4 +1,4 @@
-"""Lays a hint picture over its picture, or says why the two do not fit."""
+"""Fits a hint picture to its picture, or explains why the two do not fit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PIL import Image
 from bench.util.errors import DataError
 
 TOLERANCE = 0.02
-"""Two pictures whose ratios of width to height differ by this share are of one shape: rounding of sizes."""
+"""Largest relative difference of aspect ratios that counts as one shape: sizes are rounded."""
 
 
 class Fit(Enum):
@@ -20,19 +20,20 @@ class Fit(Enum):
 
 
 def fit(picture: Image.Image, hint: Image.Image, *, where: str, turned: bool, crops: int) -> Fit:
-    """Whether a hint has its picture's shape.
+    """Return whether a hint has its picture's shape.
 
-    A hint of another shape is taken as trainers of ControlNet take it: the centre square of each is
-    used.
+    A hint of another shape is used as trainers of ControlNet use it: the centre square of each is
+    taken.
 
     Args:
-        turned: the picture was turned by its EXIF and the hint was not.
-        crops: with random crops, whose places are those of the picture, another shape has no
-            meaning.
+        picture: the upright picture.
+        hint: the hint.
+        where: the place that a message names.
+        turned: whether EXIF turned the picture and not the hint.
+        crops: number of random crops; above 1 a hint of another shape cannot follow their places.
 
     Raises:
-        DataError: the hint lies and the picture stands, or the other way round; or another shape
-            with crops.
+        DataError: one of the two is upright and the other is wide; or another shape with crops.
     """
     ratio = (hint.width * picture.height) / (hint.height * picture.width)
     if 1 - TOLERANCE <= ratio <= 1 + TOLERANCE:
@@ -41,7 +42,8 @@ def fit(picture: Image.Image, hint: Image.Image, *, where: str, turned: bool, cr
     if _stands(picture) * _stands(hint) < 0:
         cause = " after EXIF turned it, which the hint lacks" if turned else ""
         raise DataError(
-            f"{where}: the hint is {sizes}{cause}; turn the hint, or make it anew from the upright picture"
+            f"{where}: the hint is {sizes}{cause}; turn the hint, or make it anew from the upright "
+            "picture"
         )
     if crops > 1:
         raise DataError(
@@ -51,6 +53,6 @@ def fit(picture: Image.Image, hint: Image.Image, *, where: str, turned: bool, cr
 
 
 def _stands(image: Image.Image) -> int:
-    """1 for a picture that is higher than wide, -1 for one that is wider than high, 0 for a square."""
+    """Return 1 for a picture that is higher than wide, -1 for a wide one, 0 for a square."""
     ratio = image.height / image.width
     return (ratio > 1 + TOLERANCE) - (ratio < 1 - TOLERANCE)

@@ -1,4 +1,4 @@
-"""Finds out how a folder is laid out, and reads its entries."""
+"""Recognises the layout of a folder, and reads its entries."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 from bench.data.folder.entries import FolderContents, from_table
 from bench.data.folder.file_entries import from_files
-from bench.data.folder.files import SUFFIXES, Listing, counted, list_folder
+from bench.data.folder.files import SUFFIXES, Listing, count_with_example, list_folder
 from bench.data.folder.params import FolderParams
 from bench.data.folder.parquet import has_pictures
-from bench.data.folder.splits import choose, listed, split_word
+from bench.data.folder.splits import choose, quoted_list, split_word
 from bench.data.folder.tables import read_shards, read_table
 from bench.util.errors import DataError
 
@@ -18,15 +18,16 @@ _SHARD = re.compile(r"(?P<split>.+)-(?P<number>\d{5})-of-(?P<total>\d{5})\b.*")
 
 
 def read_folder(params: FolderParams, *, hints: bool) -> FolderContents:
-    """Every picture of a folder; opens none.
+    """Return every picture of a folder, without opening any.
 
     Metadata come first, then Parquet files with pictures inside, then files alone.
 
     Args:
-        hints: whether the folder's own hints are wanted.
+        params: the folder and what the user chose.
+        hints: whether the folder's hints are wanted.
 
     Raises:
-        DataError: names the file and the line, or what must be chosen and how.
+        DataError: the message names the file and the line, or the choice that the user has to make.
     """
     listing = list_folder(Path(params.path).expanduser())
     if listing.tables:
@@ -37,10 +38,11 @@ def read_folder(params: FolderParams, *, hints: bool) -> FolderContents:
         reading = from_files(listing, params, hints=hints)
         unread = (*listing.unread, *listing.shards)
         if unread:
-            extra = f"{listing.root}: {counted(unread, 'files')} are not read, metadata must be called metadata.jsonl"
-            reading = FolderContents(
-                reading.entries, (*reading.notes, f"{extra}, metadata.csv or metadata.parquet")
+            note = (
+                f"{listing.root}: {count_with_example(unread, 'files')} are not read, metadata "
+                "must be called metadata.jsonl, metadata.csv or metadata.parquet"
             )
+            reading = FolderContents(reading.entries, (*reading.notes, note))
     else:
         raise DataError(_nothing(listing))
     return FolderContents(reading.entries, (*listing.notes(), *reading.notes))
@@ -60,23 +62,30 @@ def _from_tables(listing: Listing, params: FolderParams, *, hints: bool) -> Fold
         others = []
     if len(names) > 1:
         raise DataError(
-            f"{listing.root / place}: has {listed(n.rpartition('/')[2] for n in names)}; keep one of them"
+            f"{listing.root / place}: has {quoted_list(n.rpartition('/')[2] for n in names)}; keep "
+            "one of them"
         )
     reading = from_table(listing, read_table(listing.root, names[0]), params, hints=hints)
     notes: list[str] = []
     if others:
         notes.append(
-            f"{listing.root}: {counted(others, 'more metadata files')} in sub-folders are not read"
+            f"{listing.root}: {count_with_example(others, 'more metadata files')} in sub-folders "
+            "are not read"
         )
     if place and not params.split:
         rest = [name for name in listing.pictures if not name.startswith(f"{place}/")]
-        left = f"; {counted(rest, 'pictures')} outside of it are left out" if rest else ""
+        left = (
+            f"; {count_with_example(rest, 'pictures')} outside of it are left out" if rest else ""
+        )
         notes.append(f"{listing.root}: metadata are in {place!r}, which is read{left}")
     return FolderContents(reading.entries, (*notes, *reading.notes))
 
 
 def _shards(listing: Listing) -> dict[str, list[str]]:
-    """Parquet files with pictures inside, by split; the label is a path whose last part is the split."""
+    """Return Parquet files with pictures inside, by split.
+
+    The label is a path whose last part is the split.
+    """
     found: dict[str, list[str]] = {}
     for name in listing.shards:
         if not has_pictures(listing.root / name):
@@ -100,16 +109,20 @@ def _from_shards(
     last = _SHARD.fullmatch(names[-1].removesuffix(".parquet"))
     if last and int(last["total"]) != len(names):
         notes.append(
-            f"{listing.root}: {len(names)} of {int(last['total'])} Parquet files of this split are here"
+            f"{listing.root}: {len(names)} of {int(last['total'])} Parquet files "
+            "of this split are here"
         )
     return FolderContents(reading.entries, (*notes, *reading.notes))
 
 
 def _nothing(listing: Listing) -> str:
-    """Why there is nothing to read, with the way out where there is one."""
+    """Return why there is nothing to read, with the remedy where there is one."""
     if listing.archives:
-        found = counted(listing.archives, "archives or Arrow files")
-        return f"{listing.root}: no pictures, but {found}; unpack archives, save Arrow data sets with to_parquet"
+        found = count_with_example(listing.archives, "archives or Arrow files")
+        return (
+            f"{listing.root}: no pictures, but {found}; unpack archives, save Arrow data sets with "
+            "to_parquet"
+        )
     reasons = "; ".join(listing.notes()).replace(f"{listing.root}: ", "")
     because = f"; {reasons}" if reasons else ""
     return f"{listing.root}: no pictures ({', '.join(sorted(SUFFIXES))}) in this folder{because}"

@@ -1,4 +1,4 @@
-"""What a user may say about a folder of pictures."""
+"""The parameters of the data set ``folder``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pydantic import Field
 from bench.interfaces.plugin import Params
 
 NONE = "none"
-"""Value of ``condition_column`` for a folder whose second pictures are no hints."""
+"""The value of ``condition_column`` for a folder whose further pictures are no hints."""
 
 
 class FolderParams(Params):
-    """Where the pictures lie, and which part of what lies there is meant.
+    """Where the pictures lie, and which of them are used.
 
     Attributes:
         path: the folder.
@@ -22,11 +22,11 @@ class FolderParams(Params):
             with them.
         caption_column: column of the metadata with the prompts.
         condition_column: column of the metadata with the hints; without metadata, the sub-folder
-            with them; ``none`` says that there are no hints.
-        identity_column: column of the metadata that names who or what is shown.
-        seed: of the draw of one caption where a picture has several.
-        near_copies: keep pictures that are nearly the same in one split; false looks for exact
-            copies only.
+            with them; ``none`` means that there are no hints.
+        identity_column: column of the metadata that names the person or thing in a picture.
+        seed: seed of the draw of one caption where a picture has several.
+        near_copies: keep pictures that are nearly equal in one split; false considers exact copies
+            only.
     """
 
     path: str
@@ -40,7 +40,7 @@ class FolderParams(Params):
     near_copies: bool = True
 
     def say(self, **choices: str) -> str:
-        """How the same folder is asked for with other choices, for a sentence that says what to do."""
+        """Return the request for the same folder with other choices, for a message."""
         return f"--data folder:path={self.path}" + "".join(
             f",{name}={value}" for name, value in choices.items()
         )

@@ -17,7 +17,7 @@ from bench.util.errors import DataError
 MOST_ROWS = 2_000_000
 MOST_WORD_BYTES = 1 << 30
 MOST_GROUP_BYTES = 4 << 30
-"""Of one row group's pictures, uncompressed."""
+"""Limit for the pictures of one row group, uncompressed."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,12 @@ class PackedPicture:
     """A picture inside a Parquet file.
 
     Attributes:
-        group, index: which row group, and which row in it.
-        path: what the file was called before it was packed.
+        reader: reads the row group and keeps it for the next picture.
+        file: the Parquet file.
+        column: the column.
+        group: number of the row group.
+        index: row in the row group.
+        path: name of the picture's file before it was packed, or None.
     """
 
     reader: PictureReader = field(compare=False, repr=False)
@@ -37,10 +41,10 @@ class PackedPicture:
     path: str | None
 
     def read(self, where: str) -> bytes:
-        """The bytes of the picture's file.
+        """Return the bytes of the picture's file.
 
         Raises:
-            DataError: there are none, or the Parquet file is damaged.
+            DataError: the row is empty, or the Parquet file is damaged.
         """
         found = self.reader.group(self.file, self.column, self.group)[self.index].as_py()
         content = found.get("bytes") if isinstance(found, dict) else found
@@ -50,16 +54,16 @@ class PackedPicture:
 
 
 class PictureReader:
-    """Keeps the row group that was read last of each column, since rows are asked for in order."""
+    """Keeps the last row group that was read of each column, since rows are read in order."""
 
     def __init__(self) -> None:
         self._held: dict[str, tuple[Path, int, Any]] = {}
 
     def group(self, file: Path, column: str, number: int) -> Any:
-        """One column of one row group, as an Arrow array.
+        """Return one column of one row group, as an Arrow array.
 
         Raises:
-            DataError: it is too large to be held, or damaged.
+            DataError: the row group is too large for memory, or damaged.
         """
         held = self._held.get(column)
         if held is None or held[:2] != (file, number):
@@ -68,8 +72,8 @@ class PictureReader:
                 size = _bytes_of(opened.metadata, number, {column})
                 if size > MOST_GROUP_BYTES:
                     raise DataError(
-                        f"{file}: row group {number} holds {size >> 20:,} MiB of pictures; write it anew with smaller "
-                        "row groups"
+                        f"{file}: row group {number} holds {size >> 20:,} MiB of pictures; write "
+                        "it anew with smaller row groups"
                     )
                 held = file, number, opened.read_row_group(number, columns=[column]).column(0)
             self._held[column] = held
@@ -77,7 +81,7 @@ class PictureReader:
 
 
 def has_pictures(file: Path) -> bool:
-    """Whether a Parquet file has a column of pictures.
+    """Return whether a Parquet file has a column of pictures.
 
     Raises:
         DataError: it is no Parquet file.
@@ -89,11 +93,12 @@ def has_pictures(file: Path) -> bool:
 def read_parquet(
     file: Path, reader: PictureReader
 ) -> tuple[tuple[str, ...], list[dict[str, object]]]:
-    """The names of all columns, and each row's words, numbers and pictures; other columns are not
-    read.
+    """Return the names of all columns, and the words, numbers and pictures of each row.
+
+    Columns of other types are not read.
 
     Raises:
-        DataError: damaged, or too large.
+        DataError: the file is damaged, or too large.
     """
     with _opened(file) as opened:
         schema, metadata = opened.schema_arrow, opened.metadata
@@ -104,7 +109,8 @@ def read_parquet(
         )
         if metadata.num_rows > MOST_ROWS or size > MOST_WORD_BYTES:
             raise DataError(
-                f"{file}: {metadata.num_rows:,} rows with {size >> 20:,} MiB of words are too many; divide the file"
+                f"{file}: {metadata.num_rows:,} rows with {size >> 20:,} MiB of words are too "
+                "many; divide the file"
             )
         rows: list[dict[str, object]] = []
         for number in range(metadata.num_row_groups):
@@ -124,7 +130,7 @@ def read_parquet(
 def _paths(
     opened: Any, number: int, name: str, kind: Any, count: int
 ) -> list[dict[str, Any] | None]:
-    """Of each row a mapping with the picture's former path, or None where there is no picture."""
+    """Return for each row a mapping with the picture's former path, or None without a picture."""
     if not pa.types.is_struct(kind) or kind.get_field_index("path") < 0:
         return [{"path": None}] * count
     column = opened.read_row_group(number, columns=[f"{name}.path"]).column(0)
@@ -133,7 +139,7 @@ def _paths(
 
 @contextmanager
 def _opened(file: Path) -> Iterator[Any]:
-    """A Parquet file; what is wrong with it becomes one sentence."""
+    """Open a Parquet file, and turn errors of the library into one sentence."""
     try:
         with file.open("rb") as stream:
             refuse_pointer(stream.read(64), str(file))
@@ -160,7 +166,7 @@ def _is_binary(kind: Any) -> bool:
 
 
 def _is_picture(kind: Any) -> bool:
-    """Bytes, or what ``datasets`` makes of pictures: a struct of ``bytes`` and ``path``."""
+    """Return whether a type is bytes, or the struct of ``datasets`` with ``bytes`` and ``path``."""
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         return _is_binary(kind.field("bytes").type)
     return _is_binary(kind)
@@ -175,7 +181,7 @@ def _is_text(kind: Any) -> bool:
 
 
 def _is_words(kind: Any) -> bool:
-    """Texts, lists of texts, and numbers, which may name a person."""
+    """Return whether a type is text, a list of texts, or a number, which may be an identity."""
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
         return _is_text(kind.value_type)
     return _is_text(kind) or bool(

@@ -1,4 +1,4 @@
-"""Opens a user's picture, whatever its format and mode, as 8-bit red, green and blue."""
+"""Opens a user's picture, whatever its format and mode, as 8-bit RGB."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ _DAMAGE = (
     ZeroDivisionError,
     struct.error,
 )
-"""What Pillow raises for damaged files, by format."""
+"""The exceptions that Pillow raises for damaged files of different formats."""
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture as it is to be seen.
+    """A picture as people see it.
 
     Attributes:
-        image: red, green and blue of 8 bit; upright, transparency on white.
+        image: 8-bit RGB, upright, transparency on white.
         digest: sha256 of the file.
-        turned: its EXIF says that it was stored in another position.
+        turned: whether EXIF gives another position than the stored one.
     """
 
     image: Image.Image
@@ -48,14 +48,15 @@ class Picture:
 
 
 def decode(content: bytes, name: str, where: str) -> Picture:
-    """The picture in a file's bytes; of several frames the first.
+    """Return the picture in a file's bytes; of several frames the first.
 
     Args:
-        name: of the file.
-        where: what an error names.
+        content: the bytes.
+        name: name of the file.
+        where: the place that a message names.
 
     Raises:
-        DataError: not a picture, damaged, cut short, empty or too large.
+        DataError: the bytes are not a picture, or it is damaged, truncated, empty or too large.
     """
     refuse_pointer(content[:64], f"{where}: {name}")
     try:
@@ -80,7 +81,8 @@ def _check_size(size: tuple[int, int], name: str, where: str) -> None:
         raise DataError(f"{where}: {name} is {width} x {height} pixels, an empty picture")
     if width * height > MOST_PIXELS:
         raise DataError(
-            f"{where}: {name} is {width} x {height} pixels, more than {MOST_PIXELS:,}; make it smaller"
+            f"{where}: {name} is {width} x {height} pixels, more than {MOST_PIXELS:,}; make it "
+            "smaller"
         )
 
 
@@ -97,7 +99,7 @@ def _upright(picture: Image.Image) -> Image.Image:
 
 
 def _to_byte(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Deep grey values stretched over 0..255; what is not a number is black."""
+    """Return deep grey values stretched over 0..255; NaN becomes black."""
     wide = values.astype(np.float64)
     finite = np.isfinite(wide)
     low, high = (

@@ -1,4 +1,4 @@
-"""Chooses the split of a folder that holds several, as ``datasets`` names them."""
+"""Chooses the split of a folder that holds several, with the names that ``datasets`` knows."""
 
 from __future__ import annotations
 
@@ -21,28 +21,30 @@ T = TypeVar("T")
 
 
 def split_word(name: str) -> str | None:
-    """``train``, ``validation`` or ``test`` where the first or last word of a name stands for it."""
+    """Return ``train``, ``validation`` or ``test`` if the first or last word of a name means it."""
     parts = [part for part in _SEPARATORS.split(name.lower()) if part]
     ends = {parts[0], parts[-1]} if parts else set()
     return next((split for split, words in WORDS.items() if ends & set(words)), None)
 
 
 def is_split(name: str, wanted: str) -> bool:
-    """Whether a folder or split of this name is the one that a user asks for."""
+    """Return whether a folder or split of this name is the one that a user asks for."""
     return name == wanted or (
         split_word(name) is not None and split_word(name) == split_word(wanted)
     )
 
 
 def choose(found: Mapping[str, T], params: FolderParams, root: Path, what: str) -> tuple[str, T]:
-    """The one part that is there, or that the user asks for.
+    """Return the only part, or the one that the user asks for.
 
     Args:
-        found: by label, a path whose last part names the split.
-        what: the parts, for an error.
+        found: the parts by label, a path whose last part names the split.
+        params: what the user chose.
+        root: the folder, for messages.
+        what: the kind of the parts, for messages.
 
     Raises:
-        DataError: several could be meant, or none.
+        DataError: several parts are possible, or none.
     """
     if params.split:
         chosen = {label: part for label, part in found.items() if label == params.split.strip("/")}
@@ -50,7 +52,7 @@ def choose(found: Mapping[str, T], params: FolderParams, root: Path, what: str) 
             k: part for k, part in found.items() if is_split(k.rpartition("/")[2], params.split)
         }
         if not chosen:
-            there = f"; it has {what} in {listed(found)}" if found else ""
+            there = f"; it has {what} in {quoted_list(found)}" if found else ""
             raise DataError(f"{root}: has no split {params.split!r}{there}")
     else:
         chosen = dict(found)
@@ -59,12 +61,13 @@ def choose(found: Mapping[str, T], params: FolderParams, root: Path, what: str) 
         same = [label for label in chosen if label.rpartition("/")[2] == last]
         choice = next(iter(chosen)) if len(same) > 1 else last
         raise DataError(
-            f"{root}: has {what} in {listed(chosen)}; choose one with {params.say(split=choice)}"
+            f"{root}: has {what} in {quoted_list(chosen)}; choose one with "
+            f"{params.say(split=choice)}"
         )
     return next(iter(chosen.items()))
 
 
-def listed(labels: Iterable[str], most: int = 6) -> str:
-    """Names for a sentence; of many the first ones."""
+def quoted_list(labels: Iterable[str], most: int = 6) -> str:
+    """Return names for a sentence, at most the first few of them."""
     names = [repr(label or ".") for label in labels]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

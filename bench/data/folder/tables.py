@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,21 +9,21 @@ from pathlib import Path
 
 from bench.data.folder.files import refuse_pointer
 from bench.data.folder.parquet import MOST_ROWS, PictureReader, read_parquet
+from bench.util.csv_text import CsvError, split_fields
 from bench.util.errors import DataError
 
 MOST_BYTES = 512 << 20
 MOST_FIELD = 1_000_000
-"""Characters of one CSV field."""
-_DELIMITERS = ",;\t"
+"""Limit for the characters of one CSV field."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One picture's metadata.
+    """The metadata of one picture.
 
     Attributes:
-        where: what an error names: the file and the line.
-        fields: by column; None where a field is empty.
+        where: the place that a message names: the file and the line.
+        fields: values by column; None where a field is empty.
     """
 
     where: str
@@ -34,13 +32,14 @@ class Row:
 
 @dataclass(frozen=True)
 class MetadataTable:
-    """Metadata.
+    """The metadata of a folder.
 
     Attributes:
-        name: for people.
-        folder: what names of files are relative to, itself relative to the listed folder; "" is
-            that folder.
-        columns: of any row, in the order of their appearance.
+        name: name for messages.
+        folder: folder to which names of files are relative, itself relative to the listed folder;
+            "" is that folder.
+        columns: columns of any row, in the order of their appearance.
+        rows: one row per picture.
     """
 
     name: str
@@ -50,7 +49,7 @@ class MetadataTable:
 
 
 def read_table(root: Path, name: str) -> MetadataTable:
-    """The metadata in file ``name`` below ``root``.
+    """Return the metadata in file ``name`` below ``root``.
 
     Raises:
         DataError: it cannot be read; the message names the file and the line.
@@ -65,10 +64,10 @@ def read_table(root: Path, name: str) -> MetadataTable:
 
 
 def read_shards(root: Path, names: Sequence[str], folder: str) -> MetadataTable:
-    """The rows of one or several Parquet files as one table.
+    """Return the rows of one or several Parquet files as one table.
 
     Raises:
-        DataError: as :func:`read_table`, or the files differ in their columns.
+        DataError: a file cannot be read, or the files differ in their columns.
     """
     reader = PictureReader()
     rows: list[Row] = []
@@ -78,7 +77,8 @@ def read_shards(root: Path, names: Sequence[str], folder: str) -> MetadataTable:
         if columns is not None and set(found) != set(columns):
             other = sorted(set(found) ^ set(columns))[0]
             raise DataError(
-                f"{root / name}: column {other!r} is in some of the {len(names)} files and not in others"
+                f"{root / name}: column {other!r} is in some of the {len(names)} files and not in "
+                "others"
             )
         columns = columns or found
         rows += [Row(f"{root / name}, row {number}", row) for number, row in enumerate(fields)]
@@ -131,36 +131,25 @@ def _json_rows(file: Path, content: str) -> tuple[tuple[str, ...], list[Row]]:
 
 
 def _csv_rows(file: Path, content: str) -> tuple[tuple[str, ...], list[Row]]:
-    """Excel may separate fields by ``;`` and say so in a first line ``sep=;``."""
-    skipped = 0
-    first, _, rest = content.partition("\n")
-    if first.strip().lower().startswith("sep=") and len(first.strip()) == 5:
-        content, skipped, delimiter = rest, 1, first.strip()[4]
-    else:
-        delimiter = max(_DELIMITERS, key=first.count)
-    csv.field_size_limit(MOST_FIELD)
-    reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
     rows: list[Row] = []
+    columns: tuple[str, ...] = ()
     try:
-        columns = tuple(name.strip() for name in next(reader, []))
-        if not all(columns) or len(set(columns)) != len(columns):
-            raise DataError(
-                f"{file}, line {1 + skipped}: every column needs a name, and each another"
-            )
-        for fields in reader:
-            where = f"{file}, line {reader.line_num + skipped}"
-            if not any(fields):
+        for line, fields, _ in split_fields(content, MOST_FIELD):
+            where = f"{file}, line {line}"
+            if not columns:
+                columns = tuple(name.strip() for name in fields)
+                if not all(columns) or len(set(columns)) != len(columns):
+                    raise DataError(f"{where}: every column needs a name, and each another")
                 continue
             if len(fields) != len(columns):
                 raise DataError(
-                    f"{where}: has {len(fields)} fields, but the header names {len(columns)} columns"
+                    f"{where}: has {len(fields)} fields, but the header names "
+                    f"{len(columns)} columns"
                 )
             rows.append(
                 Row(where, {name: text or None for name, text in zip(columns, fields, strict=True)})
             )
             _check_count(file, rows)
-    except csv.Error as error:
-        raise DataError(
-            f"{file}, line {reader.line_num + skipped}: not valid CSV ({error})"
-        ) from error
+    except CsvError as error:
+        raise DataError(f"{file}, line {error.line}: not valid CSV ({error})") from error
     return columns, rows

@@ -1,1 +1,1 @@
-"""Photographs that scikit-image ships."""
+"""Crops of the photographs that other packages install."""

@@ -1,4 +1,4 @@
-"""The ``photos`` data set: random crops of the photographs that other packages install with themselves."""
+"""The data set ``photos``: random crops of photographs that other packages install."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.util.progress import Progress
 
 SMALLEST = 16
 LEAST_ZOOM = 1.5
-"""The smallest crop has this many pixels of the photograph for one of the record, so that it is sharp."""
+"""The smallest crop has this many pixels per pixel of the record, so that the record is sharp."""
 
 
 class PhotosParams(Params):
@@ -31,7 +31,8 @@ class PhotosParams(Params):
     Attributes:
         seed: another seed gives other crops.
         start: number of the first crop.
-        held_out: only photographs that the pocket model never saw: three in colour, six in grey.
+        held_out: use only photographs outside the training set of the pocket model: three in
+            colour, six in grey.
     """
 
     seed: int = Field(0, ge=0)
@@ -40,23 +41,27 @@ class PhotosParams(Params):
 
 
 class Photos(Dataset):
-    """Record i is a crop of photograph ``(start + i) % n``, whose name is its identity."""
+    """Crops of photographs; record i is a crop of photograph ``(start + i) % n``, its identity."""
 
     name: ClassVar[str] = "photos"
     card: ClassVar[Card] = Card(
-        summary="Random crops of the eleven colour photographs that scikit-image, scikit-learn and matplotlib ship.",
+        summary=(
+            "Random crops of the eleven colour photographs that scikit-image, scikit-learn and "
+            "matplotlib ship."
+        ),
         source="this project; photographs of scikit-image, scikit-learn and matplotlib",
         cost="about 1 ms a 64x64 crop on one core",
         notes=(
-            "Real, but few: crops of one photograph resemble each other, so a private crop's neighbours are private "
-            "too, and auxiliary records never show the same scene. The pocket model was pre-trained on crops of eight "
-            "of them; held_out=true takes three others and six in grey."
+            "Real, but few: crops of one photograph resemble each other, so a private crop's "
+            "neighbours are private too, and auxiliary records never show the same scene. The "
+            "pocket model was pre-trained on crops of eight of them; held_out=true takes three "
+            "others and six in grey."
         ),
     )
     Params = PhotosParams
 
     def load(self, limit: int, *, image_size: int, condition: str, progress: Progress) -> Records:
-        """The first ``limit`` records; see :meth:`Dataset.load`.
+        """Return the first ``limit`` records; see :meth:`Dataset.load`.
 
         Raises:
             RequestError: ``image_size`` is below 16, or the condition is unknown.
@@ -66,7 +71,7 @@ class Photos(Dataset):
                 f"photos: image size {image_size} is too small; the smallest is {SMALLEST}"
             )
         p: PhotosParams = self.params
-        prompts = shown(p.held_out)
+        prompts = photographs_with_prompts(p.held_out)
         names = tuple(prompts)
         chosen = tuple(names[(p.start + i) % len(names)] for i in range(limit))
         pixels = np.empty((limit, image_size, image_size, 3), np.uint8)
@@ -87,8 +92,8 @@ class Photos(Dataset):
         )
 
 
-def shown(held_out: bool) -> dict[str, str]:
-    """The photographs of the data set, each with its prompt."""
+def photographs_with_prompts(held_out: bool) -> dict[str, str]:
+    """Return the names of the photographs, each with its prompt."""
     if not held_out:
         return PROMPTS
     return {
@@ -97,7 +102,10 @@ def shown(held_out: bool) -> dict[str, str]:
 
 
 def crop(name: str, index: int, size: int, seed: int) -> NDArray[np.uint8]:
-    """Crop number ``index`` of a photograph, at a random place, scale and side, ``(size, size, 3)`` uint8."""
+    """Return crop ``index`` of a photograph, ``(size, size, 3)`` uint8.
+
+    Place, scale and mirroring are random.
+    """
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, 0xF0705, index])))
     picture = _source(name)
     short = min(picture.size)

@@ -1,4 +1,4 @@
-"""The photographs that scikit-image, scikit-learn and matplotlib install with themselves.
+"""The photographs that scikit-image, scikit-learn and matplotlib install.
 
 ``python -m bench.data.photos.photographs DIR`` writes them as a folder for ``--data folder:DIR``.
 """
@@ -45,7 +45,7 @@ POCKET_TRAINING = (
     "motorcycle",
     "flower",
 )
-"""Those that the pocket model was pre-trained on; the order fixes its crops."""
+"""Photographs on which the pocket model was pre-trained; their order determines its crops."""
 
 _SKIMAGE = {
     "cat": "chelsea",
@@ -57,10 +57,10 @@ _SKLEARN = {"flower": "flower.jpg", "temple": "china.jpg"}
 
 
 def photograph(name: str) -> NDArray[np.uint8]:
-    """One of ``PROMPTS`` or ``GREY_PROMPTS``, ``(H, W, 3)`` uint8.
+    """Return one of ``PROMPTS`` or ``GREY_PROMPTS``, ``(H, W, 3)`` uint8.
 
     Raises:
-        KeyError: another name.
+        KeyError: the name is unknown.
     """
     loaded: Any
     if name not in PROMPTS | GREY_PROMPTS:
@@ -82,9 +82,8 @@ def photograph(name: str) -> NDArray[np.uint8]:
         from skimage import data
 
         loaded = getattr(data, _SKIMAGE.get(name, name))()
-        loaded = (
-            loaded[0] if isinstance(loaded, tuple) else loaded
-        )  # a stereo pair with its disparity
+        # The motorcycle is a stereo pair with its disparity.
+        loaded = loaded[0] if isinstance(loaded, tuple) else loaded
     pixels = np.asarray(loaded)
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[..., None], 3, axis=2)

@@ -1,8 +1,8 @@
 """A floating-point canvas with anti-aliased shapes given by signed distances.
 
-Masks are ``(h, w)`` in [0, 1]; coordinates run right and down. A :class:`Frame` maps the
-canvas to the head's own axes, and a :class:`Patch` is the part of it that a small feature touches,
-so that painting an eye does not cost a whole canvas.
+Masks are ``(h, w)`` in [0, 1]; coordinates run right and down. A :class:`Frame` maps the canvas to
+the head's axes, and a :class:`Patch` is the part of it that a small feature touches, so that
+painting an eye does not cost a whole canvas.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ class Patch:
     """A window of the canvas.
 
     Attributes:
-        x, y: frame coordinates of its pixel centres, ``(h, w)``.
+        x: frame coordinates of its pixel centres to the right, ``(h, w)``.
+        y: frame coordinates of its pixel centres downwards, ``(h, w)``.
         pixels: view into the canvas, ``(3, h, w)``.
         step: size of one canvas pixel in frame units.
-        maps: views into the maps of parts and depth, where they are kept.
+        maps: views into the maps of parts and depth, or None.
     """
 
     x: Array
@@ -36,7 +37,7 @@ class Patch:
     maps: Maps | None = None
 
     def fill(self, distance: Array, soft: float = 0.0) -> Array:
-        """Coverage of the region where ``distance`` is negative; ``soft`` widens the edge."""
+        """Return the coverage of the region of negative ``distance``; ``soft`` widens the edge."""
         mask = distance * np.float32(-1 / (self.step * 1.2 + soft))
         mask += np.float32(0.5)
         np.maximum(mask, 0, out=mask)
@@ -44,18 +45,18 @@ class Patch:
         return mask
 
     def ellipse(self, cx: float, cy: float, a: float, b: float, soft: float = 0.0) -> Array:
-        """Coverage of an ellipse."""
+        """Return the coverage of an ellipse."""
         u, v = (self.x - np.float32(cx)) / np.float32(a), (self.y - np.float32(cy)) / np.float32(b)
         k = np.sqrt(u * u + v * v + np.float32(1e-8))
         return self.fill((k - 1) * np.float32(min(a, b)), soft)
 
     def glow(self, cx: float, cy: float, a: float, b: float) -> Array:
-        """A Gaussian spot, 1 in its centre."""
+        """Return a Gaussian spot, 1 in its centre."""
         u, v = (self.x - np.float32(cx)) / np.float32(a), (self.y - np.float32(cy)) / np.float32(b)
         return decay(u * u + v * v)
 
     def paint(self, mask: Array, colour: Array | tuple[float, float, float]) -> None:
-        """Cover the patch with ``colour`` (a triple, or ``(3, h, w)``) where ``mask`` says so."""
+        """Cover the patch with ``colour`` (a triple or ``(3, h, w)``) by the shares in ``mask``."""
         value = np.asarray(colour, dtype=np.float32)
         if value.ndim == 1:
             value = value[:, None, None]
@@ -64,12 +65,12 @@ class Patch:
         np.add(self.pixels, change, out=self.pixels)
 
     def mark(self, mask: Array, part: PortraitPart, depth: Array | float | None = None) -> None:
-        """Note in the maps, where they are kept, what was painted; see :meth:`Maps.mark`."""
+        """Note in the maps, where there are any, what was painted; see :meth:`Maps.mark`."""
         if self.maps is not None:
             self.maps.mark(mask, part, depth)
 
     def lift(self, amount: Array) -> None:
-        """Likewise, that the surface comes nearer by ``amount``."""
+        """Note in the maps, where there are any, that the surface comes nearer by ``amount``."""
         if self.maps is not None:
             self.maps.lift(amount)
 
@@ -79,14 +80,14 @@ class Patch:
 
 
 class Frame:
-    """A canvas seen in shifted, turned and scaled axes.
+    """A canvas in shifted, turned and scaled axes.
 
     Args:
         pixels: ``(3, n, n)`` float32 in [0, 1], spanning [-1, 1] both ways.
-        centre: of the frame, in canvas coordinates.
+        centre: origin of the frame, in canvas coordinates.
         scale: canvas units in one frame unit.
         tilt: clockwise turn in radians.
-        maps: parts and depth of the canvas, where they are wanted.
+        maps: parts and depth of the canvas, or None.
     """
 
     def __init__(
@@ -113,11 +114,11 @@ class Frame:
         self.step = 2.0 / n / scale
 
     def whole(self) -> Patch:
-        """The whole canvas as a patch."""
+        """Return the whole canvas as a patch."""
         return Patch(self.x, self.y, self.pixels, self.step, self.maps)
 
     def window(self, x0: float, x1: float, y0: float, y1: float) -> Patch:
-        """The smallest upright window that holds the given box of frame coordinates."""
+        """Return the smallest upright window that holds the given box of frame coordinates."""
         n = self.pixels.shape[1]
         c, s = exact_math.cos(self.tilt) * self.scale, exact_math.sin(self.tilt) * self.scale
         xs = [self.centre[0] + x * c - y * s for x in (x0, x1) for y in (y0, y1)]
@@ -140,18 +141,18 @@ class Frame:
 
 
 def squared(x: Array) -> Array:
-    """The square of each value."""
+    """Return the square of each value."""
     return x * x
 
 
 def rounded(k: Array) -> Array:
-    """Height of a half-sphere of radius 1 at distance ``k`` from its middle; 0 outside."""
+    """Return the height of a half-sphere of radius 1 at distance ``k`` from its middle, else 0."""
     height: Array = np.sqrt(np.clip(1 - k * k, 0, 1))
     return height
 
 
 def smooth_noise(rng: np.random.Generator, n: int, rows: int, columns: int) -> Array:
-    """Random values in [-1, 1] on a coarse grid, interpolated smoothly to ``(n, n)``."""
+    """Return random values in [-1, 1] on a coarse grid, interpolated smoothly to ``(n, n)``."""
     grid = rng.uniform(-1, 1, (rows + 1, columns + 1)).astype(np.float32)
     low, weight, next_weight = _spread(n, columns)
     lines = grid[:, low] * weight + grid[:, low + 1] * next_weight
@@ -161,7 +162,10 @@ def smooth_noise(rng: np.random.Generator, n: int, rows: int, columns: int) -> A
 
 @lru_cache(maxsize=64)
 def _spread(n: int, cells: int) -> tuple[NDArray[np.int64], Array, Array]:
-    """Interpolation from ``cells + 1`` knots to ``n`` samples: the knot before each, its weight and the next one's."""
+    """Return the knot before each of ``n`` samples, its weight and that of the next knot.
+
+    There are ``cells + 1`` knots.
+    """
     at = (np.arange(n, dtype=np.float32) + np.float32(0.5)) * np.float32(cells / n)
     low = np.minimum(at.astype(np.int64), cells - 1)
     t = at - low
@@ -170,7 +174,10 @@ def _spread(n: int, cells: int) -> tuple[NDArray[np.int64], Array, Array]:
 
 
 def ripple(angle: Array, knots: Array) -> Array:
-    """A random periodic function of ``angle`` (radians), linear between ``knots`` in [-1, 1]."""
+    """Return a random periodic function of ``angle`` (radians), linear between ``knots``.
+
+    Its values lie in [-1, 1].
+    """
     fine = 2048
     at = np.arange(fine, dtype=np.float32) * np.float32(len(knots) / fine)
     before = at.astype(np.int64)

@@ -1,4 +1,4 @@
-"""The ``portraits`` data set: procedural portraits of made-up people."""
+"""The data set ``portraits``: procedural portraits of made-up people."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bench.util.progress import Progress
 
 SMALLEST = 64
 OUTSIDERS = 4_000_000
-"""Number of the first person who is in no record: nobody the pocket model or the embedded backbone learned from."""
+"""Number of the first person who is in no record and in no training set of the shipped models."""
 MAPS = ("segmentation", "depth")
 """Hints that the drawing code itself gives."""
 
@@ -34,7 +34,7 @@ class PortraitParams(Params):
 
     Attributes:
         seed: another seed gives other people.
-        photos_per_identity: photographs of one person that follow one another.
+        photos_per_identity: consecutive photographs of one person.
         start: number of the first identity.
     """
 
@@ -44,23 +44,25 @@ class PortraitParams(Params):
 
 
 class Portraits(Dataset):
-    """Record i shows identity ``start + i // photos_per_identity``."""
+    """Procedural portraits; record i shows identity ``start + i // photos_per_identity``."""
 
     name: ClassVar[str] = "portraits"
     card: ClassVar[Card] = Card(
-        summary="Procedural anti-aliased portraits of made-up people, photographed several times each.",
+        summary=(
+            "Procedural anti-aliased portraits of made-up people, photographed several times each."
+        ),
         source="this project",
         cost="about 5 ms a 64x64 picture on one core",
         notes=(
-            "Drawn, not photographed: figures on it do not carry over to photographs. The pocket model was "
-            "pre-trained on identities from 1,000,000 up, so keep below that for private records. Has exact hints "
-            "of its own: segmentation and depth."
+            "Drawn, not photographed: figures on it do not carry over to photographs. The pocket "
+            "model was pre-trained on identities from 1,000,000 up, so keep below that for private "
+            "records. Has exact hints of its own: segmentation and depth."
         ),
     )
     Params = PortraitParams
 
     def load(self, limit: int, *, image_size: int, condition: str, progress: Progress) -> Records:
-        """The first ``limit`` records; see :meth:`Dataset.load`.
+        """Return the first ``limit`` records; see :meth:`Dataset.load`.
 
         Raises:
             RequestError: ``image_size`` is below 64, or the condition is unknown.
@@ -99,7 +101,7 @@ class Portraits(Dataset):
         )
 
     def gallery(self, identities: Sequence[str], outsiders: int, *, image_size: int) -> Gallery:
-        """The photograph of each person that follows those of the records."""
+        """Return for each person the photograph that follows those of the records."""
         p: PortraitParams = self.params
         numbers = [int(name.removeprefix("p")) for name in identities] + [
             OUTSIDERS + i for i in range(outsiders)
@@ -112,7 +114,7 @@ class Portraits(Dataset):
 
 
 def _map(condition: str, identity: int, photo: int, size: int, seed: int) -> NDArray[np.uint8]:
-    """One of :data:`MAPS` of a picture, ``(size, size, 3)`` uint8."""
+    """Return one of :data:`MAPS` of a picture, ``(size, size, 3)`` uint8."""
     maps = draw_maps(person(identity, seed), shot(identity, photo, seed), size)
     return (
         maps.segmentation()
@@ -122,5 +124,5 @@ def _map(condition: str, identity: int, photo: int, size: int, seed: int) -> NDA
 
 
 def _tensor(pixels: NDArray[np.uint8]) -> Tensor:
-    """``(N, H, W, 3)`` as ``(N, 3, H, W)``."""
+    """Return ``(N, H, W, 3)`` as ``(N, 3, H, W)``."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()

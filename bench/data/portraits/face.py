@@ -21,7 +21,7 @@ CURVE = {"smiling": 0.11, "serious": 0.0, "laughing": 0.10, "sad": -0.09, "surpr
 
 
 def place(p: Person, s: Shot, x: float) -> tuple[float, float]:
-    """Where a feature at ``x`` appears on the turned head, and by how much it is narrowed."""
+    """Return where a feature at ``x`` appears on the turned head, and its factor of width."""
     angle = exact_math.arcsin(min(max(x / p.width, -0.95), 0.95))
     return p.width * exact_math.sin(angle + s.yaw), max(
         0.35, exact_math.cos(angle + s.yaw) / exact_math.cos(angle)
@@ -29,7 +29,7 @@ def place(p: Person, s: Shot, x: float) -> tuple[float, float]:
 
 
 def features(frame: Frame, p: Person, s: Shot) -> None:
-    """Paint all features on a head that is there already."""
+    """Paint all features on a head that is already painted."""
     _cheeks(frame, p, s)
     _nose(frame, p, s)
     _mouth(frame, p, s)
@@ -187,7 +187,10 @@ def _mouth(frame: Frame, p: Person, s: Shot) -> None:
 
 
 def _radius(u: Array, v: Array, is_round: bool) -> Array:
-    """Distance from the middle of a lens in units of its radii: Euclidean, or in the norm of fourth powers."""
+    """Return the distance from the middle of a lens in units of its radii.
+
+    The norm is Euclidean, or that of fourth powers.
+    """
     u, v = squared(u), squared(v)
     if is_round:
         return np.sqrt(u + v + np.float32(1e-6))

@@ -12,7 +12,7 @@ from bench.data.portraits.people import Person, Shot, stream
 
 
 def _strands(patch: Patch, p: Person, cx: float, light: float) -> Array:
-    """Colour of hair with strands that fan out from the parting and a soft sheen, ``(3, h, w)``."""
+    """Return the colour of hair with strands from the parting and a soft sheen, ``(3, h, w)``."""
     rng = stream(p.texture_seed, "strands")
     x, y = patch.x - np.float32(cx), patch.y + np.float32(1.15)
     angle = arctan2(x, y + np.float32(0.3))
@@ -33,7 +33,7 @@ def _strands(patch: Patch, p: Person, cx: float, light: float) -> Array:
 
 
 def _skull(patch: Patch, p: Person, cx: float, grow: float) -> Array:
-    """Signed distance to the head's upper outline widened by ``grow``."""
+    """Return the signed distance to the head's upper outline widened by ``grow``."""
     a, b = p.width + grow, 1.02 + grow
     u, v = (patch.x - np.float32(cx)) / np.float32(a), (patch.y + np.float32(0.05)) / np.float32(b)
     k = np.sqrt(u * u + v * v + np.float32(1e-8))
@@ -41,18 +41,18 @@ def _skull(patch: Patch, p: Person, cx: float, grow: float) -> Array:
 
 
 def _zigzag(x: Array) -> Array:
-    """A line that falls and rises between 1 at even numbers and 0 at odd ones."""
+    """Return a line that falls and rises between 1 at even numbers and 0 at odd ones."""
     height: Array = np.abs(x - 2 * np.floor(x * np.float32(0.5)) - 1)
     return height
 
 
 def _height(distance: Array, radius: float) -> Array:
-    """Nearness of a round surface over the head whose outline lies at signed ``distance``."""
+    """Return the nearness of a round surface over the head whose outline lies at ``distance``."""
     return 0.58 + 0.32 * rounded(np.clip(distance / np.float32(radius) + 1, 0, 1))
 
 
 def behind(frame: Frame, p: Person, s: Shot, shift: float) -> None:
-    """Hair that falls behind face and neck."""
+    """Paint hair that falls behind face and neck."""
     if p.style in ("short", "bald"):
         return
     patch = frame.window(-1.8, 1.8, -1.7, 2.6)
@@ -88,7 +88,7 @@ def behind(frame: Frame, p: Person, s: Shot, shift: float) -> None:
 
 
 def front(frame: Frame, p: Person, s: Shot, shift: float) -> None:
-    """Hair that lies over skull and forehead; ``shift`` is where the turned head's hairline centre lies."""
+    """Paint hair over skull and forehead; ``shift`` is the centre of the turned head's hairline."""
     if p.style == "bald":
         return
     patch = frame.window(-1.4, 1.4, -1.5, 1.1)
@@ -125,7 +125,7 @@ def front(frame: Frame, p: Person, s: Shot, shift: float) -> None:
 
 
 def hat(frame: Frame, p: Person, s: Shot, shift: float) -> None:
-    """The photograph's head-wear, over the hair."""
+    """Paint the photograph's head-wear over the hair."""
     if s.hat == "none":
         return
     patch = frame.window(-1.9, 1.9, -1.9, 0.1)

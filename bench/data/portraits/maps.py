@@ -1,4 +1,4 @@
-"""What lies where in a portrait: parts and depth, noted down by the code that paints the picture."""
+"""Parts and depth of a portrait, recorded by the code that paints the picture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bench.data.exact_arrays import block_mean
 
 
 class PortraitPart(IntEnum):
-    """Parts of a portrait."""
+    """The parts of a portrait."""
 
     BACKGROUND = 0
     CLOTHES = 1
@@ -63,17 +63,20 @@ class Maps:
 
     @classmethod
     def blank(cls, n: int) -> Maps:
-        """All background, infinitely far."""
+        """Return maps that are all background, infinitely far."""
         return cls(np.zeros((n, n), np.uint8), np.zeros((n, n), np.float32))
 
     def window(self, rows: slice, columns: slice) -> Maps:
-        """Views of a part of the canvas."""
+        """Return views of a part of the canvas."""
         return Maps(self.parts[rows, columns], self.depth[rows, columns])
 
     def mark(
         self, mask: NDArray[Any], part: PortraitPart, depth: NDArray[Any] | float | None
     ) -> None:
-        """Note that ``part`` covers what ``mask`` covers by half or more; without ``depth`` that stays."""
+        """Set part and depth of the pixels that ``mask`` covers by half or more.
+
+        A ``depth`` of None keeps the depth.
+        """
         inside = mask >= 0.5
         self.parts[inside] = part
         if depth is not None:
@@ -84,15 +87,15 @@ class Maps:
         np.add(self.depth, amount, out=self.depth)
 
     def reduced(self, factor: int) -> Maps:
-        """The maps at a ``factor``-th of the size: the part that fills most of a pixel, the mean depth."""
+        """Return the maps at ``1 / factor`` of the size: the commonest part and the mean depth."""
         shares = np.stack([block_mean(self.parts == part, factor) for part in PortraitPart])
         return Maps(shares.argmax(axis=0).astype(np.uint8), block_mean(self.depth, factor))
 
     def segmentation(self) -> NDArray[np.uint8]:
-        """The parts in colour, ``(h, w, 3)`` uint8."""
+        """Return the parts in colour, ``(h, w, 3)`` uint8."""
         return PALETTE[self.parts]
 
     def shades(self) -> NDArray[np.uint8]:
-        """The depth in grey, near is white, ``(h, w)`` uint8."""
+        """Return the depth in grey, near is white, ``(h, w)`` uint8."""
         grey: NDArray[np.uint8] = (np.clip(self.depth, 0, 1) * 255 + 0.5).astype(np.uint8)
         return grey

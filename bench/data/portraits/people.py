@@ -1,4 +1,4 @@
-"""Who is shown in a portrait, and how each photograph of that person differs.
+"""The people of the procedural portraits, and what differs between photographs of one person.
 
 Lengths are in head units: the skull's top lies at -1 and the chin at +1 on the vertical axis.
 """
@@ -58,12 +58,12 @@ GLASSES = ("none", "round", "square", "sunglasses")
 HATS = ("none", "cap", "beanie", "hat")
 SCENES = ("wall", "brick wall", "sky", "trees", "bookshelf", "curtain", "sea", "studio")
 COLOURED_SCENES = ("wall", "curtain")
-"""Scenes that are told apart by their colour, too."""
+"""Scenes whose prompt names their colour."""
 
 
 @dataclass(frozen=True)
 class Person:
-    """What stays the same in every photograph of one identity."""
+    """What is equal in every photograph of one identity."""
 
     noun: str
     skin_name: str
@@ -132,13 +132,16 @@ class Shot:
 
 
 def stream(seed: int, *words: int | str) -> np.random.Generator:
-    """A generator of its own for each purpose; independent of the order of calls."""
+    """Return a separate generator for each purpose, independent of the order of calls."""
     numbers = [w if isinstance(w, int) else zlib.crc32(w.encode()) for w in words]
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, *numbers])))
 
 
 def _vary(rng: np.random.Generator, colour: Colour, spread: float, mute: float = 0.0) -> Colour:
-    """The colour lighter or darker, a little off in hue, and up to ``mute`` of the way to grey; in [0.02, 0.98]."""
+    """Return the colour with other brightness and hue, up to ``mute`` of the way to grey.
+
+    The result lies in [0.02, 0.98].
+    """
     base = np.asarray(colour)
     value = (
         base * (1.0 + spread * rng.uniform(-1, 1)) * (1.0 + 0.35 * spread * rng.uniform(-1, 1, 3))
@@ -155,7 +158,7 @@ def _pick(
 
 
 def person(identity: int, seed: int) -> Person:
-    """The person that ``identity`` stands for; every identity is drawn independently."""
+    """Return the person of an identity; every identity is drawn independently."""
     rng = stream(seed, "person", identity)
     noun = _pick(rng, ("woman", "man"))
     woman = noun == "woman"
@@ -206,7 +209,7 @@ def person(identity: int, seed: int) -> Person:
 
 
 def shot(identity: int, photo: int, seed: int) -> Shot:
-    """Photograph ``photo`` of ``identity``."""
+    """Return photograph ``photo`` of ``identity``."""
     rng = stream(seed, "shot", identity, photo)
     u = rng.uniform
     clothes_name, hat_name, scene_name = (_pick(rng, tuple(COLOURS)) for _ in range(3))

@@ -1,6 +1,7 @@
-"""Natural-language prompts and labels of what a portrait shows.
+"""Natural-language prompts and labels of portraits.
 
-At most twenty-five words, so that a prompt fits 32 tokens of a tokenizer that knows the words.
+A prompt has at most twenty-five words, so that it fits 32 tokens of a tokenizer that knows the
+words.
 """
 
 from __future__ import annotations
@@ -35,12 +36,12 @@ EXPRESSION_WORDS = {
 
 
 def article(words: str) -> str:
-    """The words with their indefinite article."""
+    """Return the words with their indefinite article."""
     return ("an " if words[0] in "aeiou" else "a ") + words
 
 
 def labels(p: Person, s: Shot) -> dict[str, str]:
-    """Attribute labels of a photograph."""
+    """Return the attribute labels of a photograph."""
     scene = f"{s.scene_name} {s.scene}" if s.scene in COLOURED_SCENES else s.scene
     return {
         "gender": p.noun,
@@ -61,7 +62,7 @@ def labels(p: Person, s: Shot) -> dict[str, str]:
 
 
 def prompt(p: Person, s: Shot, rng: np.random.Generator) -> str:
-    """One of several phrasings of what is shown."""
+    """Return one of several phrasings of the photograph's content."""
     pick = rng.integers
     mood = EXPRESSION_WORDS[s.expression][int(pick(2))]
     clothes = article(f"{s.clothes_name} {s.clothes}")

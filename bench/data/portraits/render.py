@@ -1,6 +1,6 @@
 """Draws one procedural portrait: neck, head, features, light and camera.
 
-Everything is computed on a canvas larger than wanted and averaged down.
+Everything is computed on a canvas larger than the picture and averaged down.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from bench.data.portraits.prompt import labels, prompt
 
 SUPERSAMPLE = 2
 MOST_GRAIN = np.float32(3.65)
-"""In standard deviations; sensor noise beyond it, one value in four thousand, is cut."""
+"""Limit of the sensor noise in standard deviations; one value in four thousand is clipped."""
 
 
 def render(
     identity: int, photo: int, size: int, seed: int
 ) -> tuple[NDArray[np.uint8], str, dict[str, str]]:
-    """Photograph ``photo`` of ``identity``.
+    """Return photograph ``photo`` of ``identity`` with its texts.
 
     Returns:
         The picture, ``(size, size, 3)`` uint8; its prompt; its attribute labels.
@@ -37,20 +37,20 @@ def render(
 
 
 def draw(p: Person, s: Shot, size: int) -> NDArray[np.uint8]:
-    """The picture of person ``p`` in shot ``s``, ``(size, size, 3)`` uint8."""
+    """Return the picture of person ``p`` in shot ``s``, ``(size, size, 3)`` uint8."""
     rng = stream(s.texture_seed, "scene")
     return _develop(paint(p, s, size, rng, None), s, size, rng)
 
 
 def draw_maps(p: Person, s: Shot, size: int) -> Maps:
-    """Parts and depth of that picture, ``(size, size)``."""
+    """Return parts and depth of the picture, ``(size, size)``."""
     maps = Maps.blank(size * SUPERSAMPLE)
     paint(p, s, size, stream(s.texture_seed, "scene"), maps)
     return maps.reduced(SUPERSAMPLE)
 
 
 def paint(p: Person, s: Shot, size: int, rng: np.random.Generator, maps: Maps | None) -> Array:
-    """The enlarged canvas, ``(3, n, n)`` float32; what lies where is noted in ``maps``."""
+    """Return the enlarged canvas, ``(3, n, n)`` float32, and record parts and depth in ``maps``."""
     n = size * SUPERSAMPLE
     canvas = np.zeros((3, n, n), np.float32)
     room = Frame(canvas, (0.0, 0.0), 1.0, 0.0, maps)
@@ -84,7 +84,7 @@ def _neck(frame: Frame, p: Person, s: Shot) -> None:
 
 
 def _locks(frame: Frame, p: Person, s: Shot) -> None:
-    """Strands of long hair that fall over the shoulders."""
+    """Paint strands of long hair that fall over the shoulders."""
     base = np.array(p.hair, np.float32)
     for sign in (-1, 1):
         patch = frame.window(sign * 0.85 - 0.4, sign * 0.85 + 0.4, 0.2, 2.0)
@@ -99,7 +99,10 @@ def _locks(frame: Frame, p: Person, s: Shot) -> None:
 
 
 def _outline(patch: Patch, p: Person) -> tuple[Array, Array, Array]:
-    """Signed distance to the head's outline, and the position on it as (right, down) in units of its radii."""
+    """Return the signed distance to the head's outline, and the position in units of its radii.
+
+    The position is (right, down).
+    """
     b = np.float32(p.chin)
     v = patch.y / b
     below = np.clip(v, 0, 1.2)
@@ -172,7 +175,7 @@ def _stubble(patch: Patch, p: Person, s: Shot, distance: Array) -> None:
 
 
 def _develop(canvas: Array, s: Shot, size: int, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Light falling across the scene, exposure, area averaging and sensor noise."""
+    """Apply light across the scene, exposure, area averaging and sensor noise."""
     small = block_mean(canvas, SUPERSAMPLE)
     line = (np.arange(size, dtype=np.float32) + np.float32(0.5)) * np.float32(2 / size) - 1
     fall = 1 + 0.13 * (s.light[0] * line[None, :] + s.light[1] * line[:, None])

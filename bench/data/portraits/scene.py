@@ -11,7 +11,7 @@ from bench.data.portraits.maps import PortraitPart
 from bench.data.portraits.people import Person, Shot
 
 DEPTH = {"sky": 0.0, "sea": 0.03, "trees": 0.10, "studio": 0.15}
-"""Nearness of the scenes behind the person; the others are walls close by."""
+"""Nearness of scenes that are no wall close behind the person."""
 
 
 def _rgb(*values: float) -> Array:
@@ -119,7 +119,7 @@ def _books(frame: Frame, rng: np.random.Generator) -> None:
 
 
 def clothes(frame: Frame, p: Person, s: Shot, rng: np.random.Generator) -> None:
-    """Shoulders and what covers them; ``frame`` is upright, in head units around the face's centre."""
+    """Paint shoulders and clothes; ``frame`` is upright, in head units around the face's centre."""
     patch = frame.window(-5, 5, 1.0, 5)
     if not patch.x.size:
         return

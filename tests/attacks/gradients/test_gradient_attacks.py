@@ -96,7 +96,7 @@ def test_dlg_reconstructs_single_records(see: See) -> None:
 def test_idlg_reconstructs_single_records_and_refuses_several(see: See) -> None:
     error = errors(run(IDLG.build({"restarts": 1}), (seen := see(3))[0], 200), *seen[1:])
     assert float(error.max()) < 1e-4, error
-    with pytest.raises(NotApplicableError, match="single one"):
+    with pytest.raises(NotApplicableError, match="single record only"):
         run(IDLG.build({}), see(2, records_per_update=2)[0], 1)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from attacks.hints.hint_from_image import HintFromImage, HintFromImageParams, way_of_hints
-from bench.data.conditions import extract, find_again
+from bench.data.conditions import extract, hints_from_pixels
 from bench.data.portraits.dataset import Portraits
 from bench.interfaces import (
     NOISE_TARGET,
@@ -37,7 +37,7 @@ def model(tiny_model):
 
 @pytest.mark.parametrize("way", ["blur", "canny", "outline", "scribble"])
 def test_the_way_hints_are_made_is_recognised(model, people, way):
-    drawn = find_again(way, people.images)
+    drawn = hints_from_pixels(way, people.images)
     assert way_of_hints(made_public(model, dataclasses.replace(people, conditions=drawn))) == way
 
 
@@ -62,7 +62,7 @@ def test_with_the_exact_latent_it_is_the_hint_of_the_round_trip(model, people):
     view = made_view(known, {UNET_FEATURES: known.stem(noisy), TIMESTEP: t, NOISE_TARGET: eps})
     attack = HintFromImage(HintFromImageParams(through="closed-form"))
     claim = attack.run(view, rng=rng, budget=Budget(0, 2), progress=Silent())
-    wanted = find_again("canny", model.decode(z0).uint8())
+    wanted = hints_from_pixels("canny", model.decode(z0).uint8())
     assert set(claim.estimates) == {"condition"}
     differ = (claim.estimates["condition"].images.uint8() != wanted).float().mean()
     assert differ < 0.01  # a grey level at a threshold, from rounding in the solve

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from bench.backbones import clip
-from bench.backbones.clip import MEAN, PUBLISHED, STD, ClipBackbone, load_directory, prepared
+from bench.backbones.clip import MEAN, PUBLISHED, STD, ClipBackbone, clip_input, load_directory
 from bench.backbones.embedded_backbone import load_embedded
 from bench.backbones.selection import backbone_names, load_backbones
 from bench.cell.runner import Runner
@@ -81,7 +81,7 @@ def test_scores_are_those_of_transformers(folder: Path, images: ImageBatch) -> N
     model = CLIPModel.from_pretrained(folder, local_files_only=True).eval()
     ids = torch.tensor([[512, *(ord(c) - ord("!") for c in "ca"), 256 + ord("t") - ord("!"), 513]])
     with torch.no_grad():
-        output = model(input_ids=ids, pixel_values=prepared(images.pixels, 32))
+        output = model(input_ids=ids, pixel_values=clip_input(images.pixels, 32))
     expected = (output.image_embeds @ output.text_embeds.T).flatten()
     found = load_directory(folder).prompt_score(images, ("cat",) * 20)
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
@@ -106,7 +106,7 @@ def test_pictures_are_prepared_as_pillow_does(size: tuple[int, int]) -> None:
     left, top = (resized.width - 32) // 2, (resized.height - 32) // 2
     cut = np.asarray(resized.crop((left, top, left + 32, top + 32)), dtype=np.float32) / 255
     expected = torch.from_numpy((cut - np.array(MEAN)) / np.array(STD)).permute(2, 0, 1).float()
-    assert (prepared(pixels.float() / 255, 32)[0] - expected).abs().max() < 2 / 255 / min(STD)
+    assert (clip_input(pixels.float() / 255, 32)[0] - expected).abs().max() < 2 / 255 / min(STD)
 
 
 def test_another_file_gets_another_name(folder: Path, tmp_path: Path) -> None:

@@ -32,9 +32,10 @@ DRAWING = sorted(
 )
 
 _NUMPY = """
-random Generator PCG64 SeedSequence abs add append arange array asarray ascontiguousarray bool_ broadcast_to clip
-copysign cumsum empty empty_like finfo flatnonzero float32 float64 floating floor full_like int32 int64 intp maximum
-minimum multiply ones ones_like repeat round searchsorted sqrt stack uint8 where zeros
+random Generator PCG64 SeedSequence abs add append arange array asarray ascontiguousarray bool_
+broadcast_to clip copysign cumsum empty empty_like finfo flatnonzero float32 float64 floating floor
+full_like int32 int64 intp maximum minimum multiply ones ones_like repeat round searchsorted sqrt
+stack uint8 where zeros
 """
 NUMPY = frozenset(_NUMPY.split())
 """What IEEE 754 fixes, running sums, whole numbers, and the bits of the generator."""

@@ -45,7 +45,8 @@ class TestMetadata:
         found = load(tmp_path)
         assert len(found.records) == 3
         assert found.said(
-            "2 pictures (the first is 'more/000.png') in its folder are not named in it and left out"
+            "2 pictures (the first is 'more/000.png') in its folder are not named in it and left "
+            "out"
         )
 
     @pytest.mark.parametrize(

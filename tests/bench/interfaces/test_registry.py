@@ -126,7 +126,8 @@ def test_a_hidden_version_of_a_package_is_named(install: Install) -> None:
             "has no card",
         ),
         (
-            "from bench.interfaces import Defense\nclass Fog(Defense):\n    name = 'fog'\n    card = 'x'\n",
+            "from bench.interfaces import Defense\nclass Fog(Defense):\n    name = 'fog'\n    card "
+            "= 'x'\n",
             "has no card",
         ),
     ],

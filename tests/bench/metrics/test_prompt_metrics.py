@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from bench.interfaces import BenchError, Estimate, ScoringContext, Texts
-from bench.metrics.squared_error import MSE
 from bench.metrics.prompt_meaning import PromptCosine, PromptTop1
 from bench.metrics.prompt_tokens import ExactMatch, TokenAccuracy
 from bench.metrics.prompt_words import RougeL
 from bench.metrics.rouge import lcs_lengths, rouge_l, rouge_table
+from bench.metrics.squared_error import MSE
 from bench.metrics.structural_similarity import SSIM
 from bench.scoring.controls.prompts import prompt_controls
 from bench.scoring.matching import matched_texts

@@ -13,7 +13,7 @@ import pytest
 from bench.cell.job import Job
 from bench.cell.result import CellResult
 from bench.reports.result_table import print_result
-from bench.util.progress import Bars, Lines, shown_progress
+from bench.util.progress import Bars, Lines, terminal_progress
 from bench.util.terminal import fit_output, is_terminal
 
 
@@ -102,7 +102,7 @@ def test_bars_are_for_terminals_that_can_move_the_cursor(stream, term, moves, mo
         monkeypatch.setenv("TERM", term)
     assert is_terminal(stream) is moves
     monkeypatch.setattr(sys, "stderr", stream)
-    assert isinstance(shown_progress(), Bars if moves else Lines)
+    assert isinstance(terminal_progress(), Bars if moves else Lines)
 
 
 def test_without_a_terminal_short_work_says_nothing_but_its_notes() -> None:
