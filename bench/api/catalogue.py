@@ -127,8 +127,8 @@ def build(kind: str, text: str) -> Plugin:
         RequestError: there is no such kind or plugin, or a parameter is unknown or impossible.
 
     Example:
-        >>> build("defenses", "additive-noise:sigma=0.5").params.sigma
-        0.5
+        >>> build("defenses", "timestep:t_min=900").params.t_min
+        900
     """
     name, values = parse_plugin(text)
     plugin: Plugin = load(kind, name).build(values)
