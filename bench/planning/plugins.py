@@ -110,7 +110,7 @@ class Plugins:
             composite = self.defenses.load("compose")
             if not issubclass(composite, CompositeDefense):
                 raise RequestError("the defence registered as 'compose' cannot stack others")
-            return composite.of(single)
+            return composite.from_parts(single)
 
         return make
 
