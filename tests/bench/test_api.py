@@ -26,6 +26,7 @@ from bench.interfaces import (
     Estimate,
     ImageBatch,
     NotApplicableError,
+    Records,
     RequestError,
 )
 from bench.metrics import ssim
@@ -380,3 +381,14 @@ def test_the_catalogue_lists_what_is_installed() -> None:
     text = bench.describe("closed-form")
     assert repr(text) == text
     assert text.startswith("attack closed-form\n")
+
+
+def test_a_victim_is_trained_on_given_records(records: Records, tmp_path: Path) -> None:
+    victim = bench.build("victims", "split-cnn:size=16,width=4,label=identity")
+    capture = bench.train(victim, records, tmp_path / "one", epochs=2, batch_size=4, seed=3)
+    assert len(capture.transcript.releases()) == 2 * len(records)
+    assert capture.transcript.header.protocol == victim.protocols[0]
+    again = bench.train(victim, records, tmp_path / "two", epochs=2, batch_size=4, seed=3)
+    assert capture.costs.losses == again.costs.losses
+    with pytest.raises(RequestError, match="'split-cnn' has no protocol 'none'; it has"):
+        bench.train(victim, records, tmp_path / "three", protocol="none")
