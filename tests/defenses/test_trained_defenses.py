@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import bench
 from attacks.common.disco_mask import kept_channels
 from attacks.common.shredder_noise import estimate_collection, grouped
 from attacks.features.reconstruction import Reconstruction
@@ -57,9 +58,14 @@ def trained(
     out: Path, defense: Defense, protocol: str = "inference", epochs: int = 2
 ) -> tuple[SplitCnn, Capture]:
     victim = SplitCnn.build(VICTIM)
-    plan = TrainingPlan(epochs, 8, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32")
-    return victim, victim.train(
-        RECORDS, defense, plan, protocol=protocol, out=out, progress=Silent()
+    return victim, bench.train(
+        victim,
+        RECORDS,
+        out,
+        defense=defense,
+        protocol=protocol,
+        epochs=epochs,
+        learning_rate=1e-3,
     )
 
 

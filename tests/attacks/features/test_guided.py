@@ -30,14 +30,12 @@ from bench.interfaces import (
     NOISE_TARGET,
     UNET_FEATURES,
     Budget,
-    Capture,
     Defense,
     NoiseSchedule,
     NotApplicableError,
     PublicForward,
     Silent,
     ThreatModel,
-    TrainingPlan,
     Unknown,
     generator,
 )
@@ -50,6 +48,7 @@ from defenses.none import NoDefense
 from defenses.quantise import Quantise
 from defenses.topk import TopK
 from tests.conftest import make_records
+from tests.support.attacked import train_and_view
 from victims.classifier.split_cnn import SplitCnn
 from victims.diffusion.split_controlnet import SplitControlNet
 
@@ -273,16 +272,12 @@ def test_it_is_told_by_the_known_defence_whether_x_t_can_be_solved_for(
 def attacked(tiny_model, defense, out, attack, withhold=(), protocol="no-gradient"):
     """The claim on a fresh training, and the truth."""
     victim = SplitControlNet.build({"model": str(tiny_model)})
-    plan = TrainingPlan(
-        epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+    threat = ThreatModel(withhold=tuple(withhold))
+    seen = train_and_view(
+        victim, RECORDS, out, defense=defense, protocol=protocol, count=3, threat=threat
     )
-    victim.train(RECORDS, defense, plan, protocol=protocol, out=out, progress=Silent())
-    capture = Capture.open(out)
-    releases = capture.transcript.releases()[:3]
-    public = victim.public(defense, RECORDS, protocol=protocol, device="cpu")
-    view = ThreatModel(withhold=tuple(withhold)).project(capture.transcript, public, releases)
-    claim = attack.run(view, rng=generator(0), budget=Budget(0, 32), progress=Silent())
-    return claim, capture.secrets.truth(releases)[1]
+    claim = attack.run(seen.view, rng=generator(0), budget=Budget(0, 32), progress=Silent())
+    return claim, seen.truth
 
 
 def off(claim, truth, target: str) -> float:
@@ -314,17 +309,11 @@ def test_with_the_noise_in_view_it_sees_through_features_that_were_cut(tiny_mode
 
 def test_it_does_not_apply_to_a_client_that_noises_nothing(tmp_path):
     victim = SplitCnn.build({"size": 16, "width": 8, "label": "identity"})
-    plan = TrainingPlan(
-        epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+    seen = train_and_view(
+        victim, RECORDS, tmp_path / "c", defense=NoDefense(), protocol="inference", count=3
     )
-    victim.train(
-        RECORDS, NoDefense(), plan, protocol="inference", out=tmp_path / "c", progress=Silent()
-    )
-    capture = Capture.open(tmp_path / "c")
-    public = victim.public(NoDefense(), RECORDS, protocol="inference", device="cpu")
-    view = ThreatModel().project(capture.transcript, public, capture.transcript.releases()[:3])
     with pytest.raises(NotApplicableError):
-        Guided.build({}).run(view, rng=generator(0), budget=Budget(0, 4), progress=Silent())
+        Guided.build({}).run(seen.view, rng=generator(0), budget=Budget(0, 4), progress=Silent())
 
 
 def test_the_timestep_is_told_apart_where_it_is_hidden(tiny_model, tmp_path):

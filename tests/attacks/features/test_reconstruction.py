@@ -18,13 +18,11 @@ from bench.interfaces import (
     CONTROL_FEATURES,
     TIMESTEP,
     Budget,
-    Capture,
     ImageBatch,
     NotApplicableError,
     PublicForward,
     Silent,
     ThreatModel,
-    TrainingPlan,
     Unknown,
     generator,
 )
@@ -33,6 +31,7 @@ from defenses.activation import Activation
 from defenses.gaussian_noise import GaussianNoise
 from defenses.none import NoDefense
 from tests.conftest import make_records
+from tests.support.attacked import train_and_view
 from victims.classifier.split_cnn import SplitCnn
 from victims.diffusion.split_controlnet import SplitControlNet
 
@@ -148,16 +147,12 @@ def test_only_features_that_x_t_enters_affinely_have_a_shadow(tiny_model):
 
 def attacked(victim, protocol, defense, out, attack, iterations=200, withhold=(), initial=None):
     """The claim of an attack on a fresh training, and the truth."""
-    plan = TrainingPlan(
-        epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+    threat = ThreatModel(withhold=tuple(withhold))
+    seen = train_and_view(
+        victim, RECORDS, out, defense=defense, protocol=protocol, count=3, threat=threat
     )
-    victim.train(RECORDS, defense, plan, protocol=protocol, out=out, progress=Silent())
-    capture = Capture.open(out)
-    releases = capture.transcript.releases()[:3]
-    public = victim.public(defense, RECORDS, protocol=protocol, device="cpu")
-    view = ThreatModel(withhold=tuple(withhold)).project(capture.transcript, public, releases)
-    claim = attack.run(view, rng=generator(0), budget=Budget(iterations, 32), progress=Silent())
-    return claim, capture.secrets.truth(releases)[1]
+    budget = Budget(iterations, 32)
+    return attack.run(seen.view, rng=generator(0), budget=budget, progress=Silent()), seen.truth
 
 
 def error(claim, truth, target: str) -> float:

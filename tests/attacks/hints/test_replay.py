@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import bench
 from attacks.hints.parts.client_replay import ClientReplay, hint_part
 from attacks.hints.parts.hint_decoder import SimulatedHints
 from attacks.hints.parts.training_log import TrainingLog
@@ -16,11 +17,9 @@ from bench.interfaces import (
     GRADIENT_DOWN,
     NOISE_TARGET,
     Budget,
-    Capture,
     NotApplicableError,
     Silent,
     ThreatModel,
-    TrainingPlan,
     generator,
 )
 from defenses.activation import Activation
@@ -36,14 +35,16 @@ RATE = 2e-3
 def captured(tiny_model, tmp_path_factory):
     """A short training under ``gradient``, and what is public of it."""
     victim = SplitControlNet.build({"model": str(tiny_model)})
-    plan = TrainingPlan(
-        epochs=3, batch_size=3, learning_rate=RATE, seed=0, device="cpu", dtype="fp32"
+    capture = bench.train(
+        victim,
+        RECORDS,
+        tmp_path_factory.mktemp("replay") / "capture",
+        protocol="gradient",
+        epochs=3,
+        batch_size=3,
+        learning_rate=RATE,
     )
-    out = tmp_path_factory.mktemp("replay") / "capture"
-    victim.train(RECORDS, NoDefense(), plan, protocol="gradient", out=out, progress=Silent())
-    return Capture.open(out), victim.public(
-        NoDefense(), AUXILIARY, protocol="gradient", device="cpu"
-    )
+    return capture, victim.public(NoDefense(), AUXILIARY, protocol="gradient", device="cpu")
 
 
 def view_of(captured, **threat):

@@ -41,6 +41,7 @@ from bench.interfaces.threat import PRESETS
 from bench.metrics.structural_similarity import ssim
 from bench.spec.cell import CaptureSpec
 from tests.conftest import make_records
+from tests.support.attacked import train_and_view
 from victims.classifier.split_cnn import SplitCnn
 from victims.diffusion.split_controlnet import SplitControlNet
 
@@ -149,19 +150,25 @@ def read_at_the_end(
 ) -> float:
     """SSIM of what ``attack`` makes of the last epoch, whoever serves."""
     victim = SplitCnn.build(SMALL_CUT)
-    capture = victim.train(
-        records, Defense(), plan, protocol="gradient", out=out, progress=Silent()
+    seen = train_and_view(
+        victim,
+        records,
+        out,
+        auxiliary=auxiliary,
+        epoch=plan.epochs - 1,
+        count=48,
+        threat=PRESETS["malicious_server"],
+        protocol="gradient",
+        epochs=plan.epochs,
+        batch_size=plan.batch_size,
+        learning_rate=plan.learning_rate,
+        adversary=plan.adversary,
     )
-    last = [
-        release for release in capture.transcript.releases() if release.epoch == plan.epochs - 1
-    ][:48]
-    public = victim.public(None, auxiliary, protocol="gradient", device="cpu")
-    view = PRESETS["malicious_server"].project(capture.transcript, public, last)
     found = attack.run(
-        view, rng=torch.Generator(), budget=Budget(0, 16), progress=Silent()
+        seen.view, rng=torch.Generator(), budget=Budget(0, 16), progress=Silent()
     ).estimates["image"]
     assert isinstance(found, Estimate)
-    return float(ssim(found.images, capture.secrets.truth(last)[0].image_batch()).mean())
+    return float(ssim(found.images, seen.records.image_batch()).mean())
 
 
 def likeness(
