@@ -16,7 +16,7 @@ from bench.interfaces import (
     Silent,
     TrainingPlan,
 )
-from bench.scoring.controls.images import ORACLE
+from bench.scoring.controls.images import ORACLE, image_controls
 from defenses.none import NoDefense
 from tests.conftest import make_records
 from victims.classifier.federated_classifier import FederatedClassifier
