@@ -1,7 +1,8 @@
-"""The attacker knows everything public, the view hides some of it, and the judge shares none of it."""
+"""The attacker knows all that is public, the view hides some, and the judge shares none of it."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from bench.cell.job import Job
 from bench.cell.judge import Judge
 from bench.cell.targets import choose_targets
 from bench.cell.training import train_capture
-from bench.interfaces import Capture, Defense, Records, Silent, ThreatModel
+from bench.interfaces import Capture, Defense, Records, Silent, ThreatModel, View
 from tests.property.test_non_interference import reachable
 
 
@@ -36,20 +37,37 @@ def objects(root: object) -> Iterator[object]:
             yield item
 
 
+def shared(view: View, judge: Judge) -> list[object]:
+    """What both can reach: objects, and tensors over the same memory."""
+    handed = {id(item): item for item in objects(view)}
+    kept = list(objects(judge))
+    assert len(handed) > 20, "the walk must reach the attacker's networks"
+    assert len(kept) > 20, "the walk must reach the judge's networks"
+    memory = {item.data_ptr() for item in handed.values() if isinstance(item, torch.Tensor)}
+    return [
+        item
+        for item in kept
+        if id(item) in handed or (isinstance(item, torch.Tensor) and item.data_ptr() in memory)
+    ]
+
+
 def test_nothing_that_an_attack_receives_is_shared_with_the_judge(
     job: Job, capture: Capture
 ) -> None:
     attacker = Attacker.from_job(job)
     view = attacker.view(capture.transcript, choose_targets(capture.transcript, job))
     judge = Judge.from_job(job, attacker.gallery)
-    handed = {id(item): item for item in objects(view)}
-    kept = list(objects(judge))
-    assert len(handed) > 20
-    assert len(kept) > 20
-    assert [type(item) for item in kept if id(item) in handed] == []
-    pixels = {item.data_ptr() for item in handed.values() if isinstance(item, torch.Tensor)}
-    shared = [t for t in kept if isinstance(t, torch.Tensor) and t.data_ptr() in pixels]
-    assert shared == []
+    assert shared(view, judge) == []
+
+
+def test_a_gallery_that_is_shared_is_caught(job: Job, capture: Capture) -> None:
+    attacker = Attacker.from_job(job)
+    assert attacker.gallery is not None
+    public = dataclasses.replace(attacker.public, gallery=attacker.gallery.images)
+    careless = dataclasses.replace(attacker, public=public)
+    view = careless.view(capture.transcript, choose_targets(capture.transcript, job))
+    found = shared(view, Judge.from_job(job, attacker.gallery))
+    assert any(item is attacker.gallery.images.pixels for item in found)
 
 
 def test_the_gallery_reaches_the_attack_without_names(job: Job, capture: Capture) -> None:

@@ -21,7 +21,7 @@ from bench.util.files import DiskFullError, disk_errors
 
 
 class Notes(Silent):
-    """Keeps what was said."""
+    """Keeps the notes."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

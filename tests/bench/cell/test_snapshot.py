@@ -1,4 +1,4 @@
-"""Changes to what an attack was handed are found, and nothing else is."""
+"""A snapshot reports changes to the objects that an attack received, and nothing else."""
 
 from __future__ import annotations
 

@@ -183,9 +183,19 @@ def test_a_folder_of_any_sizes_and_modes_runs(tiny_model, tmp_path):
         suffix = "tif" if mode == "CMYK" else "png"
         picture(folder / f"picture-{i}.{suffix}", (40 + i, 80 - i), mode)
     code, output = bench(
-        "run", *SMALL, "--model", str(tiny_model), "--data", f"folder:{folder}", "--image-size", "32",
-        "--attack", "closed-form", "--results", str(tmp_path / "r"),
-    )  # fmt: skip
+        "run",
+        *SMALL,
+        "--model",
+        str(tiny_model),
+        "--data",
+        f"folder:{folder}",
+        "--image-size",
+        "32",
+        "--attack",
+        "closed-form",
+        "--results",
+        str(tmp_path / "r"),
+    )
     assert code == 0, output
     assert (tmp_path / "r" / "rows.csv").exists()
 

@@ -1,4 +1,4 @@
-"""A suite's file: what it may say, how mistakes are told, and what cells it becomes."""
+"""The file of a suite: its fields, the sentences about mistakes, and the cells it becomes."""
 
 from __future__ import annotations
 
@@ -36,12 +36,30 @@ def write(folder: Path, text: str) -> Path:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (GOOD.replace("attacks:", "atacks:"), "line 5: blocks.one.atacks: there is no such field; did you mean 'atta"),
-        (GOOD.replace("epochs", "epoch_count"), "line 2: settings.epoch_count: there is no such field"),
-        (GOOD.replace("epochs: 2", "epochs: 0"), "line 2: settings.epochs: input should be greater than"),
-        (GOOD.replace("[0, 1]", "\n      - 0\n      - one"), "line 9: blocks.one.seeds.1: input should be a valid int"),
-        (GOOD.replace("[0, 1]", "[]"), "line 7: blocks.one.seeds: value should have at least 1 item"),
-        (GOOD.replace("    attacks: [closed-form, inversion]\n", ""), "line 4: blocks.one: 'attacks' is missing"),
+        (
+            GOOD.replace("attacks:", "atacks:"),
+            "line 5: blocks.one.atacks: there is no such field; did you mean 'atta",
+        ),
+        (
+            GOOD.replace("epochs", "epoch_count"),
+            "line 2: settings.epoch_count: there is no such field",
+        ),
+        (
+            GOOD.replace("epochs: 2", "epochs: 0"),
+            "line 2: settings.epochs: input should be greater than",
+        ),
+        (
+            GOOD.replace("[0, 1]", "\n      - 0\n      - one"),
+            "line 9: blocks.one.seeds.1: input should be a valid int",
+        ),
+        (
+            GOOD.replace("[0, 1]", "[]"),
+            "line 7: blocks.one.seeds: value should have at least 1 item",
+        ),
+        (
+            GOOD.replace("    attacks: [closed-form, inversion]\n", ""),
+            "line 4: blocks.one: 'attacks' is missing",
+        ),
         (GOOD + "    seeds: [2]\n", "line 8: 'seeds' is given twice"),
         (GOOD + "  1: {}\n", "line 8: the key 1 must be a word"),
         (GOOD.replace("[0, 1]", "[0, 1"), "not valid YAML"),
@@ -50,9 +68,12 @@ def write(folder: Path, text: str) -> Path:
         ("", "line 1: a suite is a mapping with 'blocks'"),
         ("blocks: {}\n", "line 1: blocks: dictionary should have at least 1 item"),
         (GOOD + "    exclude:\n      - {seed: 7}\n", "line 9: this exclusion leaves out no cell"),
-        (GOOD + "    exclude:\n      - {attack: [closed-form, inversion]}\n", "block 'one' excludes all its cells"),
+        (
+            GOOD + "    exclude:\n      - {attack: [closed-form, inversion]}\n",
+            "block 'one' excludes all its cells",
+        ),
     ],
-)  # fmt: skip
+)
 def test_mistakes_name_file_and_line(text: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(RequestError) as caught:
         read_suite(write(tmp_path, text))
@@ -65,15 +86,27 @@ def test_mistakes_name_file_and_line(text: str, words: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("inversion", "inversoin"), "line 5: unknown attack 'inversoin'; did you mean 'inversion'?"),
+        (
+            ("inversion", "inversoin"),
+            "line 5: unknown attack 'inversoin'; did you mean 'inversion'?",
+        ),
         (("timestep", "timestep:t=5"), "line 6: timestep: t: extra inputs"),
-        (("seeds: [0, 1]", "threats: [sever]"), "line 7: unknown threat model 'sever'; did you mean 'server'?"),
+        (
+            ("seeds: [0, 1]", "threats: [sever]"),
+            "line 7: unknown threat model 'sever'; did you mean 'server'?",
+        ),
         (("seeds: [0, 1]", "victims: [splt]"), "line 7: unknown victim 'splt'"),
-        (("seeds: [0, 1]", "protocols: [no-gradient, gradeint]"), "line 7: victim 'split-controlnet' has no protocol"),
-        (("seeds: [0, 1]", "withhold: ['', noise_targt]"), "line 7: threat model 'server': cannot withhold 'noise_t"),
+        (
+            ("seeds: [0, 1]", "protocols: [no-gradient, gradeint]"),
+            "line 7: victim 'split-controlnet' has no protocol",
+        ),
+        (
+            ("seeds: [0, 1]", "withhold: ['', noise_targt]"),
+            "line 7: threat model 'server': cannot withhold 'noise_t",
+        ),
     ],
-)  # fmt: skip
-def test_wrong_words_are_told_with_their_line(change, words, planner, tiny_model, tmp_path):
+)
+def test_wrong_values_are_named_with_their_line(change, words, planner, tiny_model, tmp_path):
     suite = read_suite(write(tmp_path, GOOD.replace(*change)))
     with pytest.raises(RequestError) as caught:
         plan_suite(suite, planner, overrides=Settings(**SETTINGS, model=str(tiny_model)))

@@ -19,7 +19,7 @@ USES = "import labtools.maths\nfrom looselib import FACTOR\nimport json, torch, 
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The bad guests, which use a distribution that others installed and a package that is only on the path."""
+    """The bad guests, with a distribution that is installed and a package on the path alone."""
     install_bad_guests(tmp_path)
     (tmp_path / "labtools").mkdir()
     (tmp_path / "labtools" / "__init__.py").write_text("")

@@ -70,7 +70,7 @@ def other(value: Any, annotation: Any = None) -> Any:
 
 
 def changes(value: Any, annotation: Any = None) -> Iterator[tuple[str, Any]]:
-    """Every way to change one thing in ``value``: the path of what changed, and the whole with that change."""
+    """Every way to change one thing in ``value``: the path, and the whole with that change."""
     if isinstance(value, BaseModel):
         for name, info in type(value).model_fields.items():
             for path, changed in changes(getattr(value, name), info.annotation):
