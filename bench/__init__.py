@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from bench.api.tables import frontier as frontier
     from bench.api.tables import leaderboard as leaderboard
     from bench.api.tables import summary as summary
+    from bench.api.training import train as train
 
 __version__ = "0.1.0"
 
@@ -63,6 +64,7 @@ EXPORTS = {
     "run": "bench.api.grid",
     "score": "bench.api.steps",
     "summary": "bench.api.tables",
+    "train": "bench.api.training",
     "view": "bench.api.steps",
 }
 """The module that defines each public name."""

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Literal, overload
+
 import pandas
 
+from bench.interfaces.attack import Attack
+from bench.interfaces.dataset import Dataset
+from bench.interfaces.defense import Defense
+from bench.interfaces.metric import Metric
 from bench.interfaces.plugin import Plugin
 from bench.interfaces.registry import KINDS, Registry, listing
+from bench.interfaces.victim import Victim
 from bench.reports.describe import describe_text
 from bench.spec.names import parse_plugin
 from bench.util.errors import RequestError
@@ -68,6 +75,18 @@ def describe(name: str, *, model: str | None = None) -> str:
     return Description(describe_text(name, model=model))
 
 
+@overload
+def load(kind: Literal["attacks"], name: str) -> type[Attack]: ...
+@overload
+def load(kind: Literal["defenses"], name: str) -> type[Defense]: ...
+@overload
+def load(kind: Literal["victims"], name: str) -> type[Victim]: ...
+@overload
+def load(kind: Literal["metrics"], name: str) -> type[Metric]: ...
+@overload
+def load(kind: Literal["datasets"], name: str) -> type[Dataset]: ...
+@overload
+def load(kind: str, name: str) -> type[Plugin]: ...
 def load(kind: str, name: str) -> type[Plugin]:
     """Return the class of a plugin.
 
@@ -85,6 +104,18 @@ def load(kind: str, name: str) -> type[Plugin]:
     return _registry(kind).load(name)
 
 
+@overload
+def build(kind: Literal["attacks"], text: str) -> Attack: ...
+@overload
+def build(kind: Literal["defenses"], text: str) -> Defense: ...
+@overload
+def build(kind: Literal["victims"], text: str) -> Victim: ...
+@overload
+def build(kind: Literal["metrics"], text: str) -> Metric: ...
+@overload
+def build(kind: Literal["datasets"], text: str) -> Dataset: ...
+@overload
+def build(kind: str, text: str) -> Plugin: ...
 def build(kind: str, text: str) -> Plugin:
     """Return a plugin with its parameters, as the command line writes them.
 
@@ -96,8 +127,8 @@ def build(kind: str, text: str) -> Plugin:
         RequestError: there is no such kind or plugin, or a parameter is unknown or impossible.
 
     Example:
-        >>> build("defenses", "additive-noise:sigma=0.5").params.sigma
-        0.5
+        >>> build("defenses", "timestep:t_min=900").params.t_min
+        900
     """
     name, values = parse_plugin(text)
     plugin: Plugin = load(kind, name).build(values)

@@ -18,6 +18,15 @@ LEDGER = "ledger.sqlite"
 RESULTS = "results"
 """Key of ``DataFrame.attrs``: the results directory that rows were read from, as text."""
 
+_NEEDED = (
+    *("victim", "protocol", "defense", "threat_model", "withheld_from_view"),
+    *("attack", "target", "capture_id", "seed", "status"),
+)
+"""Columns without which a CSV file is no table of rows."""
+
+_TEXTS = TEXT_COLUMNS | {"certificate", "origin"}
+_TEXT_ENDINGS = ("_backbone", "_reason", "_hash", "_id")
+
 PathText = str | PathLike[str]
 
 
@@ -79,12 +88,17 @@ def load_scores(results: PathText, cell_id: str) -> pandas.DataFrame:
     return ledger.score_table(ledger.find(cell_id).cell_id)
 
 
+def _is_text(name: str) -> bool:
+    """Return whether a column holds text even where no row has a value."""
+    return name in _TEXTS or name.endswith(_TEXT_ENDINGS)
+
+
 def typed_frame(rows: Iterable[Mapping[str, Any]]) -> pandas.DataFrame:
     """Return rows as a DataFrame whose columns hold either text or numbers."""
     frame = pandas.DataFrame([dict(row) for row in rows])
     for name in frame.columns:
         known = frame[name].dropna()
-        if name in TEXT_COLUMNS or any(isinstance(value, str) for value in known):
+        if _is_text(str(name)) or any(isinstance(value, str) for value in known):
             frame[name] = frame[name].astype(object).where(frame[name].notna(), "").map(str)
         elif frame[name].dtype == object:
             frame[name] = pandas.to_numeric(frame[name])

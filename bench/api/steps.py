@@ -241,10 +241,9 @@ def score(
     releases = _releases(claim, capture)
     size = job.cell.capture.data.image_size
     check_claim("claim", claim, targets=len(targets), releases=len(releases), image_size=size)
-    lineup = claim.estimates.get(IDENTITY)
-    gallery = (
-        job.new_gallery(lineup.likeness.shape[1]) if isinstance(lineup, IdentityScores) else None
-    )
+    people = claim.estimates.get(IDENTITY)
+    candidates = people.likeness.shape[1] if isinstance(people, IdentityScores) else 0
+    gallery = job.new_gallery(candidates) if candidates else None
     sent = frozenset(capture.capture.transcript.channels())
     attempt = Attempt(
         status="ok",
@@ -301,9 +300,7 @@ def _attack(attack: str | Attack) -> Attack:
         RequestError: the name or a parameter is unknown, or the object is no attack.
     """
     if isinstance(attack, str):
-        built = build("attacks", attack)
-        assert isinstance(built, Attack)
-        return built
+        return build("attacks", attack)
     if not isinstance(attack, Attack):
         raise RequestError(f"an attack is a name or an object of its class, not {attack!r}")
     return attack

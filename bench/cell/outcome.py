@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bench.cell.attempt import Attempt
 from bench.cell.measures import Measures
 from bench.cell.result import CellResult
-from bench.cell.scores import Scores
+from bench.cell.scores import ClaimScores
 from bench.interfaces.attack import Attack
 from bench.interfaces.registry import Registry
 from bench.ledger.score_files import RecordScore
@@ -33,7 +33,7 @@ def to_result(
     capture: Capture,
     targets: list[Release],
     attempt: Attempt,
-    scores: Scores,
+    scores: ClaimScores,
     measures: Measures,
     results: Path,
 ) -> CellResult:
@@ -85,7 +85,7 @@ def _outcome(
     capture: Capture,
     targets: list[Release],
     attempt: Attempt,
-    scores: Scores,
+    scores: ClaimScores,
     measures: Measures,
     reason: str,
 ) -> CellOutcome:

@@ -56,7 +56,7 @@ class TargetScores:
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
+class ClaimScores:
     """The scores of a claim; all is empty where there is no claim.
 
     Attributes:
@@ -79,7 +79,7 @@ def score_claim(
     attempt: Attempt,
     judge: Judge,
     progress: Progress,
-) -> Scores:
+) -> ClaimScores:
     """Unseal the truth and score the claim of ``attempt``, after the attack has ended.
 
     Raises:
@@ -87,7 +87,7 @@ def score_claim(
     """
     claim = attempt.claim
     if claim is None:
-        return Scores()
+        return ClaimScores()
     broken: dict[str, str] = {}
     stream = GlobalRandom(job.cell.capture.seed, "scoring", device=job.cell.capture.device)
     with stream.active():
@@ -103,7 +103,7 @@ def score_claim(
                     one = _of_estimate(job, truth, target, estimate, broken)
                 scores[target] = _with_flags(one, job, capture, attempt, target)
                 advance(1)
-    return Scores(
+    return ClaimScores(
         targets=scores,
         labels=labels,
         gallery=len(truth.context.gallery),

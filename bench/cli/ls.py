@@ -15,9 +15,9 @@ from bench.util.errors import RequestError
 @click.argument("kind", required=False)
 @results_option
 def list_plugins(kind: str | None, results: Path) -> None:
-    """List what is installed: attacks, defenses, victims, metrics, datasets, suites.
+    """List what is installed.
 
-    KIND is one of these words; without it everything is listed.
+    KIND is attacks, defenses, victims, metrics, datasets or suites; without it all are listed.
     """
     with one_sentence():
         from bench.interfaces.registry import KINDS

@@ -1,4 +1,4 @@
-"""How long cells will take: work counted in steps, held against what this ledger has seen."""
+"""Estimate how long cells take, from the steps that they count and the times in the ledger."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from bench.cell.job import Job
 from bench.ledger.reader import CellEntry
 from bench.spec.cell import CellSpec
 
-# Seconds on one CPU thread for the embedded model and 64x64 pictures; ledgers with cells in them
-# correct the scale.
+# Seconds on one CPU thread for the embedded model and 64x64 pictures. Cells in the ledger correct
+# the scale.
 _TRAIN_RECORD = 0.04
 _ATTACK_RECORD = 0.011
 _UTILITY_RECORD_STEP = 0.05
 _SCORING = 12.0
 
 
-def estimate_seconds(jobs: Sequence[Job], known: Mapping[str, CellEntry]) -> float:
-    """Seconds of work for ``jobs`` on one worker.
+def estimate_seconds(jobs: Sequence[Job], known: Mapping[str, Entry]) -> float:
+    """Return the seconds of work that ``jobs`` take on one worker.
 
     Args:
-        known: earlier cells; where there are any, their median ratio of real to counted time is the
-            scale.
+        known: cells of the ledger; their median ratio of real to counted time is the scale.
     """
     trained = {entry.capture_id for entry in known.values()}
     total = 0.0

@@ -47,7 +47,7 @@ from bench.util.provenance import libraries
 
 @dataclass(frozen=True)
 class _Parts:
-    """The parts of a cell, each found and checked, before they are put together."""
+    """The parts of a cell, each checked, before they are put together."""
 
     victim: ResolvedPlugin[Victim]
     protocol: str | None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from bench.interfaces.attack import Attack
+from bench.interfaces.consulted_defense import STATEMENTS
 from bench.interfaces.dataset import Dataset
 from bench.interfaces.defense import Defense
 from bench.interfaces.metric import Metric
@@ -66,7 +67,6 @@ def _plugin(kind: str, cls: type[Plugin], origin: str, model: str | None) -> str
     if issubclass(cls, Attack):
         budget = cls.default_budget
         fields["requires"] = ", ".join(sorted(cls.requires)) or "any of its inputs, see needs"
-        fields["adapts to"] = ", ".join(cls.adapts_to)
         fields["certificate"] = "; ".join(
             f"{c} on undefended {c.victim}, {c.protocol}" for c in cls.certificates
         )
@@ -82,6 +82,8 @@ def _plugin(kind: str, cls: type[Plugin], origin: str, model: str | None) -> str
         )
     if issubclass(cls, Defense) and cls.stands_for:
         fields["stands for"] = cls.stands_for
+    if issubclass(cls, Defense):
+        fields["states"] = ", ".join(stated_hooks(cls))
     if issubclass(cls, Victim):
         victim = cls.build({} if model is None else {"model": model})
         fields["protocols"] = ", ".join(cls.protocols)
@@ -103,6 +105,11 @@ def _plugin(kind: str, cls: type[Plugin], origin: str, model: str | None) -> str
         )
         lines.append(f"  parameter    {name} ({kind_name}, {default})")
     return "\n".join(lines)
+
+
+def stated_hooks(defense: type[Defense]) -> list[str]:
+    """Return the hooks by which a defence states what it does: those that its class replaces."""
+    return [name for name in STATEMENTS if getattr(defense, name) is not getattr(Defense, name)]
 
 
 def _allows(model: ThreatModel, attack: type[Attack]) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.interfaces.certificate import MISSED
+from bench.interfaces.consulted_defense import PREFIX
 from bench.reports.comparability import (
     NOT_A_FAILURE,
     UNDEFENDED,
@@ -128,6 +129,12 @@ def _candidates(
             partial.append("no attack applies")
         candidates[defense] = _Candidate(mine, normal, raw, partial, expected)
     return candidates
+
+
+def _adapts(trial: Trial) -> bool:
+    """Whether the attack consulted every part of the defence that changed what it read."""
+    flags = text(trial.row.get("flags")).split()
+    return not any(flag.startswith(f"{PREFIX}:") for flag in flags)
 
 
 def _entries(

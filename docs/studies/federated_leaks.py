@@ -1,12 +1,12 @@
-"""Which prompts leave a federated ControlNet with its updates, by records an update and age of the
-model, as a table.
+"""Print which prompts the updates of a federated ControlNet reveal, as a table.
 
-One client trains with SGD on a few portraits; the first update, one in the middle and the last are
-attacked by ``prompt-span``. A prompt counts as exact where every token is right. Readings are
-matched to the records of their update before they are scored, as in a row.
+The rows differ in the records of an update and in the age of the model. One client trains with SGD
+on a few portraits; the first update, one in the middle and the last are attacked by
+``prompt-span``. A prompt counts as exact where every token is right. Claimed prompts are matched to
+the records of their update before they are scored, as in a row.
 
-Usage: ``python docs/studies/federated_leaks.py [--counts 1,2,4,8] [--records 8] [--epochs 3] [--rate 0.1]
-[--protocol fedavg] [--clients 1] [--defense dp-sgd:noise=1]``
+Usage: ``python docs/studies/federated_leaks.py [--counts 1,2,4,8] [--records 8] [--epochs 3]
+[--rate 0.1] [--protocol fedavg] [--clients 1] [--defense dp-sgd:noise=1]``
 """
 
 from __future__ import annotations
@@ -18,26 +18,25 @@ from pathlib import Path
 
 import torch
 
-from attacks.prompts.prompt_span import PromptSpan
-from bench.data.portraits.dataset import Portraits
+import bench
 from bench.interfaces import (
-    Budget,
     Capture,
-    Defense,
     NotApplicableError,
     Records,
     Release,
     Silent,
     Texts,
     ThreatModel,
-    TrainingPlan,
 )
 from bench.interfaces.registry import Registry
 from bench.scoring.matching import match_texts
 from bench.spec.names import parse_plugin
 from victims.diffusion.federated import Federated
 
-HEAD = "| records an update | update | rank of the span | tokens right | prompts exact | worst residual | s |"
+HEAD = (
+    "| records an update | update | rank of the span | tokens right | prompts exact "
+    "| worst residual | s |"
+)
 
 
 def main() -> None:
@@ -52,10 +51,10 @@ def main() -> None:
     parser.add_argument("--defense", default="none")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    name, values = parse_plugin(asked.defense)
-    defense: Defense = Registry("defenses", Defense).load(name).build(values)
-    portraits = Portraits(Portraits.parse({"photos_per_identity": 1}))
-    private = portraits.load(asked.records, image_size=64, condition="canny", progress=Silent())
+    defense = bench.build("defenses", asked.defense)
+    private = bench.build("datasets", "portraits:photos_per_identity=1").load(
+        asked.records, image_size=64, condition="canny", progress=Silent()
+    )
     print(HEAD + "\n|---|---|---|---|---|---|---|", flush=True)
     for count in map(int, asked.counts.split(",")):
         victim = Federated.build(
@@ -67,10 +66,15 @@ def main() -> None:
             }
         )
         with tempfile.TemporaryDirectory() as folder:
-            plan = TrainingPlan(asked.epochs, count, asked.rate, 0, "cpu", "fp32")
-            out = Path(folder) / "capture"
-            capture = victim.train(
-                private, defense, plan, protocol=asked.protocol, out=out, progress=Silent()
+            capture = bench.train(
+                victim,
+                private,
+                Path(folder) / "capture",
+                defense=defense,
+                protocol=asked.protocol,
+                epochs=asked.epochs,
+                batch_size=count,
+                learning_rate=asked.rate,
             )
             for target in ages(capture):
                 print(f"| {len(target)} " + attacked(victim, capture, private, target), flush=True)
@@ -94,9 +98,7 @@ def attacked(victim: Federated, capture: Capture, private: Records, target: list
     view = ThreatModel().project(capture.transcript, public, target)
     start, which = time.perf_counter(), f"| {target[0].step + 1} "
     try:
-        claim = PromptSpan().run(
-            view, rng=torch.Generator(), budget=Budget(0, 1), progress=Silent()
-        )
+        claim = bench.attack("prompt-span", view, iterations=0, batch_size=1)
     except NotApplicableError as error:
         return f"{which}| not applicable: {error} | | | | |"
     took = time.perf_counter() - start
@@ -114,8 +116,9 @@ def attacked(victim: Federated, capture: Capture, private: Records, target: list
     exact = sum(a == b for a, b in zip(found.tokens, true.tokens, strict=True))
     shown = claim.diagnostics
     return (
-        f"{which}| {shown['span_rank']:.0f} of {shown['span_dimensions']:.0f} | {sum(right) / len(right):.3f} "
-        f"| {exact} of {len(target)} | {shown['span_residual_worst']:.1e} | {took:.0f} |"
+        f"{which}| {shown['span_rank']:.0f} of {shown['span_dimensions']:.0f} "
+        f"| {sum(right) / len(right):.3f} | {exact} of {len(target)} "
+        f"| {shown['span_residual_worst']:.1e} | {took:.0f} |"
     )
 
 

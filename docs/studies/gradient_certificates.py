@@ -1,12 +1,12 @@
-"""How well gradient attacks reconstruct from updates of 1, 2, 4 or 8 records, defended or not, as a
-table.
+"""Print how well gradient attacks reconstruct from updates of several records, as a table.
 
-Records that share an update are matched to the truth before they are scored, as in a row. A record
-counts as reconstructed at a squared error below 1e-4 (40 dB). AttributeOdds are held against the truth
-here, which attacks cannot. Each defence is attacked by one who knows it and by one who does not.
+Updates hold 1, 2, 4 or 8 records, with or without a defence. Records that share an update are
+matched to the truth before they are scored, as in a row. A record counts as reconstructed at a
+squared error below 1e-4 (40 dB). The script compares recovered labels with the truth, which an
+attack cannot. Each defence is attacked by an attacker who knows it and by one who does not.
 
-Usage: ``python docs/studies/gradient_certificates.py [--attacks dlg inverting-gradients:tv=0] [--records
-1,2,4] [--targets 8] [--defenses none sign]``
+Usage: ``python docs/studies/gradient_certificates.py [--attacks dlg inverting-gradients:tv=0]
+[--records 1,2,4] [--targets 8] [--defenses none sign]``
 """
 
 from __future__ import annotations
@@ -20,19 +20,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+import bench
 from attacks.gradients.engine.labels import recover_labels
 from attacks.gradients.engine.updates import trainer_of, updates_in
-from bench.data.portraits.dataset import Portraits
+from bench.cell.targets import update_groups
 from bench.interfaces import (
-    Attack,
     Budget,
-    Defense,
     ImageBatch,
     Records,
-    Release,
     Silent,
     ThreatModel,
-    TrainingPlan,
     View,
 )
 from bench.interfaces.registry import Registry
@@ -41,7 +38,10 @@ from bench.spec.names import parse_plugin
 from victims.classifier.federated_classifier import FederatedClassifier
 from victims.classifier.parts.labelled_records import labels
 
-HEAD = "| defence | known | attack | records an update | records | MSE, median | below 1e-4 | labels | iterations | s |"
+HEAD = (
+    "| defence | known | attack | records an update | records | MSE, median | below 1e-4 | labels "
+    "| iterations | s |"
+)
 
 
 def main() -> None:
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, help="instead of the attack's own")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    private = Portraits(Portraits.parse({"photos_per_identity": 1})).load(
+    private = bench.build("datasets", "portraits:photos_per_identity=1").load(
         asked.targets, image_size=64, condition="canny", progress=Silent()
     )
     print(HEAD + "\n" + "|---" * 10 + "|")
@@ -75,15 +75,20 @@ def main() -> None:
                     scene = seen(private, count, defence, known, Path(folder))
                     for attack in asked.attacks:
                         cells = attacked(scene, attack, asked.iterations)
-                        print(
-                            f"| {defence} | {'yes' if known else 'no'} | {attack} | {count} | {cells}",
-                            flush=True,
-                        )
+                        head = f"| {defence} | {'yes' if known else 'no'} | {attack} | {count} "
+                        print(f"{head}| {cells}", flush=True)
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One round of one client: a view of it, the true pictures and classes, and which records share an update."""
+    """One round of one client.
+
+    Attributes:
+        view: what the server sees of the round.
+        truth: the true images.
+        classes: the true classes, ``(N,)``.
+        groups: positions of the records by the update that they share.
+    """
 
     view: View
     truth: ImageBatch
@@ -94,13 +99,14 @@ class Scene:
 def seen(private: Records, count: int, defence: str, known: bool, folder: Path) -> Scene:
     """Train for a round and look at what was sent."""
     victim = FederatedClassifier.build({"records_per_update": count, "clients": 1})
-    plan = TrainingPlan(
-        epochs=1, batch_size=8, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
-    )
-    name, params = parse_plugin(defence)
-    defense = Registry("defenses", Defense).load(name).build(params)
-    capture = victim.train(
-        private, defense, plan, protocol="fedsgd", out=folder / "c", progress=Silent()
+    defense = bench.build("defenses", defence)
+    capture = bench.train(
+        victim,
+        private,
+        folder / "capture",
+        defense=defense,
+        protocol="fedsgd",
+        learning_rate=1e-3,
     )
     targets = capture.transcript.releases(0)
     public = victim.public(
@@ -111,14 +117,13 @@ def seen(private: Records, count: int, defence: str, known: bool, folder: Path) 
         view=ThreatModel().project(capture.transcript, public, targets),
         truth=capture.secrets.truth(targets)[1]["image"].images,
         classes=labels(private, victim.params.label, victim.params.classes)[index],
-        groups=grouped(targets),
+        groups=update_groups(capture.transcript, targets),
     )
 
 
 def attacked(scene: Scene, label: str, iterations: int | None) -> str:
     """The rest of a row of the table."""
-    name, params = parse_plugin(label)
-    attack = Registry("attacks", Attack).load(name).build(params)  # type: ignore[type-abstract]
+    attack = bench.build("attacks", label)
     budget = Budget(
         iterations or attack.default_budget.iterations, attack.default_budget.batch_size
     )
@@ -130,21 +135,14 @@ def attacked(scene: Scene, label: str, iterations: int | None) -> str:
     fitted = match_images(claim.estimates["image"], scene.truth, scene.groups)
     error = (fitted.images.pixels - scene.truth.pixels).square().mean((1, 2, 3))
     return (
-        f"{len(error)} | {float(error.median()):.1e} | {int((error < 1e-4).sum())} of {len(error)} | "
+        f"{len(error)} | {float(error.median()):.1e} "
+        f"| {int((error < 1e-4).sum())} of {len(error)} | "
         f"{label_accuracy(scene):.2f} | {budget.iterations} | {took:.0f} |"
     )
 
 
-def grouped(targets: list[Release]) -> list[list[int]]:
-    """Positions of the targets by the update that they are in."""
-    groups: dict[int, list[int]] = {}
-    for i, target in enumerate(targets):
-        groups.setdefault(target.step, []).append(i)
-    return list(groups.values())
-
-
 def label_accuracy(scene: Scene) -> float:
-    """Share of the records' labels that are read off the updates, in whatever order."""
+    """Return the share of the records' labels that follow from the updates, in any order."""
     trainer, right = trainer_of(scene.view), 0
     for update in updates_in(scene.view, trainer):
         found = recover_labels(trainer, update, torch.Generator().manual_seed(0))

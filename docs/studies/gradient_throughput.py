@@ -1,5 +1,6 @@
-"""Images x iterations a second of ``inverting-gradients``: batched through torch.func, and one
-image at a time.
+"""Print images x iterations a second of ``inverting-gradients``, batched and one at a time.
+
+The batched way goes through torch.func.
 
 Both run the paper's signed Adam on the same network and updates from the same first guesses, by
 turns, on this machine; that they come to the same objectives is checked.
@@ -77,9 +78,8 @@ def main() -> None:
         name: [work / statistics.median(column) for column in zip(*found, strict=True)]
         for name, found in spent.items()
     }
-    print(
-        f"{asked.images} images, {asked.iterations} iterations, median of {asked.turns} turns, one thread"
-    )
+    sizes = f"{asked.images} images, {asked.iterations} iterations"
+    print(f"{sizes}, median of {asked.turns} turns, one thread")
     for name, (wall, cpu) in rates.items():
         print(f"{name:14} {wall:8.0f} images x iterations a second, {cpu:8.0f} a CPU second")
     ratios = [a / b for a, b in zip(rates["batched"], rates["one at a time"], strict=True)]

@@ -1,5 +1,6 @@
-"""What a hijacking server reads of a cut classifier, beside what the same decoder reads under an
-honest one.
+"""Print what a hijacking server recovers from a split classifier, beside an honest server.
+
+The decoder is the same under both.
 
 python docs/studies/hijack_study.py [--cut conv11] [--pilot client|own]
 """
@@ -12,27 +13,25 @@ from pathlib import Path
 
 import torch
 
+import bench
 from attacks.malicious.hijack import Hijack
-from bench.data.portraits.dataset import Portraits
 from bench.interfaces import (
     Budget,
-    Defense,
-    Estimate,
     ImageBatch,
     Public,
     ServerAdversary,
     Silent,
-    TrainingPlan,
 )
 from bench.interfaces.threat import PRESETS
-from bench.metrics.structural_similarity import ssim
+from bench.metrics import ssim
 from victims.classifier.split_cnn import SplitCnn
 
 
 def main() -> None:
+    """Train under both servers and print the SSIM of both."""
     asked = _arguments()
     torch.set_num_threads(1)
-    portraits = Portraits(Portraits.parse({"photos_per_identity": 1})).load(
+    portraits = bench.build("datasets", "portraits:photos_per_identity=1").load(
         asked.records + 96, image_size=64, condition="canny", progress=Silent()
     )
     private = portraits.select(range(asked.records))
@@ -44,27 +43,25 @@ def main() -> None:
         return victim.public(None, auxiliary, protocol="gradient", device="cpu")
 
     def read(adversary: ServerAdversary | None) -> tuple[float, float]:
-        """SSIM of the attack's pictures of the last epoch, and of the attacker's mean picture."""
-        plan = TrainingPlan(asked.epochs, 16, 5e-3, 0, "cpu", "fp32", adversary=adversary)
+        """Return the SSIM of the claimed images of the last epoch, and of the mean image."""
         with tempfile.TemporaryDirectory() as folder:
-            capture = victim.train(
+            capture = bench.train(
+                victim,
                 private,
-                Defense(),
-                plan,
+                Path(folder) / "capture",
                 protocol="gradient",
-                out=Path(folder) / "c",
-                progress=Silent(),
+                epochs=asked.epochs,
+                batch_size=16,
+                learning_rate=5e-3,
+                adversary=adversary,
             )
             last = [r for r in capture.transcript.releases() if r.epoch == asked.epochs - 1][:48]
             view = PRESETS["malicious_server"].project(capture.transcript, public(), last)
             claim = attack.run(view, rng=torch.Generator(), budget=Budget(0, 64), progress=Silent())
-            found = claim.estimates["image"]
-            assert isinstance(found, Estimate)
-            truth = Estimate(capture.secrets.truth(last)[0].image_batch())
-            mean = ImageBatch(auxiliary.image_batch().pixels.mean(0).expand_as(truth.images.pixels))
-            return float(ssim("ssim", found, truth).mean()), float(
-                ssim("ssim", Estimate(mean), truth).mean()
-            )
+            truth = capture.secrets.truth(last)[0].image_batch()
+            mean = ImageBatch(auxiliary.image_batch().pixels.mean(0).expand_as(truth.pixels))
+            claimed = claim.estimates["image"].images
+            return float(ssim(claimed, truth).mean()), float(ssim(mean, truth).mean())
 
     adversary = attack.take_over(public(), rng=torch.Generator().manual_seed(0), progress=Silent())
     (hijacked, blind), (honest, _) = read(adversary), read(None)

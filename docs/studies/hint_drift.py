@@ -1,8 +1,9 @@
-"""How little a young hint block says beside how far the client's weights move, and how near a
-replay comes to it.
+"""Compare the hint part of early features with the movement of the client's weights.
 
-A ControlNet is split under ``gradient`` and trained on portraits; looked at are the releases of the
-last epoch, with the truth at hand.
+In the first epochs a hint block adds little to the features, and the change of the client's weights
+moves them by much more. The script prints both, and how near a replay of the client comes. A
+ControlNet is split under ``gradient`` and trained on portraits; the releases of the last epoch are
+compared with the truth.
 
 python docs/studies/hint_drift.py [--records 160] [--epochs 5] [--seed 0]
 """
@@ -16,10 +17,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+import bench
 from attacks.hints.parts.client_replay import ClientReplay
 from attacks.hints.parts.hint_decoder import SimulatedHints
-from bench.data.portraits.dataset import Portraits
-from bench.interfaces import Defense, Silent, ThreatModel, TrainingPlan
+from bench.interfaces import Silent, ThreatModel
 from victims.diffusion.split_controlnet import SplitControlNet
 
 
@@ -27,7 +28,7 @@ def main() -> None:
     """Print root mean squares over the last epoch's releases."""
     asked = _arguments()
     torch.set_num_threads(1)
-    records = Portraits(Portraits.parse({"photos_per_identity": 1})).load(
+    records = bench.build("datasets", "portraits:photos_per_identity=1").load(
         asked.records + 96, image_size=64, condition="canny", progress=Silent()
     )
     private, auxiliary = (
@@ -35,10 +36,14 @@ def main() -> None:
         for start, end in ((0, asked.records), (asked.records, asked.records + 96))
     )
     victim = SplitControlNet.build({})
-    plan = TrainingPlan(asked.epochs, 8, 5e-4, asked.seed, "cpu", "fp32")
     with tempfile.TemporaryDirectory() as folder:
-        capture = victim.train(
-            private, Defense(), plan, protocol="gradient", out=Path(folder) / "c", progress=Silent()
+        capture = bench.train(
+            victim,
+            private,
+            Path(folder) / "capture",
+            protocol="gradient",
+            epochs=asked.epochs,
+            seed=asked.seed,
         )
         public = victim.public(None, auxiliary, protocol="gradient", device="cpu")
         last = capture.transcript.releases(asked.epochs - 1)
@@ -58,9 +63,8 @@ def main() -> None:
     replay.forward.stem.load_state_dict(dict(exact.at[max(steps)]))
     missed = replay.log.features[attacked] - replay.sent(replay.forward, attacked, truth)
     print(f"learning rate found                                  {rate:.6f}")
-    print(
-        f"h_ctrl                                               {_rms(replay.log.features[attacked]):.1e}"
-    )
+    features = replay.log.features[attacked]
+    print(f"h_ctrl                                               {_rms(features):.1e}")
     print(f"h_ctrl, from what the weights of the last step give  {_rms(missed):.1e}")
     print(f"what the hint block says of a record                 {_rms(said):.1e}")
     guess = typical.expand_as(truth)

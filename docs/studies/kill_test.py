@@ -1,9 +1,10 @@
-"""Kills a suite at random moments and checks that nothing is lost or doubled: python
-docs/studies/kill_test.py [KILLS] [SEED].
+"""Kill a suite at random moments and check that nothing is lost or doubled.
+
+    python docs/studies/kill_test.py [KILLS] [SEED]
 
 A small suite on a random tiny model runs in worker processes. Each time, after a random while, the
 whole run or one of its workers is killed (SIGKILL); then it is started again. In the end every cell
-must be there once, and the rows must be those of a run that nobody disturbed.
+must be there once, and the rows must be those of a run that was not disturbed.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ AXES = {
 
 
 def start(suite: Path, results: Path) -> subprocess.Popen[bytes]:
-    """A run in the background; failed cells (of killed workers) are run again."""
+    """Start a run in the background; failed cells (of killed workers) are run again."""
     command = [
         sys.executable,
         "-m",
@@ -51,7 +52,7 @@ def start(suite: Path, results: Path) -> subprocess.Popen[bytes]:
 
 
 def kill(run: subprocess.Popen[bytes], rng: random.Random) -> str:
-    """Kill the run, or one of its workers if there are any; says which."""
+    """Kill the run, or one of its workers if there are any; return which."""
     workers = workers_of(run.pid)
     if workers and rng.random() < 0.3:
         os.kill(rng.choice(workers), signal.SIGKILL)
@@ -63,11 +64,10 @@ def kill(run: subprocess.Popen[bytes], rng: random.Random) -> str:
 
 
 def verify(killed: Path, calm: Path) -> None:
-    """A run that came to its end has every row and score of the calm one, once, and nothing half
-    done.
+    """Check that a finished run has every row and score of the calm one, once, and no remains.
 
     Raises:
-        AssertionError: with what differs.
+        AssertionError: names what differs.
     """
     assert stable_rows(killed) == stable_rows(calm), "rows differ from those of a calm run"
     with (killed / "rows.csv").open() as stream:
@@ -81,7 +81,7 @@ def verify(killed: Path, calm: Path) -> None:
 
 
 def main(kills: int = 20, seed: int = 0) -> None:
-    """Do it; raises where something was lost, doubled or changed."""
+    """Run the test; raise where something was lost, doubled or changed."""
     rng = random.Random(seed)
     with tempfile.TemporaryDirectory(prefix="splitleak-kill-") as folder:
         root = Path(folder)

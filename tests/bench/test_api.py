@@ -26,15 +26,17 @@ from bench.interfaces import (
     Estimate,
     ImageBatch,
     NotApplicableError,
+    Records,
     RequestError,
 )
+from bench.metrics import ssim
 from bench.reports.frontier_files import write_frontier
 from bench.reports.leaderboard_files import write_leaderboard
 from bench.util.errors import NotGrantedError
 from tests.support.reachable import forbidden
 from tests.support.suites import SETTINGS
 
-MODULES = ["catalogue", "grid", "progress", "rows", "settings", "steps", "tables"]
+MODULES = ["catalogue", "grid", "progress", "rows", "settings", "steps", "tables", "training"]
 
 
 @pytest.fixture(scope="module")
@@ -160,9 +162,9 @@ def test_scores_are_those_of_the_row(results: bench.Results) -> None:
     scores = bench.load_scores(results.path, one.cell_id[:10])
     pandas.testing.assert_frame_equal(scores, results.scores(one.cell_id))
     assert list(scores.columns) == ["target", "metric", "record", "value"]
-    ssim = scores[(scores.target == "image") & (scores.metric == "ssim")]
-    assert len(ssim) == one.n
-    assert ssim.value.mean() == pytest.approx(one.ssim)
+    values = scores[(scores.target == "image") & (scores.metric == "ssim")].value
+    assert len(values) == one.n
+    assert values.mean() == pytest.approx(one.ssim)
     with pytest.raises(RequestError, match="no cells have an id"):
         bench.load_scores(results.path, "zzz")
 
@@ -202,7 +204,7 @@ def test_summary_is_the_mean_over_seeds_with_its_range(results: bench.Results) -
     )
     assert mine.seeds == 2
     assert len(results.summary("utility_fid", utility=True)) == 2
-    with pytest.raises(RequestError, match="no column 'sim' in the rows, did you mean 'ssim'"):
+    with pytest.raises(RequestError, match="no column 'sim' in the rows; did you mean 'ssim'"):
         bench.summary(rows, "sim")
 
 
@@ -280,7 +282,7 @@ def test_a_capture_is_trained_once(
 ) -> None:
     monkeypatch.setattr("bench.cell.runner.train_capture", None)
     again = bench.capture(**{**settings, "targets": 3})
-    assert again.capture.transcript.root == trained.capture.transcript.root
+    assert again.capture.model_dir == trained.capture.model_dir
     assert len(again.targets) == 3
     assert repr(again).endswith("no-gradient, none, seed 0, 3 targets)")
 
@@ -291,9 +293,12 @@ def test_an_object_of_the_users_class_attacks(trained: bench.TrainedVictim) -> N
             size = len(view.targets), 3, *view.public.auxiliary.images.shape[-2:]
             return Claim({"image": Estimate(ImageBatch(torch.full(size, 0.5)))})
 
-    table = bench.score(bench.attack(Grey(), bench.view(trained)), trained)
-    ssim = table[table.metric == "ssim"].iloc[0]
-    assert ssim.value < ssim.ceiling
+    claim = bench.attack(Grey(), bench.view(trained))
+    table = bench.score(claim, trained).set_index(["target", "metric"])
+    assert set(table.index.get_level_values("target")) == {"image"}
+    truth = trained.capture.secrets.truth(list(trained.targets))[0].image_batch()
+    grey = ImageBatch(torch.full_like(truth.pixels, 0.5))
+    assert table.loc[("image", "ssim")].value == pytest.approx(float(ssim(grey, truth).mean()))
     with pytest.raises(RequestError, match="an attack is a name or an object of its class"):
         bench.attack(Grey, bench.view(trained))  # type: ignore[arg-type]
 
@@ -340,7 +345,7 @@ def test_a_mistake_gets_one_sentence(
 
 
 def test_wrong_threat_models_and_channels_are_refused(trained: bench.TrainedVictim) -> None:
-    with pytest.raises(RequestError, match="unknown threat model 'servr', did you mean 'server'"):
+    with pytest.raises(RequestError, match="unknown threat model 'servr'; did you mean 'server'"):
         bench.view(trained, threat="servr")
     with pytest.raises(RequestError, match="cannot withhold 'noise'"):
         bench.view(trained, withhold=["noise"])
@@ -376,3 +381,14 @@ def test_the_catalogue_lists_what_is_installed() -> None:
     text = bench.describe("closed-form")
     assert repr(text) == text
     assert text.startswith("attack closed-form\n")
+
+
+def test_a_victim_is_trained_on_given_records(records: Records, tmp_path: Path) -> None:
+    victim = bench.build("victims", "split-cnn:size=16,width=4,label=identity")
+    capture = bench.train(victim, records, tmp_path / "one", epochs=2, batch_size=4, seed=3)
+    assert len(capture.transcript.releases()) == 2 * len(records)
+    assert capture.transcript.header.protocol == victim.protocols[0]
+    again = bench.train(victim, records, tmp_path / "two", epochs=2, batch_size=4, seed=3)
+    assert capture.costs.losses == again.costs.losses
+    with pytest.raises(RequestError, match="'split-cnn' has no protocol 'none'; it has"):
+        bench.train(victim, records, tmp_path / "three", protocol="none")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -52,7 +51,7 @@ def run(guests: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
     planner, results = Planner(Notes()), tmp_path_factory.mktemp("results")
 
     def one(**changes: object) -> tuple[CellResult, Path]:
-        job: Job = planner.plan(dataclasses.replace(SMALL, model=str(tiny_model), **changes))
+        job: Job = planner.plan(SMALL.replace(model=str(tiny_model), **changes))
         return Runner(results, Silent()).compute(job), results
 
     return one
@@ -163,8 +162,8 @@ def test_global_draws_of_a_defence_are_the_same_in_every_run_and_flagged(
     guests: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     planner = Planner(Silent())
-    request = dataclasses.replace(
-        SMALL, model=str(tiny_model), attack="closed-form", defense="bad-defense:how=global"
+    request = SMALL.replace(
+        model=str(tiny_model), attack="closed-form", defense="bad-defense:how=global"
     )
     found = [
         Runner(tmp_path / name, Silent()).compute(planner.plan(request)).rows[0]
@@ -201,7 +200,7 @@ def test_a_wrong_defence_is_named_with_channel_expected_and_got(
     guests: Path, tiny_model: Path, tmp_path: Path, how: str, words: str
 ) -> None:
     job = Planner(Silent()).plan(
-        dataclasses.replace(SMALL, model=str(tiny_model), defense=f"bad-defense:how={how}")
+        SMALL.replace(model=str(tiny_model), defense=f"bad-defense:how={how}")
     )
     with pytest.raises(DefenseError, match=r"^defence 'bad-defense': ") as caught:
         Runner(tmp_path, Silent()).compute(job)
@@ -293,7 +292,7 @@ def test_a_data_set_that_raises_is_named_while_the_cell_is_planned(
         RequestError,
         match=r"^dataset 'bad-data': ZeroDivisionError: no records \(dataset.py, line ",
     ):
-        Planner(Silent()).plan(dataclasses.replace(SMALL, model=str(tiny_model), data="bad-data"))
+        Planner(Silent()).plan(SMALL.replace(model=str(tiny_model), data="bad-data"))
 
 
 @pytest.mark.slow

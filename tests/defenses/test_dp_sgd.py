@@ -1,4 +1,4 @@
-"""DP-SGD in local steps: plain training where it is switched off, clipped and noised where not; its statement."""
+"""DP-SGD in local steps: plain training when off, clipped and noisy when on; its statement."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import bench
 from bench.interfaces import (
     CLIENT_UPDATE,
     NOISE_TARGET,
@@ -17,8 +18,6 @@ from bench.interfaces import (
     Capture,
     Defense,
     NoiseSchedule,
-    Silent,
-    TrainingPlan,
 )
 from defenses.compose import Compose
 from defenses.dp_sgd import DpSgd, DpSgdParams
@@ -38,12 +37,14 @@ def gradients(count: int = 4) -> list[dict[str, Tensor]]:
 def train(make_job, out: Path, victim: str, defense: str) -> Capture:  # type: ignore[no-untyped-def]
     own = {"model": None} if victim.startswith("federated-classifier") else {}
     job = make_job(victim=victim, attack="inversion", defense=defense, **own)
-    plan = TrainingPlan(
-        epochs=1, batch_size=4, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
-    )
-    protocol = job.cell.capture.protocol
-    return job.new_victim().train(
-        job.splits.victim, job.new_defense(), plan, protocol=protocol, out=out, progress=Silent()
+    return bench.train(
+        job.new_victim(),
+        job.splits.victim,
+        out,
+        defense=job.new_defense(),
+        protocol=job.cell.capture.protocol,
+        batch_size=4,
+        learning_rate=1e-3,
     )
 
 
@@ -92,8 +93,8 @@ def test_no_record_counts_for_more_than_the_clip() -> None:
     for records, bound in ((big, 0.5), (gradients(4), 0.5)):
         mean = defense.local_gradient(records, torch.Generator())
         assert float(torch.cat([g.flatten() for g in mean.values()]).norm()) <= bound + 1e-6
-    found = defense.local_gradient(big, torch.Generator())
-    whole = torch.cat([g.flatten() for g in found.values()])
+    combined = defense.local_gradient(big, torch.Generator())
+    whole = torch.cat([g.flatten() for g in combined.values()])
     assert float(whole.norm()) == pytest.approx(0.5, rel=1e-5)
     direction = torch.cat([g.flatten() for g in gradients(1)[0].values()])
     torch.testing.assert_close(whole, 0.5 * direction / direction.norm())

@@ -13,11 +13,12 @@ from attacks.gradients.engine.adaptation import Adaptation
 from attacks.gradients.engine.labels import recover_labels
 from attacks.gradients.engine.updates import trainer_of, updates_in
 from bench.cell.job import Job
-from bench.interfaces import Budget, RequestError, Silent, ThreatModel, TrainingPlan, View
+from bench.interfaces import Budget, RequestError, Silent, View
 from defenses.clip_noise import ClipNoise
 from defenses.compose import Compose
 from defenses.precode import DECODER, ENCODER, Bottleneck, Precode
 from tests.conftest import make_records
+from tests.support.attacked import train_and_view
 from victims.classifier.federated_classifier import FederatedClassifier
 
 SMALL = Precode.build({"width": 8})
@@ -69,17 +70,8 @@ def test_it_is_refused_without_a_place_and_twice(make_job: Callable[..., Job]) -
 def see(tmp_path: Path, **params: object) -> tuple[View, torch.Tensor, torch.Tensor]:
     records = make_records(6)
     victim = FederatedClassifier.build({"size": 8, "clients": 1, "label": "identity", **params})
-    plan = TrainingPlan(
-        epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
-    )
-    capture = victim.train(
-        records, SMALL, plan, protocol="fedsgd", out=tmp_path / "c", progress=Silent()
-    )
-    releases = capture.transcript.releases(0)
-    public = victim.public(SMALL, records, protocol="fedsgd", device="cpu")
-    kept, truth = capture.secrets.truth(releases)
-    view = ThreatModel().project(capture.transcript, public, releases)
-    return view, truth["image"].images.pixels, victim.labels(kept)
+    seen = train_and_view(victim, records, tmp_path / "c", defense=SMALL, protocol="fedsgd")
+    return seen.view, seen.truth["image"].images.pixels, victim.labels(seen.records)
 
 
 @pytest.mark.parametrize("network", ["linear", "mlp"])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import json
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,13 +31,12 @@ from bench.interfaces import (
     Records,
     Silent,
     Texts,
-    Transcript,
-    Victim,
     View,
     generator,
 )
 from bench.wire.capture import SECRETS_DIR
 from bench.wire.secrets import Secrets
+from tests.support.reachable import forbidden, reachable
 
 
 def trained(job: Job, results: Path) -> Path:
@@ -189,35 +186,6 @@ def test_an_attack_that_peeks_is_caught(target, make_job, tmp_path):
     replace_secrets(path)
     after = claim_of(attack, job, Capture.open(path))
     assert not same_claim(before, after)
-
-
-def reachable(root: object) -> list[object]:
-    """Every object that can be got at from ``root``, short of modules, classes and the interpreter's own."""
-    stop = (types.ModuleType, type, types.FunctionType, types.BuiltinFunctionType, types.FrameType)
-    seen: dict[int, object] = {}
-    queue: list[object] = [root]
-    while queue:
-        item = queue.pop()
-        if id(item) in seen or isinstance(item, stop):
-            continue
-        seen[id(item)] = item
-        queue += gc.get_referents(item)
-    return list(seen.values())
-
-
-def forbidden(view: object, job: Job) -> list[object]:
-    """What is reachable from a view and must not be."""
-    private = {
-        id(job.splits.victim),
-        id(job.splits.victim.images),
-        id(job.splits.calibration),
-        id(job.splits.evaluation),
-    }
-    return [
-        item
-        for item in reachable(view)
-        if isinstance(item, Secrets | Capture | Transcript | Victim | Job) or id(item) in private
-    ]
 
 
 def test_nothing_reachable_from_a_view_leads_to_secrets_victim_or_split(make_job, tmp_path):

@@ -1,4 +1,4 @@
-"""Guided sampling: walks whose posterior is known, the search behind features, the attack on a tiny model."""
+"""Guided sampling: walks with a known posterior, the feature guide, and the attack."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.common.denoising import Prior
+from attacks.common.denoising import DiffusionPrior
 from attacks.common.spectral_prior import Spectrum
 from attacks.features.guidance.feature_guide import FeatureGuide, GuidePlan
 from attacks.features.guidance.latent_priors import GaussianDenoiser
@@ -30,14 +30,12 @@ from bench.interfaces import (
     NOISE_TARGET,
     UNET_FEATURES,
     Budget,
-    Capture,
     Defense,
     NoiseSchedule,
     NotApplicableError,
     PublicForward,
     Silent,
     ThreatModel,
-    TrainingPlan,
     Unknown,
     generator,
 )
@@ -50,6 +48,7 @@ from defenses.none import NoDefense
 from defenses.quantise import Quantise
 from defenses.topk import TopK
 from tests.conftest import make_records
+from tests.support.attacked import train_and_view
 from victims.classifier.split_cnn import SplitCnn
 from victims.diffusion.split_controlnet import SplitControlNet
 
@@ -58,12 +57,12 @@ SHAPE = (4, 6, 6)
 RECORDS = make_records(6)
 
 
-def toy(prediction: str = "epsilon") -> tuple[Spectrum, Prior]:
+def toy(prediction: str = "epsilon") -> tuple[Spectrum, DiffusionPrior]:
     """A Gaussian over latents, with a mean and unequal variances, as a denoiser."""
     schedule = NoiseSchedule(SCHEDULE.alphas_cumprod, prediction)
     rng = generator(1)
     spectrum = Spectrum(torch.randn(SHAPE, generator=rng), torch.rand(SHAPE, generator=rng) + 0.2)
-    return spectrum, Prior(GaussianDenoiser(spectrum, schedule), schedule)
+    return spectrum, DiffusionPrior(GaussianDenoiser(spectrum, schedule), schedule)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
@@ -267,22 +266,18 @@ def test_it_is_told_by_the_known_defence_whether_x_t_can_be_solved_for(
     public = SplitControlNet.build({"model": str(tiny_model)}).public(
         defense, RECORDS, protocol="no-gradient", device="cpu"
     )
-    assert noisy_is_solvable(public.client.forward(32), public.stem) == expected
+    assert noisy_is_solvable(public.client.forward(32), public) == expected
 
 
 def attacked(tiny_model, defense, out, attack, withhold=(), protocol="no-gradient"):
     """The claim on a fresh training, and the truth."""
     victim = SplitControlNet.build({"model": str(tiny_model)})
-    plan = TrainingPlan(
-        epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+    threat = ThreatModel(withhold=tuple(withhold))
+    seen = train_and_view(
+        victim, RECORDS, out, defense=defense, protocol=protocol, count=3, threat=threat
     )
-    victim.train(RECORDS, defense, plan, protocol=protocol, out=out, progress=Silent())
-    capture = Capture.open(out)
-    releases = capture.transcript.releases()[:3]
-    public = victim.public(defense, RECORDS, protocol=protocol, device="cpu")
-    view = ThreatModel(withhold=tuple(withhold)).project(capture.transcript, public, releases)
-    claim = attack.run(view, rng=generator(0), budget=Budget(0, 32), progress=Silent())
-    return claim, capture.secrets.truth(releases)[1]
+    claim = attack.run(seen.view, rng=generator(0), budget=Budget(0, 32), progress=Silent())
+    return claim, seen.truth
 
 
 def off(claim, truth, target: str) -> float:
@@ -298,7 +293,7 @@ def test_where_all_is_in_view_it_is_exact(tiny_model, tmp_path, defense):
 
 
 def test_with_the_noise_in_view_it_sees_through_features_that_were_cut(tiny_model, tmp_path):
-    """Three quarters of the numbers are missing; the noise target and the prior of an untrained model are there."""
+    """Three quarters of the numbers are missing; target and an untrained prior are there."""
 
     class Fixed(Defense):
         name = "fixed"
@@ -314,17 +309,11 @@ def test_with_the_noise_in_view_it_sees_through_features_that_were_cut(tiny_mode
 
 def test_it_does_not_apply_to_a_client_that_noises_nothing(tmp_path):
     victim = SplitCnn.build({"size": 16, "width": 8, "label": "identity"})
-    plan = TrainingPlan(
-        epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+    seen = train_and_view(
+        victim, RECORDS, tmp_path / "c", defense=NoDefense(), protocol="inference", count=3
     )
-    victim.train(
-        RECORDS, NoDefense(), plan, protocol="inference", out=tmp_path / "c", progress=Silent()
-    )
-    capture = Capture.open(tmp_path / "c")
-    public = victim.public(NoDefense(), RECORDS, protocol="inference", device="cpu")
-    view = ThreatModel().project(capture.transcript, public, capture.transcript.releases()[:3])
     with pytest.raises(NotApplicableError):
-        Guided.build({}).run(view, rng=generator(0), budget=Budget(0, 4), progress=Silent())
+        Guided.build({}).run(seen.view, rng=generator(0), budget=Budget(0, 4), progress=Silent())
 
 
 def test_the_timestep_is_told_apart_where_it_is_hidden(tiny_model, tmp_path):

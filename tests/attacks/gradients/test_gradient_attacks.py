@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +16,7 @@ from attacks.gradients.engine.objectives import Cosine, SquaredL2
 from attacks.gradients.engine.updates import trainer_of, updates_in
 from attacks.gradients.idlg import IDLG
 from attacks.gradients.inverting_gradients import InvertingGradients
+from bench.cell.targets import update_groups
 from bench.interfaces import (
     Attack,
     Budget,
@@ -25,8 +25,6 @@ from bench.interfaces import (
     LocalTraining,
     NotApplicableError,
     Silent,
-    ThreatModel,
-    TrainingPlan,
     View,
 )
 from bench.scoring.matching import match_images
@@ -36,6 +34,7 @@ from defenses.none import NoDefense
 from defenses.sign import Sign
 from defenses.soteria import Soteria
 from tests.conftest import make_records
+from tests.support.attacked import train_and_view
 from victims.classifier.federated_classifier import FederatedClassifier
 
 RECORDS = make_records(16)
@@ -50,25 +49,16 @@ def see(tmp_path_factory: pytest.TempPathFactory) -> See:
         targets: int, defense: Defense | None = None, **params: object
     ) -> tuple[View, Tensor, list[list[int]]]:
         victim = FederatedClassifier.build({"size": 8, "clients": 2, "label": "identity", **params})
-        defense = defense or NoDefense()
-        plan = TrainingPlan(
-            epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+        seen = train_and_view(
+            victim,
+            RECORDS,
+            tmp_path_factory.mktemp("classifier") / "c",
+            defense=defense or NoDefense(),
+            protocol="fedsgd",
+            count=targets,
         )
-        out: Path = tmp_path_factory.mktemp("classifier") / "c"
-        capture = victim.train(
-            RECORDS, defense, plan, protocol="fedsgd", out=out, progress=Silent()
-        )
-        releases = capture.transcript.releases(0)[:targets]
-        public = victim.public(defense, RECORDS, protocol="fedsgd", device="cpu")
-        groups: dict[int, list[int]] = {}
-        for i, release in enumerate(releases):
-            groups.setdefault(release.step, []).append(i)
-        view = ThreatModel().project(capture.transcript, public, releases)
-        return (
-            view,
-            capture.secrets.truth(releases)[1]["image"].images.pixels,
-            list(groups.values()),
-        )
+        groups = update_groups(seen.capture.transcript, seen.targets)
+        return seen.view, seen.truth["image"].images.pixels, groups
 
     return make
 
@@ -156,7 +146,7 @@ DEFENDED = [
 def test_knowing_the_defence_makes_the_truth_fit(
     see: See, defense: Defense, objective, most: float
 ) -> None:  # type: ignore[no-untyped-def]
-    """At the true record the adapted objective is (nearly) 0, and far lower than without adaptation."""
+    """At the true record the adapted objective is almost 0, far below that without adaptation."""
     view, _, _ = see(1, defense)
     trainer = trainer_of(view)
     (update,) = updates_in(view, trainer)

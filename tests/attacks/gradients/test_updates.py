@@ -1,12 +1,11 @@
-"""Updates that several records went into: which are attacked, what the view holds, how claims are matched."""
+"""Updates of several records: which are attacked, what the view holds, how claims are matched."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 import torch
 
+import bench
 from bench.cell.targets import choose_targets
 from bench.interfaces import CLIENT_UPDATE, GLOBAL_MODEL, Estimate, ImageBatch, Release, ThreatModel
 from bench.scoring.matching import match_images
@@ -16,14 +15,15 @@ from bench.scoring.matching import match_images
 def federated(make_job, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
     """A federated job (2 clients with 4 records each, 2 rounds) and its capture."""
     job = make_job(victim="federated:clients=2", attack="inversion", targets=3)
-    from bench.interfaces import Silent, TrainingPlan
-
-    plan = TrainingPlan(
-        epochs=2, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
-    )
-    out: Path = tmp_path_factory.mktemp("federated") / "c"
-    return job, job.new_victim().train(
-        job.splits.victim, job.new_defense(), plan, protocol="fedavg", out=out, progress=Silent()
+    return job, bench.train(
+        job.new_victim(),
+        job.splits.victim,
+        tmp_path_factory.mktemp("federated") / "c",
+        defense=job.new_defense(),
+        protocol="fedavg",
+        epochs=2,
+        batch_size=3,
+        learning_rate=1e-3,
     )
 
 

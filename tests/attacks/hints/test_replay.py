@@ -1,4 +1,4 @@
-"""Training a client over again from what it was sent back: exact where the conditions are known, near it where not."""
+"""Replay of a client: exact where the conditions are known, approximate where they are not."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+import bench
 from attacks.hints.parts.client_replay import ClientReplay, hint_part
 from attacks.hints.parts.hint_decoder import SimulatedHints
 from attacks.hints.parts.training_log import TrainingLog
@@ -16,11 +17,9 @@ from bench.interfaces import (
     GRADIENT_DOWN,
     NOISE_TARGET,
     Budget,
-    Capture,
     NotApplicableError,
     Silent,
     ThreatModel,
-    TrainingPlan,
     generator,
 )
 from defenses.activation import Activation
@@ -36,14 +35,16 @@ RATE = 2e-3
 def captured(tiny_model, tmp_path_factory):
     """A short training under ``gradient``, and what is public of it."""
     victim = SplitControlNet.build({"model": str(tiny_model)})
-    plan = TrainingPlan(
-        epochs=3, batch_size=3, learning_rate=RATE, seed=0, device="cpu", dtype="fp32"
+    capture = bench.train(
+        victim,
+        RECORDS,
+        tmp_path_factory.mktemp("replay") / "capture",
+        protocol="gradient",
+        epochs=3,
+        batch_size=3,
+        learning_rate=RATE,
     )
-    out = tmp_path_factory.mktemp("replay") / "capture"
-    victim.train(RECORDS, NoDefense(), plan, protocol="gradient", out=out, progress=Silent())
-    return Capture.open(out), victim.public(
-        NoDefense(), AUXILIARY, protocol="gradient", device="cpu"
-    )
+    return capture, victim.public(NoDefense(), AUXILIARY, protocol="gradient", device="cpu")
 
 
 def view_of(captured, **threat):
@@ -75,13 +76,11 @@ def test_on_the_true_conditions_the_way_is_the_clients_own(captured):
     path = replay.path(truth, RATE, {8})
     assert path.gap < 1e-4
     assert set(path.at) == {8}
-    lessons = SimulatedHints(
-        replay.forward, path, AUXILIARY, view.public.codec, "cpu", compared=True
-    )
-    found = replay.deviations(path, truth, lessons.means, compared=True)
+    hints = SimulatedHints(replay.forward, path, AUXILIARY, view.public.codec, "cpu", compared=True)
+    found = replay.deviations(path, truth, hints.means, compared=True)
     rows = [i for i, release in enumerate(view.releases) if release.step == 8]
     replay.forward.stem.load_state_dict(dict(path.at[8]))
-    expected = hint_part(replay.forward, truth[rows], "cpu") - lessons.means[8]
+    expected = hint_part(replay.forward, truth[rows], "cpu") - hints.means[8]
     torch.testing.assert_close(found[rows], expected, atol=1e-6, rtol=1e-3)
     assert float(expected.abs().max()) > 1e-5
     others = [i for i in range(len(truth)) if i not in rows]

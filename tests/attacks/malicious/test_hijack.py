@@ -1,4 +1,4 @@
-"""A server that misbehaves: where it can be put up, what it changes, and that hijacking pulls features its way."""
+"""A malicious server: where it can run, what it changes, and that hijacking moves features."""
 
 from __future__ import annotations
 
@@ -41,6 +41,7 @@ from bench.interfaces.threat import PRESETS
 from bench.metrics.structural_similarity import ssim
 from bench.spec.cell import CaptureSpec
 from tests.conftest import make_records
+from tests.support.attacked import train_and_view
 from victims.classifier.split_cnn import SplitCnn
 from victims.diffusion.split_controlnet import SplitControlNet
 
@@ -149,19 +150,25 @@ def read_at_the_end(
 ) -> float:
     """SSIM of what ``attack`` makes of the last epoch, whoever serves."""
     victim = SplitCnn.build(SMALL_CUT)
-    capture = victim.train(
-        records, Defense(), plan, protocol="gradient", out=out, progress=Silent()
+    seen = train_and_view(
+        victim,
+        records,
+        out,
+        auxiliary=auxiliary,
+        epoch=plan.epochs - 1,
+        count=48,
+        threat=PRESETS["malicious_server"],
+        protocol="gradient",
+        epochs=plan.epochs,
+        batch_size=plan.batch_size,
+        learning_rate=plan.learning_rate,
+        adversary=plan.adversary,
     )
-    last = [
-        release for release in capture.transcript.releases() if release.epoch == plan.epochs - 1
-    ][:48]
-    public = victim.public(None, auxiliary, protocol="gradient", device="cpu")
-    view = PRESETS["malicious_server"].project(capture.transcript, public, last)
     found = attack.run(
-        view, rng=torch.Generator(), budget=Budget(0, 16), progress=Silent()
+        seen.view, rng=torch.Generator(), budget=Budget(0, 16), progress=Silent()
     ).estimates["image"]
     assert isinstance(found, Estimate)
-    return float(ssim(found.images, capture.secrets.truth(last)[0].image_batch()).mean())
+    return float(ssim(found.images, seen.records.image_batch()).mean())
 
 
 def likeness(
@@ -188,7 +195,7 @@ def test_a_client_that_is_held_is_read_to_the_end_where_an_honest_one_is_not(tmp
 
 @pytest.mark.slow
 def test_a_client_that_is_hijacked_is_read_where_an_honest_one_is_not(tmp_path: Path):
-    """The certificate, with a quarter of its steps; the critic has to see how real pictures are laid out."""
+    """The certificate with a quarter of its steps; the critic has to see real pictures."""
     portraits = Portraits(Portraits.parse({"photos_per_identity": 1})).load(
         160, image_size=64, condition="canny", progress=Silent()
     )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 from torch import Tensor
 
+import bench
 from attacks.prompts.parts.text_span import read_prompts, text_span
 from attacks.prompts.prompt_span import PromptSpan
 from bench.interfaces import (
@@ -17,7 +16,6 @@ from bench.interfaces import (
     Release,
     Silent,
     ThreatModel,
-    TrainingPlan,
 )
 
 NAMES = ("down.attn2.to_k.weight", "mid.attn2.to_v.weight")
@@ -31,13 +29,16 @@ def federated(make_job, tmp_path_factory: pytest.TempPathFactory):  # type: igno
         victim="federated:clients=2,records_per_update=1,optimizer=sgd,learning_rate=1.0",
         attack="prompt-span",
     )
-    plan = TrainingPlan(
-        epochs=2, batch_size=1, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
-    )
-    out: Path = tmp_path_factory.mktemp("federated") / "c"
     victim = job.new_victim()
-    capture = victim.train(
-        job.splits.victim, job.new_defense(), plan, protocol="fedavg", out=out, progress=Silent()
+    capture = bench.train(
+        victim,
+        job.splits.victim,
+        tmp_path_factory.mktemp("federated") / "c",
+        defense=job.new_defense(),
+        protocol="fedavg",
+        epochs=2,
+        batch_size=1,
+        learning_rate=1e-3,
     )
     return job, capture, victim.public(None, job.splits.auxiliary, protocol="fedavg", device="cpu")
 
@@ -134,7 +135,7 @@ def test_an_update_without_cross_attention_is_refused() -> None:
 
 
 def test_two_prompts_of_one_update_are_both_read(federated) -> None:  # type: ignore[no-untyped-def]
-    """From made-up gradients of the states without their padding, whose number would fill so small a space."""
+    """From artificial gradients of the states without padding, which would fill the space."""
     text = federated[2].text
     ids = text.encode(["p3", "a7"])
     states = text.states(ids)[:, : len(text.tokens(["p3"])[0]) + 2].flatten(0, 1)

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from bench.cell.runner import Runner
-from bench.data.split_sizes import SplitSizes
 from bench.interfaces import (
     BackboneSet,
     BenchError,
@@ -277,8 +276,7 @@ def test_a_run_states_its_threshold_or_why_there_is_none(make_job, tmp_path, cap
     """Portraits have four photographs a person: 60 calibration records are 15 people, 56 are 14."""
     found = {}
     for calibration in (56, 60):
-        splits = SplitSizes(victim=8, auxiliary=12, calibration=calibration, evaluation=8)
-        job = make_job(attack="closed-form", splits=splits)
+        job = make_job(attack="closed-form", calibration=calibration)
         result = Runner(tmp_path, Silent()).run(job)
         print_result(job, result, tmp_path)
         found[calibration] = (

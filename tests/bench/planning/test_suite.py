@@ -11,7 +11,8 @@ from bench.cli.main import main
 from bench.interfaces import RequestError, Silent
 from bench.ledger.reader import CellEntry
 from bench.planning.planner import Planner
-from bench.planning.suite import SHIPPED, Block, Settings, Suite, find_suite, read_suite, shipped
+from bench.planning.settings import Settings
+from bench.planning.suite import SHIPPED, Block, Suite, find_suite, read_suite, shipped
 from bench.planning.suite_plan import describe_plan, plan_suite
 from tests.support.suites import SETTINGS, small_suite
 
@@ -181,7 +182,8 @@ def test_shipped_suites_can_be_planned(name, planner, tiny_model):
     plan = plan_suite(suite, planner, overrides=Settings(**SETTINGS, model=str(tiny_model)))
     assert not [job.obstacle for job in plan.jobs if job.obstacle]
     labels = {"+".join(d.name for d in job.cell.capture.defense) for job in plan.jobs}
-    assert {"none", "timestep", "activation", "prompt", "timestep+activation+prompt"} <= labels
+    if name != "quick":  # a handful of cells
+        assert {"none", "timestep", "activation", "prompt", "timestep+activation+prompt"} <= labels
     assert {job.attack.name for job in plan.jobs} >= {"closed-form", "inversion"}
     if name == "standard":
         assert {job.cell.capture.protocol for job in plan.jobs} >= {

@@ -56,6 +56,18 @@ def test_the_worst_attack_speaks_for_a_defence(made):
     assert found["none"].p_below != found["none"].p_below
 
 
+def test_a_defence_that_no_attack_adapts_to_is_shown_and_not_ranked(made):
+    for seed in SEEDS:
+        made.add("deaf", "inversion", seed, 0.2, flags="few-for-fid not-adaptive:deaf")
+        made.add("deaf", "closed-form", seed, 0.2, flags="not-adaptive:deaf")
+        made.add("half", "inversion", seed, 0.2)
+        made.add("half", "closed-form", seed, 0.21, flags="not-adaptive:half")
+    found = standings(made)
+    assert (found["deaf"].rank, found["deaf"].partial) == (None, "no attack adapts")
+    assert found["deaf"].normalized.mean == pytest.approx(0.0, abs=1e-6)
+    assert (found["half"].rank, found["half"].partial) == (1, "")
+
+
 def test_two_defences_are_compared_directly(made):
     found = standings(made, reference="weak")
     assert found["strong"].p_below < 0.01

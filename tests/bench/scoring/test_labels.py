@@ -20,13 +20,11 @@ from bench.interfaces import (
     Claim,
     NotApplicableError,
     Silent,
-    ThreatModel,
-    TrainingPlan,
     View,
 )
 from bench.scoring.labels import label_scores
-from defenses.none import NoDefense
 from tests.conftest import make_records
+from tests.support.attacked import train_and_view
 from victims.classifier.federated_classifier import FederatedClassifier
 
 
@@ -81,16 +79,8 @@ def test_norms_near_a_class_speak_for_it() -> None:
 def see(tmp_path, **params: object) -> tuple[View, Tensor]:  # type: ignore[no-untyped-def]
     records = make_records(12)
     victim = FederatedClassifier.build({"size": 8, "clients": 2, "label": "identity", **params})
-    plan = TrainingPlan(
-        epochs=1, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
-    )
-    capture = victim.train(
-        records, NoDefense(), plan, protocol="fedsgd", out=tmp_path / "c", progress=Silent()
-    )
-    releases = capture.transcript.releases(0)
-    public = victim.public(None, records, protocol="fedsgd", device="cpu")
-    truth = victim.labels(capture.secrets.truth(releases)[0])
-    return ThreatModel().project(capture.transcript, public, releases), truth
+    seen = train_and_view(victim, records, tmp_path / "c", protocol="fedsgd")
+    return seen.view, victim.labels(seen.records)
 
 
 def claim(attack: LabelCounts | LabelNorms, view: View) -> Claim:

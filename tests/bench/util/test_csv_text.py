@@ -23,7 +23,7 @@ SEMICOLONS = "cell_id;view;ssim\nab;x,y;0.5\ncd;;0.25\n"
 
 
 def as_spreadsheet(path: Path) -> None:
-    """Rewrite a table as German Excel saves it, with decimal points: BOM, semicolons, CRLF, empty lines."""
+    """Rewrite a table as German Excel does: BOM, semicolons, CRLF, empty lines, decimal points."""
     rows = read_table(path)
     quoted = [
         ";".join('"' + str(value).replace('"', '""') + '"' for value in row.values())
