@@ -88,7 +88,7 @@ def to_frame(entries: Sequence[Standing]) -> pandas.DataFrame:
     """Return a table with one line for each entry and the columns of ``leaderboard.csv``."""
     import pandas
 
-    records = [dict(entry.figures) | _record(entry) for entry in entries]
+    records = [{**entry.figures, **_record(entry)} for entry in entries]
     first = list(_record(entries[0])) if entries else []
     figures = {name for entry in entries for name in entry.figures}
     extra = sorted(figures - {*first, *_FIGURES})

@@ -78,7 +78,7 @@ def test_the_truth_is_the_pooled_picture_and_the_oracle_gives_it_back(tmp_path: 
     torch.testing.assert_close(pixels, small.repeat_interleave(4, 2).repeat_interleave(4, 3))
     public = victim.public(None, RECORDS, protocol="fedsgd", device="cpu")
     oracle = image_controls("image", truth["image"], RECORDS, public.codec, seed=0)[ORACLE]
-    assert torch.equal(oracle.images.pixels, shown)
+    assert torch.equal(oracle.images.pixels, pixels)
     assert public.trainer is not None
     inputs = {"pixels": small, "label": torch.zeros(len(small), 10)}
     assert torch.equal(public.trainer.estimates(inputs)["image"].images.pixels, pixels)

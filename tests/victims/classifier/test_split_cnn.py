@@ -123,7 +123,7 @@ def test_the_truth_is_the_pooled_picture_and_the_oracle_gives_it_back(tmp_path: 
         image_controls("image", truth["image"], RECORDS, public.codec, seed=0)[
             ORACLE
         ].images.pixels,
-        shown,
+        pixels,
     )
     assert public.client is not None
     claimed = public.client.forward(32).estimates({PIXELS: pixels[..., ::2, ::2]})["image"]
