@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch.nn import functional
 
-import bench
 from bench.interfaces import (
     CLIENT_UPDATE,
     GLOBAL_MODEL,
     Capture,
     RequestError,
     Silent,
+    TrainingPlan,
 )
-from bench.scoring.controls.images import ORACLE, image_controls
+from bench.scoring.controls.images import ORACLE
 from defenses.none import NoDefense
 from tests.conftest import make_records
 from victims.classifier.federated_classifier import FederatedClassifier
@@ -28,8 +28,11 @@ SMALL = {"size": 8, "clients": 2, "label": "identity", "records_per_update": 2}
 
 def train(out: Path, **params: object) -> tuple[FederatedClassifier, Capture]:
     victim = FederatedClassifier.build({**SMALL, **params})
-    return victim, bench.train(
-        victim, RECORDS, out, protocol="fedsgd", epochs=2, batch_size=3, learning_rate=1e-3
+    plan = TrainingPlan(
+        epochs=2, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+    )
+    return victim, victim.train(
+        RECORDS, NoDefense(), plan, protocol="fedsgd", out=out, progress=Silent()
     )
 
 

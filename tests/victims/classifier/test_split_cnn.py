@@ -25,7 +25,7 @@ from bench.interfaces import (
     generator,
 )
 from bench.interfaces.public_forward import PIXELS
-from bench.scoring.controls.images import ORACLE, image_controls
+from bench.scoring.controls.images import ORACLE
 from defenses.activation import Activation, activation
 from tests.conftest import make_records
 from victims.classifier.parts.cnn import CUTS, halves, network
