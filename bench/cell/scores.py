@@ -13,16 +13,11 @@ from bench.interfaces.certificate import Certificate
 from bench.metrics.distribution import needed_for_fid
 from bench.scoring.certificates import certificate_for
 from bench.scoring.compare import compare
+from bench.scoring.flags import certificate_flags, flags
 from bench.scoring.labels import label_scores
 from bench.scoring.links import link_scores
 from bench.scoring.picture import Panel
-from bench.scoring.score import (
-    MetricScore,
-    certificate_flags,
-    flags,
-    score_target,
-    unsupported_metrics,
-)
+from bench.scoring.score import MetricScore, score_target, unsupported_metrics
 from bench.types.claim import Claim
 from bench.types.estimate import Estimate
 from bench.types.facts import Fact

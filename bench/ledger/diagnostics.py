@@ -23,7 +23,7 @@ def diagnostic_columns(attack: str, diagnostics: object) -> dict[str, float | in
     """Return the columns of a claim's diagnostics, with the prefix ``attack_`` where it is missing.
 
     A float that is not finite is kept: it leaves its column empty and raises a flag
-    (:func:`bench.scoring.score.flags`), since a search that diverged is a result.
+    (:func:`bench.scoring.flags.flags`), since a search that diverged is a result.
 
     Args:
         attack: name of the attack, for messages.

@@ -12,7 +12,7 @@ from bench.interfaces.metric import Metric
 from bench.interfaces.registry import Registry
 from bench.interfaces.victim import Victim
 from bench.planning.resolved_plugin import P, ResolvedPlugin
-from bench.scoring.rows import check_metric_name
+from bench.scoring.metric_names import check_metric_name
 from bench.spec.cell import PluginSpec
 from bench.spec.names import parse_plugin, parse_stack
 from bench.util.errors import RequestError

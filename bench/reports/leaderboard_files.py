@@ -88,9 +88,10 @@ def to_frame(entries: Sequence[Standing]) -> pandas.DataFrame:
     """Return a table with one line for each entry and the columns of ``leaderboard.csv``."""
     import pandas
 
-    records = [_record(entry) | dict(entry.figures) for entry in entries]
-    extra = sorted({name for entry in entries for name in entry.figures} - set(_FIGURES))
-    first = [name for name in records[0] if name not in entries[0].figures] if records else []
+    records = [{**entry.figures, **_record(entry)} for entry in entries]
+    first = list(_record(entries[0])) if entries else []
+    figures = {name for entry in entries for name in entry.figures}
+    extra = sorted(figures - {*first, *_FIGURES})
     return pandas.DataFrame(records, columns=[*first, *_FIGURES, *extra])
 
 

@@ -75,7 +75,7 @@ def _try_imports(entries: Sequence[str]) -> tuple[dict[str, str], str]:
 def _fault(kind: str, name: str) -> str:
     """Return why a plugin cannot be loaded, or an empty text."""
     from bench.planning.plugins import Plugins
-    from bench.scoring.rows import check_metric_name
+    from bench.scoring.metric_names import check_metric_name
     from bench.util.progress import Silent
 
     try:

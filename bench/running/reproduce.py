@@ -20,7 +20,7 @@ from bench.cell.runner import Runner
 from bench.ledger.columns import TIMINGS
 from bench.ledger.reader import LedgerReader
 from bench.planning.planner import Planner
-from bench.reports.processor_tolerance import Difference, measured_tolerance
+from bench.running.field_tolerance import EXACT, FieldTolerance, Mismatch
 from bench.spec.cell import CellSpec
 from bench.spec.difference import spec_difference
 from bench.util.csv_text import read_table
@@ -28,36 +28,9 @@ from bench.util.errors import DataError, RequestError
 from bench.util.processor import processor
 from bench.util.progress import Progress
 
-EXACT = 1e-6
-"""Allowed difference on one processor, relative to the number (absolute below 1)."""
 ORIGIN = ("schema_version", "cell_id", "capture_id", "model_hash", "data_hash", "versions", "spec")
 """Fields on the origin of a row; a change of origin is reported once, not as a mismatch."""
-DERIVED = ("flags",)
-"""Fields that depend on last digits, and may differ wherever those may differ."""
-
 Row = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Mismatch:
-    """A field whose value differs from the stored one.
-
-    Attributes:
-        target: the target of the row.
-        field: name of the field.
-        stored: the value in the row.
-        recomputed: the value of the new run.
-        excess: difference as a multiple of the allowed one; infinite where a value is no number.
-    """
-
-    target: str
-    field: str
-    stored: object
-    recomputed: object
-    excess: float = math.inf
-
-    def __str__(self) -> str:
-        return f"{self.target} {self.field}: {self.stored!r} in the row, {self.recomputed!r} now"
 
 
 @dataclass(frozen=True)
@@ -178,7 +151,7 @@ def reproduce(
         torch.set_num_threads(int(float(first["threads"])))
     recomputed = {str(row["target"]): row for row in _run(job, progress)}
     made_on, here = str(first.get("processor") or ""), processor(job.cell.capture.device)
-    tolerances = _FieldTolerance(tolerance, made_on != here, cell.attack.attack.label)
+    tolerances = FieldTolerance(tolerance, made_on != here, cell.attack.attack.label)
     compared = [
         (str(row["target"]), name, stored, recomputed.get(str(row["target"]), {}).get(name))
         for row in rows
@@ -206,64 +179,6 @@ def _run(job: Job, progress: Progress) -> Sequence[Row]:
             return result_without_scores(
                 job.cell, "not_applicable", str(error), split_hash=job.splits.manifest_hash()
             ).rows
-
-
-@dataclass(frozen=True)
-class _FieldTolerance:
-    """Decides by how much a field may differ."""
-
-    tolerance: float | None
-    other_processor: bool
-    attack: str
-
-    def split(
-        self, compared: Sequence[tuple[str, str, object, object]]
-    ) -> tuple[tuple[Mismatch, ...], tuple[Mismatch, ...]]:
-        """Return the fields that differ by no more than allowed, and those that differ by more."""
-        within, beyond = [], []
-        for target, name, stored, now in compared:
-            excess = self._excess(name, stored, now)
-            if excess > 1.0:
-                beyond.append(Mismatch(target, name, stored, now, excess))
-            elif not _close(stored, now, EXACT):
-                within.append(Mismatch(target, name, stored, now, excess))
-        return tuple(within), tuple(beyond)
-
-    def _excess(self, name: str, stored: object, now: object) -> float:
-        """Return the difference of a field as a multiple of the allowed one."""
-        tolerant = self.tolerance is None and self.other_processor
-        exact = EXACT if self.tolerance is None else self.tolerance
-        if _close(stored, now, exact) or (tolerant and name in DERIVED):
-            return 0.0
-        numbers = _as_numbers(stored, now)
-        if numbers is None or not all(map(math.isfinite, numbers)):
-            return math.inf
-        before, after = numbers
-        allowed = exact * max(1.0, abs(before))
-        if tolerant:
-            allowed = max(allowed, self._measured(name).allowed(before))
-        return abs(before - after) / allowed if allowed else math.inf
-
-    def _measured(self, name: str) -> Difference:
-        return measured_tolerance().entry_for(name, self.attack)
-
-
-def _close(stored: object, now: object, tolerance: float) -> bool:
-    """Return whether two values agree as numbers, or as text where one is no number."""
-    numbers = _as_numbers(stored, now)
-    if numbers is None:
-        return str(stored) == str(now)
-    first, second = numbers
-    return math.isclose(first, second, rel_tol=tolerance, abs_tol=tolerance) or (
-        math.isnan(first) and math.isnan(second)
-    )
-
-
-def _as_numbers(stored: object, now: object) -> tuple[float, float] | None:
-    try:
-        return float(str(stored)), float(str(now))
-    except ValueError:
-        return None
 
 
 def report(reproduction: Reproduction) -> list[str]:

@@ -1,4 +1,4 @@
-"""Rows and scores made up for tests of what is done with them."""
+"""Synthetic rows and scores for tests of reports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RECORDS = 40
 
 
 class SyntheticLedger:
-    """Rows with scores by record, as a ledger would give them; floor 0.2 and ceiling 0.8 unless told."""
+    """Synthetic rows with scores by record; by default floor 0.2 and ceiling 0.8."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
@@ -35,12 +35,19 @@ class SyntheticLedger:
         utility: Mapping[str, float] | None = None,
         **fields: Any,
     ) -> dict[str, Any]:
-        """A row whose records score ``level`` on the mean, each by its difficulty, which ``seed``
-        fixes.
+        """Add a row whose records score ``level`` on average; ``seed`` fixes their difficulties.
 
         Args:
-            noise: seed of what differs between defences, attacks and reruns; half of the spread.
-            exposed: so many records score at the ceiling, whatever ``level`` says.
+            defense: label of the defence.
+            attack: label of the attack.
+            seed: seed of the victim.
+            level: mean score.
+            status: status of the row.
+            noise: seed of noise with half the spread, for defences, attacks and reruns.
+            spread: standard deviation of the scores.
+            exposed: number of records that score at the ceiling.
+            utility: utility of the trained model by name.
+            fields: further fields, which replace the default ones.
         """
         spec = spec_of(defense, attack, seed, fields)
         row: dict[str, Any] = {
@@ -74,14 +81,14 @@ class SyntheticLedger:
             **fields,
         }
         if status == "ok":
-            hard = np.random.default_rng(seed).normal(size=RECORDS) * spread
-            own = (
+            difficulty = np.random.default_rng(seed).normal(size=RECORDS) * spread
+            individual = (
                 np.random.default_rng([seed, noise, 7]).normal(size=RECORDS)
                 * spread
                 / 2
                 * (noise > 0)
             )
-            values = hard - hard.mean() + own - own.mean() + level
+            values = difficulty - difficulty.mean() + individual - individual.mean() + level
             values[:exposed] = 0.8
             self._scores[row["cell_id"]] = {f"r{i}": float(v) for i, v in enumerate(values)}
             row = {
@@ -99,14 +106,14 @@ class SyntheticLedger:
         return row
 
     def read(self, cell_id: str, target: str, metric: str) -> Mapping[str, float]:
-        """A ``ScoreReader``; a record is identified where its score is near the ceiling."""
+        """Return scores as a ``ScoreReader``; records near the ceiling are identified."""
         scores = self._scores.get(cell_id, {}) if target == "image" else {}
         if metric == "identified":
             return {record: float(value > 0.75) for record, value in scores.items()}
         return scores if metric == "ssim" else {}
 
     def plan(self) -> list[dict[str, Any]]:
-        """The rows as a suite plans them, before anything is run."""
+        """Return the rows as a suite plans them, before it runs."""
         measured = ("ssim", "utility_", "certificate", "created", "n")
         return [
             {k: v for k, v in row.items() if not k.startswith(measured)}
@@ -115,7 +122,7 @@ class SyntheticLedger:
         ]
 
     def record_scores(self, cell_id: str) -> list[RecordScore]:
-        """As ``Ledger.write`` takes them."""
+        """Return scores for ``Ledger.write``."""
         return [
             RecordScore("image", "ssim", name, v)
             for name, v in self._scores.get(cell_id, {}).items()
@@ -123,7 +130,7 @@ class SyntheticLedger:
 
 
 def spec_of(defense: str, attack: str, seed: int, fields: Mapping[str, Any]) -> str:
-    """The text of a cell's spec, with the fields that rows repeat; other fields give another cell."""
+    """Return the text of a cell's spec; other fields give another cell."""
     spec = {
         "attack": {"attack": {"label": attack}, "targets": RECORDS, "epoch": -1},
         "capture": {

@@ -1,4 +1,4 @@
-"""Small suites on the tiny model, and a stranger's attack that goes wrong in every way."""
+"""Small suites on the tiny model, and a third-party attack that fails in every way."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ class Faulty(Attack):
 def small_suite(
     model: Path, *, settings: dict[str, Any] | None = None, **axes: Sequence[Any]
 ) -> Suite:
-    """A suite of one block."""
+    """Return a suite of one block."""
     block = {**axes, "settings": {**SETTINGS, "model": str(model), **(settings or {})}}
     return Suite("small", SuiteFile.model_validate({"blocks": {"only": block}}))
 
 
 def install_faulty(site: Path) -> None:
-    """Make the attack ``faulty`` as if it had been installed in the folder ``site``."""
+    """Write the attack ``faulty`` to the folder ``site`` as an installed package."""
     (site / "faulty-1.0.dist-info").mkdir(parents=True)
     (site / "faulty.py").write_text(FAULTY)
     (site / "faulty-1.0.dist-info" / "METADATA").write_text(
@@ -79,16 +79,16 @@ def install_faulty(site: Path) -> None:
 
 
 def workers_of(pid: int) -> list[int]:
-    """Ids of the worker processes that a process has."""
-    found = []
+    """Return the ids of the worker processes of a process."""
+    ids = []
     for child in psutil.Process(pid).children():
         with contextlib.suppress(psutil.Error):  # it ended meanwhile
             if "bench.running.engines.worker" in child.cmdline():
-                found.append(child.pid)
-    return found
+                ids.append(child.pid)
+    return ids
 
 
 def stable_rows(results: Path) -> list[dict[str, Any]]:
-    """All rows but their timings, in an order of their own."""
+    """Return all rows without their timings, sorted."""
     rows = [{k: v for k, v in row.items() if k not in TIMINGS} for row in Ledger(results).rows()]
     return sorted(rows, key=lambda row: (row["cell_id"], row["target"]))

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bench.ledger.merge_check import CELL_ID, STATES
-from bench.reports.check.baseline_rows import ATTACK_COLUMNS, COLUMNS, BaselineTable, Scores
+from bench.reports.check.baseline_rows import ATTACK_COLUMNS, COLUMNS, BaselineScores, BaselineTable
 from bench.reports.check.compared_rows import ComparedRow, Key, agrees, is_figure, trained_by
 from bench.reports.comparability import SETTING, AttackBudget, ComparisonSetting
 from bench.util.errors import DataError
@@ -67,7 +67,7 @@ def parse_table(path: Path, scores_path: Path, table: BaselineTable) -> dict[Key
     return rows
 
 
-def _parse_row(fields: Mapping[str, str], scores: Scores | None) -> ComparedRow:
+def _parse_row(fields: Mapping[str, str], scores: BaselineScores | None) -> ComparedRow:
     """One row as a point.
 
     Raises:

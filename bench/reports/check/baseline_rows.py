@@ -29,7 +29,7 @@ COLUMNS = (*SETTING, "defense", *ATTACK_COLUMNS, *_OTHER_COLUMNS)
 
 
 @dataclass(frozen=True)
-class Scores:
+class BaselineScores:
     """A line of the scores file: the scores by record of a cell and target."""
 
     cell_id: str
@@ -58,7 +58,7 @@ class BaselineTable:
     """A baseline as text: the lines of its CSV, the header first, and its scores by record."""
 
     lines: Sequence[Sequence[str]]
-    scores: Sequence[Scores]
+    scores: Sequence[BaselineScores]
 
     @property
     def header(self) -> Sequence[str]:
@@ -74,7 +74,7 @@ def table_from_rows(compared_rows: Iterable[ComparedRow]) -> BaselineTable:
     figures = sorted({name for point in ordered for name in point.utility})
     header = [*COLUMNS, *(f"utility_{name}" for name in figures)]
     scores = [
-        Scores(p.cell_id, p.key[0]["target"], p.measure, p.scores, p.identified)
+        BaselineScores(p.cell_id, p.key[0]["target"], p.measure, p.scores, p.identified)
         for p in ordered
         if p.scores
     ]
@@ -116,7 +116,7 @@ def table_text(lines: Iterable[Sequence[str]]) -> str:
     return stream.getvalue()
 
 
-def scores_text(scores: Iterable[Scores]) -> str:
+def scores_text(scores: Iterable[BaselineScores]) -> str:
     """Return a line for each cell and target, so that a diff shows what changed."""
     return "".join(line.as_json() + "\n" for line in scores)
 
@@ -135,13 +135,13 @@ def baseline_lines(path: Path) -> list[list[str]]:
     return lines
 
 
-def read_scores(path: Path) -> list[Scores]:
+def read_scores(path: Path) -> list[BaselineScores]:
     """Return the lines of a scores file; none where there is no file.
 
     Raises:
         DataError: a line has no scores, or two lines have one cell and target.
     """
-    by_target: dict[tuple[str, str], Scores] = {}
+    by_target: dict[tuple[str, str], BaselineScores] = {}
     if not path.exists():
         return []
     try:
@@ -160,7 +160,7 @@ def read_scores(path: Path) -> list[Scores]:
                 if identified is not None
                 else {}
             )
-            parsed = Scores(
+            parsed = BaselineScores(
                 str(content["cell_id"]),
                 str(content["target"]),
                 str(content["measure"]),

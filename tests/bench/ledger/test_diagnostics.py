@@ -6,7 +6,7 @@ import pytest
 
 from bench.interfaces import BenchError, RequestError
 from bench.ledger.diagnostics import MOST_DIAGNOSTICS, diagnostic_columns, not_finite
-from bench.scoring.rows import RESERVED, RESERVED_PREFIXES, check_metric_name
+from bench.scoring.metric_names import RESERVED, RESERVED_PREFIXES, check_metric_name
 
 
 def test_every_name_gets_the_prefix_once() -> None:

@@ -1,4 +1,4 @@
-"""The frontier: leaks beside costs paired by seed, what reaches the goal, and what no other defence beats."""
+"""The frontier: leaks and costs paired by seed, the goal, and what no other defence dominates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SEEDS = (0, 1, 2)
 
 
 def _ledger() -> SyntheticLedger:
-    """By defence: score (floor 0.2, ceiling 0.8), FID and edge F1 over the undefended ones at the same seed."""
+    """Return scores (floor 0.2, ceiling 0.8), and FID and edge F1 relative to no defence."""
     made = SyntheticLedger()
     for seed in SEEDS:
         for defense, level, fid, f1 in [

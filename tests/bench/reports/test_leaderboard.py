@@ -1,4 +1,4 @@
-"""The leaderboard ranks the worst case, among rows that may be compared, and shows the rest unranked."""
+"""The leaderboard ranks worst cases among comparable rows, and shows other rows unranked."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SEEDS = (0, 1, 2)
 
 @pytest.fixture
 def made() -> SyntheticLedger:
-    """Two attacks on two defences and the undefended victim; weak stops inversion only, strong stops both."""
+    """Two attacks on three defences: `none`, `weak` stops inversion only, `strong` stops both."""
     made = SyntheticLedger()
     for seed in SEEDS:
         for defense, inversion, algebra in [

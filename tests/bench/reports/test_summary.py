@@ -37,8 +37,8 @@ ROWS = pandas.DataFrame(
 def test_means_and_ranges_over_seeds_without_failed_rows():
     table = summarise(ROWS, ("ssim",)).splitlines()
     assert (
-        table[0]
-        == "| victim | protocol | defense | threat_model | withheld_from_view | a image ssim | seeds |"
+        table[0] == "| victim | protocol | defense | threat_model | withheld_from_view "
+        "| a image ssim | seeds |"
     )
     assert table[2] == "| v | p | none | server |  | 0.500 [0.250, 0.750] | 2 |"
     assert table[3] == "| v | p | prompt | server |  | 0.500 [0.500, 0.500] | 1 |"

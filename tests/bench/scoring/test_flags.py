@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from bench.interfaces import Costs
-from bench.scoring.score import MetricScore, flags
+from bench.scoring.flags import flags
+from bench.scoring.score import MetricScore
 
 
 def score(low: float, floor: float, ceiling: float, nearest: float = 0.0) -> MetricScore:

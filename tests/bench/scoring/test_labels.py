@@ -97,7 +97,7 @@ def test_the_label_of_a_single_record_is_exact(tmp_path) -> None:  # type: ignor
 
 
 def test_norms_of_the_records_themselves_name_their_labels(tmp_path) -> None:  # type: ignore[no-untyped-def]
-    """With the private records as auxiliary ones every norm is known, so the true class weighs more than elsewhere."""
+    """With the private records as auxiliary ones every norm is known, so the true class leads."""
     view, truth = see(tmp_path, network="mlp")
     found = claim(LabelNorms(), view).labels
     assert found is not None

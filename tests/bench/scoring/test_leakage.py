@@ -135,13 +135,13 @@ def captured(tiny_model, records, plan, tmp_path):
 
 
 def test_leakage_of_a_capture(captured):
-    class Fixed(Defense):
+    class FixedReleases(Defense):
         name = "fixed"
 
         def sample_timesteps(self, record_ids, schedule, rng):
             return torch.full((len(record_ids),), 700)
 
-    capture, known = captured(Fixed())
+    capture, known = captured(FixedReleases())
     found = leakage(capture, known)
     total = 2 * float(SCHEDULE.snr(700))  # two epochs
     assert found["leak_snr_mean"] == found["leak_snr_max"] == pytest.approx(total)

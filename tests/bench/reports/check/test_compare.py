@@ -128,7 +128,7 @@ def test_where_lower_is_closer_a_lower_score_is_the_stronger_attack():
 
 
 def test_many_comparisons_raise_the_bar():
-    """Forty defences, each with a chance difference of two standard errors: alone it counts, in the family not."""
+    """A chance difference of two standard errors counts alone, but not in a family of forty."""
     old, new = SyntheticLedger(), SyntheticLedger()
     for i in range(40):
         old.add(f"d{i}", level=0.5, noise=2 * i + 1)

@@ -1,4 +1,4 @@
-"""A check judges the present state of a suite, says where it cannot, and never counts what it skipped."""
+"""A check compares the current rows of a suite, and says what it could not compare."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_rows_of_another_code_do_not_count_and_are_named_once():
 
 
 def test_the_present_state_is_judged_whatever_was_run_after_it():
-    """Good code, leaky code, good code again: the rows of the leaky code are newer than those of the good one."""
+    """Good code, leaky code, good code again: the rows of the leaky code are the newest."""
     good, leaky = state("1"), state("2", strong=0.5)
     for row in leaky.rows:
         row["created"] = "2027-01-01T00:00:00+00:00"
@@ -395,7 +395,8 @@ def test_the_command_from_first_baseline_to_accepted_change(command, tmp_path):
     code, output = bench("check", "made", "--results", good)
     assert code == 0
     assert re.fullmatch(
-        r"no worse: 4 comparisons of suite made \(2 of its 2 cells are there\) with .*/good/baseline.csv \(2 cells\), "
+        r"no worse: 4 comparisons of suite made \(2 of its 2 cells are there\) "
+        r"with .*/good/baseline.csv \(2 cells\), "
         r"nothing got worse\n",
         output,
     )

@@ -1,4 +1,4 @@
-"""Damages every row and column of a baseline under a run that leaks more there: no damage ends in "no worse"."""
+"""No damage to a row or column of a baseline hides a leak of the run: it never ends in 0."""
 
 from __future__ import annotations
 
