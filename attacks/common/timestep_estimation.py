@@ -7,8 +7,44 @@ import math
 import torch
 from torch import Tensor
 
+from attacks.common.loss_feedback import MeasuredTarget
 from attacks.common.spectral_prior import Spectrum, dct
-from bench.interfaces import NoiseSchedule
+from attacks.common.undo.inverse import first_timestep
+from bench.interfaces import TIMESTEP, NoiseSchedule, View
+
+
+def sent_or_likeliest_timesteps(
+    view: View,
+    noisy: Tensor,
+    measured: MeasuredTarget | None,
+    prior: Spectrum | None,
+    *,
+    every: bool = False,
+) -> Tensor | None:
+    """Return the timesteps of releases, ``(R,)`` int64: those that were sent, or the likeliest.
+
+    Args:
+        view: what the attacker sees.
+        noisy: x_t of the releases, ``(R, 4, h, w)``.
+        measured: what the network must predict, or None where it is hidden.
+        prior: spectrum of z0, for timesteps that were not sent.
+        every: of all releases of the view, or of the targets.
+
+    Returns:
+        None where the timesteps were not sent and there is no ``prior``.
+    """
+    if view.has(TIMESTEP):
+        return view.read(TIMESTEP, every=every).cpu()
+    if prior is None:
+        return None
+    return likeliest_timesteps(
+        noisy,
+        view.public.schedule,
+        prior,
+        target=None if measured is None else measured.values,
+        target_variance=0.0 if measured is None else float(measured.variance.mean()),
+        first=first_timestep(view),
+    )
 
 
 def likeliest_timesteps(

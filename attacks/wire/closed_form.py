@@ -9,8 +9,7 @@ from attacks.common.evidence import Evidence
 from attacks.common.least_squares import LeastSquares
 from attacks.common.loss_feedback import measured_target
 from attacks.common.spectral_prior import Spectrum
-from attacks.common.timestep_estimation import likeliest_timesteps, projected_timesteps
-from attacks.common.undo.inverse import first_timestep
+from attacks.common.timestep_estimation import projected_timesteps, sent_or_likeliest_timesteps
 from attacks.common.undo.view import without_known_defenses
 from attacks.common.wire_algebra import condition_latents, noisy_latents
 from bench.interfaces import (
@@ -81,7 +80,7 @@ class ClosedForm(Attack):
                 diagnostics["snr"] = float(precision.clamp_max(1e4).mean())
             advance(1)
             if (condition := condition_latents(view, solved.inputs)) is not None:
-                estimates["condition"] = Estimate(public.codec.decode(condition), condition)
+                estimates["condition"] = public.codec.estimate(condition)
             advance(1)
         if not estimates:
             raise NotApplicableError(
@@ -102,7 +101,7 @@ def likeliest_image(
         return None
     latents, precision = found
     shrunk = (precision / (1 + precision)).float().view(-1, 1, 1, 1) * latents
-    return Estimate(view.public.codec.decode(shrunk), shrunk), precision
+    return view.public.codec.estimate(shrunk), precision
 
 
 def _image_latents(
@@ -114,21 +113,14 @@ def _image_latents(
     target, noise = (
         (None, torch.zeros(1)) if measured is None else (measured.values, measured.variance)
     )
-    if view.has(TIMESTEP):
-        times = view.read(TIMESTEP).cpu()
-    elif target is None:
-        return None
-    elif (prior := Spectrum.from_public(view.public, rng)) is not None:
-        times = likeliest_timesteps(
-            noisy,
-            schedule,
-            prior,
-            target=target,
-            target_variance=float(noise.mean()),
-            first=first_timestep(view),
-        )
-    elif schedule.prediction == "epsilon":
+    prior = None
+    if not view.has(TIMESTEP):
+        if target is None:
+            return None
+        prior = Spectrum.from_public(view.public, rng)
+    times = sent_or_likeliest_timesteps(view, noisy, measured, prior)
+    if times is None:
+        if target is None or schedule.prediction != "epsilon":
+            return None
         times = projected_timesteps(noisy, target, schedule)
-    else:
-        return None
     return Evidence(noisy, times, schedule, solved.input_variance, target, noise).alone()

@@ -14,8 +14,8 @@ from attacks.common.loss_feedback import measured_target
 from attacks.common.own_latents import draw_variance
 from attacks.common.release_linking import link_view
 from attacks.common.spectral_prior import Spectrum
-from attacks.common.timestep_estimation import likeliest_timesteps
-from attacks.common.undo.inverse import first_timestep, known_parts
+from attacks.common.timestep_estimation import sent_or_likeliest_timesteps
+from attacks.common.undo.inverse import known_parts
 from attacks.common.undo.view import without_known_defenses
 from attacks.common.wire_algebra import noisy_latents, pooled_prompts, prompt_states
 from attacks.wire.parts.condition_posterior import Kind, condition_evidence, denoise_condition
@@ -28,7 +28,6 @@ from bench.interfaces import (
     Card,
     Certificate,
     Claim,
-    Estimate,
     NotApplicableError,
     Params,
     Progress,
@@ -135,7 +134,7 @@ class Posterior(Attack):
                     batch_size=budget.batch_size,
                     advance=advance,
                 )
-        estimates = {"image": Estimate(public.codec.decode(clean), clean)}
+        estimates = {"image": public.codec.estimate(clean)}
         if (masked := condition_evidence(view, solved, rng)) is not None:
             found = denoise_condition(
                 *masked.fused(groups),
@@ -144,7 +143,7 @@ class Posterior(Attack):
                 rng=rng,
                 batch_size=budget.batch_size,
             )
-            estimates["condition"] = Estimate(public.codec.decode(found), found)
+            estimates["condition"] = public.codec.estimate(found)
         return Claim(
             estimates,
             diagnostics={
@@ -197,20 +196,10 @@ def evidence_of(
     target, eta = (
         (None, torch.zeros(1)) if measured is None else (measured.values, measured.variance)
     )
-    if view.has(TIMESTEP):
-        times = view.read(TIMESTEP, every=True).cpu()
-    elif prior is None:
+    times = sent_or_likeliest_timesteps(view, noisy, measured, prior, every=True)
+    if times is None:
         raise NotApplicableError(
             "the timestep is hidden, and 2 auxiliary records are needed to estimate it"
-        )
-    else:
-        times = likeliest_timesteps(
-            noisy,
-            schedule,
-            prior,
-            target=target,
-            target_variance=float(eta.mean()),
-            first=first_timestep(view),
         )
     fresh = view.public.defense is not None and all(
         part.keeps_noise() is False for part in known_parts(view)

@@ -21,7 +21,6 @@ from bench.interfaces import (
     Card,
     Certificate,
     Claim,
-    Estimate,
     NotApplicableError,
     Params,
     Progress,
@@ -94,7 +93,7 @@ class Unmix(Attack):
         claimed = {kind: _claimed(found, maps[kept], wanted) for kind, maps in latents.items()}
         own = torch.cat([mixture.own for mixture in found.mixtures])
         return Claim(
-            {kind: Estimate(codec.decode(maps), maps) for kind, maps in claimed.items()},
+            {kind: codec.estimate(maps) for kind, maps in claimed.items()},
             diagnostics={
                 "own_share": float(own.mean()),
                 "unexplained": found.left,

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from attacks.common.loss_feedback import measured_target
 from attacks.common.spectral_prior import Spectrum
-from attacks.common.timestep_estimation import likeliest_timesteps
-from attacks.common.undo.inverse import first_timestep, simulated_before
+from attacks.common.timestep_estimation import sent_or_likeliest_timesteps
+from attacks.common.undo.inverse import simulated_before
 from attacks.common.wire_algebra import carrier_of
 from attacks.features.guidance.unknown_latents import (
     DirectLatent,
@@ -43,25 +43,18 @@ def choose_unknowns(
     """
     public, blocks = view.public, list[UnknownLatent]()
     if NOISY in knowledge.free:
-        measured = measured_target(view)
-        target = None if measured is None else measured.values
-        variance = 0.0 if measured is None else float(measured.variance.mean())
-        if view.has(TIMESTEP):
-            times = view.read(TIMESTEP).cpu()
-        elif NOISY in warm and (spectrum := Spectrum.from_public(public, rng)) is not None:
-            times = likeliest_timesteps(
-                warm[NOISY],
-                public.schedule,
-                spectrum,
-                target=target,
-                target_variance=variance,
-                first=first_timestep(view),
-            )
-        else:
+        measured, spectrum = measured_target(view), None
+        shape = (len(view.targets), *knowledge.free[NOISY].shape)
+        if NOISY in warm and not view.has(TIMESTEP):
+            spectrum = Spectrum.from_public(public, rng)
+        noisy = warm.get(NOISY, torch.empty(shape))
+        times = sent_or_likeliest_timesteps(view, noisy, measured, spectrum)
+        if times is None:
             raise NotApplicableError(
                 "the timestep is hidden; estimating it needs h_sd and 2 auxiliary records"
             )
-        shape = (len(view.targets), *knowledge.free[NOISY].shape)
+        target = None if measured is None else measured.values
+        variance = 0.0 if measured is None else float(measured.variance.mean())
         blocks.append(
             NoisyLatent.from_schedule(NOISY, shape, times, public.schedule, target, variance)
         )
