@@ -148,6 +148,12 @@ bench = 1
     ]
 
 
+def test_the_page_of_options_lists_every_command() -> None:
+    section = (ROOT / "docs" / "usage.md").read_text().split("## Examples\n")[0]
+    listed = set(re.findall(r"`bench ([a-z]+)", section))
+    assert listed == set(main.list_commands(click.Context(main)))
+
+
 def test_the_page_of_options_explains_every_threat_model() -> None:
     section = (ROOT / "docs" / "usage.md").read_text().split("## Threat models\n")[1]
     explained = re.findall(r"^\| `(\w+)`", section.split("\n## ")[0], re.MULTILINE)
