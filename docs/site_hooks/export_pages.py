@@ -28,6 +28,33 @@ def exports(package: str) -> dict[str, str]:
     return {}
 
 
+def documented(module: str) -> set[str]:
+    """Return the names of a module that the reference can show: each defined by itself."""
+    file = ROOT / module.replace(".", "/")
+    file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+    names = set()
+    for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                names.add(name)
+            case ast.Assign(targets=[ast.Name(name)]) | ast.AnnAssign(target=ast.Name(name)):
+                names.add(name)
+    return names
+
+
+def section(module: str, names: list[str]) -> str:
+    """Return the part of a reference page for one module.
+
+    Names that one statement defines together, as ``A, B = "a", "b"`` does, are listed.
+    """
+    alone = documented(module)
+    together = ", ".join(f"`{name}`" for name in names if name not in alone)
+    entries = [f"::: {module}.{name}" for name in names if name in alone]
+    return "\n\n".join(
+        [f"## {module}", *([f"Constants: {together}."] if together else []), *entries]
+    )
+
+
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Replace the line by one heading for each defining module, with its public names."""
 
@@ -37,9 +64,6 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
             by_module.setdefault(module, []).append(name)
         if not by_module:
             return f"::: {match[1]}"
-        return "\n\n".join(
-            f"## {module}\n\n" + "\n\n".join(f"::: {module}.{name}" for name in names)
-            for module, names in sorted(by_module.items())
-        )
+        return "\n\n".join(section(*item) for item in sorted(by_module.items()))
 
     return LINE.sub(entries, markdown)
