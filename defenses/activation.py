@@ -18,6 +18,22 @@ def activation(u: Tensor) -> Tensor:
     return u.abs() * torch.tanh(u / 2)
 
 
+def inverse_activation(y: Tensor, iterations: int = 60) -> Tensor:
+    """Return u with |u| tanh(u / 2) = y, elementwise, float64.
+
+    Newton on u tanh(u/2) = |y| from above, where the function is convex and so falls onto the root.
+    """
+    target = y.double().abs()
+    u = torch.sqrt(2 * target) + target
+    for _ in range(iterations):
+        tanh = torch.tanh(u / 2)
+        slope = tanh + u / 2 * (1 - tanh * tanh)
+        u = u - torch.where(
+            slope > 0, (u * tanh - target) / slope.clamp_min(1e-300), torch.zeros_like(u)
+        )
+    return torch.copysign(u, y.double())
+
+
 class Activation(Defense):
     """Sends f(h_ctrl) in half precision, at training and at inference."""
 
@@ -34,3 +50,6 @@ class Activation(Defense):
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         return activation(tensor).half() if channel == CONTROL_FEATURES else tensor
+
+    def invert(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor | None:
+        return inverse_activation(tensor).float() if channel == CONTROL_FEATURES else tensor

@@ -44,6 +44,9 @@ class AdditiveNoise(Defense):
         gaussian = self.params.kind == "gaussian" and channel in self.params.channels
         return float(self.params.noise) if gaussian else 0.0
 
+    def invert(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor | None:
+        return None if channel in self.params.channels else tensor
+
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         if channel not in self.params.channels:
             return tensor

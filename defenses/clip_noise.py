@@ -24,6 +24,7 @@ from bench.interfaces import (
     NoiseSchedule,
     Params,
     ProtectContext,
+    UpdateProtection,
 )
 from defenses.common.gaussian_accounting import epsilon_of
 
@@ -65,6 +66,9 @@ class ClipNoise(Defense):
         "weights of the client cross the wire. Small multipliers hide detail without a useful "
         "epsilon.",
     )
+
+    def update_protection(self) -> UpdateProtection | None:
+        return UpdateProtection(clip=float(self.params.clip))
 
     def protect_update(
         self, update: Mapping[str, Tensor], context: ProtectContext

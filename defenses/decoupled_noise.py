@@ -45,6 +45,9 @@ class DecoupledNoise(Defense):
         "guarantee: the latent is not clipped.",
     )
 
+    def control_noise(self) -> float | None:
+        return float(self.params.b)
+
     def control_input(self, noisy: Tensor, context: ProtectContext) -> Tensor:
         if self.params.memoised:
             fresh = per_record_noise(

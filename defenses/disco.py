@@ -168,6 +168,18 @@ class Disco(Defense):
     def check(self, schedule: NoiseSchedule, channels: frozenset[Channel]) -> None:
         refuse_untrained(self.name, channels)
 
+    def invert(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor | None:
+        return None if channel == CONTROL_FEATURES else tensor
+
+    def prunes_channels(self, channel: Channel) -> bool:
+        return channel == CONTROL_FEATURES
+
+    def assume_kept(self, channel: Channel, share: Tensor) -> None:
+        """Give the filter scores that do not depend on the record: how often each channel is kept."""
+        if channel == CONTROL_FEATURES:
+            weight = torch.zeros(len(share), 2 * len(share), device=share.device)
+            self.trained_part.restore({"weight": weight, "bias": share})
+
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         if channel != CONTROL_FEATURES:
             return tensor

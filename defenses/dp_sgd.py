@@ -22,6 +22,7 @@ from bench.interfaces import (
     Guarantee,
     NoiseSchedule,
     Params,
+    UpdateProtection,
 )
 from defenses.common.gaussian_accounting import epsilon_of
 
@@ -66,6 +67,9 @@ class DpSgd(Defense):
         "amplification by subsampling is claimed. The unit is a record, not a person who appears "
         "in several records.",
     )
+
+    def update_protection(self) -> UpdateProtection | None:
+        return UpdateProtection(record_clip=float(self.params.clip))
 
     def local_gradient(
         self, records: Iterable[Mapping[str, Tensor]], rng: torch.Generator

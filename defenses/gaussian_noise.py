@@ -90,6 +90,9 @@ class GaussianNoise(Defense):
             else 0.0
         )
 
+    def invert(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor | None:
+        return None if channel in self.params.channels else tensor
+
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         if channel not in self.params.channels:
             return tensor

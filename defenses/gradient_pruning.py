@@ -6,7 +6,15 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces import CLIENT_UPDATE, Card, Channel, Defense, Params, ProtectContext
+from bench.interfaces import (
+    CLIENT_UPDATE,
+    Card,
+    Channel,
+    Defense,
+    Params,
+    ProtectContext,
+    UpdateProtection,
+)
 
 
 class GradientPruningParams(Params):
@@ -33,6 +41,12 @@ class GradientPruning(Defense):
         notes="Acts on client_update alone; has no effect where no update crosses the wire. Kept "
         "numbers are exact.",
     )
+
+    def update_protection(self) -> UpdateProtection | None:
+        return UpdateProtection(masked=True)
+
+    def invert(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor | None:
+        return None if channel == CLIENT_UPDATE else tensor
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         if channel != CLIENT_UPDATE:

@@ -65,6 +65,12 @@ class KeyedMixing(Defense):
         "features; the trained adapter itself.",
     )
 
+    def invert(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor | None:
+        return None if channel in self.params.channels else tensor
+
+    def mixed_channels(self, channel: Channel) -> int:
+        return int(self.params.group) if channel in self.params.channels else 0
+
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         if channel not in self.params.channels:
             return tensor

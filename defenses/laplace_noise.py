@@ -39,6 +39,9 @@ class LaplaceNoise(Defense):
         "epsilons of a record's numbers add up. Adaptive attack: as for gaussian-noise.",
     )
 
+    def invert(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor | None:
+        return None if channel in self.params.channels else tensor
+
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         if channel not in self.params.channels:
             return tensor

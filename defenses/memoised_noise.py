@@ -81,6 +81,9 @@ class MemoisedNoise(Defense):
         ]
         return torch.cat(drawn)
 
+    def keeps_noise(self) -> bool | None:
+        return True
+
     def sample_noise(
         self, record_ids: Sequence[str], shape: tuple[int, ...], rng: torch.Generator
     ) -> Tensor:

@@ -47,6 +47,9 @@ class Mixup(Defense):
         "record, or with a prior (Carlini et al., arXiv:2011.05315, on InstaHide).",
     )
 
+    def mixed_records(self) -> int | None:
+        return 2
+
     def prepare(self, private: Mapping[str, Tensor], rng: torch.Generator) -> Mapping[str, Tensor]:
         count = len(private["image_latents"])
         if count < 2:

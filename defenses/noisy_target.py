@@ -59,6 +59,12 @@ class NoisyTarget(Defense):
         "diffusion prior, and averaging over epochs.",
     )
 
+    def invert(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor | None:
+        return None if channel == NOISE_TARGET else tensor
+
+    def added_noise(self, channel: Channel, size: int) -> float:
+        return float(self.params.sigma) if channel == NOISE_TARGET else 0.0
+
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         if channel != NOISE_TARGET:
             return tensor

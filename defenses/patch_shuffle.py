@@ -60,13 +60,15 @@ class PatchShuffle(Defense):
         super().__init__(params)
         self._release: tuple[weakref.ref[ProtectContext], int, Tensor] | None = None
 
+    def shuffled_squares(self, channel: Channel) -> int:
+        maps = (CONTROL_FEATURES, UNET_FEATURES, *((NOISE_TARGET,) if self.params.target else ()))
+        return int(self.params.patch) if channel in maps else 0
+
+    def invert(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor | None:
+        return None if self.shuffled_squares(channel) else tensor
+
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
-        shuffled = (
-            CONTROL_FEATURES,
-            UNET_FEATURES,
-            *((NOISE_TARGET,) if self.params.target else ()),
-        )
-        if channel not in shuffled or context.phase != "training":
+        if not self.shuffled_squares(channel) or context.phase != "training":
             return tensor
         height, width = tensor.shape[-2:]
         side = math.gcd(math.gcd(height, width), self.params.patch)

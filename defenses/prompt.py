@@ -59,6 +59,9 @@ class PromptRetention(Defense):
         notes="The part of the prompt that the picture shows still leaks with the picture.",
     )
 
+    def invert(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor | None:
+        return None if channel in (PROMPT_EMBEDDING, POOLED_PROMPT) else tensor
+
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         constants = {PROMPT_EMBEDDING: context.empty_prompt, POOLED_PROMPT: context.empty_pooled}
         if channel not in constants:

@@ -52,6 +52,9 @@ class RandomisedResponse(Defense):
         """Return the probability that the true level is sent."""
         return 1 / (1 + (self.params.levels - 1) * math.exp(-self.params.epsilon))
 
+    def invert(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor | None:
+        return None if channel in self.params.channels else tensor
+
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         if channel not in self.params.channels:
             return tensor

@@ -109,6 +109,16 @@ class Shredder(Defense):
     def check(self, schedule: NoiseSchedule, channels: frozenset[Channel]) -> None:
         refuse_untrained(self.name, channels)
 
+    def invert(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor | None:
+        return None if channel == CONTROL_FEATURES else tensor
+
+    def noise_collection(self, channel: Channel) -> int:
+        return int(self.params.collection) if channel == CONTROL_FEATURES else 0
+
+    def assume_collection(self, channel: Channel, collection: Tensor) -> None:
+        if channel == CONTROL_FEATURES:
+            self.trained_part.restore({"noise": collection})
+
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         if channel != CONTROL_FEATURES:
             return tensor

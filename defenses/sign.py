@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from bench.interfaces import CLIENT_UPDATE, Card, Channel, Defense, ProtectContext
+from bench.interfaces import CLIENT_UPDATE, Card, Channel, Defense, ProtectContext, UpdateProtection
 
 
 class Sign(Defense):
@@ -22,6 +22,12 @@ class Sign(Defense):
         notes="Acts on client_update alone; has no effect where no update crosses the wire. No "
         "error feedback.",
     )
+
+    def update_protection(self) -> UpdateProtection | None:
+        return UpdateProtection(signs=True)
+
+    def invert(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor | None:
+        return None if channel == CLIENT_UPDATE else tensor
 
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         return tensor.sign() * tensor.abs().mean() if channel == CLIENT_UPDATE else tensor

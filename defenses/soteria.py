@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import Field
 from torch import Tensor
 
-from bench.interfaces import Card, Defense, Params, ProtectContext, RequestError
+from bench.interfaces import Card, Defense, Params, ProtectContext, RequestError, UpdateProtection
 
 
 class SoteriaParams(Params):
@@ -43,6 +43,9 @@ class Soteria(Defense):
         "depends on the records, so stacked after clip-noise it would void that statement: stack "
         "it before.",
     )
+
+    def update_protection(self) -> UpdateProtection | None:
+        return UpdateProtection(masked=True)
 
     def protect_update(
         self, update: Mapping[str, Tensor], context: ProtectContext

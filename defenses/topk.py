@@ -35,6 +35,9 @@ class TopK(Defense):
         "attack: least squares on the known support; decoders trained on sparse features.",
     )
 
+    def invert(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor | None:
+        return None if channel in self.params.channels else tensor
+
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         if channel not in self.params.channels:
             return tensor

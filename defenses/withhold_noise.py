@@ -17,6 +17,7 @@ from bench.interfaces import (
     Channel,
     Defense,
     Guarantee,
+    LossFeedback,
     NoiseSchedule,
     Params,
     ProtectContext,
@@ -92,11 +93,28 @@ class WithholdNoise(Defense):
             return statement
         return with_noisy_target(statement, self.params.noise, schedule, memoised=False)
 
+    def invert(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor | None:
+        return None if channel == LOSS_GRADIENT and self.params.feedback != "plain" else tensor
+
+    def added_noise(self, channel: Channel, size: int) -> float:
+        noisy = channel == NOISE_TARGET and self.params.feedback == "noise"
+        return float(self.params.noise) if noisy else 0.0
+
+    def loss_feedback(self) -> LossFeedback | None:
+        p = self.params
+        if p.feedback == "sign":
+            return LossFeedback("signs")
+        if p.feedback == "project":
+            return LossFeedback("projection", directions=p.directions)
+        if p.feedback == "clip-noise":
+            return LossFeedback("clipped", clip=p.clip, noise=p.noise)
+        return LossFeedback("linear")
+
     def protect(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
         if channel != LOSS_GRADIENT or self.params.feedback == "plain":
             return tensor
         p = self.params
-        unit = 2 / tensor.numel()  # of one number of the noise target, in the gradient
+        unit = 2 / tensor.numel()  # the gradient for one unit of the noise target
         size = tensor[0].numel()
         if p.feedback == "noise":
             return tensor + unit * p.noise * _normal(tensor.shape, tensor, context.rng)

@@ -1,4 +1,4 @@
-"""What an attacker makes of few records of its own."""
+"""Enlarges and groups the few records that an attacker has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from bench.types.identities import group_numbers
 
 
 def with_mirrored(records: Records) -> Records:
-    """The records, then each with left and right exchanged; who is shown and what they are like stays."""
+    """Return the records, followed by each of them with left and right exchanged.
+
+    Identities, attributes and prompts stay.
+    """
     return replace(
         records,
         ids=(*records.ids, *(f"{name}, mirrored" for name in records.ids)),
@@ -27,8 +30,9 @@ def with_mirrored(records: Records) -> Records:
 
 
 def by_identity(records: Records, copies: int = 1) -> list[list[int]]:
-    """Numbers of the records that show one identity, copies that follow all records included; in
-    order of appearance.
+    """Return the positions of the records that show one identity, in order of appearance.
+
+    Copies that follow all records are included. A record without identity is a group by itself.
 
     A record without identity is its own.
     """

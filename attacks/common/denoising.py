@@ -28,8 +28,8 @@ class Way:
 
 
 @dataclass(frozen=True, eq=False)
-class Prior:
-    """The public model, told the prompts where they are known.
+class DiffusionPrior:
+    """The public model, given the prompts where they are known.
 
     Attributes:
         states: of prompts, ``(N, L, D)``; None is the empty prompt.
@@ -42,21 +42,25 @@ class Prior:
     states: Tensor | None = None
     pooled: Tensor | None = None
 
-    def of(self, rows: Tensor) -> Prior:
-        """The same for some of the records."""
+    def for_rows(self, rows: Tensor) -> DiffusionPrior:
+        """Return the prior of some of the records."""
         own = replace(self, states=None if self.states is None else self.states[rows])
         return own if self.pooled is None else replace(own, pooled=self.pooled[rows])
 
     @torch.no_grad()
     def predict(self, noisy: Tensor, times: Tensor) -> Tensor:
+        """Return the output of the model, ``(N, 4, h, w)`` float32 on the CPU."""
         return self.denoiser.predict(noisy, times, self.states, self.pooled).float().cpu()
 
     def clean(self, noisy: Tensor, times: Tensor) -> Tensor:
-        """E[z0 | x_t], by Tweedie's formula."""
+        """Return E[z0 | x_t], by Tweedie's formula."""
         return self.schedule.clean(noisy, self.predict(noisy, times), times)
 
     def walk(self, noisy: Tensor, times: Tensor, steps: int, rng: torch.Generator | None) -> Tensor:
-        """z0 after ``steps`` steps of equal length in t (arXiv:2010.02502, equation 12), random ones with ``rng``."""
+        """Return z0 after ``steps`` steps of equal length in t, random ones with ``rng``.
+
+        Source: arXiv:2010.02502, equation 12.
+        """
         schedule = self.schedule
         for step in range(steps):
             now = (times * (steps - step)) // steps
@@ -80,7 +84,7 @@ class Prior:
 
 
 def denoise(
-    prior: Prior,
+    prior: DiffusionPrior,
     latents: Tensor,
     precision: Tensor,
     way: Way,
@@ -89,7 +93,9 @@ def denoise(
     batch_size: int,
     advance: Callable[[int], None] = lambda n: None,
 ) -> Tensor:
-    """z0 from z_ML = z0 + an error of variance 1 / ``precision``, started at the t of that SNR.
+    """Return z0 from z_ML = z0 + an error of variance 1 / ``precision``.
+
+    The walk starts at the t of that SNR.
 
     ``(N, 4, h, w)`` float32. What is more exact than the schedule's first step stays as it is.
 
@@ -101,10 +107,11 @@ def denoise(
     times = equivalent_timestep(precision, schedule)
     clean = latents.clone()
     random = way.mode == "samples"
-    for rows in torch.nonzero(precision <= schedule.snr(0)).flatten().split(batch_size):
+    noisy_rows = torch.nonzero(precision <= schedule.snr(0)).flatten()
+    for rows in torch.split(noisy_rows, batch_size):
         if len(rows) == 0:
             continue
-        own, noisy = prior.of(rows), schedule.signal(times[rows]) * latents[rows]
+        own, noisy = prior.for_rows(rows), schedule.signal(times[rows]) * latents[rows]
         if way.mode == "tweedie":
             clean[rows] = own.clean(noisy, times[rows])
         else:

@@ -1,47 +1,36 @@
-"""What a release tells of the channels that a client has pruned."""
+"""Reads off a release which feature channels a client has pruned."""
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
+from attacks.common.undo.inverse import known_parts
 from bench.interfaces import CONTROL_FEATURES, View
 
-DISCO = "disco"
 EMPTY = 1e-3
-"""A channel whose mean size is below this share of its release's mean counts as pruned; a pruned one is exactly 0."""
+"""Share of a release's mean size below which a channel counts as pruned; pruned ones are 0."""
 
 
 def kept_channels(view: View) -> Tensor | None:
-    """1 for channels of the targets' ``control_features`` that say something, ``(T, C, 1, 1)``.
+    """Return 1 for channels of ``control_features`` that were not pruned, ``(T, C, 1, 1)``.
 
     None where no defence is known to prune: a channel that is 0 by itself says that the record
     makes it so.
     """
-    known = view.public.defense
-    if (
-        known is None
-        or not any(single.name == DISCO for single in known.flat())
-        or not view.has(CONTROL_FEATURES)
-    ):
+    prunes = any(part.prunes_channels(CONTROL_FEATURES) for part in known_parts(view))
+    if not prunes or not view.has(CONTROL_FEATURES):
         return None
     size = view.read(CONTROL_FEATURES).float().abs().mean((2, 3))
     return (size > EMPTY * size.mean(1, keepdim=True)).float()[:, :, None, None]
 
 
-def prune_alike(view: View, kept: Tensor) -> None:
-    """Make the attacker's own copy of the defence prune the channels that are most often pruned in
-    view.
+def assume_kept(view: View, kept: Tensor) -> None:
+    """Make the attacker's copy of the defence prune the channels most often pruned in view.
 
-    Its filter gets scores that do not depend on the record: how often each channel was kept.
+    Args:
+        kept: of ``kept_channels``.
     """
-    assert view.public.defense is not None
-    often = kept.flatten(1).mean(0).to(view.public.device)
-    for name, part in view.public.defense.trained_parts().items():
-        if name.endswith(f"-{DISCO}"):
-            part.restore(
-                {
-                    "weight": torch.zeros(len(often), 2 * len(often), device=often.device),
-                    "bias": often,
-                }
-            )
+    share = kept.flatten(1).mean(0).to(view.public.device)
+    for part in known_parts(view):
+        if part.prunes_channels(CONTROL_FEATURES):
+            part.assume_kept(CONTROL_FEATURES, share)

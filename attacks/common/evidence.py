@@ -1,4 +1,4 @@
-"""What releases say of z0, as Gaussian evidence that adds up: the noisy latent, the noise target, other epochs."""
+"""Adds up Gaussian evidence of z0: noisy latents, noise targets and other epochs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from bench.interfaces import NoiseSchedule
 
-_LEAST = 1e-8  # variance of the errors of an exact wire; smaller ones cost digits in the elimination of eps
+# Variance of the errors of an exact wire; a smaller one costs digits in the elimination of eps.
+_LEAST = 1e-8
 _DOUBT = 6.0  # standard deviations by which a distance must miss that of independent noise
 
 
@@ -29,6 +30,8 @@ class Evidence:
         target_variance: of eta, one for all or ``(R,)``; 0 where the target is sent as it is.
         draw_variance: of z0 between two epochs, which are two draws from the autoencoder's
             posterior.
+        may_share_noise: whether releases of a record can have one eps; False where the client is
+            known to draw eps afresh.
     """
 
     noisy: Tensor
@@ -38,14 +41,16 @@ class Evidence:
     target: Tensor | None = None
     target_variance: float | Tensor = 0.0
     draw_variance: float = 0.0
+    may_share_noise: bool = True
 
     def alone(self) -> tuple[Tensor, Tensor]:
-        """The likeliest z0 of every release by itself, and its precision; as ``fused``."""
+        """Return the likeliest z0 of every release by itself, and its precision; see ``fused``."""
         return self.fused([[i] for i in range(len(self.noisy))])
 
     def fused(self, groups: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """The likeliest z0 of each group's first release, all of a group being of one record
-        (METHODS 3.3d).
+        """Return the likeliest z0 of the first release of each group (METHODS 3.3d).
+
+        All releases of a group are of one record.
 
         Returns:
             z_ML ``(G, 4, h, w)`` float32 and S ``(G,)`` float64: z_ML = z0 + an error of variance 1
@@ -62,7 +67,7 @@ class Evidence:
         return mean, total
 
     def _cluster(self, rows: Sequence[int], own: int) -> tuple[Tensor, Tensor]:
-        """z0 from releases of one eps, by elimination of eps, whose prior is N(0, 1).
+        """Return z0 from releases of one eps, by elimination of eps, whose prior is N(0, 1).
 
         The normal equations of one number are J (z0, eps)^T = h; the precision of z0 is J_zz -
         J_ze^2 / J_ee.
@@ -94,12 +99,15 @@ class Evidence:
         return (h_z - j_ze / j_ee * h_e) / precision, precision
 
     def _sharing_noise(self, group: Sequence[int]) -> list[list[int]]:
-        """The group in clusters of one eps each: a client may keep a record's noise, and then
-        epochs add nothing.
+        """Return the group in clusters of one eps each.
+
+        A client may keep a record's noise, and then further epochs add nothing.
 
         Independent noise makes ||x_i / a_i - x_j / a_j||^2 as large as the sum of its variances;
         shared noise at similar t, far smaller.
         """
+        if not self.may_share_noise:
+            return [[i] for i in group]
         clusters: list[list[int]] = []
         for i in group:
             home = next((c for c in clusters if self._closeness(i, c[0]) < self._limit()), None)
@@ -110,13 +118,18 @@ class Evidence:
         return clusters
 
     def _closeness(self, i: int, j: int) -> float:
-        """The squared distance of two releases' latents over what independent noise would make it."""
+        """Return the squared distance of two latents over that of independent noise."""
         abar = self.schedule.alphas_cumprod[self.times[[i, j]]].double()
-        apart = self.noisy[i].double() / abar[0].sqrt() - self.noisy[j].double() / abar[1].sqrt()
-        return float(apart.square().mean() / (1 / abar - 1).sum())
+        difference = (
+            self.noisy[i].double() / abar[0].sqrt() - self.noisy[j].double() / abar[1].sqrt()
+        )
+        return float(difference.square().mean() / (1 / abar - 1).sum())
 
     def _repeats_target(self, i: int, rows: Sequence[int]) -> bool:
-        """Whether an earlier release of the cluster brought this very target, which then is no new measurement."""
+        """Whether an earlier release of the cluster has equal noise on its target.
+
+        The target is then no new measurement.
+        """
         assert self.target is not None
         earlier = [self.target[j] for j in rows[: list(rows).index(i)]]
         limit = 2 * float(self._eta(i)) * self._limit()
@@ -133,6 +146,6 @@ class Evidence:
 
 
 def equivalent_timestep(precision: Tensor, schedule: NoiseSchedule) -> Tensor:
-    """The t whose SNR is nearest to each precision by ratio, ``(N,)`` int64, within the schedule's range."""
+    """Return the t whose SNR is nearest to each precision by ratio, ``(N,)`` int64."""
     levels = (schedule.alphas_cumprod / (1 - schedule.alphas_cumprod)).double().log()
     return (precision.log().unsqueeze(1) - levels.unsqueeze(0)).abs().argmin(1)

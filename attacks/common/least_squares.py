@@ -1,4 +1,4 @@
-"""Least squares through a convolution: the input that explains a feature map best, and how far it can be wrong."""
+"""Least squares through a convolution: the input that explains a feature map best."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _PROBES = 4  # random signs for the noise gain; it is a mean over the whole map,
 
 @dataclass(frozen=True, eq=False)
 class LeastSquares:
-    """What a feature map says of its input.
+    """The input behind a feature map, and how far it can be wrong.
 
     Attributes:
         inputs: argmin_x ||conv(x) - features||^2, ``(N, in_channels, H, W)`` float32.
@@ -39,18 +39,19 @@ class LeastSquares:
 def invert_convolution(
     conv: nn.Module, features: Tensor, iterations: int = 200, tolerance: float = 1e-20
 ) -> Tensor:
-    """argmin_x ||conv(x) - features||^2 over the whole map, ``(N, in_channels, H, W)`` float32.
+    """Return argmin_x ||conv(x) - features||^2, ``(N, in_channels, H, W)`` float32.
 
     Arguments and errors as of ``least_squares``.
     """
-    return _Map.of(conv, features).solve(features, iterations, tolerance).float()
+    return _Map.from_conv(conv, features).solve(features, iterations, tolerance).float()
 
 
 def least_squares(
     conv: nn.Module, features: Tensor, iterations: int = 200, tolerance: float = 1e-20
 ) -> LeastSquares:
-    """The same with the noise that the features show (METHODS 3.0, step 1; its 0.12 is ``gain`` to
-    the power 1/2).
+    """Return the least squares solution with the noise that the features show.
+
+    Source: METHODS 3.0, step 1; its 0.12 is ``gain`` to the power 1/2.
 
     Solving for the map as a whole also works where a single patch is rank deficient, as long as the
     features outnumber the inputs, and averages noise over all patches that a number is in.
@@ -69,7 +70,7 @@ def least_squares(
         return LeastSquares(
             features.detach().float().cpu(), torch.zeros(len(features), dtype=torch.float64), 1.0
         )
-    layer = _Map.of(conv, features)
+    layer = _Map.from_conv(conv, features)
     x = layer.solve(features, iterations, tolerance)
     left = (layer.forward(x) - layer.centred(features)).square().flatten(1).sum(1)
     freedom = features[0].numel() - x[0].numel()
@@ -83,14 +84,15 @@ def least_squares(
 def unexplained(
     conv: nn.Module, features: Tensor, iterations: int = 200, tolerance: float = 1e-20
 ) -> Tensor:
-    """``features`` less what an input explains best, float64; arguments and errors as of
-    ``least_squares``.
+    """Return ``features`` less what an input explains best, float64.
+
+    Arguments and errors are those of ``least_squares``.
 
     Raises:
         NotApplicableError: also where the features do not outnumber the inputs, so that nothing
             would be left.
     """
-    layer = _Map.of(conv, features)
+    layer = _Map.from_conv(conv, features)
     inputs = layer.solve(features, iterations, tolerance)
     if features[0].numel() <= inputs[0].numel():
         raise NotApplicableError(
@@ -100,7 +102,7 @@ def unexplained(
 
 
 def _is_input(conv: nn.Module, features: Tensor) -> bool:
-    """Whether the client left this layer out, as the number of channels shows also without knowing of a defence."""
+    """Whether the client left this layer out, as the number of channels shows."""
     return (
         isinstance(conv, nn.Conv2d) and features.shape[1] == conv.in_channels != conv.out_channels
     )
@@ -108,7 +110,10 @@ def _is_input(conv: nn.Module, features: Tensor) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class _Map:
-    """The convolution as a linear map A from ``(N, in_channels, *size)``, and its transpose, in float64."""
+    """A convolution as a linear map A from ``(N, in_channels, *size)``, with its transpose.
+
+    All is computed in float64.
+    """
 
     weight: Tensor
     bias: Tensor
@@ -119,7 +124,7 @@ class _Map:
     spare: tuple[int, int]  # rows and columns at the far edge that the last patch does not reach
 
     @classmethod
-    def of(cls, conv: nn.Module, features: Tensor) -> _Map:
+    def from_conv(cls, conv: nn.Module, features: Tensor) -> _Map:
         if (
             not isinstance(conv, nn.Conv2d)
             or conv.padding_mode != "zeros"
@@ -131,11 +136,13 @@ class _Map:
         stride = (conv.stride[0], conv.stride[1])
         if features.shape[1] != conv.out_channels:
             raise NotApplicableError(
-                f"unet_features have {features.shape[1]} channels, the first layer makes {conv.out_channels}"
+                f"unet_features have {features.shape[1]} channels, "
+                f"the first layer makes {conv.out_channels}"
             )
         if conv.out_channels < conv.in_channels * stride[0] * stride[1]:
             raise NotApplicableError(
-                f"the first layer makes {conv.out_channels} numbers of {conv.in_channels * stride[0] * stride[1]}, "
+                f"the first layer makes {conv.out_channels} numbers "
+                f"of {conv.in_channels * stride[0] * stride[1]}, "
                 "too few to be inverted"
             )
         padding, dilation = (conv.padding[0], conv.padding[1]), (conv.dilation[0], conv.dilation[1])
@@ -183,7 +190,7 @@ class _Map:
         )
 
     def conjugate_gradients(self, right: Tensor, iterations: int, tolerance: float) -> Tensor:
-        """(A^T A)^-1 ``right``."""
+        """Return (A^T A)^-1 ``right``."""
 
         def dot(a: Tensor, b: Tensor) -> Tensor:
             return (a * b).flatten(1).sum(1).view(-1, 1, 1, 1)

@@ -1,5 +1,4 @@
-"""What a client that keeps the loss still tells of the noise target, as a measurement with an error
-of known variance.
+"""What a client that keeps the loss shows of the noise target, as a measurement of known variance.
 
 The server sends eps_hat down and gets something of d = eps_hat - eps back
 (``defenses.withhold_noise``, METHODS 7.20). Every kind of feedback becomes a pseudo-target y = eps
@@ -13,7 +12,7 @@ regression of s on d
   (Bussgang's theorem, 1952) gives y = eps_hat - (pi / 2) m s of variance tau^2 (pi / 2 - 1).
   Together with eps_hat itself that is the mean of a half-normal, eps_hat - m s, whose variance is
   tau^2 (1 - 2 / pi).
-* ``project``: q = (n / k) P d comes, P on k directions that nobody sends. E[q | d] = d, so y =
+* ``project``: q = (n / k) P d comes, P on k directions that are not sent. E[q | d] = d, so y =
 eps_hat - q, of
   variance tau^2 (n / k - 1); tau^2 is estimated by (k / n) mean q^2. Only the one direction of q is
   known exactly.
@@ -32,10 +31,11 @@ import torch
 from torch import Tensor
 
 from attacks.common.target_noise import target_variance
-from attacks.common.wire_algebra import noise_target
-from bench.interfaces import LOSS_GRADIENT, PREDICTION_DOWN, Defense, View
+from attacks.common.wire_algebra import loss_feedback, noise_target
+from bench.interfaces import LOSS_GRADIENT, PREDICTION_DOWN, View
 
-_DOUBT = 3.0  # standard deviations by which a signal must be above its noise before its scale is read off it
+# Standard deviations by which a signal must exceed its noise before its scale is read off it.
+_DOUBT = 3.0
 _UNCLIPPED = 1 - 1e-3  # of the largest norm; a gradient shorter than this came as it was
 
 
@@ -53,7 +53,7 @@ class MeasuredTarget:
 
 
 def measured_target(view: View, *, every: bool = False) -> MeasuredTarget | None:
-    """What the network must predict, as far as the wire tells; None where it does not.
+    """Return what the network must predict, as far as the wire shows it; None where it does not.
 
     A kind of feedback that is not linear is read with the defence known only.
 
@@ -65,31 +65,31 @@ def measured_target(view: View, *, every: bool = False) -> MeasuredTarget | None
     if plain is not None:
         variance = target_variance(plain, defense, schedule)
         return MeasuredTarget(plain, torch.full((len(plain),), variance, dtype=torch.float64))
-    part = _withholding(defense)
-    if part is None or not view.has(PREDICTION_DOWN) or not view.has(LOSS_GRADIENT):
+    feedback = loss_feedback(view)
+    if feedback.kind == "linear" or not view.has(PREDICTION_DOWN) or not view.has(LOSS_GRADIENT):
         return None
     prediction, gradient = (
         view.read(c, every=every).float() for c in (PREDICTION_DOWN, LOSS_GRADIENT)
     )
     size = torch.tensor(view.batch_sizes(every=every)).view(-1, 1, 1, 1) * prediction[0].numel()
     sent = size / 2 * gradient
-    if part.params.feedback == "sign":
+    if feedback.kind == "signs":
         found = from_signs(prediction, sent)
-    elif part.params.feedback == "project":
-        found = from_projection(prediction, sent, part.params.directions)
+    elif feedback.kind == "projection":
+        found = from_projection(prediction, sent, feedback.directions)
     else:
-        found = from_clipped(prediction, sent, part.params.clip, part.params.noise)
+        found = from_clipped(prediction, sent, feedback.clip, feedback.noise)
     return MeasuredTarget(
         found.values, found.variance + target_variance(found.values, defense, schedule)
     )
 
 
 def from_signs(prediction: Tensor, sent: Tensor) -> MeasuredTarget:
-    """From the signs of d at its mean absolute value.
+    """Return the target from the signs of d at its mean absolute value.
 
     Args:
-        prediction: eps_hat, ``(R, 4, h, w)``; sent: what came back, in units of the target,
-            likewise.
+        prediction: eps_hat, ``(R, 4, h, w)``; sent: what came back, in units of the
+            target, ``(R, 4, h, w)``.
     """
     mean = sent.abs().flatten(1).mean(1).double()
     return MeasuredTarget(
@@ -98,7 +98,10 @@ def from_signs(prediction: Tensor, sent: Tensor) -> MeasuredTarget:
 
 
 def from_projection(prediction: Tensor, sent: Tensor, directions: int) -> MeasuredTarget:
-    """From the unbiased shadow of d on ``directions`` unknown directions; arguments as of ``from_signs``."""
+    """Return the target from the unbiased projection of d on unknown directions.
+
+    Arguments are those of ``from_signs``.
+    """
     size = sent[0].numel()
     share = min(directions, size) / size
     loss = share * sent.double().square().flatten(1).mean(1)
@@ -106,8 +109,9 @@ def from_projection(prediction: Tensor, sent: Tensor, directions: int) -> Measur
 
 
 def from_clipped(prediction: Tensor, sent: Tensor, clip: float, noise: float) -> MeasuredTarget:
-    """From d clipped to the norm clip sqrt(n), with noise of deviation noise clip sqrt(n) on each
-    number.
+    """Return the target from d clipped to the norm clip sqrt(n), with noise.
+
+    The noise has deviation noise clip sqrt(n) on each number.
 
     Where the noise drowns d, c is that of a prediction without skill, and the measurement is worth
     next to nothing.
@@ -135,8 +139,3 @@ def _larger_root(a: Tensor, half_b: Tensor, c: Tensor) -> Tensor:
     """The larger c of a c^2 - 2 half_b c + c_0 = 0; the vertex where there is no root."""
     a = a.clamp_min(1e-12)
     return (half_b + (half_b.square() - a * c).clamp_min(0).sqrt()) / a
-
-
-def _withholding(defense: Defense | None) -> Defense | None:
-    parts = () if defense is None else defense.flat()
-    return next((part for part in parts if part.name == "withhold-noise"), None)

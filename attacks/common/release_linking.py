@@ -16,11 +16,11 @@ from attacks.common.wire_algebra import condition_latents, noisy_latents, prompt
 from bench.interfaces import CONTROL_FEATURES, TIMESTEP, UNET_FEATURES, View
 
 SOURCES = ("image", "condition", "hint", "prompt")
-"""What can stay with a record: z0 and z_c (up to draws from the autoencoder), the hint block's answer, the prompt."""
+"""What can stay with a record: z0 and z_c (up to draws), the hint block's answer, the prompt."""
 
 
 def link(marks: Tensor, epochs: Sequence[int]) -> list[int]:
-    """A label for each release; equal labels are said to be one record's.
+    """Return a label for each release; releases with equal labels are claimed to be one record's.
 
     Epoch by epoch, the releases are assigned to the records known so far at the least total
     distance, a record at most once an epoch. An assignment counts if the release is nearer to that
@@ -38,12 +38,12 @@ def link(marks: Tensor, epochs: Sequence[int]) -> list[int]:
     for epoch in sorted(set(epochs)):
         here = [i for i, e in enumerate(epochs) if e == epoch]
         own = torch.cdist(rows[here], rows[here]).fill_diagonal_(float("inf"))
-        stranger = own.min(1).values
+        nearest_other = own.min(1).values
         fresh = set(range(len(here)))
         if len(means):
             distance = torch.cdist(rows[here], means)
             for i, j in zip(*linear_sum_assignment(distance.numpy()), strict=True):
-                if distance[i, j] < stranger[i]:
+                if distance[i, j] < nearest_other[i]:
                     labels[here[i]] = int(j)
                     means[j] = (means[j] * counts[j] + rows[here[i]]) / (counts[j] + 1)
                     counts[j] += 1
@@ -56,7 +56,10 @@ def link(marks: Tensor, epochs: Sequence[int]) -> list[int]:
 
 
 def by_order(epochs: Sequence[int]) -> list[int]:
-    """The n-th release of every epoch gets one label: what a client that never shuffles would give away."""
+    """Return one label for the n-th releases of all epochs.
+
+    That is what a client which never shuffles would show.
+    """
     seen: dict[int, int] = {}
     labels = []
     for epoch in epochs:
@@ -68,8 +71,9 @@ def by_order(epochs: Sequence[int]) -> list[int]:
 def marks(
     view: View, sources: Sequence[str] = SOURCES, solved: LeastSquares | None = None
 ) -> dict[str, Tensor]:
-    """Marks of every release in the view by source, each ``(R, D)`` with unit spread; what the view
-    lacks is left out.
+    """Return marks of every release by source, each ``(R, D)`` with unit spread.
+
+    A source that the view lacks is left out.
 
     Args:
         solved: x_t of every release, where it is known already.
@@ -101,8 +105,7 @@ def _spread(mark: Tensor) -> Tensor:
 
 
 def _image(view: View, solved: LeastSquares) -> Tensor | None:
-    """z0 where timestep and noise target give it, the best linear estimate of it where they do so
-    with noise.
+    """z0 where timestep and noise target give it, shrunk where they do so with noise.
 
     Without the shrinking, noise on late releases, (b / a)^2 times that on the target, would drown
     every other mark.
@@ -118,7 +121,10 @@ def _image(view: View, solved: LeastSquares) -> Tensor | None:
 
 
 def _hint(view: View, noisy: Tensor) -> Tensor | None:
-    """Where h_ctrl holds more than a linear map of x_t: the hint block's answer to the condition, where it trains."""
+    """Where h_ctrl holds more than a linear map of x_t.
+
+    That is the answer of the hint block to the condition, where the block trains.
+    """
     if not view.has(CONTROL_FEATURES) or view.public.protocol == "no-gradient":
         return None
     features = view.read(CONTROL_FEATURES, every=True)
@@ -126,14 +132,15 @@ def _hint(view: View, noisy: Tensor) -> Tensor | None:
         return None
     energy = hint_energy(noisy, features, [release.step for release in view.releases])
     epochs = torch.tensor([release.epoch for release in view.releases])
-    for epoch in epochs.unique():
+    for epoch in torch.unique(epochs):
         energy[epochs == epoch] -= energy[epochs == epoch].mean(0)
     return energy
 
 
 def hint_energy(noisy: Tensor, features: Tensor, steps: Sequence[int]) -> Tensor:
-    """At every place, the length of what h_ctrl holds besides a 3x3 map of x_t, ``(R, h w)``
-    float64 of mean 1.
+    """Return the length of what h_ctrl holds besides a 3x3 map of x_t, at every place.
+
+    The result is ``(R, h w)`` float64 of mean 1.
 
     The map, the client's copy of ``conv_in`` as it stands at that step, is found by least squares
     over the step's patches, so no weights are needed. The length stays comparable while the hint
@@ -146,7 +153,7 @@ def hint_energy(noisy: Tensor, features: Tensor, steps: Sequence[int]) -> Tensor
     """
     step = torch.tensor(list(steps))
     found = torch.empty(len(noisy), noisy[0, 0].numel(), dtype=torch.float64)
-    for number in step.unique():
+    for number in torch.unique(step):
         here = step == number
         patches = unfold(noisy[here].double(), 3, padding=1)
         patches = torch.cat([patches, torch.ones_like(patches[:, :1])], 1)
@@ -161,7 +168,10 @@ def hint_energy(noisy: Tensor, features: Tensor, steps: Sequence[int]) -> Tensor
 def link_view(
     view: View, sources: Sequence[str] = SOURCES, solved: LeastSquares | None = None
 ) -> tuple[list[int] | None, tuple[str, ...]]:
-    """AttributeOdds of every release in the view by the sources that it offers, and their names; None where there is none."""
+    """Return labels of every release in the view, and the names of the sources in view.
+
+    The labels are None where there is no source.
+    """
     found = marks(view, sources, solved)
     if not found:
         return None, ()

@@ -1,4 +1,4 @@
-"""Finds the few noise tensors that a client adds to its releases, by averaging over those that share one."""
+"""Finds the few noise tensors that a client adds, by averaging over releases that share one."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from attacks.common.least_squares import invert_convolution
+from attacks.common.undo.inverse import known_parts
 from bench.interfaces import (
     CONTROL_FEATURES,
     UNET_FEATURES,
@@ -20,7 +21,6 @@ from bench.interfaces import (
 )
 from bench.interfaces.public_forward import CONDITION, NOISY, PIXELS
 
-SHREDDER = "shredder"
 MOST_OWN = 128
 """Auxiliary records whose features are looked at."""
 CONTENT = 32
@@ -28,8 +28,10 @@ CONTENT = 32
 
 
 @dataclass(frozen=True, eq=False)
-class FoundNoise:
-    """Attributes:
+class CollectionEstimate:
+    """The fixed noise tensors of a client, as estimated from its releases.
+
+    Attributes:
     collection: the tensors, ``(K, C, h, w)``; of an empty group 0.
     groups: which of them each release of the view has, ``(R,)``.
     targets: that of each target release, ``(T, C, h, w)``.
@@ -40,9 +42,8 @@ class FoundNoise:
     targets: Tensor
 
 
-def found_noise(view: View, client: PublicClient) -> FoundNoise | None:
-    """The collection of ``shredder``, from the releases in view; None where that defence is not
-    known to be there.
+def estimate_collection(view: View, client: PublicClient) -> CollectionEstimate | None:
+    """Return an estimate of the fixed tensors that the known defence adds, or None.
 
     A release is f(record) + n_k. What the public client makes of the attacker's own records, x_t as
     it is where it can be read, stands for f(record); the rest is grouped by k-means, outside of the
@@ -67,34 +68,41 @@ def found_noise(view: View, client: PublicClient) -> FoundNoise | None:
     rest = released - own.mean(0) - (0.0 if with_noisy is None else with_noisy)
     groups = grouped(_outside(rest.flatten(1), (own - own.mean(0)).flatten(1)), count)
     collection = torch.zeros(count, *rest.shape[1:])
-    for k in groups.unique():
+    for k in torch.unique(groups):
         collection[k] = rest[groups == k].mean(0)
-    return FoundNoise(collection, groups, collection[groups[list(view.targets)]])
+    return CollectionEstimate(collection, groups, collection[groups[list(view.targets)]])
 
 
 def collection_size(view: View) -> int:
-    """How many tensors the known defence adds; 0 is none."""
-    singles = view.public.defense.flat() if view.public.defense is not None else ()
-    return next((int(single.params.collection) for single in singles if single.name == SHREDDER), 0)
+    """Return how many fixed tensors the known defence adds to h_ctrl, one a release.
+
+    0 where it adds none.
+    """
+    stated = (part.noise_collection(CONTROL_FEATURES) for part in known_parts(view))
+    return next((count for count in stated if count), 0)
 
 
-def without_noise(view: View, found: FoundNoise) -> None:
-    """Make the attacker's own copy of the defence add nothing, for releases whose noise has been taken off."""
-    assert view.public.defense is not None
-    for name, part in view.public.defense.trained_parts().items():
-        if name.endswith(f"-{SHREDDER}"):
-            part.restore({"noise": torch.zeros_like(found.collection).to(view.public.device)})
+def assume_no_noise(view: View, estimate: CollectionEstimate) -> None:
+    """Make the attacker's copy of the defence add nothing, for releases without their noise."""
+    nothing = torch.zeros_like(estimate.collection).to(view.public.device)
+    for part in known_parts(view):
+        if part.noise_collection(CONTROL_FEATURES):
+            part.assume_collection(CONTROL_FEATURES, nothing)
 
 
 @torch.no_grad()
 def _own_features(view: View, forward: PublicForward) -> tuple[Tensor, Tensor | None] | None:
-    """What the client makes of auxiliary records ``(A, C, h, w)``, and what x_t adds to each release, or None."""
+    """Features of auxiliary records ``(A, C, h, w)``, and what x_t adds to each release.
+
+    None where the client takes neither; the second is None where it does not take x_t.
+    """
     auxiliary, wanted = view.public.auxiliary, forward.inputs()
     own: dict[str, Tensor] = {}
     for name, pictures in ((PIXELS, auxiliary.images), (CONDITION, auxiliary.conditions)):
         if name in wanted:
+            height, width = wanted[name].shape[1:]
             small = functional.adaptive_avg_pool2d(
-                pictures[:MOST_OWN].float() / 255, wanted[name].shape[1:]
+                pictures[:MOST_OWN].float() / 255, (height, width)
             )
             own[name] = small.to(view.public.device)
     if not own:
@@ -130,11 +138,12 @@ def _outside(rows: Tensor, content: Tensor) -> Tensor:
     if not bool(kept.any()):
         return rows
     basis = (content.double().T @ vectors[:, leading][:, kept]) / size[leading][kept].sqrt()
-    return rows - ((rows.double() @ basis) @ basis.T).float()
+    projected: Tensor = (rows.double() @ basis) @ basis.T
+    return rows - projected.float()
 
 
 def grouped(rows: Tensor, count: int, rounds: int = 25) -> Tensor:
-    """k-means of ``(R, D)`` from centres far from each other, ``(R,)`` int64; no draws."""
+    """Return k-means groups of ``(R, D)`` from centres far from each other, ``(R,)`` int64."""
     centres = rows[:1]
     for _ in range(min(count, len(rows)) - 1):
         far = torch.cdist(rows, centres).amin(1).argmax()

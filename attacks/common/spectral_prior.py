@@ -1,4 +1,4 @@
-"""A Gaussian prior over image latents: a mean map and a power spectrum, learned from the attacker's own records."""
+"""A Gaussian prior over latents: a mean map and a power spectrum of auxiliary records."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from attacks.common.own_latents import own_latents
+
 if TYPE_CHECKING:
     from bench.interfaces import Public
 
@@ -17,8 +19,7 @@ _ENOUGH = 128  # records; a ring of the spectrum is a mean over all of them and 
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """z0 ~ N(mean, C^T diag(variance) C) with C the orthonormal two-dimensional DCT-II of each
-    channel.
+    """z0 ~ N(mean, C^T diag(variance) C), C the orthonormal 2D DCT-II of each channel.
 
     Attributes:
         mean: ``(4, h, w)``.
@@ -45,8 +46,8 @@ class Spectrum:
         return cls(mean, variance, max(0.05, float(relative.log().std())))
 
     @classmethod
-    def of(cls, public: Public, rng: torch.Generator) -> Spectrum | None:
-        """From the attacker's records; None where there are fewer than 2.
+    def from_public(cls, public: Public, rng: torch.Generator) -> Spectrum | None:
+        """Fit the prior to the attacker's records; None where there are fewer than 2.
 
         Of draws as a client makes them, where the client can be simulated: they have more power at
         high frequencies than the autoencoder's means.
@@ -56,14 +57,11 @@ class Spectrum:
             return None
         records = public.auxiliary.select(range(count))
         if public.client is not None:
-            return cls.fit(
-                public.client.simulator(records).emit(range(count), rng).image_latents.float().cpu()
-            )
+            return cls.fit(own_latents(public, count, rng).image_latents.float().cpu())
         return cls.fit(public.codec.encode(records.image_batch()).float().cpu())
 
     def wiener(self, latents: Tensor, precision: Tensor) -> Tensor:
-        """The posterior mean of z0 given z0 plus white noise of variance 1 / ``precision``, ``(N,
-        4, h, w)``.
+        """Return the posterior mean of z0 given z0 plus white noise, ``(N, 4, h, w)``.
 
         Args:
             precision: ``(N,)``.

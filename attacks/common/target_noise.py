@@ -6,31 +6,24 @@ import math
 
 from torch import Tensor
 
-from bench.interfaces import Defense, NoiseSchedule
+from bench.interfaces import NOISE_TARGET, Defense, NoiseSchedule
 
 _DOUBT = 6.0  # standard errors by which the mean square of exact noise must be passed
 
 
 def target_variance(target: Tensor, defense: Defense | None, schedule: NoiseSchedule) -> float:
-    """Variance of what was added to each number of the target.
+    """Return the variance of what was added to each number of the target.
 
-    Of a known defence, from its parameters. Of an unknown one, from the mean square of the target,
+    Of a known defence, as it states. Of an unknown one, from the mean square of the target,
     which for eps is 1; of other predictions it is not known, and none is assumed.
 
     Args:
         target: of many releases, ``(R, 4, h, w)``.
     """
     if defense is not None:
-        return float(sum(_added(part) for part in defense.flat()))
+        size = target[0].numel()
+        return float(sum(part.added_noise(NOISE_TARGET, size) ** 2 for part in defense.flat()))
     if schedule.prediction != "epsilon":
         return 0.0
     excess = float(target.double().square().mean()) - 1
     return excess if excess > _DOUBT * math.sqrt(2 / target.numel()) else 0.0
-
-
-def _added(part: Defense) -> float:
-    if part.name == "noisy-target":
-        return float(part.params.sigma**2)
-    if part.name == "withhold-noise" and part.params.feedback == "noise":
-        return float(part.params.noise**2)
-    return 0.0

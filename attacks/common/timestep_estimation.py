@@ -18,9 +18,11 @@ def likeliest_timesteps(
     *,
     target: Tensor | None = None,
     target_variance: float = 0.0,
+    first: int = 0,
 ) -> Tensor:
-    """argmax_t of the likelihood of x_t, and of its target, under a Gaussian prior over z0;
-    ``(R,)`` int64.
+    """Return argmax_t of the likelihood of x_t and of its target, ``(R,)`` int64.
+
+    The prior over z0 is Gaussian.
 
     Where eps is known, at any t but the true one white noise is left in x_t - b_t eps, which no
     latent has at high spatial frequencies. Where it is hidden, those frequencies show b_t^2
@@ -31,13 +33,16 @@ def likeliest_timesteps(
             hidden.
         target_variance: of noise that the client added to the target; taken as 0 for
             ``v_prediction``.
+        first: the smallest t that the client is known to draw.
     """
     x, mean = dct(noisy.double()), dct(prior.mean.double())
     y = None if target is None else dct(target.double())
     variance = prior.variance.double()
     best = torch.full((len(noisy),), -torch.inf, dtype=torch.float64)
-    found = torch.zeros(len(noisy), dtype=torch.long)
+    found = torch.full((len(noisy),), first)
     for t, abar in enumerate(schedule.alphas_cumprod.double().tolist()):
+        if t < first:
+            continue
         a, b = abar**0.5, (1 - abar) ** 0.5
         if y is not None and schedule.prediction == "v_prediction":
             clean, noise = a * x - b * y, b * x + a * y  # a rotation, so of unit volume
@@ -58,14 +63,20 @@ def likeliest_timesteps(
 
 
 def projected_timesteps(noisy: Tensor, noise: Tensor, schedule: NoiseSchedule) -> Tensor:
-    """The t whose b_t is nearest to <x_t, eps> / ||eps||^2, ``(R,)`` int64: needs no prior, but is a few steps off."""
+    """Return the t whose b_t is nearest to <x_t, eps> / ||eps||^2, ``(R,)`` int64.
+
+    It needs no prior, and is a few steps off.
+    """
     share = (noisy * noise).flatten(1).sum(1) / noise.square().flatten(1).sum(1)
     levels = (1 - schedule.alphas_cumprod).sqrt().float()
     return (share.unsqueeze(1) - levels.unsqueeze(0)).abs().argmin(1)
 
 
 def _log_density_of_latent(values: Tensor, prior: Spectrum) -> Tensor:
-    """Under the prior with the record's own contrast, at its likeliest: else a dull picture would pass for a late t."""
+    """Log density under the prior with the record's contrast, at its likeliest.
+
+    Otherwise a picture of low contrast would pass for a late t.
+    """
     size = values[0].numel()
     contrast = (values.square() / prior.variance).flatten(1).mean(1).clamp_min(1e-300).log()
     return -0.5 * size * contrast - 0.5 * (contrast / prior.spread).square()

@@ -12,7 +12,6 @@ from attacks.common.attack_run import AttackRun
 from attacks.common.least_squares import LeastSquares
 from attacks.common.spectral_prior import Spectrum
 from attacks.common.wire_algebra import (
-    before_activation,
     condition_latents,
     noisy_latents,
 )
@@ -60,8 +59,9 @@ class GuidedParams(Params):
         recurrences: visits of each level.
         step: how the guide acts: ``proximal`` replaces the denoiser's guess, ``spherical`` uses the
             slope through the denoiser, as DRAG does.
-        ratio: of ``spherical`` (``attacks.features.guidance.sampler.SamplerPlan``).
-        clip: of ``spherical`` (``attacks.features.guidance.sampler.SamplerPlan``).
+        ratio: how far ``spherical`` turns a step's noise: 0 not at all, 1 wholly.
+        clip: slope from which ``spherical`` turns the noise by all of ``ratio``
+            (``attacks.features.guidance.sampler.SamplerPlan``).
         eta: noise of a step: 0 is the deterministic walk, 1 ancestral sampling.
         strength: share of all levels that is walked; below 1 the walk starts from the linear
             estimate (DRAG++).
@@ -72,8 +72,7 @@ class GuidedParams(Params):
         tv: weight of squared total variation in that search.
         condition_prior: prior of hints: ``spectrum`` is a Gaussian estimated from the auxiliary
             conditions, ``denoiser`` is the public model.
-        releases: largest number of a record's releases that are combined where h_sd is sent
-            plainly.
+        releases: most releases of a record that are combined where h_sd is sent plainly.
     """
 
     steps: int = Field(default=4, ge=1)
@@ -108,17 +107,6 @@ class Guided(Attack):
 
     name = "guided"
     Params = GuidedParams
-    adapts_to = (
-        "timestep",
-        "activation",
-        "prompt",
-        "noisy-target",
-        "withhold-noise",
-        "quantise",
-        "topk",
-        "lowpass",
-        "send-latent",
-    )
     uses_history = True
     default_budget = Budget(iterations=0, batch_size=64)
     budget_axis = BudgetAxis("steps", (1, 2, 4, 8, 16))
@@ -174,8 +162,11 @@ class Guided(Attack):
             batch_size=budget.batch_size,
         )
         sampling = _Sampling(view, client, forward, denoiser, plan, run)
-        stem = view.public.stem
-        plain = stem is not None and view.has(UNET_FEATURES) and noisy_is_solvable(forward, stem)
+        plain = (
+            view.public.stem is not None
+            and view.has(UNET_FEATURES)
+            and noisy_is_solvable(forward, view.public)
+        )
         solved = noisy_latents(view, every=True) if plain else None
         estimates: dict[str, Estimate] = {}
         diagnostics: dict[str, float] = {}
@@ -199,7 +190,7 @@ class Guided(Attack):
     ) -> None:
         """Claim the image from x_t of every release, and the condition where algebra gives it."""
         view, rng = sampling.view, sampling.run.rng
-        spectrum = None if view.has(TIMESTEP) else Spectrum.of(view.public, rng)
+        spectrum = None if view.has(TIMESTEP) else Spectrum.from_public(view.public, rng)
         if view.has(TIMESTEP) or spectrum is not None:
             evidence = evidence_of(view, solved, spectrum, rng)
             latents, precision = evidence.fused(record_groups(view, solved, self.params.releases))
@@ -241,12 +232,6 @@ class Guided(Attack):
             **mean_condition(spaces, view.public.auxiliary, len(view.targets)),
             **knowledge.warm,
         }
-        if CONDITION_LATENTS in warm:
-            noisy = knowledge.known.get(NOISY, warm.get(NOISY))
-            assert noisy is not None
-            warm[CONDITION_LATENTS] = (
-                before_activation(view.read(CONTROL_FEATURES), view.public.defense) - noisy
-            )
         unknowns = choose_unknowns(view, knowledge, spaces, warm, sampling.run.rng)
         if not unknowns:
             return
@@ -290,7 +275,7 @@ class Guided(Attack):
 
 @dataclass(frozen=True, eq=False)
 class _Sampling:
-    """What the parts of one run of the attack share."""
+    """State that the parts of one run share."""
 
     view: View
     client: PublicClient

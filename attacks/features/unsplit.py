@@ -59,7 +59,6 @@ class UnSplit(Attack):
     name = "unsplit"
     Params = UnSplitParams
     requires = frozenset({CONTROL_FEATURES})
-    adapts_to = ("timestep", "activation", "prompt")
     default_budget = Budget(iterations=500, batch_size=32)
     # It reaches 0.97 with 100 iterations, and 0.96 without client_weights.
     certificates = (

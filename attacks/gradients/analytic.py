@@ -35,7 +35,6 @@ class Analytic(Attack):
 
     name = "analytic"
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
-    adapts_to = ("precode",)
     default_budget = Budget(iterations=0, batch_size=64)
     certificates = (
         Certificate(

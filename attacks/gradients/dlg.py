@@ -8,7 +8,6 @@ import torch
 from pydantic import Field
 
 from attacks.common.attack_run import AttackRun
-from attacks.gradients.engine.adaptation import ADAPTS_TO
 from attacks.gradients.engine.claims import claim_by_inversion
 from attacks.gradients.engine.inversion import GradientInversion
 from attacks.gradients.engine.lbfgs import LBFGS
@@ -75,7 +74,6 @@ class DLG(Attack):
     name = "dlg"
     Params = DLGParams
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
-    adapts_to = ADAPTS_TO
     default_budget = Budget(iterations=300, batch_size=32)
     budget_axis = BudgetAxis("iterations", (25, 50, 100, 200, 300))
     certificates = (SINGLE_RECORDS,)

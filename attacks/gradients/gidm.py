@@ -13,7 +13,7 @@ from torch import Tensor
 from attacks.common.attack_run import AttackRun
 from attacks.common.optimisation.adam import Adam
 from attacks.common.optimisation.priors import TotalVariation
-from attacks.gradients.engine.adaptation import ADAPTS_TO, Adaptation
+from attacks.gradients.engine.adaptation import Adaptation
 from attacks.gradients.engine.alternation import Alternation
 from attacks.gradients.engine.claims import claim_of, on_the_wire
 from attacks.gradients.engine.inversion import GradientInversion
@@ -80,7 +80,6 @@ class GIDM(Attack):
     name = "gidm"
     Params = GIDMParams
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
-    adapts_to = ADAPTS_TO
     default_budget = Budget(iterations=400, batch_size=4)
     budget_axis = BudgetAxis("iterations", (50, 100, 200, 400, 800))
     card = Card(

@@ -6,7 +6,6 @@ import torch
 
 from attacks.common.attack_run import AttackRun
 from attacks.gradients.dlg import SINGLE_RECORDS, DLGParams, dlg_inversion
-from attacks.gradients.engine.adaptation import ADAPTS_TO
 from attacks.gradients.engine.claims import claim_by_inversion
 from attacks.gradients.engine.labels import label_name
 from attacks.gradients.engine.updates import trainer_of
@@ -30,7 +29,6 @@ class IDLG(Attack):
     name = "idlg"
     Params = DLGParams
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
-    adapts_to = ADAPTS_TO
     default_budget = Budget(iterations=300, batch_size=32)
     budget_axis = BudgetAxis("iterations", (25, 50, 100, 200, 300))
     certificates = (SINGLE_RECORDS,)

@@ -11,7 +11,6 @@ from attacks.common.attack_run import AttackRun
 from attacks.common.optimisation.adam import Adam
 from attacks.common.optimisation.priors import TotalVariation
 from attacks.common.optimisation.schedules import Schedule
-from attacks.gradients.engine.adaptation import ADAPTS_TO
 from attacks.gradients.engine.claims import claim_by_inversion
 from attacks.gradients.engine.inversion import GradientInversion
 from attacks.gradients.engine.objectives import Cosine
@@ -68,7 +67,6 @@ class InvertingGradients(Attack):
     name = "inverting-gradients"
     Params = InvertingGradientsParams
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
-    adapts_to = ADAPTS_TO
     default_budget = Budget(iterations=1000, batch_size=32)
     budget_axis = BudgetAxis("iterations", (60, 125, 250, 500, 1000))
     # With 300 iterations it reaches 0.96 (a squared error of 2e-3 where the mean picture has 0.04).

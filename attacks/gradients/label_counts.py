@@ -42,7 +42,6 @@ class LabelCounts(Attack):
     name = "label-counts"
     Params = LabelCountsParams
     requires = frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
-    adapts_to = ("precode",)
     default_budget = Budget(iterations=0, batch_size=64)
     card = Card(
         summary=(

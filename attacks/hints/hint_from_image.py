@@ -6,7 +6,6 @@ import torch
 from pydantic import Field
 
 from attacks.common.via_picture import ViaPicture, picture
-from attacks.wire.posterior import Posterior
 from bench.data.conditions import CHOICES, DRAWN, hints_from_pixels
 from bench.interfaces import (
     UNET_FEATURES,
@@ -50,7 +49,6 @@ class HintFromImage(ViaPicture):
     name = "hint-from-image"
     Params = HintFromImageParams
     requires = frozenset({UNET_FEATURES})
-    adapts_to = Posterior.adapts_to
     claimed_targets = ("condition",)
     default_budget = Budget(iterations=0, batch_size=64)
     certificates = (Certificate("split-controlnet", "no-gradient", "condition", "edge_f1", 0.6),)

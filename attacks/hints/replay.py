@@ -48,8 +48,8 @@ class Replay(Attack):
 
     A hint block's last layer starts at zero. In the first epochs it adds little to h_ctrl for each
     record, and the change of the client's weights moves the features by much more
-    (docs/studies/hint_drift.py). But the server has sent each gradient that changed the weights, and knows
-    x_t:
+    (docs/studies/hint_drift.py). But the server has sent each gradient that changed the weights,
+    and knows x_t:
 
     1. The learning rate follows from how far the features of a step move apart.
     2. The client is trained again on guessed conditions. Its map of x_t is exact then, and the hint
@@ -64,7 +64,6 @@ class Replay(Attack):
     Params = ReplayParams
     requires = frozenset({CONTROL_FEATURES, UNET_FEATURES, GRADIENT_DOWN})
     uses_history = True
-    adapts_to = ("prompt",)
     claimed_targets = ("condition",)
     default_budget = Budget(iterations=800, batch_size=16)
     budget_axis = BudgetAxis("iterations", (100, 200, 400, 800, 1600))

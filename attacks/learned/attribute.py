@@ -41,7 +41,6 @@ class AttributeInference(ViaPicture):
     name = "attribute"
     Params = FactParams
     claimed_targets = (ATTRIBUTE,)
-    adapts_to = ("timestep", "activation", "prompt")
     default_budget = Budget(iterations=400, batch_size=16)
     budget_axis = BudgetAxis("iterations", (25, 50, 100, 200, 400, 800))
     # Undefended, half of this budget reaches 0.85 with 128 auxiliary records; the threshold leaves

@@ -64,7 +64,6 @@ class Inversion(Attack):
 
     name = "inversion"
     Params = InversionParams
-    adapts_to = ("timestep", "activation", "prompt", "shredder", "disco")
     default_budget = Budget(iterations=400, batch_size=16)
     budget_axis = BudgetAxis("iterations", (25, 50, 100, 200, 400, 800))
     # Undefended it reaches 0.86 and 0.98; the thresholds leave room for other data and seeds.

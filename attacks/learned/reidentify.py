@@ -54,7 +54,6 @@ class Reidentify(ViaPicture):
     name = "reidentify"
     Params = ReidentifyParams
     claimed_targets = (IDENTITY,)
-    adapts_to = ("timestep", "activation", "prompt")
     default_budget = Budget(iterations=400, batch_size=16)
     budget_axis = BudgetAxis("iterations", (25, 50, 100, 200, 400, 800))
     # Undefended, this budget reaches 0.84 with 128 auxiliary records; the threshold leaves room

@@ -74,8 +74,8 @@ class Hijack(Attack):
     requires = frozenset({CONTROL_FEATURES})
     malicious = True
     default_budget = Budget(iterations=0, batch_size=64)
-    # After 640 steps of the client (docs/studies/hijack_study.py) SSIM is 0.945; under an honest server it
-    # is 0.369.
+    # After 640 steps of the client (docs/studies/hijack_study.py) SSIM is 0.945; under an honest
+    # server it is 0.369.
     certificates = (
         Certificate(
             "split-cnn",

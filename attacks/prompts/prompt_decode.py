@@ -53,7 +53,6 @@ class PromptDecode(Attack):
     name = "prompt-decode"
     Params = PromptDecodeParams
     requires = frozenset({PROMPT_EMBEDDING})
-    adapts_to = ("timestep", "activation")
     default_budget = Budget(iterations=0, batch_size=64)
     certificates = (Certificate("split-controlnet", "gradient", "prompt", "token_accuracy", 0.99),)
     card = Card(

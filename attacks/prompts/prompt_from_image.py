@@ -30,7 +30,6 @@ class PromptFromImage(Attack):
 
     name = "prompt-from-image"
     requires = frozenset({UNET_FEATURES})
-    adapts_to = ("prompt", "timestep", "activation")
     default_budget = Budget(iterations=0, batch_size=64)
     card = Card(
         summary=(

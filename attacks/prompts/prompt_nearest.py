@@ -43,7 +43,6 @@ class PromptNearest(Attack):
     name = "prompt-nearest"
     Params = PromptNearestParams
     requires = frozenset({PROMPT_EMBEDDING})
-    adapts_to = ("timestep", "activation")
     default_budget = Budget(iterations=0, batch_size=64)
     card = Card(
         summary=(

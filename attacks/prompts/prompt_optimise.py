@@ -45,7 +45,6 @@ class PromptOptimise(Attack):
     name = "prompt-optimise"
     Params = PromptOptimiseParams
     requires = frozenset({PROMPT_EMBEDDING})
-    adapts_to = ("timestep", "activation")
     default_budget = Budget(iterations=150, batch_size=64)
     budget_axis = BudgetAxis("iterations", (25, 50, 100, 150))
     card = Card(

@@ -10,7 +10,8 @@ from attacks.common.least_squares import LeastSquares
 from attacks.common.loss_feedback import measured_target
 from attacks.common.spectral_prior import Spectrum
 from attacks.common.timestep_estimation import likeliest_timesteps, projected_timesteps
-from attacks.common.undo.view import UNDONE, undone
+from attacks.common.undo.inverse import first_timestep
+from attacks.common.undo.view import without_known_defenses
 from attacks.common.wire_algebra import condition_latents, noisy_latents
 from bench.interfaces import (
     TIMESTEP,
@@ -44,17 +45,6 @@ class ClosedForm(Attack):
 
     name = "closed-form"
     requires = frozenset({UNET_FEATURES})
-    adapts_to = (
-        "timestep",
-        "activation",
-        "prompt",
-        "noisy-target",
-        "withhold-noise",
-        "decoupled-noise",
-        "quantise",
-        "send-latent",
-        *UNDONE,
-    )
     default_budget = Budget(iterations=0, batch_size=64)
     certificates = tuple(
         Certificate("split-controlnet", "no-gradient", target, "ssim", 0.98)
@@ -63,18 +53,22 @@ class ClosedForm(Attack):
     card = Card(
         summary="Solves for the latents behind the wire exactly; no training, no optimisation.",
         source="this project; algebra of the wire of arXiv:2409.08503",
-        needs="unet_features; timestep or noise_target for the image; control_features for the condition",
+        needs="unet_features; timestep or noise_target for the image; control_features for "
+        "the condition",
         cost="seconds: one linear solve a record and one decoding",
-        notes="The condition is claimed under no-gradient only; elsewhere it passes a trained, non-linear hint block. "
-        "Its row has attack_feature_noise and attack_latent_noise, the noise found on h_sd and left on x_t. One "
-        "release a record; posterior adds up those of all epochs. A hidden timestep is found to some 20 steps of 1000, "
+        notes="The condition is claimed under no-gradient only; elsewhere it passes a "
+        "trained, non-linear hint block. "
+        "Its row has attack_feature_noise and attack_latent_noise, the noise found on h_sd "
+        "and left on x_t. One "
+        "release a record; posterior adds up those of all epochs. A hidden timestep is found "
+        "to some 20 steps of 1000, "
         "which leaves a small error of the picture's contrast.",
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         public = view.public
         with progress.stage("closed form", 3) as advance:
-            view = undone(view)
+            view = without_known_defenses(view)
             solved = noisy_latents(view)
             advance(1)
             diagnostics = {
@@ -99,7 +93,10 @@ class ClosedForm(Attack):
 def likeliest_image(
     view: View, solved: LeastSquares, rng: torch.Generator
 ) -> tuple[Estimate, Tensor] | None:
-    """The best linear estimate of z0, decoded, and its precision ``(N,)``; None as of ``_image_latents``."""
+    """Return the best linear estimate of z0, decoded, and its precision ``(N,)``.
+
+    None where neither a timestep nor a noise target is in view.
+    """
     found = _image_latents(view, solved, rng)
     if found is None:
         return None
@@ -111,7 +108,7 @@ def likeliest_image(
 def _image_latents(
     view: View, solved: LeastSquares, rng: torch.Generator
 ) -> tuple[Tensor, Tensor] | None:
-    """The likeliest z0 and its precision; None where neither a timestep nor a noise target is in view."""
+    """The likeliest z0 and its precision; None without a timestep and a noise target."""
     schedule, noisy = view.public.schedule, solved.inputs
     measured = measured_target(view)
     target, noise = (
@@ -121,9 +118,14 @@ def _image_latents(
         times = view.read(TIMESTEP).cpu()
     elif target is None:
         return None
-    elif (prior := Spectrum.of(view.public, rng)) is not None:
+    elif (prior := Spectrum.from_public(view.public, rng)) is not None:
         times = likeliest_timesteps(
-            noisy, schedule, prior, target=target, target_variance=float(noise.mean())
+            noisy,
+            schedule,
+            prior,
+            target=target,
+            target_variance=float(noise.mean()),
+            first=first_timestep(view),
         )
     elif schedule.prediction == "epsilon":
         times = projected_timesteps(noisy, target, schedule)

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from attacks.common.release_linking import SOURCES, by_order, link_view
-from attacks.common.undo.view import UNDONE, undone
+from attacks.common.undo.view import without_known_defenses
 from bench.interfaces import (
     CONTROL_FEATURES,
     NOISE_TARGET,
@@ -28,7 +28,9 @@ from bench.types.targets import LINK
 
 
 class LinkageParams(Params):
-    """Attributes:
+    """What linkage looks at.
+
+    Attributes:
     by: ``all`` uses every mark in view together; ``image``, ``condition``, ``hint`` or ``prompt``
     one of them;
         ``order`` the place within the epoch, a control that finds nothing where the client
@@ -39,21 +41,24 @@ class LinkageParams(Params):
 
 
 class Linkage(Attack):
-    """Links releases by marks that stay with a record: z0, z_c, the hint block's answer, the prompt's states."""
+    """Links releases by marks that stay with a record: z0, z_c, hint block's answer, prompt."""
 
     name = "linkage"
     claimed_targets = (LINK,)
     Params = LinkageParams
-    adapts_to = ("timestep", "activation", "prompt", *UNDONE)
     uses_history = True
     default_budget = Budget(iterations=0, batch_size=64)
     card = Card(
-        summary="Tells which releases of different epochs are of one record; claims links, no pictures.",
+        summary="Tells which releases of different epochs are of one record; claims links, "
+        "no pictures.",
         source="this project; linkage as in METHODS 6.3 of the wire of arXiv:2409.08503",
-        needs="two epochs; unet_features with control_features or noise_target, or prompt_embedding",
+        needs="two epochs; unet_features with control_features or noise_target, or "
+        "prompt_embedding",
         cost="seconds: one linear solve a release and one assignment an epoch",
-        notes="Its row has the target link. The client shuffles, so by=order is a control. Records with the same "
-        "mark are not told apart and then not linked. What is linked can be averaged: see posterior.",
+        notes="Its row has the target link. The client shuffles, so by=order is a control. "
+        "Records with the same "
+        "mark are not told apart and then not linked. What is linked can be averaged: see "
+        "posterior.",
     )
     certificates = (Certificate("split-controlnet", "no-gradient", "link", "link_f1", 0.95),)
 
@@ -61,13 +66,15 @@ class Linkage(Attack):
         epochs = [release.epoch for release in view.releases]
         if len(set(epochs)) < 2:
             raise NotApplicableError("the view holds one epoch, so there is nothing to link")
+        used: tuple[str, ...]
         with progress.stage("linking", 1) as advance:
             if self.params.by == "order":
                 _touch(view)
                 labels, used = by_order(epochs), ("order",)
             else:
                 found, used = link_view(
-                    undone(view), SOURCES if self.params.by == "all" else (self.params.by,)
+                    without_known_defenses(view),
+                    SOURCES if self.params.by == "all" else (self.params.by,),
                 )
                 if found is None:
                     raise NotApplicableError(
@@ -83,7 +90,10 @@ class Linkage(Attack):
 
 
 def _touch(view: View) -> None:
-    """Note in the row that the wire was looked at: the order is one of messages, whatever they carry."""
+    """Note in the row that the wire was looked at.
+
+    The order is one of messages, whatever they carry.
+    """
     for channel in (UNET_FEATURES, CONTROL_FEATURES, PROMPT_EMBEDDING, NOISE_TARGET):
         if view.has(channel):
             view.read(channel)

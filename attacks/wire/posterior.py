@@ -1,4 +1,4 @@
-"""The diffusion-prior attack: what a record most likely was, given all its noisy releases (METHODS 3.3)."""
+"""The diffusion-prior attack: the likeliest record, given all its noisy releases (METHODS 3.3)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from typing import Literal
 import torch
 from pydantic import Field
 
-from attacks.common.denoising import Prior, Way, denoise
+from attacks.common.denoising import DiffusionPrior, Way, denoise
 from attacks.common.evidence import Evidence
 from attacks.common.least_squares import LeastSquares
 from attacks.common.loss_feedback import measured_target
+from attacks.common.own_latents import draw_variance
 from attacks.common.release_linking import link_view
 from attacks.common.spectral_prior import Spectrum
 from attacks.common.timestep_estimation import likeliest_timesteps
-from attacks.common.undo.view import UNDONE, undone
+from attacks.common.undo.inverse import first_timestep, known_parts
+from attacks.common.undo.view import without_known_defenses
 from attacks.common.wire_algebra import noisy_latents, pooled_prompts, prompt_states
 from attacks.wire.parts.condition_posterior import Kind, condition_evidence, denoise_condition
 from bench.interfaces import (
@@ -35,7 +37,9 @@ from bench.interfaces import (
 
 
 class PosteriorParams(Params):
-    """Attributes:
+    """How the evidence is summed and denoised.
+
+    Attributes:
     mode: ``tweedie`` is the UNet's posterior mean, one call a record; ``ddim`` walks down to t = 0
     by the deterministic
         sampler (arXiv:2010.02502); ``samples`` is the mean of several random walks of the same;
@@ -55,8 +59,7 @@ class PosteriorParams(Params):
 
 
 class Posterior(Attack):
-    """Denoises x_t with the public diffusion model, after averaging over all releases that are of
-    the record.
+    """Denoises x_t with the public diffusion model, after a mean over the record's releases.
 
     1. x_t by least squares, t read or estimated, releases linked
     (``attacks.common.release_linking``). 2. z_ML = sum(a_i / b_i^2 x_i) / S with S = sum of SNR_i,
@@ -73,19 +76,6 @@ class Posterior(Attack):
     name = "posterior"
     Params = PosteriorParams
     requires = frozenset({UNET_FEATURES})
-    adapts_to = (
-        "timestep",
-        "activation",
-        "prompt",
-        "noisy-target",
-        "withhold-noise",
-        "decoupled-noise",
-        "memoised-noise",
-        "snr-budget",
-        "quantise",
-        "send-latent",
-        *UNDONE,
-    )
     uses_history = True
     default_budget = Budget(iterations=0, batch_size=64)
     budget_axis = BudgetAxis("releases", (1, 2, 4, 8, 64))
@@ -94,11 +84,13 @@ class Posterior(Attack):
         for target in ("image", "condition")
     )
     card = Card(
-        summary="Denoises image and masked condition with priors, after averaging all releases of the record.",
+        summary="Denoises image and masked condition with priors, after averaging all "
+        "releases of the record.",
         source="this project (METHODS 3.3 and 7.17); Tweedie's formula; DDIM, arXiv:2010.02502",
         needs="unet_features; the public UNet; two auxiliary records where the timestep is hidden",
         cost="one UNet call a record; ddim: one a step; one linear solve a release of every epoch",
-        notes="Made for hidden noise targets; with an exact target it is closed-form. Tweedie's estimate has the least "
+        notes="Made for hidden noise targets; with an exact target it is closed-form. "
+        "Tweedie's estimate has the least "
         "squared error and is smooth; ddim is sharper and further off. The "
         "condition is claimed in no-gradient; condition= is its prior.",
     )
@@ -111,11 +103,11 @@ class Posterior(Attack):
                 "the public diffusion model is not known under this threat model"
             )
         with progress.stage("collecting evidence", 3) as advance:
-            view = undone(view)
+            view = without_known_defenses(view)
             solved = noisy_latents(view, every=True)
             advance(1)
             prior = (
-                Spectrum.of(public, rng)
+                Spectrum.from_public(public, rng)
                 if self.params.mode == "wiener" or not view.has(TIMESTEP)
                 else None
             )
@@ -133,7 +125,9 @@ class Posterior(Attack):
             way = Way(self.params.mode, self.params.steps, self.params.samples)
             with progress.stage("denoising", len(latents)) as advance:
                 clean = denoise(
-                    Prior(denoiser, public.schedule, prompt_states(view), pooled_prompts(view)),
+                    DiffusionPrior(
+                        denoiser, public.schedule, prompt_states(view), pooled_prompts(view)
+                    ),
                     latents,
                     precision,
                     way,
@@ -162,7 +156,10 @@ class Posterior(Attack):
 
 
 def record_groups(view: View, solved: LeastSquares, releases: int) -> list[list[int]]:
-    """The releases of every target's record, its own first, at most so many; the target alone where nothing links."""
+    """Return the releases of every target's record, its own first, at most so many.
+
+    The target alone where nothing links.
+    """
     own = list(view.targets)
     labels = (
         link_view(view, solved=solved)[0]
@@ -187,7 +184,7 @@ def record_groups(view: View, solved: LeastSquares, releases: int) -> list[list[
 def evidence_of(
     view: View, solved: LeastSquares, prior: Spectrum | None, rng: torch.Generator
 ) -> Evidence:
-    """What all releases in the view say of z0, given x_t of each.
+    """Return what all releases in the view show of z0, given x_t of each.
 
     Args:
         prior: needed where the timestep is hidden.
@@ -208,23 +205,23 @@ def evidence_of(
         )
     else:
         times = likeliest_timesteps(
-            noisy, schedule, prior, target=target, target_variance=float(eta.mean())
+            noisy,
+            schedule,
+            prior,
+            target=target,
+            target_variance=float(eta.mean()),
+            first=first_timestep(view),
         )
-    return Evidence(
-        noisy, times, schedule, solved.input_variance, target, eta, _draw_variance(view, rng)
+    fresh = view.public.defense is not None and all(
+        part.keeps_noise() is False for part in known_parts(view)
     )
-
-
-def _draw_variance(view: View, rng: torch.Generator) -> float:
-    """Mean squared difference between two draws of one picture's latent, seen on the attacker's own
-    records.
-
-    0 where these cannot be had: it only keeps a sum over very many releases from looking more exact
-    than it is.
-    """
-    count = min(16, len(view.public.auxiliary))
-    if view.public.client is None or count == 0:
-        return 0.0
-    simulator = view.public.client.simulator(view.public.auxiliary.select(range(count)))
-    first, second = (simulator.emit(range(count), rng).image_latents for _ in range(2))
-    return float((first - second).square().mean())
+    return Evidence(
+        noisy,
+        times,
+        schedule,
+        solved.input_variance,
+        target,
+        eta,
+        draw_variance(view.public, "image_latents", rng),
+        may_share_noise=not fresh,
+    )

@@ -6,8 +6,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from attacks.common.own_latents import own_latents
 from attacks.common.spectral_prior import Spectrum, dct
-from attacks.common.undo.view import UNDONE, undone
+from attacks.common.undo.inverse import known_parts
+from attacks.common.undo.view import without_known_defenses
 from attacks.common.wire_algebra import condition_latents, noise_target, noisy_latents
 from attacks.wire.parts.mixture import Unmixed, unmix
 from bench.interfaces import (
@@ -30,7 +32,9 @@ _ENOUGH = 128  # auxiliary records for the spectra
 
 
 class UnmixParams(Params):
-    """Attributes:
+    """How many epochs are put together.
+
+    Attributes:
     epochs: releases of at most so many epochs are put together, the attacked one and those nearest
     in time.
     """
@@ -39,7 +43,7 @@ class UnmixParams(Params):
 
 
 class Unmix(Attack):
-    """Reads the mixed latents of whole epochs in closed form, then takes the records in them apart.
+    """Reads the mixed latents of whole epochs in closed form, then separates the records in them.
 
     1. z0 and z_c of every release as in ``closed-form``; under mixup they are exact means of two
     records' latents. 2. Pairs and shares of each step from second moments of the latents, whitened
@@ -52,25 +56,29 @@ class Unmix(Attack):
     name = "unmix"
     Params = UnmixParams
     requires = frozenset({UNET_FEATURES})
-    adapts_to = ("mixup", "timestep", "activation", "prompt", "send-latent", *UNDONE)
     uses_history = True
     default_budget = Budget(iterations=0, batch_size=64)
     budget_axis = BudgetAxis("epochs", (1, 2, 3, 8))
     certificates = (Certificate("split-controlnet", "no-gradient", "image", "ssim", 0.9),)
     card = Card(
-        summary="Takes releases that mix two records apart, by second moments and across epochs.",
+        summary="Separates releases that mix two records, by second moments and across epochs.",
         source="this project; cluster and regress as in arXiv:2011.05315; METHODS 7.13",
         needs="unet_features, timestep and noise target of whole epochs; two auxiliary records",
         cost="seconds to minutes: a small search a step, then least squares over all releases",
-        notes="Where the noise target is hidden the mixed latents are not exact, and it does not apply. From one epoch "
-        "the shares are estimates, and a ghost of the partner is left; from two on they are solved for. Without mixup "
+        notes="Where the noise target is hidden the mixed latents are not exact, and it does "
+        "not apply. From one epoch "
+        "the shares are estimates, and a ghost of the partner is left; from two on they are "
+        "solved for. Without mixup "
         "it averages a record's epochs. The condition is claimed under no-gradient only.",
     )
 
     def run(self, view: View, *, rng: torch.Generator, budget: Budget, progress: Progress) -> Claim:
         codec = view.public.codec
+        mixed = [part.mixed_records() for part in known_parts(view)]
+        if any(count is not None and count > 2 for count in mixed):
+            raise NotApplicableError("the known defence mixes more than two records")
         with progress.stage("unmixing", 3) as advance:
-            view = undone(view)
+            view = without_known_defenses(view)
             latents = _mixed(view)
             advance(1)
             kept, steps = self._steps(view)
@@ -90,13 +98,12 @@ class Unmix(Attack):
             diagnostics={
                 "own_share": float(own.mean()),
                 "unexplained": found.left,
-                "records_told_apart": float(len(found.labels.unique())),
+                "records_told_apart": float(len(torch.unique(found.labels))),
             },
         )
 
     def _steps(self, view: View) -> tuple[list[int], list[list[int]]]:
-        """Positions in the view of the releases that are used, and the steps as positions among
-        those.
+        """Positions in the view of the releases used, and the steps as positions among those.
 
         Raises:
             NotApplicableError: a step of the attacked epoch is not in view as a whole.
@@ -122,11 +129,11 @@ class Unmix(Attack):
 
 
 def _mixed(view: View) -> dict[str, Tensor]:
-    """z0, and where it is told z_c, of every release in view."""
+    """z0, and z_c where h_ctrl shows it, of every release in view."""
     target = noise_target(view, every=True)
     if target is None or not view.has(TIMESTEP):
         raise NotApplicableError(
-            "without timestep and noise target the mixed latents are not told exactly"
+            "without timestep and noise target the mixed latents are not known exactly"
         )
     noisy = noisy_latents(view, every=True).inputs
     found = {
@@ -168,7 +175,7 @@ def _spectra(view: View, rng: torch.Generator) -> dict[str, _White]:
         )
     records = public.auxiliary.select(range(count))
     if public.client is not None:
-        made = public.client.simulator(records).emit(range(count), rng)
+        made = own_latents(public, count, rng)
         return {"image": _White(made.image_latents), "condition": _White(made.condition_latents)}
     encode = public.codec.encode
     return {

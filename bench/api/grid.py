@@ -21,7 +21,7 @@ from bench.ledger.ledger import Ledger
 from bench.planning.planner import Planner
 from bench.planning.suite import Suite, SuiteFile, block_of, find_suite
 from bench.planning.suite_plan import SuitePlan, plan_suite
-from bench.running.engines.base import Engine, Limits, Setup
+from bench.running.engines.base import Limits, Setup, SuiteEngine
 from bench.running.engines.processes import ProcessEngine
 from bench.running.engines.serial import SerialEngine
 from bench.running.suite import run_suite
@@ -189,7 +189,7 @@ def _engine(
     weights: Path | None,
     jobs: int,
     progress: Progress,
-) -> Engine:
+) -> SuiteEngine:
     """Return the engine for a number of jobs.
 
     Raises:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pandas
 
-from bench.ledger.merge_read import TEXT_COLUMNS, typed
+from bench.ledger.columns import TEXT_COLUMNS
 from bench.ledger.reader import open_ledger
-from bench.util.csv_text import read_table
-from bench.util.errors import DataError, RequestError
+from bench.ledger.rows_csv import read_results_csv
+from bench.util.errors import RequestError
 
 LEDGER = "ledger.sqlite"
 RESULTS = "results"
@@ -61,15 +61,7 @@ def load_results(source: PathText) -> pandas.DataFrame:
                 f"{path}: neither {LEDGER} nor rows.csv is there; fill it with bench.run"
             )
         path = path / "rows.csv"
-    lines = read_table(path, texts=TEXT_COLUMNS)
-    if not lines:
-        raise DataError(f"{path}: has no rows")
-    if missing := [name for name in _NEEDED if name not in lines[0]]:
-        raise DataError(f"{path}: column {missing[0]!r} is missing; is it a rows.csv?")
-    return typed_frame(
-        {name: typed(name, value) if value else None for name, value in line.items()}
-        for line in lines
-    )
+    return typed_frame(read_results_csv(path))
 
 
 def load_scores(results: PathText, cell_id: str) -> pandas.DataFrame:

@@ -17,6 +17,7 @@ from bench.reports.comparability import UNDEFENDED, Row, ScoreReader, ledger_sco
 from bench.reports.frontier import frontier as frontier_points
 from bench.reports.leaderboard import MEASURE
 from bench.reports.leaderboard import leaderboard as standings
+from bench.reports.markdown import table
 from bench.reports.summary import usable_rows
 from bench.util.errors import RequestError
 
@@ -50,13 +51,7 @@ class ReportTable(pandas.DataFrame):
         """
         lines = [[_text(value, digits) for value in line] for line in self.itertuples(index=False)]
         heads = [str(name) for name in self.columns]
-        return "\n".join(
-            [
-                "| " + " | ".join(heads) + " |",
-                "|" + "---|" * len(heads),
-                *("| " + " | ".join(line) + " |" for line in lines),
-            ]
-        )
+        return "\n".join(table(heads, lines))
 
 
 def leaderboard(

@@ -1,1 +1,1 @@
-"""One cell from end to end: capture, attack, scores, rows."""
+"""The stages of one cell: capture, targets, attacker, attempt, judge, measures, scores, result."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bench.interfaces.consulted_defense import RecordedDefense
 from bench.interfaces.public import Public
 from bench.interfaces.threat import ThreatModel, View
 from bench.types.gallery import Gallery
@@ -29,6 +30,7 @@ class Attacker:
         gallery: the photographs among which the attack looks for people, with their names, or None.
             ``public`` holds a copy of the photographs without names; ``view`` never passes on this
             object.
+        known: the record of the hooks that the attack uses of the defence in ``public``, or None.
         flags: reasons to doubt every row of the cell.
     """
 
@@ -36,6 +38,7 @@ class Attacker:
     threat: ThreatModel
     uses_history: bool = False
     gallery: Gallery | None = None
+    known: RecordedDefense | None = None
     flags: tuple[str, ...] = ()
 
     @classmethod
@@ -54,6 +57,7 @@ class Attacker:
             threat=cell.threat,
             uses_history=attack.uses_history,
             gallery=gallery,
+            known=None if public.defense is None else RecordedDefense(public.defense),
             flags=(FLAG,) if stream.drawn else (),
         )
 

@@ -1,4 +1,4 @@
-"""Run the attack of a cell on its view, and keep a checked claim or the reason why there is none."""
+"""Run the attack of a cell on its view; keep a checked claim, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from bench.cell.adaptation import adaptation_flags
 from bench.cell.attacker import Attacker
 from bench.cell.snapshot import Snapshot
 from bench.cell.targets import update_groups
@@ -33,7 +34,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Attempt:
-    """The outcome of an attack: a claim or a reason; the attack holds no object of it but the claim.
+    """The outcome of an attack: a claim or a reason.
+
+    The attack may hold the claim and the view's releases; it never saw the rest.
 
     Attributes:
         status: ``ok``, ``not_applicable`` or ``failed``.
@@ -64,7 +67,7 @@ class Attempt:
     seconds: float = 0.0
 
     def as_failed(self, error: BaseException) -> Attempt:
-        """Return this attempt without its claim and its diagnostics, failed because of ``error``."""
+        """Return this attempt without claim and diagnostics, as failed because of ``error``."""
         failure = Failure.from_error(error)
         return replace(
             self,
@@ -118,10 +121,12 @@ def run_attack(
         raise
     except (Exception, SystemExit) as error:
         attempt = attempt.as_failed(error)
+    drawn = (FLAG,) if stream.drawn else ()
+    ignored = adaptation_flags(job, capture.transcript, view, attacker.known)
     return replace(
         attempt,
         read=view.channels_read,
-        flags=tuple(dict.fromkeys((*attacker.flags, *((FLAG,) if stream.drawn else ())))),
+        flags=tuple(dict.fromkeys((*attacker.flags, *drawn, *ignored))),
         seconds=0.0 if attempt.status == "not_applicable" else time.perf_counter() - start,
     )
 

@@ -1,4 +1,4 @@
-"""Keeps captures by content: a victim is trained once and attacked many times."""
+"""Keep captures by content: a victim is trained once and attacked many times."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _PARTIAL = ".partial-"
 class CaptureStore:
     """Captures under ``results/captures``, each in a folder named by its spec's hash.
 
-    A capture appears whole or not at all: it is made in a folder of its own and renamed when
-    complete. Whoever asks for a capture that another process is training waits for it. Folders that
-    killed runs left behind are removed by the next run.
+    A capture appears whole or not at all: it is made in a separate folder, which is renamed when it
+    is complete. A process that asks for a capture while another one trains it waits. Folders that
+    killed runs have left are removed by the next run.
     """
 
     def __init__(self, results: Path) -> None:
@@ -38,7 +38,7 @@ class CaptureStore:
         self._locks = results / "locks"
 
     def path(self, spec: CaptureSpec) -> Path:
-        """Where the capture of ``spec`` is, or would be."""
+        """Return where the capture of ``spec`` is, or would be."""
         return self.root / spec.content_hash()[:16]
 
     def get(
@@ -49,11 +49,13 @@ class CaptureStore:
         fresh: bool,
         progress: Progress,
     ) -> tuple[Capture, bool]:
-        """The capture of ``spec``, and whether it was reused.
+        """Return the capture of ``spec``, and whether it was reused.
+
+        A damaged capture is moved aside, with a note to ``progress``, and trained again.
 
         Args:
             train: makes the capture in an empty directory.
-            fresh: train anew even where a capture exists; the old one is kept until the new one is
+            fresh: train even where a capture exists; the old one is kept until the new one is
                 complete.
         """
         path = self.path(spec)
@@ -72,11 +74,11 @@ class CaptureStore:
             return Capture.open(path), False
 
     def _train(self, path: Path, spec: CaptureSpec, train: Callable[[Path], Capture]) -> None:
-        """Make the capture; its lock is held."""
+        """Make the capture; the caller holds its lock."""
         partial = self.root / f"{_PARTIAL}{path.name}-{os.getpid()}"
         with disk_errors(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
-            self._sweep(path.name)
+            self._remove_partial(path.name)
             try:
                 partial.mkdir()
                 train(partial)
@@ -103,29 +105,27 @@ class CaptureStore:
         files = manifest.get("files") if isinstance(manifest, dict) else None
         if not isinstance(files, dict):
             raise DataError(f"{path / _MANIFEST}: malformed")
-        found = tree_manifest(path)
-        found.pop(_MANIFEST, None)
-        for name in sorted(files.keys() | found.keys()):
-            if files.get(name) != found.get(name):
-                state = (
-                    "missing"
-                    if name not in found
-                    else "unexpected"
-                    if name not in files
-                    else "changed"
-                )
-                raise DataError(f"{path / name}: {state}")
+        present = tree_manifest(path)
+        present.pop(_MANIFEST, None)
+        for name in sorted(files.keys() | present.keys()):
+            if name not in present:
+                raise DataError(f"{path / name}: missing")
+            if name not in files:
+                raise DataError(f"{path / name}: unexpected")
+            if files[name] != present[name]:
+                raise DataError(f"{path / name}: changed")
         return Capture.open(path)
 
-    def _sweep(self, held: str) -> None:
-        """Remove what killed processes left: all of the capture ``held`` by our lock, and of others
-        what nobody holds.
+    def _remove_partial(self, locked_name: str) -> None:
+        """Remove folders of killed processes.
 
-        A process id alone does not tell: it may be used again, or be of another machine.
+        Those of the capture ``locked_name``, whose lock the caller holds, all go; those of other
+        captures go where their process has ended and their lock is free. The process id alone does
+        not decide, since it may be in use again, or belong to another machine.
         """
         for partial in self.root.glob(f"{_PARTIAL}*"):
             name, _, pid = partial.name.removeprefix(_PARTIAL).removeprefix("old-").rpartition("-")
-            if name == held:
+            if name == locked_name:
                 remove_tree(partial)
             elif pid.isdigit() and not process_alive(int(pid)):
                 with try_lock(self._lock(name)) as free:
@@ -134,7 +134,7 @@ class CaptureStore:
 
 
 def _aside(path: Path) -> Path:
-    """A free name beside ``path``."""
+    """Return a free name beside ``path``."""
     number = 1
     while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
         number += 1

@@ -1,4 +1,4 @@
-"""A cell with the objects that it needs."""
+"""A job: a cell with the objects that it needs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bench.interfaces.backbone import BackboneSet
 from bench.interfaces.defense import Defense
 from bench.interfaces.metric import Metric
 from bench.interfaces.victim import Victim
-from bench.scoring.control_cache import References
+from bench.scoring.control_cache import ControlCache
 from bench.spec.cell import CellSpec
 from bench.types.gallery import Gallery
 
@@ -21,12 +21,13 @@ class Job:
     """A cell with the objects that it needs.
 
     Attributes:
-        new_victim, new_defense: make objects that share no state, so that an attacker's copy of
-            either holds nothing of the victim's own.
-        new_gallery: of at least so many people, the private ones among them; None where the data
-            set has none.
-        references: controls that other jobs of the same planner have made.
-        obstacle: why these parts cannot be put together; empty where they can.
+        splits: the records, divided into their parts.
+        new_victim, new_defense: make objects that share no state, so that the attacker's victim and
+            defence hold nothing of those that trained.
+        new_gallery: returns photographs of at least so many people, the private people among them;
+            None where the data set has no gallery.
+        references: controls that other jobs of this planner have made.
+        obstacle: why the parts of the cell cannot be put together; empty where they can.
     """
 
     cell: CellSpec
@@ -37,5 +38,5 @@ class Job:
     new_victim: Callable[[], Victim]
     new_defense: Callable[[], Defense]
     new_gallery: Callable[[int], Gallery | None]
-    references: References
+    control_cache: ControlCache
     obstacle: str = ""

@@ -10,7 +10,7 @@ from bench.interfaces.defense import Defense
 from bench.interfaces.public import Codec
 from bench.interfaces.public_text import PublicText
 from bench.interfaces.victim import Victim
-from bench.scoring.leakage import Known
+from bench.scoring.leakage import WireModel
 from bench.types.gallery import Gallery
 from bench.types.schedule import NoiseSchedule
 from bench.util.global_random import GlobalRandom
@@ -37,7 +37,7 @@ class Judge:
     codec: Codec
     text: PublicText | None
     schedule: NoiseSchedule
-    known: Known
+    known: WireModel
     gallery: Gallery | None
 
     @classmethod
@@ -52,5 +52,5 @@ class Judge:
                 protocol=capture.protocol,
                 device=capture.device,
             )
-        known = Known(public.schedule, public.stem, defense)
+        known = WireModel(public.schedule, public.stem, defense)
         return cls(victim, defense, public.codec, public.text, public.schedule, known, gallery)

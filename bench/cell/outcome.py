@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from bench.cell.attempt import Attempt
 from bench.cell.measures import Measures
 from bench.cell.result import CellResult
-from bench.cell.scores import Scores
+from bench.cell.scores import ClaimScores
 from bench.interfaces.attack import Attack
 from bench.interfaces.registry import Registry
 from bench.ledger.score_files import RecordScore
 from bench.scoring.picture import Panel, save_picture
-from bench.scoring.rows import Outcome, Value, make_rows
+from bench.scoring.rows import CellOutcome, Value, make_rows
 from bench.spec.cell import CellSpec
 from bench.types.targets import TARGETS
 from bench.util.errors import RequestError
@@ -33,7 +33,7 @@ def to_result(
     capture: Capture,
     targets: list[Release],
     attempt: Attempt,
-    scores: Scores,
+    scores: ClaimScores,
     measures: Measures,
     results: Path,
 ) -> CellResult:
@@ -75,7 +75,7 @@ def result_without_scores(
     refused: bool = False,
 ) -> CellResult:
     """Return the result of a cell that was not attacked, or not to the end."""
-    outcome = Outcome(status=status, reason=reason)
+    outcome = CellOutcome(status=status, reason=reason)
     rows = _rows(cell, outcome, _expected_targets(cell), split_hash)
     return CellResult(rows=rows, reused=True, seconds=seconds, refused=refused)
 
@@ -85,13 +85,13 @@ def _outcome(
     capture: Capture,
     targets: list[Release],
     attempt: Attempt,
-    scores: Scores,
+    scores: ClaimScores,
     measures: Measures,
     reason: str,
-) -> Outcome:
+) -> CellOutcome:
     by_target = scores.targets
     flags = (*capture.flags, *attempt.flags, *measures.flags, *scores.flags)
-    return Outcome(
+    return CellOutcome(
         status=attempt.status,
         reason=reason,
         sent=frozenset(capture.transcript.channels()),
@@ -101,7 +101,7 @@ def _outcome(
         flags={target: one.flags for target, one in by_target.items()},
         common_flags=tuple(dict.fromkeys(flags)),
         certificates={t: one.certificate for t, one in by_target.items() if one.certificate},
-        unscored={target: one.unscored for target, one in by_target.items()},
+        unsupported_metrics={target: one.unsupported_metrics for target, one in by_target.items()},
         diagnostics=attempt.diagnostics,
         labels=scores.labels,
         utility=measures.utility,
@@ -119,7 +119,7 @@ def _outcome(
 
 
 def _rows(
-    cell: CellSpec, outcome: Outcome, expected: Sequence[str], split_hash: str
+    cell: CellSpec, outcome: CellOutcome, expected: Sequence[str], split_hash: str
 ) -> list[dict[str, Value]]:
     """Return a row for each target that is expected or claimed."""
     created = datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""Run one cell from end to end: each line of ``Runner.compute`` is a stage, and a file of this room."""
+"""Run one cell from end to end: each line of ``Runner.compute`` is a stage and a file here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.cell.judge import Judge
 from bench.cell.measures import measure
 from bench.cell.outcome import result_without_scores, to_result
 from bench.cell.result import CellResult
-from bench.cell.scores import Scores, score_claim
+from bench.cell.scores import ClaimScores, score_claim
 from bench.cell.targets import choose_targets
 from bench.cell.training import train_capture
 from bench.ledger.ledger import Ledger
@@ -69,7 +69,7 @@ class Runner:
             raise
         except Exception as error:  # the claim cannot be scored; the row keeps what was measured
             attempt = attempt.as_failed(error)
-            result = to_result(job, capture, targets, attempt, Scores(), measures, results)
+            result = to_result(job, capture, targets, attempt, ClaimScores(), measures, results)
         return replace(result, reused=reused, seconds=time.perf_counter() - start)
 
     def capture(self, job: Job, *, fresh: bool = False) -> tuple[Capture, bool]:

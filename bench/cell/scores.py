@@ -11,12 +11,18 @@ from bench.cell.judge import Judge
 from bench.cell.truth import Truth
 from bench.interfaces.certificate import Certificate
 from bench.metrics.distribution import needed_for_fid
-from bench.scoring.certificates import due
+from bench.scoring.certificates import certificate_for
 from bench.scoring.compare import compare
 from bench.scoring.labels import label_scores
 from bench.scoring.links import link_scores
 from bench.scoring.picture import Panel
-from bench.scoring.score import MetricScore, flags, missed, score_target, unscored
+from bench.scoring.score import (
+    MetricScore,
+    certificate_flags,
+    flags,
+    score_target,
+    unsupported_metrics,
+)
 from bench.types.claim import Claim
 from bench.types.estimate import Estimate
 from bench.types.facts import Fact
@@ -43,19 +49,19 @@ class TargetScores:
         metrics: one score for each metric that fits the target.
         flags: reasons to doubt the target's row.
         certificate: what this cell must reach to vouch for its attack, if anything.
-        unscored: by metric, why the data do not support it.
+        unsupported_metrics: by metric, why the data do not support it.
         panel: for the cell's picture, where the target is a picture.
     """
 
     metrics: list[MetricScore]
     flags: list[str] = field(default_factory=list)
     certificate: Certificate | None = None
-    unscored: Mapping[str, str] = field(default_factory=dict)
+    unsupported_metrics: Mapping[str, str] = field(default_factory=dict)
     panel: Panel | None = None
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
+class ClaimScores:
     """The scores of a claim; all is empty where there is no claim.
 
     Attributes:
@@ -78,7 +84,7 @@ def score_claim(
     attempt: Attempt,
     judge: Judge,
     progress: Progress,
-) -> Scores:
+) -> ClaimScores:
     """Unseal the truth and score the claim of ``attempt``, after the attack has ended.
 
     Raises:
@@ -86,7 +92,7 @@ def score_claim(
     """
     claim = attempt.claim
     if claim is None:
-        return Scores()
+        return ClaimScores()
     broken: dict[str, str] = {}
     stream = GlobalRandom(job.cell.capture.seed, "scoring", device=job.cell.capture.device)
     with stream.active():
@@ -102,7 +108,7 @@ def score_claim(
                     one = _of_estimate(job, truth, target, estimate, broken)
                 scores[target] = _with_flags(one, job, capture, attempt, target)
                 advance(1)
-    return Scores(
+    return ClaimScores(
         targets=scores,
         labels=labels,
         gallery=len(truth.context.gallery),
@@ -121,7 +127,7 @@ def _of_estimate(
     metrics = score_target(
         target,
         compared.claimed,
-        compared.told,
+        compared.truth,
         compared.controls,
         job.metrics,
         truth.context,
@@ -134,7 +140,7 @@ def _of_estimate(
     return TargetScores(
         metrics=metrics,
         flags=["few-for-fid"] if few and target in PICTURE_TARGETS else [],
-        unscored=unscored(target, working, truth.context),
+        unsupported_metrics=unsupported_metrics(target, working, truth.context),
         panel=compared.panel,
     )
 
@@ -157,9 +163,9 @@ def _with_flags(
 ) -> TargetScores:
     """Add reasons to doubt the scores, and the certificate that the cell must reach."""
     doubts = flags(scores.metrics, attempt.diagnostics, capture.costs.losses)
-    certificate = due(job.cell, type(job.attack), target)
+    certificate = certificate_for(job.cell, type(job.attack), target)
     if certificate is not None:
-        doubts += missed(certificate, scores.metrics)
+        doubts += certificate_flags(certificate, scores.metrics)
     return replace(scores, flags=[*doubts, *scores.flags], certificate=certificate)
 
 

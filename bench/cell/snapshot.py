@@ -1,8 +1,7 @@
-"""Detects that code changed what it was handed: a digest of every tensor and value, before and
-after.
+"""Detect that code changed an object it received, by a digest of every tensor and value.
 
-The judge works on copies that an attack never sees, so a change bends no number. It still voids the
-run of the attack itself, which read what it had changed, and is therefore named.
+The judge works on copies that an attack never sees, so a change alters no score. It still voids the
+run of the attack, which read what it had changed, and is therefore reported.
 """
 
 from __future__ import annotations
@@ -18,52 +17,55 @@ from torch import Tensor, nn
 from bench.interfaces.defense import Defense
 
 WHOLE = 2**24
-"""Bytes up to which a tensor on the CPU is hashed; of a larger one sums of 1,024 pieces are."""
+"""Bytes up to which a tensor on the CPU is hashed; larger ones count by sums of 1,024 pieces."""
 
 _PIECES = 1024
 _OURS = frozenset({"bench", "attacks", "defenses", "victims"})
 
 
 class Snapshot:
-    """The state of an object and of all that can be reached from it.
+    """The state of an object and of everything that can be reached from it.
 
-    Followed are containers, modules of torch, and objects of this project and of ``packages``. Of
-    tensors the content counts. What a frozen dataclass holds counts too, through the containers in
-    it; other objects may remember things, such as records that they have encoded. A defence is left
-    out: an attacker's own copy may keep what it drew.
+    The snapshot follows containers, torch modules, and objects of this project and of ``packages``.
+    The content of a tensor counts. The fields of a frozen dataclass count too, also through the
+    containers in it; other objects may cache things, such as records that they have encoded. A
+    defence is left out, since an attacker's copy may keep what it drew.
 
     Args:
-        name: how the object is called in a sentence.
-        packages: top-level packages whose objects are followed too.
+        name: how a sentence names the object.
+        root: the object.
+        packages: more top-level packages whose objects are followed.
     """
 
-    def __init__(self, name: str, thing: object, packages: Collection[str] = ()) -> None:
+    def __init__(self, name: str, root: object, packages: Collection[str] = ()) -> None:
         self._packages = _OURS | set(packages)
         self._tensors: list[tuple[str, Tensor, str]] = []
         self._holders: list[tuple[str, Any, dict[str, Any]]] = []
-        self._seen: dict[
-            int, Any
-        ] = {}  # keeps what it has seen alive, so that no other object takes its place
-        self._visit(thing, name, strict=False)
+        # By id; holding the objects keeps an id from being given to another one.
+        self._visited: dict[int, Any] = {}
+        self._visit(root, name, strict=False)
 
     def changed(self) -> list[str]:
-        """Return the places that differ from what they were, sorted."""
-        found = {place for place, tensor, digest in self._tensors if _digest(tensor) != digest}
+        """Return the places whose content has changed since the snapshot, sorted."""
+        changes = {place for place, tensor, digest in self._tensors if _digest(tensor) != digest}
         for place, holder, before in self._holders:
             now = _children(holder)
             if now.keys() != before.keys():
-                found.add(place)
-            found |= {
+                changes.add(place)
+            changes |= {
                 place + name
                 for name, child in before.items()
                 if name in now and not _same(now[name], child)
             }
-        return sorted(found)
+        return sorted(changes)
 
     def _visit(self, thing: Any, place: str, *, strict: bool) -> None:
-        if isinstance(thing, _PLAIN | Defense | torch.Generator | type) or id(thing) in self._seen:
+        if (
+            isinstance(thing, _PLAIN | Defense | torch.Generator | type)
+            or id(thing) in self._visited
+        ):
             return
-        self._seen[id(thing)] = thing
+        self._visited[id(thing)] = thing
         if isinstance(thing, Tensor | np.ndarray):
             tensor = torch.as_tensor(thing)
             self._tensors.append((place, tensor, _digest(tensor)))
@@ -89,7 +91,7 @@ _PLAIN = str | int | float | bytes | None
 
 
 def _children(thing: Any) -> dict[str, Any]:
-    """What an object holds, by how it is reached."""
+    """Return what an object holds, by how it is reached."""
     if isinstance(thing, Mapping):
         return {f"[{key!r}]": value for key, value in thing.items()}
     if isinstance(thing, list | tuple):
@@ -105,18 +107,18 @@ def _same(now: object, before: object) -> bool:
 
 
 def _digest(tensor: Tensor) -> str:
-    """Text that differs where shape, type or content does."""
-    shown = tensor.detach()
-    kind = f"{tuple(shown.shape)} {shown.dtype}"
-    if shown.is_meta or shown.is_sparse:
+    """Return a text that differs where shape, type or content does."""
+    plain = tensor.detach()
+    kind = f"{tuple(plain.shape)} {plain.dtype}"
+    if plain.is_meta or plain.is_sparse:
         return kind
-    if shown.device.type == "cpu" and shown.nbytes <= WHOLE:
+    if plain.device.type == "cpu" and plain.nbytes <= WHOLE:
         content = (
-            shown.contiguous().view(-1).view(torch.uint8)
-            if shown.numel()
+            plain.contiguous().view(-1).view(torch.uint8)
+            if plain.numel()
             else torch.empty(0, dtype=torch.uint8)
         )
     else:
-        pieces = torch.tensor_split(shown.reshape(-1), _PIECES)
+        pieces = torch.tensor_split(plain.reshape(-1), _PIECES)
         content = torch.stack([piece.double().sum() for piece in pieces]).cpu().view(torch.uint8)
     return f"{kind} {hashlib.sha256(content.numpy().tobytes()).hexdigest()}"

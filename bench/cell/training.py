@@ -1,4 +1,4 @@
-"""The first stage of a cell: a victim is trained, by which a capture comes to be."""
+"""Train a victim and record the capture: the transcript, the secrets and the trained model."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 def client_seed(records: Records, seed: int) -> int:
-    """Return the number from which everything that clients draw in training follows, 256 bits.
+    """Return the seed of everything that clients draw in training, a number of 256 bits.
 
-    It depends on the private records themselves, to the last pixel and letter, and on the run's
-    ``seed``. So the same run draws the same on every machine that has the same records, and whoever
-    could compute it has the records already: trying seeds does not lead to it.
+    It is derived from every pixel and letter of the private records and from the run's ``seed``. So
+    a run draws the same numbers on every machine that has the records, and an attacker who could
+    compute the seed would have the records already; trying seeds does not find it.
     """
     return derived_seed(seed, "client", records.pixel_hash())
 
@@ -38,8 +38,8 @@ def client_seed(records: Records, seed: int) -> int:
 def train_capture(job: Job, out: Path, progress: Progress) -> Capture:
     """Train the job's victim under its defence; write transcript, secrets and model under ``out``.
 
-    Global generators follow from the clients' seed meanwhile, and from the attack's inside a
-    malicious server.
+    Global generators are seeded from the clients' seed during the training, and from the attack's
+    seed inside a malicious server.
     """
     spec = job.cell.capture
     seed = client_seed(job.splits.victim, spec.seed)
@@ -70,8 +70,9 @@ def train_capture(job: Job, out: Path, progress: Progress) -> Capture:
 
 
 def server_adversary(job: Job, progress: Progress) -> CheckedAdversary | None:
-    """Return the server that a malicious attack puts up, with public knowledge and records of the
-    attacker alone.
+    """Return the server of a malicious attack, or None where the server is honest.
+
+    The attack makes it from public knowledge and the attacker's records alone.
 
     Raises:
         BenchError: the attack gives no server.
@@ -82,16 +83,17 @@ def server_adversary(job: Job, progress: Progress) -> CheckedAdversary | None:
     stream = GlobalRandom(spec.seed, "adversary", attack.name, device=spec.device)
     with stream.active():
         public = public_knowledge(job)
-        handed = Snapshot("public", public, {type(attack).__module__.partition(".")[0]})
+        before = Snapshot("public", public, {type(attack).__module__.partition(".")[0]})
         server = attack.take_over(
             public, rng=generator(spec.seed, "adversary", attack.name), progress=progress
         )
-    if changed := handed.changed():
+    if changed := before.changed():
         raise BenchError(
             f"attack {attack.name!r} changed what it was handed: {changed[0]}; work on a copy"
         )
     if not isinstance(server, ServerAdversary):
         raise BenchError(
-            f"attack {attack.name!r}: take_over() must return a ServerAdversary, got {type_and_shape(server)}"
+            f"attack {attack.name!r}: take_over() must return a ServerAdversary, "
+            f"got {type_and_shape(server)}"
         )
     return CheckedAdversary(attack.name, server, stream)

@@ -78,8 +78,8 @@ def _control_source(job: Job, judge: Judge) -> ControlSource:
         codec=judge.codec,
         text=judge.text,
         gallery=judge.gallery,
-        cache=job.references,
-        words=(
+        cache=job.control_cache,
+        key_parts=(
             spec.model_hash,
             spec.victim.content_hash(),
             job.splits.content_hash(),

@@ -9,7 +9,7 @@ from bench.cell.job import Job
 from bench.cell.result import CellResult
 from bench.ledger.ledger import Ledger
 from bench.planning.suite_plan import SuitePlan
-from bench.reports.comparability import view_of
+from bench.reports.comparability import view_label
 from bench.types.targets import HEADLINE
 
 
@@ -17,7 +17,7 @@ def cell_line(job: Job, result: CellResult, number: int, total: int) -> str:
     """Return one line about a cell: its status, its parts, and its scores or the reason."""
     cell = job.cell
     defense = "+".join(part.label for part in cell.capture.defense)
-    view = view_of(cell.threat.name, ",".join(cell.threat.withhold))
+    view = view_label(cell.threat.name, ",".join(cell.threat.withhold))
     parts = (
         f"{cell.attack.attack.label} on {cell.capture.victim.label} ({cell.capture.protocol}), "
         f"{defense}, {view}, seed {cell.capture.seed}"

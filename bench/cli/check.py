@@ -7,10 +7,16 @@ from typing import Any
 import click
 
 from bench.cli.errors import one_sentence
-from bench.cli.options import FILE, results_option, weights_option
+from bench.cli.options import FILE, CommandWithExamples, results_option, weights_option
 
 
-@click.command()
+@click.command(
+    cls=CommandWithExamples,
+    examples=(
+        'bench check smoke --update --reason "first baseline"',
+        "bench check smoke",
+    ),
+)
 @click.argument("suite", required=False)
 @click.option(
     "--baseline",
@@ -66,15 +72,11 @@ from bench.cli.options import FILE, results_option, weights_option
 @weights_option
 @results_option
 def check(**options: Any) -> None:
-    """Run the cells of SUITE that --results lacks, and compare all its cells with a baseline.
+    """Compare a suite with a baseline.
 
-    Without SUITE the ledger is judged as it is, by the suite that the baseline names. The exit code
-    is 0 where nothing got worse, 1 where something did, and 4 where something could not be
-    compared.
-
-    \b
-    bench check smoke --update --reason "first baseline"
-    bench check smoke
+    The cells of SUITE that --results lacks are run first. Without SUITE the ledger is judged as it
+    is, by the suite that the baseline names. The exit code is 0 where nothing got worse, 1 where
+    something did, and 4 where something could not be compared.
     """
     with one_sentence():
         from bench.cli.check_suite import CheckOptions, run_check

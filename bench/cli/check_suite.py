@@ -1,4 +1,4 @@
-"""``bench check``: runs what a suite lacks, compares it with a baseline, and replaces the baseline on request."""
+"""Run what a suite lacks, compare it with a baseline, and replace the baseline on request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import click
 from bench.ledger.reader import open_ledger
 from bench.planning.suite import SHIPPED, Suite, find_suite
 from bench.reports.check.baseline import Baseline, read_baseline, write_baseline
-from bench.reports.check.compare import current_points, judge
+from bench.reports.check.compare import current_rows, judge
 from bench.reports.check.output import (
     add_github_summary,
     as_json,
@@ -22,7 +22,7 @@ from bench.reports.check.output import (
     summary,
     write_junit,
 )
-from bench.reports.check.plan import NOT_RUN, Present, present_rows
+from bench.reports.check.plan import NOT_RUN, SuiteState, suite_state
 from bench.reports.check.verdict import Tolerances, Verdict
 from bench.reports.comparability import Row, ScoreReader, ledger_scores
 from bench.util.errors import (
@@ -37,13 +37,21 @@ from bench.util.provenance import versions
 
 @dataclass(frozen=True)
 class CheckOptions:
-    """What ``bench check`` was asked for.
+    """The options of ``bench check``.
 
     Attributes:
-        suite: its name or path; None is the suite of the baseline, of which nothing is run.
-        baseline: None is ``baseline.csv`` in the results directory.
+        results: the results directory.
+        suite: name or path of a suite; None is the suite of the baseline, and nothing is run.
+        baseline: file of the baseline; None is ``baseline.csv`` in the results directory.
+        update: make the present state the baseline.
+        reason: why the baseline changes.
         metric, tolerance, utility_tolerance, accept_failed: of a new baseline; None is the default.
-        junit: a file to write; as_json: print JSON in place of lines.
+        allow_new: accept rows that the baseline lacks.
+        junit: file to write the verdict to, as JUnit XML.
+        as_json: print JSON in place of lines.
+        github_summary: add a table to the step summary of GitHub.
+        jobs: how many workers run side by side.
+        threads: how many threads each worker computes with.
         weights: where the user's backbone weights are.
     """
 
@@ -66,7 +74,7 @@ class CheckOptions:
 
     @property
     def path(self) -> Path:
-        """Of the baseline."""
+        """The file of the baseline."""
         return self.baseline or self.results / "baseline.csv"
 
     def validate(self) -> None:
@@ -144,7 +152,7 @@ def _update(options: CheckOptions) -> None:
     absent = [finding for finding in present.findings if finding.fails]
     if absent:
         raise RequestError(f"no baseline of a suite that is not complete: {absent[0].sentence}")
-    current = current_points(present, read, measure=options.metric or "ssim")
+    current = current_rows(present, read, measure=options.metric or "ssim")
     baseline = Baseline(current, _suite_name(suite, path), limits, options.accept_failed)
     accepted = 0
     if before is not None:
@@ -156,14 +164,14 @@ def _update(options: CheckOptions) -> None:
     reason = " ".join((options.reason or "").split())
     write_baseline(path, baseline, reason=reason, accepted=accepted)
     click.echo(
-        f"{path}: {baseline.cells} cells of suite {suite.name} in {len(current)} rows, {accepted} findings accepted: "
-        f"{reason}",
+        f"{path}: {baseline.cells} cells of suite {suite.name} in {len(current)} rows, "
+        f"{accepted} findings accepted: {reason}",
         err=options.as_json,
     )
 
 
 def _before(path: Path) -> Baseline | None:
-    """The baseline that is to be replaced; None where there is none, or it cannot be read any more."""
+    """Return the baseline that is to be replaced; None where none can be read."""
     if not path.exists():
         return None
     try:
@@ -190,11 +198,10 @@ def _show(verdict: Verdict, options: CheckOptions) -> None:
 
 
 def _present(options: CheckOptions, suite: Suite, *, run: bool) -> tuple[Present, ScoreReader]:
-    """The rows of the suite's present state and what reads their scores, after what is missing was
-    run.
+    """Return the rows of the suite's present state, and a reader of their scores.
 
     Args:
-        run: otherwise the ledger is judged as it is.
+        run: first run the cells that the ledger lacks; else the ledger is judged as it is.
     """
     from bench.cell.outcome import result_without_scores
     from bench.cli.execution import Running, run_plan
@@ -214,23 +221,22 @@ def _present(options: CheckOptions, suite: Suite, *, run: bool) -> tuple[Present
     ]
     if run:
         running = Running(options.results, jobs=options.jobs, threads=options.threads)
-        # What cells say as they end must not stand in the JSON; failed cells are judged with the
-        # rest.
-        talk = (
+        # Lines about cells must not mix with the JSON; failed cells are judged with the rest.
+        lines_of_cells = (
             contextlib.redirect_stdout(sys.stderr) if options.as_json else contextlib.nullcontext()
         )
-        with talk, contextlib.suppress(CellFailedError):
+        with lines_of_cells, contextlib.suppress(CellFailedError):
             run_plan(plan, planner, options.weights, running, progress)
     elif not (options.results / "ledger.sqlite").exists():
         raise RequestError(
             f"{options.results}: no ledger.sqlite there; bench check SUITE runs what is missing"
         )
     ledger = open_ledger(options.results)
-    return present_rows(planned, ledger.rows()), ledger_scores(ledger)
+    return suite_state(planned, ledger.rows()), ledger_scores(ledger)
 
 
 def _suite_name(suite: Suite, baseline: Path) -> str:
-    """How a baseline names a suite: a shipped one by its name, a file by its path from the baseline's folder."""
+    """Return a shipped suite's name, or a file's path from the baseline's folder."""
     file = None if suite.document is None else suite.document.path
     if file is None or file.resolve().parent == SHIPPED.resolve():
         return suite.name
@@ -238,6 +244,6 @@ def _suite_name(suite: Suite, baseline: Path) -> str:
 
 
 def _suite_path(name: str, baseline: Path) -> str:
-    """What ``find_suite`` finds the suite by that a baseline names."""
+    """Return the name or path of the suite that a baseline names, for ``find_suite``."""
     file = baseline.resolve().parent / name
     return str(file) if name.endswith((".yaml", ".yml")) else name

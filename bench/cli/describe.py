@@ -15,7 +15,10 @@ from bench.cli.options import results_option
 @click.option("--model", help="Also say what the conv_in of this model means for closed-form.")
 @results_option
 def describe(name: str, model: str | None, results: Path) -> None:
-    """Explain NAME: a plugin with its parameters, a threat model, a channel, or a suite's cells."""
+    """Explain a plugin, a threat model, a channel or a suite.
+
+    NAME is one of them; a plugin is listed with its parameters, a suite with its cells.
+    """
     with one_sentence():
         from bench.planning.suite import SHIPPED
 

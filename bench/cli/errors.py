@@ -1,4 +1,4 @@
-"""Turns an error of a command into one sentence."""
+"""Turn an error of a command into one sentence."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from bench.util.errors import BenchError, RequestError
 
 @contextlib.contextmanager
 def one_sentence() -> Iterator[None]:
-    """Errors of the request end in one sentence and an exit code; anything else keeps its traceback."""
+    """End the block in one sentence and an exit code; keep the traceback of unknown errors."""
     try:
         yield
     except BenchError as error:
         click.echo(f"bench: {error}", err=True)
         sys.exit(error.exit_code)
     except RuntimeError as error:
-        if "home directory" not in str(error):  # which pathlib says where ~ names nobody
+        if "home directory" not in str(error):  # pathlib's words where ~ cannot be resolved
             raise
         click.echo(
             "bench: a path begins with ~, which names no home directory here; write it in full",
@@ -29,6 +29,8 @@ def one_sentence() -> Iterator[None]:
         sys.exit(RequestError.exit_code)
     except KeyboardInterrupt:
         click.echo(
-            "bench: interrupted; finished captures and rows are kept, run again to go on", err=True
+            "bench: interrupted; finished captures and rows are kept, "
+            "run the command again to continue",
+            err=True,
         )
         sys.exit(130)

@@ -1,8 +1,7 @@
-"""``bench run``: a suite or a grid of options, planned as a whole, run on an engine, shown as it goes."""
+"""Run a suite or a grid of options: plan it as a whole, run it on an engine, print as it goes."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import click
 from bench.cell.job import Job
 from bench.cell.result import CellResult
 from bench.cli.cell_lines import cell_line, known_results
+from bench.cli.engine_choice import cores, default_jobs, guest_packages, make_engine
 from bench.ledger.ledger import Ledger
 from bench.ledger.reader import LedgerReader
 from bench.planning.curve import curve_suite
@@ -22,15 +22,17 @@ from bench.planning.suite import Suite, SuiteFile, block_of, find_suite
 from bench.planning.suite_plan import SuitePlan, describe_plan, plan_suite
 from bench.reports.curve import curve_points, curve_table, draw_curves
 from bench.reports.result_table import print_result
-from bench.running.engines.base import Engine, Limits, Setup
+from bench.running.engines.base import Limits, Setup
 from bench.running.suite import run_suite
-from bench.spec.guest_identity import guest_versions
 from bench.util.errors import CellFailedError, RequestError
 from bench.util.failure import log_file
 from bench.util.files import write_text
 from bench.util.progress import Lines, Progress, Silent, terminal_progress
 
-ENGINES = ("serial", "processes", "ray")
+_CURVE_COLUMNS = (
+    *("attack", "defense", "view", "target", "metric", "knob", "value"),
+    *("normalized", "low", "high", "seeds"),
+)
 
 
 @dataclass(frozen=True)
@@ -38,12 +40,17 @@ class Running:
     """How cells are run; None is the default of the suite, or of the machine.
 
     Attributes:
-        jobs: workers side by side.
-        threads: of each worker.
+        results: the results directory.
+        engine: ``serial``, ``processes`` or ``ray``.
+        jobs: how many workers run side by side.
+        threads: how many threads each worker computes with.
         address: of a Ray cluster.
-        time_limit: seconds a cell.
-        memory_limit: MiB a cell.
-        debug: show the traceback of a cell that failed.
+        time_limit: seconds that a cell may take.
+        memory_limit: MiB that the process of a cell may hold.
+        fresh: run cells that the ledger holds again.
+        retry_failed: run cells again that failed or ran out of time.
+        dry_run: print the plan and stop.
+        debug: print the traceback of a cell that failed.
     """
 
     results: Path
@@ -60,14 +67,14 @@ class Running:
 
     @property
     def alone(self) -> bool:
-        """Whether nothing asks for workers beside this process."""
+        """Whether this process can run the cells without workers."""
         return (
             self.jobs in (None, 1) and self.engine in (None, "serial") and self.memory_limit is None
         )
 
 
 def suite_of_options(axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any]) -> Suite:
-    """One block with every combination of the repeated options.
+    """Return a suite of one block, with every combination of the repeated options.
 
     Raises:
         RequestError: a setting is impossible.
@@ -101,11 +108,10 @@ def run_curve(
     weights_dir: Path | None,
     running: Running,
 ) -> None:
-    """Run each attack at every value of its effort; write ``curve.csv`` and ``curve.png`` beside
-    the ledger.
+    """Run each attack at every value of its budget; write ``curve.csv`` and ``curve.png``.
 
     Raises:
-        BenchError: the request is wrong, an attack has no effort to vary, or some cells failed.
+        BenchError: the request is wrong, an attack has no budget to vary, or some cells failed.
     """
     progress = terminal_progress()
     planner = Planner(progress)
@@ -113,30 +119,16 @@ def run_curve(
     _run(plan, planner, weights_dir, running, progress, in_process=running.alone, tables=False)
     if running.dry_run:
         return
-    wanted = {job.cell.cell_id for job in plan.jobs}
-    rows = [row for row in Ledger(running.results, progress).rows() if row["cell_id"] in wanted]
+    cells = {job.cell.cell_id for job in plan.jobs}
+    rows = [row for row in Ledger(running.results, progress).rows() if row["cell_id"] in cells]
     points = curve_points(rows)
     if not points:
         raise RequestError("no cell of the curve has a score; their rows say why")
     table = curve_table(points)
     write_text(running.results / "curve.csv", table.to_csv(index=False))
     draw_curves(points, running.results / "curve.png")
-    shown = table[
-        [
-            "attack",
-            "defense",
-            "view",
-            "target",
-            "metric",
-            "knob",
-            "value",
-            "normalized",
-            "low",
-            "high",
-            "seeds",
-        ]
-    ]
-    click.echo(shown.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
+    columns = table[list(_CURVE_COLUMNS)]
+    click.echo(columns.to_string(index=False, float_format=lambda value: f"{value:.3f}"))
     click.echo(f"drawn in {running.results / 'curve.png'}")
 
 
@@ -148,7 +140,7 @@ def run_file(
     Without ``--jobs`` it takes all cores, in worker processes of one thread each.
 
     Args:
-        overrides: settings that count before the suite's own.
+        overrides: settings that replace those of the suite.
 
     Raises:
         BenchError: the request is wrong, or some cells failed.
@@ -168,22 +160,19 @@ def run_plan(
     running: Running,
     progress: Progress,
 ) -> None:
-    """Run what a suite's ledger lacks, with a line for each cell; raises as ``run_file``."""
-    _run(
-        plan,
-        planner,
-        weights_dir,
-        running,
-        progress,
-        in_process=running.engine == "serial",
-        tables=False,
-    )
+    """Run the cells of a suite that the ledger lacks, with a line for each cell.
+
+    Raises:
+        BenchError: some cells failed, or nothing more can be stored.
+    """
+    in_process = running.engine == "serial"
+    _run(plan, planner, weights_dir, running, progress, in_process=in_process, tables=False)
 
 
 def describe_suite(name: str) -> str:
-    """What a suite would run, on an empty ledger."""
+    """Return lines about what a suite would run on an empty ledger."""
     plan = plan_suite(find_suite(name), Planner(terminal_progress()))
-    return "\n".join(describe_plan(plan, {}, fresh=False, retry_failed=False, jobs=_cores()))
+    return "\n".join(describe_plan(plan, {}, fresh=False, retry_failed=False, jobs=cores()))
 
 
 def _run(
@@ -196,10 +185,16 @@ def _run(
     in_process: bool,
     tables: bool,
 ) -> None:
+    """Run a plan.
+
+    Args:
+        in_process: run in this process, unless a plugin of another package takes part.
+        tables: print a table for each cell in place of a line.
+    """
     import torch
 
     results, content = running.results, plan.suite.content
-    jobs = 1 if in_process else running.jobs or _default_jobs(plan, running.threads or 1)
+    jobs = 1 if in_process else running.jobs or default_jobs(plan, running.threads or 1)
     threads = running.threads or (torch.get_num_threads() if tables and in_process else 1)
     torch.set_num_threads(threads)  # of this process too: rows say how many there were
     again = {"fresh": running.fresh, "retry_failed": running.retry_failed}
@@ -216,13 +211,16 @@ def _run(
         running.time_limit or content.time_limit, running.memory_limit or content.memory_limit
     )
     setup = Setup(results, weights_dir, threads, limits)
-    guests = _guests(plan) if in_process and running.engine is None else ""
+    guests = guest_packages(plan) if in_process and running.engine is None else ""
     if guests:
         progress.note(
-            f"cells with plugins of {guests} run in a process that can be ended; --engine serial debugs them"
+            f"cells with plugins of {guests} run in a process that can be ended; "
+            "--engine serial debugs them"
         )
     name = "serial" if in_process and not guests else running.engine or "processes"
-    engine = _engine(name, setup, jobs, running, planner, progress)
+    engine = make_engine(
+        name, setup, running.jobs, jobs, running.address, planner=planner, progress=progress
+    )
 
     def show(job: Job, result: CellResult, number: int, total: int) -> None:
         if tables:
@@ -236,7 +234,7 @@ def _run(
         for job, result, number, total in known_results(plan, ledger, **again):
             click.echo(f"\ncell {job.cell.cell_id} is in the ledger already (--fresh runs it anew)")
             show(job, result, number, total)
-    # Without a terminal a line must come now and then; workers show nothing themselves.
+    # Without a terminal a line must come now and then; workers print nothing themselves.
     waiting: Progress = progress if isinstance(progress, Lines) and not in_process else Silent()
     with waiting.stage("cells", len(plan.remaining(ledger.entries(), **again))) as advance:
 
@@ -246,52 +244,10 @@ def _run(
 
         summary = run_suite(plan, engine, results, ledger, **again, show=show_and_count)
     if not tables:
-        counted = ", ".join(f"{n} {status}" for status, n in summary.statuses.items())
-        click.echo(f"{summary.ran} cells run; {counted}; rows in {results / 'rows.csv'}")
+        counts = ", ".join(f"{n} {status}" for status, n in summary.statuses.items())
+        click.echo(f"{summary.ran} cells run; {counts}; rows in {results / 'rows.csv'}")
     if summary.unfinished:
         raise CellFailedError(
-            f"{summary.unfinished} of the cells failed; their rows in {results / 'rows.csv'} say why, "
-            "--retry-failed runs them again"
+            f"{summary.unfinished} of the cells failed; their rows in {results / 'rows.csv'} "
+            "say why, --retry-failed runs them again"
         )
-
-
-def _guests(plan: SuitePlan) -> str:
-    """The packages of others that the plan's cells take plugins from, for a sentence; empty where there are none."""
-    found = {
-        package: version
-        for job in plan.jobs
-        for package, version in guest_versions(job.cell).items()
-    }
-    return ", ".join(f"{package} {version}" for package, version in sorted(found.items()))
-
-
-def _engine(
-    name: str, setup: Setup, jobs: int, running: Running, planner: Planner, progress: Progress
-) -> Engine:
-    if running.address is not None and name != "ray":
-        raise RequestError(
-            f"--address is of a Ray cluster; the engine is {name!r}, use --engine ray"
-        )
-    if name == "serial":
-        from bench.running.engines.serial import SerialEngine
-
-        if running.jobs not in (None, 1):
-            raise RequestError("the serial engine has one job; use --engine processes for more")
-        return SerialEngine(setup, planner, progress)
-    if name == "processes":
-        from bench.running.engines.processes import ProcessEngine
-
-        return ProcessEngine(setup, jobs, progress)
-    from bench.running.engines.ray_cluster import RayEngine
-
-    return RayEngine(setup, jobs, running.address)
-
-
-def _default_jobs(plan: SuitePlan, threads: int) -> int:
-    """All cores; one job where the work is on a GPU."""
-    on_cpu = all(job.cell.capture.device == "cpu" for job in plan.jobs)
-    return max(1, _cores() // threads) if on_cpu else 1
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

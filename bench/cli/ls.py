@@ -15,19 +15,19 @@ from bench.util.errors import RequestError
 @click.argument("kind", required=False)
 @results_option
 def list_plugins(kind: str | None, results: Path) -> None:
-    """List what is installed: attacks, defenses, victims, metrics, datasets, suites.
+    """List what is installed.
 
-    KIND is one of these words; without it everything is listed.
+    KIND is attacks, defenses, victims, metrics, datasets or suites; without it all are listed.
     """
     with one_sentence():
         from bench.interfaces.registry import KINDS
-        from bench.running.guest_check import guest_faults
+        from bench.running.plugin_check import plugin_faults
         from bench.util.text import suggestion
 
         kinds = (*KINDS, "suites")
         if kind is not None and kind not in kinds:
             raise RequestError(f"unknown kind {kind!r}{suggestion(kind, kinds)}")
-        faults = guest_faults()
+        faults = plugin_faults()
         for one in (kind,) if kind else kinds:
             click.echo("\n".join(_suites() if one == "suites" else _plugins(one, faults)))
 

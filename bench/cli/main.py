@@ -16,6 +16,7 @@ from bench.cli.frontier import frontier
 from bench.cli.leaderboard import leaderboard
 from bench.cli.ls import list_plugins
 from bench.cli.merge import merge
+from bench.cli.options import CommandWithExamples
 from bench.cli.reproduce import reproduce
 from bench.cli.run import run
 from bench.cli.sheet import sheet
@@ -42,7 +43,7 @@ def _interrupt(signum: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-class SuggestingGroup(click.Group):
+class SuggestingGroup(CommandWithExamples, click.Group):
     """A group that suggests a command for a misspelt one."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
@@ -62,18 +63,17 @@ class SuggestingGroup(click.Group):
 
 @click.group(
     cls=SuggestingGroup,
+    examples=(
+        "bench run --attack inversion --defense timestep     run one cell, end to end",
+        "bench run standard                                  run a suite: a grid from a file",
+        "bench ls                                            list what is installed",
+        "bench describe closed-form                          explain a plugin and its parameters",
+    ),
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(__version__, prog_name="bench")
 def main() -> None:
-    """Attack and defend split training of ControlNet and Stable Diffusion.
-
-    \b
-    bench run --attack inversion --defense timestep     run one cell, end to end
-    bench run standard                                  run a suite: a grid from a file
-    bench ls                                            list what is installed
-    bench describe closed-form                          explain a plugin and its parameters
-    """
+    """Attack and defend split training of ControlNet and Stable Diffusion."""
     fit_output()
     if not os.path.isdir(os.curdir):
         raise click.UsageError("the working directory does not exist any more; change to another")

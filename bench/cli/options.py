@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-import annotated_types
 import click
 from pydantic.fields import FieldInfo
 
@@ -34,7 +33,27 @@ class GroupedOption(click.Option):
         self.group = group
 
 
-class GroupedCommand(click.Command):
+class CommandWithExamples(click.Command):
+    """A command whose help ends with examples, each on one line.
+
+    Args:
+        examples: the lines.
+    """
+
+    def __init__(self, *args: Any, examples: tuple[str, ...] = (), **attributes: Any) -> None:
+        super().__init__(*args, **attributes)
+        self.examples = examples
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples, where there are any."""
+        if not self.examples:
+            return
+        with formatter.section("Examples"):
+            for example in self.examples:
+                formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+
+
+class GroupedCommand(CommandWithExamples):
     """A command whose help has one section for each group of options."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -45,8 +64,10 @@ class GroupedCommand(click.Command):
             record = parameter.get_help_record(ctx)
             if record is None or not isinstance(parameter, click.Option):
                 continue
-            is_grouped = isinstance(parameter, GroupedOption)
-            (sections.setdefault(parameter.group, []) if is_grouped else others).append(record)
+            if isinstance(parameter, GroupedOption):
+                sections.setdefault(parameter.group, []).append(record)
+            else:
+                others.append(record)
         for heading, records in (*sections.items(), ("Other", others)):
             with formatter.section(heading):
                 formatter.write_dl(records)
@@ -74,16 +95,26 @@ def setting_options(group: str) -> list[click.Parameter]:
 def setting_option(setting: Setting) -> GroupedOption:
     """Return the option of a setting: type, bounds, default and help are those of its field."""
     return GroupedOption(
-        [setting.option, setting.name],
-        group=setting.group,
-        type=parameter_type(setting.info),
-        default=setting.default,
-        show_default=setting.default_text or True,
-        help=setting.info.description,
+        [setting.option, setting.name], group=setting.group, **_attributes(setting)
     )
 
 
-def parameter_type(info: FieldInfo) -> click.ParamType:
+def setting_decorator(name: str) -> Callable[[F], F]:
+    """Return a decorator that adds the option of one setting to another command."""
+    setting = SETTINGS[name]
+    return click.option(setting.option, setting.name, **_attributes(setting))
+
+
+def _attributes(setting: Setting) -> dict[str, Any]:
+    return {
+        "type": parameter_type(setting.info),
+        "default": setting.default,
+        "show_default": setting.default_text or True,
+        "help": setting.info.description,
+    }
+
+
+def parameter_type(info: FieldInfo) -> click.ParamType[Any]:
     """Return the click type of a field: its choices, or its numbers with their bounds.
 
     Bounds that pydantic knows and click does not are left to pydantic.
@@ -93,10 +124,10 @@ def parameter_type(info: FieldInfo) -> click.ParamType:
         return click.Choice(list(get_args(annotation)))
     bounds: dict[str, Any] = {}
     for rule in info.metadata:
-        if isinstance(rule, annotated_types.Ge):
-            bounds["min"] = rule.ge
-        elif isinstance(rule, annotated_types.Gt):
-            bounds.update(min=rule.gt, min_open=True)
+        if (least := getattr(rule, "ge", None)) is not None:
+            bounds["min"] = least
+        elif (above := getattr(rule, "gt", None)) is not None:
+            bounds.update(min=above, min_open=True)
     if annotation is int:
         return click.IntRange(**bounds) if bounds else click.INT
     if annotation is float:

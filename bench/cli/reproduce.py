@@ -37,9 +37,10 @@ def reproduce(
     details: bool,
     results: Path,
 ) -> None:
-    """Make ROW again from its own specification, and compare every field but the timings.
+    """Make a row again and compare it.
 
-    ROW is the id of a cell, or the beginning of one. The victim is trained again; nothing that was
+    ROW is the id of a cell, or the beginning of one. The row is made from its own specification,
+    and every field but the timings is compared. The victim is trained again; nothing that was
     kept is used. The exit code is 1 where the row is not reproduced.
     """
     with one_sentence():

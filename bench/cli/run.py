@@ -60,23 +60,29 @@ OPTIONS: list[click.Parameter] = [
 ]
 
 
-@click.command(cls=GroupedCommand, params=OPTIONS)
+@click.command(
+    cls=GroupedCommand,
+    params=OPTIONS,
+    examples=(
+        "bench run --attack inversion --defense timestep",
+        "bench run --attack closed-form --defense none --defense published --withhold noise_target",
+        "bench run standard --jobs 2",
+        "bench run --data folder:my/pictures --model my/stable-diffusion",
+    ),
+)
 @click.pass_context
 def run(
     ctx: click.Context, /, suite: str | None, weights: Path | None, curve: bool, **options: Any
 ) -> None:
-    """Train victims under defences, attack what they sent, score the claims, and store the rows.
+    """Train, attack and score cells; store their rows.
+
+    Each cell trains a victim under a defence, attacks what the victim sent, scores what the attack
+    claims, and stores a row for each target.
 
     SUITE is the name of a suite (see bench ls suites) or a .yaml file; settings given as options
     replace those of the suite. Without SUITE, --attack, --defense, --victim, --protocol, --threat,
     --withhold and --seed may be repeated, and every combination is a cell. A cell that is in the
     ledger already is not run again.
-
-    \b
-    bench run --attack inversion --defense timestep
-    bench run --attack closed-form --defense none --defense published --withhold noise_target
-    bench run standard --jobs 2
-    bench run --data folder:my/pictures --model my/stable-diffusion
     """
     with one_sentence():
         from bench.cli.execution import Running, run_curve, run_file, run_options

@@ -1,4 +1,4 @@
-"""``bench sheet``: a picture of the first records of a data set."""
+"""``bench sheet``: draw the first records of a data set."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bench.cli.errors import one_sentence
+from bench.cli.options import FILE, setting_decorator
 from bench.util.errors import RequestError
 from bench.util.files import disk_errors
 
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
 
 
 def load(data: str, count: int, image_size: int, condition: str) -> Records:
-    """The first ``count`` records of a data set, asked for as for ``bench run``.
+    """Return the first ``count`` records of a data set.
 
     Raises:
-        RequestError, DataError: as the data set.
+        RequestError: there is no such data set, or a parameter is impossible.
+        DataError: the data cannot be used.
     """
     from bench.interfaces.dataset import Dataset
     from bench.interfaces.registry import Registry
@@ -41,16 +43,32 @@ def load(data: str, count: int, image_size: int, condition: str) -> Records:
 @click.argument("data")
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=FILE,
     default=Path("sheet.png"),
     show_default=True,
+    help="The PNG is written to this file.",
 )
-@click.option("--count", type=click.IntRange(min=1), default=100, show_default=True)
-@click.option("--columns", type=click.IntRange(min=1), default=20, show_default=True)
-@click.option("--image-size", type=click.IntRange(min=16), default=64, show_default=True)
-@click.option("--condition", default="auto", show_default=True, help="As for bench run.")
 @click.option(
-    "--colours", type=click.IntRange(2, 256), help="Keep only so many colours: a smaller file."
+    "--count",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="The sheet shows this many records.",
+)
+@click.option(
+    "--columns",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Each line of the sheet shows this many records.",
+)
+@setting_decorator("image_size")
+@setting_decorator("condition")
+@click.option(
+    "--colours",
+    type=click.IntRange(2, 256),
+    show_default="all",
+    help="The PNG keeps only this many colours, for a smaller file.",
 )
 def sheet(
     data: str,
@@ -61,7 +79,10 @@ def sheet(
     condition: str,
     colours: int | None,
 ) -> None:
-    """Write a PNG of the first records of DATA, each picture over its hint."""
+    """Draw the first records of a data set.
+
+    The PNG shows each picture of the data set DATA above its hint.
+    """
     from PIL import Image
 
     from bench.data.contact_sheet import contact_sheet

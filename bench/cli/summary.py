@@ -1,4 +1,4 @@
-"""``bench summary``: one table of means from rows."""
+"""``bench summary``: one table of means over seeds, from rows."""
 
 from __future__ import annotations
 
@@ -7,23 +7,33 @@ from pathlib import Path
 import click
 
 from bench.cli.errors import one_sentence
+from bench.cli.options import FILE
 from bench.util.errors import RequestError
 from bench.util.terminal import fit_output
 
 
 @click.command()
-@click.argument("rows", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--metric", "metrics", multiple=True, default=("ssim",), show_default=True)
+@click.argument("rows", nargs=-1, required=True, type=FILE)
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    default=("ssim",),
+    show_default=True,
+    help="The table has a column for this metric. May be repeated.",
+)
 @click.option(
     "--where",
     multiple=True,
     metavar="COLUMN=VALUE",
-    help="Keep these rows, and leave the column out.",
+    help="Only rows with this value count, and the column is left out. May be repeated.",
 )
 @click.option(
-    "--utility", is_flag=True, help="Columns of the trained model instead of the attacks' scores."
+    "--utility",
+    is_flag=True,
+    help="Show the utility of the trained model in place of the scores of attacks.",
 )
-@click.option("--mark", is_flag=True, help="The attack with the largest value of a line in bold.")
+@click.option("--mark", is_flag=True, help="Print the largest value of each line in bold.")
 def summary(
     rows: tuple[Path, ...],
     metrics: tuple[str, ...],
@@ -31,7 +41,10 @@ def summary(
     utility: bool,
     mark: bool,
 ) -> None:
-    """Summarise ROWS, one rows.csv or several, over seeds."""
+    """Print means over seeds as a Markdown table.
+
+    ROWS are one or several rows.csv files.
+    """
     import pandas
 
     from bench.api.rows import load_results

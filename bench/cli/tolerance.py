@@ -1,4 +1,4 @@
-"""``bench tolerance``: measures how far the numbers of one suite lie apart on two processors."""
+"""``bench tolerance``: measure how far two processors differ in the numbers of one suite."""
 
 from __future__ import annotations
 
@@ -9,33 +9,43 @@ from pathlib import Path
 import click
 
 from bench.cli.errors import one_sentence
+from bench.cli.options import DIRECTORY, FILE
 from bench.util.errors import RequestError
 from bench.util.files import disk_errors, write_text
 
 
 @click.command()
-@click.argument("first", type=click.Path(file_okay=False, path_type=Path))
-@click.argument("second", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--suite", required=True, help="What both ran; it is kept in the table.")
+@click.argument("first", type=DIRECTORY)
+@click.argument("second", type=DIRECTORY)
+@click.option(
+    "--suite", required=True, help="Both ledgers ran this suite; the table keeps its name."
+)
 @click.option(
     "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Default: the table of the package.",
+    type=FILE,
+    show_default="the table of the package",
+    help="The table of differences is written to this file.",
 )
 def tolerance(first: Path, second: Path, suite: str, out: Path | None) -> None:
-    """Compare the results directories FIRST and SECOND and write the table of differences."""
+    """Measure how far two processors differ.
+
+    FIRST and SECOND are results directories of one suite, run on different processors; the table of
+    their differences is written. bench reproduce and bench check allow numbers of
+    another processor to differ as much as the table says.
+    """
     from bench.ledger.reader import open_ledger
-    from bench.reports.processor_tolerance import TABLE, ProcessorTolerance, measure, rounded_up
+    from bench.reports.processor_tolerance import TABLE, ProcessorTolerance, measure, round_up
 
     with one_sentence():
         ledgers = [open_ledger(path) for path in (first, second)]
         rows = [ledger.rows() for ledger in ledgers]
         processors = [
-            sorted({str(row.get("processor", "")) for row in of_ledger}) for of_ledger in rows
+            ", ".join(sorted({str(row.get("processor", "")) for row in ledger_rows}))
+            for ledger_rows in rows
         ]
         if processors[0] == processors[1]:
             raise RequestError(
-                f"both ledgers were made on {', '.join(processors[0])}; run one under other settings"
+                f"both ledgers were made on {processors[0]}; run one under other settings"
             )
 
         def reader(index: int) -> Callable[[str], dict[tuple[str, str, str], float]]:
@@ -45,15 +55,17 @@ def tolerance(first: Path, second: Path, suite: str, out: Path | None) -> None:
 
             return read
 
-        found = measure(rows[0], rows[1], reader(0), reader(1))
-        words = " and ".join(", ".join(of_ledger) for of_ledger in processors)
-        table = ProcessorTolerance(
-            f"{suite}, {len(rows[0])} and {len(rows[1])} rows, between {words}", rounded_up(found)
+        differences = measure(rows[0], rows[1], reader(0), reader(1))
+        source = (
+            f"{suite}, {len(rows[0])} and {len(rows[1])} rows, "
+            f"between {processors[0]} and {processors[1]}"
         )
+        table = ProcessorTolerance(source, rounded_up(differences))
         out = out or TABLE
         with disk_errors(out):
             write_text(out, json.dumps(table.as_json(), indent=1) + "\n")
         for name, entry in sorted(table.entries.items()):
             click.echo(
-                f"{name:<44} absolute {entry.absolute:<9.3g} relative {entry.relative:<9.3g} record {entry.record:.3g}"
+                f"{name:<44} absolute {entry.absolute:<9.3g} relative {entry.relative:<9.3g} "
+                f"record {entry.record:.3g}"
             )

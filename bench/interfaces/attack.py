@@ -46,7 +46,6 @@ class Attack(Plugin, ABC):
     Attributes:
         requires: channels without which the attack does not apply; the cell is then
             ``not_applicable``.
-        adapts_to: names of the defences that the attack takes into account.
         uses_history: whether the view holds the releases of every epoch, not the targets alone.
         default_budget: the budget of a run that sets none.
         certificates: scores that the attack must reach on an undefended victim.
@@ -58,7 +57,6 @@ class Attack(Plugin, ABC):
     """
 
     requires: ClassVar[frozenset[Channel]] = frozenset()
-    adapts_to: ClassVar[tuple[str, ...]] = ()
     uses_history: bool = False
     default_budget: ClassVar[Budget] = Budget(iterations=0, batch_size=32)
     certificates: ClassVar[tuple[Certificate, ...]] = ()

@@ -15,6 +15,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from bench.interfaces.defense_statements import LossFeedback, UpdateProtection
 from bench.interfaces.inserted_layers import InsertedLayers
 from bench.interfaces.plugin import Plugin
 from bench.interfaces.trained_part import TrainedPart
@@ -73,7 +74,7 @@ class Guarantee:
     Attributes:
         epsilon: of (epsilon, delta)-differential privacy, over all releases of one unit; infinite
             where the accountant finds none.
-        delta: likewise.
+        delta: of (epsilon, delta)-differential privacy.
         unit: what two neighbouring inputs differ in.
         sensitivity: the bound on that difference, with its norm.
         releases: how many releases of one unit are composed.
@@ -94,7 +95,7 @@ class Guarantee:
 
 
 class Defense(Plugin):
-    """A change to what the client does or sends; every hook's default is the undefended behaviour."""
+    """A change to what the client does or sends; every hook's default is to change nothing."""
 
     withheld: frozenset[Channel] = frozenset()  # channels it takes off the wire
     record_gradients: bool = (
@@ -139,13 +140,13 @@ class Defense(Plugin):
     def sample_timesteps(
         self, record_ids: Sequence[str], schedule: NoiseSchedule, rng: torch.Generator
     ) -> Tensor:
-        """t of each record of a batch, ``(B,)`` int64 in [0, T). Undefended: uniform."""
+        """T of each record of a batch, ``(B,)`` int64 in [0, T). Undefended: uniform."""
         return torch.randint(0, schedule.steps, (len(record_ids),), generator=rng)
 
     def sample_noise(
         self, record_ids: Sequence[str], shape: tuple[int, ...], rng: torch.Generator
     ) -> Tensor:
-        """eps of a batch, float32. Undefended: standard normal, fresh for every release."""
+        """Eps of a batch, float32. Undefended: standard normal, fresh for every release."""
         return torch.randn(shape, generator=rng)
 
     def first_timestep(self, schedule: NoiseSchedule) -> int:
@@ -153,8 +154,9 @@ class Defense(Plugin):
         return 0
 
     def control_from(self, schedule: NoiseSchedule, first: int) -> int:
-        """The smallest t at which the control network takes part in sampling; below, the frozen
-        UNet works alone.
+        """Return the smallest t at which the control network takes part in sampling.
+
+        Below it the frozen UNet works alone.
 
         Args:
             first: the smallest t that the network was trained at.
@@ -162,8 +164,9 @@ class Defense(Plugin):
         return 0
 
     def control_input(self, noisy: Tensor, context: ProtectContext) -> Tensor:
-        """What the client's stem adds the condition to, ``(B, 4, h, w)``, in training and in
-        sampling.
+        """Return what the client's stem adds the condition to, ``(B, 4, h, w)``.
+
+        Used in training and in sampling.
 
         Undefended: x_t, which the frozen UNet gets too.
         """
@@ -195,7 +198,7 @@ class Defense(Plugin):
         }
 
     def restore_trained(self, tensors: Mapping[str, Tensor]) -> None:
-        """Give a fresh defence of the same parts what :meth:`trained_state` of another one returned."""
+        """Load what :meth:`trained_state` of another defence of equal parts returned."""
         for name, part in self.trained_parts().items():
             own = {
                 key.removeprefix(f"{name}/"): t
@@ -206,8 +209,7 @@ class Defense(Plugin):
                 part.restore(own)
 
     def surrogate(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor:
-        """What an attacker who knows the defence puts in place of ``protect`` when it searches for
-        inputs.
+        """Return what an attacker who knows the defence differentiates in place of ``protect``.
 
         Where ``protect`` rounds, a useful slope; where it draws, what to expect, if that is better
         than draws of one's own. ``context.record_ids`` mean nothing here. By default ``protect``
@@ -218,8 +220,9 @@ class Defense(Plugin):
     def local_gradient(
         self, records: Iterable[Mapping[str, Tensor]], rng: torch.Generator
     ) -> Mapping[str, Tensor]:
-        """The gradient of one local step, by parameter, from those of its records, which come one
-        at a time.
+        """Return the gradient of one local step, by parameter, from those of its records.
+
+        The records come one at a time.
 
         Asked only where ``record_gradients`` is set. Undefended: their mean.
         """
@@ -234,7 +237,10 @@ class Defense(Plugin):
     def protect_update(
         self, update: Mapping[str, Tensor], context: ProtectContext
     ) -> dict[str, Tensor]:
-        """A whole update as it leaves the client, by the names of its tensors: each through ``protect``."""
+        """Return a whole update as it leaves the client, by the names of its tensors.
+
+        By default each tensor goes through ``protect``.
+        """
         return {
             name: self.protect(CLIENT_UPDATE, tensor, context) for name, tensor in update.items()
         }
@@ -261,14 +267,89 @@ class Defense(Plugin):
         """The statement of another defence, as it stands beside this one."""
         return statement
 
+    def invert(self, channel: Channel, tensor: Tensor, context: ProtectContext) -> Tensor | None:
+        """Return what ``protect`` was given, from what it returned; None where nothing is stated.
+
+        An attacker who knows the defence calls it with the rows in view, ``(R, ...)`` in the type
+        that is sent, and a context without record ids and secret. An attacker checks the answer
+        against ``protect``; where it is None or wrong, an attacker seeks an inverse numerically.
+        By default the tensor itself where ``protect`` is not replaced.
+        """
+        return tensor if type(self).protect is Defense.protect else None
+
     def added_noise(self, channel: Channel, size: int) -> float:
-        """Standard deviation of the Gaussian noise that ``protect`` adds to every number of a
-        channel.
+        """Return the standard deviation of the Gaussian noise on every number of a channel.
+
+        Of ``noise_target`` it is in units of the target, also where the client keeps the loss and
+        returns a gradient with noise on it.
 
         Args:
             size: how many numbers a record has there.
         """
         return 0.0
+
+    def control_noise(self) -> float | None:
+        """Return the standard deviation of the noise that ``control_input`` puts in place of x_t.
+
+        0 where x_t itself stays; None where nothing is stated, the default of a defence that
+        replaces ``control_input``.
+        """
+        return 0.0 if type(self).control_input is Defense.control_input else None
+
+    def keeps_noise(self) -> bool | None:
+        """Return whether ``sample_noise`` gives a record equal noise in all its releases.
+
+        None where nothing is stated, the default of a defence that replaces ``sample_noise``.
+        """
+        return False if type(self).sample_noise is Defense.sample_noise else None
+
+    def mixed_records(self) -> int | None:
+        """Return how many records of a batch ``prepare`` makes a weighted mean of; 1 is no mean.
+
+        None where nothing is stated, the default of a defence that replaces ``prepare``.
+        """
+        return 1 if type(self).prepare is Defense.prepare else None
+
+    def mixed_channels(self, channel: Channel) -> int:
+        """Return how many neighbouring channels are multiplied by one secret orthogonal matrix.
+
+        The matrix is the client's for all releases. 0 where there is none.
+        """
+        return 0
+
+    def shuffled_squares(self, channel: Channel) -> int:
+        """Return the side of the squares of a map that change places, in cells; 0 where none do.
+
+        The order is drawn for each record and release, and is one for all channels that state it.
+        The side is the largest that divides a map's sides and this number.
+        """
+        return 0
+
+    def noise_collection(self, channel: Channel) -> int:
+        """Return the number of fixed tensors of which one is added to each release; 0 is none."""
+        return 0
+
+    def assume_collection(self, channel: Channel, collection: Tensor) -> None:
+        """Put an attacker's estimate of the fixed tensors, ``(K, C, h, w)``, into this copy."""
+
+    def prunes_channels(self, channel: Channel) -> bool:
+        """Return whether ``protect`` sets some feature channels of each record to zero."""
+        return False
+
+    def assume_kept(self, channel: Channel, share: Tensor) -> None:
+        """Put an attacker's estimate of the share of records that keep each feature channel here.
+
+        Args:
+            share: ``(C,)`` in [0, 1].
+        """
+
+    def loss_feedback(self) -> LossFeedback | None:
+        """Return what is done to the gradient of a client that keeps the loss; None is nothing."""
+        return None
+
+    def update_protection(self) -> UpdateProtection | None:
+        """Return what is left of an update; None where nothing is stated."""
+        return None
 
 
 class CompositeDefense(Defense):
@@ -277,12 +358,13 @@ class CompositeDefense(Defense):
     parts: tuple[Defense, ...]
 
     def flat(self) -> tuple[Defense, ...]:
+        """Return the single defences of all parts, in order."""
         return tuple(single for part in self.parts for single in part.flat())
 
     @classmethod
     @abstractmethod
     def from_parts(cls, parts: Sequence[Defense]) -> CompositeDefense:
-        """The stack of ``parts``, in order.
+        """Return the stack of ``parts``, in order.
 
         Raises:
             RequestError: two of them cannot be stacked.
@@ -290,7 +372,7 @@ class CompositeDefense(Defense):
 
 
 class ServerAdapter(nn.Module):
-    """The server's counterpart of a defence; part of the server half, so trainable from the wire."""
+    """The server's counterpart of a defence, a part of the server half that can be trained."""
 
     def forward(self, channel: str, tensor: Tensor) -> Tensor:
         """The received tensor as the server's networks should see it."""

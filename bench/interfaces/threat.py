@@ -130,6 +130,7 @@ class View:
         channels: the channels that may be read.
         releases: every release in the view, R of them.
         targets: positions in ``releases`` of the releases to be claimed, N of them.
+        worked_out_channels: channels whose rows an attack has put in place of those that were sent.
     """
 
     def __init__(
@@ -153,6 +154,7 @@ class View:
         self._parts = MappingProxyType(dict(parts))
         self._batch_sizes = batch_sizes
         self._read: set[Channel] = set()
+        self.worked_out_channels: frozenset[Channel] = frozenset()
 
     @property
     def channels_read(self) -> frozenset[Channel]:
@@ -214,6 +216,7 @@ class View:
         found = copy.copy(self)
         found._rows = MappingProxyType({**self._rows, **rows})
         found.channels = self.channels - frozenset(lost)
+        found.worked_out_channels = self.worked_out_channels | frozenset(rows)
         return found
 
     def batch_sizes(self, *, every: bool = False) -> list[int]:

@@ -1,4 +1,4 @@
-"""Numbers that an attack wants in its row: columns ``attack_*``, which nothing else writes."""
+"""Turns the diagnostics of an attack into the columns ``attack_*`` of its row."""
 
 from __future__ import annotations
 
@@ -10,58 +10,67 @@ from bench.util.errors import BenchError
 
 PREFIX = "attack_"
 
-TAKEN = frozenset({"attack_seconds", "attack_iterations", "attack_batch_size"})
-"""Columns of the runner's own that begin with the prefix."""
+RUNNER_COLUMNS = frozenset({"attack_seconds", "attack_iterations", "attack_batch_size"})
+"""Columns with the prefix that the runner writes."""
 
-MOST = 100
-"""Diagnostics of one attack."""
+MOST_DIAGNOSTICS = 100
+"""Most diagnostics that one attack may report."""
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,59}")
 
 
-def diagnostic_columns(attack: str, found: object) -> dict[str, float | int]:
-    """Return the columns of a claim's diagnostics: each name with ``attack_`` before it, unless it
-    begins so already.
+def diagnostic_columns(attack: str, diagnostics: object) -> dict[str, float | int]:
+    """Return the columns of a claim's diagnostics, with the prefix ``attack_`` where it is missing.
 
-    A float that is not finite is kept as it is: it leaves its column empty and raises a flag
+    A float that is not finite is kept: it leaves its column empty and raises a flag
     (:func:`bench.scoring.score.flags`), since a search that diverged is a result.
 
+    Args:
+        attack: name of the attack, for messages.
+        diagnostics: what the claim holds; checked here.
+
     Raises:
-        BenchError: no mapping, a name that cannot be a column or is taken, or a value that is no
-            number.
+        BenchError: the diagnostics are no mapping, a name is no column name or the runner writes
+            that column, or a value is no number.
     """
-    if not isinstance(found, Mapping):
+    if not isinstance(diagnostics, Mapping):
         raise BenchError(
-            f"attack {attack!r}: diagnostics must be a dict of numbers by name, got {_kind(found)}"
+            f"attack {attack!r}: diagnostics must be a dict of numbers by name, "
+            f"got {_type_name(diagnostics)}"
         )
-    if len(found) > MOST:
-        raise BenchError(f"attack {attack!r}: {len(found)} diagnostics; a row has room for {MOST}")
+    if len(diagnostics) > MOST_DIAGNOSTICS:
+        raise BenchError(
+            f"attack {attack!r}: {len(diagnostics)} diagnostics; "
+            f"at most {MOST_DIAGNOSTICS} fit a row"
+        )
     columns: dict[str, float | int] = {}
-    for name, value in found.items():
+    for name, value in diagnostics.items():
         if not (isinstance(name, str) and _NAME.fullmatch(name)):
             raise BenchError(
-                f"attack {attack!r}: diagnostic {str(name)[:80]!r} is no column name; use up to 60 small letters, "
-                "digits and _, a letter first"
+                f"attack {attack!r}: diagnostic {str(name)[:80]!r} is no column name; use at "
+                "most 60 lower-case letters, digits and _, starting with a letter"
             )
         column = name if name.startswith(PREFIX) else PREFIX + name
-        if column in TAKEN:
+        if column in RUNNER_COLUMNS:
             raise BenchError(
-                f"attack {attack!r}: diagnostic {name!r} would be the column {column!r}, which is taken"
+                f"attack {attack!r}: diagnostic {name!r} would be the column {column!r}, "
+                "which the runner writes"
             )
         if column in columns:
             raise BenchError(f"attack {attack!r}: two diagnostics would be the column {column!r}")
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise BenchError(
-                f"attack {attack!r}: diagnostic {name!r} must be an int or a float, got {_kind(value)}"
+                f"attack {attack!r}: diagnostic {name!r} must be an int or a float, "
+                f"got {_type_name(value)}"
             )
         columns[column] = value
     return columns
 
 
 def not_finite(columns: Mapping[str, float | int]) -> bool:
-    """Whether one of the numbers is infinite or NaN."""
+    """Return whether one of the numbers is infinite or NaN."""
     return not all(math.isfinite(value) for value in columns.values())
 
 
-def _kind(value: object) -> str:
+def _type_name(value: object) -> str:
     return type(value).__name__

@@ -1,4 +1,4 @@
-"""Opens ledger files that may be damaged, made by others, or on a disk where nothing can be written."""
+"""Opens ledger files that may be damaged, untrusted or on a read-only disk."""
 
 from __future__ import annotations
 
@@ -15,37 +15,39 @@ _TABLES = {"meta", "cells", "rows"}
 
 @contextmanager
 def read_only(source: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that writes nothing and runs no code of the file's schema.
+    """Open a connection that writes nothing and runs no code of the file's schema.
 
     Raises:
-        DataError: SQLite cannot read the file, or what the caller asks of it.
+        DataError: SQLite cannot read the file or answer a query of the caller.
     """
     uri = f"{source.resolve().as_uri()}?mode=ro"
     if _is_wal(source) and not source.with_name(f"{source.name}-wal").exists():
-        uri += "&immutable=1"  # nobody has it open; SQLite would write a file beside it otherwise
+        uri += "&immutable=1"  # no process has it open; else SQLite would write a file beside it
     try:
         with closing(sqlite3.connect(uri, uri=True, timeout=30)) as db:
             db.execute("PRAGMA query_only = ON")
             db.execute("PRAGMA trusted_schema = OFF")
             yield db
     except sqlite3.OperationalError as error:
-        left = [end for end in ("-wal", "-journal") if source.with_name(source.name + end).exists()]
-        if not left:
+        side_files = [
+            end for end in ("-wal", "-journal") if source.with_name(source.name + end).exists()
+        ]
+        if not side_files:
             raise DataError(f"{source}: not a readable ledger: {error}") from error
         raise DataError(
-            f"{source}: {error}; {source.name}{left[0]} beside it holds unfinished writes, which bench run "
-            "settles where it may write"
+            f"{source}: {error}; {source.name}{side_files[0]} beside it holds unfinished writes, "
+            "which bench run completes where the directory is writable"
         ) from error
-    except (
-        sqlite3.Error,
-        UnicodeError,
-        OverflowError,
-    ) as error:  # the last two from damaged texts and lengths
+    # Damaged texts raise UnicodeError, and damaged lengths OverflowError.
+    except (sqlite3.Error, UnicodeError, OverflowError) as error:
         raise DataError(f"{source}: not a readable ledger: {error}") from error
 
 
 def _is_wal(source: Path) -> bool:
-    """Whether the file is in the mode of earlier versions, which cannot be opened where nothing can be written."""
+    """Return whether the file is in WAL mode, which earlier versions used.
+
+    SQLite cannot open such a file on a read-only disk.
+    """
     try:
         with source.open("rb") as stream:
             return stream.read(20)[18:20] == b"\2\2"
@@ -54,24 +56,23 @@ def _is_wal(source: Path) -> bool:
 
 
 def check_schema(source: Path, db: sqlite3.Connection) -> int:
-    """The ledger's version, of one that has plain tables only.
+    """Return the schema version of a ledger and refuse views and triggers.
 
     Raises:
-        DataError: it is of a version that is not known here, or no ledger.
+        DataError: the file is no ledger, or this version does not know its schema.
     """
     kinds = dict(
         db.execute("SELECT name, type FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'").fetchall()
     )
-    strange = sorted(str(name) for name, kind in kinds.items() if kind in ("view", "trigger"))
-    if strange or not set(kinds) >= _TABLES:
-        raise DataError(
-            f"{source}: not a ledger: {'has ' + strange[0] if strange else 'tables are missing'}"
-        )
-    found = db.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
+    unexpected = sorted(str(name) for name, kind in kinds.items() if kind in ("view", "trigger"))
+    if unexpected or not set(kinds) >= _TABLES:
+        problem = f"has {unexpected[0]}" if unexpected else "tables are missing"
+        raise DataError(f"{source}: not a ledger: {problem}")
+    stored = db.execute("SELECT value FROM meta WHERE key = 'schema_version'").fetchone()
     known = [str(version) for version in range(1, SCHEMA_VERSION + 1)]
-    if found is None or found[0] not in known:
-        shown = "none" if found is None else str(found[0])[:20]
+    if stored is None or stored[0] not in known:
+        text = "none" if stored is None else str(stored[0])[:20]
         raise DataError(
-            f"{source}: ledger schema {shown}, this version reads {' and '.join(known)}"
+            f"{source}: ledger schema {text}, but this version reads {' and '.join(known)}"
         )
-    return int(found[0])
+    return int(stored[0])

@@ -1,4 +1,4 @@
-"""The durable store of cells: rows in one SQLite file, per-record scores in files beside it, and a CSV of all rows."""
+"""Stores cells durably: rows in a SQLite file, scores in files beside it, and a CSV of all rows."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+from bench.ledger.columns import FIRST_COLUMNS
 from bench.ledger.reader import LedgerReader
 from bench.ledger.schema import cell_status, prepare, rows_digest
 from bench.ledger.score_files import RecordScore
@@ -18,46 +19,38 @@ from bench.util.files import disk_errors, write_text
 from bench.util.locks import hold_lock
 from bench.util.progress import Progress
 
-_WAIT = 60.0  # seconds that a writer waits for another
+_WAIT = 60.0  # seconds that a writer waits for other writers
 
 Row = Mapping[str, str | int | float | None]
 
 
 class _DamagedError(Exception):
-    """SQLite finds the file inconsistent."""
+    """Raised where SQLite reports an inconsistent file."""
 
 
 class RowError(BenchError, ValueError):
-    """A row breaks the schema: a field is missing or has a value that is no text or number."""
+    """A row breaks the schema: a field is missing, or its value is neither text nor number."""
 
 
 class Ledger(LedgerReader):
-    """Cells of one results directory, to be read and written; many processes may do so at once.
+    """Reads and writes the cells of one results directory; many processes may do so at once.
 
-    Writing a cell that is already there replaces it: the same spec gives the same row. A cell whose
-    rows or scores are not as they were written is left out, as if it had not been run; ``damaged``
-    says why.
+    Writing a cell again replaces it: one spec gives one set of rows. A cell whose rows or scores
+    changed after they were written is skipped, as if it had not been run; ``damaged`` holds the
+    reason.
+
+    Args:
+        results: the directory; created where it does not exist.
+        progress: receives messages about damaged cells and old schemas.
     """
-
-    FIRST = (
-        "schema_version",
-        "cell_id",
-        "status",
-        "reason",
-        "victim",
-        "protocol",
-        "defense",
-        "attack",
-        "threat_model",
-    )
 
     def __init__(self, results: Path, progress: Progress | None = None) -> None:
         self._set_paths(results)
         with disk_errors(results):
             results.mkdir(parents=True, exist_ok=True)
-        with self._alone():
+        with self._writer_lock():
             self._open(progress)
-            self._inspect(progress)
+            self._find_damage(progress)
 
     def write(
         self,
@@ -70,7 +63,16 @@ class Ledger(LedgerReader):
         seconds: float | None = None,
         trained: bool = False,
     ) -> None:
-        """Store one cell's rows and scores, all or nothing.
+        """Store the rows and scores of one cell, all of them or none.
+
+        Args:
+            cell_id: the cell.
+            capture_id: the capture that was attacked.
+            spec: canonical JSON of the cell's spec.
+            rows: one row for each target.
+            scores: scores by record; empty where there are none.
+            seconds: wall time of the cell; None where it is unknown.
+            trained: whether that time includes the training of the capture.
 
         Raises:
             RowError: a row breaks the schema.
@@ -79,7 +81,7 @@ class Ledger(LedgerReader):
             _check_row(row)
         contents = [json.dumps(dict(row)) for row in rows]
         status = cell_status(str(row["status"]) for row in rows)
-        with self._alone(), self._connection() as db:
+        with self._writer_lock(), self._connection() as db:
             digest = self._files.write(cell_id, scores) if scores else None
             db.execute("BEGIN IMMEDIATE")
             db.execute("DELETE FROM cells WHERE cell_id = ?", (cell_id,))
@@ -102,12 +104,12 @@ class Ledger(LedgerReader):
         self.export()
 
     def export(self) -> None:
-        """Write ``rows.csv`` anew: one header over all rows, so that no column can shift."""
+        """Write ``rows.csv`` again with one header over all rows, so that no column can shift."""
         import pandas
 
-        with hold_lock(self._locks / "csv"):  # so that an older reading never replaces a newer one
+        with hold_lock(self._locks / "csv"):  # so that no process replaces newer rows by older ones
             rows = self.rows()
-            columns: dict[str, None] = dict.fromkeys(self.FIRST)
+            columns: dict[str, None] = dict.fromkeys(FIRST_COLUMNS)
             for row in rows:
                 columns.update(dict.fromkeys(row))
             columns.pop("spec", None)
@@ -118,8 +120,8 @@ class Ledger(LedgerReader):
             with disk_errors(self.csv.parent):
                 write_text(self.csv, text)
 
-    def _alone(self) -> AbstractContextManager[None]:
-        """Held while rows and score files may be out of step, and by whoever compares them."""
+    def _writer_lock(self) -> AbstractContextManager[None]:
+        """Return the lock that is held while rows and score files may disagree."""
         return hold_lock(self._locks / "ledger")
 
     @contextmanager
@@ -133,7 +135,7 @@ class Ledger(LedgerReader):
                 except sqlite3.OperationalError as error:
                     if "full" in str(error):
                         raise OSError(errno.ENOSPC, "No space left on device") from error
-                    raise DataError(f"{self.path}: {_why(error)}") from error
+                    raise DataError(f"{self.path}: {_explain(error)}") from error
         finally:
             db.close()  # rolls back what was not committed
 
@@ -150,12 +152,10 @@ class Ledger(LedgerReader):
 
     def _prepare(self, progress: Progress | None) -> None:
         with self._connection() as db:
-            with contextlib.suppress(
-                sqlite3.OperationalError
-            ):  # locked by others; the next who opens it tries again
-                # Not WAL, which earlier versions used: it needs memory shared between all who open
-                # the file, so it fails on network file systems, and it cannot be read where nothing
-                # can be written.
+            # A lock of another process is no error here: the next process to open it tries again.
+            with contextlib.suppress(sqlite3.OperationalError):
+                # WAL mode, which earlier versions used, needs memory shared between all processes
+                # that open the file, so it fails on network file systems and read-only disks.
                 db.execute("PRAGMA busy_timeout = 0")
                 db.execute("PRAGMA journal_mode = DELETE")
             db.execute(f"PRAGMA busy_timeout = {1000 * _WAIT:.0f}")
@@ -165,34 +165,37 @@ class Ledger(LedgerReader):
             before = prepare(db, self.path, self._files)
         if before == 1 and progress is not None:
             progress.note(
-                f"{self.path.name} is of schema 1; brought up to date, the old one is kept beside it"
+                f"{self.path.name} had schema 1 and was upgraded; a copy of it is kept beside it"
             )
 
     def _move_aside(self) -> list[str]:
-        """Rename the damaged ledger, and the CSV that still shows its rows."""
+        """Rename the damaged ledger and the CSV with its rows; return the new names."""
         number = 1
         while self.path.with_name(f"{self.path.name}.damaged-{number}").exists():
             number += 1
-        moved = []
+        names = []
         for file in (self.path, self.csv):
             if file.exists():
-                aside = file.with_name(f"{file.name}.damaged-{number}")
-                file.rename(aside)
-                moved.append(aside.name)
+                target = file.with_name(f"{file.name}.damaged-{number}")
+                file.rename(target)
+                names.append(target.name)
         for extra in ("-wal", "-shm", "-journal"):
             self.path.with_name(self.path.name + extra).unlink(missing_ok=True)
-        return moved
+        return names
 
 
-def _why(error: sqlite3.OperationalError) -> str:
-    """An error of the disk or of other processes, in words."""
+def _explain(error: sqlite3.OperationalError) -> str:
+    """Return a sentence about an error of the disk or of other processes."""
     if "locked" in str(error):
-        return f"locked for {_WAIT:.0f} s by another process, or by a disk without file locks; use another --results DIR"
+        return (
+            f"locked for {_WAIT:.0f} s by another process, or on a disk without file locks; "
+            "use another --results DIR"
+        )
     return f"cannot be used: {error}; use another --results DIR"
 
 
 def _check_row(row: Row) -> None:
-    missing = [field for field in (*Ledger.FIRST, "target", "n", "created") if field not in row]
+    missing = [field for field in (*FIRST_COLUMNS, "target", "n", "created") if field not in row]
     if missing:
         raise RowError(f"row lacks {', '.join(missing)}")
     for name, value in row.items():

@@ -1,4 +1,4 @@
-"""Takes the cells of others' ledgers into one's own, all or none."""
+"""Merges the cells of other ledgers into a ledger, all of them or none."""
 
 from __future__ import annotations
 
@@ -8,38 +8,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.ledger.columns import TIMINGS
 from bench.ledger.ledger import Ledger
 from bench.ledger.merge_read import ForeignCell, read_foreign
 from bench.ledger.score_files import RecordScore
 from bench.util.errors import DataError, RequestError
 
 AGREE = 1e-3
-"""Two runs of one spec on different machines may differ by this much, relative to 1 or to the value."""
+"""Allowed difference of two runs of one spec, relative to the value (absolute below 1)."""
 
 CONFLICT = "conflict"
 
-_MAY_DIFFER = frozenset(
-    {
-        "client_seconds",
-        "server_seconds",
-        "attack_seconds",
-        "peak_memory_mib",
-        "created",
-        "commit",
-        "versions",
-    }
-    | {"threads", "origin", "flags", "reason"}
-)
+_MAY_DIFFER = {*TIMINGS, "versions", "threads", "origin", "flags", "reason"} - {"processor"}
 
 
 @dataclass(frozen=True)
-class Merged:
-    """What a merge did.
+class MergeResult:
+    """The result of a merge.
 
     Attributes:
-        added: cells that were not there.
-        known: cells that were there with the same values.
-        conflicts: one sentence each; of these the own values were kept, with a flag.
+        added: number of cells that the ledger did not have.
+        known: number of cells that the ledger had with equal values.
+        conflicts: a sentence for each cell with other values; the ledger's values were kept and
+            flagged.
     """
 
     added: int
@@ -47,22 +38,27 @@ class Merged:
     conflicts: tuple[str, ...]
 
 
-def merge(sources: Sequence[Path], into: Path, *, keep_conflicts: bool = False) -> Merged:
+def merge(sources: Sequence[Path], into: Path, *, keep_conflicts: bool = False) -> MergeResult:
     """Merge ``sources`` into the ledger under ``into``.
 
-    New rows carry the name of their source in ``origin``, unless they had one. A cell that is there
-    with other values is a conflict: the merge is refused, or, with ``keep_conflicts``, the own row
-    is kept and flagged ``conflict:ORIGIN``.
+    New rows carry the name of their source in ``origin``, unless they had one. A cell that the
+    ledger has with other values is a conflict: the merge is refused, or, with ``keep_conflicts``,
+    the ledger's row is kept and flagged ``conflict:ORIGIN``.
+
+    Args:
+        sources: results directories, ``ledger.sqlite`` or ``rows.csv`` files.
+        into: results directory of the ledger.
+        keep_conflicts: keep the ledger's rows where values differ.
 
     Raises:
-        DataError: a source cannot be believed (``read_foreign``); nothing has been written then.
-        RequestError: a conflict, or two sources with one name.
+        DataError: a source fails its checks (``read_foreign``); nothing was written.
+        RequestError: there is a conflict, or two sources have one name.
     """
     names = [origin_name(source) for source in sources]
     for name in names:
         if names.count(name) > 1:
             raise RequestError(
-                f"two sources are called {name!r}; rename one, since rows keep the name as origin"
+                f"two sources have the name {name!r}, which rows keep as origin; rename one of them"
             )
     foreign = [
         (name, cell)
@@ -91,27 +87,28 @@ def merge(sources: Sequence[Path], into: Path, *, keep_conflicts: bool = False) 
     if conflicts and not keep_conflicts:
         first = next(iter(conflicts.values()))
         raise RequestError(
-            f"{len(conflicts)} cells are there with other values, nothing was merged; first: {first}; "
-            "to keep the ones that were there first, with a flag, add --keep-conflicts"
+            f"{len(conflicts)} cells have other values in {into}, so nothing was merged; "
+            f"first: {first}; --keep-conflicts keeps the values of {into} and flags them"
         )
     for cell_id, (name, cell) in added.items():
         rows = [{**row, "origin": row.get("origin") or name} for row in cell.rows]
-        _write(ledger, cell_id, _marked(rows, marks.get(cell_id)), cell.scores)
+        _write(ledger, cell_id, _add_flag(rows, marks.get(cell_id)), cell.scores)
     for cell_id in set(marks) - set(added):
         scores = [
             RecordScore(*fields)
             for fields in ledger.score_table(cell_id).itertuples(index=False, name=None)
         ]
-        _write(ledger, cell_id, _marked(own[cell_id], marks[cell_id]), scores)
-    return Merged(len(added), known, tuple(conflicts.values()))
+        _write(ledger, cell_id, _add_flag(own[cell_id], marks[cell_id]), scores)
+    return MergeResult(len(added), known, tuple(conflicts.values()))
 
 
 def origin_name(source: Path) -> str:
-    """What rows call a source: its directory's name, or its file's where that is not a standard
-    one.
+    """Return the name of a source for the column ``origin``.
+
+    It is the name of the directory, or of the file where that is not a standard one.
 
     Raises:
-        DataError: no name is left.
+        DataError: the name has no usable character.
     """
     path = source.resolve()
     named = path.parent if path.name in ("ledger.sqlite", "rows.csv") else path
@@ -119,39 +116,45 @@ def origin_name(source: Path) -> str:
         "-"
     )
     if not name:
-        raise DataError(f"{source}: give the directory a name, since rows keep it as origin")
+        raise DataError(
+            f"{source}: has no name that rows could keep as origin; rename the directory"
+        )
     return name
 
 
 def _difference(own: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]) -> str | None:
-    """The first field in which two versions of one cell differ, in words."""
-    mine, theirs = ({row["target"]: row for row in rows} for rows in (own, other))
-    if set(mine) != set(theirs):
+    """Return words on the first field in which two versions of one cell differ, or None."""
+    ours, theirs = ({row["target"]: row for row in rows} for rows in (own, other))
+    if set(ours) != set(theirs):
         return "other targets"
-    for target, row in mine.items():
+    for target, row in ours.items():
         for field in sorted((set(row) | set(theirs[target])) - _MAY_DIFFER):
-            one, two = row.get(field), theirs[target].get(field)
-            if not _same(one, two):
-                return f"{target} {field} is {_shown(one)} here and {_shown(two)} there"
+            our_value, their_value = row.get(field), theirs[target].get(field)
+            if not _agree(our_value, their_value):
+                return (
+                    f"{target} {field} is {_short(our_value)} here and {_short(their_value)} there"
+                )
     return None
 
 
-def _same(one: object, two: object) -> bool:
-    if isinstance(one, int | float) and isinstance(two, int | float):
-        return math.isclose(one, two, rel_tol=AGREE, abs_tol=AGREE)
-    return one == two or (not one and not two and not isinstance(one or two, int | float))
+def _agree(first: object, second: object) -> bool:
+    if isinstance(first, int | float) and isinstance(second, int | float):
+        return math.isclose(first, second, rel_tol=AGREE, abs_tol=AGREE)
+    return first == second or (
+        not first and not second and not isinstance(first or second, int | float)
+    )
 
 
-def _shown(value: object) -> str:
+def _short(value: object) -> str:
     return "missing" if value is None else str(value)[:60]
 
 
-def _marked(rows: Sequence[Mapping[str, Any]], mark: str | None) -> list[dict[str, Any]]:
+def _add_flag(rows: Sequence[Mapping[str, Any]], mark: str | None) -> list[dict[str, Any]]:
     if mark is None:
         return [dict(row) for row in rows]
     flags = [[flag for flag in str(row.get("flags") or "").split() if flag != mark] for row in rows]
     return [
-        {**row, "flags": " ".join([*found, mark])} for row, found in zip(rows, flags, strict=True)
+        {**row, "flags": " ".join([*of_row, mark])} for row, of_row in zip(rows, flags, strict=True)
     ]
 
 

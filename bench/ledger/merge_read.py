@@ -1,44 +1,41 @@
-"""Reads ledgers and row files that others made, and believes nothing that it has not checked.
+"""Reads untrusted ledgers and CSV files of rows, and checks everything in them.
 
-Nothing in them is unpickled, run, opened or used as a file name. A path that a label holds (of a
-model or a data folder on the other's machine) stays a label.
+No content is unpickled, run, opened or used as a file name. A path in a label (of a model or a data
+folder on another machine) is treated as text.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import re
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.ledger.columns import TEXT_FIELDS
 from bench.ledger.file import check_schema, read_only
-from bench.ledger.merge_check import CELL_ID, NAME, TEXT, check_cell, check_row
+from bench.ledger.merge_check import CELL_ID, NAME, check_cell, check_row
+from bench.ledger.rows_csv import read_rows_csv
 from bench.ledger.schema import rows_digest
 from bench.ledger.score_files import RecordScore, ScoreFiles
-from bench.util.csv_text import LONGEST, read_table
+from bench.util.csv_text import LONGEST
 from bench.util.errors import DataError
 from bench.util.files import sha256_file
 
 MOST_SCORES = 10_000_000
-"""Records x metrics of one cell; more is no ledger of ours."""
-
-TEXT_COLUMNS = frozenset((*TEXT, "withheld_from_view", "channels_read", "reason"))
-"""Columns in which ``1,5`` is text."""
-
-_LOOKS_LIKE_NUMBER = ("threat", "commit", "origin")  # as 12e45678 does, which is no number
+"""Most scores (records x metrics) of one cell; a file with more is refused."""
 
 
 @dataclass(frozen=True, eq=False)
 class ForeignCell:
-    """One checked cell.
+    """A cell of another ledger that has passed all checks.
 
     Attributes:
-        rows: one a target.
-        scores: by record; empty where the source has rows only.
+        cell_id: the cell.
+        rows: one row for each target.
+        scores: scores by record; empty where the source has rows only.
     """
 
     cell_id: str
@@ -47,22 +44,22 @@ class ForeignCell:
 
 
 def read_foreign(source: Path) -> list[ForeignCell]:
-    """The cells of a results directory, a ``ledger.sqlite`` or a ``rows.csv``.
+    """Return the cells of a results directory, a ``ledger.sqlite`` or a ``rows.csv``.
 
     Raises:
-        DataError: it is missing, unreadable, of another schema, or a row is not what it says; the
-            message names the file and the cell.
+        DataError: the source is missing, unreadable or of another schema, or a row fails a check;
+            the message names the file and the cell.
     """
     if source.is_dir():
-        found = [
+        files = [
             source / name for name in ("ledger.sqlite", "rows.csv") if (source / name).exists()
         ]
-        if not found:
+        if not files:
             raise DataError(f"{source}: has neither ledger.sqlite nor rows.csv")
-        source = found[0]
+        source = files[0]
     if not source.is_file():
         raise DataError(f"{source}: file is missing")
-    rows, scores = _rows_of_csv(source) if source.suffix == ".csv" else _read_ledger(source)
+    rows, scores = _read_csv(source) if source.suffix == ".csv" else _read_ledger(source)
     cells: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
         check_row(source, row)
@@ -76,33 +73,14 @@ def read_foreign(source: Path) -> list[ForeignCell]:
     ]
 
 
-def _rows_of_csv(source: Path) -> tuple[list[dict[str, Any]], dict[str, list[RecordScore]]]:
-    """A CSV file does not tell empty text from none; rows without an id stay without text, and are refused."""
-    texts = dict.fromkeys(TEXT, "")
-    return [{**texts, **row} if "cell_id" in row else row for row in read_rows_csv(source)], {}
+def _read_csv(source: Path) -> tuple[list[dict[str, Any]], dict[str, list[RecordScore]]]:
+    """Return the rows of a CSV file, and no scores.
 
-
-def read_rows_csv(source: Path) -> list[dict[str, Any]]:
-    """Rows of a CSV file, with numbers as numbers and empty fields left out.
-
-    Raises:
-        DataError: not text, not CSV, or a line has more or fewer fields than the header.
+    A CSV file does not distinguish empty text from a missing value, so missing text is empty. Rows
+    without an id keep their gaps, and are refused later.
     """
-    return [
-        {name: typed(name, value) for name, value in line.items() if value != ""}
-        for line in read_table(source, texts=TEXT_COLUMNS)
-    ]
-
-
-def typed(name: str, value: str) -> str | int | float:
-    """The value of a field: a number where it looks like one and its column may hold numbers."""
-    if name in TEXT or name in _LOOKS_LIKE_NUMBER or name.endswith(("_hash", "_id", "_backbone")):
-        return value
-    if re.fullmatch(r"-?[0-9]{1,18}", value):
-        return int(value)
-    if re.fullmatch(r"-?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?", value):
-        return float(value)
-    return value
+    texts = dict.fromkeys(TEXT_FIELDS, "")
+    return [{**texts, **row} if "cell_id" in row else row for row in read_rows_csv(source)], {}
 
 
 def _read_ledger(source: Path) -> tuple[list[dict[str, Any]], dict[str, list[RecordScore]]]:
@@ -140,9 +118,12 @@ def _row(source: Path, content: str) -> dict[str, Any]:
 
 
 def _score_rows(source: Path, db: sqlite3.Connection) -> dict[str, list[RecordScore]]:
-    """Scores as the first version kept them, which named records by position."""
+    """Return the scores of a ledger of schema 1, which named records by position."""
     scores: dict[str, list[RecordScore]] = {}
-    query = "SELECT cell_id, target, metric, record, value FROM scores ORDER BY cell_id, target, metric, record"
+    query = (
+        "SELECT cell_id, target, metric, record, value FROM scores "
+        "ORDER BY cell_id, target, metric, record"
+    )
     for cell_id, target, metric, record, value in db.execute(query):
         scores.setdefault(str(cell_id), []).append(
             _score(source, target, metric, str(record), value)
@@ -151,7 +132,7 @@ def _score_rows(source: Path, db: sqlite3.Connection) -> dict[str, list[RecordSc
 
 
 def _score_file(source: Path, cell_id: object, digest: object) -> list[RecordScore]:
-    """A cell's scores, from a file of exactly the columns that we write."""
+    """Return a cell's scores from a file with exactly the columns of ``ScoreFiles``."""
     if not (isinstance(cell_id, str) and CELL_ID.fullmatch(cell_id)):
         raise DataError(
             f"{source}: cell {str(cell_id)[:40]!r}: its id is not 16 hexadecimal digits"

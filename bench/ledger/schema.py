@@ -1,4 +1,4 @@
-"""Tables of the ledger, and how those of an older schema are brought up to date."""
+"""Creates the tables of the ledger, and converts those of an older schema."""
 
 from __future__ import annotations
 
@@ -15,35 +15,43 @@ SCHEMA_VERSION = 2
 
 _TABLES = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
-    "CREATE TABLE cells (cell_id TEXT PRIMARY KEY, capture_id TEXT NOT NULL, spec TEXT NOT NULL, status TEXT NOT NULL,"
-    " created TEXT NOT NULL, seconds REAL, trained INTEGER, rows_sha256 TEXT, scores_sha256 TEXT)",
-    "CREATE TABLE rows (cell_id TEXT NOT NULL REFERENCES cells ON DELETE CASCADE, target TEXT NOT NULL,"
-    " content TEXT NOT NULL, PRIMARY KEY (cell_id, target))",
+    "CREATE TABLE cells (cell_id TEXT PRIMARY KEY, capture_id TEXT NOT NULL, spec TEXT NOT NULL,"
+    " status TEXT NOT NULL, created TEXT NOT NULL, seconds REAL, trained INTEGER,"
+    " rows_sha256 TEXT, scores_sha256 TEXT)",
+    "CREATE TABLE rows (cell_id TEXT NOT NULL REFERENCES cells ON DELETE CASCADE,"
+    " target TEXT NOT NULL, content TEXT NOT NULL, PRIMARY KEY (cell_id, target))",
 )
 
 
 def rows_digest(contents: Iterable[str]) -> str:
-    """Hash of a cell's rows as they are stored."""
+    """Return the hash of a cell's rows as they are stored."""
     return hashlib.sha256("\n".join(contents).encode()).hexdigest()
 
 
 def cell_status(statuses: Iterable[str]) -> str:
-    """A cell's status, of those of its rows: ``ok`` if any is."""
+    """Return a cell's status from those of its rows: ``ok`` if any is, else the first one."""
     states = list(statuses)
     return "ok" if "ok" in states else states[0]
 
 
 def prepare(db: sqlite3.Connection, path: Path, scores: ScoreFiles) -> int | None:
-    """Create the tables, or bring older ones up to date; the version they had, None if there were
-    none.
+    """Create the tables or convert older ones, and return the schema version that they had.
 
-    Nobody else may be preparing the same ledger.
+    The caller holds the writers' lock.
+
+    Args:
+        db: a connection to the ledger.
+        path: its file; a copy of an older schema is kept beside it.
+        scores: the files of scores by record.
+
+    Returns:
+        The version before the call; None where there were no tables.
 
     Raises:
-        BenchError: the tables are of a schema that is not known here.
+        BenchError: this version does not know the schema of the tables.
     """
-    found = db.execute("SELECT name FROM sqlite_master WHERE name = 'meta'").fetchone()
-    if found is None:
+    meta = db.execute("SELECT name FROM sqlite_master WHERE name = 'meta'").fetchone()
+    if meta is None:
         db.execute("BEGIN IMMEDIATE")
         for table in _TABLES:
             db.execute(table)
@@ -55,11 +63,12 @@ def prepare(db: sqlite3.Connection, path: Path, scores: ScoreFiles) -> int | Non
         return SCHEMA_VERSION
     if not (text.isdigit() and int(text) in _STEPS):
         raise BenchError(
-            f"{path}: ledger schema {text}, this version writes {SCHEMA_VERSION}; use another --results"
+            f"{path}: ledger schema {text}, but this version writes {SCHEMA_VERSION}; "
+            "use another --results DIR"
         )
-    kept = path.with_name(f"{path.name}.schema-{text}")
-    if not kept.exists():
-        db.execute("VACUUM INTO ?", (str(kept),))
+    backup = path.with_name(f"{path.name}.schema-{text}")
+    if not backup.exists():
+        db.execute("VACUUM INTO ?", (str(backup),))
     db.execute("BEGIN IMMEDIATE")
     for version in range(int(text), SCHEMA_VERSION):
         _STEPS[version](db, scores)
@@ -69,7 +78,10 @@ def prepare(db: sqlite3.Connection, path: Path, scores: ScoreFiles) -> int | Non
 
 
 def _from_1(db: sqlite3.Connection, files: ScoreFiles) -> None:
-    """Scores leave their table for files. Version 1 knew records by position only, and status by the first row."""
+    """Move scores from their table to files and add the columns of version 2.
+
+    Version 1 named records by position, and took a cell's status from its first row.
+    """
     for column in ("seconds REAL", "trained INTEGER", "rows_sha256 TEXT", "scores_sha256 TEXT"):
         db.execute(f"ALTER TABLE cells ADD COLUMN {column}")
     for (cell_id,) in db.execute("SELECT cell_id FROM cells").fetchall():

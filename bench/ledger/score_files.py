@@ -1,4 +1,4 @@
-"""Per-record scores: one parquet file a cell, beside the ledger."""
+"""Stores the scores by record of each cell in a parquet file beside the ledger."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RecordScore:
-    """One number.
+    """The score of one record by one metric.
 
     Attributes:
-        record: the record's name in its data set. The same seed gives the same records whatever the
-            defence and the attack, so two cells are paired by it.
+        target: what was claimed, such as ``image``.
+        metric: name of the metric.
+        record: name of the record in its data set. A seed draws the same records for every defence
+            and attack, so the name pairs the scores of two cells.
+        value: the score.
     """
 
     target: str
@@ -32,7 +35,7 @@ class RecordScore:
 
 
 class ScoreFiles:
-    """``results/scores``: a file appears whole or not at all, and the ledger knows its hash."""
+    """The files below ``results/scores``, each written atomically, with its hash in the ledger."""
 
     COLUMNS = ("target", "metric", "record", "value")
 
@@ -40,11 +43,14 @@ class ScoreFiles:
         self.root = results / "scores"
 
     def path(self, cell_id: str) -> Path:
-        """Where a cell's scores are, or would be."""
+        """Return the path of a cell's file, whether or not it exists."""
         return self.root / f"{cell_id}.parquet"
 
     def write(self, cell_id: str, scores: Sequence[RecordScore]) -> str:
-        """Write a cell's scores in their order; the file's sha256. The same scores give the same bytes."""
+        """Write a cell's scores in their order and return the file's sha256.
+
+        Equal scores give equal bytes.
+        """
         import pyarrow
         from pyarrow import parquet
 
@@ -61,26 +67,26 @@ class ScoreFiles:
         return hashlib.sha256(content).hexdigest()
 
     def damage(self, cell_id: str, digest: str) -> str:
-        """What is wrong with a cell's file; empty if it is the one that was written."""
+        """Return what is wrong with a cell's file; empty if it has the given sha256."""
         path = self.path(cell_id)
         if not path.exists():
             return f"{path}: file is missing"
         return "" if sha256_file(path) == digest else f"{path}: changed since it was written"
 
     def read(self, cell_id: str, digest: str) -> pandas.DataFrame:
-        """A cell's scores, columns ``COLUMNS``, in the order written.
+        """Return a cell's scores with the columns ``COLUMNS`` in the order of writing.
 
         Raises:
-            DataError: the file is missing or is not the one that was written.
+            DataError: the file is missing or does not have the given sha256.
         """
         import pandas
 
-        if found := self.damage(cell_id, digest):
-            raise DataError(found)
+        if damage := self.damage(cell_id, digest):
+            raise DataError(damage)
         return pandas.read_parquet(self.path(cell_id), columns=list(self.COLUMNS), engine="pyarrow")
 
     def empty(self) -> pandas.DataFrame:
-        """No scores, as of a cell that failed."""
+        """Return a table without scores, for a cell that failed."""
         import pandas
 
         return pandas.DataFrame({name: [] for name in self.COLUMNS}).astype({"value": "float64"})

@@ -1,1 +1,1 @@
-"""From requests and suites to jobs."""
+"""Turn requests and suites into jobs: settings, plugins, data, and the plan of a suite."""

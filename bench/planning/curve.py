@@ -1,4 +1,4 @@
-"""The suite that sweeps the budget of one attack."""
+"""Make the suite that sweeps the budget of attacks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from bench.util.errors import RequestError
 
 
 def budget_axis_of(attack: str) -> BudgetAxis:
-    """What the curve of the attack ``name[:key=value,...]`` runs over.
+    """Return the axis of the curve of the attack ``name[:key=value,...]``.
 
     Raises:
         RequestError: there is no such attack, or none of its numbers buys success.
@@ -28,30 +28,34 @@ def budget_axis_of(attack: str) -> BudgetAxis:
 
 
 def curve_suite(axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any]) -> Suite:
-    """A block for every attack and every value of its budget axis, with all combinations of the other
-    axes.
+    """Return a suite with a block for every attack and every value on the axis of its curve.
+
+    Each block has all combinations of the other axes.
+
+    Args:
+        axes: values of the axes of ``Block``, by field.
+        settings: settings of every block, by name.
 
     Raises:
-        RequestError: as ``budget_axis_of``; or a setting or an attack's parameter is the knob itself, or
-            is impossible.
+        RequestError: an attack has no budget to vary, its budget is also set by a setting or a
+            parameter, or a setting is impossible.
     """
     blocks: dict[str, Block] = {}
     for attack in axes["attacks"]:
-        axis = budget_axis_of(attack)
-        fixed = (
-            parse_plugin(attack)[1]
-            if not axis.in_budget
-            else {"iterations": settings.get("iterations")}
-        )
-        if fixed.get(axis.knob) is not None:
-            raise RequestError(f"{attack}: {axis.knob} is what the curve runs over; leave it out")
-        for value in axis.values:
-            if axis.in_budget:
-                spelled, own = attack, {**settings, axis.knob: value}
-            else:
-                spelled, own = (
-                    f"{attack}{',' if ':' in attack else ':'}{axis.knob}={value}",
-                    dict(settings),
+        budget_axis = budget_axis_of(attack)
+        fixed = settings if budget_axis.in_budget else parse_plugin(attack)[1]
+        if fixed.get(budget_axis.knob) is not None:
+            raise RequestError(
+                f"{attack}: {budget_axis.knob} is what the curve runs over; leave it out"
+            )
+        for value in budget_axis.values:
+            name = f"{attack} {budget_axis.knob}={value}"
+            if budget_axis.in_budget:
+                blocks[name] = block_of(
+                    {**axes, "attacks": (attack,)}, {**settings, budget_axis.knob: value}
                 )
-            blocks[f"{attack} {axis.knob}={value}"] = block_of({**axes, "attacks": (spelled,)}, own)
+            else:
+                separator = "," if ":" in attack else ":"
+                with_value = f"{attack}{separator}{budget_axis.knob}={value}"
+                blocks[name] = block_of({**axes, "attacks": (with_value,)}, settings)
     return Suite("curve", SuiteFile(blocks=blocks))

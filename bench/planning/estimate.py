@@ -1,4 +1,4 @@
-"""How long cells will take: work counted in steps, held against what this ledger has seen."""
+"""Estimate how long cells take, from the steps that they count and the times in the ledger."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from bench.cell.job import Job
-from bench.ledger.reader import Entry
+from bench.ledger.reader import CellEntry
 from bench.spec.cell import CellSpec
 
-# Seconds on one CPU thread for the embedded model and 64x64 pictures; ledgers with cells in them
-# correct the scale.
+# Seconds on one CPU thread for the embedded model and 64x64 pictures. Cells in the ledger correct
+# the scale.
 _TRAIN_RECORD = 0.04
 _ATTACK_RECORD = 0.011
 _UTILITY_RECORD_STEP = 0.05
@@ -18,11 +18,10 @@ _SCORING = 12.0
 
 
 def estimate_seconds(jobs: Sequence[Job], known: Mapping[str, Entry]) -> float:
-    """Seconds of work for ``jobs`` on one worker.
+    """Return the seconds of work that ``jobs`` take on one worker.
 
     Args:
-        known: earlier cells; where there are any, their median ratio of real to counted time is the
-            scale.
+        known: cells of the ledger; their median ratio of real to counted time is the scale.
     """
     trained = {entry.capture_id for entry in known.values()}
     total = 0.0
@@ -35,7 +34,7 @@ def estimate_seconds(jobs: Sequence[Job], known: Mapping[str, Entry]) -> float:
     return total * _scale(known)
 
 
-def _scale(known: Mapping[str, Entry]) -> float:
+def _scale(known: Mapping[str, CellEntry]) -> float:
     ratios = [
         entry.seconds / _counted(CellSpec.model_validate_json(entry.spec), train=entry.trained)
         for entry in known.values()

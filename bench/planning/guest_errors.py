@@ -1,4 +1,4 @@
-"""Turns what a plugin of another package raises while a cell is planned into one sentence."""
+"""Turn what a plugin of another package raises while a cell is planned into one sentence."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from bench.util.failure import Failure
 
 @contextmanager
 def guest_errors(kind: str, cls: type[Plugin]) -> Iterator[None]:
-    """Name the plugin in errors of the block; those of this project's own plugins are bugs and
-    pass.
+    """Name the plugin in errors of the block.
+
+    Errors of this project's plugins are bugs, and pass as they are.
 
     Args:
-        kind: what the plugin is, such as ``dataset``.
+        kind: the kind of the plugin, such as ``dataset``.
 
     Raises:
         RequestError: the plugin raised.

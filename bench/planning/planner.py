@@ -25,7 +25,7 @@ from bench.planning.plugins import Plugins
 from bench.planning.records import RecordSource
 from bench.planning.request import Request
 from bench.planning.resolved_plugin import ResolvedPlugin
-from bench.scoring.control_cache import References
+from bench.scoring.control_cache import ControlCache
 from bench.spec.cell import (
     AttackSpec,
     CaptureSpec,
@@ -47,7 +47,7 @@ from bench.util.provenance import libraries
 
 @dataclass(frozen=True)
 class _Parts:
-    """The parts of a cell, each found and checked, before they are put together."""
+    """The parts of a cell, each checked, before they are put together."""
 
     victim: ResolvedPlugin[Victim]
     protocol: str | None
@@ -73,7 +73,7 @@ class Planner:
         self._records = RecordSource(self.plugins, progress)
         self._backbones = BackboneSource()
         self._model_hashes: dict[str, str] = {}
-        self._references = References()
+        self._control_cache = ControlCache()
 
     def plan(self, request: Request) -> Job:
         """Return the job of a request.
@@ -223,7 +223,7 @@ class Planner:
             new_victim=parts.victim.build,
             new_defense=self.plugins.defense_maker(parts.defenses),
             new_gallery=partial(self._records.gallery, parts.data, parts.splits, parts.seed),
-            references=self._references,
+            control_cache=self._control_cache,
             obstacle=obstacle,
         )
 

@@ -79,7 +79,7 @@ class RecordSource:
             size: how many people there are at least.
 
         Returns:
-            None where the data set has no gallery, or a private record shows nobody known.
+            None where the data set has no gallery, or a private record names no person.
         """
         people = sorted({name for name in splits.victim.identities if name is not None})
         if not people or None in splits.victim.identities:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.cell.job import Job
-from bench.ledger.reader import Entry
+from bench.ledger.reader import CellEntry
 from bench.planning.estimate import estimate_seconds
 from bench.planning.planner import Planner
 from bench.planning.request import Request
@@ -45,7 +45,7 @@ class SuitePlan:
         return len({job.cell.capture.content_hash() for job in chosen if not job.obstacle})
 
     def remaining(
-        self, known: Mapping[str, Entry], *, fresh: bool, retry_failed: bool
+        self, known: Mapping[str, CellEntry], *, fresh: bool, retry_failed: bool
     ) -> list[Job]:
         """Return the cells that are not in the ledger, or are to be run again.
 
@@ -124,7 +124,7 @@ def request_of(point: Point, settings: Settings, weights_dir: Path | None) -> Re
 
 
 def describe_plan(
-    plan: SuitePlan, known: Mapping[str, Entry], *, fresh: bool, retry_failed: bool, jobs: int
+    plan: SuitePlan, known: Mapping[str, CellEntry], *, fresh: bool, retry_failed: bool, jobs: int
 ) -> list[str]:
     """Return lines about what a run would do.
 

@@ -1,4 +1,4 @@
-"""YAML files, read so that every mistake can be told with its line."""
+"""Read YAML files so that an error can name the line of every mistake."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ DEEPEST = 20
 
 @dataclass(frozen=True)
 class Document:
-    """What a file says, and where.
+    """The content of a file, with line numbers.
 
     Attributes:
-        lines: line number, from 1, of each key and list item by its way from the top.
+        lines: line number, from 1, of each key and list item, by its place: keys and indices from
+            the top.
     """
 
     path: Path
@@ -37,14 +38,17 @@ class Document:
     lines: Mapping[Place, int]
 
     def where(self, place: Place) -> str:
-        """``file, line N`` of a place, or of the nearest thing around it."""
+        """Return ``file, line N`` of a place, or of the nearest place around it."""
         while place not in self.lines:
             place = place[:-1]
         return f"{self.path.name}, line {self.lines[place]}"
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads plain words as YAML 1.2 does: ``no``, ``off`` and ``2026-01-01`` are words, and ``1e-3`` is a number."""
+    """Reads plain scalars as YAML 1.2 does.
+
+    ``no``, ``off`` and ``2026-01-01`` are texts, and ``1e-3`` is a number.
+    """
 
 
 _Loader.yaml_implicit_resolvers = {}
@@ -66,12 +70,11 @@ _OCTAL = re.compile(r"[-+]?0[0-9_]+|0o[0-7]+")
 
 
 def read_yaml(path: Path) -> Document:
-    """Read a file; nothing but plain values can come out of it.
+    """Read a file into plain values: mappings, lists, texts, numbers, booleans and None.
 
     Raises:
         RequestError: it cannot be read, is not YAML, gives a key twice, is too large, or has a
-            number that means different things to different readers of YAML; the sentence names the
-            line.
+            number that readers of YAML understand differently; the sentence names the line.
     """
     text = _text(path)
     lines: dict[Place, int] = {(): 1}
@@ -96,7 +99,7 @@ def read_yaml(path: Path) -> Document:
 
 
 def _text(path: Path) -> str:
-    """The file's text, which must be UTF-8, with or without a byte order mark."""
+    """Return the file's text, which must be UTF-8, with or without a byte order mark."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -113,10 +116,10 @@ def _text(path: Path) -> str:
 
 
 class _Builder:
-    """Makes values of nodes and keeps their lines.
+    """Builds values from nodes and records their lines.
 
     Args:
-        lines: takes the line of each place.
+        lines: receives the line of each place.
     """
 
     def __init__(self, loader: yaml.SafeLoader, path: Path, lines: dict[Place, int]) -> None:
@@ -124,7 +127,7 @@ class _Builder:
         self._built = 0
 
     def build(self, node: yaml.Node, place: Place) -> Any:
-        """The value of a node; what is repeated by an alias counts each time.
+        """Return the value of a node; a value that an alias repeats counts each time.
 
         Raises:
             RequestError: a mistake with its line.
@@ -147,8 +150,8 @@ class _Builder:
             and _OCTAL.fullmatch(node.value)
         ):
             raise RequestError(
-                f"{self._where(line)}: {node.value[:40]} is octal to some readers and decimal to others; write it "
-                "without the leading 0, or in quotes where it is a word"
+                f"{self._where(line)}: {node.value[:40]} is octal to some readers and decimal to "
+                "others; write it without the leading 0, or in quotes where it is a word"
             )
         try:
             return self._loader.construct_object(node, deep=True)
@@ -159,7 +162,7 @@ class _Builder:
             ) from error
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for key_node, value in node.value:
             line = key_node.start_mark.line + 1
             if not isinstance(key_node, yaml.ScalarNode):
@@ -167,11 +170,11 @@ class _Builder:
             key = self._loader.construct_object(key_node, deep=True)
             if not isinstance(key, str):
                 raise RequestError(f"{self._where(line)}: the key {key!r} must be a word")
-            if key in found:
+            if key in values:
                 raise RequestError(f"{self._where(line)}: {key!r} is given twice")
             self._lines[*place, key] = line
-            found[key] = self.build(value, (*place, key))
-        return found
+            values[key] = self.build(value, (*place, key))
+        return values
 
     def _where(self, line: int) -> str:
         return f"{self._path.name}, line {line}"

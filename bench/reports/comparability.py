@@ -1,4 +1,4 @@
-"""Which rows may stand in one table: the setting they must share, and what is compared within it."""
+"""Decides which rows are comparable: the setting that they must share, and their measure."""
 
 from __future__ import annotations
 
@@ -21,46 +21,34 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 
 ScoreReader = Callable[[str, str, str], Mapping[str, float]]
-"""``(cell_id, target, metric)`` to the score of each record by its name; empty where only means are known."""
+"""Maps ``(cell_id, target, metric)`` to scores by record name; empty where only means are known."""
 
 UNDEFENDED = "none"
 
 NOT_A_FAILURE = frozenset({"not_applicable", "not_claimed"})
 
+# fmt: off
 SETTING = (
-    *(
-        "victim",
-        "protocol",
-        "threat_model",
-        "withheld_from_view",
-        "threat",
-        "dataset",
-        "condition",
-        "image_size",
-    ),
-    *("target", "scale", "model_hash", "data_hash", "split_hash", "backbones"),
-    *(
-        "records_victim",
-        "records_auxiliary",
-        "records_calibration",
-        "records_evaluation",
-        "targets",
-        "epoch",
-    ),
-    *("epochs", "batch_size", "learning_rate", "dtype", "utility_steps", "utility_guidance"),
+    "victim", "protocol", "threat_model", "withheld_from_view", "threat", "dataset", "condition",
+    "image_size", "target", "scale", "model_hash", "data_hash", "split_hash", "backbones",
+    "records_victim", "records_auxiliary", "records_calibration", "records_evaluation", "targets",
+    "epoch", "epochs", "batch_size", "learning_rate", "dtype", "utility_steps", "utility_guidance",
 )
-"""What makes numbers incomparable when it differs. ``threat``, ``targets`` and ``epoch`` come from
-the spec; where files lie does not count, their hashes do."""
+# fmt: on
+"""Fields of a row whose difference makes numbers incomparable.
+
+``threat``, ``targets`` and ``epoch`` come from the spec. Hashes of files count, not their paths.
+"""
 
 
-def view_of(threat_model: str, withheld: str) -> str:
-    """``server without noise_target``, or ``server`` where nothing is withheld."""
+def view_label(threat_model: str, withheld: str) -> str:
+    """Return ``server without noise_target``, or ``server`` where nothing is withheld."""
     return f"{threat_model} without {withheld}" if withheld else threat_model
 
 
 @dataclass(frozen=True)
-class Setting:
-    """The values of ``SETTING``, in its order, as text."""
+class ComparisonSetting:
+    """The values of the fields ``SETTING`` of a row, as text in that order."""
 
     values: tuple[str, ...]
 
@@ -68,24 +56,25 @@ class Setting:
         return self.values[SETTING.index(name)]
 
     def without(self, *names: str) -> tuple[str, ...]:
-        """The values of all other fields."""
+        """Return the values of all fields but the named ones."""
         return tuple(
             value for name, value in zip(SETTING, self.values, strict=True) if name not in names
         )
 
     @property
     def view(self) -> str:
-        """For people: who attacks, and what is withheld."""
-        return view_of(self["threat_model"], self["withheld_from_view"])
+        """Return the threat model and the withheld channels, for display."""
+        return view_label(self["threat_model"], self["withheld_from_view"])
 
     def title(self) -> str:
-        """For people: what is attacked, by whom, and what is sought."""
-        return f"{self['victim']}, {self['protocol']}, {self.view}, {self['dataset']}, {self['target']}"
+        """Return victim, protocol, view, data set and target, for display."""
+        parts = (self["victim"], self["protocol"], self.view, self["dataset"], self["target"])
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)
 class AttackBudget:
-    """An attack with what it may spend: another budget is another attack."""
+    """An attack with its budget; an attack with another budget counts as another attack."""
 
     label: str
     iterations: str
@@ -94,26 +83,27 @@ class AttackBudget:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One row, with what it is compared by."""
+    """A row with the fields by which it is compared."""
 
-    setting: Setting
+    setting: ComparisonSetting
     defense: str
     attack: AttackBudget
     seed: int
     row: Row
 
     @property
-    def key(self) -> tuple[Setting, str, AttackBudget, int]:
-        """Two rows of one key are two runs of one thing."""
+    def key(self) -> tuple[ComparisonSetting, str, AttackBudget, int]:
+        """Return what two runs of one cell share, whatever the versions of code and libraries."""
         return self.setting, self.defense, self.attack, self.seed
 
     @property
     def status(self) -> str:
+        """Return the status of the row."""
         return str(self.row["status"])
 
 
 def ledger_scores(ledger: LedgerReader) -> ScoreReader:
-    """Reads a ledger's scores, each cell's file once."""
+    """Return a reader of a ledger's scores that reads the file of each cell once."""
     tables: dict[str, dict[tuple[str, str], dict[str, float]]] = {}
 
     def read(cell_id: str, target: str, metric: str) -> Mapping[str, float]:
@@ -130,13 +120,12 @@ def ledger_scores(ledger: LedgerReader) -> ScoreReader:
 
 
 def trials(rows: Iterable[Row]) -> list[Trial]:
-    """The rows as trials; of several runs of one thing (other code, other versions) the newest
-    counts.
+    """Return the rows as trials, with only the newest of those with equal keys.
 
     Raises:
-        DataError: a row lacks a field.
+        DataError: a row lacks a field, or a field is malformed.
     """
-    newest: dict[tuple[Setting, str, AttackBudget, int], Trial] = {}
+    newest: dict[tuple[ComparisonSetting, str, AttackBudget, int], Trial] = {}
     for row in sorted(rows, key=lambda r: str(r.get("created", ""))):
         trial = _trial(row)
         newest.pop(trial.key, None)
@@ -151,57 +140,57 @@ def _trial(row: Row) -> Trial:
             text(row.get("attack_iterations")),
             text(row.get("attack_batch_size")),
         )
-        return Trial(setting_of(row), str(row["defense"]), attack, int(row["seed"]), row)
+        return Trial(setting_from_row(row), str(row["defense"]), attack, int(row["seed"]), row)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(
             f"row of cell {row.get('cell_id', '?')}: field {error} is missing or malformed"
         ) from error
 
 
-def setting_of(row: Row) -> Setting:
-    """A row's setting. Fields that the row lacks are empty."""
+def setting_from_row(row: Row) -> ComparisonSetting:
+    """Return the setting of a row; fields that the row lacks are empty."""
     spec = _spec(row)
     attack, threat = spec.get("attack", {}), spec.get("threat")
-    found = {name: text(row.get(name)) for name in SETTING}
-    found["victim"] = without_place(found["victim"])
-    found["dataset"] = without_place(found["dataset"])
-    found["targets"] = found["targets"] or text(attack.get("targets"))
-    found["epoch"] = found["epoch"] or text(attack.get("epoch"))
+    fields = {name: text(row.get(name)) for name in SETTING}
+    fields["victim"] = without_paths(fields["victim"])
+    fields["dataset"] = without_paths(fields["dataset"])
+    fields["targets"] = fields["targets"] or text(attack.get("targets"))
+    fields["epoch"] = fields["epoch"] or text(attack.get("epoch"))
     if threat is not None:
-        found["threat"] = hashlib.sha256(json.dumps(threat, sort_keys=True).encode()).hexdigest()[
+        fields["threat"] = hashlib.sha256(json.dumps(threat, sort_keys=True).encode()).hexdigest()[
             :8
         ]
-    return Setting(tuple(found.values()))
+    return ComparisonSetting(tuple(fields.values()))
 
 
 def _spec(row: Row) -> dict[str, Any]:
     try:
         spec = json.loads(str(row.get("spec") or "{}"))
     except ValueError as error:
-        raise DataError(f"row of cell {row.get('cell_id', '?')}: its spec is no JSON") from error
+        raise DataError(f"row of cell {row.get('cell_id', '?')}: its spec is not JSON") from error
     return spec if isinstance(spec, dict) else {}
 
 
 def text(value: object) -> str:
-    """A field as text, the same whether it was read as 5, 5.0 or "5"."""
+    """Return a field as text, which is equal for 5, 5.0 and "5"."""
     if value is None or value != value:
         return ""
     return f"{value:.10g}" if isinstance(value, int | float) else str(value)
 
 
-def without_place(label: str) -> str:
-    """A plugin's label without the parameters that say where files lie."""
+def without_paths(label: str) -> str:
+    """Return a plugin's label without the parameters that are paths."""
     name, _, parameters = label.partition(":")
-    kept = [
+    parameters_kept = [
         part
         for part in parameters.split(",")
         if part and part.partition("=")[0] not in ("model", "path")
     ]
-    return name + (":" + ",".join(kept) if kept else "")
+    return name + (":" + ",".join(parameters_kept) if parameters_kept else "")
 
 
 def short_model(row: Row) -> str:
-    """A model's name; of a directory only the last part."""
+    """Return the name of a row's model; of a path only the last part."""
     model = text(row.get("model"))
     return (
         PurePath(model).name
@@ -211,7 +200,7 @@ def short_model(row: Row) -> str:
 
 
 def measures(row: Row) -> list[str]:
-    """Metrics that the row has a normalized score of, sorted."""
+    """Return the metrics with a normalized score in the row, sorted."""
     ending = "_normalized"
     return sorted(
         name.removesuffix(ending)
@@ -221,26 +210,37 @@ def measures(row: Row) -> list[str]:
 
 
 def choose_measure(rows: Iterable[Row], preferred: str) -> str | None:
-    """The measure that rows of one setting are compared by: the preferred one, else their target's
-    headline measure, else the first they have."""
+    """Return the measure by which rows of one setting are compared, or None where they have none.
+
+    It is the preferred one, else the headline measure of their target, else the first by name.
+    """
     listed = list(rows)
-    found = {name for row in listed for name in measures(row)}
-    headlines = [name for row in listed if (name := HEADLINE.get(str(row.get("target")))) in found]
+    available = {name for row in listed for name in measures(row)}
+    headlines = [
+        name for row in listed if (name := HEADLINE.get(str(row.get("target")))) in available
+    ]
     return next(
-        (name for name in (preferred, *headlines) if name in found), min(found, default=None)
+        (name for name in (preferred, *headlines) if name in available),
+        min(available, default=None),
     )
 
 
 def seed_scores(
     group: Iterable[Trial], measure: str, read: ScoreReader, *, normalize: bool
 ) -> tuple[SeedScores, list[str]]:
-    """Scores of the ``ok`` rows among the trials of one attack on one defence.
+    """Return scores by seed of the ``ok`` rows among the trials of one attack on one defence.
 
-    Each seed is put between its own controls. Higher is always the stronger attack: not normalized,
-    scores of a measure where lower is closer change sign.
+    A higher score always means a stronger attack.
+
+    Args:
+        group: trials of one attack on one defence in one setting.
+        measure: the metric.
+        read: reads scores by record.
+        normalize: place the scores of each seed between its controls; else scores of a measure
+            where lower is closer change sign.
 
     Returns:
-        The scores, and why trials are left out.
+        The scores, and for each skipped trial the reason.
     """
     by_seed: dict[int, dict[str, float]] = {}
     drawn: dict[int, str] = {}
@@ -258,7 +258,7 @@ def seed_scores(
             left_out.append(f"no {measure} between controls at seed {trial.seed}")
             continue
         sign = 1.0 if ceiling > floor else -1.0
-        # Rounded: a difference in the ninth digit that repeats on every seed is no finding.
+        # Rounding keeps a tiny difference that repeats on every seed from being significant.
         by_seed[trial.seed] = {
             record: round(normalized(value, floor, ceiling) if normalize else sign * value, 6)
             for record, value in values.items()
@@ -268,5 +268,5 @@ def seed_scores(
 
 
 def number(value: object) -> float:
-    """A field as float, NaN where it is empty."""
+    """Return a field as float, NaN where it is no number."""
     return float(value) if isinstance(value, int | float) else float("nan")

@@ -1,4 +1,7 @@
-"""Curves of success over the budget: an attack run at every value of its budget axis, as a table and a picture."""
+"""Curves of an attack's success over its budget, as a table and a picture.
+
+``bench run --curve`` runs an attack at every value of its budget parameter, the ``knob``.
+"""
 
 from __future__ import annotations
 
@@ -11,24 +14,32 @@ import pandas
 
 from bench.interfaces.budget_axis import BudgetAxis
 from bench.planning.curve import budget_axis_of
-from bench.reports.comparability import view_of
+from bench.reports.comparability import view_label
 from bench.spec.cell import CellSpec
 from bench.spec.names import parse_plugin
 from bench.types.targets import HEADLINE
 
-LEGEND = 8  # lines of one panel that a reader can tell apart
+LEGEND_LINES = 8  # a panel with more lines has no legend
 
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """What one spending of an attack brought, over seeds.
+    """The success of an attack at one budget, over seeds.
 
     Attributes:
-        attack: with its parameters, less the knob.
-        knob, value: what was spent, and how much of it.
-        normalized: mean of the target's headline measure between floor and ceiling; low, high: the
-            lowest and the highest seed.
-        seeds: how many.
+        attack: label of the attack without the parameter ``knob``.
+        victim: label of the victim.
+        protocol: protocol of the victim.
+        defense: label of the defence.
+        view: the threat model and the withheld channels.
+        target: what is claimed.
+        metric: the headline measure of the target.
+        knob: the parameter of the budget.
+        value: value of that parameter.
+        normalized: mean of the measure over seeds, 0 at the floor and 1 at the ceiling.
+        low: value of the lowest seed.
+        high: value of the highest seed.
+        seeds: number of seeds.
     """
 
     attack: str
@@ -47,62 +58,65 @@ class CurvePoint:
 
 
 def curve_points(rows: Sequence[Mapping[str, Any]]) -> list[CurvePoint]:
-    """The curves that ``rows`` hold, in rising order of what was spent; rows that are not ``ok`` are left out."""
+    """Return the points of all curves in the ``ok`` rows, by curve and rising budget."""
     groups: dict[CurvePoint, list[float]] = {}
     for row in rows:
         metric = HEADLINE[str(row["target"])]
         score = row.get(f"{metric}_normalized")
         if row["status"] == "ok" and isinstance(score, float):
-            groups.setdefault(_place(row, metric), []).append(score)
+            groups.setdefault(_empty_point(row, metric), []).append(score)
     points = [
         replace(
-            place,
-            normalized=sum(found) / len(found),
-            low=min(found),
-            high=max(found),
-            seeds=len(found),
+            point,
+            normalized=sum(scores) / len(scores),
+            low=min(scores),
+            high=max(scores),
+            seeds=len(scores),
         )
-        for place, found in groups.items()
+        for point, scores in groups.items()
     ]
     return sorted(
         points, key=lambda p: (p.attack, p.victim, p.protocol, p.defense, p.view, p.target, p.value)
     )
 
 
-def _place(row: Mapping[str, Any], metric: str) -> CurvePoint:
-    """Where on which curve a row lies; its score is left open."""
+def _empty_point(row: Mapping[str, Any], metric: str) -> CurvePoint:
+    """Return the point of a row without its score."""
     cell = CellSpec.model_validate_json(str(row["spec"]))
     name, params = parse_plugin(cell.attack.attack.label)
-    axis = budget_axis_of(name)
-    fixed = ",".join(f"{key}={value}" for key, value in params.items() if key != axis.knob)
+    budget_axis = budget_axis_of(name)
+    fixed = ",".join(f"{key}={value}" for key, value in params.items() if key != budget_axis.knob)
     return CurvePoint(
         attack=f"{name}:{fixed}" if fixed else name,
         victim=str(row["victim"]),
         protocol=str(row["protocol"]),
         defense=str(row["defense"]),
-        view=view_of(str(row["threat_model"]), str(row["withheld_from_view"])),
+        view=view_label(str(row["threat_model"]), str(row["withheld_from_view"])),
         target=str(row["target"]),
         metric=metric,
-        knob=axis.knob,
-        value=_spent(cell, axis),
+        knob=budget_axis.knob,
+        value=_budget(cell, budget_axis),
     )
 
 
-def _spent(cell: CellSpec, axis: BudgetAxis) -> int:
-    if axis.knob == "iterations":
+def _budget(cell: CellSpec, budget_axis: BudgetAxis) -> int:
+    if budget_axis.knob == "iterations":
         return cell.attack.iterations
-    if axis.knob == "auxiliary":
+    if budget_axis.knob == "auxiliary":
         return cell.capture.data.splits.auxiliary
-    return int(str(cell.attack.attack.params[axis.knob]))
+    return int(str(cell.attack.attack.params[budget_axis.knob]))
 
 
 def curve_table(points: Sequence[CurvePoint]) -> pandas.DataFrame:
-    """One line a point."""
+    """Return a table with one line for each point."""
     return pandas.DataFrame([asdict(point) for point in points])
 
 
 def draw_curves(points: Sequence[CurvePoint], path: Path) -> None:
-    """Write a PNG: one panel a target, one line an attack under one defence and view, the seeds' range as a band."""
+    """Write a PNG with a panel for each target.
+
+    Each line is an attack under one defence and view, and its band is the range of the seeds.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -120,22 +134,22 @@ def draw_curves(points: Sequence[CurvePoint], path: Path) -> None:
                     f"{p.attack} over {p.knob}, {p.defense}, {p.protocol}, {p.view}", []
                 ).append(p)
         for label, line in lines.items():
-            spent = [p.value for p in line]
-            (drawn,) = axis.plot(
-                spent, [p.normalized for p in line], marker="o", markersize=3, label=label
+            budgets = [p.value for p in line]
+            (plotted,) = axis.plot(
+                budgets, [p.normalized for p in line], marker="o", markersize=3, label=label
             )
             axis.fill_between(
-                spent,
+                budgets,
                 [p.low for p in line],
                 [p.high for p in line],
                 alpha=0.2,
-                color=drawn.get_color(),
+                color=plotted.get_color(),
             )
         axis.set_title(target, fontsize=10)
-        axis.set_xlabel("spent")
+        axis.set_xlabel("budget")
         axis.axhline(0, color="grey", linewidth=0.5)
         axis.axhline(1, color="grey", linewidth=0.5)
-        if len(lines) <= LEGEND:
+        if len(lines) <= LEGEND_LINES:
             axis.legend(fontsize=6)
     axes[0, 0].set_ylabel("success (0: floor, 1: ceiling)")
     figure.tight_layout()

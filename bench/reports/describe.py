@@ -1,10 +1,11 @@
-"""``bench describe``: made from the plugins' own cards and parameters."""
+"""Describes plugins, threat models and channels from their cards, for ``bench describe``."""
 
 from __future__ import annotations
 
 import textwrap
 
 from bench.interfaces.attack import Attack
+from bench.interfaces.consulted_defense import STATEMENTS
 from bench.interfaces.dataset import Dataset
 from bench.interfaces.defense import Defense
 from bench.interfaces.metric import Metric
@@ -12,6 +13,7 @@ from bench.interfaces.plugin import Plugin
 from bench.interfaces.registry import KINDS, Registry, listing
 from bench.interfaces.threat import PRESETS, ThreatModel
 from bench.interfaces.victim import Victim
+from bench.reports.markdown import escaped, table
 from bench.types.channels import DESCRIPTIONS, Channel
 from bench.util.errors import RequestError
 from bench.util.text import suggestion
@@ -26,8 +28,11 @@ _BASES: dict[str, type[Plugin]] = {
 
 
 def describe_text(name: str, *, model: str | None = None) -> str:
-    """Text about a plugin of any kind, a threat model or a channel; several where a name has
-    several meanings.
+    """Return a description of the plugin, threat model or channel of a name.
+
+    Args:
+        name: the name; if it has several meanings, all of them are described.
+        model: the model of a victim; None is the embedded one.
 
     Raises:
         RequestError: nothing has that name.
@@ -35,9 +40,9 @@ def describe_text(name: str, *, model: str | None = None) -> str:
     parts = []
     names: set[str] = set()
     for kind in KINDS:
-        known = listing(kind).names()
-        names.update(known)
-        if name in known:
+        names_of_kind = listing(kind).names()
+        names.update(names_of_kind)
+        if name in names_of_kind:
             registry = Registry(kind, _BASES[kind])
             parts.append(_plugin(kind, registry.load(name), str(registry.origin(name)), model))
     if name in PRESETS:
@@ -45,9 +50,8 @@ def describe_text(name: str, *, model: str | None = None) -> str:
     if name in DESCRIPTIONS:
         parts.append(f"channel {name}\n  {DESCRIPTIONS[Channel(name)]}")
     if not parts:
-        raise RequestError(
-            f"nothing is called {name!r}{suggestion(name, names | set(PRESETS) | set(DESCRIPTIONS))}"
-        )
+        hint = suggestion(name, names | set(PRESETS) | set(DESCRIPTIONS))
+        raise RequestError(f"nothing is called {name!r}{hint}")
     return "\n\n".join(parts)
 
 
@@ -63,15 +67,13 @@ def _plugin(kind: str, cls: type[Plugin], origin: str, model: str | None) -> str
     if issubclass(cls, Attack):
         budget = cls.default_budget
         fields["requires"] = ", ".join(sorted(cls.requires)) or "any of its inputs, see needs"
-        fields["adapts to"] = ", ".join(cls.adapts_to)
         fields["certificate"] = "; ".join(
             f"{c} on undefended {c.victim}, {c.protocol}" for c in cls.certificates
         )
         fields["budget"] = f"{budget.iterations} iterations of {budget.batch_size} records"
         if cls.budget_axis is not None:
-            fields["curve"] = (
-                f"bench run --curve runs over {cls.budget_axis.knob} {', '.join(map(str, cls.budget_axis.values))}"
-            )
+            values = ", ".join(map(str, cls.budget_axis.values))
+            fields["curve"] = f"bench run --curve runs over {cls.budget_axis.knob} {values}"
         fields["sees"] = (
             f"releases of {'every epoch' if cls.uses_history else 'the attacked epoch'}"
         )
@@ -80,6 +82,8 @@ def _plugin(kind: str, cls: type[Plugin], origin: str, model: str | None) -> str
         )
     if issubclass(cls, Defense) and cls.stands_for:
         fields["stands for"] = cls.stands_for
+    if issubclass(cls, Defense):
+        fields["states"] = ", ".join(stated_hooks(cls))
     if issubclass(cls, Victim):
         victim = cls.build({} if model is None else {"model": model})
         fields["protocols"] = ", ".join(cls.protocols)
@@ -103,8 +107,13 @@ def _plugin(kind: str, cls: type[Plugin], origin: str, model: str | None) -> str
     return "\n".join(lines)
 
 
+def stated_hooks(defense: type[Defense]) -> list[str]:
+    """Return the hooks by which a defence states what it does: those that its class replaces."""
+    return [name for name in STATEMENTS if getattr(defense, name) is not getattr(Defense, name)]
+
+
 def _allows(model: ThreatModel, attack: type[Attack]) -> bool:
-    """Whether the threat model grants all that the attack cannot do without, and lets it misbehave where it must."""
+    """Return whether a threat model grants what an attack requires, and its behaviour."""
     sees = model.grants is None or attack.requires <= set(model.grants)
     return sees and (model.behaviour == "malicious" or not attack.malicious)
 
@@ -121,7 +130,8 @@ def _threat(model: ThreatModel) -> str:
             f"threat model {model.name}",
             f"  role:        {model.role}, {model.behaviour}",
             _wrapped("  sees:        ", sight),
-            f"  knows:       client weights {yes_no[model.weights_known]}, defence {yes_no[model.defense_known]}",
+            f"  knows:       client weights {yes_no[model.weights_known]}, "
+            f"defence {yes_no[model.defense_known]}",
             f"  auxiliary:   {'all of the split' if model.auxiliary is None else model.auxiliary}",
             f"  links:       {yes_no[model.linkable]}; queries {model.queries}",
         ]
@@ -133,22 +143,18 @@ def _wrapped(head: str, text: str) -> str:
 
 
 def plugin_table() -> str:
-    """Markdown tables of every plugin of this project, from their cards."""
+    """Return Markdown tables of all plugins of this project, from their cards."""
     parts = []
     for kind in KINDS:
         registry = Registry(kind, _BASES[kind])
-        rows = [
-            f"## {kind}",
-            "",
-            "| name | what it is | source | needs | notes |",
-            "|---|---|---|---|---|",
-        ]
+        rows = []
         for name in filter(registry.built_in, registry.names()):
             cls = registry.load(name)
             card = cls.card
             cells = (f"`{name}`", card.summary, card.source, card.needs, card.notes)
-            rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-        parts.append("\n".join(rows))
+            rows.append([escaped(cell) for cell in cells])
+        heads = ("name", "what it is", "source", "needs", "notes")
+        parts.append("\n".join([f"## {kind}", "", *table(heads, rows)]))
     return (
         "\n\n".join(
             [

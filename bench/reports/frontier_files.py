@@ -1,31 +1,38 @@
-"""Writes the privacy-utility frontier as CSV, as Markdown, and as a plot for every view."""
+"""Writes the privacy-utility frontier as CSV, as Markdown, and as a plot of each view."""
 
 from __future__ import annotations
 
 import csv
 import io
+import itertools
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from bench.ledger.reader import open_ledger
 from bench.reports.comparability import UNDEFENDED, ledger_scores
-from bench.reports.frontier import (
-    LEARNT,
+from bench.reports.frontier import frontier
+from bench.reports.frontier_plot import draw
+from bench.reports.frontier_point import (
+    LEARNED_QUALITY,
     QUALITIES,
     UNKNOWN,
     FrontierPoint,
     Leak,
     Quality,
-    frontier,
+    qualities_of,
 )
 from bench.reports.leaderboard import MEASURE
+from bench.reports.markdown import table
 from bench.types.targets import TARGETS
 from bench.util.errors import RequestError
 from bench.util.files import disk_errors, write_reports
 from bench.util.stats import Interval
+
+if TYPE_CHECKING:
+    import pandas
 
 
 def write_frontier(
@@ -35,29 +42,34 @@ def write_frontier(
     reference: str = UNDEFENDED,
     show: Callable[[str], None] | None = None,
 ) -> list[FrontierPoint]:
-    """Read the ledger under ``results``; write ``frontier.csv``, ``frontier.md`` and a PNG a view
-    beside it.
+    """Read the ledger under ``results``; write ``frontier.csv``, ``frontier.md`` and plots there.
 
     Args:
-        show: takes the Markdown where ``results`` cannot be written; there are no pictures then.
+        results: the results directory.
+        measure: the preferred metric.
+        reference: the defence to whose quality others are compared.
+        show: receives the Markdown where ``results`` is read-only; no plots are drawn then.
+
+    Returns:
+        The points, sorted by table and rising leak.
 
     Raises:
-        RequestError: there is no ledger, or nothing in it with both an attack and a quality.
-        NotWritableError: ``results`` cannot be written, and there is no ``show``.
+        RequestError: there is no ledger, or no defence in it has both an attack and a quality.
+        NotWritableError: ``results`` is read-only, and ``show`` is None.
     """
     ledger = open_ledger(results)
     points = frontier(ledger.rows(), ledger_scores(ledger), measure=measure, reference=reference)
     if not points:
         raise RequestError(
-            f"{results}: the ledger has no defence with an attacked picture and a measured quality"
+            f"{results}: no defence in the ledger has both an attacked picture and a quality"
         )
     texts = {"frontier.csv": as_csv(points), "frontier.md": as_markdown(points, reference)}
     if not write_reports(results, texts, show):
         return points
     with disk_errors(results):
         for view in _views(points):
-            words = "-".join(filter(None, re.split(r"[^a-z0-9]+", " ".join(view).lower())))
-            draw(_of(points, view), results / f"frontier-{words}.png")
+            name = "-".join(filter(None, re.split(r"[^a-z0-9]+", " ".join(view).lower())))
+            draw(_points_of(points, view), results / f"frontier-{name}.png")
     return points
 
 
@@ -65,101 +77,102 @@ def _views(points: Sequence[FrontierPoint]) -> list[tuple[str, str, str]]:
     return list(dict.fromkeys(p.table for p in points))
 
 
-def _of(points: Sequence[FrontierPoint], view: tuple[str, str, str]) -> list[FrontierPoint]:
+def _points_of(points: Sequence[FrontierPoint], view: tuple[str, str, str]) -> list[FrontierPoint]:
     return [p for p in points if p.table == view]
 
 
 def as_csv(points: Sequence[FrontierPoint]) -> str:
-    """One line a defence, view and target."""
+    """Return a CSV file with one line for each defence, view and target."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    names = [
-        "normalized",
-        "learnt",
-        *(f"{quality.column.removeprefix('utility_')}_ratio" for quality in QUALITIES),
-    ]
-    bounds = [f"{name}{end}" for name in names for end in ("", "_low", "_high")]
-    writer.writerow(
-        [
-            "victim",
-            "protocol",
-            "view",
-            "defense",
-            "target",
-            "attack",
-            *bounds,
-            "seeds",
-            "best",
-            "goal",
-            "partial",
-        ]
-    )
-    for p in points:
-        for target, leak in p.leaks.items():
-            intervals = [
-                leak.normalized,
-                p.learnt,
-                *(p.costs.get(quality, UNKNOWN) for quality in QUALITIES),
-            ]
-            numbers = [n for i in intervals for n in (i.mean, i.low, i.high)]
-            shown = ["" if math.isnan(n) else f"{n:.6g}" for n in numbers]
-            marks = [p.seeds, int(p.best), int(p.reaches_goal), leak.partial]
-            writer.writerow([*p.table, p.defense, target, leak.attack, *shown, *marks])
+    writer.writerow(_COLUMNS)
+    for record in _records(points):
+        writer.writerow([_field(value) for value in record])
     return stream.getvalue()
 
 
+def to_frame(points: Sequence[FrontierPoint]) -> pandas.DataFrame:
+    """Return a table with one line for each defence, view and target, as in ``frontier.csv``."""
+    import pandas
+
+    return pandas.DataFrame(list(_records(points)), columns=list(_COLUMNS))
+
+
+_BOUNDED = (
+    "normalized",
+    "learnt",
+    *(f"{quality.column.removeprefix('utility_')}_ratio" for quality in QUALITIES),
+)
+_COLUMNS = (
+    *("victim", "protocol", "view", "defense", "target", "attack"),
+    *(f"{name}{end}" for name in _BOUNDED for end in ("", "_low", "_high")),
+    *("seeds", "best", "goal", "partial"),
+)
+
+
+def _records(points: Sequence[FrontierPoint]) -> Iterator[tuple[str | float, ...]]:
+    for p in points:
+        for target, leak in p.leaks.items():
+            costs = (p.costs.get(quality, UNKNOWN) for quality in QUALITIES)
+            bounds = [(i.mean, i.low, i.high) for i in (leak.normalized, p.learned, *costs)]
+            yield (
+                *(*p.table, p.defense, target, leak.attack),
+                *itertools.chain(*bounds),
+                *(p.seeds, int(p.best), int(p.reaches_goal), leak.partial),
+            )
+
+
+def _field(value: str | float) -> str:
+    if isinstance(value, float):
+        return "" if math.isnan(value) else f"{value:.6g}"
+    return str(value)
+
+
 def as_markdown(points: Sequence[FrontierPoint], reference: str) -> str:
-    """One table a view."""
+    """Return a Markdown table for each view."""
     lines = [
         "# Privacy and quality",
         "",
-        "Each defence by its worst attack on each target, between an attacker who saw nothing (0) and the round trip",
-        f"of the model (1), beside its quality as a share of that under `{reference}`, paired by seed.",
-        f"Of {LEARNT.title} also how far it has come from the untrained model (0) to the reference (1). Brackets",
-        "are 95 % intervals over seeds; `floor`: not told apart from 0. **Bold**: no other defence of the table leaks",
-        "no more at no more cost.",
-        f"Goal: nothing above the floor of what is above it under `{reference}`; "
-        f"{', '.join(_goal(quality) for quality in QUALITIES)}.",
+        "Each defence by its worst attack on each target, on a scale from an attacker without a",
+        "view (0) to the round trip of the model (1), beside its quality as a share of the quality",
+        f"under `{reference}`, paired by seed. {LEARNED_QUALITY.title} learnt: position between",
+        "the untrained model (0) and the reference (1). Brackets are 95 % intervals over seeds;",
+        "`floor`: the interval reaches 0. **Bold**: no other defence of the table leaks no more at",
+        "no more cost. Goal: no leak above the floor where attacks are above it under",
+        f"`{reference}`, and {', '.join(_goal(quality) for quality in QUALITIES)}.",
     ]
     for view in _views(points):
-        mine = _of(points, view)
-        targets = [t for t in TARGETS if any(t in p.leaks for p in mine)]
-        reached = [f"`{p.defense}`" for p in mine if p.reaches_goal]
-        qualities = _qualities(mine)
-        known = (
-            [LEARNT.title + " learnt"] if any(not math.isnan(p.learnt.mean) for p in mine) else []
-        )
-        heads = ["defence", *targets, *(quality.title for quality in qualities), *known, "seeds"]
-        lines += [
-            "",
-            "## " + ", ".join(view).replace("_", "\\_"),
-            "",
-            "| " + " | ".join(heads) + " |",
-        ]
-        lines.append("|" + "---|" * len(heads))
-        for p in mine:
-            name = f"**{p.defense}**" if p.best else p.defense
-            shares = [_share(p.costs.get(quality, UNKNOWN)) for quality in qualities]
-            cells = [
-                name,
-                *(_leak(p.leaks.get(t)) for t in targets),
-                *shares,
-                *(_share(p.learnt) for _ in known),
-                str(p.seeds),
-            ]
-            lines.append("| " + " | ".join(cells) + " |")
-        lines += [
-            "",
-            f"Goal reached by {', '.join(reached)}."
-            if reached
-            else "No defence here reaches the goal.",
-        ]
-        unproven = [t for t in targets if any(t in p.unproven for p in mine)]
-        if unproven:
-            lines[-1] += (
-                f" It is not shown that these attacks get the {' or the '.join(unproven)} off `{reference}`."
-            )
+        lines += ["", *_view_lines(_points_of(points, view), reference)]
     return "\n".join(lines) + "\n"
+
+
+def _view_lines(points: Sequence[FrontierPoint], reference: str) -> list[str]:
+    """Return the title, the table and the conclusion of one view."""
+    targets = [t for t in TARGETS if any(t in p.leaks for p in points)]
+    qualities = qualities_of(points)
+    learned = [f"{LEARNED_QUALITY.title} learnt"]
+    if all(math.isnan(p.learned.mean) for p in points):
+        learned = []
+    rows = [
+        [
+            f"**{p.defense}**" if p.best else p.defense,
+            *(_leak_cell(p.leaks.get(t)) for t in targets),
+            *(_share_cell(p.costs.get(quality, UNKNOWN)) for quality in qualities),
+            *(_share_cell(p.learned) for _ in learned),
+            str(p.seeds),
+        ]
+        for p in points
+    ]
+    heads = ["defence", *targets, *(quality.title for quality in qualities), *learned, "seeds"]
+    reached = [f"`{p.defense}`" for p in points if p.reaches_goal]
+    conclusion = "No defence here reaches the goal."
+    if reached:
+        conclusion = f"Goal reached by {', '.join(reached)}."
+    if unproven := [t for t in targets if any(t in p.unproven for p in points)]:
+        names = " or the ".join(unproven)
+        conclusion += f" No attack is shown to recover the {names} under `{reference}`."
+    title = "## " + ", ".join(points[0].table).replace("_", "\\_")
+    return [title, "", *table(heads, rows), "", conclusion]
 
 
 def _goal(quality: Quality) -> str:
@@ -168,120 +181,16 @@ def _goal(quality: Quality) -> str:
     )
 
 
-def _qualities(points: Sequence[FrontierPoint]) -> list[Quality]:
-    return [quality for quality in QUALITIES if any(quality in p.costs for p in points)]
-
-
-def _leak(leak: Leak | None) -> str:
+def _leak_cell(leak: Leak | None) -> str:
     if leak is None:
         return ""
     shown = f"{leak.normalized.mean:.3f}{_bounds(leak.normalized)} {leak.attack}"
     return shown + (" floor" if leak.at_floor else "") + (" (partial)" if leak.partial else "")
 
 
-def _share(interval: Interval) -> str:
+def _share_cell(interval: Interval) -> str:
     return "" if math.isnan(interval.mean) else f"{interval.mean:.3f}{_bounds(interval)}"
 
 
 def _bounds(interval: Interval) -> str:
     return "" if math.isnan(interval.low) else f" [{interval.low:.3f}, {interval.high:.3f}]"
-
-
-def draw(points: Sequence[FrontierPoint], path: Path) -> None:
-    """One view's PNG: a row of panels a target, leak against each quality, and a key.
-
-    A defence's strengths, or a stack's, share a colour and are joined in the order of their leaks.
-    Numbers mark what no other defence beats.
-    """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    targets = [t for t in TARGETS if any(t in p.leaks for p in points)]
-    qualities, styles = _qualities(points), _styles(points)
-    height = max(4.6 * len(targets), 0.17 * (len(styles) + sum(p.best for p in points)) + 1.2)
-    columns = len(qualities) + 1
-    figure, axes = pyplot.subplots(
-        len(targets), columns, squeeze=False, figsize=(17 / 3 * columns, height)
-    )
-    for target, row in zip(targets, axes, strict=True):
-        for axis, quality in zip(row, qualities, strict=False):
-            _panel(axis, points, target, quality)
-        row[0].set_ylabel(f"{target}: worst attack (0: floor, 1: ceiling)")
-        row[-1].axis("off")
-    handles = [
-        axes[0, 0].errorbar([], [], fmt=marker, color=colour) for colour, marker in styles.values()
-    ]
-    key = axes[0, -1].legend(handles, list(styles), loc="upper left", fontsize=7, frameon=False)
-    best = "\n".join(f"{n:>2} {p.defense}" for n, p in enumerate(points, 1) if p.best)
-    figure.canvas.draw()
-    below = key.get_window_extent().transformed(axes[0, -1].transAxes.inverted()).y0
-    axes[0, -1].text(
-        0,
-        below - 0.03,
-        best,
-        transform=axes[0, -1].transAxes,
-        fontsize=6.5,
-        family="monospace",
-        va="top",
-    )
-    figure.suptitle(
-        ", ".join(_views(points)[0]) + "   (numbered: none leaks no more at no more cost)",
-        fontsize=9,
-    )
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, metadata={"Software": None})
-    pyplot.close(figure)
-
-
-def family(defense: str) -> str:
-    """The stack without its parameters."""
-    return "+".join(part.partition(":")[0] for part in defense.split("+"))
-
-
-def _styles(points: Sequence[FrontierPoint]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each family."""
-    names = sorted({family(p.defense) for p in points})
-    return {name: (f"C{n % 10}", "osv^D"[n // 10 % 5]) for n, name in enumerate(names)}
-
-
-def _panel(axis: Any, points: Sequence[FrontierPoint], target: str, quality: Quality) -> None:
-    """Points with the intervals of both coordinates, families joined."""
-    numbered = list(enumerate(points, 1))
-    shown = [
-        (n, p, p.costs[quality]) for n, p in numbered if target in p.leaks and quality in p.costs
-    ]
-    for name, (colour, marker) in _styles(points).items():
-        mine = [
-            (p.leaks[target].normalized, cost) for _, p, cost in shown if family(p.defense) == name
-        ]
-        for leak, cost in mine:
-            arms = {"xerr": _arms(cost), "yerr": _arms(leak)}
-            axis.errorbar(
-                [cost.mean],
-                [leak.mean],
-                **arms,
-                fmt=marker,
-                markersize=4,
-                linewidth=0.6,
-                color=colour,
-            )
-        line = sorted((leak.mean, cost.mean) for leak, cost in mine)
-        axis.plot(
-            [x for _, x in line], [y for y, _ in line], linewidth=0.8, alpha=0.5, color=colour
-        )
-    for n, point, cost in shown:
-        if point.best:
-            place = (cost.mean, point.leaks[target].normalized.mean)
-            axis.annotate(str(n), place, fontsize=6, xytext=(3, 3), textcoords="offset points")
-    axis.axhline(0, color="grey", linewidth=0.6)
-    axis.axvline(quality.goal, color="grey", linewidth=0.6, linestyle="--")
-    axis.set_xlabel(f"{quality.title}, of the reference's")
-
-
-def _arms(interval: Interval) -> list[list[float]] | None:
-    if math.isnan(interval.low):
-        return None
-    return [[max(0.0, interval.mean - interval.low)], [max(0.0, interval.high - interval.mean)]]

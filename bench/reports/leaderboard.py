@@ -1,19 +1,20 @@
-"""Each defence by its worst attack, within settings whose numbers may be compared."""
+"""Ranks defences by their worst attack, within settings whose numbers are comparable."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from bench.interfaces.certificate import MISSED
+from bench.interfaces.consulted_defense import PREFIX
 from bench.reports.comparability import (
     NOT_A_FAILURE,
     UNDEFENDED,
     AttackBudget,
+    ComparisonSetting,
     Row,
     ScoreReader,
-    Setting,
     Trial,
     choose_measure,
     number,
@@ -23,59 +24,28 @@ from bench.reports.comparability import (
     trials,
 )
 from bench.reports.seed_statistics import SEEDS, SeedScores, p_worst_below, worst_case
+from bench.reports.standing import Standing
+from bench.reports.view_flags import flag_views
 from bench.util.stats import Interval, holm
 
 MEASURE = "ssim"
 
-_NOTHING = Interval(math.nan, math.nan, math.nan)
+_NO_INTERVAL = Interval(math.nan, math.nan, math.nan)
 _PER_CAPTURE = ("utility_", "bytes_", "leak_")
 _COSTS = ("client_seconds", "server_seconds", "peak_memory_mib")
 
 
-@dataclass(frozen=True)
-class Standing:
-    """One defence in one setting.
-
-    Attributes:
-        rank: 1 leaks least; equal to three decimals is equal rank; None where the row is partial.
-        partial: why it is not ranked, empty where it is.
-        measure: the metric of ``score``.
-        attack: the worst one.
-        score: of the worst attack, as the metric gives it; bounds of the highest over all attacks.
-        normalized: the same between the controls: 0 an attacker who saw nothing, 1 the round trip.
-        of_reference: ``normalized`` as a share of the reference defence's (by default the
-            undefended victim's).
-        difference: ``normalized`` minus the reference's, each at its worst attack, paired by seed
-            and record.
-        p_below: Holm-adjusted, that the worst case is not below the reference's.
-        attacks: how many attacks of the setting's family have scores here, as ``2/2``.
-        figures: means over seeds of utility, bytes, costs, and the worst attack's other metrics.
-    """
-
-    setting: Setting
-    defense: str
-    model: str
-    rank: int | None
-    partial: str
-    measure: str
-    attack: str
-    score: Interval
-    normalized: Interval
-    of_reference: float
-    difference: Interval
-    p_below: float
-    attacks: str
-    n: int
-    seeds: int
-    guarantee: str
-    flags: tuple[str, ...]
-    origin: str
-    figures: Mapping[str, float] = field(default_factory=dict)
-
-
 @dataclass(frozen=True, eq=False)
 class _Candidate:
-    """A defence's evidence before it is compared with others."""
+    """The scores of one defence before it is compared with others.
+
+    Attributes:
+        trials: all rows of the defence in the setting.
+        normal: scores between their controls, by attack.
+        raw: scores in units of the metric, by attack; higher is the stronger attack.
+        partial: why the defence cannot be ranked.
+        expected: number of attacks that apply.
+    """
 
     trials: Sequence[Trial]
     normal: Mapping[AttackBudget, SeedScores]
@@ -87,21 +57,22 @@ class _Candidate:
 def leaderboard(
     rows: Iterable[Row], read: ScoreReader, *, measure: str = MEASURE, reference: str = UNDEFENDED
 ) -> list[Standing]:
-    """Standings by setting, ranked ones first.
+    """Return the standings by setting, ranked ones first.
 
     Args:
-        rows: of a ledger.
-        read: scores by record.
-        measure: preferred metric; settings without it use the first metric they have.
-        reference: the defence that others are compared with.
+        rows: rows of a ledger.
+        read: reads scores by record.
+        measure: the preferred metric; settings without it use the headline measure of their target,
+            or the first metric that they have.
+        reference: the defence to which others are compared.
     """
-    settings: dict[Setting, list[Trial]] = {}
+    settings: dict[ComparisonSetting, list[Trial]] = {}
     newest = trials(rows)
-    missed = {_vouched(t) for t in newest if MISSED in text(t.row.get("flags")).split()}
+    missed = {_certified_use(t) for t in newest if MISSED in text(t.row.get("flags")).split()}
     for trial in newest:
         settings.setdefault(trial.setting, []).append(trial)
     entries: list[Standing] = []
-    worst: dict[tuple[Setting, str], Mapping[AttackBudget, SeedScores]] = {}
+    worst: dict[tuple[ComparisonSetting, str], Mapping[AttackBudget, SeedScores]] = {}
     for setting, group in settings.items():
         chosen = choose_measure((t.row for t in group if t.status == "ok"), measure)
         if chosen is None and all(t.status in NOT_A_FAILURE for t in group):
@@ -109,11 +80,11 @@ def leaderboard(
         candidates = _candidates(group, chosen or measure, read, missed)
         entries += _entries(setting, candidates, chosen or measure, reference)
         worst |= {(setting, defense): candidate.normal for defense, candidate in candidates.items()}
-    return _flag_views(entries, worst)
+    return flag_views(entries, worst)
 
 
-def _vouched(trial: Trial) -> tuple[str, str, str, AttackBudget]:
-    """What a certificate vouches for: this attack at this budget, against this target on this victim's model."""
+def _certified_use(trial: Trial) -> tuple[str, str, str, AttackBudget]:
+    """Return what a certificate applies to: victim, model, target, and attack with its budget."""
     return (
         trial.setting["victim"],
         trial.setting["model_hash"],
@@ -129,7 +100,7 @@ def _candidates(
     missed: Collection[tuple[str, str, str, AttackBudget]],
 ) -> dict[str, _Candidate]:
     family = {t.attack for t in group if t.status not in NOT_A_FAILURE}
-    found: dict[str, _Candidate] = {}
+    candidates: dict[str, _Candidate] = {}
     for defense in dict.fromkeys(t.defense for t in group):
         mine = [t for t in group if t.defense == defense]
         normal: dict[AttackBudget, SeedScores] = {}
@@ -146,7 +117,7 @@ def _candidates(
                 continue
             scores, left_out = seed_scores(applicable, measure, read, normalize=True)
             partial += [f"{attack.label} {why}" for why in left_out]
-            if any(_vouched(t) in missed for t in applicable):
+            if any(_certified_use(t) in missed for t in applicable):
                 partial.append(f"{attack.label} missed its certificate")
             if scores.by_seed:
                 normal[attack] = scores
@@ -156,12 +127,18 @@ def _candidates(
                     partial.append(f"{attack.label} {seeds} seed{'s' * (seeds > 1)}")
         if not normal and not partial:
             partial.append("no attack applies")
-        found[defense] = _Candidate(mine, normal, raw, partial, expected)
-    return found
+        candidates[defense] = _Candidate(mine, normal, raw, partial, expected)
+    return candidates
+
+
+def _adapts(trial: Trial) -> bool:
+    """Whether the attack consulted every part of the defence that changed what it read."""
+    flags = text(trial.row.get("flags")).split()
+    return not any(flag.startswith(f"{PREFIX}:") for flag in flags)
 
 
 def _entries(
-    setting: Setting, candidates: Mapping[str, _Candidate], measure: str, reference: str
+    setting: ComparisonSetting, candidates: Mapping[str, _Candidate], measure: str, reference: str
 ) -> list[Standing]:
     against = candidates[reference].normal if reference in candidates else {}
     entries = [
@@ -181,7 +158,7 @@ def _entries(
 
 
 def _entry(
-    setting: Setting,
+    setting: ComparisonSetting,
     defense: str,
     candidate: _Candidate,
     measure: str,
@@ -199,10 +176,10 @@ def _entry(
         partial="; ".join(dict.fromkeys(candidate.partial)),
         measure=measure,
         attack="",
-        score=_NOTHING,
-        normalized=_NOTHING,
+        score=_NO_INTERVAL,
+        normalized=_NO_INTERVAL,
         of_reference=math.nan,
-        difference=_NOTHING,
+        difference=_NO_INTERVAL,
         p_below=math.nan,
         attacks=f"{len(candidate.normal)}/{candidate.expected}",
         n=0,
@@ -218,7 +195,7 @@ def _entry(
     worst = worst_case({name: candidate.normal[attack] for name, attack in names.items()})
     attack = names[worst.attack]
     chosen = [t.row for t in candidate.trials if t.attack == attack and t.status == "ok"]
-    shown = replace(
+    with_scores = replace(
         entry,
         attack=worst.attack,
         score=_raw_score(candidate, attack, chosen[0], measure),
@@ -231,18 +208,22 @@ def _entry(
             **_means(chosen, (), ("attack_seconds", "ssim", "lpips", "identified")),
         },
     )
-    return _compared(shown, candidate, candidate.normal[attack], against) if against else shown
+    return (
+        _with_reference(with_scores, candidate, candidate.normal[attack], against)
+        if against
+        else with_scores
+    )
 
 
 def _name(attack: AttackBudget, family: Iterable[AttackBudget]) -> str:
-    """The label, with the budget where the label alone would not tell two attacks apart."""
+    """Return the label of an attack, with its budget where another attack has an equal label."""
     if sum(other.label == attack.label for other in family) == 1:
         return attack.label
     return f"{attack.label} ({attack.iterations} iterations of {attack.batch_size})"
 
 
 def _raw_score(candidate: _Candidate, attack: AttackBudget, row: Row, measure: str) -> Interval:
-    """The worst attack's mean with bounds of the highest over attacks, in the metric's own direction."""
+    """Return the worst attack's mean and bounds of the highest mean, in units of the metric."""
     bounds = worst_case(
         {_name(a, candidate.raw): scores for a, scores in candidate.raw.items()}
     ).interval
@@ -252,13 +233,13 @@ def _raw_score(candidate: _Candidate, attack: AttackBudget, row: Row, measure: s
     return Interval(-mean, -bounds.high, -bounds.low)
 
 
-def _compared(
+def _with_reference(
     entry: Standing,
     candidate: _Candidate,
     worst: SeedScores,
     against: Mapping[AttackBudget, SeedScores],
 ) -> Standing:
-    """The entry with difference, share and p-value against the reference; as it was where they share no seed."""
+    """Return the entry with its comparison to the reference, where the two share a seed."""
     strongest = max(against.values(), key=SeedScores.mean)
     if not set(worst.seeds) & set(strongest.seeds):
         return entry
@@ -272,58 +253,28 @@ def _compared(
 
 
 def _flags(chosen: Sequence[Row], candidate: _Candidate) -> tuple[str, ...]:
-    """The worst attack's own flags, and trained attacks that an untrained one beats."""
-    found = dict.fromkeys(flag for row in chosen for flag in text(row.get("flags")).split())
+    """Return the flags of the worst attack, and one for each attack weaker than a simpler one."""
+    flags = dict.fromkeys(flag for row in chosen for flag in text(row.get("flags")).split())
     untrained = [scores for attack, scores in candidate.normal.items() if attack.iterations == "0"]
     for attack, scores in candidate.normal.items():
         if attack.iterations != "0" and any(simple.p_above(scores) < 0.05 for simple in untrained):
-            found[f"weaker-than-simpler:{attack.label}"] = None
-    return tuple(found)
-
-
-def _flag_views(
-    entries: Sequence[Standing],
-    worst: Mapping[tuple[Setting, str], Mapping[AttackBudget, SeedScores]],
-) -> list[Standing]:
-    """Flag entries whose attacker sees more than another's and yet does worse: some attack is not at its best."""
-    flagged = []
-    for entry in entries:
-        for other in entries:
-            less = set(entry.setting["withheld_from_view"].split()) < set(
-                other.setting["withheld_from_view"].split()
-            )
-            same = entry.defense == other.defense and entry.measure == other.measure
-            if not (less and same and _all_but_view(entry.setting) == _all_but_view(other.setting)):
-                continue
-            if entry.attack and other.attack and entry.normalized.mean < other.normalized.mean:
-                mine, others = (
-                    worst[entry.setting, entry.defense],
-                    worst[other.setting, other.defense],
-                )
-                if p_worst_below(mine, others) < 0.05:
-                    entry = replace(entry, flags=(*entry.flags, "stronger-view-weaker-result"))
-                    break
-        flagged.append(entry)
-    return flagged
-
-
-def _all_but_view(setting: Setting) -> tuple[str, ...]:
-    return setting.without("withheld_from_view", "threat")
+            flags[f"weaker-than-simpler:{attack.label}"] = None
+    return tuple(flags)
 
 
 def _means(
     rows: Sequence[Row], prefixes: tuple[str, ...], names: tuple[str, ...]
 ) -> dict[str, float]:
-    """Means of the numeric columns that start with a prefix or are named."""
+    """Return means of the numeric columns that start with a prefix or are named."""
     columns = dict.fromkeys(
         c for row in rows for c in row if c in names or (prefixes and c.startswith(prefixes))
     )
-    found: dict[str, float] = {}
+    means: dict[str, float] = {}
     for column in columns:
         values = [v for row in rows if not math.isnan(v := number(row.get(column)))]
         if values:
-            found[column] = sum(values) / len(values)
-    return found
+            means[column] = sum(values) / len(values)
+    return means
 
 
 def _common(rows: Sequence[Row], column: str) -> str:

@@ -1,4 +1,4 @@
-"""Writes a leaderboard as CSV, with every number, and as Markdown, for people."""
+"""Writes a leaderboard as CSV with every number, as Markdown, and as a table for notebooks."""
 
 from __future__ import annotations
 
@@ -7,28 +7,29 @@ import io
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench.ledger.reader import open_ledger
-from bench.reports.comparability import SETTING, UNDEFENDED, Setting, ledger_scores
-from bench.reports.leaderboard import MEASURE, Standing, leaderboard
+from bench.reports.comparability import SETTING, UNDEFENDED, ComparisonSetting, ledger_scores
+from bench.reports.leaderboard import MEASURE, leaderboard
+from bench.reports.markdown import escaped, table
+from bench.reports.standing import Standing
 from bench.util.errors import RequestError
 from bench.util.files import write_reports
 from bench.util.stats import Interval
 
+if TYPE_CHECKING:
+    import pandas
+
+# fmt: off
 _FIGURES = (
-    *("utility_fid", "utility_lpips", "utility_ssim", "utility_kid", "utility_condition_edge_f1"),
-    *("utility_condition_ssim", "utility_prompt_score", "bytes_up", "bytes_down", "bytes_once"),
-    *(
-        "client_seconds",
-        "server_seconds",
-        "attack_seconds",
-        "peak_memory_mib",
-        "ssim",
-        "lpips",
-        "identified",
-    ),
+    "utility_fid", "utility_lpips", "utility_ssim", "utility_kid", "utility_condition_edge_f1",
+    "utility_condition_ssim", "utility_prompt_score", "bytes_up", "bytes_down", "bytes_once",
+    "client_seconds", "server_seconds", "attack_seconds", "peak_memory_mib", "ssim", "lpips",
+    "identified",
 )
-_SHOWN = {
+# fmt: on
+_MARKDOWN_FIGURES = {
     "utility_fid": "FID",
     "utility_lpips": "LPIPS",
     "utility_ssim": "SSIM",
@@ -47,15 +48,20 @@ def write_leaderboard(
     reference: str = UNDEFENDED,
     show: Callable[[str], None] | None = None,
 ) -> list[Standing]:
-    """Read the ledger under ``results`` and write ``leaderboard.csv`` and ``leaderboard.md`` beside
-    it.
+    """Read the ledger under ``results`` and write ``leaderboard.csv`` and ``leaderboard.md`` there.
 
     Args:
-        show: takes the Markdown where ``results`` cannot be written.
+        results: the results directory.
+        measure: the preferred metric.
+        reference: the defence to which others are compared.
+        show: receives the Markdown where ``results`` is read-only.
+
+    Returns:
+        The standings by setting.
 
     Raises:
-        RequestError: there is no ledger, or nothing in it that could be shown.
-        NotWritableError: ``results`` cannot be written, and there is no ``show``.
+        RequestError: there is no ledger, or no attack applies to any row of it.
+        NotWritableError: ``results`` is read-only, and ``show`` is None.
     """
     ledger = open_ledger(results)
     entries = leaderboard(
@@ -69,22 +75,30 @@ def write_leaderboard(
 
 
 def as_csv(entries: Sequence[Standing]) -> str:
-    """One line an entry; numbers to six decimals, empty where there is none."""
-    lines = [_record(entry) for entry in entries]
-    extra = sorted({name for entry in entries for name in entry.figures} - set(_FIGURES))
+    """Return a CSV file with one line for each entry; numbers have six significant digits."""
+    frame = to_frame(entries)
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, [*lines[0], *_FIGURES, *extra], restval="", lineterminator="\n")
-    writer.writeheader()
-    for entry, line in zip(entries, lines, strict=True):
-        writer.writerow(line | {name: _number(value) for name, value in entry.figures.items()})
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(frame.columns)
+    writer.writerows([_field(value) for value in line] for line in frame.to_numpy(dtype=object))
     return stream.getvalue()
 
 
-def _record(entry: Standing) -> dict[str, str]:
+def to_frame(entries: Sequence[Standing]) -> pandas.DataFrame:
+    """Return a table with one line for each entry and the columns of ``leaderboard.csv``."""
+    import pandas
+
+    records = [_record(entry) | dict(entry.figures) for entry in entries]
+    extra = sorted({name for entry in entries for name in entry.figures} - set(_FIGURES))
+    first = [name for name in records[0] if name not in entries[0].figures] if records else []
+    return pandas.DataFrame(records, columns=[*first, *_FIGURES, *extra])
+
+
+def _record(entry: Standing) -> dict[str, str | float | None]:
     setting = {name: entry.setting[name] for name in SETTING}
     last = {name: setting.pop(name) for name in SETTING[SETTING.index("scale") + 1 :]}
     return {
-        "rank": "" if entry.rank is None else str(entry.rank),
+        "rank": entry.rank,
         "defense": entry.defense,
         **setting,
         "model": entry.model,
@@ -94,11 +108,11 @@ def _record(entry: Standing) -> dict[str, str]:
         "metric": entry.measure,
         **_bounds("score", entry.score),
         **_bounds("normalized", entry.normalized),
-        "of_reference": _number(entry.of_reference),
+        "of_reference": entry.of_reference,
         **_bounds("difference", entry.difference),
-        "p_below": _number(entry.p_below),
-        "n": str(entry.n),
-        "seeds": str(entry.seeds),
+        "p_below": entry.p_below,
+        "n": entry.n,
+        "seeds": entry.seeds,
         "guarantee": entry.guarantee,
         "flags": " ".join(entry.flags),
         "origin": entry.origin,
@@ -106,33 +120,33 @@ def _record(entry: Standing) -> dict[str, str]:
     }
 
 
-def _bounds(name: str, interval: Interval) -> dict[str, str]:
-    return {
-        name: _number(interval.mean),
-        f"{name}_low": _number(interval.low),
-        f"{name}_high": _number(interval.high),
-    }
+def _bounds(name: str, interval: Interval) -> dict[str, float]:
+    return {name: interval.mean, f"{name}_low": interval.low, f"{name}_high": interval.high}
 
 
-def _number(value: float) -> str:
-    return "" if math.isnan(value) else f"{value:.6g}"
+def _field(value: str | float | None) -> str:
+    if value is None or value != value:
+        return ""
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def as_markdown(entries: Sequence[Standing], reference: str) -> str:
-    """One table a setting; what all settings share stands once at the top."""
+    """Return a Markdown table for each setting, after the fields that all settings share."""
     settings = list(dict.fromkeys(entry.setting for entry in entries))
     lines = [
         "# Leaderboard",
         "",
-        "Each defence by its worst attack; rank 1 leaks least. Tables are never ranked against each other, and rows",
-        "without a rank are partial. `normalized`: 0 an attacker who saw nothing, 1 the model's own round trip;",
-        f"`share`: of the worst case under `{reference}`; `p`: of its not being below that one, Holm over the table.",
-        "Brackets are 95 % intervals over seeds, of the highest true mean over all attacks. See docs/leaderboard.md.",
+        "Defences by their worst attack; rank 1 leaks least. Different tables are not comparable,",
+        "and rows without a rank are partial. `normalized` is 0 for an attacker without a view and",
+        "1 for the round trip of the model. `share` is relative to the worst case under",
+        f"`{reference}`; `p` tests that the worst case is not below that one (Holm over the",
+        "table). Brackets are 95 % intervals over seeds of the highest true mean over all attacks.",
+        "See docs/leaderboard.md.",
         "",
-        *_shared(settings),
+        *_common_fields(settings),
     ]
     for setting in settings:
-        lines += ["", f"## {_escaped(setting.title())}", "", *_differing(setting, settings)]
+        lines += ["", f"## {escaped(setting.title())}", "", *_fields_of_setting(setting, settings)]
         lines += _table([entry for entry in entries if entry.setting == setting])
     return "\n".join(lines) + "\n"
 
@@ -148,80 +162,69 @@ _IN_TITLE = (
 )
 
 
-def _shared(settings: Sequence[Setting]) -> list[str]:
-    """The fields that all settings have in common."""
+def _common_fields(settings: Sequence[ComparisonSetting]) -> list[str]:
+    """Return a line with the fields that all settings have in common."""
     same = [
         n
         for n in SETTING
         if n not in _IN_TITLE and len({s[n] for s in settings}) == 1 and settings[0][n]
     ]
     return (
-        ["All tables: " + ", ".join(f"{n} {_escaped(settings[0][n])}" for n in same) + "."]
+        ["All tables: " + ", ".join(f"{n} {escaped(settings[0][n])}" for n in same) + "."]
         if same
         else []
     )
 
 
-def _differing(setting: Setting, settings: Sequence[Setting]) -> list[str]:
-    """The fields outside the title in which this setting differs from some other."""
+def _fields_of_setting(
+    setting: ComparisonSetting, settings: Sequence[ComparisonSetting]
+) -> list[str]:
+    """Return a line with the fields in which settings differ, except those of the title."""
     names = [n for n in SETTING if n not in _IN_TITLE and len({s[n] for s in settings}) > 1]
-    return [", ".join(f"{n} {_escaped(setting[n]) or '-'}" for n in names), ""] if names else []
+    return [", ".join(f"{n} {escaped(setting[n]) or '-'}" for n in names), ""] if names else []
 
 
 def _table(entries: Sequence[Standing]) -> list[str]:
     figures = {
         name: head
-        for name, head in _SHOWN.items()
+        for name, head in _MARKDOWN_FIGURES.items()
         if any(name in entry.figures for entry in entries)
     }
     origins = any(entry.origin for entry in entries)
-    heads = [
-        "rank",
-        "defence",
-        "worst attack",
-        entries[0].measure,
-        "normalized",
-        "share",
-        "p",
-        *figures.values(),
-    ]
-    heads += ["guarantee", "n", "seeds", "flags", *(["origin"] if origins else [])]
-    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    heads = ["rank", "defence", "worst attack", entries[0].measure, "normalized", "share", "p"]
+    heads += [*figures.values(), "guarantee", "n", "seeds", "flags"]
+    rows = []
     for entry in entries:
-        rank = str(entry.rank) if entry.rank is not None else f"partial: {entry.partial}"
         cells = [
-            rank,
+            str(entry.rank) if entry.rank is not None else f"partial: {entry.partial}",
             entry.defense,
             f"{entry.attack} ({entry.attacks})",
-            _shown(entry.score),
-            _shown(entry.normalized),
+            _interval(entry.score),
+            _interval(entry.normalized),
+            _rounded(entry.of_reference, 2),
+            _rounded(entry.p_below, 4),
+            *(_figure(entry.figures, name) for name in figures),
+            entry.guarantee,
+            str(entry.n),
+            str(entry.seeds),
+            ", ".join(entry.flags),
+            *([entry.origin] if origins else []),
         ]
-        cells += [_short(entry.of_reference, 2), _short(entry.p_below, 4)]
-        cells += [_figure(entry.figures, name) for name in figures]
-        cells += [entry.guarantee, str(entry.n), str(entry.seeds), ", ".join(entry.flags)]
-        cells += [entry.origin] if origins else []
-        lines.append("| " + " | ".join(_escaped(cell) for cell in cells) + " |")
-    return lines
+        rows.append([escaped(cell) for cell in cells])
+    return table([*heads, *(["origin"] if origins else [])], rows)
 
 
-def _shown(interval: Interval) -> str:
+def _interval(interval: Interval) -> str:
     if math.isnan(interval.mean):
         return ""
-    low, high = (_short(end, 3) or "-" for end in (interval.low, interval.high))
+    low, high = (_rounded(end, 3) or "-" for end in (interval.low, interval.high))
     return f"{interval.mean:.3f} [{low}, {high}]"
 
 
 def _figure(figures: Mapping[str, float], name: str) -> str:
     value = figures.get(name, math.nan)
-    return _short(value, 0 if name.startswith("bytes") else 1 if name == "utility_fid" else 3)
+    return _rounded(value, 0 if name.startswith("bytes") else 1 if name == "utility_fid" else 3)
 
 
-def _short(value: float, digits: int) -> str:
+def _rounded(value: float, digits: int) -> str:
     return "" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def _escaped(cell: str) -> str:
-    """Text that can start neither a cell, a tag nor a link."""
-    for sign, safe in (("|", "\\|"), ("<", "&lt;"), ("\n", " "), ("\r", " ")):
-        cell = cell.replace(sign, safe)
-    return cell

@@ -1,4 +1,4 @@
-"""Prints a result between its controls."""
+"""Prints the result of a cell, each score between its controls."""
 
 from __future__ import annotations
 
@@ -23,29 +23,31 @@ if TYPE_CHECKING:
     from bench.scoring.rows import Value
 
 COLUMNS: Mapping[str, tuple[tuple[str, ...], str]] = {
-    # Caption is of the true picture, and the ceiling is the true prompt as the text encoder takes
-    # it.
+    # `caption` describes the true picture; the ceiling is the true prompt truncated to the length
+    # of the text encoder.
     PROMPT: ((TYPICAL, "random", NEAREST, "caption"), "cut truth"),
     ATTRIBUTE: ((MAJORITY, "random", NEAREST, SHUFFLED), "true picture"),
     IDENTITY: (("random", SHUFFLED), "true picture"),
 }
-"""Controls and the name of the ceiling, of targets that are not pictures."""
+"""Controls and the name of the ceiling by target, for targets that are not pictures."""
 
 WIDTH = 112
-"""Columns that the widest table takes."""
+"""Number of characters in a line of the widest table."""
 
 
 def print_result(job: Job, result: CellResult, results: Path) -> None:
-    """One table a target, then utility, costs and where the files are."""
+    """Print a table for each target, then utility, costs and the paths of the files."""
     console = Console(highlight=False, markup=False)
     if not is_terminal(sys.stdout) and "COLUMNS" not in os.environ:
-        console.width = max(console.width, WIDTH)  # a file has no edge at which lines would fold
+        console.width = max(console.width, WIDTH)  # lines of a file need no folding
     cell = job.cell
     defense = "+".join(d.label for d in cell.capture.defense)
-    title = f"{cell.attack.attack.label} against {defense}  ({cell.capture.victim.label}, {cell.capture.protocol})"
-    console.print(f"\n{title}", style="bold")
+    victim = f"{cell.capture.victim.label}, {cell.capture.protocol}"
+    console.print(f"\n{cell.attack.attack.label} against {defense}  ({victim})", style="bold")
     if result.reused:
-        console.print(f"capture {cell.capture.content_hash()[:16]} reused (--fresh trains anew)")
+        console.print(
+            f"capture {cell.capture.content_hash()[:16]} reused (--fresh trains it again)"
+        )
     for row in result.rows:
         target = str(row["target"])
         if row["status"] != "ok":
@@ -63,15 +65,15 @@ def print_result(job: Job, result: CellResult, results: Path) -> None:
             "labels   " + "  ".join(f"{k} {v:.3f}" for k, v in labels.items()), soft_wrap=True
         )
     if result.utility:
-        shown = {
-            k: v for k, v in result.utility.items() if not k.endswith("_se")
-        }  # errors stand in the row
+        # The row has the standard errors too.
+        utility = {k: v for k, v in result.utility.items() if not k.endswith("_se")}
         console.print(
-            "utility  " + "  ".join(f"{k} {v:.3f}" for k, v in shown.items()), soft_wrap=True
+            "utility  " + "  ".join(f"{k} {v:.3f}" for k, v in utility.items()), soft_wrap=True
         )
     if first.get("bytes_up") is not None:
         console.print(
-            f"costs    {first['bytes_up']:,.0f} bytes up, {first['bytes_down']:,.0f} down a record and step; "
+            f"costs    {first['bytes_up']:,.0f} bytes up, {first['bytes_down']:,.0f} down "
+            "for each record and step; "
             f"loss {first['loss_first']:.4f} to {first['loss_last']:.4f} in {first['steps']} steps",
             soft_wrap=True,
         )
@@ -79,7 +81,7 @@ def print_result(job: Job, result: CellResult, results: Path) -> None:
     console.print(f"view     read {read}; guarantee {first['guarantee']}", soft_wrap=True)
     if cell.capture.model == "pocket":
         console.print(
-            "scale    pocket: the embedded model; not a statement about Stable Diffusion",
+            "scale    pocket: the embedded model; says nothing about Stable Diffusion",
             soft_wrap=True,
         )
     console.print(f"row      {results / 'rows.csv'}, cell {cell.cell_id}", soft_wrap=True)
@@ -90,17 +92,19 @@ def print_result(job: Job, result: CellResult, results: Path) -> None:
 def _print_target(
     console: Console, target: str, row: Mapping[str, Value], metrics: Sequence[Metric]
 ) -> None:
-    """A table of the target's metrics, or, where the screen is too narrow for one, a paragraph for each."""
+    """Print the metrics of a target as a table, or as paragraphs where the screen is too narrow."""
     title = f"{target}, {row['n']} records (↓: lower is closer to the truth)"
     controls, ceiling = COLUMNS.get(target, (("mean", "random", NEAREST), "round trip"))
     heads = (*controls, "ATTACK", "95 % interval", ceiling, "normalized")
-    shown = [(metric.name, metric.higher_is_closer) for metric in metrics]
+    measured = [(metric.name, metric.higher_is_closer) for metric in metrics]
     if target == LINK:
-        shown = [
+        measured = [
             (name.removesuffix("_normalized"), True) for name in row if name.endswith("_normalized")
         ]
     lines = [
-        (n + ("" if higher else " ↓"), _values(n, row, controls)) for n, higher in shown if n in row
+        (n + ("" if higher else " ↓"), _values(n, row, controls))
+        for n, higher in measured
+        if n in row
     ]
     for close in (False, True):
         table = _table(title, heads, lines, close=close)
@@ -121,7 +125,7 @@ def _print_target(
 def _table(
     title: str, heads: Sequence[str], lines: Sequence[tuple[str, Sequence[str]]], *, close: bool
 ) -> Table:
-    """One line a metric; ``close`` for narrow screens, with heads of two lines."""
+    """Return a table with a line for each metric; ``close`` is for narrow screens."""
     table = Table(
         title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_edge=not close
     )
@@ -129,9 +133,9 @@ def _table(
     table.add_column("metric", no_wrap=True)
     for head in heads:
         style = "bold" if head == "ATTACK" else None
-        words = head.rpartition(" ") if close else ("", "", head)
+        parts = head.rpartition(" ") if close else ("", "", head)
         table.add_column(
-            "\n".join(filter(None, words[::2])), justify="right", no_wrap=True, style=style
+            "\n".join(filter(None, parts[::2])), justify="right", no_wrap=True, style=style
         )
     for name, values in lines:
         table.add_row(name, *values)
@@ -139,15 +143,15 @@ def _table(
 
 
 def _notes(row: Mapping[str, Value], metrics: Sequence[Metric]) -> list[str]:
-    """What a metric's threshold leaves open, and why a metric has no value."""
+    """Return lines on the uncertainty of thresholds, and on metrics without a value."""
     lines = []
     for name in (metric.name for metric in metrics):
         if f"{name}_threshold" in row:
             at = {
-                end: _shown(row[f"{name}_{end}"])
+                end: _figure(row[f"{name}_{end}"])
                 for end in ("threshold", "threshold_low", "threshold_high")
             }
-            ends = [_shown(row[f"{name}_at_threshold_{end}"]) for end in ("high", "low")]
+            ends = [_figure(row[f"{name}_at_threshold_{end}"]) for end in ("high", "low")]
             lines.append(
                 f"  {name}: threshold {at['threshold']}, 95 % interval {at['threshold_low']} .. "
                 f"{at['threshold_high']}, within which {name} is {ends[0]} .. {ends[1]}"
@@ -158,15 +162,15 @@ def _notes(row: Mapping[str, Value], metrics: Sequence[Metric]) -> list[str]:
 
 
 def _values(name: str, row: Mapping[str, Value], controls: Sequence[str]) -> list[str]:
-    """One metric's cells: controls, score, interval, ceiling and normalized score."""
+    """Return the cells of a metric: controls, score, interval, ceiling and normalized score."""
     return [
-        *(_shown(row.get(f"{name}_{control}")) for control in controls),
-        _shown(row[name]),
-        f"{_shown(row[f'{name}_low'])} .. {_shown(row[f'{name}_high'])}",
-        _shown(row[f"{name}_ceiling"]),
-        _shown(row[f"{name}_normalized"]),
+        *(_figure(row.get(f"{name}_{control}")) for control in controls),
+        _figure(row[name]),
+        f"{_figure(row[f'{name}_low'])} .. {_figure(row[f'{name}_high'])}",
+        _figure(row[f"{name}_ceiling"]),
+        _figure(row[f"{name}_normalized"]),
     ]
 
 
-def _shown(value: Value) -> str:
+def _figure(value: Value) -> str:
     return f"{value:.3f}" if isinstance(value, int | float) else "-"

@@ -1,31 +1,32 @@
-"""``bench summary ROWS.CSV``: rows of several seeds as one Markdown table.
+"""Summarises rows of several seeds in a Markdown table, for ``bench summary ROWS.CSV``.
 
-Each cell is the mean over seeds with the lowest and highest seed in brackets.
+Each cell is the mean over seeds with the lowest and the highest seed in brackets.
 """
 
 from __future__ import annotations
 
 import pandas
 
+from bench.reports.markdown import table
 from bench.util.errors import RequestError
 from bench.util.text import suggestion
 
 KEYS = ("victim", "protocol", "defense", "threat_model", "withheld_from_view")
 _KEYS_IF_DIFFERENT = ("epochs", "n")
-"""Columns that get a place of their own where kept rows differ in them: their means are not of one thing."""
+"""Columns that are keys too where the rows differ in them, since such rows have no common mean."""
 
 
 def usable_rows(
     rows: pandas.DataFrame, columns: tuple[str, ...], *, where: dict[str, str], per_attack: bool
 ) -> tuple[pandas.DataFrame, list[str]]:
-    """Return the rows that can be averaged over seeds, and the columns that tell groups apart.
+    """Return the rows that can be averaged over seeds, and the columns by which they are grouped.
 
     Args:
-        rows: of one or several results directories.
-        columns: that will be averaged.
-        where: values that rows must have; a column so fixed separates no groups.
-        per_attack: the columns belong to the attacks; otherwise to the trained model, of which one
-            row is kept.
+        rows: rows of one or several results directories.
+        columns: the columns to average.
+        where: required values by column; these columns form no groups.
+        per_attack: whether the columns belong to the attacks; else they belong to the trained
+            model, and one row of each model is kept.
 
     Raises:
         RequestError: a column is not in the rows, or no row is left.
@@ -55,25 +56,27 @@ def summarise(
     per_attack: bool = True,
     mark: bool = False,
 ) -> str:
-    """A Markdown table: one line per victim, protocol, defence and view; one column per attack,
-    target and metric.
+    """Return a Markdown table with a line for each victim, protocol, defence and view.
 
     Args:
-        where: values that rows must have; a column so fixed is not shown.
-        per_attack: otherwise the columns belong to the trained model and stand once a line.
-        mark: the attack with the largest mean of a line, target and metric in bold.
+        rows: rows of a ledger; see :func:`bench.load_results`.
+        columns: the columns to average, such as ``ssim``.
+        where: required values by column; these columns are not shown.
+        per_attack: show each column for each attack and target; else the columns belong to the
+            trained model and are shown once.
+        mark: set the largest mean of a line, target and metric in bold.
 
     Raises:
-        RequestError: a column is not in the rows, or no row is left.
+        RequestError: a column is not in the rows, or no row has the required values.
     """
     usable, keys = usable_rows(rows, columns, where=where or {}, per_attack=per_attack)
     heads: list[str] = []
     lines: dict[tuple[str, ...], dict[str, str]] = {}
     means: dict[tuple[tuple[str, ...], tuple[str, ...]], dict[str, float]] = {}
-    for words, group in usable.groupby(
+    for group_key, group in usable.groupby(
         [*keys, *(("attack", "target") if per_attack else ())], sort=False
     ):
-        names = tuple(str(part) for part in words)
+        names = tuple(str(part) for part in group_key)
         line = lines.setdefault(names[: len(keys)], {})
         for column in columns:
             values = group.groupby("seed")[column].mean().dropna()
@@ -85,15 +88,14 @@ def summarise(
                     head
                 ] = values.mean()
             line["seeds"] = str(group["seed"].nunique())
-    for (names, _), found in means.items() if mark else ():
-        largest = max(round(mean, 3) for mean in found.values())
-        for head in (h for h, mean in found.items() if round(mean, 3) == largest):
+    for (names, _), of_line in means.items() if mark else ():
+        largest = max(round(mean, 3) for mean in of_line.values())
+        for head in (h for h, mean in of_line.items() if round(mean, 3) == largest):
             lines[names][head] = f"**{lines[names][head]}**"
     heads.append("seeds")
-    table = ["| " + " | ".join([*keys, *heads]) + " |", "|" + "---|" * (len(keys) + len(heads))]
-    table += [
-        "| " + " | ".join([*key, *(line.get(h, "") for h in heads)]) + " |"
+    body = [
+        [*key, *(line.get(head, "") for head in heads)]
         for key, line in lines.items()
-        if len(line) > 1  # more than a count of seeds: a victim may have none of the columns
+        if len(line) > 1  # a victim without the columns has a count of seeds only
     ]
-    return "\n".join(table)
+    return "\n".join(table([*keys, *heads], body))

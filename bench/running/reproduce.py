@@ -1,4 +1,7 @@
-"""``bench reproduce``: makes a row again from its own spec and says in one sentence whether it came out as it was."""
+"""Runs the cell of a row again from the spec in the row, and compares all fields.
+
+This is ``bench reproduce``.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,10 @@ from pydantic import ValidationError
 from bench.cell.job import Job
 from bench.cell.outcome import result_without_scores
 from bench.cell.runner import Runner
+from bench.ledger.columns import TIMINGS
 from bench.ledger.reader import LedgerReader
 from bench.planning.planner import Planner
 from bench.reports.processor_tolerance import Difference, measured_tolerance
-from bench.scoring.rows import TIMINGS
 from bench.spec.cell import CellSpec
 from bench.spec.difference import spec_difference
 from bench.util.csv_text import read_table
@@ -26,45 +29,51 @@ from bench.util.processor import processor
 from bench.util.progress import Progress
 
 EXACT = 1e-6
-"""How far numbers of one processor may lie off, relative to their size (absolute below 1)."""
+"""Allowed difference on one processor, relative to the number (absolute below 1)."""
 ORIGIN = ("schema_version", "cell_id", "capture_id", "model_hash", "data_hash", "versions", "spec")
-"""Fields that say what a row was made with; where that has changed it is told once, and not as a mismatch."""
+"""Fields on the origin of a row; a change of origin is reported once, not as a mismatch."""
 DERIVED = ("flags",)
-"""Fields that follow from numbers: where those may differ in their last digits, these may too."""
+"""Fields that depend on last digits, and may differ wherever those may differ."""
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Mismatch:
-    """A field that came out otherwise.
+    """A field whose value differs from the stored one.
 
     Attributes:
-        excess: how many times further off than allowed; infinite for what is no number.
+        target: the target of the row.
+        field: name of the field.
+        stored: the value in the row.
+        recomputed: the value of the new run.
+        excess: difference as a multiple of the allowed one; infinite where a value is no number.
     """
 
     target: str
     field: str
     stored: object
-    found: object
+    recomputed: object
     excess: float = math.inf
 
     def __str__(self) -> str:
-        return f"{self.target} {self.field}: {self.stored!r} in the row, {self.found!r} now"
+        return f"{self.target} {self.field}: {self.stored!r} in the row, {self.recomputed!r} now"
 
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What came of making a row again.
+    """The comparison of a row with a new run of its cell.
 
     Attributes:
-        changed: what is not as it was when the row was made, as parts of a sentence.
-        compared: how many fields were held against each other.
-        differing: numbers that differ by no more than is allowed, beyond ``EXACT``.
-        mismatches: fields that differ by more.
-        made_on, here: the processors; ``made_on`` is empty where the row does not say.
-        tolerance: relative, as the caller set it; None where numbers are held to what processors
-            were seen to do.
+        cell_id: the cell.
+        changed: differences of code, data, model and versions, as parts of a sentence.
+        compared: number of compared fields.
+        differing: fields that differ by more than ``EXACT`` and no more than allowed.
+        mismatches: fields that differ by more than allowed.
+        made_on: the processor of the row; empty where the row does not name it.
+        here: the processor of the new run.
+        tolerance: the relative tolerance of the caller; None where ``EXACT`` and the measured
+            differences between processors apply.
     """
 
     cell_id: str
@@ -78,44 +87,50 @@ class Reproduction:
 
     @property
     def reproduced(self) -> bool:
-        """Whether every field came out as it was, within what is allowed."""
+        """Return whether no field differs by more than allowed."""
         return not self.mismatches
 
     @property
     def other_processor(self) -> bool:
-        """Whether the row was made on another processor, or does not say on which."""
+        """Return whether the row was made on another or an unknown processor."""
         return self.made_on != self.here
 
 
 def find_rows(row: str, results: Path, csv_file: Path | None) -> list[Row]:
-    """The rows of a cell, from a CSV or from the ledger.
+    """Return the rows of a cell from a CSV file or from the ledger.
 
     Args:
-        row: a cell's id, or the beginning of one.
+        row: the id of a cell, or its beginning.
+        results: directory of the ledger.
+        csv_file: a CSV file of rows, which is read in place of the ledger; or None.
 
     Raises:
-        RequestError: there is no such cell, or several.
-        DataError: the CSV cannot be read.
+        RequestError: no cell or several cells have such an id.
+        DataError: the CSV file cannot be read.
     """
     if csv_file is None:
         if not (results / "ledger.sqlite").exists():
-            raise RequestError(f"{results} holds no ledger; give --results, or a CSV with --rows")
+            raise RequestError(
+                f"{results} has no ledger; pass --results DIR, or a CSV file with --rows"
+            )
         ledger = LedgerReader(results)
         cell_id = ledger.find(row).cell_id
-        return [one for one in ledger.rows() if one["cell_id"] == cell_id]
-    found: list[Row] = [
-        one for one in read_table(csv_file) if (one.get("cell_id") or "").startswith(row)
+        return [candidate for candidate in ledger.rows() if candidate["cell_id"] == cell_id]
+    rows: list[Row] = [
+        candidate
+        for candidate in read_table(csv_file)
+        if (candidate.get("cell_id") or "").startswith(row)
     ]
-    cells = {one["cell_id"] for one in found}
+    cells = {candidate["cell_id"] for candidate in rows}
     if len(cells) != 1:
         raise RequestError(
             f"{csv_file}: {len(cells) or 'no'} cells have an id that starts with {row!r}"
         )
-    if missing := [name for name in ("spec", "status", "target") if name not in found[0]]:
+    if missing := [name for name in ("spec", "status", "target") if name not in rows[0]]:
         raise DataError(
-            f"{csv_file}: has no column {', '.join(missing)}, from which a row could be made again"
+            f"{csv_file}: has no column {', '.join(missing)}, which reproducing a row needs"
         )
-    return found
+    return rows
 
 
 def reproduce(
@@ -126,46 +141,51 @@ def reproduce(
     weights_dir: Path | None = None,
     tolerance: float | None = None,
 ) -> Reproduction:
-    """Train, attack and score anew, in a directory of its own, and compare.
+    """Train, attack and score again in a temporary directory, and compare all fields.
 
     Args:
-        tolerance: how far a number may lie off, relative to its size (absolute below 1). None is
-            ``EXACT`` on the processor that made the row, and what processors were seen to change on
-            another one.
+        rows: the rows of one cell.
+        planner: resolves the spec to a job.
+        progress: shows the stages of the run.
+        weights_dir: directory of the user's backbone weights.
+        tolerance: allowed difference of a number, relative to its size (absolute below 1). None is
+            ``EXACT`` on the processor that made the row; on another processor it is the largest
+            difference that was measured between processors.
 
     Raises:
-        RequestError: the row's spec cannot be read or cannot be met here, the row was cut off by a
-            time limit, or the tolerance is no finite number from 0 up.
+        RequestError: the spec of the row cannot be read or cannot run here, a time limit stopped
+            the row, or the tolerance is negative or not finite.
         DataError: data or model cannot be used.
     """
     import torch
 
     if tolerance is not None and not (math.isfinite(tolerance) and tolerance >= 0.0):
-        raise RequestError(f"--tolerance must be a finite number from 0 up, got {tolerance:g}")
+        raise RequestError(f"--tolerance must be a finite number of at least 0, got {tolerance:g}")
     first = rows[0]
     if first["status"] == "timeout":
         raise RequestError(
-            f"cell {first['cell_id']} was cut off by a time limit; bench run --retry-failed runs it again"
+            f"cell {first['cell_id']} was stopped by a time limit; "
+            "bench run --retry-failed runs it again"
         )
     try:
         cell = CellSpec.model_validate_json(str(first["spec"]))
     except ValidationError as error:
         raise RequestError(
-            f"cell {first['cell_id']}: its spec is of another version of bench"
+            f"cell {first['cell_id']}: another version of bench wrote its spec"
         ) from error
     job = planner.rebuild(cell, weights_dir=weights_dir)
     if first.get("threads"):
         torch.set_num_threads(int(float(first["threads"])))
-    found = {str(row["target"]): row for row in _run(job, progress)}
+    recomputed = {str(row["target"]): row for row in _run(job, progress)}
     made_on, here = str(first.get("processor") or ""), processor(job.cell.capture.device)
-    held = _Held(tolerance, made_on != here, cell.attack.attack.label)
+    tolerances = _FieldTolerance(tolerance, made_on != here, cell.attack.attack.label)
     compared = [
-        (str(row["target"]), name, stored, found.get(str(row["target"]), {}).get(name))
+        (str(row["target"]), name, stored, recomputed.get(str(row["target"]), {}).get(name))
         for row in rows
         for name, stored in row.items()
         if not (name in TIMINGS or name in ORIGIN or stored in (None, ""))
     ]
-    differing, mismatches = held.split(compared)
+    differing, mismatches = tolerances.split(compared)
     return Reproduction(
         cell_id=str(first["cell_id"]),
         changed=spec_difference(str(first["spec"]), job.cell.canonical()),
@@ -189,8 +209,8 @@ def _run(job: Job, progress: Progress) -> Sequence[Row]:
 
 
 @dataclass(frozen=True)
-class _Held:
-    """What numbers are held to."""
+class _FieldTolerance:
+    """Decides by how much a field may differ."""
 
     tolerance: float | None
     other_processor: bool
@@ -199,7 +219,7 @@ class _Held:
     def split(
         self, compared: Sequence[tuple[str, str, object, object]]
     ) -> tuple[tuple[Mismatch, ...], tuple[Mismatch, ...]]:
-        """The fields that differ: those within what is allowed, and the others."""
+        """Return the fields that differ by no more than allowed, and those that differ by more."""
         within, beyond = [], []
         for target, name, stored, now in compared:
             excess = self._excess(name, stored, now)
@@ -210,36 +230,36 @@ class _Held:
         return tuple(within), tuple(beyond)
 
     def _excess(self, name: str, stored: object, now: object) -> float:
-        """How far off a field is, as a multiple of what is allowed."""
+        """Return the difference of a field as a multiple of the allowed one."""
         tolerant = self.tolerance is None and self.other_processor
         exact = EXACT if self.tolerance is None else self.tolerance
         if _close(stored, now, exact) or (tolerant and name in DERIVED):
             return 0.0
-        numbers = _both(stored, now)
+        numbers = _as_numbers(stored, now)
         if numbers is None or not all(map(math.isfinite, numbers)):
             return math.inf
-        one, other = numbers
-        allowed = exact * max(1.0, abs(one))
+        before, after = numbers
+        allowed = exact * max(1.0, abs(before))
         if tolerant:
-            allowed = max(allowed, self._entry(name).allowed(one))
-        return abs(one - other) / allowed if allowed else math.inf
+            allowed = max(allowed, self._measured(name).allowed(before))
+        return abs(before - after) / allowed if allowed else math.inf
 
-    def _entry(self, name: str) -> Difference:
-        return measured_tolerance().of(name, self.attack)
+    def _measured(self, name: str) -> Difference:
+        return measured_tolerance().entry_for(name, self.attack)
 
 
 def _close(stored: object, now: object, tolerance: float) -> bool:
-    """Equal as numbers, where both are; a CSV has nothing but text."""
-    numbers = _both(stored, now)
+    """Return whether two values agree as numbers, or as text where one is no number."""
+    numbers = _as_numbers(stored, now)
     if numbers is None:
         return str(stored) == str(now)
-    one, other = numbers
-    return math.isclose(one, other, rel_tol=tolerance, abs_tol=tolerance) or (
-        math.isnan(one) and math.isnan(other)
+    first, second = numbers
+    return math.isclose(first, second, rel_tol=tolerance, abs_tol=tolerance) or (
+        math.isnan(first) and math.isnan(second)
     )
 
 
-def _both(stored: object, now: object) -> tuple[float, float] | None:
+def _as_numbers(stored: object, now: object) -> tuple[float, float] | None:
     try:
         return float(str(stored)), float(str(now))
     except ValueError:
@@ -247,36 +267,50 @@ def _both(stored: object, now: object) -> tuple[float, float] | None:
 
 
 def report(reproduction: Reproduction) -> list[str]:
-    """One sentence that answers, then a line for each field that differs, the furthest off first."""
+    """Return a sentence with the answer, and a line for each field that differs, largest first."""
     return [_sentence(reproduction), *_details(reproduction)]
 
 
-def _sentence(again: Reproduction) -> str:
-    apart = max(again.differing, key=lambda one: one.excess, default=None)
-    if not again.reproduced:
-        worst = max(again.mismatches, key=lambda one: one.excess)
-        count = len(again.mismatches)
-        words = f"not reproduced: cell {again.cell_id}, {count} of {again.compared} fields differ, most of all {worst}"
-        origins = [*again.changed, *([_processors(again)] if again.other_processor else [])]
-        return words + (f"; the row was made with {', '.join(origins)}" if origins else "")
-    words = f"reproduced: cell {again.cell_id}, all {again.compared} fields agree"
-    if again.tolerance is not None:
-        words += f" within {again.tolerance:g}"
-    elif apart is None:
-        words += f" within {EXACT:g}"
+def _sentence(reproduction: Reproduction) -> str:
+    agreement = f"cell {reproduction.cell_id}, all {reproduction.compared} fields agree within"
+    if not reproduction.reproduced:
+        origins = [*reproduction.changed]
+        if reproduction.other_processor:
+            origins.append(_processors(reproduction))
+        worst = max(reproduction.mismatches, key=lambda mismatch: mismatch.excess)
+        sentence = (
+            f"not reproduced: cell {reproduction.cell_id}, {len(reproduction.mismatches)} of "
+            f"{reproduction.compared} fields differ, most of all {worst}"
+        )
+        return sentence + _origin(origins)
+    if reproduction.tolerance is not None:
+        sentence = f"reproduced: {agreement} {reproduction.tolerance:g}"
+    elif not reproduction.differing:
+        sentence = f"reproduced: {agreement} {EXACT:g}"
     else:
-        words += f" within what another processor changes ({len(again.differing)} differ, most of all {apart})"
-        words += f"; {_processors(again)}"
-    return words + (f"; the row was made with {', '.join(again.changed)}" if again.changed else "")
+        largest = max(reproduction.differing, key=lambda mismatch: mismatch.excess)
+        sentence = (
+            f"reproduced: {agreement} what another processor changes "
+            f"({len(reproduction.differing)} differ, most of all {largest}); "
+            f"{_processors(reproduction)}"
+        )
+    return sentence + _origin(reproduction.changed)
 
 
-def _processors(again: Reproduction) -> str:
-    if not again.made_on:
-        return f"a processor that the row does not name (here {again.here})"
-    return f"another processor, {again.made_on} (here {again.here})"
+def _origin(changes: Sequence[str]) -> str:
+    return f"; the row was made with {', '.join(changes)}" if changes else ""
 
 
-def _details(again: Reproduction) -> Iterator[str]:
-    for words, found in (("differs", again.mismatches), ("within", again.differing)):
-        for one in sorted(found, key=lambda mismatch: -mismatch.excess):
-            yield f"  {words} {one}"
+def _processors(reproduction: Reproduction) -> str:
+    if not reproduction.made_on:
+        return f"a processor that the row does not name (here {reproduction.here})"
+    return f"another processor, {reproduction.made_on} (here {reproduction.here})"
+
+
+def _details(reproduction: Reproduction) -> Iterator[str]:
+    for label, mismatches in (
+        ("differs", reproduction.mismatches),
+        ("within", reproduction.differing),
+    ):
+        for item in sorted(mismatches, key=lambda mismatch: -mismatch.excess):
+            yield f"  {label} {item}"

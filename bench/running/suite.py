@@ -1,4 +1,4 @@
-"""Runs a planned suite on an engine: skips what the ledger has, stores each cell as it ends, counts what came."""
+"""Runs the cells of a planned suite that the ledger lacks, and stores each as it ends."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from bench.cell.job import Job
 from bench.cell.outcome import result_without_scores
 from bench.cell.result import CellResult
 from bench.ledger.ledger import Ledger
-from bench.ledger.reader import Entry
+from bench.ledger.reader import CellEntry
 from bench.planning.suite_plan import UNFINISHED, SuitePlan
-from bench.running.engines.base import Engine, Task
+from bench.running.engines.base import SuiteEngine, Task
 from bench.util.errors import RequestError
 
 Show = Callable[[Job, CellResult, int, int], None]
 
 
 @dataclass(frozen=True)
-class Summary:
-    """What a run left in the ledger, for all cells of its plan.
+class SuiteSummary:
+    """The state of all cells of a plan after a run.
 
     Attributes:
-        statuses: cells by status.
-        ran: how many were run this time.
+        statuses: number of cells by status.
+        ran: number of cells that this run executed.
     """
 
     statuses: Mapping[str, int]
@@ -33,34 +33,39 @@ class Summary:
 
     @property
     def unfinished(self) -> int:
-        """Cells that failed, now or before."""
+        """Return the number of cells that failed, in this run or before."""
         return sum(self.statuses.get(status, 0) for status in UNFINISHED)
 
 
 def run_suite(
     plan: SuitePlan,
-    engine: Engine,
+    engine: SuiteEngine,
     results: Path,
     ledger: Ledger,
     *,
     fresh: bool,
     retry_failed: bool,
     show: Show,
-) -> Summary:
-    """Run what is left of a plan.
+) -> SuiteSummary:
+    """Run the cells of a plan that the ledger does not have.
 
     Args:
-        show: is told of each cell as it ends: its job, its result, its number and how many there
-            are.
+        plan: the jobs of the suite.
+        engine: runs the tasks.
+        results: the results directory.
+        ledger: its ledger.
+        fresh: run all cells, and train each capture once again.
+        retry_failed: run cells that failed before.
+        show: called with the job, the result, the number and the count of cells as each cell ends.
 
     Raises:
-        RequestError: every cell turned out to be a wrong request; nothing of them is stored.
-        DiskFullError: nothing more can be stored; what is there is kept.
+        RequestError: every cell was refused as a wrong request; none of them is stored.
+        DiskFullError: the disk is full; the cells stored so far are kept.
     """
-    known = ledger.entries()
-    todo = plan.remaining(known, fresh=fresh, retry_failed=retry_failed)
+    entries = ledger.entries()
+    todo = plan.remaining(entries, fresh=fresh, retry_failed=retry_failed)
     jobs = {job.cell.cell_id: job for job in todo}
-    statuses = Counter(_before(plan, known, jobs))
+    statuses = Counter(_kept_statuses(plan, entries, jobs))
     refused: list[tuple[Job, CellResult]] = []
     count = 0
 
@@ -89,16 +94,18 @@ def run_suite(
         raise RequestError(str(refused[0][1].rows[0]["reason"]))
     for job, result in refused:
         keep(job, result)
-    return Summary(dict(statuses), count)
+    return SuiteSummary(dict(statuses), count)
 
 
-def _before(plan: SuitePlan, known: Mapping[str, Entry], todo: Mapping[str, Job]) -> list[str]:
-    """Statuses of the cells that are not run again."""
-    return [known[job.cell.cell_id].status for job in plan.jobs if job.cell.cell_id not in todo]
+def _kept_statuses(
+    plan: SuitePlan, entries: Mapping[str, CellEntry], todo: Mapping[str, Job]
+) -> list[str]:
+    """Return the statuses of the cells that are not run again."""
+    return [entries[job.cell.cell_id].status for job in plan.jobs if job.cell.cell_id not in todo]
 
 
 def _tasks(jobs: list[Job], *, fresh: bool) -> list[Task]:
-    """One task a cell; ``fresh`` trains a capture once, not once a cell."""
+    """Return one task for each cell; ``fresh`` trains each capture once, not once for each cell."""
     begun: set[str] = set()
     tasks = []
     for job in jobs:

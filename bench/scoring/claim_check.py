@@ -1,4 +1,4 @@
-"""Checks a claim before it is scored; a mistake of the attack becomes the cell's reason."""
+"""Checks a claim before it is scored; the error message becomes the reason in the cell's rows."""
 
 from __future__ import annotations
 
@@ -18,46 +18,48 @@ from bench.types.texts import Texts
 from bench.util.errors import BenchError
 
 CLAIMED: Mapping[str, type] = {PROMPT: Texts, ATTRIBUTE: AttributeOdds, IDENTITY: IdentityScores}
-"""What is claimed of each target that is not a picture."""
+"""The type that a claim must have, by target; all other targets are pictures (``Estimate``)."""
 
 
 def check_claim(
     attack: str, claim: object, *, targets: int, releases: int, image_size: int
 ) -> Claim:
-    """Return the claim if it fits what was attacked.
+    """Return the claim if its types, sizes and values fit what was attacked.
 
     Args:
-        attack: name, for the sentence.
-        targets: how many releases were to be claimed.
-        releases: how many were in view.
-        image_size: height and width of the records' pictures.
+        attack: name of the attack, for the message.
+        claim: what ``Attack.run`` returned.
+        targets: number of attacked releases.
+        releases: number of releases in the view.
+        image_size: height and width of the records' pictures in pixels.
 
     Raises:
-        BenchError: wrong type, number, shape or device, a tensor that needs a gradient, or a value
-            that is not finite.
+        BenchError: a part of the claim has the wrong type, number, shape or device, needs a
+            gradient, or holds a value that is not finite.
     """
     try:
-        return _checked(claim, targets, releases, image_size)
+        return _validated(claim, targets, releases, image_size)
     except BenchError as error:
         raise BenchError(f"attack {attack!r} {error}") from error
 
 
-def _checked(claim: object, targets: int, releases: int, image_size: int) -> Claim:
+def _validated(claim: object, targets: int, releases: int, image_size: int) -> Claim:
     if not isinstance(claim, Claim):
-        raise BenchError(f"returned {_a(claim)}; run() must return a Claim")
+        raise BenchError(f"returned {_type_name(claim)}; run() must return a Claim")
     if not isinstance(claim.estimates, Mapping):
         raise BenchError(
-            f"claims {_a(claim.estimates)} as its estimates; they must be a dict by target"
+            f"claims {_type_name(claim.estimates)} as its estimates; they must be a dict by target"
         )
     for target, estimate in claim.estimates.items():
         if target not in ALL_TARGETS:
             raise BenchError(
                 f"claims an unknown target {target!r}; known: {', '.join(ALL_TARGETS)}"
             )
-        wanted = CLAIMED.get(target, Estimate)
-        if not isinstance(estimate, wanted):
+        expected = CLAIMED.get(target, Estimate)
+        if not isinstance(estimate, expected):
             raise BenchError(
-                f"claims {_a(estimate)} as the {target}; it must be an instance of {wanted.__name__}"
+                f"claims {_type_name(estimate)} as the {target}; "
+                f"it must be an instance of {expected.__name__}"
             )
         if isinstance(estimate, Estimate):
             _check_pictures(target, estimate, targets, image_size)
@@ -78,7 +80,7 @@ def _checked(claim: object, targets: int, releases: int, image_size: int) -> Cla
     if claim.links is not None:
         if not isinstance(claim.links, Links):
             raise BenchError(
-                f"claims {_a(claim.links)} as its links; it must be an instance of Links"
+                f"claims {_type_name(claim.links)} as its links; it must be an instance of Links"
             )
         if len(claim.links.labels) != releases:
             raise BenchError(
@@ -91,7 +93,7 @@ def _check_pictures(target: str, estimate: Estimate, count: int, size: int) -> N
     images: Any = estimate.images
     if not isinstance(images, ImageBatch):
         raise BenchError(
-            f"claims {_a(images)} as the pictures of the {target}; it must be an ImageBatch"
+            f"claims {_type_name(images)} as the pictures of the {target}; it must be an ImageBatch"
         )
     if len(images) != count:
         raise BenchError(f"claims {len(images)} {target}s for {count} releases")
@@ -100,12 +102,12 @@ def _check_pictures(target: str, estimate: Estimate, count: int, size: int) -> N
     _check_tensor(f"the {target}'s pixels", images.pixels)
     if images.size != (size, size):
         raise BenchError(
-            f"claims {target}s of {images.size[0]}x{images.size[1]} pixels; the records have {size}x{size}"
+            f"claims {target}s of {images.size[0]}x{images.size[1]} pixels; "
+            f"the records have {size}x{size}"
         )
     if estimate.latents is not None:
-        _check_finite(
-            f"the {target}'s latents", estimate.latents
-        )  # scored without a gradient, on the CPU
+        # Latents may need a gradient or lie on another device: metrics detach and move them.
+        _check_finite(f"the {target}'s latents", estimate.latents)
         if len(estimate.latents) != count:
             raise BenchError(
                 f"claims latents of {len(estimate.latents)} {target}s for {count} releases"
@@ -122,10 +124,10 @@ def _check_tensor(name: str, tensor: Tensor) -> None:
 
 def _check_finite(name: str, tensor: object) -> None:
     if not isinstance(tensor, Tensor):
-        raise BenchError(f"claims {_a(tensor)} as {name}; it must be a tensor")
+        raise BenchError(f"claims {_type_name(tensor)} as {name}; it must be a tensor")
     if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
         raise BenchError(f"claims {name} with values that are not finite")
 
 
-def _a(thing: object) -> str:
-    return "None" if thing is None else f"a {type(thing).__name__}"
+def _type_name(value: object) -> str:
+    return "None" if value is None else f"a {type(value).__name__}"

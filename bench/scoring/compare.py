@@ -1,4 +1,4 @@
-"""A claim beside what it is compared with: the truth, and estimates that need no attack."""
+"""Puts a claim beside what it is compared with: the truth, and controls that need no attack."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from bench.interfaces.public import Codec
 from bench.interfaces.public_text import PublicText
-from bench.scoring.control_cache import References
+from bench.scoring.control_cache import ControlCache
 from bench.scoring.controls.facts import fact_controls
-from bench.scoring.controls.images import controls
+from bench.scoring.controls.images import image_controls
 from bench.scoring.controls.prompts import prompt_controls
-from bench.scoring.matching import matched, matched_facts, matched_texts
+from bench.scoring.matching import match_facts, match_images, match_texts
 from bench.scoring.picture import Panel
 from bench.types.estimate import Estimate
 from bench.types.facts import AttributeOdds, Fact, IdentityScores
@@ -24,16 +24,17 @@ Groups = Sequence[Sequence[int]]
 
 @dataclass(frozen=True, eq=False)
 class ControlSource:
-    """What the controls of a cell are made from.
+    """Everything that the controls of a cell are computed from.
 
     Attributes:
+        seed: the seed of the victim, which also seeds the random controls.
         auxiliary: the attacker's records.
-        codec: the public autoencoder, None where the victim has none.
-        text: the victim's text encoder, None where it has none.
-        gallery: who the attack was to find, with names; None where there is no gallery.
-        cache: controls that other cells have made.
-        words: what names the controls in the cache besides tensors: model, splits, device,
-            extractors.
+        codec: the public autoencoder; None where the victim has none.
+        text: the victim's text encoder; None where it has none.
+        gallery: pictures with names among which the attack names identities; None where there is
+            no gallery.
+        cache: controls that earlier cells have computed.
+        key_parts: the parts of the cache key that are no tensors: model, splits, device, backbones.
     """
 
     seed: int
@@ -41,22 +42,25 @@ class ControlSource:
     codec: Codec | None
     text: PublicText | None
     gallery: Gallery | None
-    cache: References
-    words: tuple[str, ...]
+    cache: ControlCache
+    key_parts: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """One target's claim and everything that it is scored against.
+    """The claim about one target and everything that it is scored against.
 
     Attributes:
-        claimed: in the order of the truth, where an update has several records and no order.
-        known: mean scores of these controls by metric, as far as they are known.
-        panel: for the cell's picture, where the target is one.
+        claimed: the claim. Records that share an update have no order there, so they are put in the
+            order of the truth.
+        truth: the true value of the target, in the type of the claim.
+        controls: estimates that need no attack, by name.
+        known: mean scores of these controls by metric, as far as they have been computed.
+        panel: the pictures for the cell's PNG; None where the target is no picture.
     """
 
     claimed: Estimate | Texts | Fact
-    told: Estimate | Texts | Fact
+    truth: Estimate | Texts | Fact
     controls: Mapping[str, Estimate] | Mapping[str, Texts] | Mapping[str, Fact]
     known: dict[str, Mapping[str, float]] = field(default_factory=dict)
     panel: Panel | None = None
@@ -70,27 +74,31 @@ def compare(
     source: ControlSource,
     groups: Groups,
 ) -> Comparison:
-    """Return the comparison of one target.
+    """Return the claim about one target beside its truth and its controls.
 
     Args:
-        truth: pictures by target.
-        records: behind the attacked releases, in their order.
-        groups: which of them share an update; empty where each has a message of its own.
+        target: what is claimed, such as ``image``.
+        claimed: the claim about that target.
+        truth: the true pictures by target.
+        records: the records behind the attacked releases, in their order.
+        source: what the controls are computed from.
+        groups: positions of records that share an update; empty where each record has its own
+            message.
     """
     seed, auxiliary = source.seed, source.auxiliary
     if isinstance(claimed, Texts):
-        told = Texts(records.prompts)
+        prompts = Texts(records.prompts)
         texts = prompt_controls(records, auxiliary, source.text, seed=seed)
         if not groups:
-            return Comparison(claimed, told, texts)
-        texts = {name: matched_texts(c, told, groups) for name, c in texts.items()}
-        return Comparison(matched_texts(claimed, told, groups), told, texts)
+            return Comparison(claimed, prompts, texts)
+        texts = {name: match_texts(c, prompts, groups) for name, c in texts.items()}
+        return Comparison(match_texts(claimed, prompts, groups), prompts, texts)
     if isinstance(claimed, AttributeOdds | IdentityScores):
         fact, facts = fact_controls(claimed, records, auxiliary, source.gallery, seed=seed)
         if not groups:
             return Comparison(claimed, fact, facts)
-        facts = {name: matched_facts(c, fact, groups) for name, c in facts.items()}
-        return Comparison(matched_facts(claimed, fact, groups), fact, facts)
+        facts = {name: match_facts(c, fact, groups) for name, c in facts.items()}
+        return Comparison(match_facts(claimed, fact, groups), fact, facts)
     return _pictures(target, claimed, truth, source, groups)
 
 
@@ -101,23 +109,24 @@ def _pictures(
     source: ControlSource,
     groups: Groups,
 ) -> Comparison:
-    told = truth[target]
+    target_truth = truth[target]
 
     def make() -> Mapping[str, Estimate]:
-        return controls(target, told, source.auxiliary, source.codec, seed=source.seed)
-
-    if groups:  # controls are dealt out anew, update by update
-        shown = {name: matched(c, told.images, groups) for name, c in make().items()}
-        claimed = matched(claimed, told.images, groups)
-        return Comparison(
-            claimed, told, shown, panel=Panel(target, told.images, claimed.images, shown)
+        return image_controls(
+            target, target_truth, source.auxiliary, source.codec, seed=source.seed
         )
-    words = (target, str(source.seed), *source.words, str(source.codec is None))
+
+    if groups:  # the order depends on the truth, so these controls cannot come from the cache
+        ordered = {name: match_images(c, target_truth.images, groups) for name, c in make().items()}
+        claimed = match_images(claimed, target_truth.images, groups)
+        panel = Panel(target, target_truth.images, claimed.images, ordered)
+        return Comparison(claimed, target_truth, ordered, panel=panel)
+    key_parts = (target, str(source.seed), *source.key_parts, str(source.codec is None))
     tensors = [
-        told.images.pixels,
+        target_truth.images.pixels,
         truth["image"].images.pixels,
-        *([] if told.latents is None else [told.latents]),
+        *([] if target_truth.latents is None else [target_truth.latents]),
     ]
-    reference = source.cache.of(words, tensors, make)
-    panel = Panel(target, told.images, claimed.images, reference.controls)
-    return Comparison(claimed, told, reference.controls, reference.means, panel)
+    cached = source.cache.get_or_make(key_parts, tensors, make)
+    panel = Panel(target, target_truth.images, claimed.images, cached.controls)
+    return Comparison(claimed, target_truth, cached.controls, cached.means, panel)

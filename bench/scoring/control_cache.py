@@ -1,4 +1,4 @@
-"""Controls and their scores, made once for all attacks on the same records: they depend on no attack."""
+"""Keeps controls and their scores, which no attack changes, for later cells on the same records."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from torch import Tensor
 
 from bench.types.estimate import Estimate
 
-ROOM = (
-    256 * 2**20
-)  # bytes of control pictures kept; a record of 512 x 512 pixels takes 15 MB with its controls
+MOST_BYTES = 256 * 2**20
+"""Bytes of control pictures kept; the controls of a record of 512 x 512 pixels take 15 MB."""
 
 
 @dataclass(frozen=True, eq=False)
-class Reference:
-    """What a claim about one target is held against.
+class CachedControls:
+    """The controls of one target, with the scores that have been computed for them.
 
     Attributes:
         controls: estimates by control name (``bench.scoring.controls.images``).
-        means: mean score by metric and control, as far as anyone has asked.
+        means: mean score by metric and control name; ``score_target`` adds to it.
     """
 
     controls: Mapping[str, Estimate]
@@ -30,40 +29,41 @@ class Reference:
 
     @property
     def size(self) -> int:
-        """Bytes of its tensors."""
+        """Return the bytes that the tensors take."""
         return sum(t.nbytes for estimate in self.controls.values() for t in _tensors(estimate))
 
 
-class References:
-    """The references of the last few cells; older ones go when they take more than ``room`` bytes."""
+class ControlCache:
+    """Keeps the controls of the last few cells and drops the oldest above ``most_bytes`` bytes."""
 
-    def __init__(self, room: int = ROOM) -> None:
-        self._room = room
-        self._kept: OrderedDict[str, Reference] = OrderedDict()
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._most_bytes = most_bytes
+        self._kept: OrderedDict[str, CachedControls] = OrderedDict()
 
-    def of(
+    def get_or_make(
         self,
-        words: Sequence[str],
-        compared: Sequence[Tensor],
+        key_parts: Sequence[str],
+        tensors: Sequence[Tensor],
         make: Callable[[], Mapping[str, Estimate]],
-    ) -> Reference:
-        """The reference of this truth, of before or made now.
+    ) -> CachedControls:
+        """Return the controls of a truth from the cache, or call ``make`` and keep its result.
 
         Args:
-            words: what the controls and their scores depend on besides tensors: model, splits,
-                seed, extractors.
-            compared: the true pictures and latents, and the gallery.
+            key_parts: what the controls and their scores depend on besides tensors: model, splits,
+                seed, backbones.
+            tensors: the true pictures and latents, and the gallery.
+            make: computes the controls by name.
         """
-        key = hashlib.sha256("\n".join(words).encode())
-        for tensor in compared:
+        key = hashlib.sha256("\n".join(key_parts).encode())
+        for tensor in tensors:
             key.update(str(tuple(tensor.shape)).encode())
             key.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         name = key.hexdigest()
-        found = self._kept.pop(name, None) or Reference(make())
-        self._kept[name] = found
-        while len(self._kept) > 1 and sum(r.size for r in self._kept.values()) > self._room:
+        cached = self._kept.pop(name, None) or CachedControls(make())
+        self._kept[name] = cached
+        while len(self._kept) > 1 and sum(r.size for r in self._kept.values()) > self._most_bytes:
             self._kept.popitem(last=False)
-        return found
+        return cached
 
 
 def _tensors(estimate: Estimate) -> list[Tensor]:

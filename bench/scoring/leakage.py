@@ -1,4 +1,7 @@
-"""How much a wire leaks by itself, whatever the attack: fields ``leak_*`` of a row (METHODS 7.1, 7.12)."""
+"""Measures how much a wire leaks independently of any attack: fields ``leak_*`` of a row.
+
+Sections 7.1 and 7.12 of METHODS derive the measures.
+"""
 
 from __future__ import annotations
 
@@ -25,17 +28,19 @@ from bench.wire.capture import Capture
 from bench.wire.transcript import Release
 
 SAMPLE = 64
-"""Releases of the last epoch that the distance correlation is measured on; at most so many records for D."""
+"""Most releases of the last epoch for the distance correlation, and most records for D."""
 
-_SHORT: Mapping[Channel, str] = {CONTROL_FEATURES: "control", UNET_FEATURES: "unet"}
+_CHANNEL_NAMES: Mapping[Channel, str] = {CONTROL_FEATURES: "control", UNET_FEATURES: "unet"}
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
-    """What is public of the way from a latent to the wire.
+class WireModel:
+    """Public knowledge of how a latent becomes what crosses the wire.
 
     Attributes:
-        stem: the convolution from x_t to ``unet_features``, or None.
+        schedule: the noise schedule.
+        stem: the convolution from x_t to ``unet_features``; None where there is none.
+        defense: the defence of the client.
     """
 
     schedule: NoiseSchedule
@@ -43,20 +48,18 @@ class Known:
     defense: Defense
 
 
-def leakage(capture: Capture, known: Known) -> dict[str, float]:
-    """Numbers from the capture alone; one that makes no sense on this wire is left out.
+def leakage(capture: Capture, wire: WireModel) -> dict[str, float]:
+    """Return measures of the capture alone, without those that the wire does not support.
 
-    * ``leak_snr_mean``, ``leak_snr_max``: sum of SNR_t over the releases of a record, over records;
-    one release
-      counts where a defence makes all of a record the same. Of x_t alone: where the noise target is
-      on the wire too, the latent is given away whatever this says.
-    * ``leak_mu_mean``, ``leak_mu_max``: D sqrt of that, the mu of Gaussian DP (arXiv:1905.02383) of
-    x_t.
-      ``leak_mu_distance`` is D, the largest l2 distance between the private latents of two sampled
-      records.
+    * ``leak_snr_mean``, ``leak_snr_max``: mean and maximum over records of the sum of SNR_t over
+      the releases of a record; a single release counts where the defence makes all releases of a
+      record equal. They describe x_t alone: a noise target on the wire reveals the latent at any
+      SNR.
+    * ``leak_mu_mean``, ``leak_mu_max``: D times the square root of that sum, the mu of Gaussian DP
+      (arXiv:1905.02383) of x_t. ``leak_mu_distance`` is D, the largest l2 distance between the
+      private latents of two sampled records.
     * ``leak_dcor_<image|condition>_<control|unet>``: bias-corrected distance correlation of private
-    pictures and
-      smashed data, one release a record.
+      pictures and smashed data, with one release of each record.
     * ``leak_dfil``: mean over releases of an upper bound of the diagonal Fisher information leakage
       Tr(J^T J) / (d sigma^2) of the d numbers of z0 through ``unet_features`` (Maeng et al.,
       arXiv:2209.10119); its inverse bounds any unbiased attacker's mean squared error per number of
@@ -68,22 +71,22 @@ def leakage(capture: Capture, known: Known) -> dict[str, float]:
         return {}
     timesteps = transcript.rows(TIMESTEP, releases)
     record = capture.secrets.record_index[[capture.secrets.position[r] for r in releases]]
-    statement = known.defense.guarantee(1, known.schedule)
-    counted = _first(record) if statement is not None and statement.once else slice(None)
-    found = _accumulated(
-        known.schedule.snr(timesteps)[counted], record[counted], _distance(capture)
+    guarantee = wire.defense.guarantee(1, wire.schedule)
+    selected = _first(record) if guarantee is not None and guarantee.once else slice(None)
+    fields = _snr_fields(
+        wire.schedule.snr(timesteps)[selected], record[selected], _distance(capture)
     )
-    found |= _correlations(capture, releases)
+    fields |= _correlations(capture, releases)
     if transcript.is_row_channel(UNET_FEATURES):
-        shown = bool({NOISE_TARGET, LOSS_GRADIENT} & transcript.channels())
+        noise_known = bool({NOISE_TARGET, LOSS_GRADIENT} & transcript.channels())
         size = transcript.rows(UNET_FEATURES, releases[:1])[0].numel()
         latent = tuple(capture.secrets.image_latents.shape[1:])
-        if (bound := dfil(known, timesteps, latent, size, noise_shown=shown)) is not None:
-            found["leak_dfil"] = bound
-    return found
+        if (bound := dfil(wire, timesteps, latent, size, noise_known=noise_known)) is not None:
+            fields["leak_dfil"] = bound
+    return fields
 
 
-def _accumulated(snr: Tensor, record: Tensor, distance: float) -> dict[str, float]:
+def _snr_fields(snr: Tensor, record: Tensor, distance: float) -> dict[str, float]:
     total = torch.zeros(int(record.max()) + 1, dtype=torch.float64).index_add_(
         0, record, snr.double()
     )
@@ -99,7 +102,7 @@ def _accumulated(snr: Tensor, record: Tensor, distance: float) -> dict[str, floa
 
 
 def _first(record: Tensor) -> list[int]:
-    """Where each record appears first."""
+    """Return the position of the first release of each record."""
     index = record.tolist()
     return [index.index(i) for i in sorted(set(index))]
 
@@ -116,43 +119,43 @@ def _correlations(capture: Capture, releases: list[Release]) -> dict[str, float]
     sample = [last[i] for i in order]
     index = capture.secrets.record_index[[capture.secrets.position[r] for r in sample]].tolist()
     records = capture.secrets.records
-    found = {}
-    for channel, short in _SHORT.items():
+    fields = {}
+    for channel, short in _CHANNEL_NAMES.items():
         if not capture.transcript.is_row_channel(channel):
             continue
         features = capture.transcript.rows(channel, sample)
         for target, pictures in (("image", records.images), ("condition", records.conditions)):
-            found[f"leak_dcor_{target}_{short}"] = corrected_distance_correlation(
+            fields[f"leak_dcor_{target}_{short}"] = corrected_distance_correlation(
                 pictures[index].float(), features
             )
-    return {name: value for name, value in found.items() if not math.isnan(value)}
+    return {name: value for name, value in fields.items() if not math.isnan(value)}
 
 
 def dfil(
-    known: Known, timesteps: Tensor, latent: tuple[int, ...], size: int, *, noise_shown: bool
+    wire: WireModel, timesteps: Tensor, latent: tuple[int, ...], size: int, *, noise_known: bool
 ) -> float | None:
-    """The bound of :func:`leakage`, or None where no Gaussian noise stands between the latent and
-    the wire.
+    """Return the bound ``leak_dfil``, or None where no Gaussian noise protects the latent.
 
     Two sources of noise each give a bound, since more noise never leaks more; the smaller counts.
 
     * The noising process, if the noise target stays hidden: x_t = a z0 + b eps, J = a I, so SNR_t.
     * Noise of deviation s that a defence adds to conv_in(x_t): J = a W, so a^2 ||W||_F^2 / (d s^2).
-    Clipping before it
-      is left out, which can only lower the leakage.
+      Clipping before the noise is ignored; it can only lower the leakage.
 
     Args:
-        latent: shape of z0.
-        size: how many numbers a record has in ``unet_features``.
-        noise_shown: eps can be read off the wire.
+        wire: how a latent becomes what crosses the wire.
+        timesteps: timestep of each release, ``(R,)`` int64.
+        latent: shape of z0, ``(C, H/8, W/8)``.
+        size: numbers of a record in ``unet_features``.
+        noise_known: whether the wire determines eps.
     """
-    abar = known.schedule.alphas_cumprod[timesteps]
-    bounds = [] if noise_shown else [abar / (1 - abar)]
-    added, norm = known.defense.added_noise(UNET_FEATURES, size), math.nan
-    if known.defense.sends_latent:
+    abar = wire.schedule.alphas_cumprod[timesteps]
+    bounds = [] if noise_known else [abar / (1 - abar)]
+    added, norm = wire.defense.added_noise(UNET_FEATURES, size), math.nan
+    if wire.defense.sends_latent:
         norm = float(math.prod(latent))
-    elif isinstance(known.stem, nn.Conv2d):
-        norm = squared_norm(known.stem, latent)
+    elif isinstance(wire.stem, nn.Conv2d):
+        norm = squared_norm(wire.stem, latent)
     if added > 0 and not math.isnan(norm):
         bounds.append(abar * norm / (math.prod(latent) * added**2))
     if not bounds:
@@ -161,7 +164,10 @@ def dfil(
 
 
 def squared_norm(conv: nn.Conv2d, shape: tuple[int, ...]) -> float:
-    """||W||_F^2 of a convolution of stride 1 as a matrix on maps of ``shape`` (C, h, w), zero padding included."""
+    """Return ||W||_F^2 of a convolution of stride 1 as a matrix on maps of ``shape`` (C, h, w).
+
+    The matrix includes the zero padding.
+    """
     weight = conv.weight.detach().double().square().sum((0, 1)).cpu()
     padding = conv.padding if isinstance(conv.padding, tuple) else (0, 0)
     reach = []

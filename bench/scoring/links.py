@@ -1,4 +1,4 @@
-"""Scores of a claim about which releases belong to one record."""
+"""Scores a claim about which releases belong to one record."""
 
 from __future__ import annotations
 
@@ -20,26 +20,31 @@ def link_scores(
     *,
     seed: int,
 ) -> list[MetricScore]:
-    """Precision, recall and F1 of every target release's links, each a pair with a release of
-    another epoch.
+    """Return precision, recall and F1 of the links of every target release.
 
-    A target for which no link is claimed scores 0 in all three, so that silence never helps. The
-    floor is a guess of as many links at random: its precision is the share of true links among all
-    pairs, its recall the share of pairs that was claimed. The ceiling is 1.
+    A link is a pair of a target release and a release of another epoch. A target for which no link
+    is claimed scores 0 in all three, so claiming nothing never helps. The floor is a guess of as
+    many links at random: its precision is the share of true links among all pairs, its recall the
+    share of pairs that were claimed. The ceiling is 1.
 
     Args:
-        claimed: a label a release; truth: the record behind each; epochs: of each, ``(R,)`` all.
+        claimed: a label of each release, ``(R,)``; equal labels claim one record.
+        truth: the record behind each release, ``(R,)``.
+        epochs: the epoch of each release, ``(R,)``.
         targets: positions of the releases to be scored.
+        seed: seeds the bootstrap.
     """
     label, record, epoch = (torch.as_tensor(list(values)) for values in (claimed, truth, epochs))
-    at = torch.as_tensor(list(targets), dtype=torch.long)
-    open_to = epoch[at].unsqueeze(1) != epoch.unsqueeze(0)  # a record appears once an epoch
-    said = open_to & (label[at].unsqueeze(1) == label.unsqueeze(0))
-    true = open_to & (record[at].unsqueeze(1) == record.unsqueeze(0))
-    pairs, said_count, true_count = (mask.sum(1).double() for mask in (open_to, said, true))
-    hits = (said & true).sum(1).double()
-    precision, recall = _share(hits, said_count), _share(hits, true_count)
-    chance_precision, chance_recall = _share(true_count, pairs), _share(said_count, pairs)
+    scored = torch.as_tensor(list(targets), dtype=torch.long)
+    possible = epoch[scored].unsqueeze(1) != epoch.unsqueeze(0)  # a record appears once an epoch
+    claimed_pairs = possible & (label[scored].unsqueeze(1) == label.unsqueeze(0))
+    true_pairs = possible & (record[scored].unsqueeze(1) == record.unsqueeze(0))
+    pairs, claimed_count, true_count = (
+        mask.sum(1).double() for mask in (possible, claimed_pairs, true_pairs)
+    )
+    hits = (claimed_pairs & true_pairs).sum(1).double()
+    precision, recall = _share(hits, claimed_count), _share(hits, true_count)
+    chance_precision, chance_recall = _share(true_count, pairs), _share(claimed_count, pairs)
     return [
         _score("link_f1", _f1(precision, recall), _f1(chance_precision, chance_recall), seed),
         _score("link_precision", precision, chance_precision, seed),
@@ -48,7 +53,7 @@ def link_scores(
 
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:
-    """``part / whole``, 0 where there is no whole."""
+    """Return ``part / whole``, and 0 where ``whole`` is 0."""
     return torch.where(whole > 0, part / whole.clamp_min(1e-12), torch.zeros_like(part))
 
 

@@ -1,4 +1,4 @@
-"""Who is who within an update: records that went into one message together have no order to be claimed in."""
+"""Orders the claims about records of one update, which have no order in their message."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from bench.types.images import ImageBatch
 from bench.types.texts import Texts
 
 
-def matched(claim: Estimate, truth: ImageBatch, groups: Sequence[Sequence[int]]) -> Estimate:
-    """The claim with the records of each group in the order that fits the truth best (least squared
-    error).
+def match_images(claim: Estimate, truth: ImageBatch, groups: Sequence[Sequence[int]]) -> Estimate:
+    """Return the claim with each group in the order of least squared error to the truth.
 
-    The controls of a claim are to be put in order likewise, since the choice among orders is
-    knowledge. A single-record group stays as it is.
+    The controls must be ordered too, since choosing the order uses the truth. A group of one record
+    does not change.
 
     Args:
-        groups: positions of the records that share an update; every position once.
+        claim: claimed pictures.
+        truth: true pictures, ``(N, 3, H, W)`` in [0, 1].
+        groups: positions of the records that share an update; every position occurs once.
     """
     order = list(range(len(truth)))
     for group in groups:
@@ -39,8 +40,8 @@ def matched(claim: Estimate, truth: ImageBatch, groups: Sequence[Sequence[int]])
     )
 
 
-def matched_texts(claim: Texts, truth: Texts, groups: Sequence[Sequence[int]]) -> Texts:
-    """Likewise for texts, by ROUGE-L."""
+def match_texts(claim: Texts, truth: Texts, groups: Sequence[Sequence[int]]) -> Texts:
+    """Return the claimed texts with each group in the order of highest ROUGE-L to the truth."""
     order = list(range(len(truth)))
     for group in groups:
         rows = list(group)
@@ -50,8 +51,8 @@ def matched_texts(claim: Texts, truth: Texts, groups: Sequence[Sequence[int]]) -
     return claim.take(order)
 
 
-def matched_facts(claim: Fact, truth: Fact, groups: Sequence[Sequence[int]]) -> Fact:
-    """Likewise for attributes and identities, by how well they agree."""
+def match_facts(claim: Fact, truth: Fact, groups: Sequence[Sequence[int]]) -> Fact:
+    """Return the claimed facts with each group in the order of highest agreement with the truth."""
     order = list(range(len(truth)))
     for group in groups:
         rows = list(group)

@@ -1,4 +1,4 @@
-"""The picture beside a row: private records over reconstructions over controls."""
+"""Draws the PNG of a cell: private records above reconstructions above controls."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from bench.types.estimate import Estimate
 from bench.types.images import ImageBatch
 
 COLUMNS = 10
+"""Most records that a PNG shows."""
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One target's pictures, aligned by record."""
+    """The pictures of one target, aligned by record."""
 
     target: str
     truth: ImageBatch
@@ -27,14 +28,17 @@ class Panel:
 
 
 def _strip(images: ImageBatch, columns: int) -> Tensor:
-    """The first pictures side by side with white gaps, ``(H, W', 3)``: one axis draws faster than ten."""
+    """Return the first pictures side by side with white gaps, ``(H, W', 3)``.
+
+    One axis for all of them draws faster than ten axes.
+    """
     gap = torch.ones(3, images.size[0], max(2, images.size[1] // 20))
     parts = [part for picture in images.pixels[:columns] for part in (picture, gap)]
     return torch.cat(parts[:-1], 2).permute(1, 2, 0)
 
 
 def save_picture(path: Path, panels: Sequence[Panel], title: str) -> None:
-    """Write a PNG: for each target the truth, the claim, the ceiling and the nearest auxiliary record."""
+    """Write a PNG that shows the truth, the claim, the ceiling and the nearest record by target."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -60,6 +64,6 @@ def save_picture(path: Path, panels: Sequence[Panel], title: str) -> None:
     figure.suptitle(title, fontsize=10, y=0.98)
     figure.subplots_adjust(hspace=0.06, top=0.95)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Fixed metadata: the same pictures give the same bytes.
+    # Without the version of matplotlib in its metadata the file depends on the pictures alone.
     figure.savefig(path, dpi=100, bbox_inches="tight", pad_inches=0.05, metadata={"Software": None})
     pyplot.close(figure)

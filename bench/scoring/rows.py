@@ -1,4 +1,4 @@
-"""One row per cell and target: everything needed to read a number, and to make it again."""
+"""Builds the rows of a cell, one for each target, with all that reproducing them requires."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 
 from bench.interfaces.certificate import Certificate
 from bench.interfaces.defense import Guarantee
+from bench.ledger.columns import FIRST_COLUMNS
 from bench.scoring.score import MetricScore
 from bench.spec.cell import SCHEMA_VERSION, CellSpec
 from bench.spec.guest_identity import guest_versions
@@ -19,41 +20,41 @@ from bench.types.targets import IDENTITY
 from bench.util.errors import BenchError, RequestError
 from bench.util.processor import processor
 from bench.util.provenance import commit, versions
+from bench.util.stats import loss_ends
 from bench.wire.capture import Costs
 
 Value = str | int | float | None
 
-TIMINGS = (
-    "client_seconds",
-    "server_seconds",
-    "attack_seconds",
-    "peak_memory_mib",
-    "created",
-    "commit",
-    "processor",
-)
-"""Fields that may differ between two runs of one spec: how long it took, when, and on what."""
-
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a cell, before it is a row.
+class CellOutcome:
+    """Everything that running a cell produced, from which its rows are built.
 
     Attributes:
-        status: ``ok``, ``not_applicable``, ``failed``; a target may also be ``not_claimed``.
-        reason: why it is not ``ok``.
-        gallery: how many pictures the metrics of identification choose among.
-        candidates: how many photographs an attack that claims identities chose among.
-        update_records: how many records the attacked updates were computed on; 0 where each has its
-            own row.
-        flags: reasons to doubt the row of a target, by target; ``common_flags`` are of every row.
-        diagnostics: what the attack reported, under names ``attack_*``.
-        labels: what claimed class labels are worth, under names ``label_*``.
-        leakage: what the wire leaks whatever the attack, under names ``leak_*``.
-        certificates: by target, what this cell must reach to vouch for its attack.
-        unscored: by target and metric, why the data do not support the metric.
-        duplicate_records: how many records of the four parts show a picture that another record
-            shows too.
+        status: ``ok``, ``not_applicable`` or ``failed``; a row may also be ``not_claimed``.
+        reason: why the status is not ``ok``.
+        sent: channels on the wire.
+        granted: channels that the threat model grants the attack.
+        read: channels that the attack read.
+        scores: scores by target.
+        flags: reasons to doubt the row of a target, by target.
+        common_flags: reasons to doubt every row.
+        certificates: the certificate that this cell must reach, by target.
+        unsupported_metrics: why the data do not support a metric, by target and metric.
+        diagnostics: numbers that the attack reported, under names ``attack_*``.
+        labels: scores of claimed class labels, under names ``label_*``.
+        utility: quality of the trained model, by name.
+        leakage: measures of the wire that no attack enters, under names ``leak_*``.
+        costs: costs of the training; None where nothing was trained.
+        attack_seconds: wall time of the attack.
+        guarantee: the privacy statement of the defence; None where it makes none.
+        n: number of attacked records.
+        gallery: number of pictures among which the identification metrics choose.
+        candidates: number of photographs among which an attack that claims identities chose.
+        target_epoch: epoch of the attacked releases.
+        update_records: records that each attacked update was computed on; 0 where each record has
+            its own row on the wire.
+        duplicate_records: records of the four splits whose picture another record shows too.
     """
 
     status: str
@@ -65,7 +66,7 @@ class Outcome:
     flags: Mapping[str, Sequence[str]] = field(default_factory=dict)
     common_flags: Sequence[str] = ()
     certificates: Mapping[str, Certificate] = field(default_factory=dict)
-    unscored: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    unsupported_metrics: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     diagnostics: Mapping[str, float] = field(default_factory=dict)
     labels: Mapping[str, float] = field(default_factory=dict)
     utility: Mapping[str, float] = field(default_factory=dict)
@@ -81,89 +82,37 @@ class Outcome:
     duplicate_records: int | None = None
 
 
-RESERVED = frozenset(
-    {
-        *(
-            "schema_version",
-            "cell_id",
-            "status",
-            "reason",
-            "victim",
-            "protocol",
-            "defense",
-            "attack",
-            "threat_model",
-        ),
-        *(
-            "withheld_from_view",
-            "dataset",
-            "condition",
-            "image_size",
-            "model",
-            "scale",
-            "seed",
-            "target",
-            "n",
-        ),
-        *(
-            "target_epoch",
-            "update_records",
-            "epochs",
-            "batch_size",
-            "learning_rate",
-            "dtype",
-            "device",
-            "threads",
-        ),
-        *(
-            "gallery",
-            "backbones",
-            "model_hash",
-            "data_hash",
-            "split_hash",
-            "capture_id",
-            "commit",
-            "created",
-            "spec",
-        ),
-        *(
-            "channels_sent",
-            "channels_granted",
-            "channels_read",
-            "bytes_up",
-            "bytes_down",
-            "bytes_once",
-            "steps",
-        ),
-        *(
-            "loss_first",
-            "loss_last",
-            "client_seconds",
-            "server_seconds",
-            "peak_memory_mib",
-            "guarantee",
-        ),
-        *("certificate", "flags", "versions", "processor", "duplicate_records"),
-    }
-)
-"""Columns that belong to the runner; a metric of another package must not have their names."""
+# fmt: off
+RESERVED = frozenset((
+    *FIRST_COLUMNS,
+    "withheld_from_view", "dataset", "condition", "image_size", "model", "scale", "seed", "target",
+    "n", "target_epoch", "update_records", "epochs", "batch_size", "learning_rate", "dtype",
+    "device", "threads", "gallery", "backbones", "model_hash", "data_hash", "split_hash",
+    "capture_id", "commit", "created", "spec", "channels_sent", "channels_granted",
+    "channels_read", "bytes_up", "bytes_down", "bytes_once", "steps", "loss_first", "loss_last",
+    "client_seconds", "server_seconds", "peak_memory_mib", "guarantee", "certificate", "flags",
+    "versions", "processor", "duplicate_records",
+))
+# fmt: on
+"""Columns that the runner writes; no metric may have one of these names."""
 
 RESERVED_PREFIXES = ("attack_", "utility_", "leak_", "label_", "link_", "records_")
-"""Beginnings of further columns of the runner's own."""
+"""Prefixes of further columns that the runner writes."""
 
 _METRIC = re.compile(r"[a-z][a-z0-9_-]{0,59}")
 _SUFFIXES = ("low", "high", "floor", "ceiling", "normalized", "backbone")
 
 
 def check_metric_name(name: str) -> None:
-    """Refuse a metric whose columns would be those of something else.
+    """Refuse the name of a metric whose columns would clash with other columns.
 
     Raises:
-        RequestError: with what is wrong.
+        RequestError: the name is no column name, or the runner writes such a column.
     """
     if not _METRIC.fullmatch(name):
         raise RequestError(
-            f"metric {name!r}: the name is no column; use up to 60 small letters, digits, _ and -"
+            f"metric {name!r}: not a valid column name; use at most 60 characters: "
+            "lower-case letters, digits, _ and -, starting with a letter"
         )
     if (
         name in RESERVED
@@ -171,25 +120,33 @@ def check_metric_name(name: str) -> None:
         or name.rpartition("_")[2] in _SUFFIXES
     ):
         raise RequestError(
-            f"metric {name!r}: the name is that of a column of the runner; choose another one"
+            f"metric {name!r}: the runner writes columns of that name; choose another name"
         )
 
 
 def make_rows(
-    cell: CellSpec, outcome: Outcome, *, split_hash: str, targets: Sequence[str], created: str
+    cell: CellSpec, outcome: CellOutcome, *, split_hash: str, targets: Sequence[str], created: str
 ) -> list[dict[str, Value]]:
-    """Rows of one cell, one a target."""
+    """Return the rows of one cell, one for each target.
+
+    Args:
+        cell: the spec of the cell.
+        outcome: what running it produced.
+        split_hash: hash of the split manifest.
+        targets: the targets of the rows, in order.
+        created: time of the run, ISO 8601.
+    """
     return [_row(cell, outcome, target, split_hash, created) for target in targets]
 
 
 def _row(
-    cell: CellSpec, outcome: Outcome, target: str, split_hash: str, created: str
+    cell: CellSpec, outcome: CellOutcome, target: str, split_hash: str, created: str
 ) -> dict[str, Value]:
     capture, attack = cell.capture, cell.attack
     scores = outcome.scores.get(target)
     status, reason = outcome.status, outcome.reason
     if status == "ok" and scores is None:
-        status, reason = "not_claimed", f"{attack.attack.name} says nothing of the {target} here"
+        status, reason = "not_claimed", f"{attack.attack.name} does not claim the {target} here"
     row: dict[str, Value] = {
         "schema_version": SCHEMA_VERSION,
         "cell_id": cell.cell_id,
@@ -223,7 +180,10 @@ def _row(
     _add(
         row,
         "the judge",
-        {f"{name}_reason": said for name, said in outcome.unscored.get(target, {}).items()},
+        {
+            f"{name}_reason": said
+            for name, said in outcome.unsupported_metrics.get(target, {}).items()
+        },
     )
     named = {f"utility_{name}": value for name, value in outcome.utility.items()}
     _add(
@@ -251,19 +211,19 @@ def _row(
 
 
 def _add(row: dict[str, Value], source: str, fields: Mapping[str, Value]) -> None:
-    """Add fields to a row; nothing is ever written over.
+    """Add fields to a row without replacing any.
 
     Raises:
-        BenchError: a field is there already.
+        BenchError: the row already has one of the fields.
     """
     if clash := sorted(row.keys() & fields.keys()):
         raise BenchError(
-            f"{source} would write the column {clash[0]!r} of a row, which is there already; rename it"
+            f"{source} would write the column {clash[0]!r}, which the row already has; rename it"
         )
     row.update(fields)
 
 
-def _plan_fields(cell: CellSpec, outcome: Outcome, split_hash: str) -> dict[str, Value]:
+def _plan_fields(cell: CellSpec, outcome: CellOutcome, split_hash: str) -> dict[str, Value]:
     capture, attack = cell.capture, cell.attack
     sizes = capture.data.splits
     return {
@@ -317,18 +277,18 @@ def _metric_fields(score: MetricScore) -> dict[str, Value]:
     return fields
 
 
-def _cost_fields(outcome: Outcome) -> dict[str, Value]:
+def _cost_fields(outcome: CellOutcome) -> dict[str, Value]:
     costs = outcome.costs
     if costs is None:
         return {"attack_seconds": outcome.attack_seconds}
-    tenth = max(1, len(costs.losses) // 10)
+    loss_first, loss_last = loss_ends(costs.losses)
     return {
         "bytes_up": round(costs.bytes_up, 1),
         "bytes_down": round(costs.bytes_down, 1),
         "bytes_once": costs.bytes_once,
         "steps": costs.steps,
-        "loss_first": sum(costs.losses[:tenth]) / tenth,
-        "loss_last": sum(costs.losses[-tenth:]) / tenth,
+        "loss_first": loss_first,
+        "loss_last": loss_last,
         "client_seconds": costs.client_seconds,
         "server_seconds": costs.server_seconds,
         "peak_memory_mib": costs.peak_memory_mib,
@@ -336,7 +296,7 @@ def _cost_fields(outcome: Outcome) -> dict[str, Value]:
     }
 
 
-def _guarantee_fields(outcome: Outcome) -> dict[str, Value]:
+def _guarantee_fields(outcome: CellOutcome) -> dict[str, Value]:
     statement = outcome.guarantee
     if statement is None:
         return {"guarantee": "none"}
@@ -352,5 +312,5 @@ def _guarantee_fields(outcome: Outcome) -> dict[str, Value]:
 
 
 def _number(value: float) -> Value:
-    """A number, or None where it is not finite: CSV and JSON have no common word for NaN and infinity."""
+    """Return a number, or None where it is not finite: CSV and JSON have no common NaN."""
     return float(value) if math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Holds a claim against the truth, between its controls."""
+"""Scores a claim against the truth and places the score between the controls."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from bench.types.texts import Texts
 from bench.util.code_identity import is_ours
 from bench.util.errors import BenchError
 from bench.util.failure import Failure
-from bench.util.stats import mean_interval, normalized, share_interval
+from bench.util.stats import loss_ends, mean_interval, normalized, share_interval
 from bench.util.type_and_shape import type_and_shape
 
-CLOSE = 0.1
-"""Of the headline measure, between floor and ceiling, below which a normalized score is mostly noise."""
+CLOSE_CONTROLS = 0.1
+"""Distance of floor and ceiling of a headline measure below which its position is mostly noise."""
 
 
-_RESERVED = frozenset(
+_RESERVED_ENDINGS = frozenset(
     {
         *BLIND,
         NEAREST,
@@ -40,20 +40,26 @@ _RESERVED = frozenset(
         *("low", "high", "floor", "ceiling", "normalized", "backbone", "reason"),
     }
 )
-"""Endings of a metric's columns that a metric cannot give as its basis."""
+"""Column endings of every metric, which ``Metric.basis`` must not use."""
 
 
 @dataclass(frozen=True, eq=False)
 class MetricScore:
-    """One metric of one target.
+    """The score of one target by one metric.
 
     Attributes:
+        metric: name of the metric.
+        higher_is_closer: whether a higher value means a claim closer to the truth.
         values: the attack's score of each record, ``(N,)``.
-        low, high: 95 % bootstrap interval of the mean.
-        controls: each control's mean.
-        floor: the better of the blind controls; ceiling: the oracle's, NaN where there is none.
-        normalized: 0 at the floor, 1 at the ceiling.
-        basis: numbers that the values rest on, by name (``Metric.basis``).
+        mean: mean of the values.
+        low: lower end of the 95 % interval of the mean.
+        high: upper end of the 95 % interval of the mean.
+        controls: mean score of each control, by name.
+        floor: score of the best blind control; NaN where there is none.
+        ceiling: score of the oracle; NaN where there is none.
+        normalized: position of the mean, 0 at the floor and 1 at the ceiling.
+        backbone: the feature extractor of the metric; None where it uses none.
+        basis: numbers that the values depend on, by name (``Metric.basis``).
     """
 
     metric: str
@@ -82,13 +88,20 @@ def score_target(
     known: dict[str, Mapping[str, float]] | None = None,
     broken: dict[str, str] | None = None,
 ) -> list[MetricScore]:
-    """Every metric that applies to the target and to what is claimed.
+    """Return the score of every metric that applies to the target and to the type of the claim.
 
     Args:
-        known: mean scores of these very controls by metric (``bench.scoring.control_cache``); read,
-            and added to.
-        broken: metrics of other packages that raised, with the reason; read, and added to. Without
-            it they raise.
+        target: what is claimed, such as ``image``.
+        claim: the attack's claim.
+        truth: the true value, in the type of the claim.
+        controls: estimates that need no attack, by name.
+        metrics: the metrics of the cell.
+        context: gallery, calibration records and backbones.
+        seed: seeds the bootstrap.
+        known: mean scores of these controls by metric (``bench.scoring.control_cache``); this
+            function adds to them.
+        broken: third-party metrics that raised an error, with its message; they are skipped, and
+            this function adds to them. None lets errors pass.
     """
     known = {} if known is None else known
     scores = []
@@ -96,14 +109,14 @@ def score_target(
         if target not in metric.targets or (broken is not None and metric.name in broken):
             continue
         try:
-            found = _score(metric, claim, truth, controls, context, known, seed)
+            score = _score(metric, claim, truth, controls, context, known, seed)
         except Exception as error:
             if broken is None or is_ours(type(metric)):
                 raise
             broken[metric.name] = Failure.from_error(error).reason
             continue
-        if found is not None:
-            scores.append(found)
+        if score is not None:
+            scores.append(score)
     return scores
 
 
@@ -116,15 +129,15 @@ def _score(
     known: dict[str, Mapping[str, float]],
     seed: int,
 ) -> MetricScore | None:
-    """One metric's score, or None where the claim cannot be scored so."""
+    """Return the score by one metric, or None where the metric does not apply to the claim."""
     values = _values(metric, claim, truth, context)
     if values is None:
         return None
     if metric.name not in known:
         known[metric.name] = {
-            name: float(found.mean())
+            name: float(values_of_control.mean())
             for name, estimate in controls.items()
-            if (found := _values(metric, estimate, truth, context)) is not None
+            if (values_of_control := _values(metric, estimate, truth, context)) is not None
         }
     means = known[metric.name]
     best = max if metric.higher_is_closer else min
@@ -159,30 +172,30 @@ def _values(
     truth: Estimate | Texts | Fact,
     context: ScoringContext,
 ) -> Tensor | None:
-    """The metric's values, ``(N,)`` float64, or None where it does not apply.
+    """Return the metric's values, ``(N,)`` float64, or None where it does not apply.
 
     Raises:
-        BenchError: it gives anything else.
+        BenchError: the metric returns anything else.
     """
-    found: object = _compared(metric, claim, truth, context)
-    if found is None:
+    result: object = _compare(metric, claim, truth, context)
+    if result is None:
         return None
     count = len(claim.images) if isinstance(claim, Estimate) else len(claim)
-    if not isinstance(found, Tensor) or tuple(found.shape) != (count,):
+    if not isinstance(result, Tensor) or tuple(result.shape) != (count,):
         raise BenchError(
-            f"metric {metric.name!r} must give one number a record ({count},); got {type_and_shape(found)}"
+            f"metric {metric.name!r} must return one number for each record, shape ({count},); "
+            f"got {type_and_shape(result)}"
         )
-    return found.detach().cpu().double()
+    return result.detach().cpu().double()
 
 
-def _compared(
+def _compare(
     metric: Metric,
     claim: Estimate | Texts | Fact,
     truth: Estimate | Texts | Fact,
     context: ScoringContext,
 ) -> Tensor | None:
-    """What the metric gives; texts go to metrics of texts only, facts to those of such facts,
-    pictures to the others.
+    """Return what the metric computes for a claim of the type that the metric compares.
 
     Raises:
         BenchError: the metric declares a target whose claims it cannot compare.
@@ -190,7 +203,7 @@ def _compared(
     if isinstance(claim, Texts) and isinstance(truth, Texts):
         if not isinstance(metric, TextMetric):
             raise BenchError(
-                f"metric {metric.name!r} compares no texts, but declares a target that is one"
+                f"metric {metric.name!r} declares a target that is text, but is no TextMetric"
             )
         return metric.compare(claim, truth, context)
     if (
@@ -217,31 +230,34 @@ def _basis(
     truth: Estimate | Texts | Fact,
     context: ScoringContext,
 ) -> Mapping[str, float]:
-    """What the metric's values rest on; only metrics of pictures have such numbers.
+    """Return the numbers that the metric's values depend on; only picture metrics have some.
 
     Raises:
-        BenchError: one of them has the name of a column that belongs to the judge.
+        BenchError: a number has the name of a column that every metric writes.
     """
     if not (isinstance(claim, Estimate) and isinstance(truth, Estimate)):
         return {}
-    found = metric.basis(claim, truth, context)
-    if taken := sorted(_RESERVED & found.keys()):
+    basis = metric.basis(claim, truth, context)
+    if clash := sorted(_RESERVED_ENDINGS & basis.keys()):
         raise BenchError(
-            f"metric {metric.name!r}: its basis may not be called {', '.join(taken)}, a column of every row"
+            f"metric {metric.name!r}: basis() must not return {', '.join(clash)}, which ends a "
+            "column of every metric"
         )
-    return found
+    return basis
 
 
-def unscored(target: str, metrics: Sequence[Metric], context: ScoringContext) -> dict[str, str]:
-    """Why metrics of a target have no values on these data, by metric name; empty where all have."""
+def unsupported_metrics(
+    target: str, metrics: Sequence[Metric], context: ScoringContext
+) -> dict[str, str]:
+    """Return why metrics of a target have no values on these data, by metric name."""
     reasons = {
         metric.name: metric.unscored(context) for metric in metrics if target in metric.targets
     }
     return {name: reason for name, reason in reasons.items() if reason}
 
 
-def missed(certificate: Certificate, scores: Sequence[MetricScore]) -> list[str]:
-    """The flag of a run that does not reach its certificate; a score that is missing or NaN does not."""
+def certificate_flags(certificate: Certificate, scores: Sequence[MetricScore]) -> list[str]:
+    """Return the flag of a run that misses its certificate; a missing or NaN score misses it."""
     reached = any(
         s.metric == certificate.metric and s.normalized >= certificate.at_least for s in scores
     )
@@ -251,35 +267,37 @@ def missed(certificate: Certificate, scores: Sequence[MetricScore]) -> list[str]
 def flags(
     scores: Sequence[MetricScore], diagnostics: Mapping[str, float], losses: Sequence[float]
 ) -> list[str]:
-    """Reasons to doubt a row (DESIGN 5.5), found by machine.
+    """Return reasons to doubt a row (DESIGN 5.5).
 
-    ``floor-overlap``: on the target's headline measure the interval reaches the floor.
-    ``below-nearest``: it does not beat a look-up in public data. ``controls-close``: floor and
-    ceiling are so near each other that the normalized score says little. ``attack-loss-rose``,
-    ``victim-loss-rose``, ``victim-loss-not-finite``: training did not help.
-    ``diagnostic-not-finite``: the attack reported a number that is not finite.
+    * ``floor-overlap``: the interval of the target's headline measure reaches the floor.
+    * ``below-nearest``: the interval reaches the score of the nearest public record.
+    * ``controls-close``: floor and ceiling are too close for the normalized score to say much.
+    * ``attack-loss-rose``, ``victim-loss-rose``, ``victim-loss-not-finite``: training did not help.
+    * ``diagnostic-not-finite``: the attack reported a number that is not finite.
 
     Args:
+        scores: scores of the target.
         diagnostics: columns ``attack_*``.
+        losses: losses of the victim's training, in order.
     """
-    found = []
+    names = []
     for score in scores:
         if score.metric in HEADLINE.values():
-            if abs(score.ceiling - score.floor) < CLOSE:
-                found.append("controls-close")
+            if abs(score.ceiling - score.floor) < CLOSE_CONTROLS:
+                names.append("controls-close")
             if score.low <= score.floor:
-                found.append("floor-overlap")
+                names.append("floor-overlap")
             elif score.low <= score.controls.get(NEAREST, float("-inf")):
-                found.append("below-nearest")
+                names.append("below-nearest")
     if diagnostics.get("attack_loss_last", 0.0) > diagnostics.get(
         "attack_loss_first", float("inf")
     ):
-        found.append("attack-loss-rose")
+        names.append("attack-loss-rose")
     if not_finite(diagnostics):
-        found.append("diagnostic-not-finite")
-    tenth = len(losses) // 10
+        names.append("diagnostic-not-finite")
+    loss_first, loss_last = loss_ends(losses)
     if not all(map(math.isfinite, losses)):
-        found.append("victim-loss-not-finite")
-    elif tenth and sum(losses[-tenth:]) > sum(losses[:tenth]):
-        found.append("victim-loss-rose")
-    return found
+        names.append("victim-loss-not-finite")
+    elif len(losses) >= 10 and loss_last > loss_first:
+        names.append("victim-loss-rose")
+    return names

@@ -1,1 +1,1 @@
-"""What a cell is: frozen specifications and their names."""
+"""The specification of a cell: its fields, its settings, and the names of plugins."""

@@ -1,4 +1,4 @@
-"""In what two cells' specs differ, in words: other code, another version, another model or data set."""
+"""Say in words how the specifications of two cells differ, such as in code, versions or model."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 _ABSENT = object()
 _KINDS = {"capture.victim": "victim", "capture.adversary": "attack", "attack.attack": "attack"}
 _CODE = {"capture.code": "training and recording", "code": "attack runs and scoring"}
-_FOLLOWS = frozenset({"label"})
+_DERIVED = frozenset({"label"})
 """Fields that repeat others."""
-_SHOWN = 40
+_LONGEST = 40  # characters of a value
 
 
 def spec_difference(then: str, now: str) -> tuple[str, ...]:
-    """What the second spec has otherwise than the first, each as a part of a sentence.
+    """Return how the second specification differs from the first, as parts of a sentence.
 
     Args:
         then, now: canonical JSON of two cells.
@@ -25,8 +25,8 @@ def spec_difference(then: str, now: str) -> tuple[str, ...]:
         where they agree.
     """
     before, after = _tree(then), _tree(now)
-    found = {_words(path, old, new, after) for path, old, new in _leaves((), before, after)}
-    return tuple(sorted(found - {""}))
+    parts = {_words(path, old, new, after) for path, old, new in _leaves((), before, after)}
+    return tuple(sorted(parts - {""}))
 
 
 def _tree(spec: str) -> Any:
@@ -39,7 +39,7 @@ def _tree(spec: str) -> Any:
 def _leaves(
     path: tuple[str, ...], old: Any, new: Any
 ) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
-    """The places where two trees differ."""
+    """Yield the places where two trees differ, with both values."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         for name in dict.fromkeys((*old, *new)):
             yield from _leaves((*path, name), old.get(name, _ABSENT), new.get(name, _ABSENT))
@@ -51,8 +51,14 @@ def _leaves(
 
 
 def _words(path: tuple[str, ...], old: Any, new: Any, after: Any) -> str:
+    """Return one difference in words; empty where other differences imply it.
+
+    Args:
+        path: the place in the specification.
+        after: the whole second specification.
+    """
     last = path[-1] if path else "spec"
-    if last in _FOLLOWS:
+    if last in _DERIVED:
         return ""
     owner = _plugin(path[:-1], after)
     if last.startswith("code"):
@@ -62,14 +68,14 @@ def _words(path: tuple[str, ...], old: Any, new: Any, after: Any) -> str:
     if last == "data_hash":
         return "other records of the data set"
     if "versions" in path:
-        return f"{last} {_shown(old)} (now {_shown(new)})"
+        return f"{last} {_as_text(old)} (now {_as_text(new)})"
     if len(path) > 1 and path[-2] == "params" and (owner := _plugin(path[:-2], after)):
-        return f"{last} of {owner} {_shown(old)} (now {_shown(new)})"
-    return f"{last if not last.isdigit() else path[-2]} {_shown(old)} (now {_shown(new)})"
+        return f"{last} of {owner} {_as_text(old)} (now {_as_text(new)})"
+    return f"{last if not last.isdigit() else path[-2]} {_as_text(old)} (now {_as_text(new)})"
 
 
 def _plugin(path: tuple[str, ...], tree: Any) -> str:
-    """``defence timestep`` of the path to a plugin's spec; empty where there is none."""
+    """Return ``defence timestep`` for the path to a plugin; empty where no plugin is there."""
     node = tree
     for part in path:
         try:
@@ -86,8 +92,8 @@ def _plugin(path: tuple[str, ...], tree: Any) -> str:
     return f"{kind} {node['name']}"
 
 
-def _shown(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if value is _ABSENT:
         return "absent"
     text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"

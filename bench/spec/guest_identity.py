@@ -1,15 +1,14 @@
-"""Identity of plugins that other packages bring: their whole distribution, and what else of their
-makers they import.
+"""Identity of plugins of other packages: their distribution, and the packages that it imports.
 
 A plugin of this project counts by the definitions that it leads to (``bench.util.code_identity``).
-Of another package's plugin those alone would miss data files and modules that are imported in
-roundabout ways, so all files count:
+For a plugin of another package those would miss data files, and modules that are imported at run
+time, so all files count:
 
 * of the distribution, as its installer listed them, and of the folder of its package, data files
-included; * of every other package that those files import, unless it is one of this project's own
-dependencies, which count by
-  their versions. Of an installed distribution the Python files and the version count, of any other
-  package all files.
+included;
+* of every other package that those files import, unless it is one of this project's dependencies,
+  which count by their versions. Of an installed distribution the Python files and the version
+  count, of any other package all files.
 
 Compiled files, hidden folders and folders that hold a ledger do not count.
 """
@@ -53,7 +52,7 @@ def plugin_code(cls: type[Plugin]) -> str:
 
 
 def guest_versions(cell: CellSpec) -> dict[str, str]:
-    """Return the versions of the distributions that the cell's plugins come from, by name, this project's left out."""
+    """Return the versions of the other distributions that the cell's plugins come from, by name."""
     capture = cell.capture
     named = {
         "attacks": [cell.attack.attack.name],
@@ -69,17 +68,17 @@ def guest_versions(cell: CellSpec) -> dict[str, str]:
 
 @lru_cache(maxsize=1)
 def _providers() -> Mapping[tuple[str, str], tuple[tuple[str, str], ...]]:
-    """By kind and plugin name, the distributions of others that provide it, with their versions."""
-    found: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {}
+    """Return the other distributions of each plugin, with versions, by kind and plugin name."""
+    providers: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {}
     for kind, point in _points():
         if point.dist is not None and not is_built_in(point):
             key = (kind, point.name)
-            found[key] = (*found.get(key, ()), (point.dist.name, point.dist.version))
-    return found
+            providers[key] = (*providers.get(key, ()), (point.dist.name, point.dist.version))
+    return providers
 
 
 def _points() -> Iterator[tuple[str, EntryPoint]]:
-    """Every plugin's kind and entry point."""
+    """Yield the kind and the entry point of every plugin."""
     for kind in KINDS:
         for point in entry_points(group=f"splitleak.{kind}"):
             yield kind, point
@@ -87,7 +86,11 @@ def _points() -> Iterator[tuple[str, EntryPoint]]:
 
 @lru_cache(maxsize=64)
 def _guest(top: str) -> tuple[str, tuple[str, ...]]:
-    """A digest of a top-level package with all that it imports, and the packages among those to be followed by name."""
+    """Return a digest of a package with its imports, and the packages to be followed by name.
+
+    Args:
+        top: name of a top-level package.
+    """
     digests: dict[str, str] = {}
     waiting, local = [top], []
     while waiting:
@@ -116,8 +119,8 @@ def _guest(top: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _files(package: str, known: list[Distribution]) -> dict[str, Path]:
-    """All files of a package and of the distributions that provide it, by path below their own root."""
-    found: dict[str, Path] = {}
+    """Return all files of a package and of its distributions, by path below their root."""
+    files: dict[str, Path] = {}
     for one in known:
         for listed in one.files or ():
             file, parts = Path(str(listed.locate())), listed.parts
@@ -130,15 +133,15 @@ def _files(package: str, known: list[Distribution]) -> dict[str, Path]:
                 and ".." not in parts
                 and file.is_file()
             ):
-                found[listed.as_posix()] = file
+                files[listed.as_posix()] = file
     for root in _roots(package):
         for file in [root] if root.is_file() else _tree(root):
-            found[file.relative_to(root.parent).as_posix()] = file
-    return found
+            files[file.relative_to(root.parent).as_posix()] = file
+    return files
 
 
 def _roots(package: str) -> list[Path]:
-    """The folders of a package, or the file of a single module; none where it is not there or compiled."""
+    """Return the folders of a package, or the file of a module; none where it is compiled."""
     try:
         spec = find_spec(package)
     except (ImportError, ValueError, AttributeError):
@@ -151,7 +154,7 @@ def _roots(package: str) -> list[Path]:
 
 
 def _tree(folder: Path) -> Iterator[Path]:
-    """The files below a folder, but for compiled ones, hidden ones, and the results of runs."""
+    """Yield the files below a folder, except compiled files, hidden files and results of runs."""
     entries = sorted(folder.iterdir())
     if any(entry.name == _LEDGER for entry in entries):
         return
@@ -165,7 +168,7 @@ def _tree(folder: Path) -> Iterator[Path]:
 
 
 def _imported(file: Path) -> set[str]:
-    """Top-level packages that a Python file imports anywhere, those of Python and of this project left out."""
+    """Return the top-level packages that a file imports, besides Python's and this project's."""
     if file.suffix != ".py":
         return set()
     try:
@@ -182,18 +185,18 @@ def _imported(file: Path) -> set[str]:
 
 
 def _distributions(package: str) -> list[Distribution]:
-    """The distributions that provide a top-level package: as installed, or by a plugin that they register in it."""
+    """Return the distributions that install a top-level package or register a plugin in it."""
     names = {_plain(name) for name in _packages().get(package, ())}
     for _, point in _points():
         if point.dist is not None and point.module.partition(".")[0] == package:
             names.add(_plain(point.dist.name))
-    found = []
+    installed = []
     for name in sorted(names):
         try:
-            found.append(distribution(name))
+            installed.append(distribution(name))
         except PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 @lru_cache(maxsize=1)
@@ -203,20 +206,20 @@ def _packages() -> Mapping[str, list[str]]:
 
 @lru_cache(maxsize=1)
 def _dependencies() -> frozenset[str]:
-    """Names of the distributions that this project needs, directly or through others; extras included."""
-    found: set[str] = set()
+    """Return the names of all distributions that this project needs, extras included."""
+    names: set[str] = set()
     waiting = [OURS]
     while waiting:
         name = waiting.pop()
-        if name in found:
+        if name in names:
             continue
-        found.add(name)
+        names.add(name)
         try:
             needed = distribution(name).requires or []
         except PackageNotFoundError:
             continue
         waiting += [_plain(match.group()) for line in needed if (match := _REQUIREMENT.match(line))]
-    return frozenset(found)
+    return frozenset(names)
 
 
 def _is_editable(one: Distribution) -> bool:
@@ -224,5 +227,5 @@ def _is_editable(one: Distribution) -> bool:
 
 
 def _plain(name: str) -> str:
-    """A distribution's name in the form that PEP 503 compares."""
+    """Return a distribution's name in the form that PEP 503 compares."""
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,4 +1,4 @@
-"""Reads plugin names with parameters, such as ``timestep:t_min=500``."""
+"""Read plugin names with parameters, such as ``timestep:t_min=500``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from bench.util.errors import RequestError
 
 
 def parse_plugin(text: str) -> tuple[str, dict[str, Any]]:
-    """``name`` or ``name:key=value,key=value``; values are read as JSON where they can be, else as
-    text.
+    """Read ``name`` or ``name:key=value,key=value`` into a name and values.
 
-    A list is written in brackets: ``name:groups=[3,4]``, ``name:words=[red,blue]``. A comma, or a
-    ``+`` between defences, does not divide what stands in brackets or quotation marks.
+    A value is read as JSON where it can be, else as text. A list is written in brackets:
+    ``name:groups=[3,4]``, ``name:words=[red,blue]``. A comma, or a ``+`` between defences, does not
+    divide what is in brackets or quotation marks.
 
     Raises:
         RequestError: a part has no ``=``, the name is empty or a bracket is not closed.
@@ -47,8 +47,7 @@ _OPEN, _CLOSE = "[{", "]}"
 
 
 def _divided(text: str, mark: str) -> list[str]:
-    """Divide at ``mark`` wherever it stands outside brackets and quotation marks, and is not in a
-    number (``1e+3``).
+    """Divide ``text`` at ``mark``, but not in brackets, quotation marks or numbers (``1e+3``).
 
     Raises:
         RequestError: a bracket is not closed, or never opened.
@@ -75,10 +74,10 @@ _EXPONENT = re.compile(r"[=,\[]\s*-?\d+(\.\d*)?[eE]$")
 
 
 def parse_dataset(text: str) -> tuple[str, dict[str, Any]]:
-    """As :func:`parse_plugin`, but ``folder:PATH`` is short for ``folder:path=PATH``.
+    """Read the name of a data set as :func:`parse_plugin` does, and ``folder:PATH`` as its path.
 
     Raises:
-        RequestError: as ``parse_plugin``.
+        RequestError: a part cannot be read.
     """
     name, _, location = text.strip().partition(":")
     if (
@@ -91,9 +90,9 @@ def parse_dataset(text: str) -> tuple[str, dict[str, Any]]:
 
 
 def parse_stack(text: str) -> list[tuple[str, dict[str, Any]]]:
-    """``a+b:key=value`` as a list of plugins.
+    """Read ``a+b:key=value`` into a list of names and values.
 
     Raises:
-        RequestError: as ``parse_plugin``.
+        RequestError: a part cannot be read.
     """
     return [parse_plugin(part) for part in _divided(text, "+")]

@@ -259,6 +259,15 @@ def normalized(value: float, floor: float, ceiling: float) -> float:
     return (value - floor) / (ceiling - floor)
 
 
+def loss_ends(losses: Sequence[float]) -> tuple[float, float]:
+    """Return the mean of the first and of the last tenth of the losses of a training.
+
+    Fewer than ten losses give the first and the last one; no loss gives zeros.
+    """
+    tenth = max(1, len(losses) // 10)
+    return sum(losses[:tenth]) / tenth, sum(losses[-tenth:]) / tenth
+
+
 def _vector(values: ArrayLike) -> NDArray[np.float64]:
     """Return values as ``(N,)`` finite float64 with N >= 1.
 

@@ -28,7 +28,9 @@ from bench.interfaces import (
     Texts,
     ThreatModel,
 )
-from bench.scoring.matching import matched_texts
+from bench.interfaces.registry import Registry
+from bench.scoring.matching import match_texts
+from bench.spec.names import parse_plugin
 from victims.diffusion.federated import Federated
 
 HEAD = (
@@ -105,7 +107,7 @@ def attacked(victim: Federated, capture: Capture, private: Records, target: list
     true = Texts(records.prompts, public.text.tokens(records.prompts))
     claimed = claim.estimates["prompt"]
     assert isinstance(claimed, Texts)
-    found = matched_texts(claimed, true, [list(range(len(target)))])
+    found = match_texts(claimed, true, [list(range(len(target)))])
     assert true.tokens is not None
     assert found.tokens is not None
     right = [

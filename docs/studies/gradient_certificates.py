@@ -32,8 +32,9 @@ from bench.interfaces import (
     ThreatModel,
     View,
 )
-from bench.metrics import mse
-from bench.scoring.matching import matched
+from bench.interfaces.registry import Registry
+from bench.scoring.matching import match_images
+from bench.spec.names import parse_plugin
 from victims.classifier.federated_classifier import FederatedClassifier
 from victims.classifier.parts.labelled_records import labels
 
@@ -131,8 +132,8 @@ def attacked(scene: Scene, label: str, iterations: int | None) -> str:
         scene.view, rng=torch.Generator().manual_seed(0), budget=budget, progress=Silent()
     )
     took = time.perf_counter() - start
-    fitted = matched(claim.estimates["image"], scene.truth, scene.groups)
-    error = mse(fitted.images, scene.truth)
+    fitted = match_images(claim.estimates["image"], scene.truth, scene.groups)
+    error = (fitted.images.pixels - scene.truth.pixels).square().mean((1, 2, 3))
     return (
         f"{len(error)} | {float(error.median()):.1e} "
         f"| {int((error < 1e-4).sum())} of {len(error)} | "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from bench.planning.planner import Planner
 from bench.planning.suite_plan import plan_suite
 from bench.running.engines.base import Limits, Setup
 from bench.running.engines.processes import ProcessEngine
-from bench.running.guest_check import guest_faults
+from bench.running.plugin_check import plugin_faults
 from bench.running.suite import run_suite
 from tests.conftest import SMALL
 from tests.support.install import forget, install_bad_guests, on_path
@@ -52,7 +51,7 @@ def run(guests: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory
     planner, results = Planner(Notes()), tmp_path_factory.mktemp("results")
 
     def one(**changes: object) -> tuple[CellResult, Path]:
-        job: Job = planner.plan(dataclasses.replace(SMALL, model=str(tiny_model), **changes))
+        job: Job = planner.plan(SMALL.replace(model=str(tiny_model), **changes))
         return Runner(results, Silent()).compute(job), results
 
     return one
@@ -97,7 +96,7 @@ def test_diagnostics_have_columns_of_their_own_and_change_no_other(
     [
         (
             "taken",
-            "attack 'bad-attack': diagnostic 'seconds' would be the column 'attack_seconds', which is taken",
+            "attack 'bad-attack': diagnostic 'seconds' would be the column 'attack_seconds', which the runner writes",
         ),
         ("text", "diagnostic 'loss' must be an int or a float, got str"),
         ("tensor", "diagnostic 'loss' must be an int or a float, got Tensor"),
@@ -163,8 +162,8 @@ def test_global_draws_of_a_defence_are_the_same_in_every_run_and_flagged(
     guests: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     planner = Planner(Silent())
-    request = dataclasses.replace(
-        SMALL, model=str(tiny_model), attack="closed-form", defense="bad-defense:how=global"
+    request = SMALL.replace(
+        model=str(tiny_model), attack="closed-form", defense="bad-defense:how=global"
     )
     found = [
         Runner(tmp_path / name, Silent()).compute(planner.plan(request)).rows[0]
@@ -201,7 +200,7 @@ def test_a_wrong_defence_is_named_with_channel_expected_and_got(
     guests: Path, tiny_model: Path, tmp_path: Path, how: str, words: str
 ) -> None:
     job = Planner(Silent()).plan(
-        dataclasses.replace(SMALL, model=str(tiny_model), defense=f"bad-defense:how={how}")
+        SMALL.replace(model=str(tiny_model), defense=f"bad-defense:how={how}")
     )
     with pytest.raises(DefenseError, match=r"^defence 'bad-defense': ") as caught:
         Runner(tmp_path, Silent()).compute(job)
@@ -215,7 +214,7 @@ def test_metrics_of_others_that_cannot_be_used_cost_nothing_but_themselves(
     assert isinstance(good.rows[0]["ssim"], float)
     said = "\n".join(SAID)
     assert "no_such_module_anywhere" in said
-    assert "metric 'utility_fid': the name is that of a column of the runner" in said
+    assert "metric 'utility_fid': the runner writes columns of that name" in said
     assert (
         "badguests.metric:BadMetric of badguests 1.0 is not used: metric 'ssim' is splitleak's own"
         in said
@@ -247,7 +246,7 @@ def test_the_listing_names_every_fault_and_imports_nothing(guests: Path) -> None
 
 
 def test_faults_are_found_without_an_import_in_this_process(guests: Path) -> None:
-    found = guest_faults()
+    found = plugin_faults()
     assert ("attacks", "bad-attack") not in found
     assert ("defenses", "bad-defense") not in found
     assert set(found) >= {
@@ -293,7 +292,7 @@ def test_a_data_set_that_raises_is_named_while_the_cell_is_planned(
         RequestError,
         match=r"^dataset 'bad-data': ZeroDivisionError: no records \(dataset.py, line ",
     ):
-        Planner(Silent()).plan(dataclasses.replace(SMALL, model=str(tiny_model), data="bad-data"))
+        Planner(Silent()).plan(SMALL.replace(model=str(tiny_model), data="bad-data"))
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ import attacks.wire.closed_form
 from bench.cli import execution
 from bench.cli.main import main
 from bench.ledger.ledger import Ledger
-from bench.planning import planner as planning
+from bench.planning import resolved_plugin
 from bench.reports.check.baseline import read_baseline
 from bench.util.processor import processor
 from tests.support.suites import SETTINGS
@@ -68,7 +68,7 @@ def results(first, tmp_path) -> Path:
 def test_the_suite_is_no_worse_than_itself_with_and_without_its_name(results):
     baseline = read_baseline(results / "baseline.csv")
     assert baseline.suite == "suite.yaml"
-    assert {point.processor for point in baseline.points.values()} == {processor()}
+    assert {point.processor for point in baseline.compared_rows.values()} == {processor()}
     for suite in ([], [results / "suite.yaml"]):
         code, output = bench("check", *suite, "--results", results, "--json")
         verdict = json.loads(output[output.index('{\n "answer"') : output.rindex("}") + 1])
@@ -114,7 +114,7 @@ def test_a_suite_that_changed_is_not_judged_by_its_old_rows(results, tiny_model,
 
 def test_rows_of_another_code_do_not_count(results, monkeypatch):
     """As if the code of the attack had been edited after the run."""
-    real = planning.plugin_spec
+    real = resolved_plugin.plugin_spec
 
     def edited(cls: type, values: dict[str, Any]) -> Any:
         spec = real(cls, values)
@@ -124,7 +124,7 @@ def test_rows_of_another_code_do_not_count(results, monkeypatch):
             else spec
         )
 
-    monkeypatch.setattr(planning, "plugin_spec", edited)
+    monkeypatch.setattr(resolved_plugin, "plugin_spec", edited)
     code, output = bench("check", "--results", results)
     assert code == 4
     assert "UNSURE stale: 2 of the suite's 2 cells have rows of another state only" in output

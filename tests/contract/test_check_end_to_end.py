@@ -26,7 +26,7 @@ from bench.interfaces import (
 )
 from bench.ledger.ledger import Ledger
 from bench.reports.check.compare import check
-from bench.reports.check.points import Key, Point, points
+from bench.reports.check.compared_rows import ComparedRow, Key, compared_rows
 from bench.reports.comparability import ledger_scores
 from bench.reports.leaderboard import leaderboard
 from defenses.prompt import PromptRetention
@@ -75,9 +75,9 @@ def run(job: Job, results: Path, *, fresh: bool = False, **plugins: object) -> N
     assert result.status == "ok"
 
 
-def now(results: Path) -> dict[Key, Point]:
+def now(results: Path) -> dict[Key, ComparedRow]:
     ledger = Ledger(results)
-    return points(ledger.rows(), ledger_scores(ledger), measure=MEASURE)
+    return compared_rows(ledger.rows(), ledger_scores(ledger), measure=MEASURE)
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ from bench.interfaces import RequestError, Silent
 from bench.ledger.ledger import Ledger
 from bench.planning.planner import Planner
 from bench.planning.suite_plan import SuitePlan, plan_suite
-from bench.running.engines.base import Engine, Limits, Setup, Task
+from bench.running.engines.base import Limits, Setup, SuiteEngine, Task
 from bench.running.engines.pool import CaptureQueue
 from bench.running.engines.processes import ProcessEngine
 from bench.running.engines.ray_cluster import RayEngine
 from bench.running.engines.serial import SerialEngine
-from bench.running.suite import Summary, run_suite
+from bench.running.suite import SuiteSummary, run_suite
 from tests.support.suites import install_faulty, small_suite, stable_rows, workers_of
 
 NONE = Limits()
@@ -29,7 +29,7 @@ NONE = Limits()
 
 def engine(
     name: str, results: Path, planner: Planner, limits: Limits = NONE, jobs: int = 2
-) -> Engine:
+) -> SuiteEngine:
     setup = Setup(results, None, 1, limits)
     if name == "serial":
         return SerialEngine(setup, planner, Silent())
@@ -41,12 +41,12 @@ def engine(
 
 def run(
     plan: SuitePlan,
-    engine: Engine,
+    engine: SuiteEngine,
     results: Path,
     *,
     fresh: bool = False,
     retry_failed: bool = False,
-) -> Summary:
+) -> SuiteSummary:
     show = lambda *shown: None  # noqa: E731
     return run_suite(
         plan, engine, results, Ledger(results), fresh=fresh, retry_failed=retry_failed, show=show

@@ -98,6 +98,7 @@ def test_a_page_leads_to_a_row(page: str, name: str, tmp_path: Path) -> None:
     assert rounded["status"] == "ok", rounded["reason"]
     assert float(rounded["ssim"]) < float(plain["ssim"])
     assert f'"{name}": "0.1"' in rounded["versions"]
+    assert float(rows["doubled", "condition"]["ssim_normalized"]) > 0.95
 
 
 @pytest.mark.slow

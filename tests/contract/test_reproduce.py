@@ -111,7 +111,7 @@ def test_a_callers_tolerance_stands_for_all_numbers(results, planner):
     assert reproduce(stored, planner, Silent(), tolerance=0.01).reproduced
     assert not reproduce(stored, planner, Silent(), tolerance=1e-4).reproduced
     with pytest.raises(
-        RequestError, match="--tolerance must be a finite number from 0 up, got nan"
+        RequestError, match="--tolerance must be a finite number of at least 0, got nan"
     ):
         reproduce(stored, planner, Silent(), tolerance=float("nan"))
 
@@ -149,5 +149,5 @@ def test_the_command_exits_with_1_on_a_mismatch_and_2_on_a_wrong_request(results
 
 def test_a_row_that_a_time_limit_cut_off_is_refused(results, planner):
     stored = [{**row, "status": "timeout"} for row in Ledger(results).rows()]
-    with pytest.raises(RequestError, match="cut off by a time limit"):
+    with pytest.raises(RequestError, match="stopped by a time limit"):
         reproduce(stored, planner, Silent())

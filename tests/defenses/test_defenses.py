@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 
-from attacks.common.activation_inverse import inverse_activation
 from bench.interfaces import (
     CONTROL_FEATURES,
     NOISE_TARGET,
@@ -18,7 +17,7 @@ from bench.interfaces import (
     RequestError,
     generator,
 )
-from defenses.activation import Activation, activation
+from defenses.activation import Activation, activation, inverse_activation
 from defenses.compose import Compose
 from defenses.prompt import PromptRetention
 from defenses.timestep import TimestepPolicy, gaussian_mu

@@ -1,4 +1,4 @@
-"""DP-SGD in local steps: plain training where it is switched off, clipped and noised where not; its statement."""
+"""DP-SGD in local steps: plain training when off, clipped and noisy when on; its statement."""
 
 from __future__ import annotations
 
@@ -93,8 +93,8 @@ def test_no_record_counts_for_more_than_the_clip() -> None:
     for records, bound in ((big, 0.5), (gradients(4), 0.5)):
         mean = defense.local_gradient(records, torch.Generator())
         assert float(torch.cat([g.flatten() for g in mean.values()]).norm()) <= bound + 1e-6
-    found = defense.local_gradient(big, torch.Generator())
-    whole = torch.cat([g.flatten() for g in found.values()])
+    combined = defense.local_gradient(big, torch.Generator())
+    whole = torch.cat([g.flatten() for g in combined.values()])
     assert float(whole.norm()) == pytest.approx(0.5, rel=1e-5)
     direction = torch.cat([g.flatten() for g in gradients(1)[0].values()])
     torch.testing.assert_close(whole, 0.5 * direction / direction.norm())

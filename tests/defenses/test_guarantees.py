@@ -25,10 +25,10 @@ TABLE = {  # METHODS 7.1: epsilon at delta 1e-5 of one release, by t and D
 def delta_of(epsilon: float, mu: float) -> float:
     """Balle & Wang, arXiv:1805.06530, theorem 8; Dong et al., arXiv:1905.02383, corollary 2.13."""
     phi = torch.distributions.Normal(0.0, 1.0).cdf
-    left, right = (
+    above, below = (
         phi(torch.tensor(-epsilon / mu + s * mu / 2, dtype=torch.float64)) for s in (1, -1)
     )
-    return float(left - math.exp(epsilon) * right)
+    return float(above - math.exp(epsilon) * below)
 
 
 @pytest.mark.parametrize(("t", "distance"), [(t, d) for t, row in TABLE.items() for d in row])
@@ -45,13 +45,13 @@ def test_epsilon_is_where_the_gaussian_profile_meets_delta(mu, delta):
 
 
 def test_the_gaussian_profile_has_its_known_values():
-    """delta(0) is the total variation distance 2 Phi(mu / 2) - 1; one sigma apart that is 0.3829."""
+    """delta(0) is the total variation distance 2 Phi(mu / 2) - 1; it is 0.3829 at mu = 1."""
     assert delta_of(0.0, 1.0) == pytest.approx(0.38292, abs=1e-5)
     assert delta_of(1.0, 1.0) == pytest.approx(0.12693, abs=1e-4)
 
 
 def test_the_classical_calibration_is_never_better_than_the_exact_one():
-    """sigma >= sqrt(2 ln(1.25 / delta)) / epsilon (Dwork & Roth 2014, theorem A.1) holds for epsilon below 1."""
+    """The bound of Dwork & Roth 2014, theorem A.1, holds for epsilon below 1."""
     for epsilon in (0.2, 0.5, 0.9):
         classical = math.sqrt(2 * math.log(1.25 / 1e-5)) / epsilon
         assert epsilon_of(1 / classical, 1e-5) <= epsilon
@@ -68,7 +68,7 @@ def rates(null: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torch.
 def assert_within(
     fpr: torch.Tensor, tpr: torch.Tensor, epsilon: float, delta: float, count: int
 ) -> None:
-    """Kairouz, Oh & Viswanath, arXiv:1311.0776, theorem 2.1, with room for the counts' own chance."""
+    """Kairouz, Oh & Viswanath, arXiv:1311.0776, theorem 2.1, up to sampling error of the counts."""
 
     def slack(rate: torch.Tensor) -> torch.Tensor:
         return (

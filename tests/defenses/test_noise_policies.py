@@ -89,7 +89,7 @@ def test_a_record_never_spends_more_than_its_budget_before_it_retires(share):
     times = torch.stack([policy.sample_timesteps(["a", "b"], SCHEDULE, rng) for _ in range(60)])
     total = SCHEDULE.snr(times.flatten()).view_as(times).sum(0)
     assert bool((total <= 0.5 + 60 * last).all())
-    assert bool((total > 0.4).all()), "a budget that nobody can spend is no budget"
+    assert bool((total > 0.4).all()), "a record did not spend its budget"
     assert times[-1].tolist() == [999, 999]
     assert int(times.min()) >= policy.first_timestep(SCHEDULE)
     fresh = policy.sample_timesteps(["c"] * 1, SCHEDULE, generator(0))

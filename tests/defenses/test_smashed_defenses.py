@@ -64,7 +64,7 @@ def maps(count: int = 2, channels: int = 4, size: int = 8) -> torch.Tensor:
     ],
     ids=lambda kind: kind.name,
 )
-def test_they_act_where_they_are_told_and_let_the_gradient_through(kind):
+def test_they_act_on_the_given_channels_and_pass_the_gradient(kind):
     features = maps().requires_grad_()
     for where, touched in (("both", BOTH), ("control", BOTH[:1]), ("unet", BOTH[1:])):
         defense = kind.build({"where": where})

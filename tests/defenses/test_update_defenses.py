@@ -80,7 +80,7 @@ def test_noise_has_the_stated_deviation() -> None:
 
 
 def test_the_guarantee_is_that_of_the_gaussian_mechanism() -> None:
-    """mu = 2 / z sqrt(k); at mu = 1, delta = 1e-5 that is epsilon 4.38 (arXiv:1905.02383, corollary 2.13)."""
+    """mu = 2 / z sqrt(k); mu = 1, delta = 1e-5 give epsilon 4.38 (arXiv:1905.02383)."""
     statement = ClipNoise.build({"clip": 1.0, "multiplier": 4.0}).guarantee(4, SCHEDULE)
     assert statement is not None
     assert statement.epsilon == pytest.approx(4.38, abs=0.01)
@@ -93,8 +93,8 @@ def test_the_guarantee_is_that_of_the_gaussian_mechanism() -> None:
 def test_soteria_hides_the_columns_that_tell_most() -> None:
     features, slopes = torch.tensor([[1.0, 0.1, 2.0, 4.0]]), torch.tensor([[1.0, 1.0, 8.0, 2.0]])
     update = {"head.weight": torch.ones(2, 4), "head.bias": torch.ones(2)}
-    shown = context(Representation("head.weight", lambda: (features, slopes)))
-    sent = Soteria.build({"share": 0.5}).protect_update(update, shown)
+    with_head = context(Representation("head.weight", lambda: (features, slopes)))
+    sent = Soteria.build({"share": 0.5}).protect_update(update, with_head)
     assert sent["head.weight"].tolist() == [[1.0, 0.0, 0.0, 1.0]] * 2
     assert torch.equal(sent["head.bias"], update["head.bias"])
     assert torch.equal(update["head.weight"], torch.ones(2, 4)), (
@@ -106,7 +106,7 @@ def test_soteria_hides_the_columns_that_tell_most() -> None:
 
 @pytest.mark.parametrize("network", ["linear", "lenet"])
 def test_the_victim_measures_its_representation(network: str) -> None:
-    """Behind no layer every feature moves as its pixel does; behind some, as finite differences say."""
+    """Without layers a feature moves with its pixel; with layers, as finite differences predict."""
     victim = FederatedClassifier.build({"network": network, "size": 8})
     weights = victim.classifier().initial_weights(0)
     pixels = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""Defences that change the exchange itself: the control branch's input, the noise target, where x_t goes."""
+"""Defences that change the exchange: the control branch's input, the noise target, x_t."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def trained(tiny_model, records, plan, defense, out, protocol="no-gradient"):
     capture = victim(tiny_model).train(
         records, defense, plan, protocol=protocol, out=out, progress=Silent()
     )
-    return capture, victim(tiny_model).trained(capture.model_dir, defense, protocol, "cpu")
+    return capture, victim(tiny_model).load_trained(capture.model_dir, defense, protocol, "cpu")
 
 
 def weights(control):
@@ -104,7 +104,7 @@ def test_memoised_noise_is_of_the_record_and_of_the_secret():
 
 
 def spied_inputs(tiny_model, records, defense, monkeypatch):
-    """What the control network is given in sampling, and how its residuals are weighed, step by step."""
+    """Record the control network's input and the weight of its residuals at each sampling step."""
     split = victim(tiny_model)
     model = split.load("cpu")
     net = new_controlnet(model, PUBLIC_SEED)
@@ -158,21 +158,23 @@ def test_a_withheld_noise_target_moves_the_loss_to_the_client_and_changes_no_wei
     tiny_model, records, plan, tmp_path, protocol
 ):
     _, expected = trained(tiny_model, records, plan, Defense(), tmp_path / "plain", protocol)
-    capture, found = trained(tiny_model, records, plan, WithholdNoise(), tmp_path / "own", protocol)
+    capture, deployed = trained(
+        tiny_model, records, plan, WithholdNoise(), tmp_path / "own", protocol
+    )
     sent = capture.transcript.channels()
     assert NOISE_TARGET not in sent
     assert {PREDICTION_DOWN, LOSS_GRADIENT} <= sent
     assert (GRADIENT_DOWN in sent) == (protocol == "gradient")
     assert WithholdNoise().wire(victim(tiny_model).channels(protocol)) == sent
-    assert_close(weights(found), weights(expected))
+    assert_close(weights(deployed), weights(expected))
     replayed = victim(tiny_model).retrain_server(
         capture.transcript, WithholdNoise(), plan, protocol
     )
-    assert_close(replayed.controlnet.state_dict(), weights(found), 1e-6)
+    assert_close(replayed.controlnet.state_dict(), weights(deployed), 1e-6)
 
 
 def test_plain_feedback_gives_the_noise_away(make_job, tmp_path):
-    """u-shaped or not: eps = eps_hat - (N / 2) g, so the closed form is as exact as on the undefended wire."""
+    """eps = eps_hat - (N / 2) g, so the closed form is as exact as on the undefended wire."""
     job = make_job(attack="closed-form", defense="withhold-noise")
     plan = TrainingPlan(1, 4, 1e-3, 0, "cpu", "fp32")
     defense = job.new_defense()
@@ -209,8 +211,8 @@ def test_feedback_of_a_u_shaped_client_is_protected(tiny_model, records, plan, t
 
 def test_a_sent_latent_is_x_t_and_the_server_learns_the_same(tiny_model, records, plan, tmp_path):
     plain, expected = trained(tiny_model, records, plan, Defense(), tmp_path / "plain")
-    capture, found = trained(tiny_model, records, plan, SentLatent(), tmp_path / "own")
-    assert_close(weights(found), weights(expected))
+    capture, deployed = trained(tiny_model, records, plan, SentLatent(), tmp_path / "own")
+    assert_close(weights(deployed), weights(expected))
     assert capture.costs.bytes_up < plain.costs.bytes_up
     releases = capture.transcript.releases(0)
     latent = capture.transcript.rows(UNET_FEATURES, releases)
@@ -244,9 +246,9 @@ def test_a_simulated_client_starts_each_release_without_memory(tiny_model, recor
 def test_the_clients_secret_is_kept_for_inference_and_not_shared(
     tiny_model, records: Records, plan, tmp_path
 ):
-    _, found = trained(tiny_model, records, plan, Defense(), tmp_path)
+    _, deployed = trained(tiny_model, records, plan, Defense(), tmp_path)
     from victims.diffusion.parts.client import client_secret
 
-    assert found.client.secret == client_secret(plan.seed) != client_secret(plan.seed + 1)
+    assert deployed.client.secret == client_secret(plan.seed) != client_secret(plan.seed + 1)
     public = victim(tiny_model).public(Defense(), records, protocol="no-gradient", device="cpu")
     assert public.client._client.secret == 0

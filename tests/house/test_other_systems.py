@@ -34,7 +34,7 @@ packages = [importlib.import_module(room) for room in rooms]
 names = [found.name for p in packages for found in pkgutil.walk_packages(p.__path__, p.__name__ + ".")]
 for name in names:
     importlib.import_module(name)
-from victims.diffusion.parts.base import psutil, peak_memory_mib
+from victims.common.measure import psutil, peak_memory_mib
 psutil.Process = lambda: type("P", (), {"memory_info": lambda self: type("I", (), {"peak_wset": 3 * 2**20})()})()
 print(len(names), peak_memory_mib("cpu"))
 """
@@ -96,7 +96,7 @@ def test_the_serial_engine_says_where_it_keeps_no_time_limit(
     monkeypatch.delattr(signal, "SIGALRM")
     with (
         pytest.raises(
-            RequestError, match="keeps no time limit on this system; use --engine processes"
+            RequestError, match="has no time limit on this system; use --engine processes"
         ),
         _alarm(1.0),
     ):

@@ -1,4 +1,4 @@
-"""A stranger's package: installed with pip, found, described and run, without a change here."""
+"""A third-party package: installed with pip, found, described and run, without a change here."""
 
 from __future__ import annotations
 
@@ -151,3 +151,51 @@ def test_a_whole_run_of_foreign_plugins(site: Path) -> None:
     assert float(plain["toy-mae_normalized"]) > 0.5
     assert float(noised["toy-mae_normalized"]) < float(plain["toy-mae_normalized"]) - 0.2
     assert rows["none", "condition"]["status"] == "not_claimed"
+
+
+TRIVIAL = ("toy-doubled", "toy-renamed", "toy-turned")
+"""Defences of the package that hide nothing, and state nothing."""
+
+
+@pytest.fixture(scope="module")
+def trivial(site: Path, tiny_model: Path) -> Path:
+    """Results of the undefended victim, the trivial defences and the sealed one."""
+    results = site.parent / "trivial"
+    defenses = [word for name in ("none", *TRIVIAL, "toy-sealed") for word in ("--defense", name)]
+    command = (
+        "run --attack closed-form --records 8 --auxiliary 8 --calibration 8 --evaluation 8 "
+        "--epochs 1 --batch-size 4 --targets 8 --utility-steps 1 "
+        f"--backbones embedded --device cpu --model {tiny_model} --results {results}"
+    )
+    bench(site, *command.split(), *defenses)
+    bench(site, "leaderboard", "--results", str(results))
+    return results
+
+
+def table(file: Path) -> list[dict[str, str]]:
+    """The rows of a CSV file that are of the target ``condition``."""
+    with file.open() as stream:
+        return [row for row in csv.DictReader(stream) if row["target"] == "condition"]
+
+
+@pytest.mark.slow
+def test_trivial_defences_without_hooks_come_out_unprotected(trivial: Path) -> None:
+    rows = [row for row in table(trivial / "rows.csv") if row["defense"] in TRIVIAL]
+    assert len(rows) == len(TRIVIAL)
+    for row in rows:
+        assert row["status"] == "ok"
+        assert float(row["ssim_normalized"]) >= 0.95, row["defense"]
+        assert "not-adaptive" not in row["flags"]
+
+
+@pytest.mark.slow
+def test_a_defence_that_no_attack_adapts_to_is_flagged_and_unranked(trivial: Path) -> None:
+    (row,) = (row for row in table(trivial / "rows.csv") if row["defense"] == "toy-sealed")
+    assert row["status"] == "ok"
+    assert row["flags"].split()[-1] == "not-adaptive:toy-sealed"
+    standings = {row["defense"]: row for row in table(trivial / "leaderboard.csv")}
+    # One seed leaves every standing partial; only this one also lacks an attack that adapts.
+    assert {name for name, s in standings.items() if "no attack adapts" in s["partial"]} == {
+        "toy-sealed"
+    }
+    assert float(standings["toy-sealed"]["normalized"]) < 0.5

@@ -24,7 +24,7 @@ class _Alter(ast.NodeTransformer):
 
 
 def altered_constant(text: str, names: set[str]) -> str | None:
-    """The text of a module with one number changed within one of the definitions ``names``; None where none has one."""
+    """Return a module with one number changed within the definitions ``names``, or None."""
     tree = ast.parse(text)
     for node in tree.body:
         bound = {

@@ -1,16 +1,15 @@
-"""Draws a little of everything and prints digests of it as JSON, to compare processors or their
-settings.
+"""Draws pictures and computes features of each kind, and prints their digests as JSON.
 
-``python -m tests.support.drawing`` prints one sha256 for each group of arrays or words; with ``--keep
-FILE`` it also writes the arrays as a NumPy archive, and with ``--golden`` it rewrites
-``tests/golden/drawing.json``. Entries that start with ``library:`` are digests of numbers that
-libraries compute inexactly: they show whether a setting reached the code, and may differ.
+The digests compare processors or their settings. ``python -m tests.support.drawing`` prints one
+sha256 for each group of arrays or words; with ``--keep FILE`` it also writes the arrays as a NumPy
+archive, and with ``--golden`` it rewrites ``tests/golden/drawing.json``. Entries that start with
+``library:`` are digests of numbers that libraries compute inexactly: they show whether a setting
+reached the code, and may differ.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import hashlib
 import json
 import math
@@ -29,11 +28,9 @@ from bench.data.portraits.dataset import Portraits
 from bench.data.portraits.people import person, shot, stream
 from bench.data.portraits.render import paint
 from bench.data.split_sizes import SplitSizes
-from bench.interfaces.dataset import Dataset
+from bench.interfaces import Dataset, Records, Silent
 from bench.planning.planner import Planner
 from bench.planning.request import Request
-from bench.types.records import Records
-from bench.util.progress import Silent
 from tests.support.paths import ROOT
 from victims.pocket import tokenizer as tokens
 from victims.pocket.figures import WEIGHTS
@@ -44,7 +41,7 @@ Words = dict[str, object]
 GOLDEN = ROOT / "tests" / "golden" / "drawing.json"
 PROCEDURAL = ("canvases", "fill", "gallery", "large portraits", "portraits")
 """First words of the groups that need no file of another package; their digests are committed."""
-SPLITS = SplitSizes(victim=16, auxiliary=24, calibration=8, evaluation=16)
+SIZES = {"records": 16, "auxiliary": 24, "calibration": 8, "evaluation": 16}
 
 
 def load(dataset: Dataset, limit: int, condition: str, size: int = 64) -> Records:
@@ -107,9 +104,8 @@ def text(records: Records) -> object:
 
 def planned() -> Words:
     """Splits, ids and hashes of a small cell on the shipped model."""
-    request = dataclasses.replace(
-        Request(), splits=SPLITS, targets=4, backbones="embedded", device="cpu"
-    )
+    settings = Settings(**SIZES, targets=4, backbones="embedded", device="cpu")
+    request = Request(settings=settings)
     job = Planner(Silent()).plan(request)
     return {
         "splits": job.splits.manifest(),

@@ -13,8 +13,7 @@ import numpy as np
 from PIL import Image
 
 from bench.data.folder.dataset import Folder
-from bench.types.records import Records
-from bench.util.progress import Silent
+from bench.interfaces import Records, Silent
 
 
 class Notes(Silent):

@@ -1,4 +1,4 @@
-"""Other layouts of the tiny model: half precision, shards, the vocabulary in two files, a pipeline's index."""
+"""Other layouts of the tiny model: half precision, shards, two vocabulary files, an index."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from tests.support.tiny_model import bytes_to_characters
+from tests.support.tiny_model import bytes_to_characters, write_vocabulary
 from victims.stable_diffusion.networks import read_network
 
 SD_INDEX = {
@@ -28,7 +28,7 @@ LFS_POINTER = (
 
 
 def write_index(model: Path, **changes: object) -> None:
-    """``model_index.json`` of a Stable Diffusion, with some entries replaced."""
+    """Write ``model_index.json`` of a Stable Diffusion, with some entries replaced."""
     (model / "model_index.json").write_text(json.dumps({**SD_INDEX, **changes}))
 
 
@@ -47,27 +47,26 @@ def edit_json(file: Path, **changes: object) -> None:
 
 
 def resave(part: Path, *, variant: str | None = None, shard_size: str = "1GB") -> None:
-    """Save a network's weights anew in place of those that are there, in half precision for a variant."""
+    """Replace a network's weights by newly saved ones, in half precision for a variant."""
     network = read_network(part).to(torch.float32 if variant is None else torch.float16)
     config = (part / "config.json").read_bytes()
     for file in part.glob("*.safetensors*"):
         file.unlink()
     network.save_pretrained(part, variant=variant, max_shard_size=shard_size)
-    (part / "config.json").write_bytes(config)  # the libraries note where they read it from
+    (part / "config.json").write_bytes(config)  # the libraries add the path of origin
 
 
-def split_vocabulary(folder: Path, merges: int = 20) -> None:
-    """``vocab.json`` and ``merges.txt`` in place of ``tokenizer.json``, with as many words as the tiny model's."""
+def split_vocabulary(folder: Path, count: int = 20) -> None:
+    """Replace ``tokenizer.json`` by ``vocab.json`` and ``merges.txt`` with as many words."""
     characters = list(bytes_to_characters().values())
-    made = [("a", b) for b in characters[:merges]]
-    kept = characters[: len(characters) - merges // 2]
+    merges = [("a", b) for b in characters[:count]]
+    kept = characters[: len(characters) - count // 2]
     words = [
         *kept,
         *(c + "</w>" for c in kept),
-        *("".join(pair) for pair in made),
+        *("".join(pair) for pair in merges),
         "<|startoftext|>",
         "<|endoftext|>",
     ]
-    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in made))
+    write_vocabulary(folder, words, merges)
     (folder / "tokenizer.json").unlink()

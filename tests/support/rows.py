@@ -14,7 +14,7 @@ from bench.ledger.score_files import RecordScore
 RECORDS = 40
 
 
-class MadeLedger:
+class SyntheticLedger:
     """Rows with scores by record, as a ledger would give them; floor 0.2 and ceiling 0.8 unless told."""
 
     def __init__(self) -> None:

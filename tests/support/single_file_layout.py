@@ -1,4 +1,4 @@
-"""A Stable Diffusion in one file, under the tensor names of the CompVis and Stability checkpoints."""
+"""A Stable Diffusion in one file, with the tensor names of the original checkpoints."""
 
 from __future__ import annotations
 
@@ -51,19 +51,20 @@ def _unet_name(name: str, per_block: int) -> str:
     for ours, theirs in _UNET_ENDS.items():
         if name.startswith(f"{ours}."):
             name = name.replace(ours, theirs, 1)
-    found = re.match(
+    match = re.match(
         r"(down|up)_blocks\.(\d+)\.(resnets|attentions|downsamplers|upsamplers)\.(\d+)\.", name
     )
-    if found:
-        way, block, what, layer = found[1], int(found[2]), found[3], int(found[4])
-        rest = name[found.end() :]
+    if match:
+        way, block, what, layer = match[1], int(match[2]), match[3], int(match[4])
+        rest = name[match.end() :]
         if what == "downsamplers":
             start, rest = f"input_blocks.{(block + 1) * per_block}.0.op", rest.removeprefix("conv.")
         elif what == "upsamplers":
             start = f"output_blocks.{block * per_block + per_block - 1}.1"
         else:
             index = block * per_block + layer + (way == "down")
-            start = f"{'input' if way == 'down' else 'output'}_blocks.{index}.{int(what == 'attentions')}"
+            side = "input" if way == "down" else "output"
+            start = f"{side}_blocks.{index}.{int(what == 'attentions')}"
         name = f"{start}.{rest}"
     for ours, theirs in _RESNET.items():
         name = re.sub(

@@ -9,9 +9,9 @@ from typing import Any
 
 import psutil
 
+from bench.ledger.columns import TIMINGS
 from bench.ledger.ledger import Ledger
 from bench.planning.suite import Suite, SuiteFile
-from bench.scoring.rows import TIMINGS
 
 SETTINGS = {
     "records": 8,

@@ -7,17 +7,16 @@ from pathlib import Path
 
 import torch
 
-from bench.util.torchvision_guard import guard_torchvision
+from bench.interfaces import guard_torchvision
 from tests.support.tiny_model import bytes_to_characters
 
 
 def make_tiny_clip(path: Path, *, seed: int = 0) -> Path:
-    """Write a directory: 32x32 pictures in patches of 8, 8 numbers an embedding, 12 tokens a prompt."""
+    """Write a CLIP for 32x32 pictures in patches of 8 and prompts of 12 tokens, 8 numbers out."""
     guard_torchvision()
     from transformers import CLIPConfig, CLIPModel
 
-    characters = list(bytes_to_characters().values())
-    words = [*characters, *(c + "</w>" for c in characters), "<|startoftext|>", "<|endoftext|>"]
+    words = vocabulary()
     tower = {
         "hidden_size": 16,
         "intermediate_size": 32,
@@ -39,8 +38,7 @@ def make_tiny_clip(path: Path, *, seed: int = 0) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         CLIPModel(config).save_pretrained(path)
-    (path / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
-    (path / "merges.txt").write_text("#version: 0.2\n")
+    write_vocabulary(path, words, merges=[])
     (path / "tokenizer_config.json").write_text(
         json.dumps(
             {

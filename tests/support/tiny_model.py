@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from bench.util.torchvision_guard import guard_torchvision
+from bench.interfaces import guard_torchvision
 
 
 def bytes_to_characters() -> dict[int, str]:
-    """GPT-2's printable stand-in for each byte, by which CLIP's vocabulary is written."""
+    """Return GPT-2's printable character for each byte, as CLIP's vocabulary has it."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     table = {b: chr(b) for b in printable}
     for i, b in enumerate(b for b in range(256) if b not in table):
@@ -26,7 +29,7 @@ def make_tiny_model(path: Path, *, width: int = 8, blocks: int = 3, seed: int = 
         blocks: autoencoder blocks; the latent factor is ``2 ** (blocks - 1)``.
     """
     guard_torchvision()
-    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+    from diffusers import DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
 
     with torch.random.fork_rng(devices=[]):
@@ -43,18 +46,7 @@ def make_tiny_model(path: Path, *, width: int = 8, blocks: int = 3, seed: int = 
             attention_head_dim=4,
             norm_num_groups=4,
         )
-        vae = AutoencoderKL(
-            in_channels=3,
-            out_channels=3,
-            latent_channels=4,
-            block_out_channels=(width,) * blocks,
-            down_block_types=("DownEncoderBlock2D",) * blocks,
-            up_block_types=("UpDecoderBlock2D",) * blocks,
-            layers_per_block=1,
-            norm_num_groups=4,
-            mid_block_add_attention=False,
-            scaling_factor=1.0,
-        )
+        vae = tiny_autoencoder(width, blocks, scaling_factor=1.0)
         vocab = vocabulary()
         text = CLIPTextModel(
             CLIPTextConfig(
@@ -86,8 +78,26 @@ def make_tiny_model(path: Path, *, width: int = 8, blocks: int = 3, seed: int = 
     return path
 
 
+def tiny_autoencoder(width: int, blocks: int, *, scaling_factor: float) -> Any:
+    """Return a random autoencoder with ``blocks`` blocks of ``width`` channels."""
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        in_channels=3,
+        out_channels=3,
+        latent_channels=4,
+        block_out_channels=(width,) * blocks,
+        down_block_types=("DownEncoderBlock2D",) * blocks,
+        up_block_types=("UpDecoderBlock2D",) * blocks,
+        layers_per_block=1,
+        norm_num_groups=4,
+        mid_block_add_attention=False,
+        scaling_factor=scaling_factor,
+    )
+
+
 def vocabulary() -> list[str]:
-    """Tokens in the order of their ids: bytes within a word, bytes that end one, start and end."""
+    """Return tokens by id: bytes within a word, bytes that end a word, start and end."""
     characters = list(bytes_to_characters().values())
     return [*characters, *(c + "</w>" for c in characters), "<|startoftext|>", "<|endoftext|>"]
 
@@ -100,3 +110,9 @@ def write_tokenizer(folder: Path, length: int, padding: str = "<|endoftext|>") -
     CLIPTokenizer(
         vocab=vocab, merges=[], model_max_length=length, pad_token=padding
     ).save_pretrained(folder)
+
+
+def write_vocabulary(folder: Path, words: Sequence[str], merges: Iterable[tuple[str, str]]) -> None:
+    """Write ``vocab.json`` and ``merges.txt``."""
+    (folder / "vocab.json").write_text(json.dumps({word: i for i, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "".join(f"{a} {b}\n" for a, b in merges))

@@ -4,29 +4,39 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench.util.torchvision_guard import guard_torchvision
+from bench.interfaces import guard_torchvision
 from tests.support.tiny_model import vocabulary, write_tokenizer
 from victims.stable_diffusion.files import POCKET
 
 LENGTH = 10  # tokens of a prompt
 POOLED = 20  # numbers of a pooled prompt
+EULER = {
+    "_class_name": "EulerDiscreteScheduler",
+    "interpolation_type": "linear",
+    "prediction_type": "epsilon",
+    "sample_max_value": 1.0,
+    "skip_prk_steps": True,
+    "timestep_spacing": "leading",
+    "use_karras_sigmas": False,
+}
 
 
 def make_tiny_sdxl(path: Path, *, trained_vae: bool = False, seed: int = 0) -> Path:
-    """Write a model directory with latent factor 4; the second tokenizer pads with ``!``, as that
-    of SDXL does.
+    """Write a model directory with latent factor 4.
+
+    The second tokenizer pads with ``!``, like that of Stable Diffusion XL.
 
     Args:
-        trained_vae: give it the autoencoder of the pocket model, whose pictures are worth
-            comparing.
+        trained_vae: use the autoencoder of the pocket model, whose pictures can be compared.
     """
     guard_torchvision()
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers import UNet2DConditionModel
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
     with torch.random.fork_rng(devices=[]):
@@ -48,18 +58,7 @@ def make_tiny_sdxl(path: Path, *, trained_vae: bool = False, seed: int = 0) -> P
             addition_time_embed_dim=8,
             projection_class_embeddings_input_dim=POOLED + 6 * 8,
         )
-        vae = AutoencoderKL(
-            in_channels=3,
-            out_channels=3,
-            latent_channels=4,
-            block_out_channels=(8, 8, 8),
-            down_block_types=("DownEncoderBlock2D",) * 3,
-            up_block_types=("UpDecoderBlock2D",) * 3,
-            layers_per_block=1,
-            norm_num_groups=4,
-            mid_block_add_attention=False,
-            scaling_factor=0.13025,
-        )
+        vae = tiny_autoencoder(8, 3, scaling_factor=0.13025)
         text = CLIPTextModel(_text_config(16, 2, 2, "quick_gelu"))
         text_2 = CLIPTextModelWithProjection(_text_config(24, 3, 4, "gelu"))
     for name, module in (
@@ -90,30 +89,25 @@ def _text_config(width: int, layers: int, heads: int, activation: str) -> Any:
         max_position_embeddings=LENGTH,
         hidden_act=activation,
         projection_dim=POOLED,
-        bos_token_id=0,  # as the hub's files have it: with eos_token_id 2 the end is the highest id of a prompt
+        # As in the hub's files; with eos_token_id 2 the end is the highest id of a prompt.
+        bos_token_id=0,
         eos_token_id=2,
         pad_token_id=1,
     )
 
 
-def write_scheduler(folder: Path) -> None:
-    """Euler's, as the hub has it; this project reads it as DDIM."""
+def write_scheduler(folder: Path, sampler: Mapping[str, object] = EULER) -> None:
+    """Write a scheduler's configuration as the hub has it; this project reads it as DDIM."""
     folder.mkdir(parents=True)
     config = {
-        "_class_name": "EulerDiscreteScheduler",
         "beta_end": 0.012,
         "beta_schedule": "scaled_linear",
         "beta_start": 0.00085,
         "clip_sample": False,
-        "interpolation_type": "linear",
         "num_train_timesteps": 1000,
-        "prediction_type": "epsilon",
-        "sample_max_value": 1.0,
         "set_alpha_to_one": False,
-        "skip_prk_steps": True,
         "steps_offset": 1,
-        "timestep_spacing": "leading",
         "trained_betas": None,
-        "use_karras_sigmas": False,
+        **sampler,
     }
     (folder / "scheduler_config.json").write_text(json.dumps(config))

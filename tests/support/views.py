@@ -6,17 +6,12 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from bench.interfaces.public import Public
-from bench.interfaces.threat import ThreatModel, View
-from bench.types.channels import Channel
-from bench.types.records import Records
-from bench.types.schedule import NoiseSchedule
-from bench.wire.transcript import Release
+from bench.interfaces import Channel, NoiseSchedule, Public, Records, Release, ThreatModel, View
 from victims.stable_diffusion.model import StableDiffusion
 
 
 def made_public(model: StableDiffusion, auxiliary: Records) -> Public:
-    """What is known of an undefended ``no-gradient`` client of ``model``, but for the client itself."""
+    """Return the public knowledge on an undefended ``no-gradient`` victim, without its client."""
     return Public(
         client=None,
         codec=model,

@@ -1,4 +1,7 @@
-"""FedSGD over a small classifier (McMahan et al., arXiv:1602.05629): the victim of the gradient literature."""
+"""FedSGD over a small classifier (McMahan et al., arXiv:1602.05629).
+
+The literature on gradient attacks uses this victim.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -34,26 +37,38 @@ from bench.interfaces import (
     UtilityPlan,
     Victim,
 )
-from victims.classifier.parts.federated_rounds import Rounds
-from victims.classifier.parts.labelled_records import PooledCodec, labels, pooled
+from victims.classifier.parts.federated_rounds import ClassifierRounds
+from victims.classifier.parts.labelled_records import (
+    PooledCodec,
+    accuracy,
+    check_image_size,
+    labels,
+    pool,
+)
 from victims.classifier.parts.public_trainer import LABEL, ClassifierTrainer
 from victims.classifier.parts.small_networks import HEAD, Activation, Classifier, Network
+from victims.common.checks import check_dtype
 
 PUBLIC_SEED = 0
 
 
 class FederatedClassifierParams(Params):
-    """Attributes:
-    records_per_update: records that one update is computed on.
-    batch_size: records a local step; None is all of the update in one step, which is FedSGD.
-    clients: how many share the records, evenly; each sends one update a turn.
-    size: height and width of the pictures trained on; larger ones are pooled to it.
-    network: ``lenet``, ``mlp`` or ``linear`` (``victims.classifier.parts.small_networks``).
-    activation: None is the sigmoid of DLG for ``lenet`` and ReLU for ``mlp``.
-    label: name of the attribute that is the label, or ``identity``.
-    classes: the label's values are folded into so many.
-    hidden: width of the ``mlp``.
-    learning_rate: of SGD, on clients; the training plan's own rate is for AdamW and not used.
+    """Sets the clients, their local training and their network.
+
+    Attributes:
+        records_per_update: how many records one update is computed on.
+        batch_size: records in one local step; None puts all records of the update in one step,
+            which is FedSGD.
+        clients: how many clients share the records evenly; each sends one update in each round.
+        size: height and width of the training pictures; larger pictures are pooled to this size.
+        network: ``lenet``, ``mlp`` or ``linear`` (``victims.classifier.parts.small_networks``).
+        activation: the function after each layer; None is the sigmoid of DLG for ``lenet`` and ReLU
+            for ``mlp``.
+        label: name of the attribute that gives the label, or ``identity``.
+        classes: how many classes the values of the label are folded into.
+        hidden: width of the ``mlp``.
+        learning_rate: learning rate of the clients' SGD; the learning rate of the training plan is
+            for AdamW and is not used.
     """
 
     records_per_update: int = Field(default=1, ge=1)
@@ -69,46 +84,49 @@ class FederatedClassifierParams(Params):
 
 
 class FederatedClassifier(Victim):
-    """In each turn every client sends what SGD on its next few records makes of the global model;
-    the server adds the mean. A last group that is too small for an update waits for the next
-    epoch's shuffle."""
+    """Trains a small classifier in rounds on clients; the server averages the updates.
+
+    In each round every client runs SGD on its next few records from the global model and sends the
+    change of the weights; the server adds the mean of the updates. A last group of an epoch that is
+    too small for an update is skipped; the next epoch shuffles the records anew.
+    """
 
     name = "federated-classifier"
-    protocols: tuple[Literal["fedsgd"], ...] = ("fedsgd",)
+    protocols: ClassVar[tuple[str, ...]] = ("fedsgd",)
     takes_insertion = True
     Params = FederatedClassifierParams
     params: FederatedClassifierParams
     card = Card(
-        summary="FedSGD over DLG's small sigmoid network, or a linear or two-layer one; labels from an attribute.",
-        source="FedSGD: McMahan et al., arXiv:1602.05629; network: Zhu et al., arXiv:1906.08935, section 4",
-        needs="records with the attribute that is the label (or label=identity)",
+        summary="FedSGD over DLG's small sigmoid network, or over a linear or two-layer network; "
+        "labels come from an attribute.",
+        source="FedSGD: McMahan et al., arXiv:1602.05629; network: Zhu et al., arXiv:1906.08935, "
+        "section 4",
+        needs="records with the attribute that gives the label (or label=identity)",
         cost="seconds; an update holds about 20,000 numbers",
-        notes="No diffusion: it is where gradient attacks are proven. The record claimed is the pooled picture. "
-        "Held-out people share no identity with the private ones, so with label=identity accuracy is chance.",
+        notes="No diffusion: gradient attacks are validated on this victim. Attacks claim the "
+        "pooled picture. Held-out people share no identity with the private ones, so with "
+        "label=identity accuracy is at chance.",
     )
 
     def channels(self, protocol: str) -> frozenset[Channel]:
         return frozenset({CLIENT_UPDATE, GLOBAL_MODEL})
 
     def check(self, image_size: int) -> None:
-        if image_size % self.params.size:
-            raise RequestError(
-                f"victim {self.name!r}: image size {image_size} is no multiple of size={self.params.size}"
-            )
+        check_image_size(self, image_size, self.params.size)
 
     def check_records(self, records: Records, progress: Progress) -> None:
-        labels(records, self.params.label, self.params.classes)
+        self.labels(records)
 
     def classifier(self, defense: Defense | None = None) -> Classifier:
-        """The network that the parameters ask for, with what the defence puts into it."""
-        p: FederatedClassifierParams = self.params
+        """Return the network of the parameters, with the layers that the defence inserts."""
+        p = self.params
         activation = p.activation or ("sigmoid" if p.network == "lenet" else "relu")
         insertion = None if defense is None else defense.insertion()
         return Classifier(p.network, activation, p.size, p.classes, p.hidden, insertion)
 
     def trainer(self, image_size: int, defense: Defense | None = None) -> ClassifierTrainer:
-        """The clients' local training, by public knowledge."""
-        p: FederatedClassifierParams = self.params
+        """Return the public reconstruction of the clients' local training."""
+        p = self.params
         local = LocalTraining(
             "sgd", p.learning_rate, p.records_per_update, p.batch_size or p.records_per_update
         )
@@ -124,23 +142,22 @@ class FederatedClassifier(Victim):
         out: Path,
         progress: Progress,
     ) -> Capture:
-        p: FederatedClassifierParams = self.params
-        if plan.dtype != "fp32":
-            raise RequestError(f"victim {self.name!r} trains in fp32 only")
+        p = self.params
+        check_dtype(self, plan)
         if len(records) < p.clients * p.records_per_update:
             raise RequestError(
-                f"victim {self.name!r}: {p.clients} clients with {p.records_per_update} records an update need "
-                f"{p.clients * p.records_per_update} records; there are {len(records)}"
+                f"victim {self.name!r}: {p.clients} clients with {p.records_per_update} records an "
+                f"update need {p.clients * p.records_per_update} records; there are {len(records)}"
             )
         schedule = NoiseSchedule.stable_diffusion()
         defense.check(schedule, self.channels(protocol))
         trainer = self.trainer(records.images.shape[-1], defense)
-        rounds = Rounds(
+        rounds = ClassifierRounds(
             trainer=trainer,
             weights=self.classifier(defense).initial_weights(PUBLIC_SEED),
             records=records,
             inputs=trainer.inputs(records),
-            slope=partial(self._slope, defense, trainer),
+            step_gradient=partial(self._step_gradient, defense, trainer),
             protect=partial(self._protect, defense, schedule),
             clients=p.clients,
             plan=plan,
@@ -150,7 +167,7 @@ class FederatedClassifier(Victim):
     def labels(self, records: Records) -> Tensor:
         return labels(records, self.params.label, self.params.classes)
 
-    def _slope(
+    def _step_gradient(
         self,
         defense: Defense,
         trainer: ClassifierTrainer,
@@ -158,7 +175,7 @@ class FederatedClassifier(Victim):
         batch: Mapping[str, Tensor],
         rng: torch.Generator,
     ) -> Mapping[str, Tensor]:
-        """The gradient of one step; where the defence wants it, made of each record's own."""
+        """Return the gradient of one step; a defence may combine the gradients of its records."""
         if not defense.record_gradients:
             return trainer.gradient(weights, batch)
         rows = range(len(batch[LABEL]))
@@ -191,12 +208,15 @@ class FederatedClassifier(Victim):
     def _measure(
         self, network: Classifier, weights: Mapping[str, Tensor], pixels: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """The head's inputs, without noise, and their sensitivity to the picture, each ``(B, features)``."""
+        """Return the head's inputs, without noise, and their sensitivity to the picture.
 
-        def alone(picture: Tensor) -> Tensor:
+        Both are ``(B, features)``.
+        """
+
+        def features_of(picture: Tensor) -> Tensor:
             return network.into_head(weights, picture.unsqueeze(0))[0].squeeze(0)
 
-        jacobian = vmap(jacrev(alone, chunk_size=64))(pixels)
+        jacobian = vmap(jacrev(features_of, chunk_size=64))(pixels)
         return network.into_head(weights, pixels)[0], jacobian.flatten(2).norm(dim=2)
 
     def public(
@@ -224,19 +244,11 @@ class FederatedClassifier(Victim):
         *,
         protocol: str,
     ) -> Mapping[str, float]:
-        """Share of held-out records whose class is found, and the share of the commonest class (blind guessing)."""
+        """Return the accuracy on held-out records and that of guessing the commonest class."""
         weights = load_file(capture.model_dir / "classifier.safetensors")
-        truth = labels(held_out, self.params.label, self.params.classes)
-        guess = (
-            self.classifier(defense)
-            .logits(weights, pooled(held_out.images, self.params.size))
-            .argmax(1)
-        )
-        commonest = truth.bincount().max() / len(truth)
-        return {
-            "accuracy": float((guess == truth).float().mean()),
-            "accuracy_blind": float(commonest),
-        }
+        pixels = pool(held_out.images, self.params.size)
+        guess = self.classifier(defense).logits(weights, pixels).argmax(1)
+        return accuracy(guess, self.labels(held_out))
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self.classifier()).encode())

@@ -1,4 +1,7 @@
-"""A small classifier cut in two (He et al., ACSAC 2019): the victim of the activation-inversion literature."""
+"""A small classifier that is cut in two (He et al., ACSAC 2019).
+
+The literature on activation inversion uses this victim.
+"""
 
 from __future__ import annotations
 
@@ -37,22 +40,30 @@ from bench.interfaces import (
 from bench.wire.capture import TRANSCRIPT_DIR
 from victims.classifier.parts.client import CnnClient, PublicCnnClient
 from victims.classifier.parts.cnn import Cut, halves, network
-from victims.classifier.parts.labelled_records import PooledCodec, labels, pooled
-from victims.classifier.parts.split_training import CnnRun
+from victims.classifier.parts.labelled_records import (
+    PooledCodec,
+    accuracy,
+    check_image_size,
+    labels,
+    pool,
+)
+from victims.classifier.parts.split_training import SplitCnnTraining
+from victims.common.checks import check_dtype, check_protocol
 
 PUBLIC_SEED = 0
 BRIGHTNESS = "brightness"
 
 
 class SplitCnnParams(Params):
-    """Attributes:
-    cut: the client's last layer.
-    size: height and width of the pictures trained on; larger ones are pooled to it.
-    width: channels of the first pair of convolutions; 64 in the paper.
-    label: name of the attribute that is the label, ``identity``, or ``brightness`` for records
-    without any: a
-        picture's mean brightness in steps.
-    classes: the label's values are folded into so many.
+    """Sets the network, its cut and the labels.
+
+    Attributes:
+        cut: the client's last layer.
+        size: height and width of the training pictures; larger pictures are pooled to this size.
+        width: channels of the first pair of convolutions; 64 in the paper.
+        label: name of the attribute that gives the label, ``identity``, or ``brightness``, which is
+            the picture's mean brightness in equal steps and needs no attribute.
+        classes: how many classes the values of the label are folded into.
     """
 
     cut: Cut = "conv11"
@@ -63,10 +74,12 @@ class SplitCnnParams(Params):
 
 
 class SplitCnn(Victim):
-    """``inference``: the network is trained in one place, then deployed in two parts, and the
-    server gets features of every record once; it knows the client's weights, as the paper's
-    white-box attacker does. ``gradient``: split training, with features and labels up and the
-    gradient of the features down; the client's weights follow at the end.
+    """Trains a small classifier whose first layers are on the client.
+
+    In protocol ``inference`` the network is trained in one place and then deployed in two parts:
+    the server gets the features of every record once, and it knows the client's weights like the
+    paper's white-box attacker. Protocol ``gradient`` is split training, with features and labels up
+    and the gradient of the features down; the client's weights follow at the end.
     """
 
     name = "split-cnn"
@@ -76,48 +89,45 @@ class SplitCnn(Victim):
     params: SplitCnnParams
     card = Card(
         summary="Six-convolution classifier of small pictures, cut after a layer of choice.",
-        source="He, Zhang, Lee, ACSAC 2019 (Model Inversion Attacks Against Collaborative Inference), CIFAR network",
-        needs="records with the attribute that is the label (or label=identity, or label=brightness, which all have)",
+        source="He, Zhang, Lee, ACSAC 2019 (Model Inversion Attacks Against Collaborative "
+        "Inference), CIFAR network",
+        needs="records with the attribute that gives the label (or label=identity, or "
+        "label=brightness, which all records have)",
         cost="seconds; a release holds width x 32 x 32 numbers at the first layers",
-        notes="No diffusion: it is where activation inversion is proven. The record claimed is the pooled picture. Its "
-        "features travel on control_features, so what defends those defends these. In `gradient`, the "
-        "features attacked are older than the weights that are sent at the end.",
+        notes="No diffusion: activation inversion is validated on this victim. Attacks claim the "
+        "pooled picture. The features are sent as control_features, so defences of that channel "
+        "apply. In `gradient`, the attacked features are older than the weights that are sent at "
+        "the end.",
     )
 
     def channels(self, protocol: str) -> frozenset[Channel]:
-        if protocol not in self.protocols:
-            raise RequestError(
-                f"victim {self.name!r} has no protocol {protocol!r}; it has {', '.join(self.protocols)}"
-            )
+        check_protocol(self, protocol)
         shared = {CONTROL_FEATURES, CLIENT_WEIGHTS}
         return frozenset(
             shared | ({PREDICTION_DOWN} if protocol == "inference" else {LABEL, GRADIENT_DOWN})
         )
 
     def check(self, image_size: int) -> None:
-        if image_size % self.params.size:
-            raise RequestError(
-                f"victim {self.name!r}: image size {image_size} is no multiple of size={self.params.size}"
-            )
+        check_image_size(self, image_size, self.params.size)
 
     def check_records(self, records: Records, progress: Progress) -> None:
         self.labels(records)
 
     def labels(self, records: Records) -> Tensor:
-        """One class a record, ``(N,)`` int64.
+        """Return the class of each record, ``(N,)`` int64.
 
         Raises:
             RequestError: a record lacks the attribute.
         """
-        p: SplitCnnParams = self.params
+        p = self.params
         if p.label == BRIGHTNESS:
             level = records.images.float().mean((1, 2, 3)) / 255
             return (level * p.classes).long().clamp(max=p.classes - 1)
         return labels(records, p.label, p.classes)
 
     def halves(self, defense: Defense, device: str) -> tuple[CnnClient, torch.nn.Module]:
-        """Client and server before the first step, with public weights."""
-        p: SplitCnnParams = self.params
+        """Return client and server before the first step, with public weights."""
+        p = self.params
         client, server = halves(network(p.width, p.size, p.classes, PUBLIC_SEED), p.cut)
         return CnnClient(client, defense, device), server.to(device)
 
@@ -132,32 +142,29 @@ class SplitCnn(Victim):
         progress: Progress,
     ) -> Capture:
         sent = self.channels(protocol)
-        if plan.dtype != "fp32":
-            raise RequestError(f"victim {self.name!r} trains in fp32 only")
+        check_dtype(self, plan)
         defense.check(NoiseSchedule.stable_diffusion(), sent)
         if CONTROL_FEATURES in defense.withheld:
             raise RequestError(
                 f"victim {self.name!r}: without {CONTROL_FEATURES} there is nothing to train on"
             )
         client, server = self.halves(defense, plan.device)
-        run = CnnRun(
+        training = SplitCnnTraining(
             client=client,
             server=server,
             adapter=self.adapter(defense, plan.device),
             records=records,
-            pixels=pooled(records.images, self.params.size),
+            pixels=pool(records.images, self.params.size),
             labels=self.labels(records),
             writer=TranscriptWriter(out / TRANSCRIPT_DIR, victim=self.name, protocol=protocol),
             plan=plan,
         )
-        return (
-            run.trained_split(out, progress)
-            if protocol == "gradient"
-            else run.deployed(out, progress)
-        )
+        if protocol == "gradient":
+            return training.train_over_wire(out, progress)
+        return training.train_then_infer(out, progress)
 
     def adapter(self, defense: Defense, device: str) -> ServerAdapter:
-        """The defence's counterpart on the server."""
+        """Return the defence's counterpart on the server."""
         return (defense.server_adapter(torch.zeros(1, 1, 1)) or ServerAdapter()).to(device)
 
     def public(
@@ -178,7 +185,7 @@ class SplitCnn(Victim):
         )
 
     def _public_labels(self, auxiliary: Records) -> Tensor | None:
-        """None where the attacker's records lack the attribute, which the private ones have."""
+        """Return the labels of the attacker's records, or None where they lack the attribute."""
         try:
             return self.labels(auxiliary)
         except RequestError:
@@ -194,7 +201,7 @@ class SplitCnn(Victim):
         *,
         protocol: str,
     ) -> Mapping[str, float]:
-        """Share of held-out records whose class is found, and the share of the commonest class (blind guessing)."""
+        """Return the accuracy on held-out records and that of guessing the commonest class."""
         client, server = self.halves(defense, plan.device)
         adapter = self.adapter(defense, plan.device)
         state = load_file(capture.model_dir / "network.safetensors", device=plan.device)
@@ -205,17 +212,11 @@ class SplitCnn(Victim):
         defense.restore_trained(
             {n.removeprefix("defense."): t for n, t in state.items() if n.startswith("defense.")}
         )
-        truth = self.labels(held_out)
         rng = generator(plan.seed, "split-cnn utility")
-        sent = client.release(
-            pooled(held_out.images, self.params.size), held_out.ids, "inference", rng
-        )
+        pixels = pool(held_out.images, self.params.size)
+        sent = client.release(pixels, held_out.ids, "inference", rng)
         guess = server(adapter(CONTROL_FEATURES, sent.float())).argmax(1).cpu()
-        commonest = truth.bincount().max() / len(truth)
-        return {
-            "accuracy": float((guess == truth).float().mean()),
-            "accuracy_blind": float(commonest),
-        }
+        return accuracy(guess, self.labels(held_out))
 
     def fingerprint(self) -> str:
         client, server = self.halves(Defense(), "cpu")

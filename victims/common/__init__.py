@@ -1,1 +1,1 @@
-"""What all victims share."""
+"""Code that all victims share."""

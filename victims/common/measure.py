@@ -1,4 +1,4 @@
-"""What training costs: seconds and memory."""
+"""Measure the seconds and the memory of a training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import torch
 
 
 class Clock:
-    """Adds up the seconds of one side; waits for the GPU, whose work is queued."""
+    """Adds up the seconds of one side.
+
+    The clock waits for the GPU, whose work is queued.
+    """
 
     def __init__(self, device: str) -> None:
         self.seconds = 0.0
@@ -35,12 +38,12 @@ class Clock:
 
 
 def peak_memory_mib(device: str) -> float:
-    """Largest memory so far, in MiB: of the GPU where one is used, else of this process."""
+    """Return the peak memory in MiB: of the GPU where ``device`` is one, else of this process."""
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     try:
         import resource
-    except ImportError:  # Windows keeps the peak with the process
-        return psutil.Process().memory_info().peak_wset / 2**20
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes that ru_maxrss counts in
+    except ImportError:  # on Windows, which keeps the peak with the process
+        return float(psutil.Process().memory_info().peak_wset) / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, else in KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20

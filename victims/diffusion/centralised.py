@@ -1,4 +1,4 @@
-"""ControlNet training in one place: the reference for utility, and a wire with nothing on it."""
+"""ControlNet training in one place: the reference for utility, without any wire."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ from bench.interfaces import (
     TrainingPlan,
     TranscriptWriter,
 )
-from bench.wire.capture import TRANSCRIPT_DIR
-from victims.common.batches import epoch_batches
+from bench.wire.capture import MODEL_DIR, TRANSCRIPT_DIR
+from victims.common.batches import training_batches
+from victims.common.capture_files import TrainingMeasurements, seal_capture
+from victims.common.checks import check_protocol
 from victims.common.measure import Clock
-from victims.diffusion.parts.base import PUBLIC_SEED, DiffusionVictim, Measured, TrainedParts
+from victims.diffusion.parts.base import PUBLIC_SEED, DiffusionVictim, TrainedParts
 from victims.diffusion.parts.client import ClientRandomness
 from victims.diffusion.parts.controlnet import new_controlnet
 from victims.diffusion.parts.local_training import backward
@@ -29,24 +31,24 @@ from victims.diffusion.parts.undivided_step import draw
 
 
 class Centralised(DiffusionVictim):
-    """The uncut diffusers ControlNet and UNet on the owner's own machine."""
+    """Trains the uncut diffusers ControlNet and UNet on the machine of the data's owner."""
 
     name = "centralised"
     protocols = ("none",)
     card = Card(
-        summary="Undivided ControlNet training by the data's owner; nothing crosses a wire.",
+        summary="Trains an undivided ControlNet on the owner's machine; nothing crosses a wire.",
         source="Zhang et al., arXiv:2302.05543; step as in diffusers' ControlNet training",
-        needs="the same models as split-controlnet",
-        cost="one forward and backward pass a step",
-        notes="The utility reference. A defence can change its timesteps, noise and local gradients; "
-        "there is no wire to protect.",
+        needs="a model that split-controlnet takes",
+        cost="one forward and backward pass for each step",
+        notes="The reference for utility. A defence can change its timesteps, noise and local "
+        "gradients; there is no wire to protect.",
     )
 
     def stem_name(self, protocol: str) -> str:
         return "hint"
 
     def channels(self, protocol: str) -> frozenset[Channel]:
-        self.check_protocol(protocol)
+        check_protocol(self, protocol)
         return frozenset()
 
     def train(
@@ -64,27 +66,19 @@ class Centralised(DiffusionVictim):
         client = self.client_half(model, controlnet, defense, protocol)
         optimizer = torch.optim.AdamW(controlnet.parameters(), lr=plan.learning_rate)
         rng = ClientRandomness.seeded(plan.seed)
-        batches = [
-            b
-            for e in range(plan.epochs)
-            for b in epoch_batches(len(records), plan.batch_size, e, plan.seed)
-        ]
+        batches = training_batches(len(records), plan)
         losses: list[float] = []
         clock = Clock(plan.device)
         with progress.stage("training the victim", len(batches)) as advance, clock.running():
-            for index in batches:
+            for _, index in batches:
                 losses.append(
                     backward(client, controlnet, draw(client, records, index, rng), rng.protection)
                 )
                 optimizer.step()
                 advance(1)
         writer = TranscriptWriter(out / TRANSCRIPT_DIR, victim=self.name, protocol=protocol)
-        measured = Measured(plan.epochs * len(records), losses, clock.seconds, 0.0, plan.device)
-        return self.seal(
-            out,
-            records,
-            writer,
-            SecretsWriter(),
-            TrainedParts(controlnet, ServerAdapter()),
-            measured,
+        measurements = TrainingMeasurements(
+            plan.epochs * len(records), losses, clock.seconds, 0.0, plan.device
         )
+        self.save(out / MODEL_DIR, TrainedParts(controlnet, ServerAdapter()), protocol)
+        return seal_capture(out, records, writer, SecretsWriter(), measurements)

@@ -1,4 +1,7 @@
-"""FedAvg over the ControlNet (McMahan et al., arXiv:1602.05629): weights cross the wire, records do not."""
+"""FedAvg over the ControlNet (McMahan et al., arXiv:1602.05629).
+
+Weights cross the wire; records and features do not.
+"""
 
 from __future__ import annotations
 
@@ -26,16 +29,16 @@ from bench.interfaces import (
     TrainingPlan,
     TranscriptWriter,
 )
-from bench.wire.capture import TRANSCRIPT_DIR
-from victims.diffusion.parts.base import (
-    PUBLIC_SEED,
-    DiffusionVictim,
-    Measured,
-    ModelParams,
-    TrainedParts,
-)
+from bench.wire.capture import MODEL_DIR, TRANSCRIPT_DIR
+from victims.common.capture_files import TrainingMeasurements, seal_capture
+from victims.common.checks import check_protocol
+from victims.diffusion.parts.base import PUBLIC_SEED, DiffusionVictim, ModelParams, TrainedParts
 from victims.diffusion.parts.controlnet import new_controlnet
-from victims.diffusion.parts.federated_rounds import Exchange, Rounds, shares
+from victims.diffusion.parts.federated_rounds import (
+    FederatedRounds,
+    RoundMessages,
+    clients_with_shares,
+)
 from victims.diffusion.parts.local_training import LocalPlan
 from victims.diffusion.parts.public_trainer import ControlNetTrainer
 
@@ -43,19 +46,19 @@ SGD_RATE = 0.1
 
 
 class FederatedParams(ModelParams):
-    """Attributes:
-    clients: how many share the records, evenly.
-    records_per_update: how many records a client trains on in one round; 0 is its whole share. An
-    epoch is one
-        pass over all records in any case, in as many rounds as that takes.
-        An update is one local step on them, or steps of the plan's batch size where it is the whole
-        share.
-    optimizer: of the local steps. ``sgd`` has no momentum, so that the update of one step is -lr
-    times its gradient. learning_rate: of the local steps; None is the plan's for ``adamw``, and for
-    ``sgd``, whose steps are not of the
-        same kind, 0.1.
-    shared_draws: the server draws t and eps and sends them, as one that fixes the randomness of
-    training would.
+    """Sets the clients, their local training and the messages.
+
+    Attributes:
+        clients: how many clients share the records evenly.
+        records_per_update: how many records a client trains on in one round; 0 is its whole share.
+            An epoch is one pass over all records, in as many rounds as needed. An update is one
+            local step on these records, or, for the whole share, steps of the plan's batch size.
+        optimizer: optimizer of the local steps. ``sgd`` has no momentum, so that the update of one
+            step is -lr times its gradient.
+        learning_rate: learning rate of the local steps. None is the plan's learning rate for
+            ``adamw``, and 0.1 for ``sgd``, which needs another one.
+        shared_draws: whether the server draws t and eps and sends them, like a server that fixes
+            the randomness of the training.
     """
 
     clients: int = Field(default=2, ge=1)
@@ -66,47 +69,51 @@ class FederatedParams(ModelParams):
 
 
 class Federated(DiffusionVictim):
-    """Every client trains a whole ControlNet on some of its records a round; the server averages."""
+    """Trains a whole ControlNet in rounds on clients; the server averages their updates."""
 
     name = "federated"
     protocols = ("fedavg", "secure-aggregation")
     Params = FederatedParams
     params: FederatedParams
     card = Card(
-        summary="FedAvg over the whole ControlNet; weight deltas cross the wire every round, or their sum alone.",
+        summary="FedAvg over the whole ControlNet; every round, the clients' weight deltas or only "
+        "their sum cross the wire.",
         source="McMahan et al., arXiv:1602.05629, Algorithm 1; sum: Bonawitz et al., CCS 2017",
-        needs="the same models as split-controlnet",
-        cost="bytes: the whole ControlNet, down and up, a client and round",
-        notes="A round is one pass over a client's share, or over records_per_update of its records. A defence changes "
-        "timesteps, noise and local gradients; its protect_update() is given each client's update whole. Under "
-        "secure-aggregation the transcript has the clients' mean update only; the masks are not simulated.",
+        needs="a model that split-controlnet takes",
+        cost="bytes: the whole ControlNet, down and up, for each client and round",
+        notes="A round is one pass over a client's share, or over records_per_update of its "
+        "records. A defence changes timesteps, noise and local gradients; its protect_update() "
+        "gets each client's whole update. In protocol secure-aggregation the transcript holds only "
+        "the clients' mean update; the masks are not simulated.",
     )
 
     def stem_name(self, protocol: str) -> str:
         return "hint"
 
     def channels(self, protocol: str) -> frozenset[Channel]:
-        self.check_protocol(protocol)
+        check_protocol(self, protocol)
         drawn = {TIMESTEP, NOISE_TARGET} if self.params.shared_draws else set()
         return frozenset({CLIENT_UPDATE, GLOBAL_MODEL} | drawn)
 
     @property
     def _rate(self) -> float | None:
-        """The local learning rate, or None where only the training plan has it."""
+        """Return the local learning rate, or None where only the training plan has it."""
         return self.params.learning_rate or (SGD_RATE if self.params.optimizer == "sgd" else None)
 
     def public(
         self, defense: Defense | None, auxiliary: Records, *, protocol: str, device: str
     ) -> Public:
-        """With a trainer where the parameters say all of a client's local training: how much, how, at what rate."""
+        """Return public knowledge, with a trainer where the parameters define the local training.
+
+        They do so where they set the records of an update and the learning rate.
+        """
         known = super().public(defense, auxiliary, protocol=protocol, device=device)
         per_update, rate = self.params.records_per_update, self._rate
         if not per_update or rate is None:
             return known
         if protocol == "secure-aggregation":
-            per_update *= (
-                self.params.clients
-            )  # the mean of one-step updates is one step on all their records
+            # The mean of one-step updates is one step on all their records.
+            per_update *= self.params.clients
         model = self.load(device)
         controlnet = new_controlnet(model, PUBLIC_SEED)
         client = self.client_half(model, controlnet, defense or Defense(), protocol)
@@ -136,7 +143,7 @@ class Federated(DiffusionVictim):
                 f"victim {self.name!r}: shared_draws needs a model that predicts the noise itself"
             )
         whole = new_controlnet(model, PUBLIC_SEED).train()
-        rounds = Rounds(
+        rounds = FederatedRounds(
             self.client_half(model, whole, defense, protocol),
             whole,
             records,
@@ -147,18 +154,17 @@ class Federated(DiffusionVictim):
                 p.records_per_update or plan.batch_size,
             ),
             writer := TranscriptWriter(out / TRANSCRIPT_DIR, victim=self.name, protocol=protocol),
-            shares(len(records), p.clients, plan.seed),
-            Exchange(p.records_per_update, protocol == "secure-aggregation", p.shared_draws),
+            clients_with_shares(len(records), p.clients, plan.seed),
+            RoundMessages(p.records_per_update, protocol == "secure-aggregation", p.shared_draws),
         )
         with progress.stage("training the victim", rounds.steps) as advance:
             rounds.run(advance)
-        measured = Measured(
+        measurements = TrainingMeasurements(
             releases=plan.epochs * len(records),
             losses=rounds.losses,
             client_seconds=rounds.client_clock.seconds,
             server_seconds=rounds.server_clock.seconds,
             device=plan.device,
         )
-        return self.seal(
-            out, records, writer, rounds.secrets, TrainedParts(whole, ServerAdapter()), measured
-        )
+        self.save(out / MODEL_DIR, TrainedParts(whole, ServerAdapter()), protocol)
+        return seal_capture(out, records, writer, rounds.secrets, measurements)

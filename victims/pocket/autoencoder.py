@@ -1,4 +1,4 @@
-"""The pocket autoencoder: x4 in each direction, four latent channels."""
+"""The pocket autoencoder, with factor 4 in each direction and four latent channels."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ MEASURED = 1024
 
 
 def build(widths: tuple[int, int, int], image_size: int) -> Any:
-    """An untrained ``AutoencoderKL`` with three blocks."""
+    """Return an untrained ``AutoencoderKL`` with three blocks."""
     guard_torchvision()
     from diffusers import AutoencoderKL
 
-    return AutoencoderKL(
+    return AutoencoderKL(  # type: ignore[no-untyped-call]
         in_channels=3,
         out_channels=3,
         down_block_types=("DownEncoderBlock2D",) * 3,
@@ -40,7 +40,10 @@ def build(widths: tuple[int, int, int], image_size: int) -> Any:
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Mean structural similarity under a 7x7 box window, differentiable; pictures in [-1, 1]."""
+    """Return the mean structural similarity under a 7x7 box window; pictures are in [-1, 1].
+
+    The result is differentiable.
+    """
     c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
 
     def blur(x: Tensor) -> Tensor:
@@ -53,7 +56,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 def batch(corpus: Corpus, size: int, rng: torch.Generator) -> Tensor:
-    """A random mixture of all kinds of pictures, by :data:`SHARES`, ``(size, 3, S, S)`` in [-1, 1]."""
+    """Return a random mixture of pictures ``(size, 3, S, S)`` in [-1, 1] by :data:`SHARES`."""
     limits = torch.tensor(list(SHARES.values())).cumsum(0)[:-1]
     kind = torch.bucketize(torch.rand(size, generator=rng), limits)
     sources: list[Tensor] = [getattr(corpus, name) for name in SHARES]
@@ -74,7 +77,7 @@ def train(
     *,
     stop_at: int | None = None,
 ) -> None:
-    """Train in place; restartable from ``folder``."""
+    """Train ``vae`` in place, from the last checkpoint in ``folder`` if there is one."""
 
     def loss(step: int, rng: torch.Generator) -> Mapping[str, Tensor]:
         x = batch(corpus, compute.batch_size, rng).to(compute.device)
@@ -97,10 +100,16 @@ def train(
 
 @torch.no_grad()
 def encode(vae: Any, images: Tensor, device: str) -> tuple[Tensor, Tensor]:
-    """Unscaled mean and standard deviation of the latents of uint8 pictures, both ``(N, 4, h, w)``."""
+    """Return mean and standard deviation of the unscaled latents, both ``(N, 4, h, w)``.
+
+    Args:
+        vae: the autoencoder.
+        images: pictures ``(N, 3, S, S)`` uint8.
+        device: device of ``vae``.
+    """
     vae.eval()
     means, stds = [], []
-    for part in images.split(64):
+    for part in torch.split(images, 64):
         posterior = vae.encode(part.to(device).float() / 127.5 - 1.0).latent_dist
         means.append(posterior.mean.cpu())
         stds.append(posterior.std.cpu())
@@ -108,7 +117,7 @@ def encode(vae: Any, images: Tensor, device: str) -> tuple[Tensor, Tensor]:
 
 
 def set_scale(vae: Any, corpus: Corpus, device: str) -> None:
-    """Set ``scaling_factor`` so that the latents of training portraits have unit standard deviation."""
+    """Set ``scaling_factor`` so that latents of training portraits have unit standard deviation."""
     means, stds = encode(vae, corpus.portraits[:MEASURED], device)
     spread = float((means.var() + stds.square().mean()).sqrt())
     vae.register_to_config(scaling_factor=round(1.0 / spread, 5))

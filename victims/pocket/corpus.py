@@ -1,7 +1,6 @@
-"""What the pocket model is trained on: portraits, crops of packaged photographs, filled circles,
-outlines.
+"""The training pictures of the pocket model: portraits, photographs, filled circles, outlines.
 
-The photographs are those that scikit-image and scikit-learn install with themselves.
+The photographs are crops of those that scikit-image and scikit-learn install.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from torch import Tensor
 from bench.data.photos.photographs import POCKET_TRAINING, PROMPTS, photograph
 
 FIRST_IDENTITY = 1_000_000
-"""Also the first circle."""
+"""First identity of the training portraits, and number of the first training circle."""
 HELD_OUT_IDENTITY = 2_000_000
 HELD_OUT_PHOTOS = ("cat", "temple")
 PHASE_CHUNK = 250
@@ -29,7 +28,7 @@ PHASE_CHUNK = 250
 
 @dataclass(frozen=True)
 class Corpus:
-    """Training pictures.
+    """Holds the training pictures with their prompts.
 
     Attributes:
         portraits: ``(N, 3, S, S)`` uint8, with one prompt each.
@@ -47,7 +46,7 @@ class Corpus:
     outlines: Tensor
 
     def words(self) -> tuple[str, ...]:
-        """Every prompt."""
+        """Return all prompts."""
         return self.prompts + self.photo_prompts + self.circle_prompts
 
 
@@ -60,7 +59,10 @@ def _portraits(task: tuple[int, int, int]) -> tuple[NDArray[np.uint8], list[str]
 
 
 def portraits(first: int, count: int, size: int, workers: int) -> tuple[Tensor, tuple[str, ...]]:
-    """One photograph each of ``count`` identities from ``first`` up, ``(N, 3, S, S)`` uint8, and prompts."""
+    """Return one portrait of each of ``count`` identities from ``first`` up, and their prompts.
+
+    The portraits are ``(N, 3, S, S)`` uint8.
+    """
     tasks = [(first + i, min(PHASE_CHUNK, count - i), size) for i in range(0, count, PHASE_CHUNK)]
     if workers > 1:
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
@@ -76,7 +78,10 @@ def portraits(first: int, count: int, size: int, workers: int) -> tuple[Tensor, 
 def crops(
     names: tuple[str, ...], count: int, size: int, seed: int
 ) -> tuple[Tensor, tuple[str, ...]]:
-    """Random square crops at random scale, ``(count, 3, S, S)`` uint8, and the name of each one's source."""
+    """Return random square crops at random scale, and the name of each crop's photograph.
+
+    The crops are ``(count, 3, S, S)`` uint8.
+    """
     from PIL import Image
 
     rng = np.random.default_rng([seed, count, size])
@@ -88,17 +93,15 @@ def crops(
         picture = sources[k]
         short = min(picture.size)
         side = int(np.exp(rng.uniform(np.log(min(1.5 * size, short)), np.log(short))))
-        left, top = (int(rng.integers(0, extent - side + 1)) for extent in picture.size)
-        crop = picture.resize(
-            (size, size), Image.Resampling.BOX, box=(left, top, left + side, top + side)
-        )
+        x, y = (int(rng.integers(0, extent - side + 1)) for extent in picture.size)
+        crop = picture.resize((size, size), Image.Resampling.BOX, box=(x, y, x + side, y + side))
         pixels[i] = np.asarray(crop)[:, :: -1 if rng.uniform() < 0.5 else 1]
         chosen.append(names[k])
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), tuple(chosen)
 
 
 def circles(first: int, count: int, size: int) -> tuple[Tensor, tuple[str, ...]]:
-    """Pictures of the ``fill`` task, ``(count, 3, size, size)`` uint8, and their prompts."""
+    """Return pictures of the ``fill`` task, ``(count, 3, size, size)`` uint8, and their prompts."""
     from bench.data.fill import draw
 
     drawn = [draw(first + i, size, 0) for i in range(count)]
@@ -107,7 +110,7 @@ def circles(first: int, count: int, size: int) -> tuple[Tensor, tuple[str, ...]]
 
 
 def build(out: Path, *, count: int, size: int, seed: int, workers: int) -> Corpus:
-    """The training corpus; kept under ``out`` so that a restarted recipe need not draw it again."""
+    """Return the training corpus, which is kept under ``out`` for restarts of the recipe."""
     from bench.data.conditions import extract
 
     out.mkdir(parents=True, exist_ok=True)

@@ -22,11 +22,11 @@ TEXT_WIDTH = 128
 
 
 def build_scheduler() -> Any:
-    """DDIM with Stable Diffusion's noising process."""
+    """Return a DDIM sampler with Stable Diffusion's noising process."""
     guard_torchvision()
     from diffusers import DDIMScheduler
 
-    return DDIMScheduler(
+    return DDIMScheduler(  # type: ignore[no-untyped-call]
         num_train_timesteps=TRAIN_STEPS,
         beta_start=0.00085,
         beta_end=0.012,
@@ -39,7 +39,7 @@ def build_scheduler() -> Any:
 
 
 def build_text_encoder(tokenizer: Any, layers: int) -> Any:
-    """An untrained causal ``CLIPTextModel`` for ``tokenizer``."""
+    """Return an untrained causal ``CLIPTextModel`` for ``tokenizer``."""
     guard_torchvision()
     from transformers import CLIPTextConfig, CLIPTextModel
 
@@ -60,11 +60,14 @@ def build_text_encoder(tokenizer: Any, layers: int) -> Any:
 
 
 def build_unet(widths: tuple[int, ...], latent_size: int) -> Any:
-    """An untrained ``UNet2DConditionModel`` with cross-attention below its highest resolution."""
+    """Return an untrained ``UNet2DConditionModel``.
+
+    It has cross-attention at all resolutions but the highest.
+    """
     guard_torchvision()
     from diffusers import UNet2DConditionModel
 
-    return UNet2DConditionModel(
+    return UNet2DConditionModel(  # type: ignore[no-untyped-call]
         sample_size=latent_size,
         in_channels=4,
         out_channels=4,
@@ -80,12 +83,13 @@ def build_unet(widths: tuple[int, ...], latent_size: int) -> Any:
 
 @dataclass(frozen=True)
 class Latents:
-    """Precomputed training examples.
+    """Holds precomputed training examples.
 
     Attributes:
-        means, stds: of the scaled latents' posterior, ``(N, 4, h, w)``.
-        tokens: prompts, ``(N, 32)`` int64.
-        empty: tokens of the empty prompt, ``(32,)``.
+        means: means of the scaled latents' posterior, ``(N, 4, h, w)``.
+        stds: standard deviations of the scaled latents' posterior, ``(N, 4, h, w)``.
+        tokens: token ids of the prompts, ``(N, 32)`` int64.
+        empty: token ids of the empty prompt, ``(32,)``.
     """
 
     means: Tensor
@@ -95,13 +99,13 @@ class Latents:
 
 
 def signal(scheduler: Any) -> Tensor:
-    """Cumulative signal share alpha-bar at every t, ``(T,)``."""
+    """Return the cumulative signal share alpha-bar at every t, ``(T,)``."""
     value: Tensor = scheduler.alphas_cumprod
     return value.float()
 
 
-def noised(z0: Tensor, eps: Tensor, share: Tensor) -> Tensor:
-    """z_t from z_0 for a signal share of each sample, ``(B,)``."""
+def add_noise(z0: Tensor, eps: Tensor, share: Tensor) -> Tensor:
+    """Return z_t of z_0 ``(B, 4, h, w)`` for the signal share of each sample, ``(B,)``."""
     a = share[:, None, None, None]
     return a.sqrt() * z0 + (1 - a).sqrt() * eps
 
@@ -117,12 +121,12 @@ def train(
     on_save: Any = None,
     stop_at: int | None = None,
 ) -> None:
-    """Train UNet and text encoder in place on the noise-prediction loss; restartable from
-    ``folder``.
+    """Train UNet and text encoder in place on the noise-prediction loss.
 
-    The loss is weighted by min(SNR, 5)/SNR, but never by less than 0.2: a short training is better
-    spent on the noise levels that decide what is shown, while the small ones, which attacks look
-    at, are still learned.
+    The training continues from the last checkpoint in ``folder`` if there is one. The loss is
+    weighted by min(SNR, 5) / SNR, but at least by 0.2: a short training should concentrate on the
+    noise levels that determine the picture's content, and still learn the low noise levels, which
+    attacks use.
     """
     shares = signal(build_scheduler())
     batch_size, device = compute.batch_size, compute.device
@@ -134,8 +138,8 @@ def train(
         z0 = latents.means[rows] + latents.stds[rows] * torch.randn(shape, generator=rng)
         flip = torch.rand(batch_size, generator=rng) < PROMPT_DROPOUT
         tokens = torch.where(flip[:, None], latents.empty[None], latents.tokens[rows])
-        # One t from each of equal strata: the loss of a small batch varies less than with free
-        # draws.
+        # One t is drawn from each of equal strata: the loss of a small batch then varies less than
+        # with independent draws.
         t = (
             (torch.arange(batch_size) + torch.rand(batch_size, generator=rng))
             * (TRAIN_STEPS / batch_size)
@@ -147,7 +151,7 @@ def train(
         with compute.autocast():
             states = text(tokens.to(device)).last_hidden_state
             out = unet(
-                noised(z0, eps, share).to(device), t.to(device), encoder_hidden_states=states
+                add_noise(z0, eps, share).to(device), t.to(device), encoder_hidden_states=states
             ).sample.float()
         each = F.mse_loss(out, eps.to(device), reduction="none").mean(dim=(1, 2, 3))
         return {"loss": (weight * each).mean(), "eps": each.mean()}

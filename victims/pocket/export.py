@@ -1,4 +1,4 @@
-"""Writes the trained parts in the directory layout of ``StableDiffusionPipeline``, in half precision."""
+"""Write the trained parts in the layout of ``StableDiffusionPipeline``, in half precision."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from victims.pocket import tokenizer as tokens
 def write(
     out: Path, *, vae: Any, unet: Any, text_encoder: Any, tokenizer: Any, scheduler: Any
 ) -> None:
-    """Replace ``out`` by a pipeline directory; the parts themselves stay in single precision."""
+    """Replace ``out`` by a pipeline directory; the given parts stay in single precision."""
     import diffusers
 
     fresh = out.with_name(out.name + ".new")
@@ -47,9 +47,9 @@ def write(
 
 
 def _save_half(module: Any, folder: Path) -> None:
-    """Save a half-precision copy and drop from its configuration where it was loaded from."""
-    # Not built anew from the configuration: diffusers would put back defaults that were changed
-    # since.
+    """Save a half-precision copy, and remove the path of origin from its configuration."""
+    # The copy is not built from the configuration, because diffusers would restore defaults of
+    # entries that were changed later.
     deepcopy(module).to(torch.float16).save_pretrained(folder, safe_serialization=True)
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))

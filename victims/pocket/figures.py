@@ -1,6 +1,6 @@
-"""Prints the model card's figures from the shipped weights: ``python -m victims.pocket.figures``.
+"""Print the model card's figures from the shipped weights: ``python -m victims.pocket.figures``.
 
-All pictures measured on are held out: identities and photographs that training never saw.
+All pictures are held out: training saw none of their identities and photographs.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.interfaces import ImageBatch
 from bench.util.torchvision_guard import guard_torchvision
 from victims.pocket import tokenizer as tokens
 from victims.pocket.corpus import HELD_OUT_IDENTITY, HELD_OUT_PHOTOS, circles, crops, portraits
-from victims.pocket.denoiser import noised, signal
+from victims.pocket.denoiser import add_noise, signal
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
 TIMESTEPS = (1, 100, 250, 500, 750, 999)
@@ -27,11 +27,11 @@ RETRIEVED = 64
 
 
 def load(folder: Path = WEIGHTS) -> Any:
-    """The pipeline in ``folder``, in single precision, from local files only."""
+    """Return the pipeline in ``folder``, in single precision, from local files only."""
     guard_torchvision()
     from diffusers import StableDiffusionPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(
+    pipe = StableDiffusionPipeline.from_pretrained(  # type: ignore[no-untyped-call]
         folder, local_files_only=True, torch_dtype=torch.float32
     )
     pipe.set_progress_bar_config(disable=True)
@@ -40,18 +40,23 @@ def load(folder: Path = WEIGHTS) -> Any:
 
 @torch.no_grad()
 def round_trip(vae: Any, images: Tensor) -> tuple[float, float]:
-    """Mean SSIM (scikit-image, 7x7) and mean PSNR in dB of decode(encode mean) on uint8 pictures."""
+    """Return mean SSIM (scikit-image, 7x7) and mean PSNR in dB of decoded latent means.
+
+    Args:
+        vae: the autoencoder.
+        images: pictures ``(N, 3, S, S)`` uint8.
+    """
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
     similar, ratios = [], []
-    for part in images.split(32):
+    for part in torch.split(images, 32):
         decoded = vae.decode(vae.encode(part.float() / 127.5 - 1).latent_dist.mean).sample
         pixels = (
             ((decoded.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
         )
         for a, b in zip(part.permute(0, 2, 3, 1).numpy(), pixels, strict=True):
-            similar.append(structural_similarity(a, b, channel_axis=2))
-            ratios.append(peak_signal_noise_ratio(a, b))
+            similar.append(structural_similarity(a, b, channel_axis=2))  # type: ignore[no-untyped-call]
+            ratios.append(peak_signal_noise_ratio(a, b))  # type: ignore[no-untyped-call]
     return float(np.mean(similar)), float(np.mean(ratios))
 
 
@@ -59,10 +64,13 @@ def round_trip(vae: Any, images: Tensor) -> tuple[float, float]:
 def noise_losses(
     pipe: Any, images: Tensor, prompts: Sequence[str], seed: int
 ) -> dict[int, tuple[float, float]]:
-    """Mean squared error of predicted noise at several t: with the right prompts, and with prompts shuffled."""
+    """Return the mean squared error of predicted noise at several t.
+
+    The first number of each t is with the right prompts, the second with shuffled prompts.
+    """
     rng = torch.Generator().manual_seed(seed)
     z0 = torch.cat(
-        [pipe.vae.encode(x.float() / 127.5 - 1).latent_dist.mean for x in images.split(32)]
+        [pipe.vae.encode(x.float() / 127.5 - 1).latent_dist.mean for x in torch.split(images, 32)]
     )
     z0 = z0 * pipe.vae.config.scaling_factor
     states = pipe.text_encoder(tokens.encode(pipe.tokenizer, list(prompts))).last_hidden_state
@@ -70,7 +78,7 @@ def noise_losses(
     eps = torch.randn(z0.shape, generator=rng)
     result = {}
     for t in TIMESTEPS:
-        zt, when = noised(z0, eps, share[t].expand(len(z0))), torch.full((len(z0),), t)
+        zt, when = add_noise(z0, eps, share[t].expand(len(z0))), torch.full((len(z0),), t)
         right, wrong = (
             float((pipe.unet(zt, when, encoder_hidden_states=s).sample - eps).square().mean())
             for s in (states, states.roll(1, 0))
@@ -80,7 +88,10 @@ def noise_losses(
 
 
 def stem_rank(unet: Any) -> tuple[int, int, float]:
-    """Rank, column count and condition number of the first convolution as a matrix (outputs x inputs*taps)."""
+    """Return rank, column count and condition number of the UNet's first convolution.
+
+    Its matrix has one row for each output channel and one column for each input and tap.
+    """
     matrix = unet.conv_in.weight.detach().double().flatten(1)
     values = torch.linalg.svdvals(matrix)
     rank = int(torch.linalg.matrix_rank(matrix))
@@ -89,7 +100,7 @@ def stem_rank(unet: Any) -> tuple[int, int, float]:
 
 @torch.no_grad()
 def sample(pipe: Any, prompts: Sequence[str], seed: int, steps: int = SAMPLER_STEPS) -> Tensor:
-    """One picture a prompt, ``(N, 3, S, S)`` uint8."""
+    """Return one picture for each prompt, ``(N, 3, S, S)`` uint8."""
     rng = torch.Generator().manual_seed(seed)
     size = int(pipe.vae.config.sample_size)
     pixels = pipe(
@@ -109,10 +120,10 @@ def sample(pipe: Any, prompts: Sequence[str], seed: int, steps: int = SAMPLER_ST
 
 
 def retrieval(pictures: Tensor, prompts: Sequence[str]) -> tuple[float, float]:
-    """Share of prompts whose own picture the judge ranks first among all, and its mean cosine.
+    """Return the share of prompts whose picture the judge ranks first, and the mean cosine.
 
-    The judge is the embedded backbone: trained apart from this model, on other people, with a text
-    tower of its own.
+    The judge is the embedded backbone, which was trained separately from this model, on other
+    people and with another text tower.
     """
     from bench.backbones.embedded_backbone import load_embedded
     from bench.metrics.identification import ranks
@@ -136,12 +147,12 @@ def picture(rows: Sequence[Tensor], path: Path, enlarge: int = 2) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     p = argparse.ArgumentParser(prog="python -m victims.pocket.figures", description=__doc__)
-    p.add_argument("--weights", type=Path, default=WEIGHTS)
-    p.add_argument("--count", type=int, default=128, help="pictures measured on")
-    p.add_argument("--grid", type=Path, help="PNG of 16 samples to write")
-    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--weights", type=Path, default=WEIGHTS, help="Folder of the pipeline.")
+    p.add_argument("--count", type=int, default=128, help="Number of pictures of each kind.")
+    p.add_argument("--grid", type=Path, help="PNG file to write 16 samples to.")
+    p.add_argument("--seed", type=int, default=0, help="Seed of noise and samples.")
     a = p.parse_args(arguments)
     pipe = load(a.weights)
     size = int(pipe.vae.config.sample_size)

@@ -1,8 +1,8 @@
-"""Trains a ControlNet from the pocket model and shows whether it follows hints: ``python -m
-victims.pocket.follow``.
+"""Train a ControlNet from the pocket model and measure how well it follows hints.
 
-The whole, undivided network is trained (victim ``centralised``), then draws pictures for held-out
-hints and prompts twice from the same noise: with its control residuals, and without them.
+Run it with ``python -m victims.pocket.follow``. The whole, undivided network is trained (victim
+``centralised``). It then samples pictures for held-out hints and prompts twice from equal noise:
+with its control residuals, and without them.
 """
 
 from __future__ import annotations
@@ -26,17 +26,26 @@ from bench.util.progress import terminal_progress
 from victims.diffusion.parts.sampling import SamplingPlan, sample
 from victims.pocket.figures import picture
 
-SHOWN = 8
+GRID_COLUMNS = 8
+"""How many records a grid of pictures shows."""
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What is trained on what; the defaults are those of the model card.
+class FollowSettings:
+    """Sets the training and the sampling; the defaults are those of the model card.
 
     Attributes:
+        data: the data set.
+        condition: kind of the hints.
         model: ``pocket`` or a directory in diffusers layout.
+        records: how many records are trained on.
+        held_out: how many records pictures are sampled for.
         steps: optimiser steps.
-        guidance: of the sampler.
+        batch_size: records in one step.
+        learning_rate: learning rate of AdamW.
+        sampler_steps: DDIM steps.
+        guidance: guidance scale of the sampler.
+        seed: seed of training and sampling.
     """
 
     data: str = "fill"
@@ -53,8 +62,16 @@ class Settings:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
-    """Pictures and their agreement with the hints, by control scale (0: without ControlNet)."""
+class FollowResult:
+    """Holds sampled pictures and their agreement with the hints.
+
+    Attributes:
+        held_out: the records whose hints and prompts were used.
+        samples: the pictures, by control scale (0 is without ControlNet).
+        fidelity: scores of the pictures' agreement with the hints, by control scale.
+        losses: the loss of every training step.
+        seconds: seconds of the training.
+    """
 
     held_out: Records
     samples: dict[float, ImageBatch]
@@ -63,10 +80,10 @@ class Outcome:
     seconds: float
 
 
-def run(s: Settings, progress: Progress) -> Outcome:
-    """Train, then draw with and without the trained control."""
+def run(s: FollowSettings, progress: Progress) -> FollowResult:
+    """Train a ControlNet, and sample with and without its control residuals."""
     per_epoch = -(-s.records // s.batch_size)
-    # A job needs an attack; it is not run.
+    # A job needs an attack; this one is not run.
     request = Request(victim="centralised", attack="closed-form", seed=s.seed).replace(
         model=s.model,
         data=s.data,
@@ -103,7 +120,7 @@ def run(s: Settings, progress: Progress) -> Outcome:
             progress=progress,
         )
         seconds = time.monotonic() - began
-        trained = victim.trained(capture.model_dir, Defense(), spec.protocol, spec.device)
+        trained = victim.load_trained(capture.model_dir, Defense(), spec.protocol, spec.device)
         losses = capture.costs.losses
     how = SamplingPlan(steps=s.sampler_steps, guidance=s.guidance, seed=s.seed)
     samples = {scale: sample(trained, held_out, how, progress, scale=scale) for scale in (0.0, 1.0)}
@@ -112,23 +129,23 @@ def run(s: Settings, progress: Progress) -> Outcome:
         scale: condition_fidelity(images, hints, spec.data.condition)
         for scale, images in samples.items()
     }
-    return Outcome(held_out, samples, fidelity, losses, seconds)
+    return FollowResult(held_out, samples, fidelity, losses, seconds)
 
 
-def show(outcome: Outcome, path: Path) -> None:
-    """Hints, samples with control, samples without, true pictures: one row each."""
+def write_grid(result: FollowResult, path: Path) -> None:
+    """Write a PNG with rows of hints, samples with control, samples without, and true pictures."""
 
     def pixels(images: ImageBatch) -> Tensor:
-        return images.take(slice(SHOWN)).uint8().cpu()
+        return images.take(slice(GRID_COLUMNS)).uint8().cpu()
 
-    o = outcome
-    rows = (o.held_out.condition_batch(), o.samples[1.0], o.samples[0.0], o.held_out.image_batch())
+    r = result
+    rows = (r.held_out.condition_batch(), r.samples[1.0], r.samples[0.0], r.held_out.image_batch())
     picture([pixels(images) for images in rows], path)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Command line."""
-    d = Settings()
+    """Run the command line."""
+    d = FollowSettings()
     p = argparse.ArgumentParser(prog="python -m victims.pocket.follow", description=__doc__)
     p.add_argument("--data", default=d.data)
     p.add_argument("--condition", default=d.condition)
@@ -137,22 +154,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     p.add_argument("--steps", type=int, default=d.steps)
     p.add_argument("--learning-rate", type=float, default=d.learning_rate)
     p.add_argument("--guidance", type=float, default=d.guidance)
-    p.add_argument("--grid", type=Path, help="PNG to write")
+    p.add_argument("--grid", type=Path, help="PNG file to write a grid of pictures to.")
     chosen = vars(p.parse_args(arguments))
     grid = chosen.pop("grid")
-    outcome = run(Settings(**chosen), terminal_progress())
-    tenth = max(1, len(outcome.losses) // 10)
+    result = run(FollowSettings(**chosen), terminal_progress())
+    tenth = max(1, len(result.losses) // 10)
     report = {
-        "training_seconds": round(outcome.seconds, 1),
-        "steps": len(outcome.losses),
-        "loss_first": round(sum(outcome.losses[:tenth]) / tenth, 4),
-        "loss_last": round(sum(outcome.losses[-tenth:]) / tenth, 4),
-        "without_control": {k: round(v, 4) for k, v in outcome.fidelity[0.0].items()},
-        "with_control": {k: round(v, 4) for k, v in outcome.fidelity[1.0].items()},
+        "training_seconds": round(result.seconds, 1),
+        "steps": len(result.losses),
+        "loss_first": round(sum(result.losses[:tenth]) / tenth, 4),
+        "loss_last": round(sum(result.losses[-tenth:]) / tenth, 4),
+        "without_control": {k: round(v, 4) for k, v in result.fidelity[0.0].items()},
+        "with_control": {k: round(v, 4) for k, v in result.fidelity[1.0].items()},
     }
     print(json.dumps(report, indent=2))
     if grid is not None:
-        show(outcome, grid)
+        write_grid(result, grid)
 
 
 if __name__ == "__main__":

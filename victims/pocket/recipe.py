@@ -1,8 +1,8 @@
-"""Makes the pocket Stable Diffusion from nothing: ``python -m victims.pocket.recipe --out DIR``.
+"""Train the pocket Stable Diffusion from scratch: ``python -m victims.pocket.recipe --out DIR``.
 
-Stages: corpus, tokenizer, autoencoder, denoiser (UNet and text encoder), export. Each keeps its
-state under DIR, so that the same command continues an interrupted run; losses are in
-``DIR/*/losses.jsonl``. The finished pipeline is ``DIR/weights``.
+The stages are corpus, tokenizer, autoencoder, denoiser (UNet and text encoder) and export. Each
+keeps its state under DIR, so that repeating the command continues an interrupted run; losses are in
+``DIR/*/losses.jsonl``. The trained pipeline is ``DIR/weights``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from victims.pocket import autoencoder, denoiser, export
 from victims.pocket import tokenizer as tokens
 from victims.pocket.corpus import Corpus, build
-from victims.pocket.training import Compute, Plan, finished, load
+from victims.pocket.training import Compute, Plan, is_finished, load
 
 VAE_WIDTHS = (16, 48, 96)
 UNET_WIDTHS = (64, 128)
@@ -27,8 +27,8 @@ STAGES = ("corpus", "tokenizer", "autoencoder", "denoiser", "export")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Sizes and budgets of a run; the defaults reach the figures of the model card."""
+class RecipeSettings:
+    """Sets sizes and budgets of a run; the defaults reach the figures of the model card."""
 
     out: Path
     preview: Path | None = None
@@ -53,10 +53,10 @@ class Settings:
     only: str | None = None
 
 
-class Run:
-    """One run of the recipe, stage by stage."""
+class PocketRecipe:
+    """Runs the recipe, stage by stage."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: RecipeSettings) -> None:
         s = self.settings = settings
         torch.manual_seed(s.seed)
         self.vae = autoencoder.build(s.vae_widths, s.image_size).to(s.device)
@@ -76,13 +76,13 @@ class Run:
         return tokens.load(folder)
 
     def go(self, *, stop_at: int | None = None) -> None:
-        """Run or continue the wanted stages; ``stop_at`` pauses each at that step."""
+        """Run or continue the requested stages; ``stop_at`` pauses each stage at that step."""
         s = self.settings
         wanted = (s.only,) if s.only else STAGES[: STAGES.index(s.until) + 1]
         for stage in ("autoencoder", "denoiser"):
-            if stage in wanted and not finished(s.out / stage):
+            if stage in wanted and not is_finished(s.out / stage):
                 getattr(self, f"_{stage}")(s.out / stage, stop_at)
-                if not finished(s.out / stage):
+                if not is_finished(s.out / stage):
                     return
         if "export" in wanted:
             self.write(s.out / "weights")
@@ -121,7 +121,7 @@ class Run:
             self._scaled = True
 
     def write(self, out: Path) -> None:
-        """Export what the last checkpoints hold, with the averaged UNet."""
+        """Export the pipeline of the last checkpoints, with the averaged UNet."""
         s = self.settings
         self._restore_vae()
         torch.manual_seed(s.seed + 1)
@@ -164,20 +164,22 @@ class Run:
         )
 
 
-def parse(arguments: Sequence[str] | None = None) -> Settings:
-    """Settings from a command line."""
+def parse(arguments: Sequence[str] | None = None) -> RecipeSettings:
+    """Return the settings of a command line."""
     p = argparse.ArgumentParser(prog="python -m victims.pocket.recipe", description=__doc__)
-    d = Settings(out=Path())
+    d = RecipeSettings(out=Path())
     p.add_argument(
-        "--out", type=Path, required=True, help="folder of the run; continued if it holds one"
+        "--out", type=Path, required=True, help="Folder of the run; an existing run is continued."
     )
     p.add_argument(
-        "--preview", type=Path, help="folder to refresh with a usable pipeline at every checkpoint"
+        "--preview", type=Path, help="Folder to write a usable pipeline to at every checkpoint."
     )
     p.add_argument("--device", default=d.device)
     p.add_argument("--seed", type=int, default=d.seed)
-    p.add_argument("--pictures", type=int, default=d.pictures, help="portraits to train on")
-    p.add_argument("--workers", type=int, default=d.workers, help="processes that draw portraits")
+    p.add_argument("--pictures", type=int, default=d.pictures, help="Number of training portraits.")
+    p.add_argument(
+        "--workers", type=int, default=d.workers, help="Number of processes that draw portraits."
+    )
     p.add_argument("--steps-vae", type=int, default=d.steps_vae)
     p.add_argument("--minutes-vae", type=float, default=d.minutes_vae)
     p.add_argument("--steps-unet", type=int, default=d.steps_unet)
@@ -188,18 +190,20 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
         "--bf16",
         action=argparse.BooleanOptionalAction,
         default=d.bf16,
-        help="compute in bfloat16, for a GPU",
+        help="Compute in bfloat16, for a GPU.",
     )
-    p.add_argument("--until", choices=STAGES, default=d.until, help="last stage to run")
+    p.add_argument("--until", choices=STAGES, default=d.until, help="Last stage to run.")
     p.add_argument(
-        "--only", choices=STAGES, help="the one stage to run, on what earlier stages left in DIR"
+        "--only",
+        choices=STAGES,
+        help="Run this stage alone, with the earlier stages' files in DIR.",
     )
-    return Settings(**vars(p.parse_args(arguments)))
+    return RecipeSettings(**vars(p.parse_args(arguments)))
 
 
 def main() -> None:
-    """Command line."""
-    Run(parse()).go()
+    """Run the command line."""
+    PocketRecipe(parse()).go()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The pocket model's byte-pair tokenizer, learned from the words of portrait prompts.
 
-Every byte is in the vocabulary, so any text can be tokenised; a word of the prompts is one token.
+The vocabulary contains every byte, so any text can be tokenised; each word of the prompts is one
+token.
 """
 
 from __future__ import annotations
@@ -18,18 +19,22 @@ MAX_TOKENS = 32
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"
 _EXTRA = """
-a an the of and or with in on at to by from for is are one two three photo picture portrait painting drawing
-image face person people man woman boy girl child old young smiling happy sad serious calm hair eyes nose mouth
-red blue green yellow black white purple orange pink grey gray brown cyan magenta gold silver teal navy olive
-maroon violet indigo turquoise beige crimson coral salmon khaki lavender circle square triangle ring shape
-background filled round large small big left right top bottom dark bright light cat dog car tree house flower
-temple mountain street city room table cup coffee astronaut rocket galaxies retina cells motorcycle building
+a an the of and or with in on at to by from for is are one two three photo picture portrait
+painting drawing image face person people man woman boy girl child old young smiling happy sad
+serious calm hair eyes nose mouth red blue green yellow black white purple orange pink grey gray
+brown cyan magenta gold silver teal navy olive maroon violet indigo turquoise beige crimson coral
+salmon khaki lavender circle square triangle ring shape background filled round large small big
+left right top bottom dark bright light cat dog car tree house flower temple mountain street city
+room table cup coffee astronaut rocket galaxies retina cells motorcycle building
 """
 EXTRA_WORDS = tuple(_EXTRA.split())
 
 
 def byte_characters() -> list[str]:
-    """One printable character for each byte: itself where printable, else a code point from 256 up."""
+    """Return one printable character for each byte.
+
+    A printable byte is its own character; the others get code points from 256 up.
+    """
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     spare = iter(range(256, 512))
     table = {b: chr(b) for b in printable}
@@ -37,7 +42,10 @@ def byte_characters() -> list[str]:
 
 
 def learn_merges(words: Counter[str]) -> list[tuple[str, str]]:
-    """Merges, most frequent pair first, until every word is one symbol; ties go by alphabet."""
+    """Return merges until every word is one symbol, most frequent pair first.
+
+    Ties are broken alphabetically.
+    """
     split = {w: [*w[:-1], w[-1] + WORD_END] for w in words}
     merges: list[tuple[str, str]] = []
     while True:
@@ -64,7 +72,7 @@ def _merge(symbols: list[str], pair: tuple[str, str]) -> list[str]:
 
 
 def build(prompts: Iterable[str]) -> Any:
-    """A ``CLIPTokenizer`` that knows the words of ``prompts``."""
+    """Return a ``CLIPTokenizer`` with the words of ``prompts`` in its vocabulary."""
     guard_torchvision()
     from transformers import CLIPTokenizer
 
@@ -80,14 +88,15 @@ def build(prompts: Iterable[str]) -> Any:
         END,
     ]
     vocab = {name: i for i, name in enumerate(dict.fromkeys(names))}
-    tokenizer = CLIPTokenizer(vocab=vocab, merges=merges, model_max_length=MAX_TOKENS)
+    pairs: Any = merges  # the library's annotation lacks pairs, which it takes
+    tokenizer = CLIPTokenizer(vocab=vocab, merges=pairs, model_max_length=MAX_TOKENS)
     if len(tokenizer) != len(vocab):
-        raise AssertionError(f"tokenizer holds {len(tokenizer)} tokens, not the {len(vocab)} given")
+        raise AssertionError(f"the tokenizer has {len(tokenizer)} tokens instead of {len(vocab)}")
     return tokenizer
 
 
 def load(folder: Path) -> Any:
-    """A saved tokenizer."""
+    """Return a saved tokenizer."""
     guard_torchvision()
     from transformers import CLIPTokenizer
 
@@ -95,7 +104,7 @@ def load(folder: Path) -> Any:
 
 
 def save(tokenizer: Any, folder: Path) -> None:
-    """Write the tokenizer, without the places it was loaded from."""
+    """Write the tokenizer, without the path that it was loaded from."""
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
@@ -105,7 +114,7 @@ def save(tokenizer: Any, folder: Path) -> None:
 
 
 def encode(tokenizer: Any, prompts: list[str]) -> Any:
-    """Token ids, ``(B, 32)`` int64, cut and padded."""
+    """Return token ids, ``(B, 32)`` int64, truncated and padded."""
     return tokenizer(
         prompts, padding="max_length", truncation=True, max_length=MAX_TOKENS, return_tensors="pt"
     ).input_ids

@@ -1,4 +1,4 @@
-"""A restartable training loop with a budget in steps and, as a safety net, in minutes."""
+"""A restartable training loop with a budget in steps and in minutes."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ Loss = Callable[[int, torch.Generator], Mapping[str, Tensor]]
 
 @dataclass(frozen=True)
 class Plan:
-    """How long one stage trains.
+    """Sets how long and how one stage trains.
 
     Attributes:
         steps: optimiser steps.
-        minutes: wall-clock limit; the learning rate falls to zero by whichever ends first.
+        minutes: wall-clock limit. The learning rate falls to zero at the limit that is reached
+            first.
         learning_rate: peak of the cosine schedule.
         warmup: steps of linear rise.
-        ema: decay of the averaged weights, 0 for none.
-        seed: of every draw; step k of a restarted run draws what step k of an unbroken run does.
+        ema: decay of the averaged weights; 0 keeps no average.
+        seed: seed of every draw; a restarted run repeats the draws of an uninterrupted run.
     """
 
     steps: int
@@ -41,11 +42,11 @@ class Plan:
     seed: int = 0
 
     def fraction(self, step: int, elapsed: float) -> float:
-        """Share of the budget that is spent."""
+        """Return the spent share of the budget."""
         return min(1.0, max(step / self.steps, elapsed / (60.0 * self.minutes)))
 
     def rate(self, step: int, elapsed: float) -> float:
-        """Learning rate at ``step`` after ``elapsed`` seconds."""
+        """Return the learning rate at ``step`` after ``elapsed`` seconds."""
         rise = min(1.0, (step + 1) / max(1, min(self.warmup, self.steps // 10)))
         return (
             self.learning_rate
@@ -56,19 +57,25 @@ class Plan:
 
 @dataclass(frozen=True)
 class Compute:
-    """Where and in what portions a stage is computed; ``bf16`` is bfloat16 autocast."""
+    """Sets the batch size, the device and the computing type of a stage.
+
+    Attributes:
+        batch_size: examples in one step.
+        device: device of the networks.
+        bf16: whether to compute in bfloat16 by autocast.
+    """
 
     batch_size: int
     device: str
     bf16: bool
 
     def autocast(self) -> torch.autocast:
-        """The context of a forward pass."""
+        """Return the context of a forward pass."""
         return torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.bf16)
 
 
 class Average:
-    """An exponential moving average of a module's parameters."""
+    """Keeps an exponential moving average of a module's parameters."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -77,21 +84,21 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Move towards the present weights; faster in the first steps."""
+        """Move the average towards the current weights, faster in the first steps."""
         keep = min(self.decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(
             list(self.values.values()), [p.detach() for p in self._live.values()], 1 - keep
         )
 
 
-def finished(folder: Path) -> bool:
-    """Whether the stage in ``folder`` has spent its budget."""
+def is_finished(folder: Path) -> bool:
+    """Return whether the stage in ``folder`` has spent its budget."""
     state = folder / "state.json"
     return state.exists() and bool(json.loads(state.read_text(encoding="utf-8"))["done"])
 
 
 def load(folder: Path, module: nn.Module, *, averaged: bool = False) -> None:
-    """Load the last checkpoint's weights (or their average) into ``module``."""
+    """Load the weights of the last checkpoint, or their average, into ``module``."""
     state = json.loads((folder / "state.json").read_text(encoding="utf-8"))
     name = "average.safetensors" if averaged else "weights.safetensors"
     module.load_state_dict(load_file(folder / state["checkpoint"] / name), strict=not averaged)
@@ -109,9 +116,12 @@ def fit(
     """Train ``module`` in place, from the last checkpoint in ``folder`` if there is one.
 
     Args:
-        loss: from step and generator to named losses; ``"loss"`` is what is minimised.
+        module: the networks.
+        loss: maps step and generator to named losses; ``"loss"`` is minimised.
+        plan: how long and how to train.
+        folder: folder of the checkpoints and of the loss curve.
         on_save: called after every checkpoint.
-        stop_at: pause at this step without counting the stage as done.
+        stop_at: the step at which to pause without counting the stage as done.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parameters = [p for p in module.parameters() if p.requires_grad]
@@ -192,7 +202,7 @@ def _save(
     elapsed: float,
     done: bool,
 ) -> None:
-    """Write a new checkpoint, point the state file at it, then drop older ones."""
+    """Write a new checkpoint, point the state file at it, and delete older checkpoints."""
     checkpoint = folder / f"step-{step:07d}"
     checkpoint.mkdir(exist_ok=True)
     save_file(

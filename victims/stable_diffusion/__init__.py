@@ -1,1 +1,1 @@
-"""Loads any Stable Diffusion in diffusers layout."""
+"""Load and check any Stable Diffusion in diffusers layout."""

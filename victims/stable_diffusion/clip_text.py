@@ -1,4 +1,4 @@
-"""Stable Diffusion's text encoder as public knowledge, with a prefix cache that transformers' CLIP lacks."""
+"""Stable Diffusion's public text encoder, with the prefix cache that transformers' CLIP lacks."""
 
 from __future__ import annotations
 
@@ -13,18 +13,21 @@ from torch.nn.functional import scaled_dot_product_attention
 from bench.interfaces import Prefix, PublicText
 
 ROWS = 8192
-"""States computed together: bounds memory at 8192 x the widest layer."""
+"""How many states are computed together; bounds memory at 8192 times the widest layer."""
 
 
 class ClipText(PublicText):
-    """CLIP's text tower (Radford et al., arXiv:2103.00020), frozen, on one device.
+    """Computes states with CLIP's frozen text tower (Radford et al., arXiv:2103.00020).
 
-    Attention is causal, so the state at a position depends on the tokens up to it only. Keys and
-    values of a prefix are kept by layer, and a next token costs one position instead of a whole
-    sequence.
+    Attention is causal, so the state at a position depends only on the tokens up to this position.
+    Keys and values of a prefix are kept for each layer, so that one more token costs one position
+    instead of a whole sequence.
 
     Args:
-        penultimate: states are those that enter the last layer, unnormalized, instead of the
+        encoder: a text model of transformers.
+        tokenizer: the encoder's tokenizer.
+        device: device of the encoder.
+        penultimate: whether states are the unnormalized inputs of the last layer instead of the
             tower's output.
     """
 
@@ -32,9 +35,7 @@ class ClipText(PublicText):
         self, encoder: Any, tokenizer: Any, device: str, *, penultimate: bool = False
     ) -> None:
         self._encoder, self._tokenizer, self._device = encoder, tokenizer, device
-        core = getattr(
-            encoder, "text_model", encoder
-        )  # transformers 5 dropped the inner module on the way
+        core = getattr(encoder, "text_model", encoder)  # transformers 5 removed the inner module
         self._embed, self._penultimate = core.embeddings, penultimate
         self._layers = core.encoder.layers[:-1] if penultimate else core.encoder.layers
         self._norm = Identity() if penultimate else core.final_layer_norm
@@ -45,35 +46,44 @@ class ClipText(PublicText):
 
     @property
     def depth(self) -> int:
-        """How many layers the states pass."""
+        """Return how many layers the states pass through."""
         return len(self._layers)
 
     def encode(self, prompts: Sequence[str]) -> Tensor:
-        found = self._tokenizer(
+        ids: Tensor = self._tokenizer(
             list(prompts),
             padding="max_length",
             truncation=True,
             max_length=self.length,
             return_tensors="pt",
-        )
-        return found.input_ids
+        ).input_ids
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=True)).strip()
 
     @torch.no_grad()
     def states(self, ids: Tensor) -> Tensor:
+        states: Tensor
         if self._penultimate:
-            return self._encoder(ids.to(self._device), output_hidden_states=True).hidden_states[-2]
-        return self._encoder(ids.to(self._device)).last_hidden_state
+            output = self._encoder(ids.to(self._device), output_hidden_states=True)
+            states = output.hidden_states[-2]
+        else:
+            states = self._encoder(ids.to(self._device)).last_hidden_state
+        return states
 
     @torch.no_grad()
     def projected(self, ids: Tensor) -> Tensor:
-        """The projected output at the end token, ``(N, P)``, of an encoder that has a projection."""
-        return self._encoder(ids.to(self._device)).text_embeds
+        """Return the projected output at the end token, ``(N, P)``.
+
+        The encoder must have a projection.
+        """
+        embedded: Tensor = self._encoder(ids.to(self._device)).text_embeds
+        return embedded
 
     def embeddings(self) -> Tensor:
-        return self._embed.token_embedding.weight.detach()
+        table: Tensor = self._embed.token_embedding.weight.detach()
+        return table
 
     def states_of_embeddings(self, embedded: Tensor) -> Tensor:
         hidden = embedded + self._embed.position_embedding.weight[: embedded.shape[1]]
@@ -82,7 +92,8 @@ class ClipText(PublicText):
             hidden = _rest(
                 layer, hidden, scaled_dot_product_attention(query, key, value, is_causal=True)
             )
-        return self._norm(hidden)
+        states: Tensor = self._norm(hidden)
+        return states
 
     @torch.no_grad()
     def begin(self, count: int) -> Prefix:
@@ -111,11 +122,15 @@ class ClipText(PublicText):
         )
 
     def _next(self, prefix: Prefix, tokens: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-        """Final states ``(N, C, D)`` of ``tokens`` ``(N or 1, C)``, and their own keys and values
-        by layer.
+        """Return final states ``(N, C, D)`` of candidates, and their keys and values by layer.
 
-        Candidates are alternatives: each attends to its prefix and to itself, never to another.
-        Those that are the same for every prefix go through the first layer's projections once.
+        Candidates are alternatives: each attends to its prefix and to itself, never to another
+        candidate. Candidates that all prefixes share pass through the first layer's projections
+        once.
+
+        Args:
+            prefix: keys and values of ``N`` prefixes.
+            tokens: candidates for the next token, ``(N, C)``, or ``(1, C)`` for all prefixes.
         """
         place = self._embed.position_embedding.weight[prefix.length]
         hidden = self._embed.token_embedding(tokens.to(self._device)) + place
@@ -134,7 +149,7 @@ class ClipText(PublicText):
 
 
 def _projections(layer: Any, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values, each ``(N, heads, T, width)``, of normalized ``(N, T, D)``."""
+    """Return queries, keys and values ``(N, heads, T, width)`` of normalized ``(N, T, D)``."""
     attention = layer.self_attn
     shape = (*hidden.shape[:-1], attention.num_heads, attention.head_dim)
     query, key, value = (
@@ -145,6 +160,7 @@ def _projections(layer: Any, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _rest(layer: Any, hidden: Tensor, mixed: Tensor) -> Tensor:
-    """The layer after its attention: output projection, residual, and the feed-forward part."""
+    """Apply a layer after its attention: output projection, residual and feed-forward part."""
     hidden = hidden + layer.self_attn.out_proj(mixed.transpose(1, 2).flatten(2))
-    return hidden + layer.mlp(layer.layer_norm2(hidden))
+    output: Tensor = hidden + layer.mlp(layer.layer_norm2(hidden))
+    return output

@@ -1,4 +1,4 @@
-"""Reading a file of a model so that whatever is wrong with it ends in one sentence."""
+"""Read the files of a model; every defect ends in an error of one sentence."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def refuse_pointer(file: Path) -> None:
-    """Refuse a file that is missing, empty, or stands for one that Git LFS has not fetched.
+    """Refuse a file that is missing, empty, or a pointer to a file that Git LFS has not fetched.
 
     Raises:
-        DataError: with the step that mends it.
+        DataError: says how to repair the file.
     """
     try:
         with file.open("rb") as stream:
@@ -24,7 +24,9 @@ def refuse_pointer(file: Path) -> None:
     except FileNotFoundError as error:
         raise DataError(f"{file}: file is missing; copy or download the model again") from error
     except OSError as error:
-        raise DataError(f"{file}: cannot be read, {error.strerror}") from error
+        raise DataError(
+            f"{file}: the file cannot be read, {error.strerror}; check its permissions"
+        ) from error
     if start == _POINTER:
         clone = next((folder for folder in file.parents if (folder / ".git").exists()), file.parent)
         raise DataError(f"{file} is a Git LFS pointer, not the file; run `git lfs pull` in {clone}")
@@ -33,10 +35,10 @@ def refuse_pointer(file: Path) -> None:
 
 
 def read_object(file: Path) -> dict[str, Any]:
-    """The content of a JSON file that holds an object.
+    """Return the content of a JSON file that holds an object.
 
     Raises:
-        DataError: missing, a Git LFS pointer, malformed, or of another kind.
+        DataError: the file is missing, a Git LFS pointer, malformed, or holds something else.
     """
     refuse_pointer(file)
     try:
@@ -45,16 +47,17 @@ def read_object(file: Path) -> dict[str, Any]:
         raise DataError(f"{file}: not valid JSON") from error
     if not isinstance(content, dict):
         raise DataError(
-            f"{file}: holds {_kind(content)}, where an object with named entries belongs"
+            f"{file}: holds {_kind(content)} instead of an object with named entries; copy or "
+            "download it again"
         )
     return content
 
 
-def entry(config: dict[str, Any], file: Path, key: str) -> Any:
-    """An entry of a configuration that must be there.
+def required_entry(config: dict[str, Any], file: Path, key: str) -> Any:
+    """Return an entry that a configuration must have.
 
     Raises:
-        DataError: it is missing or null.
+        DataError: the entry is missing or null.
     """
     value = config.get(key)
     if value is None:
@@ -62,13 +65,13 @@ def entry(config: dict[str, Any], file: Path, key: str) -> Any:
     return value
 
 
-def whole(config: dict[str, Any], file: Path, key: str) -> int:
-    """An entry that must be a positive whole number.
+def positive_int(config: dict[str, Any], file: Path, key: str) -> int:
+    """Return an entry that must be a positive whole number.
 
     Raises:
-        DataError: it is missing or something else.
+        DataError: the entry is missing or something else.
     """
-    value = entry(config, file, key)
+    value = required_entry(config, file, key)
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise DataError(f"{file}: {key} is {value!r}, not a positive whole number")
     return value
@@ -81,5 +84,11 @@ def _kind(content: Any) -> str:
 
 
 def python_command(code: str) -> str:
-    """The shell command that runs Python code of one line."""
+    """Return the shell command that runs one line of Python code."""
     return f"python -c {shlex.quote(code)}"
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an error's message, or the name of its class without a message."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""The directory of a Stable Diffusion: where it is, what it hashes to, and which pictures it takes."""
+"""The directory of a Stable Diffusion: its place, its hash, and the picture sizes it takes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from bench.interfaces import DataError, RequestError
 from bench.util.files import sha256_file
 from victims.stable_diffusion import hub, single_file
-from victims.stable_diffusion.file_checks import entry, read_object
-from victims.stable_diffusion.model_checks import check_model, lacking
+from victims.stable_diffusion.file_checks import read_object, required_entry
+from victims.stable_diffusion.model_checks import check_model, missing_part
 from victims.stable_diffusion.model_kind import (
     INDEX,
     PARTS,
@@ -27,28 +27,31 @@ POCKET = Path(__file__).parents[1] / "pocket" / "weights"
 
 
 def locate(model: str) -> Path:
-    """The directory of a model, checked: ``pocket``, a path, or a hub id ``owner/name[@commit]``.
+    """Return the checked directory of a model.
 
-    A hub id is the only thing that may reach the network, and only where its snapshot is not
-    complete in the local cache; only safetensors, JSON and vocabulary files are fetched.
+    Only a hub id may reach the network, and only where its snapshot is not complete in the local
+    cache; only safetensors, JSON and vocabulary files are fetched.
+
+    Args:
+        model: ``pocket``, a path, or a hub id ``owner/name[@commit]``.
 
     Raises:
-        RequestError: nothing there, a single file, or the hub cannot be reached.
-        DataError: the directory is not a complete and sound diffusers Stable Diffusion; as
-            ``check_model``.
+        RequestError: there is no such directory, it is a single file, or the hub cannot be reached.
+        DataError: the directory is not a complete and sound Stable Diffusion in diffusers layout
+            (``check_model``).
     """
     path = POCKET if model == "pocket" else Path(model).expanduser()
     if not path.is_dir():
-        path = _fetched(model, path)
-    missing = lacking(path)
+        path = _snapshot(model, path)
+    missing = missing_part(path)
     if missing:
-        raise DataError(missing + _beside(path))
+        raise DataError(missing + _single_file_hint(path))
     check_model(path)
     return path
 
 
-def _fetched(model: str, path: Path) -> Path:
-    """The snapshot of a hub id."""
+def _snapshot(model: str, path: Path) -> Path:
+    """Return the snapshot of a hub id, downloaded where it is not complete in the cache."""
     if single_file.is_single_file(model):
         raise RequestError(single_file.refusal(path))
     if (
@@ -57,20 +60,21 @@ def _fetched(model: str, path: Path) -> Path:
         and path.parent != Path()
         and path.parent.is_dir()
     ):
-        there = sorted(folder.name for folder in path.parent.iterdir() if folder.is_dir())
+        folders = sorted(folder.name for folder in path.parent.iterdir() if folder.is_dir())
         raise RequestError(
-            f"model {model!r}: no such directory; {path.parent} has {', '.join(there[:8]) or 'none'}"
+            f"model {model!r}: no such directory; {path.parent} has "
+            f"{', '.join(folders[:8]) or 'none'}"
         )
     if model == "pocket" or not hub.is_hub_id(model):
         raise RequestError(
             f"model {model!r}: no such directory, and not a hub id such as owner/name@COMMIT"
         )
-    snapshot = hub.cached(model)
-    return hub.download(model) if snapshot is None or lacking(snapshot) else snapshot
+    snapshot = hub.cached_snapshot(model)
+    return hub.download(model) if snapshot is None or missing_part(snapshot) else snapshot
 
 
-def _beside(path: Path) -> str:
-    """Says so where a directory holds a single-file checkpoint instead of a model's parts."""
+def _single_file_hint(path: Path) -> str:
+    """Return a hint where a directory holds a single-file checkpoint instead of a model's parts."""
     file = next(
         (file for file in sorted(path.glob("*.safetensors")) if not (path / INDEX).exists()), None
     )
@@ -78,14 +82,14 @@ def _beside(path: Path) -> str:
 
 
 def fingerprint(path: Path) -> str:
-    """sha256 over the files that are used of a model directory: the same bytes give the same hash
-    on every machine.
+    """Return a sha256 over the files of a model directory that are used.
 
-    For each part, sorted by name, its path below the directory and its sha256: of networks
+    Equal bytes give equal hashes on all machines. The hash covers, sorted by name within each part,
+    the path of each file below the directory and the sha256 of its content: of networks
     ``config.json`` and the weights that are loaded (not the index of shards, nor other variants),
-    of tokenizers ``victims.stable_diffusion. tokenizer.FILES``, of the scheduler its configuration.
-    Of Stable Diffusion XL also whether no prompt means zeros. Nothing else in the directory counts:
-    no README, cache, or file of the system.
+    of tokenizers ``victims.stable_diffusion.tokenizer.FILES``, and of the scheduler its
+    configuration. For Stable Diffusion XL it also covers whether no prompt means zeros. Other files
+    in the directory, such as a README, do not count.
     """
     digest = hashlib.sha256()
     kind = model_kind(path)
@@ -98,7 +102,7 @@ def fingerprint(path: Path) -> str:
 
 
 def _used(part: Path, kind: str) -> list[Path]:
-    """The files of a part that shape what is loaded of it, sorted by name."""
+    """Return the files that are loaded of a part, sorted by name."""
     if part.name in WEIGHTED[kind]:
         files = [part / "config.json", *weight_files(part)]
     elif part.name in TOKENIZERS[kind]:
@@ -109,10 +113,12 @@ def _used(part: Path, kind: str) -> list[Path]:
 
 
 def check_size(path: Path, image_size: int) -> None:
-    """Refuse sizes that a model's networks cannot halve evenly; reads its configuration only.
+    """Refuse picture sizes that a model's networks cannot halve evenly.
+
+    Only configurations are read.
 
     Raises:
-        RequestError: with the multiple that fits.
+        RequestError: names the multiple that fits.
         DataError: a configuration is missing or malformed.
     """
     step = 2 ** (_blocks(path, "vae") + _blocks(path, "unet") - 2)
@@ -121,23 +127,27 @@ def check_size(path: Path, image_size: int) -> None:
 
 
 def native_size(path: Path) -> int:
-    """Side in pixels of the pictures that a model was made for.
+    """Return the side in pixels of the pictures that a model was trained on.
 
     Raises:
         DataError: a configuration is missing or malformed.
     """
     file = path / "unet" / "config.json"
-    side = entry(read_object(file), file, "sample_size")
+    side = required_entry(read_object(file), file, "sample_size")
     sides = side if isinstance(side, list) else [side]
     if not sides or not all(isinstance(one, int) and one > 0 for one in sides):
-        raise DataError(f"{file}: sample_size is {side!r}, not the side of a latent")
-    return int(max(sides)) * 2 ** (_blocks(path, "vae") - 1)
+        raise DataError(
+            f"{file}: sample_size is {side!r}, not the side of a latent; download the file again"
+        )
+    factor: int = 2 ** (_blocks(path, "vae") - 1)
+    return int(max(sides)) * factor
 
 
 def conv_in_report(path: Path) -> dict[str, float]:
-    """Rank and condition number of ``conv_in`` as a linear map from a 3x3 patch to its features.
+    """Return rank and condition number of ``conv_in``.
 
-    Full column rank means that the noisy latent can be read off ``unet_features`` exactly.
+    ``conv_in`` is taken as a linear map from a 3x3 patch to its features. With full column rank,
+    the noisy latent can be read off ``unet_features`` exactly.
 
     Raises:
         DataError: the UNet's files hold no ``conv_in``.
@@ -156,9 +166,12 @@ def conv_in_report(path: Path) -> dict[str, float]:
                 "rank": int(torch.linalg.matrix_rank(matrix)),
                 "condition": float(values[0] / values[-1]),
             }
-    raise DataError(f"{path / 'unet'}: no conv_in.weight in any safetensors file")
+    raise DataError(
+        f"{path / 'unet'}: no conv_in.weight in any safetensors file; download them again"
+    )
 
 
 def _blocks(path: Path, part: str) -> int:
     file = path / part / "config.json"
-    return len(entry(read_object(file), file, "block_out_channels"))
+    blocks: list[int] = required_entry(read_object(file), file, "block_out_channels")
+    return len(blocks)

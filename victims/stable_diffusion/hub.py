@@ -1,4 +1,4 @@
-"""Models on the Hugging Face hub: which commit is meant, what of it is fetched, and when not to try."""
+"""Models on the Hugging Face hub: pinned commits, the files to fetch, and offline use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PINNED = {
     "CompVis/stable-diffusion-v1-4": "133a221b8aa7292a167afc5127cb63fb5005638b",
     "stabilityai/stable-diffusion-xl-base-1.0": "462165984030d82259a11f4367a4eed129e94a7b",
 }
-"""The commit that a hub id stands for when none is given; every other id needs one."""
+"""The commits of hub ids that may be given without a commit; all other ids need one."""
 
 NEEDED = (
     "[uvt]*/*model.safetensors",
@@ -24,7 +24,7 @@ NEEDED = (
     "*.json",
     "tokenizer*/*.txt",
 )
-"""Of a Stable Diffusion repository: all configurations and vocabularies; networks without their variants."""
+"""Patterns of the files to fetch: configurations, vocabularies, networks without variants."""
 
 _ID = re.compile(r"(?P<repo>[A-Za-z0-9][\w.-]*/[\w.-]+)(@(?P<revision>[\w.-]+))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -32,24 +32,25 @@ _PROBE_SECONDS = 1.5
 
 
 class _NoAnswerError(Exception):
-    """The hub cannot say what it has; the message says why."""
+    """The hub does not list its files; the message gives the reason."""
 
 
 def is_hub_id(model: str) -> bool:
-    """Whether the text has the form ``owner/name[@revision]``."""
+    """Return whether the text has the form ``owner/name[@revision]``."""
     return _ID.fullmatch(model) is not None
 
 
-def pinned(model: str) -> str:
-    """A known hub id with its commit; anything else as it is, a directory of that name included."""
+def with_commit(model: str) -> str:
+    """Return a known hub id with its commit, and any other text, or a directory, unchanged."""
     if model in PINNED and not Path(model).is_dir():
         return f"{model}@{PINNED[model]}"
     return model
 
 
-def cached(model: str) -> Path | None:
-    """The snapshot of a hub id in the local cache, perhaps incomplete, or None. Never reaches the
-    network.
+def cached_snapshot(model: str) -> Path | None:
+    """Return the snapshot of a hub id in the local cache, or None; never reach the network.
+
+    The snapshot may be incomplete.
 
     Raises:
         RequestError: the id names no commit.
@@ -65,14 +66,13 @@ def cached(model: str) -> Path | None:
 
 
 def download(model: str) -> Path:
-    """Fetch what is missing of a hub id into the local cache.
+    """Fetch the missing files of a hub id into the local cache, and return the snapshot.
 
-    Asks first, with a short limit, whether the hub answers: the library itself may retry for half a
-    minute.
+    A request with a short time limit first checks that the hub answers: the library itself may
+    retry for half a minute.
 
     Raises:
-        RequestError: no commit is named, the hub is off, does not answer or refuses; says what to
-            do.
+        RequestError: the id names no commit, or the hub is disabled, does not answer or refuses.
     """
     from huggingface_hub import constants, snapshot_download
 
@@ -80,7 +80,7 @@ def download(model: str) -> Path:
     if constants.HF_HUB_OFFLINE:
         raise _unreachable(repo, commit, "HF_HUB_OFFLINE is set")
     try:
-        patterns = needed(_listing(repo, commit))
+        patterns = download_patterns(_listing(repo, commit))
     except _NoAnswerError as error:
         raise _unreachable(repo, commit, str(error)) from error
     try:
@@ -91,9 +91,10 @@ def download(model: str) -> Path:
         ) from error
 
 
-def needed(listing: Sequence[str]) -> list[str]:
-    """Patterns of the files to fetch of a repository: ``NEEDED``, and half precision of parts that
-    have nothing else.
+def download_patterns(listing: Sequence[str]) -> list[str]:
+    """Return patterns of the files to fetch from a repository.
+
+    They are ``NEEDED``, and half-precision weights of parts that have no others.
 
     Args:
         listing: the paths of all files in the repository.
@@ -113,13 +114,13 @@ def needed(listing: Sequence[str]) -> list[str]:
 
 
 def command(repo: str, commit: str) -> str:
-    """The shell command that fetches the same files into the same cache."""
+    """Return the shell command that fetches these files into the local cache."""
     includes = " ".join(f'--include "{pattern}"' for pattern in NEEDED)
     return f"hf download {repo} --revision {commit} {includes}"
 
 
 def _split(model: str) -> tuple[str, str]:
-    match = _ID.fullmatch(pinned(model))
+    match = _ID.fullmatch(with_commit(model))
     if match is None:
         raise RequestError(
             f"model {model!r}: no such directory, and not a hub id such as owner/name@COMMIT"
@@ -127,41 +128,46 @@ def _split(model: str) -> tuple[str, str]:
     repo, revision = match["repo"], match["revision"] or ""
     if not _COMMIT.fullmatch(revision):
         raise RequestError(
-            f"model {model!r}: no such directory; as a hub id it needs the full commit, {repo}@ and 40 hex digits "
-            f"(huggingface.co/{repo}/commits/main lists them), so that the row can be made again"
+            f"model {model!r}: no such directory; as a hub id it needs the full commit, {repo}@ "
+            f"and 40 hex digits (huggingface.co/{repo}/commits/main lists them), so that the row "
+            "can be made again"
         )
     return repo, revision
 
 
 def _listing(repo: str, commit: str) -> list[str]:
-    """The paths of the files that the hub has. The name look-up knows no limit, hence the thread.
+    """Return the paths of the files that the hub has.
+
+    The request runs in a thread, because name resolution has no time limit.
 
     Raises:
         _NoAnswerError: the hub refuses, or does not answer in time.
     """
     from huggingface_hub import HfApi
 
-    found: list[list[str] | Exception] = []
+    answers: list[list[str] | Exception] = []
 
     def ask() -> None:
         try:
             info = HfApi().model_info(repo, revision=commit, timeout=_PROBE_SECONDS)
-            found.append([file.rfilename for file in info.siblings or []])
-        except Exception as error:  # whichever HTTP library is underneath has errors of its own
-            found.append(error)
+            answers.append([file.rfilename for file in info.siblings or []])
+        except Exception as error:  # errors depend on the HTTP library underneath
+            answers.append(error)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(_PROBE_SECONDS)
-    if not found:
+    if not answers:
         raise _NoAnswerError(f"the hub does not answer within {_PROBE_SECONDS} s")
-    if isinstance(found[0], Exception):
-        raise _NoAnswerError(f"the hub cannot be reached or refuses it, {type(found[0]).__name__}")
-    return found[0]
+    answer = answers[0]
+    if isinstance(answer, Exception):
+        raise _NoAnswerError(f"the hub cannot be reached or refuses it, {type(answer).__name__}")
+    return answer
 
 
 def _unreachable(repo: str, commit: str, reason: str) -> RequestError:
     return RequestError(
-        f"model '{repo}@{commit}' is not complete in the local cache and cannot be fetched ({reason}); "
-        f"give a directory in diffusers layout, or run this where the hub can be reached: {command(repo, commit)}"
+        f"model '{repo}@{commit}' is not complete in the local cache and cannot be fetched "
+        f"({reason}); give a directory in diffusers layout, or run this where the hub can be "
+        f"reached: {command(repo, commit)}"
     )

@@ -1,4 +1,4 @@
-"""Loads any Stable Diffusion 1.x, 2.x or XL in the diffusers layout: a directory, a hub id, or ``pocket``."""
+"""Load any Stable Diffusion 1.x, 2.x or XL in diffusers layout."""
 
 from __future__ import annotations
 
@@ -25,21 +25,29 @@ guard_torchvision()
 from diffusers.utils import logging as diffusers_logging  # noqa: E402
 from transformers.utils import logging as transformers_logging  # noqa: E402
 
-# The libraries' own bars and notices would tear the progress display.
+# The progress bars and notices of the libraries would corrupt the progress display.
 diffusers_logging.set_verbosity_error()
-transformers_logging.set_verbosity_error()
+transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
 diffusers_logging.disable_progress_bar()
-transformers_logging.disable_progress_bar()
+transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, eq=False)
 class StableDiffusion(Codec):
-    """The frozen public parts, in float32 on one device.
+    """Holds the frozen public parts, in float32 on one device.
 
     Attributes:
-        text_encoder_2, tokenizer_2: of Stable Diffusion XL; None in other models.
-        zeros_for_no_prompt: the model works without a prompt on zeros, instead of the states of the
-            empty prompt.
+        vae: the autoencoder.
+        unet: the UNet.
+        text_encoder: the text encoder, or the first of two.
+        tokenizer: the tokenizer of ``text_encoder``.
+        scheduler: a DDIM sampler.
+        schedule: the noising process.
+        device: device of all parts.
+        text_encoder_2: the second text encoder of Stable Diffusion XL; None in other models.
+        tokenizer_2: the tokenizer of ``text_encoder_2``; None in other models.
+        zeros_for_no_prompt: whether zeros stand for no prompt, instead of the states of the empty
+            prompt.
     """
 
     vae: Any
@@ -55,15 +63,18 @@ class StableDiffusion(Codec):
 
     @classmethod
     def load(cls, model: str, device: str = "cpu") -> StableDiffusion:
-        """Load a model; safetensors only, from local files only.
+        """Load a model from local safetensors files.
 
-        On the device ``meta`` the networks have shapes and no weights: a model of any size is there
-        in a second, and everything that asks for shapes and counts only runs on it as on a real
-        one.
+        On the device ``meta`` the networks have shapes and no weights: a model of any size loads in
+        a second, and code that needs only shapes and counts runs on it.
+
+        Args:
+            model: ``pocket``, a path, or a hub id ``owner/name[@commit]``.
+            device: device of the networks.
 
         Raises:
-            RequestError, DataError: as ``locate``; also for a damaged part or one that does not
-                fit.
+            RequestError: there is no such model (``locate``).
+            DataError: a part is missing, damaged, or does not fit the others.
         """
         path = locate(model)
         tokenizer = read_tokenizer(path / "tokenizer")
@@ -73,11 +84,11 @@ class StableDiffusion(Codec):
         for module in networks.values():
             module.requires_grad_(False).eval().to(device)
         vae, unet, text, *others = networks.values()
-        model = cls(vae, unet, text, tokenizer, scheduler, schedule, device)
+        loaded = cls(vae, unet, text, tokenizer, scheduler, schedule, device)
         if not others:
-            return model
+            return loaded
         return replace(
-            model,
+            loaded,
             text_encoder_2=others[0],
             tokenizer_2=read_tokenizer(path / "tokenizer_2"),
             zeros_for_no_prompt=zeros_for_no_prompt(path),
@@ -85,12 +96,12 @@ class StableDiffusion(Codec):
 
     @property
     def factor(self) -> int:
-        """Pixels per latent cell: 8 in Stable Diffusion."""
+        """Return the pixels per latent cell: 8 in Stable Diffusion."""
         return int(2 ** (len(self.vae.config.block_out_channels) - 1))
 
     @torch.no_grad()
     def moments(self, images: ImageBatch) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the scaled latent posterior, each ``(N, 4, h, w)``."""
+        """Return mean and standard deviation of the scaled latent posterior, ``(N, 4, h, w)``."""
         means, stds = [], []
         for part in torch.split(images.pixels, images_at_once(images.pixels.shape[-1], most=16)):
             posterior = self.vae.encode(part.to(self.device) * 2 - 1).latent_dist
@@ -100,7 +111,7 @@ class StableDiffusion(Codec):
         return (torch.cat(means) - shift) * scale, torch.cat(stds) * scale
 
     def sample_latents(self, images: ImageBatch, rng: torch.Generator) -> Tensor:
-        """One draw from the scaled latent posterior, ``(N, 4, h, w)``."""
+        """Return one draw from the scaled latent posterior, ``(N, 4, h, w)``."""
         mean, std = self.moments(images)
         return mean + std * torch.randn(mean.shape, generator=rng).to(mean.device)
 
@@ -116,29 +127,32 @@ class StableDiffusion(Codec):
         return (self._decoded(latents) + 1) / 2
 
     def _decoded(self, latents: Tensor) -> Tensor:
-        """Pixels ``(N, 3, H, W)`` in about [-1, 1]."""
+        """Return pixels ``(N, 3, H, W)`` in about [-1, 1]."""
         scale, shift = self.vae.config.scaling_factor, self.vae.config.shift_factor or 0.0
         pixels: Tensor = self.vae.decode(latents.to(self.device) / scale + shift).sample
         return pixels
 
     def embed(self, prompts: list[str]) -> Tensor:
-        """Text-encoder states, ``(N, L, D)``; overlong prompts are cut at the encoder's length."""
+        """Return text-encoder states, ``(N, L, D)``; long prompts are truncated."""
         text = self.text()
         return text.states(text.encode(prompts))
 
     def prompt_code(self, prompts: list[str]) -> PromptCode:
-        """All that the networks take of prompts; overlong ones are cut at the encoder's length."""
+        """Return states and pooled embeddings of prompts; long prompts are truncated."""
         text = self.text()
         ids = text.encode(prompts)
         return PromptCode(text.states(ids), text.pooled(ids))
 
     def no_prompt(self) -> PromptCode:
-        """What the UNet was taught to take for no prompt at all, of one record: the other side of guidance."""
+        """Return the code of one record that the UNet was trained to take for no prompt.
+
+        It is the unconditional side of classifier-free guidance.
+        """
         empty = self.prompt_code([""])
         return empty.zeros() if self.zeros_for_no_prompt else empty
 
     def text(self) -> PublicText:
-        """The text encoder with its tokenizer, or both of each, for public use."""
+        """Return the public text encoder with its tokenizer, or both encoders as one."""
         if self.text_encoder_2 is None:
             return ClipText(self.text_encoder, self.tokenizer, self.device)
         return PairedText(
@@ -146,10 +160,16 @@ class StableDiffusion(Codec):
         )
 
     def stem(self) -> nn.Module:
-        """A copy of the UNet's ``conv_in``."""
-        return copy.deepcopy(self.unet.conv_in)
+        """Return a copy of the UNet's ``conv_in``."""
+        conv_in: nn.Module = copy.deepcopy(self.unet.conv_in)
+        return conv_in
 
 
 def images_at_once(side: int, *, most: int) -> int:
-    """How many pictures to put through a network together: ``most`` up to 128x128, fewer above, 1 at the least."""
+    """Return how many pictures pass through a network together.
+
+    Args:
+        side: height and width of the pictures.
+        most: the number for pictures up to 128x128; larger pictures get fewer, at least 1.
+    """
     return max(1, min(most, most * 128**2 // side**2))

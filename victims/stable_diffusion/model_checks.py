@@ -1,4 +1,4 @@
-"""All that must be right about a model's directory before anything is trained from it."""
+"""Check a model's directory before anything is trained from it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from victims.stable_diffusion.model_kind import (
 from victims.stable_diffusion.networks import check_network
 from victims.stable_diffusion.noise_schedule import read_scheduler
 from victims.stable_diffusion.tokenizer import check_same_words, check_tokenizer
-from victims.stable_diffusion.weight_files import absent, check_weights
+from victims.stable_diffusion.weight_files import check_weights, missing_weights
 
 Signature = tuple[tuple[str, int, int], ...]
 
 
-def lacking(path: Path) -> str | None:
-    """What a directory lacks to be a whole model, or None; says nothing of whether its files are
-    sound.
+def missing_part(path: Path) -> str | None:
+    """Return what a directory lacks to be a whole model, or None.
+
+    Whether its files are sound is not checked.
 
     Raises:
-        DataError: it is another kind of model, or the file that says so cannot be read.
+        DataError: the directory holds another kind of model, or its index cannot be read.
     """
     components(path)
     if not (path / "unet").is_dir():
@@ -40,19 +41,19 @@ def lacking(path: Path) -> str | None:
         if not (path / part).is_dir():
             return _not_a_model(path, part)
     for part in WEIGHTED[kind]:
-        missing = absent(path / part)
+        missing = missing_weights(path / part)
         if missing:
             return missing
     return None
 
 
 def check_model(path: Path) -> None:
-    """Read configurations, vocabulary and the headers of all weights, and refuse what does not fit.
+    """Check configurations, vocabulary and the headers of all weights.
 
-    A model that passed is not read again while its files keep their size and time.
+    A model that passed is not read again while its files keep their sizes and times.
 
     Raises:
-        DataError: names the file, what is wrong, and the step that mends it.
+        DataError: names the file, its defect, and how to repair it.
     """
     _check(path, _signature(path))
 
@@ -75,12 +76,12 @@ def _check(path: Path, signature: Signature) -> None:
 def _signature(path: Path) -> Signature:
     parts = sorted({part for parts in PARTS.values() for part in parts})
     files = [path / INDEX, *(file for part in parts for file in (path / part).glob("*"))]
-    seen = [(file, file.stat()) for file in files if file.is_file()]
-    return tuple((str(file), found.st_size, found.st_mtime_ns) for file, found in sorted(seen))
+    stats = [(file, file.stat()) for file in files if file.is_file()]
+    return tuple((str(file), stat.st_size, stat.st_mtime_ns) for file, stat in sorted(stats))
 
 
 def _not_a_model(path: Path, part: str) -> str:
-    """Names the missing part, and the directory that was probably meant."""
+    """Return a message with the missing part and the directory that was probably meant."""
     start = f"{path}: not a diffusers Stable Diffusion directory, {part}/ is missing"
     if (path / "snapshots").is_dir():
         return f"{start}; give one of the directories in {path / 'snapshots'}"

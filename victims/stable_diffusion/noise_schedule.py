@@ -1,4 +1,4 @@
-"""The noise schedule that a model's scheduler configuration describes, whatever sampler it names."""
+"""The noise schedule of a model's scheduler configuration, whatever sampler it names."""
 
 from __future__ import annotations
 
@@ -10,41 +10,43 @@ from torch import Tensor
 
 from bench.interfaces import DataError, NoiseSchedule, RequestError
 from bench.util.torchvision_guard import guard_torchvision
-from victims.stable_diffusion.file_checks import entry, read_object
+from victims.stable_diffusion.file_checks import first_line, read_object, required_entry
 
 CONFIG = "scheduler_config.json"
 BETA_SCHEDULES = ("linear", "scaled_linear", "squaredcos_cap_v2")
 
 LEAST_ABAR = 2.0**-24
-"""abar at the last timestep under zero terminal SNR, as diffusers' own samplers have it, so that a_t divides."""
+"""abar at the last timestep under zero terminal SNR, as in diffusers' samplers, so that a_t > 0."""
 
 
 def read_scheduler(folder: Path) -> tuple[Any, NoiseSchedule]:
-    """A DDIM sampler and the schedule in float64, from a ``scheduler/`` directory.
+    """Return a DDIM sampler and the schedule in float64, from a ``scheduler/`` directory.
 
-    The sampler that the file names gives the defaults of what it leaves out. ``clip_sample`` is off
-    and ``steps_offset`` is 1, as diffusers' Stable Diffusion pipelines set them whatever the file
-    says: a latent has no range to clip to.
+    Missing entries get the defaults of the sampler that the file names. ``clip_sample`` is off and
+    ``steps_offset`` is 1, as diffusers' Stable Diffusion pipelines set them for every file: a
+    latent has no range to clip to.
 
     Raises:
-        DataError: missing or malformed, or a process that is no Gaussian diffusion in discrete
-            time.
+        DataError: the file is missing or malformed, or does not describe a Gaussian diffusion in
+            discrete time.
     """
     file = folder / CONFIG
     config = read_object(file)
     try:
-        return _built(config, file)
+        return _build(config, file)
     except DataError:
         raise
-    except Exception as error:  # the library has no error of its own for a bad value
-        raise DataError(f"{file}: no scheduler can be made of it, {_line(error)}") from error
+    except Exception as error:  # the library has no error class for a bad value
+        raise DataError(
+            f"{file}: no scheduler can be built from it, {first_line(error)}; download it again"
+        ) from error
 
 
-def _built(config: dict[str, Any], file: Path) -> tuple[Any, NoiseSchedule]:
+def _build(config: dict[str, Any], file: Path) -> tuple[Any, NoiseSchedule]:
     guard_torchvision()
     import diffusers
 
-    name = entry(config, file, "_class_name")
+    name = required_entry(config, file, "_class_name")
     cls = (
         getattr(diffusers, name, None)
         if isinstance(name, str) and name.endswith("Scheduler")
@@ -63,18 +65,18 @@ def _built(config: dict[str, Any], file: Path) -> tuple[Any, NoiseSchedule]:
         )
     named = cls.from_config(config)
     settings = {**config, **named.config}
-    settings.pop(
-        "_use_default_values", None
-    )  # else the defaults of the other class would be dropped again
+    settings.pop("_use_default_values", None)  # else DDIM would replace defaults of the named class
     if settings.get("use_flow_sigmas") or getattr(named, "alphas_cumprod", None) is None:
         raise _refusal(file, name, "has no betas: flow matching and EDM are other processes")
     _check_betas(settings, file)
-    scheduler = diffusers.DDIMScheduler.from_config(settings, clip_sample=False, steps_offset=1)
-    scheduler.set_timesteps(1)  # else an unknown timestep_spacing is met after the training
+    scheduler = diffusers.DDIMScheduler.from_config(  # type: ignore[no-untyped-call]
+        settings, clip_sample=False, steps_offset=1
+    )
+    scheduler.set_timesteps(1)  # refuses an unknown timestep_spacing before the training
     if not torch.allclose(
         named.alphas_cumprod[:-1].float(), scheduler.alphas_cumprod[:-1], rtol=1e-4, atol=1e-7
     ):
-        raise _refusal(file, name, "changes the betas in a way of its own")
+        raise _refusal(file, name, "its betas differ from those of DDIM with these settings")
     try:
         return scheduler, NoiseSchedule(
             _with_signal(scheduler, settings), settings["prediction_type"]
@@ -91,14 +93,14 @@ def _check_betas(settings: dict[str, Any], file: Path) -> None:
         )
     if settings.get("rescale_betas_zero_snr") and settings["prediction_type"] == "epsilon":
         raise DataError(
-            f"{file}: with rescale_betas_zero_snr the last timestep is noise alone, from which a network that predicts "
-            "the noise learns nothing; set prediction_type to v_prediction if the network was trained so, or "
-            "rescale_betas_zero_snr to false"
+            f"{file}: with rescale_betas_zero_snr the last timestep is noise alone, from which a "
+            "network that predicts the noise learns nothing; set prediction_type to v_prediction "
+            "if the network was trained so, or rescale_betas_zero_snr to false"
         )
 
 
 def _with_signal(scheduler: Any, settings: dict[str, Any]) -> Tensor:
-    """abar_t ``(T,)`` float64; of zero terminal SNR with the least signal in the place of none."""
+    """Return abar_t ``(T,)`` float64, with the least signal in place of zero terminal SNR."""
     abar: Tensor = scheduler.alphas_cumprod.double().clone()
     if settings.get("rescale_betas_zero_snr"):
         abar[-1] = torch.clamp(abar[-1], min=min(LEAST_ABAR, float(abar[-2]) / 2))
@@ -107,10 +109,6 @@ def _with_signal(scheduler: Any, settings: dict[str, Any]) -> Tensor:
 
 def _refusal(file: Path, what: str, why: str) -> DataError:
     return DataError(
-        f"{file}: {what}: {why}; the noise schedule must be that of a DDPM, such as Stable Diffusion's"
+        f"{file}: {what}: {why}; the noise schedule must be that of a DDPM, such as Stable "
+        "Diffusion's"
     )
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

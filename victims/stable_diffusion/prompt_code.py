@@ -1,4 +1,4 @@
-"""A prompt as the text encoders give it to the UNet and the ControlNet."""
+"""The output of the text encoders, as the UNet and the ControlNet take it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from bench.interfaces import POOLED_PROMPT, PROMPT_EMBEDDING, ServerAdapter
 
 @dataclass(frozen=True, eq=False)
 class PromptCode:
-    """What the two networks take of prompts.
+    """Holds the text encoders' output for a batch of prompts.
 
     Attributes:
-        states: ``(B, L, D)``.
+        states: one state for each token, ``(B, L, D)``.
         pooled: one embedding for each whole prompt, ``(B, P)``, in Stable Diffusion XL; None in
             other models.
     """
@@ -26,12 +26,22 @@ class PromptCode:
     pooled: Tensor | None = None
 
     def expand(self, count: int) -> PromptCode:
-        """One prompt for ``count`` records."""
+        """Return one prompt repeated for ``count`` records."""
         pooled = None if self.pooled is None else self.pooled.expand(count, -1)
         return PromptCode(self.states.expand(count, -1, -1), pooled)
 
+    def only(self, i: int) -> PromptCode:
+        """Return prompt ``i`` as a batch of one."""
+        row = slice(i, i + 1)
+        return PromptCode(self.states[row], None if self.pooled is None else self.pooled[row])
+
+    def to(self, device: str) -> PromptCode:
+        """Return the prompts on ``device``."""
+        pooled = None if self.pooled is None else self.pooled.to(device)
+        return PromptCode(self.states.to(device), pooled)
+
     def zeros(self) -> PromptCode:
-        """Zeros of the same shapes."""
+        """Return zeros in the shapes of this batch."""
         return PromptCode(
             torch.zeros_like(self.states),
             None if self.pooled is None else torch.zeros_like(self.pooled),
@@ -39,19 +49,24 @@ class PromptCode:
 
     @classmethod
     def cat(cls, codes: Sequence[PromptCode]) -> PromptCode:
-        """One batch after the other."""
+        """Return the batches concatenated in order."""
         pooled = [code.pooled for code in codes if code.pooled is not None]
         return cls(
             torch.cat([code.states for code in codes]), torch.cat(pooled) if pooled else None
         )
 
     def adapted(self, adapter: ServerAdapter) -> PromptCode:
-        """As the server's networks see it, behind a defence's counterpart."""
+        """Return the prompts after a defence's counterpart on the server."""
         pooled = None if self.pooled is None else adapter(POOLED_PROMPT, self.pooled)
         return PromptCode(adapter(PROMPT_EMBEDDING, self.states), pooled)
 
     def arguments(self, height: int, width: int) -> dict[str, Any]:
-        """Keyword arguments of a diffusers UNet or ControlNet that works on pictures of this size in pixels."""
+        """Return the keyword arguments of a diffusers UNet or ControlNet.
+
+        Args:
+            height: height of the pictures in pixels.
+            width: width of the pictures in pixels.
+        """
         if self.pooled is None:
             return {"encoder_hidden_states": self.states}
         ids = time_ids(height, width).to(self.pooled).expand(len(self.pooled), -1)
@@ -60,10 +75,10 @@ class PromptCode:
 
 
 def time_ids(height: int, width: int) -> Tensor:
-    """Size conditioning of Stable Diffusion XL (arXiv:2307.01952, section 2.2), ``(1, 6)``.
+    """Return the size conditioning of Stable Diffusion XL, ``(1, 6)``.
 
-    Original size, top left corner of the crop, and target size: an uncropped picture of this size.
-    They are constants of the resolution, which the shape of every latent shows, so they are public
-    and do not cross the wire.
+    It consists of original size, top left corner of the crop, and target size
+    (arXiv:2307.01952, section 2.2); here it describes an uncropped picture. The shape of every
+    latent shows the resolution, so the size conditioning is public and does not cross the wire.
     """
     return torch.tensor([[height, width, 0, 0, height, width]])

@@ -15,10 +15,10 @@ from victims.stable_diffusion.clip_text import ClipText
 
 @dataclass(frozen=True, eq=False)
 class PairedPrefix(Prefix):
-    """Keys and values of the first encoder's layers, then of the second's.
+    """Holds keys and values of the first encoder's layers, then of the second's.
 
     Attributes:
-        ended: whether the end token was read, ``(N,)``.
+        ended: whether the prefix contains the end token, ``(N,)``.
     """
 
     ended: Tensor
@@ -29,19 +29,22 @@ class PairedPrefix(Prefix):
 
 
 class PairedText(PublicText):
-    """Penultimate states of both encoders side by side (arXiv:2307.01952, section 2.1).
+    """Concatenates the penultimate states of both encoders (arXiv:2307.01952, section 2.1).
 
-    Both read the same tokens and differ in the padding after the end, so ids are those of the first
-    tokenizer, and the second encoder is given its own padding. Both are causal, so a prompt is
-    decoded token by token as with one encoder.
+    Both encoders read equal tokens and differ in the padding after the end, so ids are those of the
+    first tokenizer, and the padding is replaced for the second encoder. Both are causal, so a
+    prompt is decoded token by token as with one encoder.
 
-    The padding of the second is the token ``!``. Within a prompt it stays the mark that it is, as
-    in OpenCLIP, with which that encoder was trained; diffusers' second tokenizer takes it for
-    padding there too.
+    The second encoder pads with the token ``!``. Within a prompt this token remains an exclamation
+    mark, as in OpenCLIP, with which the encoder was trained; diffusers' second tokenizer treats it
+    as padding there too.
 
     Args:
-        encoder, encoder_2: CLIPTextModel and CLIPTextModelWithProjection, frozen, of one vocabulary
-            and length.
+        encoder: a frozen CLIPTextModel.
+        tokenizer: the tokenizer of ``encoder``.
+        encoder_2: a frozen CLIPTextModelWithProjection with equal vocabulary and length.
+        tokenizer_2: the tokenizer of ``encoder_2``.
+        device: device of both encoders.
     """
 
     def __init__(
@@ -68,7 +71,11 @@ class PairedText(PublicText):
         return torch.cat([self._first.embeddings(), self._second.embeddings()], 1)
 
     def states_of_embeddings(self, embedded: Tensor) -> Tensor:
-        """Embeddings do not say what is padding, so behind the end those of the second encoder must be its own."""
+        """Return the states of given embeddings ``(N, T, D)`` of both encoders.
+
+        Embeddings do not show which tokens are padding, so after the end the second encoder's part
+        must hold the embedding of its padding.
+        """
         width = self._first.embeddings().shape[1]
         parts = embedded[..., :width], embedded[..., width:]
         return torch.cat(
@@ -117,14 +124,14 @@ class PairedText(PublicText):
         return first, second, prefix.ended
 
     def _padded(self, tokens: Tensor, ended: Tensor) -> Tensor:
-        """Next tokens ``(N or 1, C)`` for the second encoder, ``(N or 1, C)``."""
+        """Return next tokens ``(N, C)`` or ``(1, C)`` with the second encoder's padding."""
         if not bool(ended.any()):
             return tokens
         padding = ended.unsqueeze(1) & (tokens.to(ended.device) == self.padding)
         return torch.where(padding, self._second.padding, tokens.to(ended.device))
 
     def _repadded(self, ids: Tensor) -> Tensor:
-        """Whole ids ``(N, L')`` for the second encoder."""
+        """Return ids ``(N, L)`` with the second encoder's padding."""
         ends = ids == self.end
         behind = ends.cumsum(1) - ends.long() > 0
         return torch.where(behind & (ids == self.padding), self._second.padding, ids)

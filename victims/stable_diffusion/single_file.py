@@ -1,9 +1,8 @@
-"""Checkpoints in a single file: what they hold, and the command that makes a directory of one.
+"""Checkpoints in a single file: their content, and the command that converts one to a directory.
 
-diffusers can load such a file, but not by itself: configuration and vocabulary are not in it, and
-it fetches them from the hub. The conversion is therefore a step of its own, once for each file,
-after which the weights, the configuration and the vocabulary lie together and are checked and
-hashed together.
+diffusers can load such a file, but it fetches configuration and vocabulary, which the file lacks,
+from the hub. Users therefore convert each file once; the resulting directory has weights,
+configuration and vocabulary, which are checked and hashed together.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from victims.stable_diffusion.file_checks import python_command
 from victims.stable_diffusion.weight_files import header
 
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".onnx")
-"""Endings of weights in a single file; no hub id ends so."""
+"""Suffixes of weights in a single file; no hub id has them."""
 
 _PICKLED = (".ckpt", ".pt", ".pth", ".bin")
 _PIPELINES = {
@@ -28,38 +27,42 @@ _CONV_IN = "model.diffusion_model.input_blocks.0.0.weight"
 
 
 def is_single_file(model: str) -> bool:
-    """Whether a model is named by a file, which need not be there."""
+    """Return whether a model's name is that of a file, which need not exist."""
     return model.lower().endswith(SUFFIXES) or Path(model).expanduser().is_file()
 
 
 def refusal(file: Path) -> str:
-    """Why a model cannot be taken from ``file``, and the step that mends it, in one sentence.
+    """Return why a model cannot be loaded from ``file``, and how to convert it, in one sentence.
 
     Raises:
-        DataError: the file is missing, a Git LFS pointer, truncated or no safetensors file.
+        DataError: the file is a Git LFS pointer, truncated or no safetensors file.
     """
     if not file.exists():
-        return f"model {str(file)!r}: no such file"
+        return f"model {str(file)!r}: no such file; give a directory in diffusers layout"
     if file.suffix.lower() in _PICKLED:
         return (
-            f"{file}: a pickle, which may run code when it is read and is not read; give the model as safetensors in "
-            "diffusers layout"
+            f"{file}: a pickle, which is not loaded because loading it may run code; give the "
+            "model as safetensors in diffusers layout"
         )
     if file.suffix.lower() != ".safetensors":
         return f"{file}: not a model; give a directory in diffusers layout"
-    found = content(header(file))
-    if found not in _PIPELINES:
-        return f"{file}: {found}; give a whole Stable Diffusion in diffusers layout"
-    return f"{file}: a {found} in a single file; make a directory of it and give that, {_advice(file, found)}"
+    kind = content(header(file))
+    if kind not in _PIPELINES:
+        return f"{file}: {kind}; give a whole Stable Diffusion in diffusers layout"
+    return (
+        f"{file}: a {kind} in a single file; make a directory of it and give that, "
+        f"{_advice(file, kind)}"
+    )
 
 
 def conversion(file: Path, model: str, config: Path | None = None) -> str:
-    """Python code that writes a directory beside ``file``, with its name without the ending.
+    """Return Python code that writes a directory next to ``file``, named without the suffix.
 
     Args:
-        model: as ``content`` names it.
-        config: a directory in diffusers layout to take configuration and vocabulary from, without
-            the hub.
+        file: the single file.
+        model: the model's name as ``content`` returns it.
+        config: a directory in diffusers layout that supplies configuration and vocabulary; None
+            fetches them from the hub.
     """
     options = [json.dumps(str(file))]
     if _PIPELINES[model] == "StableDiffusionPipeline":
@@ -75,13 +78,17 @@ def conversion(file: Path, model: str, config: Path | None = None) -> str:
 
 def _advice(file: Path, model: str) -> str:
     return (
-        f"{python_command(conversion(file, model))}, which asks the hub for configuration and vocabulary (where there "
-        f'is none, add config="DIR", local_files_only=True with DIR any {model} in diffusers layout)'
+        f"{python_command(conversion(file, model))}, which asks the hub for configuration and "
+        f'vocabulary (without the hub, add config="DIR", local_files_only=True, where DIR is any '
+        f"{model} in diffusers layout)"
     )
 
 
 def content(tensors: Mapping[str, tuple[int, ...]]) -> str:
-    """What a file holds, by the names and shapes of its tensors: a key of ``_PIPELINES`` or what no model can be of."""
+    """Return the kind of model that a file holds, from the names and shapes of its tensors.
+
+    The kind is a key of ``_PIPELINES``, or a description of something that cannot be converted.
+    """
     names = list(tensors)
 
     def holds(start: str) -> bool:

@@ -1,4 +1,4 @@
-"""Whether a model's vocabulary is whole and fits its text encoder."""
+"""Check that a model's vocabulary is complete and fits its text encoder."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from typing import Any
 
 from bench.interfaces import DataError
 from bench.util.torchvision_guard import guard_torchvision
-from victims.stable_diffusion.file_checks import read_object, refuse_pointer, whole
+from victims.stable_diffusion.file_checks import (
+    first_line,
+    positive_int,
+    read_object,
+    refuse_pointer,
+)
 
 FILES = (
     "added_tokens.json",
@@ -17,21 +22,21 @@ FILES = (
     "tokenizer_config.json",
     "vocab.json",
 )
-"""What transformers reads of a tokenizer's directory."""
+"""The files of a tokenizer's directory that transformers reads."""
 
-_REQUIRED = (
-    "tokenizer_config.json"  # names the padding, which differs between models and would be guessed
-)
+_REQUIRED = "tokenizer_config.json"
+"""The file that names the padding token, which differs between models."""
 
 
 def check_tokenizer(folder: Path, encoder: Path) -> None:
-    """Refuse a tokenizer that is damaged or not the text encoder's.
+    """Refuse a tokenizer that is damaged or belongs to another text encoder.
 
     Args:
-        folder: the directory of the tokenizer, ``encoder`` that of its text encoder.
+        folder: the directory of the tokenizer.
+        encoder: the directory of its text encoder.
 
     Raises:
-        DataError: with the file that is missing or damaged.
+        DataError: names the file that is missing or damaged.
     """
     present = [name for name in FILES if (folder / name).exists()]
     if _REQUIRED not in present:
@@ -39,7 +44,8 @@ def check_tokenizer(folder: Path, encoder: Path) -> None:
     pair = {"vocab.json", "merges.txt"}
     if "tokenizer.json" not in present and not pair <= set(present):
         raise DataError(
-            f"{folder}: the vocabulary is missing, tokenizer.json or vocab.json with merges.txt; download it again"
+            f"{folder}: the vocabulary is missing, tokenizer.json or vocab.json with merges.txt; "
+            "download it again"
         )
     for name in present:
         if name.endswith(".json"):
@@ -48,34 +54,33 @@ def check_tokenizer(folder: Path, encoder: Path) -> None:
             refuse_pointer(folder / name)
     if pair <= set(present):
         _check_merges(folder)
-    tokens, known = (
-        len(read_tokenizer(folder)),
-        whole(read_object(encoder / "config.json"), encoder, "vocab_size"),
-    )
-    # transformers answers an unreadable vocabulary with a tokenizer of two tokens and no error.
+    tokens = len(read_tokenizer(folder))
+    known = positive_int(read_object(encoder / "config.json"), encoder, "vocab_size")
+    # For an unreadable vocabulary, transformers returns a tokenizer of two tokens and no error.
     if tokens != known:
         raise DataError(
-            f"{folder}: {tokens} tokens, but the text encoder has {known}; its vocabulary files are of another model "
-            "or damaged, download them again"
+            f"{folder}: {tokens} tokens, but the text encoder has {known}; its vocabulary files "
+            "are of another model or damaged, download them again"
         )
 
 
 def check_same_words(folder: Path, folder_2: Path) -> None:
-    """Refuse two tokenizers that number words differently: both encoders are given what the first
-    one reads.
+    """Refuse two tokenizers that number words differently.
+
+    Both encoders get the ids of the first tokenizer.
 
     Raises:
-        DataError: they differ.
+        DataError: the vocabularies differ.
     """
     if read_tokenizer(folder).get_vocab() != read_tokenizer(folder_2).get_vocab():
         raise DataError(
-            f"{folder_2}: its words or their numbers are not those of {folder.name}/, and both text encoders must be "
-            "given the same tokens; download both again"
+            f"{folder_2}: its words or their numbers are not those of {folder.name}/, and both "
+            "text encoders must be given the same tokens; download both again"
         )
 
 
 def read_tokenizer(folder: Path) -> Any:
-    """The tokenizer of a directory.
+    """Return the tokenizer of a directory.
 
     Raises:
         DataError: the library cannot read it.
@@ -85,15 +90,17 @@ def read_tokenizer(folder: Path) -> Any:
 
     try:
         return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # the library has no error of its own
-        lines = str(error).strip().splitlines() or [type(error).__name__]
+    except Exception as error:  # the library has no error class for this
         raise DataError(
-            f"{folder}: the vocabulary cannot be read, {lines[0]}; download it again"
+            f"{folder}: the vocabulary cannot be read, {first_line(error)}; download it again"
         ) from error
 
 
 def _check_merges(folder: Path) -> None:
-    """Refuse merges that do not make the vocabulary: a file cut at the end of a line passes the library unnoticed."""
+    """Refuse merges that do not produce the vocabulary.
+
+    The library does not notice a file that is truncated at the end of a line.
+    """
     words = set(read_object(folder / "vocab.json"))
     try:
         lines = (folder / "merges.txt").read_text(encoding="utf-8").splitlines()
@@ -107,6 +114,6 @@ def _check_merges(folder: Path) -> None:
     }
     if rest:
         raise DataError(
-            f"{folder / 'merges.txt'}: {len(rest)} of the {len(words)} words of vocab.json are made by no merge; the "
-            "file is cut short or of another model, download it again"
+            f"{folder / 'merges.txt'}: {len(rest)} of the {len(words)} words of vocab.json are "
+            "made by no merge; the file is cut short or of another model, download it again"
         )

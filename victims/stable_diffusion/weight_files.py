@@ -1,4 +1,4 @@
-"""The safetensors files of one network of a model: which of them are loaded, and whether they are whole."""
+"""The safetensors files of one network: which are loaded, and whether they are complete."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ NETWORKS = {
 """The parts that hold weights, each with its class in diffusers or transformers."""
 
 VARIANTS = (None, "fp16", "bf16")
-"""Which weights are taken where there are several, the first that are there: float32, then half precision."""
+"""The variants of weights in order of preference: float32, then half precision."""
 
 _SHARD = re.compile(r"[\w.-]+\.safetensors")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """The weights of one network as the libraries load them.
+    """Holds the files of one network's weights as the libraries load them.
 
     Attributes:
-        variant: as ``from_pretrained`` takes it; None are the plain files.
-        index: the JSON file that says which shard holds which tensor, or None for a single file.
-        files: sorted by name.
+        variant: the argument of ``from_pretrained``; None for files without a variant.
+        index: the JSON file that maps tensors to shards, or None for a single file.
+        files: the safetensors files, sorted by name.
     """
 
     variant: str | None
@@ -40,19 +40,18 @@ class Weights:
 
 
 def library(part: str) -> str:
-    """The library whose layout a part has."""
+    """Return the library whose layout a part has."""
     return "transformers" if part.startswith("text_encoder") else "diffusers"
 
 
 def weight_files(part: Path) -> list[Path]:
-    """The safetensors files that are loaded of a part, sorted by name; none where there are none."""
-    found = find_weights(part)
-    return [] if found is None else list(found.files)
+    """Return the safetensors files that are loaded of a part, sorted by name."""
+    weights = find_weights(part)
+    return [] if weights is None else list(weights.files)
 
 
 def find_weights(part: Path) -> Weights | None:
-    """The weights that are loaded of a part, or None where it has no safetensors that the libraries
-    find.
+    """Return the weights that are loaded of a part, or None without any that the libraries find.
 
     Raises:
         DataError: an index of shards cannot be read.
@@ -62,7 +61,7 @@ def find_weights(part: Path) -> Weights | None:
         single = part / f"{stem}.{variant}.safetensors" if variant else part / f"{stem}.safetensors"
         end = f".{variant}.json" if variant else ".json"
         index = part / f"{stem}.safetensors.index{end}"
-        # Where both are there, diffusers goes by the index and transformers by the single file.
+        # Where both exist, diffusers loads by the index and transformers loads the single file.
         sharded = index.exists() and not (library(part.name) == "transformers" and single.exists())
         if sharded:
             return Weights(variant, index, _shards(index))
@@ -71,51 +70,53 @@ def find_weights(part: Path) -> Weights | None:
     return None
 
 
-def absent(part: Path) -> str | None:
-    """What is missing of a part's weights, with the step that mends it; None where every file is
-    there.
+def missing_weights(part: Path) -> str | None:
+    """Return which weights of a part are missing and how to get them, or None where all exist.
 
     Raises:
         DataError: an index of shards cannot be read.
     """
-    found = find_weights(part)
-    if found is None:
+    weights = find_weights(part)
+    if weights is None:
         return _without_weights(part)
-    names = [file.name for file in found.files if not file.exists()]
+    names = [file.name for file in weights.files if not file.exists()]
     if not names:
         return None
     return (
-        f"{part}: {len(names)} of {len(found.files)} shards are missing, {', '.join(names[:3])}; download them again, "
-        f"or those of the whole part: hf download ID --include '{part.name}/*' --local-dir {part.parent}"
+        f"{part}: {len(names)} of {len(weights.files)} shards are missing, {', '.join(names[:3])}; "
+        "download them again, or those of the whole part: hf download ID --include "
+        f"'{part.name}/*' --local-dir {part.parent}"
     )
 
 
 def check_weights(part: Path) -> Weights:
-    """The weights of a part, every file of them there and whole; reads headers only.
+    """Return the weights of a part after a check that all files are complete; read headers only.
 
     Raises:
-        DataError: with the step that mends it.
+        DataError: a file is missing or damaged; says how to repair it.
     """
-    missing = absent(part)
-    found = find_weights(part)
-    if missing or found is None:
+    missing = missing_weights(part)
+    weights = find_weights(part)
+    if missing or weights is None:
         raise DataError(missing)
-    tensors = {file.name: header(file) for file in found.files}
-    if found.index is not None:
-        for name, shard in read_object(found.index)["weight_map"].items():
+    tensors = {file.name: header(file) for file in weights.files}
+    if weights.index is not None:
+        for name, shard in read_object(weights.index)["weight_map"].items():
             if name not in tensors[shard]:
                 raise DataError(
-                    f"{part / shard}: lacks {name}, which {found.index.name} says it holds"
+                    f"{part / shard}: lacks {name}, which {weights.index.name} assigns to it; "
+                    "download both files again"
                 )
-    return found
+    return weights
 
 
 def header(file: Path) -> dict[str, tuple[int, ...]]:
-    """Shape of each tensor in a safetensors file; the library checks that the file is as long as
-    its header says.
+    """Return the shape of each tensor in a safetensors file.
+
+    The library checks the length of the file against its header.
 
     Raises:
-        DataError: missing, a Git LFS pointer, truncated, or not safetensors.
+        DataError: the file is missing, a Git LFS pointer, truncated, or not safetensors.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -125,13 +126,13 @@ def header(file: Path) -> dict[str, tuple[int, ...]]:
             return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
         raise DataError(
-            f"{file}: truncated, damaged or no safetensors file ({file.stat().st_size:,} bytes: {error}); "
-            "copy or download it again"
+            f"{file}: truncated, damaged or no safetensors file ({file.stat().st_size:,} bytes: "
+            f"{error}); copy or download it again"
         ) from error
 
 
 def conversion(part: Path) -> str:
-    """Python code that writes a part's pickled weights as safetensors beside them."""
+    """Return Python code that writes a part's pickled weights as safetensors next to them."""
     where = json.dumps(str(part))
     return (
         f"from {library(part.name)} import {NETWORKS[part.name]} as M; "
@@ -144,10 +145,11 @@ def _shards(index: Path) -> tuple[Path, ...]:
     if not isinstance(shards, dict) or not shards:
         raise DataError(f"{index}: weight_map is missing or empty; copy or download the file again")
     for shard in shards.values():
-        # Only a name: a path would leave the model's directory.
+        # Only names are allowed: a path could leave the directory of the model.
         if not isinstance(shard, str) or not _SHARD.fullmatch(shard):
             raise DataError(
-                f"{index}: weight_map names {shard!r}, which is no safetensors file of this directory"
+                f"{index}: weight_map names {shard!r}, which is no safetensors file of this "
+                "directory"
             )
     return tuple(index.parent / name for name in sorted(set(shards.values())))
 
@@ -157,13 +159,13 @@ def _without_weights(part: Path) -> str:
     others = [name for name in names if name.endswith(".safetensors")]
     if others:
         return (
-            f"{part}: no weights under a name that diffusers loads, only {others[0]}; needed is a plain or an fp16 "
-            "safetensors file, or its shards with their index"
+            f"{part}: no weights under a name that diffusers loads, only {others[0]}; needed is a "
+            "plain or an fp16 safetensors file, or its shards with their index"
         )
     pickled = [name for name in names if name.endswith((".bin", ".ckpt", ".pt", ".pth"))]
     if pickled:
         return (
-            f"{part}: no safetensors weights; pickled ones are not read, {pickled[0]}; if you trust their source, "
-            f"convert them: {python_command(conversion(part))}"
+            f"{part}: no safetensors weights; pickled ones are not read, {pickled[0]}; if you "
+            f"trust their source, convert them: {python_command(conversion(part))}"
         )
     return f"{part}: no weights; download the model's safetensors files again"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.common.optimisation.optimiser import Advance, Found, Problem
+from attacks.common.optimisation.optimiser import Advance, Minimum, Problem
 from attacks.common.optimisation.schedules import Schedule, factor
 
 
@@ -29,7 +29,9 @@ class Adam:
     decay: tuple[float, float] = (0.9, 0.999)
     amsgrad: bool = False
 
-    def minimise(self, problem: Problem, start: Tensor, iterations: int, advance: Advance) -> Found:
+    def minimise(
+        self, problem: Problem, start: Tensor, iterations: int, advance: Advance
+    ) -> Minimum:
         """From ``start`` ``(T, R, D)``; the point of least objective on the way is kept."""
         point = problem.clamp(start) if self.boxed else start
         best, lowest, match, first = point, None, None, None
@@ -58,4 +60,4 @@ class Adam:
             advance(1)
         assert match is not None
         assert first is not None
-        return Found(best, match, first)
+        return Minimum(best, match, first)

@@ -1,4 +1,4 @@
-"""What every optimiser of a batch of problems offers and gives back."""
+"""What every optimiser of a batch of problems offers and returns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True, eq=False)
 class Value:
-    """At one point of each problem.
+    """The objective at one point of each problem.
 
     Attributes:
         total: objective with priors, ``(T, R)``.
@@ -33,11 +33,14 @@ class Problem(Protocol):
         """Return points ``(..., D)`` moved into the range of each input."""
 
     def evaluate(self, point: Tensor, rows: Tensor | None = None) -> Value:
-        """Return objective and slope at ``(T, R, D)``, or at ``(len(rows), R, D)`` for those problems alone."""
+        """Return objective and slope at ``(T, R, D)``.
+
+        With ``rows`` at ``(len(rows), R, D)``, for those problems alone.
+        """
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Minimum:
     """What an optimiser came to.
 
     Attributes:
@@ -56,4 +59,4 @@ class Optimiser(Protocol):
 
     def minimise(
         self, problem: Problem, start: Tensor, iterations: int, advance: Advance
-    ) -> Found: ...
+    ) -> Minimum: ...

@@ -17,8 +17,7 @@ class Prior(Protocol):
 
 @dataclass(frozen=True)
 class TotalVariation:
-    """Mean difference of neighbouring pixels, both ways, of every input that is a map ``(B, C, h,
-    w)``.
+    """Mean difference of neighbouring pixels, both ways, of every map ``(B, C, h, w)``.
 
     Attributes:
         weight: its share in the objective.

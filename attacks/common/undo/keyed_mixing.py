@@ -1,4 +1,4 @@
-"""Finds the secret matrix that mixes the channels of smashed data (METHODS 7.16), from the wire and public weights."""
+"""Finds the secret matrix that mixes channels of smashed data, from the wire (METHODS 7.16)."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ _ENOUGH = (
 _ROUNDS = 4  # of weights and key in turn
 
 
-def apart(tensor: Tensor, key: Tensor) -> Tensor:
-    """``(R, C, h, w)`` with the orthogonal ``key`` of ``(group, group)`` undone in every group of channels."""
+def unmix_channels(tensor: Tensor, key: Tensor) -> Tensor:
+    """Return ``(R, C, h, w)`` with the orthogonal ``key`` undone in every group of channels."""
     count, channels, height, width = tensor.shape
     grouped = tensor.reshape(count, channels // len(key), len(key), height, width)
     return torch.einsum("ji,bgjhw->bgihw", key.to(tensor), grouped).reshape(tensor.shape)
 
 
 def key_of_features(conv: nn.Module, features: Tensor, group: int) -> tuple[Tensor, bool]:
-    """The key under which ``features`` are most nearly something that the public ``conv`` could put
-    out.
+    """Return the key under which ``features`` are most nearly an output of the public ``conv``.
 
     h = (I x K)(W x + b) with more channels than inputs lies in a small subspace that only W and K
     tell. What no input explains of (I x G) h - c b is linear in (G, c) and vanishes at G = K^T, c =
@@ -64,18 +63,19 @@ def key_of_features(conv: nn.Module, features: Tensor, group: int) -> tuple[Tens
     offset = unexplained(bare, constant).expand(len(used), -1, -1, -1).flatten()
     left = torch.stack(parts)
     quadratic, mixed, constant_square = left @ left.T, left @ offset, offset @ offset
-    told = float(constant_square) > 1e-10 * float(quadratic.diagonal().mean())
-    if told:
+    sign_known = float(constant_square) > 1e-10 * float(quadratic.diagonal().mean())
+    if sign_known:
         quadratic = quadratic - torch.outer(mixed, mixed) / constant_square
     found = torch.linalg.eigh(quadratic).eigenvectors[:, 0]
-    if told and float(found @ mixed) < 0:
+    if sign_known and float(found @ mixed) < 0:
         found = -found
-    return _orthogonal(found.view(group, group)).T, told
+    return _orthogonal(found.view(group, group)).T, sign_known
 
 
 def key_of_latents(mixed: Tensor, known: Tensor, group: int) -> Tensor:
-    """K from ``mixed`` = (I x K)(s known + rest), by least squares with the rest's spectrum as
-    weights.
+    """Return K from ``mixed`` = (I x K)(s known + rest), by weighted least squares.
+
+    The weights follow the spectrum of the rest.
 
     Pictures have little at high spatial frequencies, where ``known`` is mostly noise; the weights,
     found in turn with the key, rest there. K is the orthogonal factor of E[mixed known^T], which an
@@ -96,7 +96,7 @@ def key_of_latents(mixed: Tensor, known: Tensor, group: int) -> Tensor:
             for j in range(group):
                 moments[i, j] = (weights * y[:, i::group] * x[:, j::group]).sum()
         key = _orthogonal(moments)
-        clean = apart(y, key)
+        clean = unmix_channels(y, key)
         scale = (weights * clean * x).sum((1, 2, 3)) / (weights * x * x).sum((1, 2, 3)).clamp_min(
             1e-30
         )
@@ -109,7 +109,8 @@ def key_of_latents(mixed: Tensor, known: Tensor, group: int) -> Tensor:
 def _orthogonal(matrix: Tensor) -> Tensor:
     """The orthogonal factor of the polar decomposition."""
     left, _, right = torch.linalg.svd(matrix)
-    return left @ right
+    factor: Tensor = left @ right
+    return factor
 
 
 def _rings(power: Tensor) -> Tensor:

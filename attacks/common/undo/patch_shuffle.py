@@ -28,7 +28,7 @@ def cut(maps: Tensor, side: int) -> Tensor:
 
 
 def put(maps: Tensor, places: Tensor, side: int) -> Tensor:
-    """Maps ``(R, C, h, w)`` with square ``places[r, p]`` of each moved to place p, ``places`` being ``(R, M)``."""
+    """Return maps ``(R, C, h, w)`` with square ``places[r, p]`` of each moved to place p."""
     squares = unfold(maps.float(), side, stride=side)
     moved = squares.gather(2, places.unsqueeze(1).expand_as(squares))
     return fold(moved, (maps.shape[-2], maps.shape[-1]), side, stride=side).to(maps.dtype)
@@ -57,7 +57,7 @@ class Puzzle:
         return float(total)
 
     def solve(self, tries: int = 1) -> NDArray[np.int64]:
-        """The cheapest of some placements, improved by swaps while the puzzle is small.
+        """Return the cheapest of some placements, improved by swaps while the puzzle is small.
 
         Places are filled in reading order with the square that fits best, starting from each of the
         ``tries`` likeliest first squares; what the places alone say, by assignment, is one more
@@ -104,7 +104,7 @@ class Puzzle:
 
 
 def by_overlap(conv: nn.Module, features: Tensor, side: int) -> Tensor:
-    """Places of shuffled squares of the answer of a public convolution, ``(R, M)``.
+    """Return places of shuffled squares of an output of a public convolution, ``(R, M)``.
 
     A 3x3 answer looks one cell over the edge, so a square tells its input on itself and on a rim
     around it, and the rim is the neighbours' own edge, noise and all; beyond the map it is zero.
@@ -171,12 +171,12 @@ def _distance(one: Tensor, other: Tensor) -> Numbers:
 
 
 def by_target(shuffled: Tensor, expected: Tensor, side: int) -> Tensor:
-    """Places of shuffled squares of maps by their likeness to maps that are in order, ``(R, M)``.
+    """Return places of shuffled squares by their likeness to maps in order, ``(R, M)``.
 
     Args:
         shuffled: h_sd, ``(R, C, h, w)``.
-        expected: likewise, what the stem makes of a noise target that is in order: h_sd but for the
-            share of z0.
+        expected: what the stem makes of a noise target that is in order, ``(R, C, h, w)``: h_sd
+            without the share of z0.
     """
     found = []
     for moved, fixed in zip(cut(shuffled, side), cut(expected, side), strict=True):
@@ -187,8 +187,9 @@ def by_target(shuffled: Tensor, expected: Tensor, side: int) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Habits:
-    """Where pictures have what, and how they go on across a border, learned from the attacker's own
-    latents.
+    """Where pictures have what, and how they continue across a border.
+
+    Learned from latents of the attacker.
 
     Attributes:
         mean, variance: of each number of a square by place, ``(M, 4 side side)``.
@@ -200,18 +201,18 @@ class Habits:
     step: Tensor
 
     @classmethod
-    def of(cls, latents: Tensor, side: int) -> Habits:
-        """From at least 2 latents, ``(N, 4, h, w)``."""
+    def from_latents(cls, latents: Tensor, side: int) -> Habits:
+        """Fit to at least 2 latents, ``(N, 4, h, w)``."""
         squares = cut(latents, side).flatten(2).double()
         step = (latents[..., 1:] - latents[..., :-1]).double().square().mean((0, 2, 3))
         return cls(squares.mean(0), squares.var(0) + 1e-3, step.clamp_min(1e-6))
 
     def puzzle(self, latents: Tensor, side: int, columns: int) -> Puzzle:
-        """Of the shuffled squares of one clean latent, ``(4, h, w)``."""
+        """Return the puzzle of the shuffled squares of one clean latent, ``(4, h, w)``."""
         squares = cut(latents.unsqueeze(0), side)[0].double()
         flat = squares.flatten(1)
-        # Numbers of one square go together, so that a place is told by about as many as the square
-        # has cells on a side.
+        # Numbers of one square are correlated, so the likelihood of a place is tempered by the
+        # number of cells.
         tempered = 1 / (side * side)
         off = (flat.unsqueeze(1) - self.mean).square() / self.variance + self.variance.log()
         at = 0.5 * tempered * off.sum(2)
@@ -224,12 +225,11 @@ class Habits:
 
 
 def by_borders(latents: Tensor, known: Tensor, side: int) -> Tensor:
-    """Places of shuffled squares of clean latents, as a picture most likely has them, ``(R, M)``; a
-    guess, not exact.
+    """Return the likeliest places of shuffled squares of clean latents, ``(R, M)``; a guess.
 
     Args:
         known: latents of the attacker's own pictures, in order, ``(N, 4, h, w)``, at least 2.
     """
-    habits, columns = Habits.of(known, side), latents.shape[-1] // side
+    habits, columns = Habits.from_latents(known, side), latents.shape[-1] // side
     found = [habits.puzzle(one, side, columns).solve(tries=16) for one in latents]
     return torch.stack([torch.from_numpy(place) for place in found])

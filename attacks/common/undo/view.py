@@ -1,23 +1,23 @@
-"""Undoes what known defences did to smashed data, once for every attack: a view as it were without
-them.
+"""Undoes what known defences did to smashed data, once for every attack.
 
-What is undone here keeps each release by itself; a record that is spread over releases is another
-matter (``attacks.wire.parts.mixture``).
+Each release is treated by itself; a record that is spread over releases is separated in
+``attacks.wire.parts.mixture``.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from attacks.common.activation_inverse import inverse_activation
 from attacks.common.timestep_estimation import projected_timesteps
-from attacks.common.undo.keyed_mixing import apart, key_of_features, key_of_latents
+from attacks.common.undo.inverse import inverted, known_parts, timesteps_of
+from attacks.common.undo.keyed_mixing import key_of_features, key_of_latents, unmix_channels
 from attacks.common.undo.patch_shuffle import by_borders, by_overlap, by_target, cut, put
-from attacks.common.wire_algebra import noise_target, noisy_latents
+from attacks.common.wire_algebra import carrier_of, noise_target, noisy_latents
 from bench.interfaces import (
     CONTROL_FEATURES,
     LOSS_GRADIENT,
@@ -25,94 +25,154 @@ from bench.interfaces import (
     PREDICTION_DOWN,
     TIMESTEP,
     UNET_FEATURES,
+    Channel,
     Defense,
     NotApplicableError,
     View,
 )
 
-KEYED, SHUFFLED = "keyed-mixing", "patch-shuffle"
-UNDONE = (KEYED, SHUFFLED)
-"""The defences that ``undone`` takes out of a view."""
 
+def without_known_defenses(view: View) -> View:
+    """Return the view as it would be without the known defences that have a secret.
 
-def undone(view: View) -> View:
-    """The view with every channel as it would be without the known ones of ``UNDONE``; itself where
-    there is none.
-
-    A key acts on channels and an order on places, so the two can be taken off in any order,
-    whichever is outside: first the key of h_sd, by the squares where they are shuffled; then the
-    order; then the key of h_ctrl.
+    Secrets are a key that mixes channels and an order of squares. A key acts on channels and an
+    order on places, so the two can be taken off in any order: first the key of h_sd, by the squares
+    where they are shuffled; then the order; then the key of h_ctrl. What else the known defences do
+    to these channels is inverted too, what is outside the secrets before them and the rest after
+    them. Channels without a secret stay as they were sent, and are inverted where they are read.
 
     Raises:
         NotApplicableError: the view does not show the key, or the order.
     """
-    parts = (
-        {}
-        if view.public.defense is None
-        else {part.name: part for part in view.public.defense.flat()}
-    )
-    if not set(UNDONE) & set(parts) or not view.has(UNET_FEATURES) or view.public.stem is None:
+    secrets = _Secrets.from_view(view)
+    if secrets is None or not view.has(UNET_FEATURES) or view.public.stem is None:
         return view
-    keyed, shuffled = parts.get(KEYED), parts.get(SHUFFLED)
-    if keyed is not None and UNET_FEATURES in keyed.params.channels:
-        view = _unkeyed_features(view, keyed, shuffled)
-    if shuffled is not None:
-        view = _in_order(view, shuffled)
-    if keyed is not None and CONTROL_FEATURES in keyed.params.channels:
-        view = _unkeyed_control(view, keyed)
-    return view
+    view = _inverted(view, secrets.outside, secrets.channels)
+    if group := secrets.mixed(UNET_FEATURES):
+        view = _unmixed_features(view, group, secrets)
+    if secrets.shuffled is not None:
+        view = _in_order(view, secrets)
+    if group := secrets.mixed(CONTROL_FEATURES):
+        view = _unmixed_control(view, group)
+    return _inverted(view, secrets.inside, secrets.channels)
 
 
-def _side(maps: Tensor, shuffled: Defense) -> int:
-    """Side of the squares that a map is cut into."""
-    return math.gcd(math.gcd(maps.shape[-2], maps.shape[-1]), int(shuffled.params.patch))
+@dataclass(frozen=True, eq=False)
+class _Secrets:
+    """The single defences of a stack that have a secret, and those around them.
+
+    Attributes:
+        keyed: mixes channels, or None.
+        shuffled: shuffles squares, or None.
+        inside: defences before the last secret, without those that have one.
+        outside: defences after the last secret.
+        channels: smashed data on which a secret acts, in view.
+    """
+
+    keyed: Defense | None
+    shuffled: Defense | None
+    inside: tuple[Defense, ...]
+    outside: tuple[Defense, ...]
+    channels: tuple[Channel, ...]
+
+    @classmethod
+    def from_view(cls, view: View) -> _Secrets | None:
+        """Return what the known defence states; None where it has no secret."""
+        parts, smashed = known_parts(view), (UNET_FEATURES, CONTROL_FEATURES)
+        keyed = [part for part in parts if any(part.mixed_channels(c) for c in smashed)]
+        shuffled = [part for part in parts if any(part.shuffled_squares(c) for c in smashed)]
+        secret = [*keyed, *shuffled]
+        if not secret:
+            return None
+        last = max(parts.index(part) for part in secret)
+        inside = tuple(part for part in parts[:last] if part not in secret)
+        channels = tuple(
+            c
+            for c in smashed
+            if view.has(c)
+            and (c == UNET_FEATURES or shuffled or view.public.protocol == "no-gradient")
+            and any(part.mixed_channels(c) or part.shuffled_squares(c) for part in secret)
+        )
+        return cls(
+            keyed[-1] if keyed else None,
+            shuffled[-1] if shuffled else None,
+            inside,
+            parts[last + 1 :],
+            channels,
+        )
+
+    def mixed(self, channel: Channel) -> int:
+        """Return how many channels the key of ``channel`` mixes with each other; 0 without key."""
+        return 0 if self.keyed is None else self.keyed.mixed_channels(channel)
+
+    @property
+    def target_shuffled(self) -> bool:
+        """Whether the noise target is in the order of the features."""
+        return self.shuffled is not None and self.shuffled.shuffled_squares(NOISE_TARGET) > 0
+
+    def side(self, maps: Tensor) -> int:
+        """Side of the squares that a map is cut into."""
+        assert self.shuffled is not None
+        stated = self.shuffled.shuffled_squares(UNET_FEATURES)
+        return math.gcd(math.gcd(maps.shape[-2], maps.shape[-1]), stated)
 
 
-def _unkeyed_features(view: View, keyed: Defense, shuffled: Defense | None) -> View:
-    features, group = view.read(UNET_FEATURES, every=True).float(), int(keyed.params.group)
+def _inverted(view: View, parts: tuple[Defense, ...], channels: tuple[Channel, ...]) -> View:
+    """The view with ``parts`` taken off some of its channels, which then count as worked out."""
+    times = timesteps_of(view, every=True) if parts else None
+    rows = {
+        channel: inverted(
+            parts, channel, view.read(channel, every=True), times, view.public.schedule
+        )
+        for channel in channels
+        if view.has(channel)
+    }
+    return view.with_channels(rows)
+
+
+def _unmixed_features(view: View, group: int, secrets: _Secrets) -> View:
+    features = view.read(UNET_FEATURES, every=True).float()
     stem = view.public.stem
     assert stem is not None
-    shown, maps = stem, features
-    if shuffled is not None:
-        maps = cut(features, _side(features, shuffled)).flatten(0, 1)
-        shown = copy.deepcopy(stem)
-        if isinstance(shown, nn.Conv2d):
-            shown.padding = (0, 0)
+    layer, maps = stem, features
+    if secrets.shuffled is not None:
+        maps = cut(features, secrets.side(features)).flatten(0, 1)
+        layer = copy.deepcopy(stem)
+        if isinstance(layer, nn.Conv2d):
+            layer.padding = (0, 0)
     try:
-        key, told = key_of_features(shown, maps, group)
+        key, sign_known = key_of_features(layer, maps, group)
     except NotApplicableError:
         target = noise_target(view, every=True)
-        if (
-            target is None
-            or target.shape != features.shape
-            or (shuffled is not None and not shuffled.params.target)
-        ):
+        in_other_order = secrets.shuffled is not None and not secrets.target_shuffled
+        if target is None or target.shape != features.shape or in_other_order:
             raise
-        key, told = key_of_latents(features, target, group), True
-    view = view.with_channels({UNET_FEATURES: apart(features, key)})
-    if told:
+        key, sign_known = key_of_latents(features, target, group), True
+    unmixed = unmix_channels(features, key)
+    view = view.with_channels({UNET_FEATURES: unmixed})
+    if sign_known:
         return view
     target = noise_target(view, every=True)
     if target is None:
         raise NotApplicableError(
-            "conv_in has no bias, and without a noise target the key's sign is not told"
+            "conv_in has no bias, and without a noise target the sign of the key is not known"
         )
     likeness = float((noisy_latents(view, every=True).inputs * target).sum())
-    return view if likeness > 0 else view.with_channels({UNET_FEATURES: -apart(features, key)})
+    return view if likeness > 0 else view.with_channels({UNET_FEATURES: -unmixed})
 
 
-def _in_order(view: View, shuffled: Defense) -> View:
+def _in_order(view: View, secrets: _Secrets) -> View:
     moved = [UNET_FEATURES, CONTROL_FEATURES]
-    if shuffled.params.target:
+    if secrets.target_shuffled:
         moved += [NOISE_TARGET, PREDICTION_DOWN, LOSS_GRADIENT]
     rows = {channel: view.read(channel, every=True) for channel in moved if view.has(channel)}
     features = rows[UNET_FEATURES]
-    side = _side(features, shuffled)
-    places = _places(view, features, side, aligned=not shuffled.params.target)
+    side = secrets.side(features)
+    places = _places(view, features, side, aligned=not secrets.target_shuffled)
     alike = {
         channel: maps for channel, maps in rows.items() if maps.shape[-2:] == features.shape[-2:]
     }
-    # A map of another size has an order of its own, which nothing tells.
+    # A map of another size has another order, which nothing in view shows.
     lost = [channel for channel in rows if channel not in alike]
     return view.with_channels(
         {channel: put(maps, places, side) for channel, maps in alike.items()}, lost
@@ -120,8 +180,7 @@ def _in_order(view: View, shuffled: Defense) -> View:
 
 
 def _places(view: View, features: Tensor, side: int, *, aligned: bool) -> Tensor:
-    """By the overlap of the squares' answers; where there is none, by a target in order, or by
-    borders of the clean z0.
+    """Places by the overlap of outputs; else by a target in order, or by borders of z0.
 
     Raises:
         NotApplicableError: nothing overlaps, and no noise target is there to compare with or to
@@ -156,31 +215,19 @@ def _places(view: View, features: Tensor, side: int, *, aligned: bool) -> Tensor
     return by_borders(schedule.clean(features.float(), target, t.cpu()), known.float().cpu(), side)
 
 
-def _unkeyed_control(view: View, keyed: Defense) -> View:
-    """h_ctrl of ``no-gradient``, which is x_t and the condition; elsewhere nothing is read off it
-    number by number.
+def _unmixed_control(view: View, group: int) -> View:
+    """h_ctrl of ``no-gradient``, which is x_t and the condition, without the key.
 
-    An activation outside the key is taken off and put on again, since it belongs to what is seen
-    without the key.
+    Elsewhere nothing is read off h_ctrl number by number.
     """
     if not view.has(CONTROL_FEATURES) or view.public.protocol != "no-gradient":
         return view
-    names = (
-        [] if view.public.defense is None else [part.name for part in view.public.defense.flat()]
-    )
-    if "decoupled-noise" in names:
-        return view.with_channels(
-            {}, [CONTROL_FEATURES]
-        )  # its noise is known to nobody, and so is the key
-    control, noisy = (
-        view.read(CONTROL_FEATURES, every=True).float(),
-        noisy_latents(view, every=True).inputs,
-    )
-    if control.shape != noisy.shape:
+    noisy = noisy_latents(view, every=True).inputs
+    carrier, noise = carrier_of(view, noisy, every=True)
+    mixed = view.read(CONTROL_FEATURES, every=True).float()
+    if noise or mixed.shape != noisy.shape:
+        # Neither the noise of the control branch nor the key is known.
         return view.with_channels({}, [CONTROL_FEATURES])
-    outside = "activation" in names[names.index(KEYED) :]
-    mixed = inverse_activation(control).float() if outside else control
-    clean = apart(mixed, key_of_latents(mixed, noisy, int(keyed.params.group)))
-    if outside:
-        clean = clean.abs() * torch.tanh(clean / 2)
-    return view.with_channels({CONTROL_FEATURES: clean})
+    return view.with_channels(
+        {CONTROL_FEATURES: unmix_channels(mixed, key_of_latents(mixed, carrier, group))}
+    )

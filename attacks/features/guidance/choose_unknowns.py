@@ -8,7 +8,8 @@ from torch import Tensor
 from attacks.common.loss_feedback import measured_target
 from attacks.common.spectral_prior import Spectrum
 from attacks.common.timestep_estimation import likeliest_timesteps
-from attacks.common.wire_algebra import before_activation
+from attacks.common.undo.inverse import first_timestep, simulated_before
+from attacks.common.wire_algebra import carrier_of
 from attacks.features.guidance.unknown_latents import (
     DirectLatent,
     NoisyLatent,
@@ -47,9 +48,14 @@ def choose_unknowns(
         variance = 0.0 if measured is None else float(measured.variance.mean())
         if view.has(TIMESTEP):
             times = view.read(TIMESTEP).cpu()
-        elif NOISY in warm and (spectrum := Spectrum.of(public, rng)) is not None:
+        elif NOISY in warm and (spectrum := Spectrum.from_public(public, rng)) is not None:
             times = likeliest_timesteps(
-                warm[NOISY], public.schedule, spectrum, target=target, target_variance=variance
+                warm[NOISY],
+                public.schedule,
+                spectrum,
+                target=target,
+                target_variance=variance,
+                first=first_timestep(view),
             )
         else:
             raise NotApplicableError(
@@ -91,7 +97,7 @@ def _depends(knowledge: Knowledge) -> bool:
 
 @torch.no_grad()
 def condition_is_solvable(forward: PublicForward, view: View) -> bool:
-    """Return whether z_c equals h_ctrl before the activation minus x_t.
+    """Return whether z_c equals h_ctrl before the known defence minus x_t.
 
     It counts as equal when the difference consists of random draws of the defence.
     """
@@ -106,6 +112,7 @@ def condition_is_solvable(forward: PublicForward, view: View) -> bool:
         return False
     if not torch.equal(first, second):
         return True
-    rest = before_activation(first, view.public.defense) - inputs[NOISY]
-    error = rest - inputs[CONDITION_LATENTS]
-    return bool(error.square().mean() < 1e-4 * inputs[CONDITION_LATENTS].square().mean())
+    before = simulated_before(view.public, CONTROL_FEATURES, first.cpu())
+    carrier = carrier_of(view, inputs[NOISY].cpu())[0]
+    error = before - carrier - inputs[CONDITION_LATENTS].cpu()
+    return float(error.square().mean()) < 1e-4 * float(inputs[CONDITION_LATENTS].square().mean())

@@ -19,7 +19,7 @@ from bench.interfaces import Channel, PublicForward
 
 @dataclass(frozen=True)
 class GuidePlan:
-    """How the guide searches at each level.
+    """Settings of the guide's search at each level.
 
     Attributes:
         tolerance: sigma over the root mean square of a channel's observed features.

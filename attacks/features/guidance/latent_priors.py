@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from attacks.common.denoising import Prior
+from attacks.common.denoising import DiffusionPrior
 from attacks.common.spectral_prior import Spectrum
 from attacks.common.wire_algebra import pooled_prompts, prompt_states
 from bench.interfaces import Denoiser, NoiseSchedule, Public, View
@@ -42,14 +42,14 @@ class GaussianDenoiser(Denoiser):
         return (a * noisy - clean) / b
 
 
-def image_prior(view: View, denoiser: Denoiser) -> Prior:
+def image_prior(view: View, denoiser: Denoiser) -> DiffusionPrior:
     """Return the public model as the prior of image latents, with the prompts in view."""
-    return Prior(denoiser, view.public.schedule, prompt_states(view), pooled_prompts(view))
+    return DiffusionPrior(denoiser, view.public.schedule, prompt_states(view), pooled_prompts(view))
 
 
 def condition_prior(
     public: Public, denoiser: Denoiser, kind: Literal["spectrum", "denoiser"]
-) -> Prior:
+) -> DiffusionPrior:
     """Return the prior of condition latents.
 
     Args:
@@ -59,7 +59,7 @@ def condition_prior(
             there are two or more; ``denoiser`` is the public model.
     """
     if kind == "denoiser" or len(public.auxiliary) < 2:
-        return Prior(denoiser, public.schedule)
+        return DiffusionPrior(denoiser, public.schedule)
     records = public.auxiliary.select(range(min(EXAMPLES, len(public.auxiliary))))
     latents = public.codec.encode(records.condition_batch()).float().cpu()
-    return Prior(GaussianDenoiser(Spectrum.fit(latents), public.schedule), public.schedule)
+    return DiffusionPrior(GaussianDenoiser(Spectrum.fit(latents), public.schedule), public.schedule)

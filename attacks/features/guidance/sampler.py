@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from attacks.common.attack_run import AttackRun
-from attacks.common.denoising import Prior
+from attacks.common.denoising import DiffusionPrior
 from attacks.common.evidence import equivalent_timestep
 from bench.interfaces import NoiseSchedule
 
@@ -49,7 +49,7 @@ class NoGuide:
 
 @dataclass(frozen=True)
 class SamplerPlan:
-    """How to walk.
+    """Settings of the walks.
 
     Attributes:
         steps: levels, evenly spaced in t from the start's.
@@ -102,7 +102,7 @@ class GaussianEvidence:
 
 
 def posterior_mean(
-    priors: Sequence[Prior],
+    priors: Sequence[DiffusionPrior],
     evidence: GaussianEvidence,
     state: Tensor,
     times: Tensor,
@@ -126,7 +126,7 @@ def posterior_mean(
     pieces = []
     for i, prior in enumerate(priors):
         for part in torch.split(torch.arange(count), max(1, batch_size)):
-            rows, own = part + i * count, prior.of(part)
+            rows, own = part + i * count, prior.for_rows(part)
             noisy = schedule.signal(level[rows]) * mean[rows]
             output = own.denoiser.predict(noisy, level[rows], own.states, own.pooled).float().cpu()
             pieces.append(schedule.clean(noisy, output, level[rows]))
@@ -154,7 +154,7 @@ def spherical_noise(noise: Tensor, slope: Tensor, ratio: Tensor) -> Tensor:
 
 
 def mean_walk(
-    priors: Sequence[Prior],
+    priors: Sequence[DiffusionPrior],
     evidence: GaussianEvidence,
     guide: Guide,
     start: Tensor,
@@ -187,7 +187,7 @@ def mean_walk(
 
 
 def walk(
-    priors: Sequence[Prior],
+    priors: Sequence[DiffusionPrior],
     evidence: GaussianEvidence,
     guide: Guide,
     state: Tensor,

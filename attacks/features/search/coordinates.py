@@ -88,7 +88,7 @@ class Decoded:
 
 @dataclass(frozen=True, eq=False)
 class SearchInputs:
-    """What a search knows of a client's inputs.
+    """Known inputs of a client, and coordinates of those that are searched for.
 
     Attributes:
         known: by name, inputs that need no search, ``(N, *shape)``.

@@ -1,4 +1,4 @@
-"""What a view holds for a search: the client as a function, the features, and known inputs."""
+"""Knowledge for a search: the client as a function, its features, and known inputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from torch.nn import functional
 
 from attacks.common.disco_mask import kept_channels
 from attacks.common.least_squares import invert_convolution, least_squares
-from attacks.common.shredder_noise import found_noise
+from attacks.common.shredder_noise import estimate_collection
+from attacks.common.undo.inverse import read_inverted, simulated_before
+from attacks.common.wire_algebra import carrier_of
 from attacks.features.search.match import Distance, Match
 from attacks.features.search.nuisance import affine_in_noisy, conv_span
 from bench.interfaces import (
@@ -21,6 +23,7 @@ from bench.interfaces import (
     UNET_FEATURES,
     Channel,
     NotApplicableError,
+    Public,
     PublicClient,
     PublicForward,
     Records,
@@ -32,7 +35,7 @@ from bench.interfaces.public_forward import CONDITION, CONDITION_LATENTS, NOISY,
 
 @dataclass(frozen=True, eq=False)
 class Knowledge:
-    """What the attacker knows of the targets' features and inputs.
+    """Knowledge of the attacker about the targets' features and inputs.
 
     Attributes:
         forward: the client, with its trained weights where they are in view.
@@ -93,7 +96,7 @@ def knowledge_of(
     if TIMESTEPS in inputs and view.has(TIMESTEP):
         known[TIMESTEPS] = view.read(TIMESTEP)
     if NOISY in inputs and view.has(UNET_FEATURES) and view.public.stem is not None:
-        solution = invert_convolution(view.public.stem, view.read(UNET_FEATURES))
+        solution = invert_convolution(view.public.stem, read_inverted(view, UNET_FEATURES))
         (known if solve else warm)[NOISY] = solution
     shapes = sent_shapes(forward)
     wanted = [c for c in shapes if view.has(c) and not (c == UNET_FEATURES and NOISY in known)]
@@ -102,7 +105,9 @@ def knowledge_of(
             "needs control_features in view; the rest of the wire is linear, use closed-form"
         )
     observed = {channel: view.read(channel).float() for channel in wanted}
-    noise, kept = (found_noise(view, client), kept_channels(view)) if adapt else (None, None)
+    noise, kept = (
+        (estimate_collection(view, client), kept_channels(view)) if adapt else (None, None)
+    )
     if noise is not None:
         observed[CONTROL_FEATURES] = observed[CONTROL_FEATURES] - noise.targets
     for channel, tensor in observed.items():
@@ -127,7 +132,9 @@ def knowledge_of(
         and CONDITION_LATENTS in free
         and control.shape == noisy.shape
     ):
-        warm[CONDITION_LATENTS] = control - noisy  # exact where nothing protects h_ctrl
+        # Exact where the known defence is inverted and adds no noise.
+        before = read_inverted(view, CONTROL_FEATURES) if noise is None else control
+        warm[CONDITION_LATENTS] = before - carrier_of(view, noisy)[0]
     counted = {} if kept is None else {CONTROL_FEATURES: kept}
     nuisance = _nuisance(view.public.stem, forward, known)
     learned = noise is not None or kept is not None
@@ -151,7 +158,7 @@ def _nuisance(
 
 
 @torch.no_grad()
-def noisy_is_solvable(forward: PublicForward, conv: nn.Module) -> bool:
+def noisy_is_solvable(forward: PublicForward, public: Public) -> bool:
     """Return whether least squares recover x_t from what the client sends.
 
     They do not where the defence cuts, rounds or filters h_sd. Random draws of the defence are not
@@ -167,7 +174,9 @@ def noisy_is_solvable(forward: PublicForward, conv: nn.Module) -> bool:
     if not torch.equal(first, second):
         return True
     noisy = inputs[NOISY].cpu()
-    error = least_squares(conv, first).inputs - noisy
+    assert public.stem is not None
+    before = simulated_before(public, UNET_FEATURES, first.cpu())
+    error = least_squares(public.stem, before).inputs - noisy
     return float(error.square().mean()) < 1e-4 * float(noisy.square().mean())
 
 

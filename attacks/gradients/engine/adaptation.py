@@ -10,15 +10,13 @@ from torch import Tensor
 
 from bench.interfaces import Defense, NotApplicableError
 
-ADAPTS_TO = ("gradient-pruning", "soteria", "sign", "clip-noise", "precode")
-_MASKING = ("gradient-pruning", "soteria")
 SOFT = 0.1
 """Softness of the sign: gradients below this share of the tensor's mean keep a size."""
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What an attacker who knows the defence does to gradients before comparing them (Kerckhoffs).
+    """Changes to gradients before a comparison, by an attacker who knows the defence (Kerckhoffs).
 
     Attributes:
         masks: zeros in the observed gradient were put there by the defence and carry no
@@ -40,7 +38,7 @@ class Adaptation:
         learning_rate: float,
         behind_noise: frozenset[str] = frozenset(),
     ) -> Adaptation:
-        """Return the adaptation to ``defense``, or to no defence where it is None.
+        """Return what ``defense`` states of updates; nothing where it is None.
 
         Args:
             defense: the known defence.
@@ -50,12 +48,17 @@ class Adaptation:
                 is one of the training's unknowns and is optimised with the others, because it
                 enters the gradients of all layers.
         """
-        parts = {} if defense is None else {part.name: part for part in defense.flat()}
-        clip = parts["clip-noise"].params.clip / learning_rate if "clip-noise" in parts else None
+        stated = [
+            protection
+            for part in (() if defense is None else defense.flat())
+            if (protection := part.update_protection()) is not None
+        ]
+        clips = [p.clip / learning_rate for p in stated if p.clip is not None]
+        clips += [p.record_clip for p in stated if p.record_clip is not None]
         return cls(
-            masks=any(name in parts for name in _MASKING),
-            signs="sign" in parts,
-            clip=clip,
+            masks=any(protection.masked for protection in stated),
+            signs=any(protection.signs for protection in stated),
+            clip=min(clips) if clips else None,
             dropped=behind_noise,
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from attacks.common.optimisation.optimiser import Advance, Found, Problem, Value
+from attacks.common.optimisation.optimiser import Advance, Minimum, Problem, Value
 
 SUFFICIENT = 1e-4  # share of the promised decrease that a step must keep (Armijo)
 
@@ -27,7 +27,9 @@ class LBFGS:
     memory: int = 20
     halvings: int = 12
 
-    def minimise(self, problem: Problem, start: Tensor, iterations: int, advance: Advance) -> Found:
+    def minimise(
+        self, problem: Problem, start: Tensor, iterations: int, advance: Advance
+    ) -> Minimum:
         """Minimise from ``start`` ``(T, R, D)``; the objective never rises."""
         point, now = start, problem.evaluate(start)
         first = now.match
@@ -66,7 +68,7 @@ class LBFGS:
             fresh = forget | (fresh & ~good)
             point, now = moved, then
             advance(1)
-        return Found(point, now.match, first)
+        return Minimum(point, now.match, first)
 
     def _search(
         self,

@@ -24,7 +24,7 @@ Start = Literal["normal", "uniform"]
 
 @dataclass(frozen=True, eq=False)
 class Terms:
-    """How a guess is judged.
+    """Terms by which a guess is judged.
 
     Attributes:
         objective: distance between gradients.

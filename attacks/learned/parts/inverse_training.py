@@ -39,7 +39,7 @@ ExtraLoss = Callable[[InverseNetwork], Tensor]
 
 @dataclass(frozen=True)
 class InverseSetting:
-    """What the candidates of a sweep differ in."""
+    """Size and learning rate of one candidate of a sweep."""
 
     learning_rate: float
     width: int

@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from attacks.common.disco_mask import kept_channels, prune_alike
-from attacks.common.shredder_noise import found_noise, without_noise
+from attacks.common.disco_mask import assume_kept, kept_channels
+from attacks.common.shredder_noise import assume_no_noise, estimate_collection
 from bench.interfaces import (
     CLIENT_WEIGHTS,
     CONTROL_FEATURES,
@@ -112,11 +112,13 @@ def simulated_releases(
     if view.has(CLIENT_WEIGHTS):
         client = client.with_weights(view.parts(CLIENT_WEIGHTS)[-1].tensors)
     wanted = tuple(c for c in MAPS if view.has(c) and (which == "granted" or c != NOISE_TARGET))
-    noise, kept = (found_noise(view, client), kept_channels(view)) if adapt else (None, None)
+    noise, kept = (
+        (estimate_collection(view, client), kept_channels(view)) if adapt else (None, None)
+    )
     if noise is not None:
-        without_noise(view, noise)
+        assume_no_noise(view, noise)
     if kept is not None:
-        prune_alike(view, kept)
+        assume_kept(view, kept)
     return SimulatedReleases(
         client.simulator(records),
         wanted,

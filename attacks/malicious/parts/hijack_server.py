@@ -16,7 +16,7 @@ from bench.interfaces import CONTROL_FEATURES, GRADIENT_DOWN, Channel, Progress,
 
 @dataclass(frozen=True)
 class DecoderPlan:
-    """How the server trains its pilot and inverse before the client's training.
+    """Settings by which the server trains pilot and inverse before the client's training.
 
     Attributes:
         width: channels of the inverse, and of a pilot's inner layers.
@@ -33,7 +33,7 @@ class DecoderPlan:
 
 @dataclass(frozen=True)
 class CriticPlan:
-    """How the server trains the critic and the client.
+    """Settings by which the server trains the critic and the client.
 
     Attributes:
         width: channels of the critic.

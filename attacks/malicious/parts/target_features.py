@@ -22,7 +22,7 @@ from bench.interfaces.public_forward import NOISY
 
 @dataclass(frozen=True, eq=False)
 class TargetFeatures:
-    """What the client's features are to become.
+    """Features that the client is to send, and the pictures that it is to send them for.
 
     Attributes:
         forward: the client as a function of its inputs.

@@ -1,5 +1,4 @@
-"""The condition's latent out of what masks it: all releases of a record together, then a prior of
-condition latents.
+"""The condition's latent out of noise: all releases of a record together, then a prior.
 
 Where the control branch has noise of its own (METHODS 7.19) every release is z_c + b e', the same
 measurement at SNR 1 / b^2; noise that is drawn afresh averages away over the epochs, noise that is
@@ -16,8 +15,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from attacks.common.denoising import Prior, Way, denoise
+from attacks.common.denoising import DiffusionPrior, Way, denoise
 from attacks.common.least_squares import LeastSquares
+from attacks.common.own_latents import draw_variance, own_latents
 from attacks.common.spectral_prior import Spectrum
 from attacks.common.wire_algebra import masked_condition
 from attacks.wire.parts.patch_prior import PatchPrior
@@ -70,13 +70,16 @@ class ConditionEvidence:
         return mean, weights.sum()
 
     def _independent(self, group: Sequence[int]) -> list[int]:
-        """The group without those releases whose noise is an earlier one's: ||y_i - y_j||^2 is then far too small."""
+        """The group without releases whose noise is that of an earlier one.
+
+        Then ||y_i - y_j||^2 is far too small.
+        """
         limit = max(0.05, 1 - _DOUBT * math.sqrt(2 / self.latents[0].numel()))
         kept: list[int] = []
         for i in group:
             expected = (self.variance[i] + self.variance[kept]) + self.draw_variance
-            apart = (self.latents[i] - self.latents[kept]).double().square().flatten(1).mean(1)
-            if bool((apart >= limit * expected).all()):
+            difference = (self.latents[i] - self.latents[kept]).double().square().flatten(1).mean(1)
+            if bool((difference >= limit * expected).all()):
                 kept.append(i)
         return kept
 
@@ -84,8 +87,9 @@ class ConditionEvidence:
 def condition_evidence(
     view: View, solved: LeastSquares, rng: torch.Generator
 ) -> ConditionEvidence | None:
-    """All releases of the view as measurements of z_c; None where it cannot be read so
-    (``attacks.common.wire_algebra``).
+    """Return all releases of the view as measurements of z_c, or None.
+
+    None where z_c cannot be read so (``attacks.common.wire_algebra``).
 
     Args:
         solved: x_t of every release.
@@ -99,7 +103,9 @@ def condition_evidence(
         0.0 if defense is None else defense.added_noise(CONTROL_FEATURES, latents[0].numel()) ** 2
     )
     subtracted = torch.zeros_like(solved.input_variance) if masked else solved.input_variance
-    return ConditionEvidence(latents, subtracted + masked + added, _draw_variance(view.public, rng))
+    return ConditionEvidence(
+        latents, subtracted + masked + added, draw_variance(view.public, "condition_latents", rng)
+    )
 
 
 def denoise_condition(
@@ -128,7 +134,7 @@ def denoise_condition(
         return clean
     values, levels = latents[noisy], precision[noisy]
     if kind == "unet" and public.denoiser is not None:
-        prior = Prior(public.denoiser, public.schedule)
+        prior = DiffusionPrior(public.denoiser, public.schedule)
         clean[noisy] = denoise(
             prior, values, levels, Way("tweedie"), rng=rng, batch_size=batch_size
         )
@@ -143,23 +149,14 @@ def denoise_condition(
 
 
 def _known(public: Public, rng: torch.Generator) -> Tensor | None:
-    """Condition latents of the attacker's own records, as a client draws them, ``(N, 4, h, w)``; None below 2."""
+    """Condition latents of auxiliary records as a client draws them, ``(N, 4, h, w)``.
+
+    None where there are fewer than 2.
+    """
     count = min(_ENOUGH, len(public.auxiliary))
     if count < 2:
         return None
     records = public.auxiliary.select(range(count))
     if public.client is not None:
-        return (
-            public.client.simulator(records).emit(range(count), rng).condition_latents.float().cpu()
-        )
+        return own_latents(public, count, rng).condition_latents.float().cpu()
     return public.codec.encode(records.condition_batch()).float().cpu()
-
-
-def _draw_variance(public: Public, rng: torch.Generator) -> float:
-    """Mean squared difference between two draws of one hint's latent; 0 where it cannot be had."""
-    count = min(16, len(public.auxiliary))
-    if public.client is None or count == 0:
-        return 0.0
-    simulator = public.client.simulator(public.auxiliary.select(range(count)))
-    first, second = (simulator.emit(range(count), rng).condition_latents for _ in range(2))
-    return float((first - second).square().mean())

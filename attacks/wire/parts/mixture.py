@@ -1,5 +1,4 @@
-"""Takes batches of weighted means of two records apart (METHODS 7.13; the idea is of
-arXiv:2011.05315).
+"""Separates batches of weighted means of two records (METHODS 7.13; idea: arXiv:2011.05315).
 
 Row i of a step is w_i Z_i + (1 - w_i) Z_(i - s) with one shift s a step, so a step is Y = A Z with
 a square A. One step alone shows A by its second moments, since different records have little in
@@ -45,8 +44,9 @@ def _matrix(own: Tensor, shift: int) -> Tensor:
 
 
 def from_moments(rows: Sequence[Tensor]) -> Mixture:
-    """The likeliest mixture of one step if records are independent and white, each with a power of
-    its own.
+    """Return the likeliest mixture of one step of independent, white records.
+
+    Each record has a power to be found.
 
     The covariance of the rows is A diag(n) A^T; shares and powers by quasi-Newton for the shifts
     whose neighbours have most in common. A shift and its opposite pair the same rows and differ
@@ -95,10 +95,10 @@ def _fit(grams: Sequence[Tensor], shift: int, size: int) -> tuple[float, Mixture
     def closure() -> Tensor:
         search.zero_grad()
         value = loss()
-        value.backward()
+        torch.autograd.backward(value)
         return value
 
-    search.step(closure)
+    search.step(closure)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         return float(loss()), Mixture(shift, 0.5 + 0.5 * torch.sigmoid(raw.detach()))
 
@@ -151,7 +151,8 @@ def _whole(steps: Sequence[Sequence[int]], mixtures: Sequence[Mixture], labels: 
 
 def _records(shares: Tensor, rows: Tensor, ridge: float) -> Tensor:
     normal = shares.T @ shares + ridge * torch.eye(shares.shape[1], dtype=torch.float64)
-    return torch.linalg.solve(normal, shares.T @ rows)
+    records: Tensor = torch.linalg.solve(normal, shares.T @ rows)
+    return records
 
 
 def unmix(rows: Sequence[Tensor], steps: Sequence[Sequence[int]], epochs: Sequence[int]) -> Unmixed:
@@ -215,9 +216,9 @@ def _at_once(
     partner = [replace(mixture, own=torch.zeros_like(mixture.own)) for mixture in mixtures]
     ones, others = _whole(steps, own, labels), _whole(steps, partner, labels)
     null = torch.linalg.eigh(joint @ joint.T).eigenvectors[:, : max(0, len(joint) - ones.shape[1])]
-    outside, apart = null @ null.T, ones - others
-    right = -(apart * (outside @ others)).sum(1)
-    normal = outside * (apart @ apart.T) + 1e-12 * torch.eye(len(joint), dtype=torch.float64)
+    outside, gap = null @ null.T, ones - others
+    right = -(gap * (outside @ others)).sum(1)
+    normal = outside * (gap @ gap.T) + 1e-12 * torch.eye(len(joint), dtype=torch.float64)
     shares = torch.linalg.solve(normal, right).clamp(0.5, 1)
     return [
         mixture if len(step) < 2 else replace(mixture, own=shares[list(step)])
@@ -260,13 +261,13 @@ def _assign(
     )
     records = _records(shares, joint[known], 1e-3)
     mine = [r for i in of_epoch[epoch] for r in steps[i]]
-    apart = torch.cat(
+    separated = torch.cat(
         [
             torch.linalg.lstsq(mixtures[i].matrix(), joint[steps[i]]).solution
             for i in of_epoch[epoch]
         ]
     )
-    chosen, label = linear_sum_assignment(torch.cdist(apart, records).square().numpy())
+    chosen, label = linear_sum_assignment(torch.cdist(separated, records).square().numpy())
     found = torch.full((len(mine),), -1, dtype=torch.long)
     found[torch.from_numpy(chosen)] = torch.from_numpy(label)
     spare = iter(range(len(records), len(records) + len(mine)))
@@ -274,14 +275,14 @@ def _assign(
 
 
 def _explained(rows: Tensor, own: Tensor) -> tuple[Mixture, float]:
-    """The shift and shares by which known records explain a step's rows best, and the squared error."""
+    """The shift and shares by which known records explain a step best, and the error."""
     best: tuple[Mixture, float] | None = None
     for shift in range(1, len(rows)) if len(rows) > 1 else (0,):
         other = own.roll(shift, 0)
-        apart = own - other
-        share = ((rows - other) * apart).sum(1) / apart.square().sum(1).clamp_min(1e-30)
+        gap = own - other
+        share = ((rows - other) * gap).sum(1) / gap.square().sum(1).clamp_min(1e-30)
         share = share.clamp(0.5, 1.0) if shift else torch.ones_like(share)
-        error = float((rows - other - share.unsqueeze(1) * apart).square().sum())
+        error = float((rows - other - share.unsqueeze(1) * gap).square().sum())
         if best is None or error < best[1]:
             best = Mixture(shift, share), error
     assert best is not None

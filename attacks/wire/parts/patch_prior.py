@@ -1,4 +1,4 @@
-"""A prior over latents by examples: every small patch is one that the attacker's own records have, at any place."""
+"""A prior of condition latents by small patches, learned from the attacker's records."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class PatchPrior:
         return cls(examples, latents[:held], torch.randperm(places, generator=rng)[:_MOST])
 
     def clean(self, noisy: Tensor, precision: Tensor) -> Tensor:
-        """The posterior mean given latents plus white noise of variance 1 / ``precision`` ``(N,)``."""
+        """Return the posterior mean of latents given white noise of variance 1 / ``precision``."""
         found = torch.empty_like(noisy)
         bins = (4 * precision.double().log2()).round()
-        for level in bins.unique():
+        for level in torch.unique(bins):
             rows = bins == level
             alike = float(precision[rows].double().log().mean().exp())
             weights = self._weights(alike)
@@ -62,7 +62,8 @@ class PatchPrior:
         )
         guesses = self._guesses(self.trials + noise, precision).flatten(1).double()
         truth = self.trials.flatten().double().unsqueeze(1)
-        return torch.linalg.lstsq(guesses.T, truth, driver="gelsd").solution.squeeze(1).float()
+        solution: Tensor = torch.linalg.lstsq(guesses.T, truth, driver="gelsd").solution
+        return solution.squeeze(1).float()
 
     def _guesses(self, noisy: Tensor, precision: float) -> Tensor:
         """``(K, N, 4, h, w)``."""
@@ -81,7 +82,7 @@ class PatchPrior:
         half = examples.square().sum(1) / 2
         means = [
             torch.softmax(precision * (chunk @ examples.T - half), 1) @ centres
-            for chunk in _patches(noisy, side).split(_CHUNK)
+            for chunk in torch.split(_patches(noisy, side), _CHUNK)
         ]
         n, c, h, w = noisy.shape
         return torch.cat(means).view(n, h, w, c).permute(0, 3, 1, 2)

@@ -30,7 +30,7 @@ MOST_FILES = 5_000_000
 _CLUTTER = frozenset(
     {"@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "thumbs.db"}
 )
-"""Names that file servers and systems write, besides hidden names and those with ``__`` in front."""
+"""Names that servers and systems write, besides hidden names and those with ``__`` in front."""
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,14 @@
-"""Which row of a baseline is compared with which row of a run, and what is said of those that have no partner."""
+"""Pairs the rows of a baseline with those of a run, and reports rows without a partner."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from bench.reports.check.compared_rows import ComparedRow, Key
 from bench.reports.check.plan import NOT_RUN
-from bench.reports.check.points import Key, Point
 from bench.reports.check.verdict import Finding
-from bench.reports.comparability import SETTING, AttackBudget, Setting
+from bench.reports.comparability import SETTING, AttackBudget, ComparisonSetting
 
 _MEANING = {
     "model_hash": "another model",
@@ -18,70 +18,77 @@ _MEANING = {
     "threat": "another threat model",
 }
 _MOST_CHANGES = 3
-"""Rows that differ in more fields than this are not the same thing changed."""
+"""Most fields in which a changed row may differ from the row of the baseline."""
 
 
 @dataclass(frozen=True, eq=False)
-class Unit:
-    """One attack on one defence in one setting, over seeds.
+class ComparisonUnit:
+    """The rows of both sides of one attack on one defence in one setting, by seed.
 
     Attributes:
-        old, new: points of both sides by seed.
-        beside: what tells it from other units of the same name, such as ``epochs 5``; empty where
-            there are none.
+        setting: the fields that make the rows comparable.
+        defense: label of the defence.
+        attack: the attack with its budget.
+        old: rows of the baseline by seed.
+        new: rows of the run by seed.
+        distinction: fields in which units with an equal name differ, such as ``epochs 5``.
     """
 
-    setting: Setting
+    setting: ComparisonSetting
     defense: str
     attack: AttackBudget
-    old: Mapping[int, Point]
-    new: Mapping[int, Point]
-    beside: str = ""
+    old: Mapping[int, ComparedRow]
+    new: Mapping[int, ComparedRow]
+    distinction: str = ""
 
     @property
     def subject(self) -> str:
-        """For people: the attack, the defence and the setting."""
-        return f"{self.attack.label} on {self.defense} ({self.setting.title()}{self.beside and ', ' + self.beside})"
+        """Return the attack, the defence and the setting, for display."""
+        details = f"{self.setting.title()}{self.distinction and ', ' + self.distinction}"
+        return f"{self.attack.label} on {self.defense} ({details})"
 
 
-def units_of(baseline: Mapping[Key, Point], current: Mapping[Key, Point]) -> list[Unit]:
-    """The points of both sides by what they are of, in the baseline's order."""
+def comparison_units(
+    baseline: Mapping[Key, ComparedRow], current: Mapping[Key, ComparedRow]
+) -> list[ComparisonUnit]:
+    """Return the units of both sides in the order of the baseline."""
     names = dict.fromkeys(key[:3] for key in (*baseline, *current))
-    sides: tuple[dict[tuple[Setting, str, AttackBudget], dict[int, Point]], ...] = tuple(
-        {name: {} for name in names} for _ in range(2)
+    sides: tuple[dict[tuple[ComparisonSetting, str, AttackBudget], dict[int, ComparedRow]], ...] = (
+        tuple({name: {} for name in names} for _ in range(2))
     )
-    for side, points in zip(sides, (baseline, current), strict=True):
-        for key, point in points.items():
+    for side, compared_rows in zip(sides, (baseline, current), strict=True):
+        for key, point in compared_rows.items():
             side[key[:3]][key[3]] = point
-    return _told_apart([Unit(*name, sides[0][name], sides[1][name]) for name in names])
+    return _with_distinctions(
+        [ComparisonUnit(*name, sides[0][name], sides[1][name]) for name in names]
+    )
 
 
-def _told_apart(units: Sequence[Unit]) -> list[Unit]:
-    """The units, those of one name with what they differ in."""
-    of_name: dict[str, list[Unit]] = {}
+def _with_distinctions(units: Sequence[ComparisonUnit]) -> list[ComparisonUnit]:
+    """Return the units, with distinctions where several have an equal name."""
+    of_name: dict[str, list[ComparisonUnit]] = {}
     for unit in units:
         of_name.setdefault(unit.subject, []).append(unit)
-    found = []
+    distinct = []
     for unit in units:
-        same = of_name[unit.subject]
-        fields = [n for n in SETTING if len({other.setting[n] for other in same}) > 1]
-        words = [f"{name} {unit.setting[name] or 'empty'}" for name in fields]
-        if len({other.attack for other in same}) > 1:
-            words.append(f"{unit.attack.iterations} iterations of {unit.attack.batch_size}")
-        found.append(replace(unit, beside=", ".join(words)))
-    return found
+        namesakes = of_name[unit.subject]
+        fields = [n for n in SETTING if len({other.setting[n] for other in namesakes}) > 1]
+        parts = [f"{name} {unit.setting[name] or 'empty'}" for name in fields]
+        if len({other.attack for other in namesakes}) > 1:
+            parts.append(f"{unit.attack.iterations} iterations of {unit.attack.batch_size}")
+        distinct.append(replace(unit, distinction=", ".join(parts)))
+    return distinct
 
 
-def unmatched(units: Sequence[Unit], *, allow_new: bool) -> list[Finding]:
-    """Findings on units, or seeds of them, that are on one side only.
+def unmatched_findings(units: Sequence[ComparisonUnit], *, allow_new: bool) -> list[Finding]:
+    """Return findings on units, or seeds of them, that only one side has.
 
-    Units of which nothing but some fields of the setting changed are told once for each such
-    change.
+    Units that differ in a few fields of the setting share a finding for each such change.
     """
     lost = [unit for unit in units if set(unit.old) - set(unit.new)]
     gained = [unit for unit in units if set(unit.new) - set(unit.old)]
     findings: list[Finding] = []
-    changed: dict[tuple[tuple[str, str, str], ...], list[Unit]] = {}
+    changed: dict[tuple[tuple[str, str, str], ...], list[ComparisonUnit]] = {}
     for unit in lost:
         partner = min(
             (
@@ -99,9 +106,9 @@ def unmatched(units: Sequence[Unit], *, allow_new: bool) -> list[Finding]:
         else:
             other = gained.pop(partner[1])
             changed.setdefault(_changes(unit, other), []).append(unit)
-    findings += [_change(changes, of_change) for changes, of_change in changed.items()]
+    findings += [_change_finding(changes, of_change) for changes, of_change in changed.items()]
     for unit in () if allow_new else gained:
-        # A baseline may be older than a target; a cell that was not run has a finding already.
+        # A target may be newer than the baseline; a cell that was not run has a finding already.
         fresh = {
             s: p
             for s, p in unit.new.items()
@@ -114,18 +121,21 @@ def unmatched(units: Sequence[Unit], *, allow_new: bool) -> list[Finding]:
     return findings
 
 
-def _changes(unit: Unit, other: Unit) -> tuple[tuple[str, str, str], ...]:
-    """The fields in which two units differ, with both values; none where they are not one thing changed."""
-    same = _names(unit.defense) == _names(other.defense) and _names(unit.attack.label) == _names(
-        other.attack.label
-    )
-    if not same or unit.setting["target"] != other.setting["target"]:
+def _changes(unit: ComparisonUnit, other: ComparisonUnit) -> tuple[tuple[str, str, str], ...]:
+    """Return the fields in which two units differ, with both values.
+
+    The result is empty where one unit is no changed version of the other.
+    """
+    same_plugins = _names(unit.defense) == _names(other.defense) and _names(
+        unit.attack.label
+    ) == _names(other.attack.label)
+    if not same_plugins or unit.setting["target"] != other.setting["target"]:
         return ()
     if not (set(unit.old) - set(unit.new)) & (set(other.new) - set(other.old)):
         return ()
     pairs = zip(SETTING, unit.setting.values, other.setting.values, strict=True)
-    found = [(name, old, new) for name, old, new in pairs if old != new]
-    found += [
+    changes = [(name, old, new) for name, old, new in pairs if old != new]
+    changes += [
         (name, old, new)
         for name, old, new in (
             ("defense", unit.defense, other.defense),
@@ -135,21 +145,23 @@ def _changes(unit: Unit, other: Unit) -> tuple[tuple[str, str, str], ...]:
         )
         if old != new
     ]
-    return tuple(found) if len(found) <= _MOST_CHANGES else ()
+    return tuple(changes) if len(changes) <= _MOST_CHANGES else ()
 
 
 def _names(label: str) -> list[str]:
-    """The plugins of a label without their parameters."""
+    """Return the plugins of a label without their parameters."""
     return [part.partition(":")[0] for part in label.split("+")]
 
 
-def _change(changes: tuple[tuple[str, str, str], ...], units: Sequence[Unit]) -> Finding:
-    """One sentence for all units that one change of the setting kept from being compared."""
+def _change_finding(
+    changes: tuple[tuple[str, str, str], ...], units: Sequence[ComparisonUnit]
+) -> Finding:
+    """Return a finding on all units that one change of the setting kept from being compared."""
     named = " and ".join(
         f"{name} ({old or 'empty'} in the baseline, {new or 'empty'} now)"
         for name, old, new in changes
     )
-    meant = [_MEANING[name] for name, _, _ in changes if name in _MEANING]
+    meanings = [_MEANING[name] for name, _, _ in changes if name in _MEANING]
     listed = list(dict.fromkeys(f"{unit.attack.label} on {unit.defense}" for unit in units))
     which = ", ".join(listed[:3]) + (", …" if len(listed) > 3 else "")
     subject = (
@@ -157,9 +169,12 @@ def _change(changes: tuple[tuple[str, str, str], ...], units: Sequence[Unit]) ->
         if len(units) == 1
         else f"{len(units)} comparisons with another {changes[0][0]}"
     )
-    sentence = f"{which}: {len(units)} of the baseline's comparisons missing, since the suite's cells differ in {named}"
+    sentence = (
+        f"{which}: {len(units)} of the baseline's comparisons missing, "
+        f"since the suite's cells differ in {named}"
+    )
     return Finding(
-        "missing", subject, sentence + (f": {', '.join(meant)}" if meant else ""), "unsure"
+        "missing", subject, sentence + (f": {', '.join(meanings)}" if meanings else ""), "unsure"
     )
 
 

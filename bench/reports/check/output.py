@@ -1,4 +1,4 @@
-"""A check's verdict as lines, as JSON, as JUnit XML, and as GitHub Actions shows it."""
+"""Formats the verdict of a check as text, JSON, JUnit XML and for GitHub Actions."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from bench.reports.check.verdict import Finding, Level, Verdict
+from bench.reports.markdown import escaped, table
 from bench.util.errors import RequestError
 from bench.util.files import disk_errors, write_text
 
@@ -22,50 +23,57 @@ _SIGNS = {"worse": "❌", "unsure": "❓", "note": "note"}
 
 
 def lines(verdict: Verdict) -> list[str]:
-    """One line a finding: what got worse, what could not be said, and notes."""
+    """Return a line for each finding: failures first, then unclear ones, then notes."""
     return [f"{_WORDS[f.level]} {f.kind}: {_plain(f.sentence)}" for f in _ordered(verdict)]
 
 
 def github_lines(verdict: Verdict) -> list[str]:
-    """The findings as workflow commands, which GitHub Actions shows at the head of a run."""
+    """Return the findings as workflow commands, which GitHub Actions shows above a run."""
     return [
-        f"::{_COMMANDS[f.level]} title=bench check%3A {_escaped(f.kind)}::{_escaped(f.sentence)}"
+        f"::{_COMMANDS[f.level]} title=bench check%3A {_command_data(f.kind)}::"
+        f"{_command_data(f.sentence)}"
         for f in _ordered(verdict)
     ]
 
 
 def summary(verdict: Verdict) -> str:
-    """One sentence: the answer, on how many comparisons, and of which suite and baseline."""
+    """Return a sentence with the answer, the number of comparisons, suite and baseline."""
     count = len(verdict.compared)
-    made = f"{count} comparison{'s' * (count != 1)}{_between(verdict)}"
-    worse, unsure = (_several(verdict, level) for level in ("worse", "unsure"))
+    comparisons = f"{count} comparison{'s' * (count != 1)}{_scope(verdict)}"
+    worse, unsure = (_count(verdict, level) for level in ("worse", "unsure"))
     if worse:
-        return f"worse: {worse} in {made}" + (f"; {unsure} could not be judged" if unsure else "")
+        return f"worse: {worse} in {comparisons}" + (
+            f"; {unsure} could not be judged" if unsure else ""
+        )
     if unsure:
-        return f"cannot say: {unsure} that could not be judged; {made}, nothing got worse in them"
+        return (
+            f"cannot say: {unsure} that could not be judged; "
+            f"{comparisons}, nothing got worse in them"
+        )
     if not count:
-        return f"cannot say: nothing was compared{_between(verdict)}"
-    return f"no worse: {made}, nothing got worse"
+        return f"cannot say: nothing was compared{_scope(verdict)}"
+    return f"no worse: {comparisons}, nothing got worse"
 
 
-def _several(verdict: Verdict, level: str) -> str:
+def _count(verdict: Verdict, level: str) -> str:
     count = sum(finding.level == level for finding in verdict.findings)
     return f"{count} finding{'s' * (count > 1)}" if count else ""
 
 
-def _between(verdict: Verdict) -> str:
+def _scope(verdict: Verdict) -> str:
     scope = verdict.scope
     if scope is None:
         return ""
-    left_out = f"; {scope.left_out} other cells of the ledger left out" if scope.left_out else ""
+    count = scope.cells_left_out
+    others = f"; {count} other cells of the ledger left out" if count else ""
     return (
-        f" of suite {scope.suite} ({scope.found} of its {scope.asked} cells are there{left_out}) with {scope.baseline} "
-        f"({scope.cells} cells)"
+        f" of suite {scope.suite} ({scope.cells_found} of its {scope.cells} cells are there"
+        f"{others}) with {scope.baseline} ({scope.baseline_cells} cells)"
     )
 
 
 def as_json(verdict: Verdict) -> str:
-    """The verdict as JSON text."""
+    """Return the verdict as JSON text."""
     scope = verdict.scope
     content: dict[str, Any] = {
         "answer": verdict.answer,
@@ -75,11 +83,11 @@ def as_json(verdict: Verdict) -> str:
     if scope is not None:
         content["suite"] = {
             "name": scope.suite,
-            "cells": scope.asked,
-            "cells_found": scope.found,
-            "cells_left_out": scope.left_out,
+            "cells": scope.cells,
+            "cells_found": scope.cells_found,
+            "cells_left_out": scope.cells_left_out,
         }
-        content["baseline"] = {"path": scope.baseline, "cells": scope.cells}
+        content["baseline"] = {"path": scope.baseline, "cells": scope.baseline_cells}
     content["compared"] = list(verdict.compared)
     content["not_compared"] = [
         subject for subject in verdict.subjects if subject not in set(verdict.compared)
@@ -92,10 +100,10 @@ def as_json(verdict: Verdict) -> str:
 
 
 def write_junit(path: Path, verdict: Verdict) -> None:
-    """One test case a comparison, as CI systems show them (the JUnit XML of Apache Ant).
+    """Write JUnit XML (of Apache Ant) with a test case for each comparison.
 
-    What got worse is a failure, what could not be judged an error, a note is the case's output, and
-    what was not compared without a finding is skipped.
+    A regression is a failure, an unclear comparison an error, a note the output of the case, and a
+    subject that was not compared and has no finding is skipped.
     """
     suite = ElementTree.Element("testsuite", name="bench check")
     subjects = list(dict.fromkeys((*verdict.subjects, *(f.subject for f in verdict.findings))))
@@ -104,9 +112,9 @@ def write_junit(path: Path, verdict: Verdict) -> None:
         case = ElementTree.SubElement(
             suite, "testcase", classname="bench.reports.check.compare", name=_plain(subject)
         )
-        found = [finding for finding in _ordered(verdict) if finding.subject == subject]
-        failing = [finding for finding in found if finding.fails]
-        if failing:  # one a case, which is what readers of the format expect
+        of_subject = [finding for finding in _ordered(verdict) if finding.subject == subject]
+        failing = [finding for finding in of_subject if finding.fails]
+        if failing:  # readers of the format expect one failure in a case
             tag = "failure" if failing[0].level == "worse" else "error"
             kinds = " ".join(dict.fromkeys(finding.kind for finding in failing))
             element = ElementTree.SubElement(
@@ -114,10 +122,10 @@ def write_junit(path: Path, verdict: Verdict) -> None:
             )
             element.text = _plain("\n".join(finding.sentence for finding in failing))
             counts[tag] += 1
-        elif subject not in verdict.compared and not found:
+        elif subject not in verdict.compared and not of_subject:
             ElementTree.SubElement(case, "skipped", message="nothing to compare on either side")
             counts["skipped"] += 1
-        if notes := [finding for finding in found if not finding.fails]:
+        if notes := [finding for finding in of_subject if not finding.fails]:
             output = ElementTree.SubElement(case, "system-out")
             output.text = _plain("\n".join(f"note {f.kind}: {f.sentence}" for f in notes))
     if not verdict.compared:
@@ -142,24 +150,22 @@ def add_github_summary(verdict: Verdict) -> None:
     Raises:
         RequestError: the variable is not set.
     """
-    place = os.environ.get("GITHUB_STEP_SUMMARY")
-    if not place:
+    file = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not file:
         raise RequestError(
-            "--github-summary: GITHUB_STEP_SUMMARY is not set; it is inside GitHub Actions"
+            "--github-summary: GITHUB_STEP_SUMMARY is not set; use it in GitHub Actions"
         )
-    with disk_errors(Path(place)), Path(place).open("a", encoding="utf-8") as stream:
+    with disk_errors(Path(file)), Path(file).open("a", encoding="utf-8") as stream:
         stream.write(github_markdown(verdict))
 
 
 def github_markdown(verdict: Verdict) -> str:
-    """The verdict as Markdown."""
-    table = [f"### bench check: {_cell(summary(verdict))}", ""]
+    """Return the verdict as Markdown."""
+    text = [f"### bench check: {_cell(summary(verdict))}", ""]
     if verdict.findings:
-        table += ["| | kind | finding |", "|---|---|---|"]
-        table += [
-            f"| {_SIGNS[f.level]} | {f.kind} | {_cell(f.sentence)} |" for f in _ordered(verdict)
-        ]
-    return "\n".join(table) + "\n"
+        rows = [(_SIGNS[f.level], f.kind, _cell(f.sentence)) for f in _ordered(verdict)]
+        text += table(("", "kind", "finding"), rows)
+    return "\n".join(text) + "\n"
 
 
 def _ordered(verdict: Verdict) -> Sequence[Finding]:
@@ -167,15 +173,14 @@ def _ordered(verdict: Verdict) -> Sequence[Finding]:
 
 
 def _plain(text: str) -> str:
-    """Text without control characters, which XML forbids and terminals obey."""
+    """Return text without control characters, which XML forbids and terminals execute."""
     return _CONTROL.sub(" ", text)
 
 
 def _cell(text: str) -> str:
-    """Text as a cell of a Markdown table."""
-    return _plain(text).replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
+    return escaped(_plain(text))
 
 
-def _escaped(text: str) -> str:
-    """Text as the data of a workflow command."""
+def _command_data(text: str) -> str:
+    """Return text as the data of a workflow command."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

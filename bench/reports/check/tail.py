@@ -1,4 +1,4 @@
-"""Whether single records lost their privacy where the mean hardly moved."""
+"""Tests whether single records lost their privacy while the mean hardly changed."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ from dataclasses import dataclass
 from statistics import fmean, median
 
 TAIL_DEGREES = 5
-"""Degrees of freedom of Student's t that stands for the tail of harmless changes: heavier than normal or Laplace."""
+"""Degrees of freedom of Student's t, whose tail is heavier than that of harmless changes."""
 _EXPOSED = 0.5
 
 
 @dataclass(frozen=True)
 class Tail:
-    """How much worse the worst record became, and how many records pass for themselves that did
-    not.
+    """The change of the worst record, and the number of records that are newly identified.
 
     Attributes:
-        record: the name of the record whose score rose most.
-        jump: how far it rose, beyond what the median record did.
+        record: name of the record whose score rose most.
+        jump: its rise minus the median rise.
         jump_p: one-sided p-value of "no record rose by more than harmless changes do".
-        exposed, hidden: records above the identification threshold now and not before, and the
-            other way round.
+        exposed: number of records above the identification threshold now and not before.
+        hidden: number of records above the identification threshold before and not now.
         exposed_p: one-sided p-value of "records are exposed no more often than hidden".
     """
 
@@ -40,14 +39,14 @@ def tail_of(
     *,
     binary: bool = False,
 ) -> Tail:
-    """The tail of one comparison.
+    """Return the tail of one comparison.
 
     Args:
-        changes: by record, how much its score rose; at least two records.
-        identified_before, identified_now: 1 for records above the identification threshold; may be
-            empty.
-        binary: whether scores say yes or no only: there every change is as large as any, and only
-            their number counts.
+        changes: the rise of the score of each record; at least two records.
+        identified_before: 1 for records above the identification threshold before; may be empty.
+        identified_now: 1 for records above the identification threshold now; may be empty.
+        binary: whether scores are 0 or 1; all changes are equally large then, and their number is
+            tested instead.
     """
     record = max(changes, key=lambda name: changes[name])
     middle = median(changes.values())
@@ -66,19 +65,18 @@ def tail_of(
 
 
 def _signs(changes: Iterable[float]) -> tuple[int, int]:
-    """How many rose and how many fell."""
+    """Return how many changes are positive and how many are negative."""
     listed = list(changes)
     return sum(change > 0.0 for change in listed), sum(change < 0.0 for change in listed)
 
 
 def jump_p(changes: list[float]) -> float:
-    """One-sided p-value of "the largest of these changes is no larger than the others lead to
-    expect".
+    """Return the one-sided p-value of "the largest change is as small as the others suggest".
 
-    The scale of harmless changes is the root mean square, about the median, of the changes below
-    it: what exposes records does not enter. The largest change over that scale is held against
-    Student's t with ``TAIL_DEGREES``, and the p-value is multiplied by the number of records
-    (Bonferroni), since each could have been the largest.
+    The scale of harmless changes is the root mean square distance to the median of the changes
+    below it, which exposed records do not affect. The largest change over that scale is compared
+    with Student's t with ``TAIL_DEGREES`` degrees of freedom, and the p-value is multiplied by the
+    number of records (Bonferroni), since each could have been the largest.
     """
     middle = median(changes)
     jump = max(changes) - middle
@@ -94,7 +92,7 @@ def jump_p(changes: list[float]) -> float:
 
 
 def sign_p(rose: int, fell: int) -> float:
-    """One-sided p-value of "a record rises no more often than it falls": McNemar's exact test."""
+    """Return the p-value of "records rise no more often than they fall" (McNemar's exact test)."""
     if not rose:
         return 1.0
     from scipy.stats import binom

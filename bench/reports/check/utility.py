@@ -1,4 +1,4 @@
-"""Whether trained models got worse: the part of a check that no attack enters."""
+"""Tests whether trained models got worse, independently of attacks."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from bench.reports.check.points import Key, Point, trained_by
+from bench.reports.check.compared_rows import ComparedRow, Key, trained_by
 from bench.reports.check.verdict import Finding, Level, Tolerances
-from bench.reports.seed_statistics import SEEDS, stands_out
+from bench.reports.seed_statistics import SEEDS, exceeds_seed_spread
 
 LOWER_IS_BETTER = frozenset({"fid", "kid", "lpips"})
 HIGHER_IS_BETTER = frozenset(
     {"ssim", "accuracy", "condition_edge_f1", "condition_ssim", "prompt_score"}
 )
-"""What a victim's ``utility`` may return and a check knows the direction of; other figures are not compared."""
+"""Utility names with a known direction; a check compares no other names."""
 
 _TRAINED = ("ok", "not_claimed")
-"""Statuses of rows whose model was trained, so that it has a utility to state."""
+"""Statuses of rows whose model was trained, so that it has a utility."""
 SHARES = frozenset({"accuracy"})
-"""Figures that are a share of the held-out records."""
+"""Names of utility that are a share of the held-out records."""
 
 
 @dataclass(frozen=True, eq=False)
-class Model:
-    """A defence's trained models, whatever attacked them.
+class ComparedModel:
+    """The trained models of a defence on both sides, by seed.
 
     Attributes:
-        old, new: utility by seed.
-        other_processor: whether the two sides were made on different processors, or one does not
-            say.
-        records: how many held-out records utility was measured on; 0 where that is not known.
+        subject: defence and setting, for display.
+        old: utility in the baseline by seed.
+        new: utility in the run by seed.
+        other_processor: whether the two sides have different processors, or one names none.
+        records: number of held-out records that utility was measured on; 0 where it is unknown.
     """
 
     subject: str
@@ -42,15 +43,15 @@ class Model:
 
     @property
     def seeds(self) -> list[int]:
-        """Those that both sides have."""
+        """Return the seeds that both sides have."""
         return sorted(set(self.old) & set(self.new))
 
     def shared(self) -> list[str]:
-        """The figures that a check knows and both sides have, sorted."""
+        """Return the known names of utility that both sides have, sorted."""
         return sorted(n for n in LOWER_IS_BETTER | HIGHER_IS_BETTER if self.pairs(n))
 
     def pairs(self, name: str) -> list[tuple[float, float]]:
-        """A figure before and now, by seed."""
+        """Return the values of both sides by seed."""
         return [
             (self.old[s][name], self.new[s][name])
             for s in self.seeds
@@ -58,14 +59,16 @@ class Model:
         ]
 
 
-def models(baseline: Mapping[Key, Point], current: Mapping[Key, Point]) -> list[Model]:
-    """The trained models that both sides have, where at least one of them states a utility."""
+def compared_models(
+    baseline: Mapping[Key, ComparedRow], current: Mapping[Key, ComparedRow]
+) -> list[ComparedModel]:
+    """Return the trained models that both sides have, where at least one row has a utility."""
     sides: list[dict[tuple[object, ...], dict[int, Mapping[str, float]]]] = [{}, {}]
     processors: list[dict[tuple[object, ...], set[str]]] = [{}, {}]
     subjects: dict[tuple[object, ...], str] = {}
     records: dict[tuple[object, ...], int] = {}
-    for side, made_on, points in zip(sides, processors, (baseline, current), strict=True):
-        for key, point in points.items():
+    for side, made_on, compared_rows in zip(sides, processors, (baseline, current), strict=True):
+        for key, point in compared_rows.items():
             *name, seed = trained_by(key)
             model, setting = tuple(name), key[0]
             if point.utility:
@@ -79,10 +82,11 @@ def models(baseline: Mapping[Key, Point], current: Mapping[Key, Point]) -> list[
             made_on.setdefault(model, set()).add(point.processor)
             server = f", {key[2].label}" if name[2] else ""
             subjects[model] = (
-                f"utility of {key[1]} ({setting['victim']}, {setting['protocol']}, {setting['dataset']}{server})"
+                f"utility of {key[1]} ({setting['victim']}, {setting['protocol']}, "
+                f"{setting['dataset']}{server})"
             )
     return [
-        Model(
+        ComparedModel(
             subjects[name],
             sides[0][name],
             sides[1][name],
@@ -94,8 +98,13 @@ def models(baseline: Mapping[Key, Point], current: Mapping[Key, Point]) -> list[
     ]
 
 
-def utility_findings(model: Model, limits: Tolerances, *, allow_new: bool = False) -> list[Finding]:
-    """Figures that got worse, and figures that only one side has (only the baseline, with ``allow_new``)."""
+def utility_findings(
+    model: ComparedModel, limits: Tolerances, *, allow_new: bool = False
+) -> list[Finding]:
+    """Return findings on utility that got worse, or that only one side has.
+
+    With ``allow_new`` utility that only the run has is no finding.
+    """
     findings = []
     for name in model.shared():
         pairs = model.pairs(name)
@@ -103,45 +112,51 @@ def utility_findings(model: Model, limits: Tolerances, *, allow_new: bool = Fals
         worse = [sign * (new - old) for old, new in pairs]
         before, after = fmean(old for old, _ in pairs), fmean(new for _, new in pairs)
         other = (
-            limits.processor.of(f"utility_{name}").allowed(before) if model.other_processor else 0.0
+            limits.processor.entry_for(f"utility_{name}").allowed(before)
+            if model.other_processor
+            else 0.0
         )
-        # A figure that states its own spread is not held to less than that.
+        # A change within the stated standard error of a value does not count.
         errors = [_stated_error(model.old[seed], name, model.records) for seed in model.seeds]
         spread = 0.0 if any(map(math.isnan, errors)) else fmean(errors)
         if fmean(worse) <= max(limits.utility * abs(before), spread, other):
             continue
         if len(pairs) >= SEEDS:
-            if not stands_out([old for old, _ in pairs], worse, limits.alpha):
+            if not exceeds_seed_spread([old for old, _ in pairs], worse, limits.alpha):
                 continue
             level: Level = "worse"
             why = f"over {len(pairs)} seeds"
         else:
-            level, why = _of_few_seeds(model, name, fmean(worse))
+            level, why = _few_seeds_level(model, name, fmean(worse))
         better = "lower" if sign > 0 else "higher"
         findings.append(
             Finding(
                 "utility-fell",
                 model.subject,
-                f"{model.subject}: {name} from {before:.4g} to {after:.4g} {why} ({better} is better)",
+                f"{model.subject}: {name} from {before:.4g} to {after:.4g} {why} "
+                f"({better} is better)",
                 level,
             )
         )
     return [*findings, *_one_sided(model, allow_new)]
 
 
-def _of_few_seeds(model: Model, name: str, worse: float) -> tuple[Level, str]:
-    """What a fall over one or two seeds is: counted where the figure states an error that it exceeds, else a note."""
+def _few_seeds_level(model: ComparedModel, name: str, worse: float) -> tuple[Level, str]:
+    """Return the level of a fall over one or two seeds, with words on the evidence.
+
+    It is ``worse`` where the fall exceeds twice the standard error, else a note.
+    """
     many = f"at {len(model.seeds)} seed{'s' * (len(model.seeds) > 1)}"
     error = _error(model, name)
     if math.isnan(error):
-        return "note", f"{many}, which says nothing of other training runs"
+        return "note", f"{many}, which says nothing about other training runs"
     if worse > 2.0 * error:
         return "worse", f"{many}, more than twice its standard error of {error:.2g}"
     return "note", f"{many}, within twice its standard error of {error:.2g}"
 
 
-def _error(model: Model, name: str) -> float:
-    """Standard error of a figure's change over records or subsets; NaN where a side neither states nor implies it."""
+def _error(model: ComparedModel, name: str) -> float:
+    """Return the standard error of a change over records or subsets; NaN where it is unknown."""
     stated = [
         _stated_error(side[seed], name, model.records)
         for seed in model.seeds
@@ -151,34 +166,34 @@ def _error(model: Model, name: str) -> float:
 
 
 def _stated_error(figures: Mapping[str, float], name: str, records: int) -> float:
-    """The standard error beside a figure (``ssim_se``, ``kid_std``), or that of a share of the records."""
+    """Return the standard error of a value (``ssim_se``, ``kid_std``), or that of a share."""
     for ending in ("_se", "_std"):
         if name + ending in figures:
             return figures[name + ending]
     if name in SHARES and records:
-        share = (figures[name] * records + 1.0) / (
-            records + 2.0
-        )  # so that 0 and 1 are not taken for certain
+        # Laplace's rule, so that shares of 0 and 1 have a standard error.
+        share = (figures[name] * records + 1.0) / (records + 2.0)
         return math.sqrt(share * (1.0 - share) / records)
     return math.nan
 
 
-def _one_sided(model: Model, allow_new: bool) -> list[Finding]:
-    """Figures that the other side does not have."""
+def _one_sided(model: ComparedModel, allow_new: bool) -> list[Finding]:
+    """Return findings on utility that the other side does not have."""
     lost = _names(model.old, model.seeds) - _names(model.new, model.seeds)
     gained = _names(model.new, model.seeds) - _names(model.old, model.seeds)
     sentences = []
     if lost:
         sentences.append(
-            f"{model.subject}: {', '.join(sorted(lost))} is in the baseline and not measured any more"
+            f"{model.subject}: {', '.join(sorted(lost))} is in the baseline "
+            "and was not measured now"
         )
     if gained and not allow_new:
         sentences.append(
-            f"{model.subject}: {', '.join(sorted(gained))} is measured and not in the baseline"
+            f"{model.subject}: {', '.join(sorted(gained))} was measured and is not in the baseline"
         )
     return [Finding("measure", model.subject, sentence, "unsure") for sentence in sentences]
 
 
 def _names(side: Mapping[int, Mapping[str, float]], seeds: Sequence[int]) -> set[str]:
-    known = LOWER_IS_BETTER | HIGHER_IS_BETTER
-    return {name for seed in seeds for name in side[seed] if name in known}
+    all_names = LOWER_IS_BETTER | HIGHER_IS_BETTER
+    return {name for seed in seeds for name in side[seed] if name in all_names}

@@ -1,4 +1,4 @@
-"""What a check tolerates, and what it says."""
+"""Defines the tolerances, findings and verdict of a check."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.reports.processor_tolerance import ProcessorTolerance, measured_toler
 from bench.util.errors import RequestError
 
 Level = Literal["worse", "unsure", "note"]
-"""``worse`` ends a check in 1 and ``unsure`` (it could not be compared) in 4; a ``note`` changes nothing."""
+"""``worse`` gives exit code 1, ``unsure`` (not comparable) 4; a ``note`` changes no exit code."""
 
 ANSWERS = {0: "no worse", 1: "worse", 4: "cannot say"}
 """A check's answers by exit code."""
@@ -18,15 +18,14 @@ ANSWERS = {0: "no worse", 1: "worse", 4: "cannot say"}
 
 @dataclass(frozen=True)
 class Tolerances:
-    """When a difference counts. A baseline holds the tolerances that it is checked with.
+    """The size from which a difference counts; each baseline has its tolerances.
 
     Attributes:
-        attack: share of the way from floor to ceiling below which a change of the mean does not
-            count.
-        record: the same for the score of a single record.
-        utility: the same for utility, relative to the baseline.
-        alpha: chance of any false finding about attacks, on these seeds.
-        processor: how far numbers were seen to lie apart on two processors.
+        attack: allowed change of a mean, relative to the distance of floor and ceiling.
+        record: allowed change of one record's score, relative to the distance of floor and ceiling.
+        utility: allowed fall of utility, relative to the baseline.
+        alpha: probability of any false finding about attacks, given these seeds.
+        processor: measured differences between processors.
 
     Raises:
         RequestError: a number is not finite or out of range.
@@ -49,12 +48,15 @@ class Tolerances:
 
 @dataclass(frozen=True)
 class Finding:
-    """One sentence about one subject.
+    """A sentence about one subject of a check.
 
     Attributes:
         kind: one of ``attack-stronger``, ``records-exposed``, ``attack-weaker``, ``attack-blind``,
             ``utility-fell``, ``state``, ``missing``, ``new``, ``measure``, ``controls``,
             ``not-run``, ``stale``, ``processor``, ``versions``.
+        subject: the attack, defence or model.
+        sentence: what was found.
+        level: how the finding counts.
     """
 
     kind: str
@@ -64,36 +66,40 @@ class Finding:
 
     @property
     def fails(self) -> bool:
-        """Whether it keeps the check from ending in 0."""
+        """Return whether the finding keeps the check from exit code 0."""
         return self.level != "note"
 
 
 @dataclass(frozen=True)
 class Scope:
-    """What was held against what.
+    """The suite and the baseline of a check.
 
     Attributes:
-        asked: how many cells the suite asks for; found: how many of them have rows of its present
-            state.
-        left_out: how many other cells of the ledger were left out.
-        cells: of the baseline.
+        suite: name of the suite.
+        cells: number of cells of the suite.
+        cells_found: number of these cells that the ledger has.
+        cells_left_out: number of other cells in the ledger.
+        baseline: path of the baseline.
+        baseline_cells: number of cells of the baseline.
     """
 
     suite: str
-    asked: int
-    found: int
-    left_out: int
-    baseline: str
     cells: int
+    cells_found: int
+    cells_left_out: int
+    baseline: str
+    baseline_cells: int
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Everything that stands on either side, what of it was compared, and what was found.
+    """The result of a check.
 
     Attributes:
-        subjects: attacks on defences, and trained models.
-        compared: those of which numbers of both sides were held against each other.
+        subjects: attacks on defences, and trained models, of either side.
+        compared: the subjects with numbers on both sides.
+        findings: the findings on the subjects.
+        scope: the suite and the baseline; None where they are unknown.
     """
 
     subjects: tuple[str, ...]
@@ -103,12 +109,12 @@ class Verdict:
 
     @property
     def failures(self) -> list[Finding]:
-        """The findings that keep the check from ending in 0."""
+        """Return the findings that keep the check from exit code 0."""
         return [finding for finding in self.findings if finding.fails]
 
     @property
     def exit_code(self) -> int:
-        """1 if anything got worse; else 4 if anything, or everything, could not be compared; else 0."""
+        """Return 1 if anything got worse, else 4 if anything could not be compared, else 0."""
         levels = {finding.level for finding in self.findings}
         if "worse" in levels:
             return 1
@@ -116,5 +122,5 @@ class Verdict:
 
     @property
     def answer(self) -> str:
-        """``no worse``, ``worse`` or ``cannot say``."""
+        """Return ``no worse``, ``worse`` or ``cannot say``."""
         return ANSWERS[self.exit_code]

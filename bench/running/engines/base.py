@@ -1,4 +1,4 @@
-"""What every engine takes and gives."""
+"""Defines the tasks, limits and interface of all engines."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ from bench.util.progress import Progress
 
 @dataclass(frozen=True)
 class Task:
-    """A cell to be run, small enough to be sent anywhere.
+    """A cell to be run, small enough to be sent to another process or machine.
 
     Attributes:
-        fresh: train its capture anew.
+        cell: the spec of the cell.
+        split_hash: hash of the split manifest.
+        fresh: train the capture again, even if it is stored.
     """
 
     cell: CellSpec
@@ -34,11 +36,11 @@ class Task:
 
     @property
     def capture(self) -> str:
-        """What it shares with other tasks."""
+        """Return the id of the capture, which other tasks may share."""
         return self.cell.capture.content_hash()
 
     def encode(self) -> str:
-        """As one line of JSON."""
+        """Return the task as one line of JSON."""
         return json.dumps(
             {
                 "cell": self.cell.model_dump(mode="json"),
@@ -49,12 +51,12 @@ class Task:
 
     @staticmethod
     def decode(text: str) -> Task:
-        """The inverse of ``encode``."""
+        """Return the task that ``encode`` wrote."""
         fields = json.loads(text)
         return Task(CellSpec.model_validate(fields["cell"]), fields["split_hash"], fields["fresh"])
 
     def failed(self, reason: str, *, status: str = "failed", seconds: float = 0.0) -> CellResult:
-        """What is kept of this cell if it came to nothing."""
+        """Return a result without scores, with the reason why the cell has none."""
         return result_without_scores(
             self.cell, status, reason, split_hash=self.split_hash, seconds=seconds
         )
@@ -62,11 +64,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one cell may take.
+    """Limits of time and memory for one cell.
 
     Attributes:
-        seconds: wall time, the training of its capture included; None is no limit.
-        memory_mib: resident memory of its process and their children; None is no limit.
+        seconds: wall time including the training of the capture; None sets no limit.
+        memory_mib: resident memory of the process and its children in MiB; None sets no limit.
     """
 
     seconds: float | None = None
@@ -75,11 +77,13 @@ class Limits:
 
 @dataclass(frozen=True)
 class Setup:
-    """What all cells of a run share.
+    """Settings that all cells of a run share.
 
     Attributes:
-        weights_dir: the user's backbone weights.
-        threads: of each worker; it is in the rows, and may matter for their last digits.
+        results: the results directory.
+        weights_dir: directory of the user's backbone weights; None uses the embedded ones.
+        threads: threads of each worker; rows store it, since it can change last digits.
+        limits: limits of each cell.
     """
 
     results: Path
@@ -91,23 +95,27 @@ class Setup:
 Report = Callable[[Task, CellResult], None]
 
 
-class Engine(Protocol):
-    """Runs tasks and reports each as it ends; a task that fails costs no other."""
+class SuiteEngine(Protocol):
+    """Runs tasks and reports each as it ends; a failed task does not stop the others."""
 
     def run(self, tasks: Sequence[Task], report: Report) -> None:
-        """Run all tasks. Tasks of one capture do not start side by side until it is trained.
+        """Run all tasks; tasks of one capture run in parallel only after it is trained.
+
+        Args:
+            tasks: the tasks, in the order of their start.
+            report: called with each task and its result, in the thread of the caller.
 
         Raises:
-            DiskFullError: nothing more can be stored.
+            DiskFullError: the disk is full.
             RequestError: the engine cannot be started.
         """
 
 
 def execute(task: Task, planner: Planner, setup: Setup, progress: Progress) -> CellResult:
-    """Run a task in this process; what goes wrong is in the result.
+    """Run a task in this process and return a result, also where the cell fails.
 
     Raises:
-        DiskFullError: nothing more can be stored.
+        DiskFullError: the disk is full.
     """
     start = time.perf_counter()
     try:

@@ -1,4 +1,4 @@
-"""Several workers on one list of tasks."""
+"""Distributes a list of tasks among several workers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from bench.running.engines.base import Report, Task
 class Worker(Protocol):
     """Runs one task at a time; ``stop`` may be called from another thread."""
 
-    def execute(self, task: Task) -> CellResult: ...
+    def execute(self, task: Task) -> CellResult:
+        """Run a task and return its result."""
 
-    def stop(self) -> None: ...
+    def stop(self) -> None:
+        """Stop the worker and the task that it runs."""
 
 
 class CaptureQueue:
-    """Hands out tasks so that a capture is trained once: its second task waits until the first is done."""
+    """Hands out tasks; the other tasks of a capture wait until its first task has trained it."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self._waiting = list(tasks)
@@ -29,7 +31,7 @@ class CaptureQueue:
         self._changed = threading.Condition()
 
     def take(self) -> Task | None:
-        """The next task that may start, waiting for one; None when there are no more."""
+        """Return the next task that may start, or None when none is left; block until then."""
         with self._changed:
             while self._waiting:
                 for i, task in enumerate(self._waiting):
@@ -41,25 +43,25 @@ class CaptureQueue:
             return None
 
     def done(self, task: Task) -> None:
-        """Say that a task has ended."""
+        """Mark a task as finished, so that other tasks of its capture may start."""
         with self._changed:
             self._training.discard(task.capture)
             self._trained.add(task.capture)
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Hand out no more."""
+        """Hand out no more tasks."""
         with self._changed:
             self._waiting.clear()
             self._changed.notify_all()
 
 
 def run_pool(workers: Sequence[Worker], tasks: Sequence[Task], report: Report) -> None:
-    """Run all tasks on all workers; reports come in this thread, one at a time.
+    """Run all tasks on all workers, and report results one at a time in this thread.
 
     Raises:
-        BaseException: the first that a worker raised, or that interrupted this thread; everything
-            is stopped then.
+        BaseException: the first error that a worker raised or that interrupted this thread; all
+            workers are stopped.
     """
     waiting = CaptureQueue(tasks)
     finished: queue.Queue[tuple[Task, CellResult] | BaseException] = queue.Queue()

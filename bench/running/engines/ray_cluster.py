@@ -1,4 +1,4 @@
-"""Workers on a Ray cluster, or on a local Ray. Needs the extra ``ray``."""
+"""Runs tasks on a Ray cluster or a local Ray; needs the extra ``ray``."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from bench.util.files import DiskFullError
 
 
 class RayEngine:
-    """``jobs`` actors, each with a worker process beside it, so that limits and deaths work as they
-    do without Ray.
+    """Runs tasks in ``jobs`` Ray actors, each of which starts a worker process.
 
-    The rows come back to this process, which alone writes the ledger. Nodes that share the results
-    directory share the captures; those that do not train their own. Every node needs the same
-    installation.
+    The worker process enforces limits and survives crashes as without Ray. The rows return to this
+    process, which alone writes the ledger. Nodes that share the results directory share the
+    captures; other nodes train their own. Every node needs the same installation.
     """
 
     def __init__(self, setup: Setup, jobs: int, address: str | None) -> None:
         self._setup, self._jobs, self._address = setup, jobs, address
 
     def run(self, tasks: Sequence[Task], report: Report) -> None:
+        """Run all tasks; see :meth:`SuiteEngine.run`."""
         try:
             ray: Any = import_module("ray")  # may be absent, also for the type checker
         except ImportError as error:
@@ -38,19 +38,21 @@ class RayEngine:
         jobs = min(self._jobs, len(tasks))
         options: dict[str, Any] = {}
         if self._address is None:
-            # Ray starts workers at niceness 15, where another process of the user's starves them.
-            quick = {"worker_niceness": 0}
+            # Ray starts workers at niceness 15, so any other process would slow them down.
+            priority = {"worker_niceness": 0}
             cores = max(1, jobs * self._setup.threads)
-            options = {"include_dashboard": False, "num_cpus": cores, "_system_config": quick}
-        # Ray puts the current directory on the import path of all workers, and starts them in it.
-        # The user's may hold files with the names of our modules, so Ray gets an empty one.
+            options = {"include_dashboard": False, "num_cpus": cores, "_system_config": priority}
+        # Ray starts all workers in the current directory and adds it to their import path. The
+        # user's directory may hold files with the names of our modules, so Ray gets an empty one.
         with tempfile.TemporaryDirectory(prefix="splitleak-ray-") as empty:
             try:
                 self._connect(ray, options, empty)
                 gpus = 0.0
                 if any(task.cell.capture.device.startswith("cuda") for task in tasks):
                     gpus = min(1.0, float(ray.cluster_resources().get("GPU", 0.0)) / jobs)
-                run_pool([_Remote(ray, self._setup, gpus) for _ in range(jobs)], tasks, report)
+                run_pool(
+                    [_RemoteWorker(ray, self._setup, gpus) for _ in range(jobs)], tasks, report
+                )
             finally:
                 ray.shutdown()
 
@@ -61,13 +63,13 @@ class RayEngine:
                 ray.init(
                     address=address, log_to_driver=False, logging_level=logging.ERROR, **options
                 )
-        except Exception as error:  # Ray raises plain ones too
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise RequestError(f"Ray cannot be reached at {address!r}: {said}") from error
+        except Exception as error:  # Ray raises plain exceptions too
+            message = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise RequestError(f"Ray cannot be reached at {address!r}: {message}") from error
 
 
 class Actor:
-    """Runs on the cluster; keeps one worker process."""
+    """Keeps one worker process on a node of the cluster."""
 
     def __init__(
         self,
@@ -80,21 +82,20 @@ class Actor:
     ) -> None:
         weights_dir = None if weights is None else Path(weights)
         setup = Setup(Path(results), weights_dir, threads, Limits(seconds, memory))
-        there = (
-            Path(directory) if Path(directory).is_dir() else None
-        )  # other nodes need not have it
-        self._worker = WorkerProcess(setup, lambda text: None, directory=there)
+        # Other nodes may not have the working directory of the user.
+        working_directory = Path(directory) if Path(directory).is_dir() else None
+        self._worker = WorkerProcess(setup, lambda text: None, directory=working_directory)
 
     def execute(self, task: str) -> tuple[str, str]:
-        """``("result", ...)`` or, where the disk is full, ``("full", sentence)``."""
+        """Return ``("result", JSON)`` or, where the disk is full, ``("full", sentence)``."""
         try:
             return "result", self._worker.execute(Task.decode(task)).encode()
         except DiskFullError as error:
             return "full", str(error)
 
 
-class _Remote:
-    """This side of an actor."""
+class _RemoteWorker:
+    """Calls an actor from this process."""
 
     def __init__(self, ray: Any, setup: Setup, gpus: float) -> None:
         self._ray, self._setup = ray, setup

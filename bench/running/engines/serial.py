@@ -1,4 +1,4 @@
-"""One cell after the other, in this process: the simplest, and the one to debug with."""
+"""Runs one cell after the other in this process, which is best for debugging."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ from bench.util.progress import Progress
 
 
 class _TimeLimit(BaseException):
-    """No ``Exception``, so that a cell that catches those is stopped all the same."""
+    """Raised at the time limit; no ``Exception``, so that no handler of a cell catches it."""
 
 
 class SerialEngine:
-    """Runs tasks in their order.
+    """Runs tasks in their order in this process.
 
-    A time limit stops Python code only: a hang within a library, and a process that is killed, take
-    the run with them. Worker processes do not have that weakness.
+    A time limit stops Python code only: a library that hangs and a killed process end the whole
+    run. Worker processes avoid this.
     """
 
     def __init__(self, setup: Setup, planner: Planner, progress: Progress) -> None:
         self._setup, self._planner, self._progress = setup, planner, progress
 
     def run(self, tasks: Sequence[Task], report: Report) -> None:
+        """Run all tasks; see :meth:`SuiteEngine.run`."""
         limits = self._setup.limits
         if limits.memory_mib is not None:
             raise RequestError("the serial engine cannot limit memory; use --engine processes")
@@ -49,11 +50,11 @@ def _alarm(seconds: float | None) -> Iterator[None]:
         return
     if not hasattr(signal, "SIGALRM"):
         raise RequestError(
-            "the serial engine keeps no time limit on this system; use --engine processes"
+            "the serial engine has no time limit on this system; use --engine processes"
         )
     if threading.current_thread() is not threading.main_thread():
         raise RequestError(
-            "the serial engine keeps a time limit in the main thread only; use --engine processes"
+            "the serial engine has a time limit in the main thread only; use --engine processes"
         )
 
     def stop(signum: int, frame: object) -> None:

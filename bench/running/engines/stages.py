@@ -1,4 +1,4 @@
-"""Progress bars of a worker process, shown by its parent."""
+"""Sends the progress of a worker process to its parent, which shows it."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ KINDS = frozenset({"stage", "advance", "end"})
 """Kinds of messages about stages."""
 
 
-class SentStages(Silent):
-    """A worker's side: sends stages and notes as messages.
+class StageSender(Silent):
+    """Sends stages and notes of a worker as messages.
 
     Args:
-        send: takes the kind of a message and its text.
+        send: sends a message, given its kind and text.
     """
 
     def __init__(self, send: Callable[[str, str], None]) -> None:
         self._send = send
 
     def note(self, text: str) -> None:
+        """Send a line for the user."""
         self._send("note", text)
 
     def stage(self, name: str, total: int) -> Stage:
-        return self._sent(name, total)  # type: ignore[return-value]
+        """Send the start of a stage, and its end when the context ends."""
+        return self._send_stage(name, total)  # type: ignore[return-value]
 
     @contextmanager
-    def _sent(self, name: str, total: int) -> Iterator[Advance]:
+    def _send_stage(self, name: str, total: int) -> Iterator[Advance]:
         self._send("stage", json.dumps([name, total]))
         try:
             yield lambda n: self._send("advance", str(n))
@@ -37,15 +39,15 @@ class SentStages(Silent):
             self._send("end", "")
 
 
-class ShownStages:
-    """A parent's side: shows the stages of one worker."""
+class StageDisplay:
+    """Shows the stages of one worker in the parent process."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._open: list[tuple[Stage, Advance]] = []
 
     def show(self, kind: str, text: str) -> None:
-        """Take one message of ``KINDS``."""
+        """Show a message whose kind is in ``KINDS``."""
         if kind == "stage":
             name, total = json.loads(text)
             stage = self._progress.stage(str(name), int(total))
@@ -56,6 +58,6 @@ class ShownStages:
             self._open.pop()[0].__exit__(None, None, None)
 
     def close(self) -> None:
-        """End what a worker that is gone has left open."""
+        """End the stages that a dead worker did not end."""
         while self._open:
             self._open.pop()[0].__exit__(None, None, None)

@@ -1,8 +1,7 @@
-"""The other end of ``worker_process``: reads tasks from its input, one JSON line each, and answers
-each on its output.
+"""The worker process: reads tasks from its input as JSON lines and answers on its output.
 
-Run as ``python -P -m bench.running.engines.worker``. It ends when its input does, in the middle of
-a cell too, so that a killed parent leaves no worker behind.
+Run as ``python -P -m bench.running.engines.worker`` by ``worker_process``. It ends when its input
+ends, even in the middle of a cell, so that no worker outlives a killed parent.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from typing import TextIO
 
 from bench.planning.planner import Planner
 from bench.running.engines.base import Limits, Setup, Task, execute
-from bench.running.engines.stages import SentStages
+from bench.running.engines.stages import StageSender
 from bench.util.files import DiskFullError
 
 
 def send(answers: TextIO, kind: str, text: str) -> None:
-    """One answer: ``ready``, ``note``, ``result`` or ``full``, or what ``bench.running.engines.stages`` knows."""
+    """Write a message of kind ``ready``, ``note``, ``result``, ``full`` or of ``stages.KINDS``."""
     answers.write(json.dumps([kind, text]) + "\n")
     answers.flush()
 
 
 def serve(setup: Setup, tasks: TextIO, answers: TextIO) -> None:
-    """Run tasks until there are no more."""
+    """Run tasks until the input ends."""
     waiting: queue.Queue[str] = queue.Queue()
 
     def listen() -> None:
@@ -39,7 +38,7 @@ def serve(setup: Setup, tasks: TextIO, answers: TextIO) -> None:
         os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
-    notes = SentStages(partial(send, answers))
+    notes = StageSender(partial(send, answers))
     planner = Planner(notes)
     send(answers, "ready", "")
     while True:
@@ -51,16 +50,15 @@ def serve(setup: Setup, tasks: TextIO, answers: TextIO) -> None:
 
 
 def main() -> None:
-    """Take the place of a worker; ``sys.argv`` holds results directory, threads and weights directory."""
+    """Run as a worker; ``sys.argv`` holds results directory, threads and weights directory."""
     import torch
 
     from bench.util.torchvision_guard import guard_torchvision
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(
-        sys.stderr.fileno(), sys.stdout.fileno()
-    )  # what plugins print must not stand between answers
+    # What plugins print goes to stderr, so that it cannot mix with the answers.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     results, threads, weights = sys.argv[1:4]
     torch.set_num_threads(int(threads))
     guard_torchvision()

@@ -1,4 +1,4 @@
-"""A process that runs one cell at a time and may die of it."""
+"""Starts worker processes, each of which runs one cell at a time and may die."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ import psutil
 
 from bench.cell.result import CellResult
 from bench.running.engines.base import Setup, Task
-from bench.running.engines.stages import ShownStages
+from bench.running.engines.stages import StageDisplay
 from bench.util.failure import Failure, keep_trace
 from bench.util.files import DiskFullError
 from bench.util.import_path import child_environment
 
-_LOOK = 0.2  # seconds between looks at clock and memory
+_POLL = 0.2  # seconds between checks of time and memory
 _START = 600.0  # seconds a worker may take to import its libraries
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -36,21 +36,21 @@ _THREAD_VARIABLES = (
 
 
 class WorkerProcess:
-    """Starts a worker when it has something to do, kills it at its limits, and starts another for
-    the next task.
+    """Starts a worker for a task, kills it at its limits, and starts another for the next task.
 
     Args:
-        note: takes the lines that the worker has for the user.
-        stages: shows what the worker is at, where it is the only one.
-        directory: working directory of the worker, from which relative paths of models and data
-            count; None is ours.
+        setup: the settings that all cells share.
+        note: receives the lines that the worker prints for the user.
+        stages: shows the progress of the worker; None shows nothing.
+        directory: working directory of the worker, to which paths of models and data are relative;
+            None is the current one.
     """
 
     def __init__(
         self,
         setup: Setup,
         note: Callable[[str], None],
-        stages: ShownStages | None = None,
+        stages: StageDisplay | None = None,
         *,
         directory: Path | None = None,
     ) -> None:
@@ -59,10 +59,10 @@ class WorkerProcess:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 lives as long as this object
         self._stopped = threading.Event()
         self._lines: queue.Queue[bytes | None] = queue.Queue()
-        self._passed: tuple[str, str] | None = None
+        self._limit_reached: tuple[str, str] | None = None
 
     def execute(self, task: Task) -> CellResult:
-        """Run a task; death, limits and mistakes of the worker are in the result.
+        """Run a task and return a result, also where the worker dies or reaches a limit.
 
         Raises:
             DiskFullError: the worker could not store its files.
@@ -71,18 +71,18 @@ class WorkerProcess:
         if self._process is None:
             self._start()
             if self._answer("ready", _START) is None:
-                return self._lost(task, begin)
+                return self._failed_result(task, begin)
         begin = time.monotonic()
         process = self._process
         if process is not None and process.stdin is not None:
-            with contextlib.suppress(BrokenPipeError):  # its end shows in the answer
+            with contextlib.suppress(BrokenPipeError):  # a dead worker gives no answer below
                 process.stdin.write(task.encode().encode() + b"\n")
                 process.stdin.flush()
         answer = self._answer("result", self._setup.limits.seconds)
-        return self._lost(task, begin) if answer is None else CellResult.decode(answer)
+        return self._failed_result(task, begin) if answer is None else CellResult.decode(answer)
 
     def stop(self) -> None:
-        """Kill the worker; ``execute``, in whatever thread, returns soon, and no other is started."""
+        """Kill the worker and start no other; ``execute`` returns soon in its thread."""
         self._stopped.set()
         if self._process is not None:
             _kill_group(self._process)
@@ -105,29 +105,29 @@ class WorkerProcess:
             stderr=self._errors,
             cwd=self._directory,
             env=_environment(os.environ, self._setup.threads),
-            start_new_session=True,  # Ctrl-C reaches the parent alone, and a kill all that the worker started
+            # Ctrl-C reaches the parent alone, and a kill reaches all that the worker started.
+            start_new_session=True,
         )
         self._lines = queue.Queue()
-        if (
-            self._process.stdout is not None
-        ):  # a thread, since Windows cannot wait for pipes with a time limit
+        # A thread reads the pipe, since Windows cannot wait for pipes with a time limit.
+        if self._process.stdout is not None:
             threading.Thread(
                 target=_pump, args=(self._process.stdout, self._lines), daemon=True
             ).start()
         if self._stopped.is_set():
             _kill_group(self._process)
 
-    def _answer(self, wanted: str, limit: float | None) -> str | None:
-        """The text of the next answer of a kind; None when a limit is passed or the worker is not there any more."""
+    def _answer(self, kind_expected: str, limit: float | None) -> str | None:
+        """Return the text of the next answer of a kind; None at a limit or after a death."""
         begin = looked = time.monotonic()
-        self._passed = None
+        self._limit_reached = None
         while True:
             line = self._line()
             if line is None:
                 return None
             if line:
                 kind, text = json.loads(line)
-                if kind == wanted:
+                if kind == kind_expected:
                     return str(text)
                 if kind == "full":
                     raise DiskFullError(str(text))
@@ -135,30 +135,32 @@ class WorkerProcess:
                     self._note(str(text))
                 elif self._stages is not None:
                     self._stages.show(kind, str(text))
-            # Looked at after lines too: a worker that talks all the time must not outlive its
-            # limits.
+            # Limits are checked after lines too: a worker that never stops printing has limits.
             now = time.monotonic()
             if limit is not None and now - begin > limit:
-                self._passed = ("timeout", f"not finished after {limit:g} s (time limit)")
+                self._limit_reached = ("timeout", f"not finished after {limit:g} s (time limit)")
                 return None
-            if now - looked < _LOOK:
+            if now - looked < _POLL:
                 continue
             looked = now
             if self._too_big():
                 memory = self._setup.limits.memory_mib
-                self._passed = ("failed", f"used more than {memory} MiB of memory (memory limit)")
+                self._limit_reached = (
+                    "failed",
+                    f"used more than {memory} MiB of memory (memory limit)",
+                )
                 return None
 
     def _line(self) -> bytes | None:
-        """A whole line, nothing for now, or None at the end."""
+        """Return a whole line, empty bytes where none is there yet, or None at the end."""
         if self._process is None:
             return None
         try:
-            line = self._lines.get(timeout=_LOOK)
+            line = self._lines.get(timeout=_POLL)
         except queue.Empty:
             return b"" if self._process.poll() is None else None
         if line is None:
-            self._lines.put(None)  # the end stays the end
+            self._lines.put(None)  # later calls must see the end too
         return line
 
     def _too_big(self) -> bool:
@@ -169,9 +171,9 @@ class WorkerProcess:
             and _resident(self._process.pid) > limit * 2**20
         )
 
-    def _lost(self, task: Task, begin: float) -> CellResult:
-        """The result of a task whose worker gave none; the worker is gone afterwards."""
-        status, reason = self._passed or ("failed", self._death(task))
+    def _failed_result(self, task: Task, begin: float) -> CellResult:
+        """Stop the worker and return the result of a task that it did not finish."""
+        status, reason = self._limit_reached or ("failed", self._death_reason(task))
         if self._stages is not None:
             self._stages.close()
         process, self._process = self._process, None
@@ -182,8 +184,8 @@ class WorkerProcess:
                     process.stdin.close()
         return task.failed(reason, status=status, seconds=time.monotonic() - begin)
 
-    def _death(self, task: Task) -> str:
-        """How the worker ended; what it printed is kept in the cell's log."""
+    def _death_reason(self, task: Task) -> str:
+        """Return how the worker ended; its output is kept in the log of the cell."""
         if self._process is None or self._stopped.is_set():
             return "the worker was stopped"
         try:
@@ -196,19 +198,19 @@ class WorkerProcess:
                 "; out of memory?" if name == "SIGKILL" else ""
             )
         self._errors.seek(0)
-        said = self._errors.read().decode(errors="replace").strip()
+        output = self._errors.read().decode(errors="replace").strip()
         reason = f"the worker ended with exit code {code}" + (
-            f": {said.splitlines()[-1]}" if said else ""
+            f": {output.splitlines()[-1]}" if output else ""
         )
         return (
-            keep_trace(self._setup.results, task.cell.cell_id, Failure(reason, said))
-            if said
+            keep_trace(self._setup.results, task.cell.cell_id, Failure(reason, output))
+            if output
             else reason
         )
 
 
 def _pump(stream: IO[bytes], lines: queue.Queue[bytes | None]) -> None:
-    """Pass on whole lines until the stream ends, and then None."""
+    """Put whole lines into the queue until the stream ends, and then None."""
     with stream:
         for line in stream:
             if line.endswith(b"\n"):
@@ -217,7 +219,7 @@ def _pump(stream: IO[bytes], lines: queue.Queue[bytes | None]) -> None:
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a worker and all that it started."""
+    """Kill a worker and all processes that it started."""
     if process.poll() is None:
         if hasattr(os, "killpg"):
             with contextlib.suppress(ProcessLookupError):
@@ -232,18 +234,18 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _environment(base: Mapping[str, str], threads: int) -> dict[str, str]:
-    """The worker's environment: torch jobs beside each other must not each take all cores."""
+    """Return the environment of a worker, which limits its threads to its share of the cores."""
     settings = {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"}
     return {**child_environment(base), **dict.fromkeys(_THREAD_VARIABLES, str(threads)), **settings}
 
 
 def _resident(pid: int) -> int:
-    """Bytes that a process and its children hold."""
+    """Return the resident memory of a process and its children in bytes."""
     total = 0
     try:
         process = psutil.Process(pid)
-        for one in (process, *process.children(recursive=True)):
-            total += one.memory_info().rss
+        for member in (process, *process.children(recursive=True)):
+            total += member.memory_info().rss
     except psutil.NoSuchProcess:
         pass
     return total

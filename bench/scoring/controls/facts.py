@@ -1,4 +1,4 @@
-"""Facts that need no attack on the wire: what claimed attributes and identities are held against."""
+"""Computes controls for claimed attributes and identities; none of them uses the wire."""
 
 from __future__ import annotations
 
@@ -20,11 +20,14 @@ from bench.util.rng import generator
 def fact_controls(
     claim: Fact, records: Records, auxiliary: Records, gallery: Gallery | None, *, seed: int
 ) -> tuple[Fact, Mapping[str, Fact]]:
-    """The truth in the shape of the claim, and the controls by name.
+    """Return the truth in the type of the claim, and the controls by name.
 
     Args:
-        records: those scored, with the truth.
-        gallery: what the attack chose among, where it claims identities.
+        claim: attributes or identities, as the attack claims them.
+        records: the scored records, with the truth.
+        auxiliary: the attacker's records.
+        gallery: the pictures that the attack chose among, where it claims identities.
+        seed: seeds the random controls.
 
     Raises:
         BenchError: identities are claimed of records that are not in the gallery.
@@ -33,10 +36,10 @@ def fact_controls(
         return AttributeOdds.one_hot(records.attributes, claim.values), _labels(
             claim, records, auxiliary, seed
         )
-    places = None if gallery is None else gallery.positions(records.identities)
-    if gallery is None or places is None:
+    positions = None if gallery is None else gallery.positions(records.identities)
+    if gallery is None or positions is None:
         raise BenchError("an identity that is to be found is not in the gallery")
-    return IdentityScores.one_hot(places, len(gallery.names)), _lineups(
+    return IdentityScores.one_hot(positions, len(gallery.names)), _lineups(
         claim, records, gallery, seed
     )
 
@@ -44,13 +47,14 @@ def fact_controls(
 def _labels(
     claim: AttributeOdds, records: Records, auxiliary: Records, seed: int
 ) -> dict[str, Fact]:
-    """AttributeOdds by control name; all but the last two are made of auxiliary records alone.
+    """Return labels by control name; all but the last two use auxiliary records alone.
 
-    * ``majority``: how often each value is met among auxiliary records, for every record.
-    * ``random``: the labels of one auxiliary record each, drawn with ``seed``.
-    * ``nearest``: those of the auxiliary record whose picture has the least squared error to the
-    truth. * ``shuffled``: the claim itself, each record's dealt out to a record of another
-    identity. * ``oracle``: what is read off the true picture.
+    * ``majority``: the frequency of each value among auxiliary records, for every record.
+    * ``random``: the labels of one auxiliary record for each record, drawn with ``seed``.
+    * ``nearest``: the labels of the auxiliary record whose picture has the least squared error to
+      the true picture.
+    * ``shuffled``: the claim itself, where each record gets the claim for another identity.
+    * ``oracle``: the labels that a classifier reads from the true picture.
     """
     count = len(records)
     public = AttributeOdds.one_hot(auxiliary.attributes, claim.values)
@@ -66,7 +70,7 @@ def _labels(
         MAJORITY: AttributeOdds(claim.values, prior),
         "random": public.take(draw.tolist()),
         NEAREST: public.take(nearest.tolist()),
-        SHUFFLED: claim.take(_wrong(records, seed)),
+        SHUFFLED: claim.take(_wrong_records(records, seed)),
         ORACLE: AttributeReader(claim.values, auxiliary).read(records.image_batch()),
     }
 
@@ -74,20 +78,23 @@ def _labels(
 def _lineups(
     claim: IdentityScores, records: Records, gallery: Gallery, seed: int
 ) -> dict[str, Fact]:
-    """Lineups by control name: ``random`` is a blind guess, ``shuffled`` the claim dealt out to
-    records of other people, ``oracle`` the identity embeddings of the true picture and the
-    gallery's."""
+    """Return lineups by control name.
+
+    * ``random``: a blind guess.
+    * ``shuffled``: the claim itself, where each record gets the claim for another identity.
+    * ``oracle``: the similarity of the identity embeddings of the true picture and of the gallery.
+    """
     size = (len(records), len(gallery.names))
     embed = load_embedded().embed
     return {
         "random": IdentityScores(
             torch.rand(size, generator=generator(seed, "control", "identity"))
         ),
-        SHUFFLED: claim.take(_wrong(records, seed)),
+        SHUFFLED: claim.take(_wrong_records(records, seed)),
         ORACLE: IdentityScores(embed(records.image_batch()) @ embed(gallery.images).T),
     }
 
 
-def _wrong(records: Records, seed: int) -> list[int]:
-    """Whose claim each record is given: a record's of another identity, so that no true answer counts as blind luck."""
+def _wrong_records(records: Records, seed: int) -> list[int]:
+    """Return for each record a record of another identity, so that no claim stays correct."""
     return other_identities(records.identities, generator(seed, "control", "shuffled"))

@@ -1,4 +1,4 @@
-"""Reconstructions that need no attack: what every number is held against."""
+"""Computes reconstructions that need no attack, between which every score is placed."""
 
 from __future__ import annotations
 
@@ -13,25 +13,20 @@ from bench.types.records import Records
 from bench.util.errors import BenchError
 from bench.util.rng import generator
 
-TYPICAL = "typical"  # of prompts, the one most like the others
-MAJORITY = "majority"  # of attributes, how often each value is met in public
-SHUFFLED = "shuffled"  # of attributes and identities, the very claim, dealt out to records of other identities
-BLIND = (
-    "mean",
-    TYPICAL,
-    MAJORITY,
-    "random",
-    SHUFFLED,
-)  # see nothing of the record: the best of them is the floor
-NEAREST = "nearest"  # the auxiliary record closest to the truth: public luck, a stricter reference
+TYPICAL = "typical"  # for prompts: the auxiliary prompt that is most like the others
+MAJORITY = "majority"  # for attributes: the frequency of each value among auxiliary records
+SHUFFLED = "shuffled"  # for attributes and identities: the claims, given to other identities
+# These controls see nothing of the record; the best of them is the floor.
+BLIND = ("mean", TYPICAL, MAJORITY, "random", SHUFFLED)
+NEAREST = "nearest"  # the auxiliary record closest to the truth: stricter than the floor
 ORACLE = "oracle"  # the truth through the public autoencoder: the ceiling
 
 
 def pictures(records: Records, target: str) -> ImageBatch:
-    """The records' images or conditions.
+    """Return the records' images or conditions.
 
     Raises:
-        BenchError: another target.
+        BenchError: the target is neither ``image`` nor ``condition``.
     """
     if target == "image":
         return records.image_batch()
@@ -40,17 +35,16 @@ def pictures(records: Records, target: str) -> ImageBatch:
     raise BenchError(f"no pictures for target {target!r}")
 
 
-def controls(
+def image_controls(
     target: str, truth: Estimate, auxiliary: Records, codec: Codec | None, *, seed: int
 ) -> Mapping[str, Estimate]:
-    """Estimates by control name; all but the oracle are made of auxiliary records alone.
+    """Return estimates by control name; all but the oracle use auxiliary records alone.
 
     * ``mean``: the mean auxiliary picture for every record.
-    * ``random``: one auxiliary record each, drawn with ``seed``.
-    * ``nearest``: the auxiliary record of least squared error to the truth. It is chosen with the
-    truth in hand, so it
-      bounds what any look-up in public data could bring.
-    * ``oracle``: the truth, encoded and decoded; left out where there is no codec.
+    * ``random``: one auxiliary record for each record, drawn with ``seed``.
+    * ``nearest``: the auxiliary record of least squared error to the truth. Choosing it requires
+      the truth, so it bounds what any search in public data can achieve.
+    * ``oracle``: the truth, encoded and decoded; absent where there is no codec.
     """
     pool = pictures(auxiliary, target)
     count = len(truth.images)
@@ -67,8 +61,7 @@ def controls(
     estimates = {
         name: Estimate(images, codec.encode(images).cpu()) for name, images in chosen.items()
     }
-    # The wire carries a draw from the posterior; decoding that very draw is what a perfect attack
-    # gets.
+    # The wire carries one sample of the posterior; a perfect attack decodes exactly that sample.
     latents = truth.latents if truth.latents is not None else codec.encode(truth.images)
     estimates[ORACLE] = Estimate(codec.decode(latents), latents.cpu())
     return estimates

@@ -1,4 +1,4 @@
-"""Prompts that need no attack on the wire: what every recovered prompt is held against."""
+"""Computes controls for recovered prompts; none of them uses the wire."""
 
 from __future__ import annotations
 
@@ -15,24 +15,28 @@ from bench.types.records import Records
 from bench.types.texts import Texts
 from bench.util.rng import generator
 
-CAPTION = "caption"  # of the true picture: the ceiling where only the picture tells of the prompt (METHODS 5.2)
-SAMPLE = 64  # auxiliary prompts among which the typical one is sought
+# The ceiling where only the picture carries information about the prompt (METHODS 5.2).
+CAPTION = "caption"
+SAMPLE = 64  # number of auxiliary prompts among which the typical one is chosen
 
 
 def prompt_controls(
     records: Records, auxiliary: Records, text: PublicText | None, *, seed: int
 ) -> Mapping[str, Texts]:
-    """Wordings by control name; all but the oracle are made of auxiliary prompts.
+    """Return prompts by control name; all but the oracle use auxiliary prompts.
 
     * ``typical``: for every record the auxiliary prompt that is most like the others by ROUGE-L.
-    * ``random``: one auxiliary prompt each, drawn with ``seed``.
-    * ``nearest``: the auxiliary prompt nearest to the true one by ROUGE-L, chosen with the truth in
-    hand. * ``caption``: what a captioner that knows the auxiliary records says of the true picture.
-    * ``oracle``: the true prompt, cut to what the text encoder takes.
+    * ``random``: one auxiliary prompt for each record, drawn with ``seed``.
+    * ``nearest``: the auxiliary prompt nearest to the true one by ROUGE-L; choosing it requires the
+      truth.
+    * ``caption``: the caption of the true picture by a captioner fitted to the auxiliary records.
+    * ``oracle``: the true prompt, truncated to the length of the text encoder.
 
     Args:
-        records: those scored, with the truth.
-        text: the victim's text encoder, or None where it has none.
+        records: the scored records, with the truth.
+        auxiliary: the attacker's records.
+        text: the victim's text encoder; None where it has none.
+        seed: seeds the random controls.
     """
     truth, pool = records.prompts, auxiliary.prompts
     draw = torch.randint(

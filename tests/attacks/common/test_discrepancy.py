@@ -11,7 +11,7 @@ from attacks.learned.parts.discrepancy import SCALES, cells, mmd
 
 
 def test_two_points_at_one_place_and_two_at_another_by_hand():
-    """Squared distances are 0 within and 4 between, whose median over pairs of different points is 4."""
+    """Squared distances are 0 within and 4 between; their median over all pairs is 4."""
     first, second = torch.zeros(2, 1), torch.full((2, 1), 2.0)
     expected = 2 - 2 * sum(math.exp(-1 / scale) for scale in SCALES) / len(SCALES)
     assert float(mmd(first, second)) == pytest.approx(expected, abs=1e-6)

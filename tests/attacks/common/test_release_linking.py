@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import pytest
@@ -10,12 +9,11 @@ import torch
 
 from attacks.common.release_linking import by_order, hint_energy, link
 from bench.cell.runner import Runner
-from bench.data.split_sizes import SplitSizes
 from bench.interfaces import Claim, Links, Silent, generator
 from bench.planning.planner import Planner
 from bench.planning.request import Request
+from bench.planning.settings import Settings
 from bench.scoring.links import link_scores
-from bench.spec.cell import TrainSpec, UtilitySpec
 from bench.types.targets import LINK
 
 N, E = 12, 4
@@ -109,15 +107,20 @@ def run(tmp_path_factory):
     """Rows by target on the embedded model; the tiny one's autoencoder is random, its draws drown every mark."""
     results, planner = tmp_path_factory.mktemp("pocket"), Planner(Silent())
     small = Request(
-        splits=SplitSizes(victim=12, auxiliary=16, calibration=8, evaluation=8),
-        training=TrainSpec(epochs=2, batch_size=6),
-        targets=12,
-        utility=UtilitySpec(steps=1, guidance=1.0),
-        backbones="embedded",
+        settings=Settings(
+            records=12,
+            auxiliary=16,
+            calibration=8,
+            evaluation=8,
+            epochs=2,
+            batch_size=6,
+            targets=12,
+            utility_steps=1,
+            utility_guidance=1.0,
+            backbones="embedded",
+        )
     )
-    return lambda **changes: Runner(results, Silent()).run(
-        planner.plan(dataclasses.replace(small, **changes))
-    )
+    return lambda **changes: Runner(results, Silent()).run(planner.plan(small.replace(**changes)))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +169,7 @@ def test_labels_must_fit_the_view(make_job, tmp_path, monkeypatch) -> None:
 
 
 def test_one_epoch_has_nothing_to_link(make_job, tmp_path) -> None:
-    job = make_job(attack="linkage", training=TrainSpec(epochs=1, batch_size=4, learning_rate=1e-3))
+    job = make_job(attack="linkage", epochs=1)
     result = Runner(tmp_path, Silent()).run(job)
     assert result.status == "not_applicable"
     assert "one epoch" in str(result.rows[0]["reason"])

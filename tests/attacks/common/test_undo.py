@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.common.undo.keyed_mixing import apart, key_of_features, key_of_latents
+from attacks.common.undo.keyed_mixing import key_of_features, key_of_latents, unmix_channels
 from attacks.common.undo.patch_shuffle import Habits, by_borders, by_overlap, by_target, cut, put
 from bench.interfaces import CONTROL_FEATURES, UNET_FEATURES, NotApplicableError, generator
 from defenses.keyed_mixing import mix, secret_matrix
@@ -33,7 +33,9 @@ def test_the_key_is_read_off_one_release_by_the_public_stem_alone(channels, grou
     found, told = key_of_features(conv, features, group)
     assert told
     torch.testing.assert_close(found.float(), key, atol=1e-5, rtol=0)
-    torch.testing.assert_close(mix(apart(features, found), key), features, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        mix(unmix_channels(features, found), key), features, atol=1e-4, rtol=0
+    )
 
 
 def test_noise_on_the_features_leaves_the_key_nearly_as_sharp():
@@ -111,7 +113,7 @@ def test_clean_squares_go_together_by_their_borders():
     moved, places = shuffled(latents, 4, 3)
     found = by_borders(moved, known, 4)
     assert float((found == places).float().mean()) > 0.9
-    assert Habits.of(known, 4).mean.shape == (16, 4 * 16)
+    assert Habits.from_latents(known, 4).mean.shape == (16, 4 * 16)
 
 
 def test_squares_are_cut_and_put_back():

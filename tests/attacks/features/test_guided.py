@@ -1,4 +1,4 @@
-"""Guided sampling: walks whose posterior is known, the search behind features, the attack on a tiny model."""
+"""Guided sampling: walks with a known posterior, the feature guide, and the attack."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from attacks.common.denoising import Prior
+from attacks.common.denoising import DiffusionPrior
 from attacks.common.spectral_prior import Spectrum
 from attacks.features.guidance.feature_guide import FeatureGuide, GuidePlan
 from attacks.features.guidance.latent_priors import GaussianDenoiser
@@ -57,12 +57,12 @@ SHAPE = (4, 6, 6)
 RECORDS = make_records(6)
 
 
-def toy(prediction: str = "epsilon") -> tuple[Spectrum, Prior]:
+def toy(prediction: str = "epsilon") -> tuple[Spectrum, DiffusionPrior]:
     """A Gaussian over latents, with a mean and unequal variances, as a denoiser."""
     schedule = NoiseSchedule(SCHEDULE.alphas_cumprod, prediction)
     rng = generator(1)
     spectrum = Spectrum(torch.randn(SHAPE, generator=rng), torch.rand(SHAPE, generator=rng) + 0.2)
-    return spectrum, Prior(GaussianDenoiser(spectrum, schedule), schedule)
+    return spectrum, DiffusionPrior(GaussianDenoiser(spectrum, schedule), schedule)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
@@ -266,7 +266,7 @@ def test_it_is_told_by_the_known_defence_whether_x_t_can_be_solved_for(
     public = SplitControlNet.build({"model": str(tiny_model)}).public(
         defense, RECORDS, protocol="no-gradient", device="cpu"
     )
-    assert noisy_is_solvable(public.client.forward(32), public.stem) == expected
+    assert noisy_is_solvable(public.client.forward(32), public) == expected
 
 
 def attacked(tiny_model, defense, out, attack, withhold=(), protocol="no-gradient"):
@@ -293,7 +293,7 @@ def test_where_all_is_in_view_it_is_exact(tiny_model, tmp_path, defense):
 
 
 def test_with_the_noise_in_view_it_sees_through_features_that_were_cut(tiny_model, tmp_path):
-    """Three quarters of the numbers are missing; the noise target and the prior of an untrained model are there."""
+    """Three quarters of the numbers are missing; target and an untrained prior are there."""
 
     class Fixed(Defense):
         name = "fixed"

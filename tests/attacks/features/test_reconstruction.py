@@ -1,4 +1,4 @@
-"""Searching for the inputs behind features: its parts on known answers, the attacks on small clients."""
+"""Search for the inputs behind features: parts on known answers, attacks on small clients."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_the_search_finds_pixels_behind_a_convolution():
 
 
 def test_records_and_restarts_do_not_touch_each_other():
-    """Slopes of a batch are those of its records one by one, with priors, and for some rows alone."""
+    """Slopes of a batch equal those of its records one by one, with priors, and for some rows."""
     pixels = torch.rand(3, 3, 6, 6, generator=generator(3))
     priors = (TotalVariation(0.3, 2),)
     together = problem(pixels, restarts=2, priors=priors)
@@ -177,7 +177,7 @@ def test_the_first_convolution_gives_the_picture_away(tmp_path, defense):
 
 
 def test_smoothness_is_asked_for_where_the_wire_is_noisy_and_only_there(tmp_path):
-    """The weight is tried out on the attacker's own pictures, behind the defence that everybody knows."""
+    """The weight is tried on the attacker's pictures, behind the public defence."""
     victim = SplitCnn.build({**CNN, "cut": "conv11"})
     noisy = GaussianNoise.build({"multiplier": 0.01})
     errors = {}
@@ -217,7 +217,7 @@ def test_the_condition_latents_are_found_through_the_activation(tiny_model, tmp_
 
 
 def test_an_untrained_hint_block_tells_nothing(tiny_model, tmp_path):
-    """Its last convolution starts at zero: without the trained weights there is no slope to follow (METHODS 10.3 e)."""
+    """Its last convolution starts at zero: without the trained weights there is no slope."""
     victim = SplitControlNet.build({"model": str(tiny_model)})
     with pytest.raises(NotApplicableError, match="zero"):
         attacked(
@@ -232,13 +232,13 @@ def test_an_untrained_hint_block_tells_nothing(tiny_model, tmp_path):
 
 
 def test_the_condition_is_searched_for_through_the_hint_block(tiny_model):
-    """With weights that let the hint through, and a copy of conv_in that nobody told the attacker of."""
+    """With weights that let the hint through, and a copy of conv_in that the attacker lacks."""
     victim = SplitControlNet.build({"model": str(tiny_model)})
     client, _ = victim.halves(NoDefense(), "gradient", "cpu")
     nn.init.normal_(client.stem.hint.conv_out.weight, std=0.3, generator=generator(1))
-    told = {name: tensor.clone() for name, tensor in client.stem.state_dict().items()}
+    weights = {name: tensor.clone() for name, tensor in client.stem.state_dict().items()}
     nn.init.normal_(client.stem.conv_in.weight, std=0.3, generator=generator(2))
-    view = view_of_release(victim, client, told)
+    view = view_of_release(victim, client, weights)
     attack = Reconstruction.build({})
     claim = attack.run(view, rng=generator(0), budget=Budget(150, 32), progress=Silent())
     truth = RECORDS.select(range(3)).condition_batch().pixels
@@ -247,8 +247,8 @@ def test_the_condition_is_searched_for_through_the_hint_block(tiny_model):
     assert claim.diagnostics["attack_loss_last"] < 0.05
 
 
-def view_of_release(victim, client, told):
-    """A view of one release of three records, with the weights that the attacker is told."""
+def view_of_release(victim, client, weights):
+    """A view of one release of three records, with the weights that are in view."""
     from types import SimpleNamespace
 
     from bench.interfaces import CLIENT_WEIGHTS
@@ -260,10 +260,11 @@ def view_of_release(victim, client, told):
         sent = client.release(client.encode(RECORDS, [0, 1, 2], rng), rng)
     public = victim.public(NoDefense(), RECORDS, protocol="gradient", device="cpu")
     return SimpleNamespace(
+        worked_out_channels=frozenset(),
         public=public,
         has=lambda channel: channel in {*sent, CLIENT_WEIGHTS},
         read=lambda channel, every=False: sent[channel],
-        parts=lambda channel: [NamedTensors(0, told)],
+        parts=lambda channel: [NamedTensors(0, weights)],
         targets=(0, 1, 2),
         batch_sizes=lambda: [3, 3, 3],
     )

@@ -1,4 +1,4 @@
-"""Inversion through a diffusion prior, where the answer is known: a linear denoising client and a Gaussian prior."""
+"""Inversion through a diffusion prior with a known answer: a linear client, a Gaussian prior."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Gaussian(Denoiser):
 
 
 class Linear(PublicTrainer):
-    """A linear network on x_t that predicts eps, behind a gate that may be closed, as a zero convolution is."""
+    """A linear network on x_t that predicts eps, behind a gate that may be closed."""
 
     def __init__(self) -> None:
         self.local = LocalTraining("sgd", 1.0, 1, 1)

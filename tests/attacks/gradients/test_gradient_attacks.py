@@ -27,7 +27,7 @@ from bench.interfaces import (
     Silent,
     View,
 )
-from bench.scoring.matching import matched
+from bench.scoring.matching import match_images
 from defenses.clip_noise import ClipNoise
 from defenses.gradient_pruning import GradientPruning
 from defenses.none import NoDefense
@@ -72,7 +72,7 @@ def errors(claim: Claim, truth: Tensor, groups: list[list[int]]) -> Tensor:
     """Mean squared error of each record, put in the order that fits best."""
     from bench.interfaces import ImageBatch
 
-    fitted = matched(claim.estimates["image"], ImageBatch(truth), groups)
+    fitted = match_images(claim.estimates["image"], ImageBatch(truth), groups)
     return (fitted.images.pixels - truth).square().mean((1, 2, 3))
 
 
@@ -146,7 +146,7 @@ DEFENDED = [
 def test_knowing_the_defence_makes_the_truth_fit(
     see: See, defense: Defense, objective, most: float
 ) -> None:  # type: ignore[no-untyped-def]
-    """At the true record the adapted objective is (nearly) 0, and far lower than without adaptation."""
+    """At the true record the adapted objective is almost 0, far below that without adaptation."""
     view, _, _ = see(1, defense)
     trainer = trainer_of(view)
     (update,) = updates_in(view, trainer)

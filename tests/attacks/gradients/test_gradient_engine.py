@@ -34,7 +34,7 @@ from bench.interfaces import (
 
 
 class Regression(PublicTrainer):
-    """A two-layer tanh network from a 1x2x2 map to a class, and a whole number that scales the map."""
+    """A two-layer tanh network from a 1x2x2 map to a class, and an integer that scales the map."""
 
     def __init__(self, records: int = 1, batch_size: int = 1, whole: bool = False) -> None:
         self.local = LocalTraining("sgd", 0.5, records, batch_size)

@@ -1,4 +1,4 @@
-"""Updates that several records went into: which are attacked, what the view holds, how claims are matched."""
+"""Updates of several records: which are attacked, what the view holds, how claims are matched."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 import bench
 from bench.cell.targets import choose_targets
 from bench.interfaces import CLIENT_UPDATE, GLOBAL_MODEL, Estimate, ImageBatch, Release, ThreatModel
-from bench.scoring.matching import matched
+from bench.scoring.matching import match_images
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +65,11 @@ def test_a_shuffled_truth_is_matched_exactly_within_its_group_only() -> None:
     truth = ImageBatch(pictures)
     latents = torch.arange(6.0).reshape(6, 1, 1, 1)
     shuffle = [2, 0, 1, 4, 3, 5]
-    found = matched(
+    found = match_images(
         Estimate(truth.take(shuffle), latents[shuffle]), truth, [[0, 1, 2], [3, 4], [5]]
     )
     torch.testing.assert_close(found.images.pixels, pictures)
     assert found.latents is not None
     assert found.latents.flatten().tolist() == [0, 1, 2, 3, 4, 5]
-    across = matched(Estimate(truth.take([3, 1, 2, 0, 4, 5])), truth, [[0, 1, 2], [3, 4], [5]])
+    across = match_images(Estimate(truth.take([3, 1, 2, 0, 4, 5])), truth, [[0, 1, 2], [3, 4], [5]])
     assert not torch.equal(across.images.pixels, pictures)

@@ -1,4 +1,4 @@
-"""Hints drawn anew from a recovered picture: the way they are made is recognised, or the attack says that it is not."""
+"""Hints computed from a recovered picture: the way they are made is recognised or refused."""
 
 from __future__ import annotations
 

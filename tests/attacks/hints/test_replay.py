@@ -1,4 +1,4 @@
-"""Training a client over again from what it was sent back: exact where the conditions are known, near it where not."""
+"""Replay of a client: exact where the conditions are known, approximate where they are not."""
 
 from __future__ import annotations
 
@@ -76,13 +76,11 @@ def test_on_the_true_conditions_the_way_is_the_clients_own(captured):
     path = replay.path(truth, RATE, {8})
     assert path.gap < 1e-4
     assert set(path.at) == {8}
-    lessons = SimulatedHints(
-        replay.forward, path, AUXILIARY, view.public.codec, "cpu", compared=True
-    )
-    found = replay.deviations(path, truth, lessons.means, compared=True)
+    hints = SimulatedHints(replay.forward, path, AUXILIARY, view.public.codec, "cpu", compared=True)
+    found = replay.deviations(path, truth, hints.means, compared=True)
     rows = [i for i, release in enumerate(view.releases) if release.step == 8]
     replay.forward.stem.load_state_dict(dict(path.at[8]))
-    expected = hint_part(replay.forward, truth[rows], "cpu") - lessons.means[8]
+    expected = hint_part(replay.forward, truth[rows], "cpu") - hints.means[8]
     torch.testing.assert_close(found[rows], expected, atol=1e-6, rtol=1e-3)
     assert float(expected.abs().max()) > 1e-5
     others = [i for i in range(len(truth)) if i not in rows]

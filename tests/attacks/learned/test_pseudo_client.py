@@ -1,4 +1,4 @@
-"""The pseudo-client: it finds weights that moved, and what it has to be told or granted."""
+"""The pseudo-client: it recovers trained weights, and refuses what it is not granted."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def shifted(module: nn.Module, rng: torch.Generator, by: float) -> nn.Module:
 
 
 def pictures(count: int, rng: torch.Generator) -> Tensor:
-    """Tones of unlike spread by colour, so that colours can be told apart."""
+    """Tones of unlike spread by colour, so that colours can be distinguished."""
     coarse = torch.rand(count, 3, 4, 4, generator=rng) ** torch.tensor([0.3, 1.0, 3.0]).view(
         1, 3, 1, 1
     )

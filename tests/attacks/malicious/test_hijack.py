@@ -1,4 +1,4 @@
-"""A server that misbehaves: where it can be put up, what it changes, and that hijacking pulls features its way."""
+"""A malicious server: where it can run, what it changes, and that hijacking moves features."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_a_client_that_is_held_is_read_to_the_end_where_an_honest_one_is_not(tmp
 
 @pytest.mark.slow
 def test_a_client_that_is_hijacked_is_read_where_an_honest_one_is_not(tmp_path: Path):
-    """The certificate, with a quarter of its steps; the critic has to see how real pictures are laid out."""
+    """The certificate with a quarter of its steps; the critic has to see real pictures."""
     portraits = Portraits(Portraits.parse({"photos_per_identity": 1})).load(
         160, image_size=64, condition="canny", progress=Silent()
     )

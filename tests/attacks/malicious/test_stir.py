@@ -1,4 +1,4 @@
-"""A server that wakes a hint block by random gradients and holds it then: what it sends, and what it gets for it."""
+"""A server that moves a hint block by random gradients: what it sends, and what it gains."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def seen(wires, name):
 
 
 def hint_parts(wires, name):
-    """What the releases of the last step hold besides x_t, as the attack finds it and as it is, ``(N, C, h, w)``."""
+    """What the last step's releases hold besides x_t, estimated and true, ``(N, C, h, w)``."""
     captures, public = wires
     view = seen(wires, name)
     truth = captures[name].secrets.records.condition_batch().pixels
@@ -91,9 +91,9 @@ def hint_parts(wires, name):
     typical = AUXILIARY.condition_batch().pixels.mean(0).expand_as(truth)
     replay, last = ClientReplay.from_view(view), max(release.step for release in view.releases)
     path = replay.path(typical, replay.rate(typical[0]), {last})
-    lessons = SimulatedHints(replay.forward, path, AUXILIARY, public.codec, "cpu", compared=False)
+    hints = SimulatedHints(replay.forward, path, AUXILIARY, public.codec, "cpu", compared=False)
     rows = [i for i, release in enumerate(view.releases) if release.step == last]
-    found = replay.deviations(path, typical, lessons.means, compared=False)[rows]
+    found = replay.deviations(path, typical, hints.means, compared=False)[rows]
     final = public.client.with_weights(view.parts(CLIENT_WEIGHTS)[-1].tensors).forward(32)
     own = hint_part(final, AUXILIARY.condition_batch().pixels, "cpu").mean(0)
     return found, hint_part(final, truth[rows], "cpu") - own

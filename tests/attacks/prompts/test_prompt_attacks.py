@@ -50,7 +50,7 @@ PROMPTS = ("a man", "", "abcdef", "z !?", "q")
 
 @pytest.mark.parametrize("shortlist", [0, 8])
 def test_decoding_is_exact_on_any_prompt(model, shortlist):
-    """Random weights, no prompt like those of the attacker's own, one empty, one that fills the encoder."""
+    """Random weights; no prompt like the attacker's; one is empty, one fills the encoder."""
     seen = view(model, {PROMPT_EMBEDDING: model.embed(list(PROMPTS))})
     claim = run(PromptDecode.build({"shortlist": shortlist}), seen)
     assert claim.estimates["prompt"].tokens == model.text().tokens(PROMPTS)
@@ -59,7 +59,7 @@ def test_decoding_is_exact_on_any_prompt(model, shortlist):
 
 
 def test_the_pocket_model_gives_real_prompts_away(make_job):
-    """Real weights, real prompts; words that no auxiliary prompt has are found all the same."""
+    """Real weights, real prompts; words that no auxiliary prompt has are found too."""
     pocket = StableDiffusion.load("pocket")
     records = make_job().splits.auxiliary
     truth = (*records.prompts[:2], "zebra by a quiet harbour")
@@ -157,7 +157,7 @@ def test_no_encoder_no_channel_no_attack(model, attack):
 
 
 def test_the_picture_tells_of_a_retained_prompt():
-    """Exact pictures through the pocket model's wire: captions fit their own prompt, and no prompt channel is read."""
+    """Captions of exact pictures fit their prompt, and no prompt channel is read."""
     pocket = StableDiffusion.load("pocket")
     known = Portraits().load(72, image_size=64, condition="canny", progress=Silent())
     records, auxiliary = known.select(range(8)), known.select(range(8, 72))

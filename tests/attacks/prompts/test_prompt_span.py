@@ -135,7 +135,7 @@ def test_an_update_without_cross_attention_is_refused() -> None:
 
 
 def test_two_prompts_of_one_update_are_both_read(federated) -> None:  # type: ignore[no-untyped-def]
-    """From made-up gradients of the states without their padding, whose number would fill so small a space."""
+    """From artificial gradients of the states without padding, which would fill the space."""
     text = federated[2].text
     ids = text.encode(["p3", "a7"])
     states = text.states(ids)[:, : len(text.tokens(["p3"])[0]) + 2].flatten(0, 1)

@@ -8,7 +8,7 @@ from torch import nn
 
 from attacks.common.least_squares import invert_convolution, least_squares
 from bench.interfaces import NoiseSchedule, NotApplicableError, generator
-from bench.scoring.controls.images import controls
+from bench.scoring.controls.images import image_controls
 from bench.scoring.score import score_target
 
 
@@ -115,7 +115,9 @@ def attack_scores(job, results):
                 target,
                 estimate,
                 truth[target],
-                controls(target, truth[target], job.splits.auxiliary, view.public.codec, seed=0),
+                image_controls(
+                    target, truth[target], job.splits.auxiliary, view.public.codec, seed=0
+                ),
                 job.metrics,
                 context,
                 seed=0,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 
@@ -11,11 +9,10 @@ from attacks.common.spectral_prior import Spectrum
 from attacks.wire.parts.condition_posterior import ConditionEvidence
 from attacks.wire.parts.patch_prior import PatchPrior
 from bench.cell.runner import Runner
-from bench.data.split_sizes import SplitSizes
 from bench.interfaces import Silent, generator
 from bench.planning.planner import Planner
 from bench.planning.request import Request
-from bench.spec.cell import TrainSpec, UtilitySpec
+from bench.planning.settings import Settings
 
 SHAPE = (4, 16, 16)
 
@@ -80,14 +77,20 @@ def run(tmp_path_factory):
     """Condition rows on the embedded model."""
     results, planner = tmp_path_factory.mktemp("pocket"), Planner(Silent())
     small = Request(
-        splits=SplitSizes(victim=8, auxiliary=32, calibration=8, evaluation=8),
-        training=TrainSpec(epochs=3),
-        targets=8,
-        utility=UtilitySpec(steps=1, guidance=1.0),
-        backbones="embedded",
+        settings=Settings(
+            records=8,
+            auxiliary=32,
+            calibration=8,
+            evaluation=8,
+            epochs=3,
+            targets=8,
+            utility_steps=1,
+            utility_guidance=1.0,
+            backbones="embedded",
+        ),
     )
     return lambda **changes: (
-        Runner(results, Silent()).run(planner.plan(dataclasses.replace(small, **changes))).rows[1]
+        Runner(results, Silent()).run(planner.plan(small.replace(**changes))).rows[1]
     )
 
 

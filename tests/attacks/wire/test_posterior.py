@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 
-from attacks.common.denoising import Prior, Way, denoise
+from attacks.common.denoising import DiffusionPrior, Way, denoise
 from attacks.common.evidence import Evidence, equivalent_timestep
 from attacks.common.spectral_prior import Spectrum, dct, inverse_dct
 from attacks.common.target_noise import target_variance
 from attacks.common.timestep_estimation import likeliest_timesteps
 from bench.cell.runner import Runner
-from bench.data.split_sizes import SplitSizes
 from bench.interfaces import Denoiser, NoiseSchedule, Silent, generator
 from bench.planning.planner import Planner
 from bench.planning.request import Request
-from bench.spec.cell import TrainSpec, UtilitySpec
+from bench.planning.settings import Settings
 
 SCHEDULE = NoiseSchedule.stable_diffusion()
 V_SCHEDULE = NoiseSchedule(SCHEDULE.alphas_cumprod, "v_prediction")
@@ -63,7 +60,7 @@ def released(times, schedule=SCHEDULE, *, sigma=None, same_noise=False, seed=0, 
 
 def nmse(evidence, groups, mode="tweedie"):
     latents, precision = evidence.fused(groups)
-    prior = Prior(Ideal(evidence.schedule), evidence.schedule)
+    prior = DiffusionPrior(Ideal(evidence.schedule), evidence.schedule)
     found = denoise(prior, latents, precision, Way(mode, samples=8), rng=generator(2), batch_size=3)
     return float((found - LATENTS).square().mean() / LATENTS.square().mean()), precision
 
@@ -186,16 +183,22 @@ def run(tmp_path_factory):
     """Image rows on the embedded model."""
     results, planner = tmp_path_factory.mktemp("pocket"), Planner(Silent())
     small = Request(
-        splits=SplitSizes(victim=8, auxiliary=24, calibration=8, evaluation=8),
-        training=TrainSpec(epochs=3),
         defense="published",
         withhold=("noise_target",),
-        targets=8,
-        utility=UtilitySpec(steps=1, guidance=1.0),
-        backbones="embedded",
+        settings=Settings(
+            records=8,
+            auxiliary=24,
+            calibration=8,
+            evaluation=8,
+            epochs=3,
+            targets=8,
+            utility_steps=1,
+            utility_guidance=1.0,
+            backbones="embedded",
+        ),
     )
     return lambda **changes: (
-        Runner(results, Silent()).run(planner.plan(dataclasses.replace(small, **changes))).rows[0]
+        Runner(results, Silent()).run(planner.plan(small.replace(**changes))).rows[0]
     )
 
 

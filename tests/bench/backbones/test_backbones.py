@@ -39,7 +39,7 @@ from bench.metrics.identification import ranks
 
 HARDLY_READ = {"eyes", "earrings"}  # too small at 64 pixels, as the card says
 LEAST_IDENTIFIED = 0.85
-"""Of one gallery, which varies by 0.03; the mean of five is 0.9 (`python -m bench.backbones.recipe.figures`)."""
+"""Share for one gallery, which varies by 0.03; the mean of five galleries is 0.9 (``figures``)."""
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""CLIP from the user's own directory: its hash names it, its parts must fit, each role can be chosen."""
+"""CLIP from the user's directory: its hash names it, its parts must fit, each role is possible."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from bench.backbones.clip import MEAN, PUBLISHED, STD, ClipBackbone, clip_input,
 from bench.backbones.embedded_backbone import load_embedded
 from bench.backbones.selection import backbone_names, load_backbones
 from bench.cell.runner import Runner
-from bench.data.split_sizes import SplitSizes
 from bench.interfaces import (
     DataError,
     ImageBackbone,
@@ -89,7 +88,7 @@ def test_scores_are_those_of_transformers(folder: Path, images: ImageBatch) -> N
 
 @pytest.mark.parametrize("size", [(60, 90), (20, 16), (32, 32)])
 def test_pictures_are_prepared_as_pillow_does(size: tuple[int, int]) -> None:
-    """Golden: shorter side to 32 by Pillow's bicubic filter, middle cut out, channels normalized."""
+    """Golden: shorter side to 32 by Pillow's bicubic filter, middle cut out, then normalized."""
     height, width = size
     rng = torch.Generator().manual_seed(1)
     coarse = torch.rand(1, 3, 6, 6, generator=rng)
@@ -150,7 +149,7 @@ def test_a_missing_one_says_which_files_to_put_where(
 
 
 def test_the_hubs_cache_may_keep_the_parts_in_two_snapshots(published: Path, cache: Path) -> None:
-    """The library's own conversion puts the safetensors into a snapshot beside the one with the rest."""
+    """The library's conversion puts safetensors into a snapshot beside that of the other files."""
     one, two = cache / "3d74", cache / "c237"
     shutil.copytree(published / NAME, one)
     two.mkdir()
@@ -268,10 +267,8 @@ def test_wrong_choices_end_in_one_sentence(choice: str, words: str, tmp_path: Pa
 
 def test_every_backbone_stands_in_the_row(make_job, folder: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     name = f"{NAME}#{sha256_file(folder / 'model.safetensors')[:8]}"
-    splits = SplitSizes(
-        victim=8, auxiliary=12, calibration=60, evaluation=8
-    )  # 15 people: identified has a threshold
-    job = make_job(attack="closed-form", backbones=f"clip:{folder}", splits=splits)
+    # 60 records show 15 people, so that identified has a threshold.
+    job = make_job(attack="closed-form", backbones=f"clip:{folder}", calibration=60)
     assert job.cell.backbones == backbone_names(job.backbones)
     row = Runner(tmp_path, Silent()).run(job).rows[0]
     assert row["backbones"] == (

@@ -15,8 +15,8 @@ import torch
 from bench.cell.capture_store import CaptureStore
 from bench.cell.runner import Runner
 from bench.interfaces import Attack, BenchError, Card, Claim, DataError, Estimate, Silent
+from bench.ledger.columns import FIRST_COLUMNS, TIMINGS
 from bench.ledger.ledger import Ledger, RowError
-from bench.scoring.rows import TIMINGS
 from bench.util.files import DiskFullError, disk_errors
 
 
@@ -235,7 +235,7 @@ def test_a_ledger_of_another_schema_is_left_alone(tmp_path):
 
 
 def test_rows_with_other_columns_do_not_shift(tmp_path):
-    base = dict.fromkeys(Ledger.FIRST, "x") | {"target": "image", "n": 1, "created": "2026"}
+    base = dict.fromkeys(FIRST_COLUMNS, "x") | {"target": "image", "n": 1, "created": "2026"}
     ledger = Ledger(tmp_path)
     ledger.write("a", "c", "{}", [{**base, "cell_id": "a", "ssim": 0.5}], [])
     ledger.write("b", "c", "{}", [{**base, "cell_id": "b", "zeta": 0.1, "psnr": 20.0}], [])
@@ -249,7 +249,7 @@ def test_rows_with_other_columns_do_not_shift(tmp_path):
 
 @pytest.mark.parametrize("change", [{"n": None, "drop": "n"}, {"ssim": [1, 2]}])
 def test_a_row_that_breaks_the_schema_is_refused(change, tmp_path):
-    row = dict.fromkeys(Ledger.FIRST, "x") | {"target": "image", "n": 1, "created": "2026"}
+    row = dict.fromkeys(FIRST_COLUMNS, "x") | {"target": "image", "n": 1, "created": "2026"}
     row |= {k: v for k, v in change.items() if k != "drop"}
     row.pop(change.get("drop", ""), None)
     with pytest.raises(RowError):

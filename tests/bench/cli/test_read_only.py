@@ -21,10 +21,10 @@ from bench.interfaces import DataError, RequestError
 from bench.ledger.ledger import Ledger
 from bench.ledger.reader import LedgerReader
 from bench.reports.check.baseline import Baseline, write_baseline
-from bench.reports.check.points import points
+from bench.reports.check.compared_rows import compared_rows
 from bench.reports.check.verdict import Tolerances
 from tests.bench.ledger.test_ledger import first_schema
-from tests.support.rows import MadeLedger
+from tests.support.rows import SyntheticLedger
 
 NOBODY = 65534
 
@@ -50,7 +50,7 @@ def results() -> Iterator[Path]:
     """A results directory with a baseline, which every user may read."""
     root = Path(tempfile.mkdtemp(prefix="splitleak-test-"))
     root.chmod(0o755)
-    made, ledger = MadeLedger(), Ledger(root / "results")
+    made, ledger = SyntheticLedger(), Ledger(root / "results")
     for defense, level in (("none", 0.6), ("strong", 0.3)):
         for seed in range(3):
             row = made.add(
@@ -63,7 +63,7 @@ def results() -> Iterator[Path]:
                 [row],
                 made.record_scores(row["cell_id"]),
             )
-    baseline = Baseline(points(made.rows, made.read, measure="ssim"), "smoke", Tolerances())
+    baseline = Baseline(compared_rows(made.rows, made.read, measure="ssim"), "smoke", Tolerances())
     write_baseline(root / "results" / "baseline.csv", baseline, reason="first", accepted=0)
     yield root / "results"
     for path in (root / "results", *(root / "results").rglob("*")):
@@ -167,12 +167,10 @@ def test_a_reader_repairs_nothing(results: Path, tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "not a readable ledger: file is not a database" in done.output
     assert content_of(results) == there
-    with pytest.raises(RequestError, match=r"no ledger\.sqlite there"):
+    with pytest.raises(RequestError, match=r"has no ledger\.sqlite"):
         LedgerReader(tmp_path)
     first_schema(tmp_path / "old")
-    with pytest.raises(
-        DataError, match=r"ledger schema 1; bench merge .* makes one of this version"
-    ):
+    with pytest.raises(DataError, match=r"old ledger schema 1; bench merge .* converts it"):
         LedgerReader(tmp_path / "old")
 
 

@@ -1,4 +1,4 @@
-"""Copies of a picture, exact or near, are found, never fall into two splits, and are counted in the row."""
+"""Exact and near copies of a picture never fall into two splits, and the row counts them."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_the_answer_does_not_depend_on_the_order() -> None:
 
 @pytest.fixture
 def doubled(tmp_path: Path) -> Path:
-    """Forty pictures, eight of them twice: four as the same file, two as the same pixels, two changed."""
+    """Forty pictures, eight of them twice: four equal files, two of equal pixels, two changed."""
     fill(tmp_path, 40)
     for i in range(4):
         shutil.copy(tmp_path / f"{i:03d}.png", tmp_path / f"{i:03d}-copy.png")
@@ -166,7 +166,10 @@ def test_the_count_stands_in_every_row(
     job = make_job(
         data=f"folder:{doubled}",
         attack="closed-form",
-        splits=SIZES,
+        records=8,
+        auxiliary=8,
+        calibration=8,
+        evaluation=8,
         condition="blur",
         image_size=32,
     )

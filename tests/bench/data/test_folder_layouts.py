@@ -166,7 +166,10 @@ class TestNamesOfColumns:
             "depth_file_name": "h/001.png",
         }
         jsonl(tmp_path, row)
-        words = r"hints may be in columns 'canny_file_name', 'depth_file_name'; say in which with .*condition_column=canny"
+        words = (
+            "hints may be in columns 'canny_file_name', 'depth_file_name'; "
+            "say in which with .*condition_column=canny"
+        )
         with pytest.raises(DataError, match=words):
             load(tmp_path)
         assert hint_shows(load(tmp_path, condition_column="depth").records, 0, HINT + 1)
@@ -262,7 +265,10 @@ class TestSubFoldersWithoutMetadata:
     def test_a_picture_without_its_hint_is_refused(self, tmp_path: Path) -> None:
         fill(tmp_path / "images")
         fill(tmp_path / "conditioning_images", 3, HINT)
-        words = r"1 pictures \(the first is 'images/003.png'\) have no hint of their name in 'conditioning_images/'"
+        words = (
+            r"1 pictures \(the first is 'images/003.png'\) have no hint of their name "
+            "in 'conditioning_images/'"
+        )
         with pytest.raises(DataError, match=words):
             load(tmp_path)
 

@@ -1,4 +1,4 @@
-"""Metadata of a folder in every form that trainers take, captions of every kind, and pictures inside Parquet files."""
+"""Metadata of a folder in every form that trainers take, captions, and pictures in Parquet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The public client as a function: what it sends is what the client sends, and it can be differentiated."""
+"""The public client as a function sends what the client sends, and can be differentiated."""
 
 from __future__ import annotations
 

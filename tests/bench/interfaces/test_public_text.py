@@ -31,7 +31,7 @@ def test_a_cached_step_equals_the_plain_forward(text):
 
 
 def test_candidates_do_not_see_one_another(text):
-    """All tokens at once, the same for every prefix, give what each gives when it is really there."""
+    """States of all candidate tokens at once equal those of each token read on its own."""
     ids = text.encode(PROMPTS)
     prefix = text.begin(3)
     for position in (1, 2):

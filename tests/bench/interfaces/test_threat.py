@@ -35,7 +35,7 @@ SENT = frozenset({UNET_FEATURES, TIMESTEP, NOISE_TARGET, CLIENT_WEIGHTS})
 
 @pytest.fixture
 def transcript(tmp_path: Path) -> Transcript:
-    """Two epochs of two steps; row r of step s holds 10 s + r in every channel, and weights come last."""
+    """Two epochs of two steps, then weights; row r of step s holds 10 s + r in every channel."""
     writer = TranscriptWriter(tmp_path / "wire", victim="v", protocol="p")
     ends: dict[str, Any] = {"direction": "up", "sender": "client", "receiver": "server"}
     for step in range(4):

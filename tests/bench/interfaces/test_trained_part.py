@@ -1,4 +1,4 @@
-"""What a defence trains itself: stepped with the client, kept with the trained model, given back when deployed."""
+"""Trained parts of a defence are stepped with the client, stored with the model, and restored."""
 
 from __future__ import annotations
 
@@ -102,5 +102,5 @@ def test_a_diffusion_client_trains_and_keeps_it(
     held = load_file(capture.model_dir / "defense.safetensors")
     assert held["0-scaled/gain"].item() == defense.trained_part.gain.item()
     fresh = Scaled()
-    victim.trained(capture.model_dir, fresh, protocol, "cpu")
+    victim.load_trained(capture.model_dir, fresh, protocol, "cpu")
     assert fresh.trained_part.gain.item() == defense.trained_part.gain.item()

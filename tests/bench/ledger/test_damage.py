@@ -1,4 +1,4 @@
-"""Damaged ledgers, tables and score files end in a sentence, and never change the ledger that they were to join."""
+"""Damaged ledgers, tables and score files end in a sentence and never change the target ledger."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from bench.ledger.ledger import Ledger
 from bench.ledger.merge import merge
 from bench.ledger.reader import LedgerReader
 from bench.reports.comparability import ledger_scores
-from tests.support.rows import MadeLedger
+from tests.support.rows import SyntheticLedger
 
 MUTATIONS = int(os.environ.get("MUTATIONS", "300"))
 
 
 def write(results: Path, *, cells: int, first: int = 0) -> Path:
     """A results directory with made cells."""
-    made = MadeLedger()
+    made = SyntheticLedger()
     for seed in range(first, first + cells):
         made.add("none", seed=seed)
     ledger = Ledger(results)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.interfaces import BenchError, RequestError
-from bench.ledger.diagnostics import MOST, diagnostic_columns, not_finite
+from bench.ledger.diagnostics import MOST_DIAGNOSTICS, diagnostic_columns, not_finite
 from bench.scoring.rows import RESERVED, RESERVED_PREFIXES, check_metric_name
 
 
@@ -26,8 +26,8 @@ def test_odd_names_and_types_are_refused(found: object) -> None:
 
 
 def test_too_many_are_refused() -> None:
-    with pytest.raises(BenchError, match="has room for"):
-        diagnostic_columns("a", {f"d{i}": 1.0 for i in range(MOST + 1)})
+    with pytest.raises(BenchError, match="at most 100 fit a row"):
+        diagnostic_columns("a", {f"d{i}": 1.0 for i in range(MOST_DIAGNOSTICS + 1)})
 
 
 def test_what_is_not_finite_is_noticed() -> None:

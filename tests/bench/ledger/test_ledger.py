@@ -15,12 +15,13 @@ from pathlib import Path
 import pytest
 
 from bench.interfaces import DataError, RequestError
+from bench.ledger.columns import FIRST_COLUMNS
 from bench.ledger.ledger import Ledger
 from bench.ledger.score_files import RecordScore, ScoreFiles
 from tests.support.paths import ROOT
 
 KILLS = int(os.environ.get("KILLS", "4"))
-ROW = dict.fromkeys(Ledger.FIRST, "x") | {"status": "ok", "n": 2, "created": "2026-01-01T00:00:00"}
+ROW = dict.fromkeys(FIRST_COLUMNS, "x") | {"status": "ok", "n": 2, "created": "2026-01-01T00:00:00"}
 SCORES = [
     RecordScore(target, "ssim", record, value)
     for target, values in (("image", (0.1 + 0.2, 1 / 3)), ("condition", (0.5, float("inf"))))
@@ -55,15 +56,17 @@ for i in range(int(sys.argv[2])):
 FIRST_SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE cells (
-    cell_id TEXT PRIMARY KEY, capture_id TEXT NOT NULL, spec TEXT NOT NULL, status TEXT NOT NULL, created TEXT NOT NULL
+    cell_id TEXT PRIMARY KEY, capture_id TEXT NOT NULL, spec TEXT NOT NULL,
+    status TEXT NOT NULL, created TEXT NOT NULL
 );
 CREATE TABLE rows (
-    cell_id TEXT NOT NULL REFERENCES cells ON DELETE CASCADE, target TEXT NOT NULL, content TEXT NOT NULL,
-    PRIMARY KEY (cell_id, target)
+    cell_id TEXT NOT NULL REFERENCES cells ON DELETE CASCADE, target TEXT NOT NULL,
+    content TEXT NOT NULL, PRIMARY KEY (cell_id, target)
 );
 CREATE TABLE scores (
-    cell_id TEXT NOT NULL REFERENCES cells ON DELETE CASCADE, target TEXT NOT NULL, metric TEXT NOT NULL,
-    record INTEGER NOT NULL, value REAL NOT NULL, PRIMARY KEY (cell_id, target, metric, record)
+    cell_id TEXT NOT NULL REFERENCES cells ON DELETE CASCADE, target TEXT NOT NULL,
+    metric TEXT NOT NULL, record INTEGER NOT NULL, value REAL NOT NULL,
+    PRIMARY KEY (cell_id, target, metric, record)
 );
 INSERT INTO meta VALUES ('schema_version', '1');
 """

@@ -15,10 +15,10 @@ from bench.interfaces import DataError, RequestError
 from bench.ledger.ledger import Ledger
 from bench.ledger.merge import merge
 from bench.ledger.merge_read import read_foreign
-from tests.support.rows import MadeLedger
+from tests.support.rows import SyntheticLedger
 
 
-def write(results: Path, made: MadeLedger, **changes: Any) -> Path:
+def write(results: Path, made: SyntheticLedger, **changes: Any) -> Path:
     """A results directory with the made rows, some of their fields replaced."""
     ledger = Ledger(results)
     for row in made.rows:
@@ -28,8 +28,8 @@ def write(results: Path, made: MadeLedger, **changes: Any) -> Path:
 
 
 @pytest.fixture
-def made() -> MadeLedger:
-    made = MadeLedger()
+def made() -> SyntheticLedger:
+    made = SyntheticLedger()
     made.add("none", seed=0)
     made.add("strong", seed=1, status="failed")
     return made
@@ -77,7 +77,7 @@ def test_runs_on_two_machines_may_differ_by_float_noise(theirs, made, tmp_path):
 def test_a_conflict_refuses_the_merge_or_keeps_ours_with_a_flag(theirs, made, tmp_path):
     mine = write(tmp_path / "mine", made, ssim_ceiling=0.9)
     before = Ledger(mine).rows()
-    other = MadeLedger()
+    other = SyntheticLedger()
     other.add("another", seed=5)
     third = write(tmp_path / "third", other)
     with pytest.raises(RequestError, match=r"ssim_ceiling is 0\.9 here and 0\.8 there"):
@@ -93,7 +93,7 @@ def test_a_conflict_refuses_the_merge_or_keeps_ours_with_a_flag(theirs, made, tm
 
 def test_two_sources_of_one_name_are_refused(theirs, tmp_path):
     shutil.copytree(theirs, tmp_path / "x" / "theirs")
-    with pytest.raises(RequestError, match="two sources are called 'theirs'"):
+    with pytest.raises(RequestError, match="two sources have the name 'theirs'"):
         merge([theirs, tmp_path / "x" / "theirs"], tmp_path / "mine")
 
 
@@ -107,18 +107,18 @@ def test_reading_leaves_no_trace_beside_the_source(theirs):
     ("changes", "words"),
     [
         ({"schema_version": 7}, "has schema 7"),
-        ({"seed": -1}, "'seed' must be a whole number"),
-        ({"seed": "0"}, "'seed' must be a whole number"),
-        ({"seed": 3}, "seed is not what its spec says"),
-        ({"defense": "timestep"}, "defense is not what its spec says"),
+        ({"seed": -1}, "'seed' must be a non-negative integer"),
+        ({"seed": "0"}, "'seed' must be a non-negative integer"),
+        ({"seed": 3}, "seed contradicts its spec"),
+        ({"defense": "timestep"}, "defense contradicts its spec"),
         ({"spec": "{}"}, "does not have the hash of its spec"),
         ({"ssim": 0.9}, "image ssim is not the mean of its records"),
         ({"ssim_low": float("inf")}, "'ssim_low' is not finite"),
         ({"status": "fine"}, "unknown status 'fine'"),
         ({"victim": 5}, "'victim' must be text"),
-        ({"guarantee": "=cmd()"}, "starts as a spreadsheet formula"),
+        ({"guarantee": "=cmd()"}, "starts like a spreadsheet formula"),
         ({"guarantee": "a\x1b[31m"}, "holds a control character"),
-        ({"../x": "y"}, "has no proper name"),
+        ({"../x": "y"}, "has an invalid name"),
         ({"reason": "x" * 200_000}, "is too long|not JSON text"),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
@@ -208,7 +208,8 @@ def test_a_ledger_of_the_first_version_is_read(made, tmp_path):
         db.execute("CREATE TABLE cells (cell_id TEXT)")
         db.execute("CREATE TABLE rows (cell_id TEXT, target TEXT, content TEXT)")
         db.execute(
-            "CREATE TABLE scores (cell_id TEXT, target TEXT, metric TEXT, record INTEGER, value REAL)"
+            "CREATE TABLE scores "
+            "(cell_id TEXT, target TEXT, metric TEXT, record INTEGER, value REAL)"
         )
         db.execute("INSERT INTO cells VALUES (?)", (row["cell_id"],))
         db.execute("INSERT INTO rows VALUES (?, 'image', ?)", (row["cell_id"], json.dumps(row)))

@@ -23,9 +23,9 @@ from bench.interfaces import (
 from bench.metrics.identification import Identified
 from bench.metrics.match_threshold import MatchThreshold, calibrate, shortage, threshold
 from bench.reports.result_table import print_result
-from bench.scoring.controls.facts import _wrong
-from bench.scoring.rows import Outcome, make_rows
-from bench.scoring.score import score_target, unscored
+from bench.scoring.controls.facts import _wrong_records
+from bench.scoring.rows import CellOutcome, make_rows
+from bench.scoring.score import score_target, unsupported_metrics
 from bench.types.identities import group_numbers, other_identities
 from tests.conftest import make_records
 
@@ -245,7 +245,7 @@ class Vain(Identified):
 
 def test_a_metric_cannot_write_the_columns_of_the_judge() -> None:
     claim, truth, context = scene()
-    with pytest.raises(BenchError, match="may not be called high"):
+    with pytest.raises(BenchError, match="must not return high"):
         score_target("image", claim, truth, {}, [Vain()], context, seed=0)
 
 
@@ -254,11 +254,11 @@ def test_too_few_people_give_a_reason_in_the_row_and_no_number(make_job) -> None
     metrics = [Identified()]
     assert Identified().score(claim, truth, context) is None
     assert score_target("image", claim, truth, {}, metrics, context, seed=0) == []
-    reasons = unscored("image", metrics, context)
+    reasons = unsupported_metrics("image", metrics, context)
     assert "14 identities" in reasons["identified"]
-    assert unscored("condition", metrics, context) == {}
-    assert unscored("image", metrics, scene()[2]) == {}
-    outcome = Outcome(status="ok", scores={"image": []}, unscored={"image": reasons})
+    assert unsupported_metrics("condition", metrics, context) == {}
+    assert unsupported_metrics("image", metrics, scene()[2]) == {}
+    outcome = CellOutcome(status="ok", scores={"image": []}, unsupported_metrics={"image": reasons})
     (row,) = make_rows(
         make_job().cell,
         outcome,
@@ -328,5 +328,5 @@ def test_the_shuffled_control_deals_claims_to_other_people() -> None:
     records = dataclasses.replace(
         make_records(8), identities=("a", "a", "a", "a", "b", "b", "c", "c")
     )
-    given = _wrong(records, seed=3)
+    given = _wrong_records(records, seed=3)
     assert all(records.identities[i] != records.identities[j] for i, j in enumerate(given))

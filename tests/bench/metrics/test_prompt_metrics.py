@@ -16,7 +16,7 @@ from bench.metrics.rouge import lcs_lengths, rouge_l, rouge_table
 from bench.metrics.squared_error import MSE
 from bench.metrics.structural_similarity import SSIM
 from bench.scoring.controls.prompts import prompt_controls
-from bench.scoring.matching import matched_texts
+from bench.scoring.matching import match_texts
 from bench.scoring.score import score_target
 from tests.conftest import make_records
 
@@ -152,14 +152,14 @@ def test_pictures_and_texts_go_to_their_own_metrics():
     class Confused(MSE):
         targets = frozenset({"prompt"})
 
-    with pytest.raises(BenchError, match="compares no texts"):
+    with pytest.raises(BenchError, match="declares a target that is text"):
         score_target("prompt", words, words, {}, [Confused()], shown(), seed=0)
 
 
 def test_texts_of_one_update_are_put_in_the_order_that_fits():
     truth = Texts(("red hat", "blue coat", "green tree"))
     claim = Texts(("a blue coat", "a red hat", "red"), ((1,), (2,), (3,)))
-    found = matched_texts(claim, truth, [[0, 1], [2]])
+    found = match_texts(claim, truth, [[0, 1], [2]])
     assert found == Texts(("a red hat", "a blue coat", "red"), ((2,), (1,), (3,)))
 
 

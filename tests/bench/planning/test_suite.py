@@ -9,9 +9,10 @@ from click.testing import CliRunner
 
 from bench.cli.main import main
 from bench.interfaces import RequestError, Silent
-from bench.ledger.reader import Entry
+from bench.ledger.reader import CellEntry
 from bench.planning.planner import Planner
-from bench.planning.suite import SHIPPED, Block, Settings, Suite, find_suite, read_suite, shipped
+from bench.planning.settings import Settings
+from bench.planning.suite import SHIPPED, Block, Suite, find_suite, read_suite, shipped
 from bench.planning.suite_plan import describe_plan, plan_suite
 from tests.support.suites import SETTINGS, small_suite
 
@@ -168,7 +169,7 @@ def test_command_line_settings_count_before_the_suites(planner, tiny_model):
 def test_what_is_run_again(status, fresh, retry, runs, planner, tiny_model):
     plan = plan_suite(small_suite(tiny_model, attacks=["closed-form"]), planner)
     cell = plan.jobs[0].cell
-    known = {cell.cell_id: Entry(cell.cell_id, "", status, cell.canonical(), 1.0, True)}
+    known = {cell.cell_id: CellEntry(cell.cell_id, "", status, cell.canonical(), 1.0, True)}
     assert bool(plan.remaining(known, fresh=fresh, retry_failed=retry)) is runs
     assert plan.remaining({}, fresh=False, retry_failed=False) == list(plan.jobs)
 
@@ -181,7 +182,8 @@ def test_shipped_suites_can_be_planned(name, planner, tiny_model):
     plan = plan_suite(suite, planner, overrides=Settings(**SETTINGS, model=str(tiny_model)))
     assert not [job.obstacle for job in plan.jobs if job.obstacle]
     labels = {"+".join(d.name for d in job.cell.capture.defense) for job in plan.jobs}
-    assert {"none", "timestep", "activation", "prompt", "timestep+activation+prompt"} <= labels
+    if name != "quick":  # a handful of cells
+        assert {"none", "timestep", "activation", "prompt", "timestep+activation+prompt"} <= labels
     assert {job.attack.name for job in plan.jobs} >= {"closed-form", "inversion"}
     if name == "standard":
         assert {job.cell.capture.protocol for job in plan.jobs} >= {

@@ -10,17 +10,19 @@ from click.testing import CliRunner
 
 from bench.cli.main import main
 from bench.ledger.ledger import Ledger
-from bench.reports.frontier import QUALITIES, FrontierPoint, frontier
-from bench.reports.frontier_files import as_csv, as_markdown, draw, family
+from bench.reports.frontier import frontier
+from bench.reports.frontier_files import as_csv, as_markdown
+from bench.reports.frontier_plot import draw, family
+from bench.reports.frontier_point import QUALITIES, FrontierPoint
 from bench.util.stats import Interval
-from tests.support.rows import MadeLedger
+from tests.support.rows import SyntheticLedger
 
 SEEDS = (0, 1, 2)
 
 
-def _ledger() -> MadeLedger:
+def _ledger() -> SyntheticLedger:
     """By defence: score (floor 0.2, ceiling 0.8), FID and edge F1 over the undefended ones at the same seed."""
-    made = MadeLedger()
+    made = SyntheticLedger()
     for seed in SEEDS:
         for defense, level, fid, f1 in [
             ("none", 0.8, 1.0, 1.0),
@@ -82,7 +84,7 @@ def test_an_attack_that_failed_keeps_a_defence_from_the_goal():
 @pytest.mark.parametrize("attacked", [False, True])
 def test_a_floor_counts_only_where_the_reference_is_above_its_own(attacked: bool):
     """An attack that finds nothing without a defence praises none."""
-    made = MadeLedger()
+    made = SyntheticLedger()
     utility = {"fid": 100.0, "condition_edge_f1": 0.5}
     for seed in SEEDS:
         made.add("good", "inversion", seed, 0.2, noise=1, utility=utility)
@@ -93,7 +95,7 @@ def test_a_floor_counts_only_where_the_reference_is_above_its_own(attacked: bool
     if attacked:
         assert found["good"].worst == 0 == found["none"].worst
         assert found["good"].unproven == ("image",)
-        assert "off `none`" in as_markdown(list(found.values()), "none")
+        assert "recover the image under `none`." in as_markdown(list(found.values()), "none")
 
 
 def test_longer_training_is_a_table_of_its_own_with_its_own_reference():
@@ -110,7 +112,7 @@ def test_longer_training_is_a_table_of_its_own_with_its_own_reference():
 
 
 def test_a_model_that_learnt_nothing_is_seen_beside_an_untrained_one():
-    made = MadeLedger()
+    made = SyntheticLedger()
     for seed in SEEDS:
         for defense, f1, rate in [
             ("none", 0.5, 5e-4),
@@ -123,7 +125,7 @@ def test_a_model_that_learnt_nothing_is_seen_beside_an_untrained_one():
                 defense, "inversion", seed, 0.5, noise=seed, utility=utility, learning_rate=rate
             )
     found = {p.defense: p for p in frontier(made.rows, made.read)}
-    assert {name: p.learnt.mean for name, p in found.items()} == pytest.approx(
+    assert {name: p.learned.mean for name, p in found.items()} == pytest.approx(
         {"none": 1.0, "half": 0.5, "idle": 0.0}
     )
     assert _fidelity(found["idle"]).mean == pytest.approx(0.8)  # which looks like a small price
@@ -131,7 +133,7 @@ def test_a_model_that_learnt_nothing_is_seen_beside_an_untrained_one():
 
 
 def test_a_classifier_is_held_against_its_accuracy():
-    made = MadeLedger()
+    made = SyntheticLedger()
     for seed in SEEDS:
         made.add("none", "inversion", seed, 0.8, utility={"accuracy": 0.8})
         made.add("good", "inversion", seed, 0.2, noise=1, utility={"accuracy": 0.78})

@@ -10,15 +10,15 @@ import pytest
 from bench.interfaces import RequestError
 from bench.reports.leaderboard import Standing, leaderboard
 from bench.reports.leaderboard_files import as_csv, as_markdown, write_leaderboard
-from tests.support.rows import MadeLedger
+from tests.support.rows import SyntheticLedger
 
 SEEDS = (0, 1, 2)
 
 
 @pytest.fixture
-def made() -> MadeLedger:
+def made() -> SyntheticLedger:
     """Two attacks on two defences and the undefended victim; weak stops inversion only, strong stops both."""
-    made = MadeLedger()
+    made = SyntheticLedger()
     for seed in SEEDS:
         for defense, inversion, algebra in [
             ("none", 0.7, 0.8),
@@ -30,7 +30,7 @@ def made() -> MadeLedger:
     return made
 
 
-def standings(made: MadeLedger, **options: str) -> dict[str, Standing]:
+def standings(made: SyntheticLedger, **options: str) -> dict[str, Standing]:
     """By defence, of a ledger with one setting."""
     found = leaderboard(made.rows, made.read, **options)
     assert len({entry.setting for entry in found}) == 1
@@ -56,6 +56,18 @@ def test_the_worst_attack_speaks_for_a_defence(made):
     assert found["none"].p_below != found["none"].p_below
 
 
+def test_a_defence_that_no_attack_adapts_to_is_shown_and_not_ranked(made):
+    for seed in SEEDS:
+        made.add("deaf", "inversion", seed, 0.2, flags="few-for-fid not-adaptive:deaf")
+        made.add("deaf", "closed-form", seed, 0.2, flags="not-adaptive:deaf")
+        made.add("half", "inversion", seed, 0.2)
+        made.add("half", "closed-form", seed, 0.21, flags="not-adaptive:half")
+    found = standings(made)
+    assert (found["deaf"].rank, found["deaf"].partial) == (None, "no attack adapts")
+    assert found["deaf"].normalized.mean == pytest.approx(0.0, abs=1e-6)
+    assert (found["half"].rank, found["half"].partial) == (1, "")
+
+
 def test_two_defences_are_compared_directly(made):
     found = standings(made, reference="weak")
     assert found["strong"].p_below < 0.01
@@ -63,7 +75,7 @@ def test_two_defences_are_compared_directly(made):
 
 
 def test_where_lower_is_closer_the_lowest_score_is_the_worst_case():
-    made = MadeLedger()
+    made = SyntheticLedger()
     for seed in SEEDS:
         for attack, level in [("inversion", 0.3), ("closed-form", 0.6)]:
             made.add("none", attack, seed, level, ssim_floor=0.8, ssim_ceiling=0.2)

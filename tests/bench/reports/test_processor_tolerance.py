@@ -23,7 +23,7 @@ from bench.reports.processor_tolerance import (
     quantity,
 )
 from bench.util.processor import instruction_level, processor
-from tests.support.rows import MadeLedger
+from tests.support.rows import SyntheticLedger
 
 WITHOUT_AVX512 = {
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
@@ -71,10 +71,10 @@ def test_an_entry_is_found_by_field_and_attack():
         "made",
         {"ssim": Difference(0.01, 0.5), "ssim@hijack": Difference(0.2), "*": Difference(0.0, 1e-4)},
     )
-    assert table.of("ssim_low", "closed-form").allowed(0.001) == MARGIN * 0.01
-    assert table.of("ssim", "closed-form").allowed(1.0) == MARGIN * 0.5
-    assert table.of("ssim", "hijack:width=16").allowed(1.0) == MARGIN * 0.2
-    assert table.of("of_a_plugin").allowed(2.0) == MARGIN * 2e-4
+    assert table.entry_for("ssim_low", "closed-form").allowed(0.001) == MARGIN * 0.01
+    assert table.entry_for("ssim", "closed-form").allowed(1.0) == MARGIN * 0.5
+    assert table.entry_for("ssim", "hijack:width=16").allowed(1.0) == MARGIN * 0.2
+    assert table.entry_for("of_a_plugin").allowed(2.0) == MARGIN * 2e-4
     assert ProcessorTolerance.from_json(table.as_json()) == table
 
 
@@ -91,13 +91,13 @@ def test_an_impossible_table_is_refused(value):
 def test_the_table_that_comes_with_the_package_can_be_read():
     table = measured_tolerance()
     assert table.measured
-    assert 0.0 < table.of("utility_fid").allowed(100.0) < 1.0
-    assert table.of("of_a_plugin").allowed(1.0) < 1e-3
+    assert 0.0 < table.entry_for("utility_fid").allowed(100.0) < 1.0
+    assert table.entry_for("of_a_plugin").allowed(1.0) < 1e-3
 
 
-def two() -> tuple[MadeLedger, MadeLedger]:
+def two() -> tuple[SyntheticLedger, SyntheticLedger]:
     """Three attacks on two processors; one lies far further apart than the others."""
-    made = MadeLedger(), MadeLedger()
+    made = SyntheticLedger(), SyntheticLedger()
     for attack, change in {
         "closed-form": 0.001,
         "posterior": 0.002,
@@ -137,7 +137,7 @@ def test_differences_are_measured_by_quantity_and_an_unsteady_attack_stands_apar
 
 
 def test_ledgers_without_a_common_cell_are_refused():
-    other = MadeLedger()
+    other = SyntheticLedger()
     other.add("weak", "closed-form")
     with pytest.raises(RequestError, match="no cell in common"):
         measure(two()[0].rows, other.rows, lambda _: {}, lambda _: {})
@@ -155,7 +155,7 @@ def test_the_command_writes_the_table(tmp_path: Path):
     assert result.exit_code == 0, result.output
     table = ProcessorTolerance.from_json(json.loads(out.read_text()))
     assert table.measured == "made, 3 and 3 rows, between P0 and P1"
-    assert table.of("ssim", "hijack").absolute == pytest.approx(0.1, rel=0.01)
+    assert table.entry_for("ssim", "hijack").absolute == pytest.approx(0.1, rel=0.01)
     arguments[1] = arguments[0]
     result = CliRunner().invoke(tolerance, arguments)
     assert result.exit_code == 2

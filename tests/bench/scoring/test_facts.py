@@ -16,7 +16,7 @@ from bench.interfaces import AttributeOdds, BenchError, Gallery, IdentityScores,
 from bench.metrics.attributes import AttributeAccuracy, AttributeAuc, AttributeBalanced
 from bench.metrics.lineup import IdentityRank, IdentityTop1, IdentityTop5
 from bench.scoring.controls.facts import fact_controls
-from bench.scoring.matching import matched_facts
+from bench.scoring.matching import match_facts
 from tests.conftest import make_records
 
 VALUES = {"hat": ("none", "cap"), "hair": ("black", "red", "grey")}
@@ -177,11 +177,11 @@ def test_a_shuffled_claim_is_never_ones_own():
 def test_facts_of_one_update_are_put_in_the_order_that_fits():
     truth = IdentityScores.one_hot([4, 1, 3], 6)
     mixed = IdentityScores(truth.likeness[[2, 0, 1]] + 0.01 * torch.rand(3, 6))
-    assert matched_facts(mixed, truth, [[0, 1, 2]]).likeness.argmax(1).tolist() == [4, 1, 3]
-    assert matched_facts(mixed, truth, [[0], [1], [2]]).likeness.argmax(1).tolist() == [3, 4, 1]
+    assert match_facts(mixed, truth, [[0, 1, 2]]).likeness.argmax(1).tolist() == [4, 1, 3]
+    assert match_facts(mixed, truth, [[0], [1], [2]]).likeness.argmax(1).tolist() == [3, 4, 1]
     labels = AttributeOdds.one_hot(ROWS[:3], VALUES)
     assert torch.equal(
-        matched_facts(labels.take([1, 2, 0]), labels, [[0, 1, 2]]).odds["hair"], labels.odds["hair"]
+        match_facts(labels.take([1, 2, 0]), labels, [[0, 1, 2]]).odds["hair"], labels.odds["hair"]
     )
 
 

@@ -19,7 +19,7 @@ from bench.interfaces import (
     generator,
 )
 from bench.metrics.dependence import corrected_distance_correlation, distance_correlation
-from bench.scoring.leakage import Known, dfil, leakage, squared_norm
+from bench.scoring.leakage import WireModel, dfil, leakage, squared_norm
 from defenses.additive_noise import AdditiveNoise
 from defenses.compose import Compose
 from defenses.memoised_noise import MemoisedNoise
@@ -104,16 +104,16 @@ def test_the_norm_of_a_convolution_is_that_of_its_matrix(kernel, padding):
 
 def test_dfil_of_the_noising_process_is_its_snr_and_of_added_noise_the_classical_one():
     t = torch.tensor([500, 800])
-    plain = Known(SCHEDULE, None, Defense())
+    plain = WireModel(SCHEDULE, None, Defense())
     snr = float(SCHEDULE.snr(t).mean())
-    assert dfil(plain, t, (4, 8, 8), 256, noise_shown=False) == pytest.approx(snr)
-    assert dfil(plain, t, (4, 8, 8), 256, noise_shown=True) is None
-    noise = Known(
+    assert dfil(plain, t, (4, 8, 8), 256, noise_known=False) == pytest.approx(snr)
+    assert dfil(plain, t, (4, 8, 8), 256, noise_known=True) is None
+    noise = WireModel(
         SCHEDULE, None, Compose.from_parts([SendLatent(), AdditiveNoise.build({"noise": 0.5})])
     )
     expected = float(SCHEDULE.alphas_cumprod[t].mean()) / 0.25  # J = a I, sigma = 0.5
-    assert dfil(noise, t, (4, 8, 8), 256, noise_shown=True) == pytest.approx(expected)
-    assert dfil(noise, t, (4, 8, 8), 256, noise_shown=False) == pytest.approx(min(expected, snr))
+    assert dfil(noise, t, (4, 8, 8), 256, noise_known=True) == pytest.approx(expected)
+    assert dfil(noise, t, (4, 8, 8), 256, noise_known=False) == pytest.approx(min(expected, snr))
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def captured(tiny_model, records, plan, tmp_path):
             progress=Silent(),
         )
         public = victim.public(defense, records, protocol="no-gradient", device="cpu")
-        return capture, Known(public.schedule, public.stem, defense)
+        return capture, WireModel(public.schedule, public.stem, defense)
 
     return train
 

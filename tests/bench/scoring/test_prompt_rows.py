@@ -7,16 +7,16 @@ import pytest
 from bench.cell.runner import Runner
 from bench.interfaces import TARGETS, BenchError, Claim, Estimate, Silent, Texts
 from bench.reports.check.compare import check
-from bench.reports.check.points import points
+from bench.reports.check.compared_rows import compared_rows
 from bench.reports.comparability import choose_measure
 from bench.reports.leaderboard import leaderboard
 from bench.scoring.claim_check import check_claim
 from bench.types.targets import HEADLINE
 from tests.conftest import make_records
-from tests.support.rows import MadeLedger
+from tests.support.rows import SyntheticLedger
 
 
-def prompt_row(made: MadeLedger, defense: str, attack: str, seed: int, level: float) -> None:
+def prompt_row(made: SyntheticLedger, defense: str, attack: str, seed: int, level: float) -> None:
     """A row of texts: two measures, of which ``exact_match`` comes first by the alphabet."""
     fields = {
         f"exact_match{end}": x for end, x in (("", level), ("_floor", 0.0), ("_ceiling", 1.0))
@@ -29,7 +29,7 @@ def prompt_row(made: MadeLedger, defense: str, attack: str, seed: int, level: fl
 
 
 def test_prompt_settings_rank_by_their_headline_measure():
-    made = MadeLedger()
+    made = SyntheticLedger()
     for seed in (0, 1, 2):
         made.add("none", "inversion", seed, 0.7)
         made.add("none", "inversion", seed, status="not_claimed", target="prompt")
@@ -49,16 +49,16 @@ def test_prompt_settings_rank_by_their_headline_measure():
 
 
 def test_a_target_that_nobody_claims_is_no_news_to_an_older_baseline():
-    old, new = MadeLedger(), MadeLedger()
+    old, new = SyntheticLedger(), SyntheticLedger()
     for made in (old, new):
         made.add("none", "inversion", 0, 0.7)
     new.add("none", "inversion", 0, status="not_claimed", target="prompt")
-    before, after = (points(made.rows, made.read, measure="ssim") for made in (old, new))
+    before, after = (compared_rows(made.rows, made.read, measure="ssim") for made in (old, new))
     assert check(before, after).findings == ()
     prompt_row(new, "none", "prompt-decode", 0, 1.0)
-    assert [f.kind for f in check(before, points(new.rows, new.read, measure="ssim")).findings] == [
-        "new"
-    ]
+    assert [
+        f.kind for f in check(before, compared_rows(new.rows, new.read, measure="ssim")).findings
+    ] == ["new"]
 
 
 @pytest.mark.parametrize(

@@ -166,20 +166,26 @@ def test_a_card_and_a_definition_beside_it_count_nowhere(before: dict[str, str])
 
 
 def test_imports_for_type_checkers_are_not_followed(before: dict[str, str]) -> None:
-    extra = "\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from attacks.learned.inversion import Inversion as Fact\n"
+    extra = (
+        "\nfrom typing import TYPE_CHECKING\nif TYPE_CHECKING:\n"
+        "    from attacks.learned.inversion import Inversion as Fact\n"
+    )
     assert identities(lambda n, t: t + extra if n == "bench.types.schedule" else t) == before
 
 
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A guest's package: ``plugin`` uses ``near.helper`` and an alias of ``far.first``; ``other`` stands by itself."""
+    """A package: ``plugin`` uses ``near.helper`` and ``far.first``; ``other`` is unrelated."""
     folder = tmp_path / "hashed"
     folder.mkdir()
     for name, text in {
         "__init__": "",
-        "plugin": "import json\nfrom hashed.near import helper\nfrom hashed.far import first as chosen\n"
-        "from bench.types.schedule import NoiseSchedule\n\n\nclass Plugin:\n"
-        "    def run(self):\n        return helper(), chosen, NoiseSchedule, json\n",
+        "plugin": (
+            "import json\nfrom hashed.near import helper\n"
+            "from hashed.far import first as chosen\n"
+            "from bench.types.schedule import NoiseSchedule\n\n\nclass Plugin:\n"
+            "    def run(self):\n        return helper(), chosen, NoiseSchedule, json\n"
+        ),
         "near": "from . import far\n\n\ndef helper():\n    return far.third\n",
         "far": "first = 1\nsecond = 2\nthird = 3\n",
         "other": "VALUE = 1\n",

@@ -12,7 +12,7 @@ from bench.interfaces import DataError
 from bench.ledger.ledger import Ledger
 from bench.ledger.merge import merge
 from bench.util.csv_text import read_table
-from tests.support.rows import MadeLedger
+from tests.support.rows import SyntheticLedger
 
 TABLE = 'cell_id,view,ssim\nab,"x,y",0.5\ncd,,0.25\n'
 ROWS = [
@@ -23,7 +23,7 @@ SEMICOLONS = "cell_id;view;ssim\nab;x,y;0.5\ncd;;0.25\n"
 
 
 def as_spreadsheet(path: Path) -> None:
-    """Rewrite a table as German Excel saves it, with decimal points: BOM, semicolons, CRLF, empty lines."""
+    """Rewrite a table as German Excel does: BOM, semicolons, CRLF, empty lines, decimal points."""
     rows = read_table(path)
     quoted = [
         ";".join('"' + str(value).replace('"', '""') + '"' for value in row.values())
@@ -87,7 +87,7 @@ def test_missing_and_unreadable_files(tmp_path: Path) -> None:
 
 
 def test_commands_read_what_a_spreadsheet_saved(tmp_path: Path) -> None:
-    made, ledger = MadeLedger(), Ledger(tmp_path / "theirs")
+    made, ledger = SyntheticLedger(), Ledger(tmp_path / "theirs")
     for seed in (0, 1):
         row = made.add("timestep:t_min=5,snr=1", seed=seed)
         ledger.write(

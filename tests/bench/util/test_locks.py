@@ -56,7 +56,10 @@ def test_a_ledger_works_there(disk: int | None, tmp_path: Path) -> None:
 
 def test_what_a_dead_process_left_does_not_block(tmp_path: Path) -> None:
     """Without ``flock`` a killed holder leaves its file."""
-    script = "import os, sys, filelock; lock = filelock.SoftFileLock(sys.argv[1]); lock.acquire(); os._exit(1)"
+    script = (
+        "import os, sys, filelock; "
+        "lock = filelock.SoftFileLock(sys.argv[1]); lock.acquire(); os._exit(1)"
+    )
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "one.soft")], check=False)
     assert (tmp_path / "one.soft").exists()
     with pytest.MonkeyPatch.context() as patch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.reports.seed_statistics import SeedScores, p_worst_below, stands_out, worst_case
+from bench.reports.seed_statistics import SeedScores, exceeds_seed_spread, p_worst_below, worst_case
 from bench.util.stats import holm, mean_interval, p_above_zero
 
 
@@ -129,12 +129,12 @@ def test_holm_on_known_answers():
 def test_another_training_run_seldom_stands_out():
     rng = np.random.default_rng(9)
     runs = rng.normal(size=(2000, 2, 3))
-    assert np.mean([stands_out(old, new - old, 0.05) for old, new in runs]) <= 0.06
+    assert np.mean([exceeds_seed_spread(old, new - old, 0.05) for old, new in runs]) <= 0.06
 
 
 def test_a_collapse_at_one_seed_stands_out():
-    assert stands_out([0.80, 0.81, 0.79], [0.8, 0.0, 0.0], 0.05)
-    assert not stands_out([0.80, 0.81, 0.79], [0.02, -0.01, 0.0], 0.05)
+    assert exceeds_seed_spread([0.80, 0.81, 0.79], [0.8, 0.0, 0.0], 0.05)
+    assert not exceeds_seed_spread([0.80, 0.81, 0.79], [0.02, -0.01, 0.0], 0.05)
 
 
 def test_records_pair_by_name_and_else_by_means():

@@ -19,7 +19,7 @@ from bench.util.terminal import fit_output, is_terminal
 
 @pytest.fixture
 def result(make_job: Callable[..., Job]) -> tuple[Job, CellResult]:
-    """A made result with every metric of a picture, and a failed row that holds what rich takes for markup."""
+    """A result with every metric of images, and a failed row whose text looks like rich markup."""
     job = make_job(attack="closed-form")
     row = {
         "target": "image",

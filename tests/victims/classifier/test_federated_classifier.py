@@ -16,11 +16,11 @@ from bench.interfaces import (
     RequestError,
     Silent,
 )
-from bench.scoring.controls.images import ORACLE, controls
+from bench.scoring.controls.images import ORACLE, image_controls
 from defenses.none import NoDefense
 from tests.conftest import make_records
 from victims.classifier.federated_classifier import FederatedClassifier
-from victims.classifier.parts.labelled_records import labels, pooled
+from victims.classifier.parts.labelled_records import labels, pool
 
 RECORDS = make_records(9)
 SMALL = {"size": 8, "clients": 2, "label": "identity", "records_per_update": 2}
@@ -57,7 +57,7 @@ def test_an_update_is_sgd_on_its_records_and_the_server_adds_the_mean(tmp_path: 
         rows = [i for r, i in capture.secrets.position.items() if r.step == update.step]
         index = capture.secrets.record_index[rows]
         weights = {name: tensor.requires_grad_() for name, tensor in model.tensors.items()}
-        loss = plain_loss(weights, pooled(RECORDS.images, 8)[index], classes[index])
+        loss = plain_loss(weights, pool(RECORDS.images, 8)[index], classes[index])
         for name, slope in zip(
             weights, torch.autograd.grad(loss, list(weights.values())), strict=True
         ):
@@ -74,14 +74,14 @@ def test_the_truth_is_the_pooled_picture_and_the_oracle_gives_it_back(tmp_path: 
     _, truth = capture.secrets.truth(releases)
     index = capture.secrets.record_index[[capture.secrets.position[r] for r in releases]]
     small = functional.avg_pool2d(RECORDS.images[index].float(), 4).round() / 255
-    shown = truth["image"].images.pixels
-    torch.testing.assert_close(shown, small.repeat_interleave(4, 2).repeat_interleave(4, 3))
+    pixels = truth["image"].images.pixels
+    torch.testing.assert_close(pixels, small.repeat_interleave(4, 2).repeat_interleave(4, 3))
     public = victim.public(None, RECORDS, protocol="fedsgd", device="cpu")
-    oracle = controls("image", truth["image"], RECORDS, public.codec, seed=0)[ORACLE]
+    oracle = image_controls("image", truth["image"], RECORDS, public.codec, seed=0)[ORACLE]
     assert torch.equal(oracle.images.pixels, shown)
     assert public.trainer is not None
     inputs = {"pixels": small, "label": torch.zeros(len(small), 10)}
-    assert torch.equal(public.trainer.estimates(inputs)["image"].images.pixels, shown)
+    assert torch.equal(public.trainer.estimates(inputs)["image"].images.pixels, pixels)
 
 
 def test_several_local_steps_are_their_sum(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_several_local_steps_are_their_sum(tmp_path: Path) -> None:
     optimizer = torch.optim.SGD(weights.values(), lr=0.1)
     for part in (index[:2], index[2:]):
         optimizer.zero_grad()
-        plain_loss(weights, pooled(RECORDS.images, 8)[part], classes[part]).backward()  # type: ignore[no-untyped-call]
+        plain_loss(weights, pool(RECORDS.images, 8)[part], classes[part]).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     for name, tensor in weights.items():
         torch.testing.assert_close(start[name] + step.tensors[name], tensor.detach())
@@ -103,15 +103,17 @@ def test_several_local_steps_are_their_sum(tmp_path: Path) -> None:
 def test_impossible_requests_are_refused() -> None:
     with pytest.raises(RequestError, match="no multiple"):
         FederatedClassifier.build({"size": 24}).check(64)
-    with pytest.raises(RequestError, match="no 'hair_colour' to be its label; it has identity"):
+    with pytest.raises(
+        RequestError, match="no attribute 'hair_colour' for its label; it has identity"
+    ):
         FederatedClassifier.build({}).check_records(RECORDS, Silent())
 
 
 def test_utility_is_the_accuracy_on_held_out_records(tmp_path: Path) -> None:
     victim, capture = train(tmp_path / "c")
-    found = victim.utility(capture, RECORDS, NoDefense(), None, protocol="fedsgd")  # type: ignore[arg-type]
-    assert set(found) == {"accuracy", "accuracy_blind"}
-    assert all(0 <= value <= 1 for value in found.values())
-    assert found["accuracy"] * len(RECORDS) == pytest.approx(
-        round(found["accuracy"] * len(RECORDS))
+    utility = victim.utility(capture, RECORDS, NoDefense(), None, protocol="fedsgd")  # type: ignore[arg-type]
+    assert set(utility) == {"accuracy", "accuracy_blind"}
+    assert all(0 <= value <= 1 for value in utility.values())
+    assert utility["accuracy"] * len(RECORDS) == pytest.approx(
+        round(utility["accuracy"] * len(RECORDS))
     )

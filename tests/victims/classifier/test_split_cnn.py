@@ -25,11 +25,11 @@ from bench.interfaces import (
     generator,
 )
 from bench.interfaces.public_forward import PIXELS
-from bench.scoring.controls.images import ORACLE, controls
+from bench.scoring.controls.images import ORACLE, image_controls
 from defenses.activation import Activation, activation
 from tests.conftest import make_records
 from victims.classifier.parts.cnn import CUTS, halves, network
-from victims.classifier.parts.labelled_records import pooled
+from victims.classifier.parts.labelled_records import pool
 from victims.classifier.split_cnn import SplitCnn
 
 RECORDS = make_records(9)
@@ -58,18 +58,18 @@ def test_both_halves_are_the_whole(cut: str) -> None:
 
 
 def test_the_network_is_that_of_the_paper() -> None:
-    """CIFAR10CNN at 32x32: six convolutions of 64, 64, 128, 128, 128, 128 channels, then 512 and 10 units."""
+    """CIFAR10CNN at 32x32 has 2 convolutions of 64 and 4 of 128 channels, then 512 and 10 units."""
     shapes = [tuple(w.shape) for w in network(64, 32, 10, 0).parameters() if w.ndim > 1]
     convolutions = [(64, 3), (64, 64), (128, 64), (128, 128), (128, 128), (128, 128)]
     assert shapes == [*((o, i, 3, 3) for o, i in convolutions), (512, 128 * 16), (10, 512)]
 
 
 def test_split_training_is_training(tmp_path: Path) -> None:
-    """Losses and weights are those of one network with one AdamW for each half, on the same batches."""
+    """Losses and weights equal those of one network with one AdamW for each half."""
     victim, capture = train(tmp_path / "c", "gradient", cut="relu11")
     whole = network(4, 16, 10, 0)
     optimizer = torch.optim.AdamW(whole.parameters(), lr=1e-3)
-    pixels, classes = pooled(RECORDS.images, 16), victim.labels(RECORDS)
+    pixels, classes = pool(RECORDS.images, 16), victim.labels(RECORDS)
     steps = sorted({release.step for release in capture.transcript.releases()})
     for step, expected in zip(steps, capture.costs.losses, strict=True):
         rows = [
@@ -87,7 +87,7 @@ def test_split_training_is_training(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("protocol", SplitCnn.protocols)
-def test_the_wire_carries_what_it_says(tmp_path: Path, protocol: str) -> None:
+def test_the_wire_carries_the_channels_of_the_protocol(tmp_path: Path, protocol: str) -> None:
     victim, capture = train(tmp_path / "c", protocol)
     assert capture.transcript.channels() == victim.channels(protocol)
     expected = {"inference": {PREDICTION_DOWN}, "gradient": {LABEL, GRADIENT_DOWN}}[protocol]
@@ -103,7 +103,7 @@ def test_deployed_features_are_those_of_the_weights_on_the_wire(tmp_path: Path) 
     forward = public.with_weights(capture.transcript.parts(CLIENT_WEIGHTS)[0].tensors).forward(32)
     releases = capture.transcript.releases()
     index = capture.secrets.record_index[[capture.secrets.position[r] for r in releases]]
-    pixels = pooled(RECORDS.images, 16)[index].requires_grad_()
+    pixels = pool(RECORDS.images, 16)[index].requires_grad_()
     sent = forward.send({PIXELS: pixels}, generator(0))[CONTROL_FEATURES]
     assert torch.equal(sent, capture.transcript.rows(CONTROL_FEATURES, releases))
     torch.testing.assert_close(sent.float(), activation(forward.stem(pixels)), rtol=1e-2, atol=1e-3)
@@ -118,14 +118,16 @@ def test_the_truth_is_the_pooled_picture_and_the_oracle_gives_it_back(tmp_path: 
     victim, capture = train(tmp_path / "c", "inference")
     _, truth = capture.secrets.truth(capture.transcript.releases())
     public = victim.public(None, RECORDS, protocol="inference", device="cpu")
-    shown = truth["image"].images.pixels
+    pixels = truth["image"].images.pixels
     assert torch.equal(
-        controls("image", truth["image"], RECORDS, public.codec, seed=0)[ORACLE].images.pixels,
+        image_controls("image", truth["image"], RECORDS, public.codec, seed=0)[
+            ORACLE
+        ].images.pixels,
         shown,
     )
     assert public.client is not None
-    claimed = public.client.forward(32).estimates({PIXELS: shown[..., ::2, ::2]})["image"]
-    assert torch.equal(claimed.images.pixels, shown)
+    claimed = public.client.forward(32).estimates({PIXELS: pixels[..., ::2, ::2]})["image"]
+    assert torch.equal(claimed.images.pixels, pixels)
 
 
 def test_the_inverse_network_takes_maps_of_a_deeper_cut() -> None:
@@ -141,16 +143,16 @@ def test_training_repeats_itself_and_can_be_measured(tmp_path: Path) -> None:
         m.sha256 for m in again.transcript.messages
     ]
     plan = SimpleNamespace(device="cpu", seed=0)
-    found = victim.utility(capture, RECORDS, Defense(), plan, protocol="gradient")  # type: ignore[arg-type]
-    assert set(found) == {"accuracy", "accuracy_blind"}
-    assert all(0 <= value <= 1 for value in found.values())
+    utility = victim.utility(capture, RECORDS, Defense(), plan, protocol="gradient")  # type: ignore[arg-type]
+    assert set(utility) == {"accuracy", "accuracy_blind"}
+    assert all(0 <= value <= 1 for value in utility.values())
 
 
 def test_brightness_is_a_label_that_every_record_has() -> None:
     victim = SplitCnn.build({"label": "brightness", "classes": 4})
     level = victim.labels(RECORDS)
     assert torch.equal(level, (RECORDS.images.float().mean((1, 2, 3)) / 255 * 4).long())
-    with pytest.raises(RequestError, match="no 'hair_colour' to be its label"):
+    with pytest.raises(RequestError, match="no attribute 'hair_colour' for its label"):
         SplitCnn.build({}).check_records(RECORDS, Silent())
     with pytest.raises(RequestError, match="no multiple"):
         SplitCnn.build({"size": 24}).check(64)

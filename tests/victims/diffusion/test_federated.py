@@ -1,4 +1,4 @@
-"""The federated victim: rounds, optimisers, shared draws, secure aggregation; and its public trainer."""
+"""The federated victim: rounds, optimisers, shared draws, aggregation, and its public trainer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from bench.interfaces import (
     Silent,
     TrainingPlan,
 )
-from victims.diffusion.parts.federated_rounds import schedule, shares
+from victims.diffusion.parts.federated_rounds import clients_with_shares, schedule
 
 RATE = 0.25
 
@@ -64,8 +64,8 @@ def parts(capture: Capture, channel, step: int) -> Mapping[str, Tensor]:  # type
 def truth(job: Job, capture: Capture, step: int) -> dict[str, Tensor]:
     """The trainer's inputs behind an update with shared draws, from the sealed secrets."""
     releases = [r for r in capture.transcript.releases() if r.step == step]
-    records, found = capture.secrets.truth(releases)
-    latents = found["image"].latents
+    records, estimates = capture.secrets.truth(releases)
+    latents = estimates["image"].latents
     assert latents is not None
     return {
         "image_latents": latents,
@@ -86,7 +86,7 @@ def public(job: Job, protocol: str = "fedavg"):  # type: ignore[no-untyped-def]
 def test_an_epoch_is_one_pass_over_all_records_in_as_many_rounds_as_needed(
     per_update: int, rounds: int, last: list[int]
 ) -> None:
-    plan = schedule(shares(7, 2, seed=0), per_update, epoch=0, seed=0)
+    plan = schedule(clients_with_shares(7, 2, seed=0), per_update, epoch=0, seed=0)
     assert len(plan) == rounds
     assert [len(part.index) for part in plan[-1]] == last
     assert sorted(i for parts in plan for part in parts for i in part.index) == list(range(7))
@@ -111,13 +111,13 @@ def test_the_trainers_gradient_is_the_sgd_update_that_crossed_the_wire(trained) 
     trainer = public(job).trainer
     assert trainer.local == LocalTraining("sgd", RATE, 3, 3)
     step = capture.transcript.releases(1)[0].step
-    found = trainer.gradient(parts(capture, GLOBAL_MODEL, step), truth(job, capture, step))
+    gradient = trainer.gradient(parts(capture, GLOBAL_MODEL, step), truth(job, capture, step))
     sent = parts(capture, CLIENT_UPDATE, step)
-    assert found.keys() == sent.keys()
+    assert gradient.keys() == sent.keys()
     for name, update in sent.items():
         # The secrets keep latents in half precision, hence the tolerance.
         torch.testing.assert_close(
-            -RATE * found[name], update, rtol=1e-2, atol=2e-3 * float(update.abs().max()) + 1e-9
+            -RATE * gradient[name], update, rtol=1e-2, atol=2e-3 * float(update.abs().max()) + 1e-9
         )
 
 
@@ -186,18 +186,18 @@ def test_the_sum_is_one_step_on_all_records_of_the_round(trained) -> None:  # ty
     params = f"clients=2,records_per_update=2,optimizer=sgd,learning_rate={RATE},shared_draws=true"
     job, summed = trained(params, "secure-aggregation")
     trainer = public(job, "secure-aggregation").trainer
-    found = trainer.gradient(parts(summed, GLOBAL_MODEL, 1), truth(job, summed, 1))
+    gradient = trainer.gradient(parts(summed, GLOBAL_MODEL, 1), truth(job, summed, 1))
     for name, update in parts(summed, CLIENT_UPDATE, 1).items():
         torch.testing.assert_close(
-            -RATE * found[name], update, rtol=1e-2, atol=2e-3 * float(update.abs().max()) + 1e-9
+            -RATE * gradient[name], update, rtol=1e-2, atol=2e-3 * float(update.abs().max()) + 1e-9
         )
 
 
 def test_the_server_ends_with_the_same_model_either_way(trained) -> None:  # type: ignore[no-untyped-def]
     """Hiding the summands changes nothing of the training."""
     params = "clients=2,records_per_update=2,optimizer=sgd"
-    apart, together = trained(params)[1], trained(params, "secure-aggregation")[1]
-    assert apart.costs.losses == pytest.approx(together.costs.losses, rel=1e-4)
+    separate, together = trained(params)[1], trained(params, "secure-aggregation")[1]
+    assert separate.costs.losses == pytest.approx(together.costs.losses, rel=1e-4)
 
 
 def test_shared_draws_need_a_model_that_predicts_the_noise(make_job, monkeypatch, tmp_path) -> None:  # type: ignore[no-untyped-def]

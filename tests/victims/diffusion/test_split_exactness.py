@@ -116,7 +116,7 @@ def test_split_training_equals_undivided_training(any_model, records, plan, prot
         records, Defense(), plan, protocol=protocol, out=tmp_path, progress=Silent()
     )
     expected, losses = reference_weights(any_model, records, plan, protocol, Defense())
-    trained = victim(any_model).trained(tmp_path / "model", Defense(), protocol, "cpu")
+    trained = victim(any_model).load_trained(tmp_path / "model", Defense(), protocol, "cpu")
     whole = trained.client.stem.join(trained.controlnet).state_dict()
     initial = new_controlnet(victim(any_model).load("cpu"), PUBLIC_SEED).state_dict()
     assert_same(whole, expected, 2e-5)
@@ -190,7 +190,7 @@ def test_completeness_server_retrains_from_the_transcript_alone(
     replayed = victim(any_model).retrain_server(
         capture.transcript, type(defense)(defense.params), plan, protocol
     )
-    trained = split.trained(tmp_path / "model", type(defense)(defense.params), protocol, "cpu")
+    trained = split.load_trained(tmp_path / "model", type(defense)(defense.params), protocol, "cpu")
     assert_same(replayed.controlnet.state_dict(), trained.controlnet.state_dict(), 1e-6)
     assert_same(replayed.adapter.state_dict(), trained.adapter.state_dict(), 1e-6)
 
@@ -220,7 +220,7 @@ def test_completeness_catches_a_server_that_gets_something_off_the_wire(
 
 
 def test_completeness_catches_an_answer_that_was_not_recorded(tiny_model, records, plan, tmp_path):
-    """Sabotage: a gradient comes down but is left out of the transcript."""
+    """Sabotage: a gradient comes down but is not recorded in the transcript."""
     split = victim(tiny_model)
     capture = split.train(
         records, Defense(), plan, protocol="gradient", out=tmp_path / "run", progress=Silent()

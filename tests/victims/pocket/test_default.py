@@ -1,21 +1,23 @@
-"""The embedded model's default cell, in small: the attacks must find what is there."""
+"""The embedded model's default cell with few records: the attacks must recover the records."""
 
 from __future__ import annotations
 
 import pytest
 
 from bench.cell.runner import Runner
-from bench.data.split_sizes import SplitSizes
 from bench.interfaces import Silent
 from bench.planning.planner import Planner
 from bench.planning.request import Request
-from bench.spec.cell import TrainSpec, UtilitySpec
 
 SMALL = {
-    "splits": SplitSizes(victim=32, auxiliary=128, calibration=16, evaluation=16),
-    "training": TrainSpec(epochs=1),
+    "records": 32,
+    "auxiliary": 128,
+    "calibration": 16,
+    "evaluation": 16,
+    "epochs": 1,
     "targets": 32,
-    "utility": UtilitySpec(steps=1, guidance=1.0),
+    "utility_steps": 1,
+    "utility_guidance": 1.0,
     "backbones": "embedded",
 }
 
@@ -24,7 +26,7 @@ SMALL = {
 def run(tmp_path_factory):
     results, planner = tmp_path_factory.mktemp("pocket"), Planner(Silent())
     return lambda **request: Runner(results, Silent()).run(
-        planner.plan(Request(**SMALL, **request))
+        planner.plan(Request().replace(**SMALL, **request))
     )
 
 

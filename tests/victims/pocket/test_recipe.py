@@ -7,14 +7,14 @@ from safetensors.torch import load_file
 
 from bench.util.torchvision_guard import guard_torchvision
 from victims.pocket.figures import round_trip, sample, stem_rank
-from victims.pocket.recipe import Run, Settings, parse
+from victims.pocket.recipe import PocketRecipe, RecipeSettings, parse
 from victims.pocket.tokenizer import learn_merges
 
 guard_torchvision()
 
 
-def tiny(out: Path) -> Settings:
-    return Settings(
+def tiny(out: Path) -> RecipeSettings:
+    return RecipeSettings(
         out=out,
         pictures=8,
         workers=1,
@@ -36,7 +36,7 @@ def checkpoint(folder: Path) -> dict[str, torch.Tensor]:
 def test_the_recipe_runs_through_and_its_result_is_a_pipeline(tmp_path: Path) -> None:
     from diffusers import StableDiffusionPipeline
 
-    Run(tiny(tmp_path / "run")).go()
+    PocketRecipe(tiny(tmp_path / "run")).go()
     weights = tmp_path / "run" / "weights"
     pipe = StableDiffusionPipeline.from_pretrained(
         weights, local_files_only=True, torch_dtype=torch.float32
@@ -59,16 +59,16 @@ def test_the_recipe_runs_through_and_its_result_is_a_pipeline(tmp_path: Path) ->
 
 def test_an_interrupted_run_ends_as_an_unbroken_one(tmp_path: Path) -> None:
     broken = replace(tiny(tmp_path / "broken"), until="autoencoder")
-    Run(broken).go(stop_at=2)
-    Run(broken).go()
-    Run(replace(broken, out=tmp_path / "whole")).go()
+    PocketRecipe(broken).go(stop_at=2)
+    PocketRecipe(broken).go()
+    PocketRecipe(replace(broken, out=tmp_path / "whole")).go()
     a, b = (checkpoint(tmp_path / name / "autoencoder") for name in ("broken", "whole"))
     for name, value in a.items():
         torch.testing.assert_close(value, b[name], rtol=1e-4, atol=1e-5)
 
 
 def test_the_command_line_keeps_the_defaults_of_the_shipped_weights(tmp_path: Path) -> None:
-    assert parse(["--out", str(tmp_path)]) == Settings(out=tmp_path)
+    assert parse(["--out", str(tmp_path)]) == RecipeSettings(out=tmp_path)
 
 
 def test_merges_make_every_word_one_symbol() -> None:

@@ -1,4 +1,4 @@
-"""Everything about a model is checked at planning: one sentence for each damage, with the step that mends it."""
+"""Planning checks a whole model: each defect gets one sentence that says how to repair it."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 def test_the_damaged_files_are_all_there_are(whole_model: Path) -> None:
-    found = {
+    covered = {
         file.relative_to(whole_model).as_posix()
         for file in whole_model.rglob("*")
         if file.is_file()
     }
-    assert found == set(FILES)
+    assert covered == set(FILES)
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -121,7 +121,7 @@ def test_a_missing_part_is_named(model: Path, part: str) -> None:
     assert f"not a diffusers Stable Diffusion directory, {part}/ is missing" in refusal(model)
 
 
-def test_the_command_line_says_the_same(model: Path) -> None:
+def test_the_command_line_gives_the_refusal_too(model: Path) -> None:
     (model / ".git").mkdir()
     (model / UNET).write_text(LFS_POINTER)
     result = CliRunner().invoke(main, ["describe", "split-controlnet", "--model", str(model)])
@@ -154,7 +154,7 @@ CONFIGURATIONS: list[tuple[str, dict[str, object], str]] = [
     (
         UNET,
         {"_class_name": "UNet3DConditionModel"},
-        "names UNet3DConditionModel where UNet2DConditionModel belongs",
+        "names UNet3DConditionModel instead of UNet2DConditionModel",
     ),
     (UNET, {"quantization_config": {"load_in_8bit": True}}, "quantised weights"),
     (UNET, {"block_out_channels": 16}, "block_out_channels is not a list"),
@@ -178,7 +178,7 @@ CONFIGURATIONS: list[tuple[str, dict[str, object], str]] = [
         {"num_hidden_layers": 3},
         r"the weights lack .*layers\.2\..* not of one model",
     ),
-    (UNET, {"norm_num_groups": 5}, "no network can be made of it"),
+    (UNET, {"norm_num_groups": 5}, "no network can be built from it"),
     (
         "vae/config.json",
         {"latent_channels": 16},
@@ -187,7 +187,7 @@ CONFIGURATIONS: list[tuple[str, dict[str, object], str]] = [
     (
         "vae/config.json",
         {"_class_name": "AutoencoderTiny"},
-        "names AutoencoderTiny where AutoencoderKL belongs",
+        "names AutoencoderTiny instead of AutoencoderKL",
     ),
     ("vae/config.json", {"in_channels": 1}, "does not take and give pictures of 3 channels"),
     (
@@ -209,7 +209,7 @@ CONFIGURATIONS: list[tuple[str, dict[str, object], str]] = [
     (
         "scheduler/scheduler_config.json",
         {"timestep_spacing": "wide"},
-        "no scheduler can be made of it, wide is not",
+        "no scheduler can be built from it, wide is not",
     ),
     ("vae/config.json", {"latents_mean": [0.0] * 4}, "latents_mean and latents_std are set"),
     ("text_encoder/config.json", {"hidden_size": 32}, "the text encoder gives 32"),
@@ -221,17 +221,17 @@ CONFIGURATIONS: list[tuple[str, dict[str, object], str]] = [
     (
         "text_encoder/config.json",
         {"architectures": ["T5EncoderModel"]},
-        "T5EncoderModel where CLIPTextModel belongs",
+        "T5EncoderModel instead of CLIPTextModel",
     ),
     (
         "model_index.json",
         {"tokenizer": ["transformers", "T5Tokenizer"]},
-        "T5Tokenizer where CLIPTokenizer belongs",
+        "T5Tokenizer instead of CLIPTokenizer",
     ),
     (
         "model_index.json",
         {"vae": ["diffusers", "AutoencoderDC"]},
-        "AutoencoderDC where AutoencoderKL belongs",
+        "AutoencoderDC instead of AutoencoderKL",
     ),
 ]
 
@@ -277,7 +277,7 @@ def test_pipelines_with_the_parts_of_a_stable_diffusion_are_taken(
 
 
 def as_xl(model: Path) -> None:
-    """Turn a Stable Diffusion into the files of an SDXL: a second text encoder and a UNet that takes both."""
+    """Add a second text encoder and a UNet that takes both, as in Stable Diffusion XL."""
     from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
     config = CLIPTextConfig.from_pretrained(model / "text_encoder")

@@ -1,4 +1,4 @@
-"""Which scheduler configurations are taken, and what is said of the others."""
+"""Which scheduler configurations are accepted, and which are refused."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ REFUSED: list[tuple[dict[str, object], str]] = [
         {"_class_name": "UniPCMultistepScheduler", "use_flow_sigmas": True},
         "has no betas: flow matching and EDM",
     ),
-    ({"_class_name": "CogVideoXDDIMScheduler"}, "changes the betas in a way of its own"),
+    ({"_class_name": "CogVideoXDDIMScheduler"}, "its betas differ from those of DDIM"),
     (
         {"_class_name": "NoSuchScheduler"},
         "_class_name 'NoSuchScheduler': no scheduler of diffusers",
@@ -60,9 +60,9 @@ REFUSED: list[tuple[dict[str, object], str]] = [
     ),
     ({"trained_betas": [*[0.001] * 999, 1.5]}, "must lie between 0 and 1"),
     ({"trained_betas": "many"}, "scheduler_config.json"),
-    ({"beta_end": "much"}, "no scheduler can be made of it"),
+    ({"beta_end": "much"}, "no scheduler can be built from it"),
     ({"num_train_timesteps": 0}, "scheduler_config.json"),
-    ({"num_train_timesteps": "many"}, "no scheduler can be made of it"),
+    ({"num_train_timesteps": "many"}, "no scheduler can be built from it"),
     (
         {"_class_name": "DDIMScheduler", "rescale_betas_zero_snr": True},
         "the last timestep is noise alone, .* set prediction_type to v_prediction",

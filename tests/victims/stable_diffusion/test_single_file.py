@@ -1,4 +1,4 @@
-"""Checkpoints in a single file are refused by name, with a command that makes a directory of them."""
+"""Checkpoints in a single file are refused with a command that converts them to a directory."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_a_missing_file_is_never_asked_for_at_the_hub(
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("x.ckpt", "a pickle, which may run code when it is read"),
+        ("x.ckpt", "a pickle, which is not loaded because loading it may run code"),
         ("notes.txt", "not a model; give a directory"),
     ],
 )
@@ -93,7 +93,7 @@ def test_other_files_are_refused_by_their_ending(name: str, words: str, tmp_path
         locate(str(tmp_path / name))
 
 
-def test_a_damaged_file_is_said_to_be_so(tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "x.safetensors"
     file.write_text(LFS_POINTER)
     with pytest.raises(DataError, match="is a Git LFS pointer, not the file; run `git lfs pull`"):
@@ -115,7 +115,7 @@ def test_a_directory_with_a_single_file_says_how_to_convert_it(tmp_path: Path) -
 def test_the_conversion_needs_no_hub_where_a_configuration_is_given(
     tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """diffusers reads a single file without the hub, but not without configuration and vocabulary beside it."""
+    """diffusers reads a single file without the hub if it gets configuration and vocabulary."""
     configuration = Path(shutil.copytree(tiny_model, tmp_path / "configuration"))
     write_index(configuration, safety_checker=["stable_diffusion", "StableDiffusionSafetyChecker"])
     for file in configuration.glob("*/*.safetensors"):

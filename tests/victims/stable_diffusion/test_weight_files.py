@@ -1,4 +1,4 @@
-"""Which weights are loaded: float32, half precision, shards; and what is said of those that cannot be."""
+"""Which weights are loaded (float32, half precision, shards), and which are refused."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ def test_float32_goes_before_half_precision(model: Path, tiny_model: Path) -> No
             "model.safetensors" if part == "text_encoder" else "diffusion_pytorch_model.safetensors"
         )
         (model / part / name).write_bytes(before[part])
-        found = find_weights(model / part)
-        assert found is not None
-        assert found.variant is None
-        assert [file.name for file in found.files] == [name]
+        weights = find_weights(model / part)
+        assert weights is not None
+        assert weights.variant is None
+        assert [file.name for file in weights.files] == [name]
     assert fingerprint(model) == fingerprint(tiny_model)
 
 
@@ -99,7 +99,7 @@ def test_an_index_that_names_what_is_not_there_is_refused(model: Path) -> None:
         locate(str(model))
     edit_json(index, weight_map={"no.such.tensor": first})
     with pytest.raises(
-        DataError, match=f"{first}: lacks no.such.tensor, which {index.name} says it holds"
+        DataError, match=f"{first}: lacks no.such.tensor, which {index.name} assigns to it"
     ):
         locate(str(model))
     edit_json(index, weight_map={})

@@ -1,4 +1,4 @@
-"""The client of a split classifier: the first layers on private pictures; and the same as everybody can rebuild it."""
+"""The client of a split classifier, and its public reconstruction."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from bench.interfaces import (
     CONTROL_FEATURES,
     Channel,
-    DataError,
     Defense,
     Emission,
     Estimate,
@@ -25,14 +24,17 @@ from bench.interfaces import (
     Unknown,
 )
 from bench.interfaces.public_forward import PIXELS
-from victims.classifier.parts.labelled_records import PooledCodec, enlarged, pooled
+from victims.classifier.parts.labelled_records import PooledCodec, enlarge, pool
+from victims.common.checks import with_client_weights
 
 
 class CnnClient(nn.Module):
-    """The client's layers and the defence on what they put out.
+    """Applies the client's layers, and the defence to their features.
 
     Args:
-        stem: from pixels ``(B, 3, size, size)`` in [0, 1] to features ``(B, C, h, w)``.
+        stem: maps pixels ``(B, 3, size, size)`` in [0, 1] to features ``(B, C, h, w)``.
+        defense: protects the features.
+        device: device of the stem.
     """
 
     def __init__(self, stem: nn.Module, defense: Defense, device: str) -> None:
@@ -44,23 +46,21 @@ class CnnClient(nn.Module):
     def release(
         self, pixels: Tensor, ids: Sequence[str], phase: str, rng: torch.Generator
     ) -> Tensor:
-        """Protected features, still attached to the stem."""
-        context = made_context(phase, len(pixels), ids, rng)
+        """Return protected features ``(B, C, h, w)``, still attached to the stem's graph."""
+        context = classifier_context(phase, ids, rng)
         return self.defense.protect(CONTROL_FEATURES, self.stem(pixels.to(self.device)), context)
 
 
-def made_context(
-    phase: str, count: int, ids: Sequence[str], rng: torch.Generator
-) -> ProtectContext:
-    """What a defence is told where there is no diffusion: every t is 0, and no prompt."""
-    times = torch.zeros(count, dtype=torch.long)
+def classifier_context(phase: str, ids: Sequence[str], rng: torch.Generator) -> ProtectContext:
+    """Return a defence's context without diffusion: every t is 0 and there is no prompt."""
+    times = torch.zeros(len(ids), dtype=torch.long)
     return ProtectContext(
         phase, times, NoiseSchedule.stable_diffusion(), torch.zeros(1, 1, 1), ids, rng
     )
 
 
 class PublicCnnClient(PublicClient):
-    """A client of its own with public weights, for pictures pooled to ``size``."""
+    """Rebuilds the client with public weights, for pictures pooled to ``size``."""
 
     def __init__(self, client: CnnClient, size: int) -> None:
         self._client, self._size = client, size
@@ -69,11 +69,7 @@ class PublicCnnClient(PublicClient):
         return CnnClient(stem, self._client.defense, self._client.device)
 
     def with_weights(self, parts: Mapping[str, Tensor]) -> PublicCnnClient:
-        stem = copy.deepcopy(self._client.stem)
-        try:
-            stem.load_state_dict(dict(parts))
-        except RuntimeError as error:
-            raise DataError("the client weights on the wire do not fit this client") from error
+        stem = with_client_weights(self._client.stem, parts)
         return PublicCnnClient(self._with(stem), self._size)
 
     def simulator(self, records: Records) -> Simulator:
@@ -84,29 +80,28 @@ class PublicCnnClient(PublicClient):
 
 
 class CnnSimulator(Simulator):
-    """Releases of the attacker's own records."""
+    """Simulates releases of records that the attacker has."""
 
     def __init__(self, client: CnnClient, records: Records, size: int) -> None:
         self._client = client
-        self._pixels = pooled(records.images, size)
+        self._pixels = pool(records.images, size)
         image_size = records.images.shape[-1]
         codec = PooledCodec(size, image_size)
-        self._latents = codec.encode(ImageBatch(enlarged(self._pixels, image_size)))
+        self._latents = codec.encode(ImageBatch(enlarge(self._pixels, image_size)))
         self._condition_latents = codec.encode(records.condition_batch())
 
     @torch.no_grad()
     def emit(self, index: Sequence[int], rng: torch.Generator) -> Emission:
         rows, device = list(index), self._client.device
-        own = CnnClient(
-            self._client.stem, copy.deepcopy(self._client.defense), device
-        )  # what it makes starts anew
-        sent = own.release(self._pixels[rows], [""] * len(rows), "training", rng)
+        # A copy of the defence, so that it remembers nothing of earlier simulations.
+        client = CnnClient(self._client.stem, copy.deepcopy(self._client.defense), device)
+        sent = client.release(self._pixels[rows], [""] * len(rows), "training", rng)
         latents, condition_latents = self._latents[rows], self._condition_latents[rows]
         return Emission({CONTROL_FEATURES: sent}, latents.to(device), condition_latents.to(device))
 
 
 class CnnForward(PublicForward):
-    """Features of guessed pixels ``(B, 3, size, size)``."""
+    """Computes the features of guessed pixels ``(B, 3, size, size)``."""
 
     def __init__(self, client: CnnClient, size: int, image_size: int) -> None:
         self.stem = client.stem
@@ -119,7 +114,7 @@ class CnnForward(PublicForward):
         if PIXELS not in inputs:
             return {}
         pixels = inputs[PIXELS]
-        context = made_context("training", len(pixels), [""] * len(pixels), rng)
+        context = classifier_context("training", [""] * len(pixels), rng)
         features = self.stem(pixels.to(self._client.device))
         return {
             CONTROL_FEATURES: self._client.defense.surrogate(CONTROL_FEATURES, features, context)
@@ -129,5 +124,5 @@ class CnnForward(PublicForward):
         if PIXELS not in inputs:
             return {}
         small = inputs[PIXELS].detach().float().cpu().clamp(0, 1)
-        images = ImageBatch.clamped(enlarged(small, self._image_size))
+        images = ImageBatch.clamped(enlarge(small, self._image_size))
         return {"image": Estimate(images, PooledCodec(self._size, self._image_size).encode(images))}

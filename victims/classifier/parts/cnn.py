@@ -29,21 +29,24 @@ CUTS: tuple[str, ...] = get_args(Cut)
 
 
 class Centred(nn.Module):
-    """Pixels in [0, 1] to about unit variance, as the network takes them; part of its first layer."""
+    """Scales pixels in [0, 1] to about unit variance, as part of the network's first layer."""
 
     def forward(self, pixels: Tensor) -> Tensor:
         return (pixels - 0.5) / 0.25
 
 
 def network(width: int, size: int, classes: int, seed: int) -> nn.Sequential:
-    """The whole network with public first weights, from pixels ``(B, 3, size, size)`` in [0, 1] to
-    logits.
+    """Return the whole network with public initial weights.
 
-    Three pairs of 3x3 convolutions, each followed by 2x2 max pooling, then two linear layers. He et
-    al. have ``width`` 64: 64 channels in the first pair, 128 in the others, 512 hidden units.
+    It maps pixels ``(B, 3, size, size)`` in [0, 1] to logits ``(B, classes)`` by three pairs of 3x3
+    convolutions, each pair followed by 2x2 max pooling, and two linear layers. He et al. have
+    ``width`` 64: 64 channels in the first pair, 128 in the others, 512 hidden units.
 
     Args:
-        size: a multiple of 8.
+        width: channels of the first pair of convolutions.
+        size: height and width of the pictures, a multiple of 8.
+        classes: how many classes there are.
+        seed: seed of the initial weights.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -66,8 +69,10 @@ def network(width: int, size: int, classes: int, seed: int) -> nn.Sequential:
 
 
 def halves(whole: nn.Sequential, cut: str) -> tuple[nn.Sequential, nn.Sequential]:
-    """The client's layers, ``cut`` the last of them, and the server's; they share their weights with ``whole``."""
-    names = list(dict(whole.named_children()))
-    place = names.index(cut) + 1
-    parts = list(whole.named_children())
-    return nn.Sequential(OrderedDict(parts[:place])), nn.Sequential(OrderedDict(parts[place:]))
+    """Return the client's layers, up to and including ``cut``, and the server's layers.
+
+    Both share their weights with ``whole``.
+    """
+    layers = list(whole.named_children())
+    count = [name for name, _ in layers].index(cut) + 1
+    return nn.Sequential(OrderedDict(layers[:count])), nn.Sequential(OrderedDict(layers[count:]))

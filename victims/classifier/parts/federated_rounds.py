@@ -1,8 +1,9 @@
-"""The rounds of a federated classifier: who trains on which records, and what crosses the wire."""
+"""The rounds of a federated classifier: the clients' training and the messages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,7 +14,6 @@ from bench.interfaces import (
     CLIENT_UPDATE,
     GLOBAL_MODEL,
     Capture,
-    Costs,
     ImageBatch,
     Progress,
     Records,
@@ -23,23 +23,39 @@ from bench.interfaces import (
     TranscriptWriter,
     generator,
 )
-from bench.wire.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, TRANSCRIPT_DIR
-from bench.wire.transcript import Direction, with_channel_prefix
-from victims.classifier.parts.labelled_records import PooledCodec, as_trained, enlarged
+from bench.wire.capture import MODEL_DIR, TRANSCRIPT_DIR
+from bench.wire.transcript import with_channel_prefix
+from victims.classifier.parts.labelled_records import PooledCodec, enlarge, with_pooled_pictures
 from victims.classifier.parts.public_trainer import PIXELS, ClassifierTrainer
-from victims.common.measure import Clock, peak_memory_mib
+from victims.common.capture_files import TrainingMeasurements, seal_capture
+from victims.common.link import Link
+from victims.common.measure import Clock
 
 Protect = Callable[
     [Mapping[str, Tensor], Mapping[str, Tensor], Tensor, Sequence[str], torch.Generator],
     dict[str, Tensor],
 ]
-Slope = Callable[
+"""Protects an update, given weights, pixels, record ids and the client's randomness."""
+
+StepGradient = Callable[
     [Mapping[str, Tensor], Mapping[str, Tensor], torch.Generator], Mapping[str, Tensor]
 ]
+"""Returns the gradient of one local step, given weights, inputs and the client's randomness."""
 
 
-class Rounds:
-    """All turns of all epochs, from one set of global weights."""
+class ClassifierRounds:
+    """Runs all rounds of all epochs from one set of global weights.
+
+    Args:
+        trainer: the clients' local training.
+        weights: the initial global weights.
+        records: the private records.
+        inputs: the trainer's inputs of all records.
+        step_gradient: computes the gradient of a local step.
+        protect: protects an update.
+        clients: how many clients share the records.
+        plan: how long and with which seed to train.
+    """
 
     def __init__(
         self,
@@ -48,13 +64,14 @@ class Rounds:
         weights: dict[str, Tensor],
         records: Records,
         inputs: Mapping[str, Tensor],
-        slope: Slope,
+        step_gradient: StepGradient,
         protect: Protect,
         clients: int,
         plan: TrainingPlan,
     ) -> None:
         self.trainer, self.weights = trainer, weights
-        self.records, self.inputs, self.slope, self.protect = records, inputs, slope, protect
+        self.records, self.inputs = records, inputs
+        self.step_gradient, self.protect = step_gradient, protect
         self.clients, self.plan = clients, plan
         order = torch.randperm(len(records), generator=generator(plan.seed, "shares")).tolist()
         self.shares = [order[k::clients] for k in range(clients)]
@@ -66,7 +83,7 @@ class Rounds:
         self._codec = PooledCodec(size, records.images.shape[-1])
 
     def run(self, out: Path, *, victim: str, protocol: str, progress: Progress) -> Capture:
-        """Train, and write everything that a capture holds under ``out``."""
+        """Train, and write the capture under ``out``."""
         writer = TranscriptWriter(out / TRANSCRIPT_DIR, victim=victim, protocol=protocol)
         count = self.trainer.local.records
         turns = min(len(share) for share in self.shares) // count
@@ -94,33 +111,31 @@ class Rounds:
                         self.weights = {
                             name: tensor + mean[name] for name, tensor in self.weights.items()
                         }
-        return self._seal(out, writer)
+        (out / MODEL_DIR).mkdir()
+        save_file(self.weights, out / MODEL_DIR / "classifier.safetensors")
+        measurements = TrainingMeasurements(
+            releases=step * count,
+            losses=self.losses,
+            client_seconds=self._clocks["client"].seconds,
+            server_seconds=self._clocks["server"].seconds,
+            device=self.plan.device,
+        )
+        records = with_pooled_pictures(self.records, self.inputs[PIXELS].shape[-1])
+        return seal_capture(out, records, writer, self.secrets, measurements)
 
     def _update(
         self, writer: TranscriptWriter, client: int, index: list[int], epoch: int, step: int
     ) -> dict[str, Tensor]:
-        """One client's part of a turn; what the server receives."""
-
-        def send(tensors: dict[str, Tensor], direction: Direction) -> dict[str, Tensor]:
-            ends = ("server", f"client-{client}")
-            return writer.send(
-                tensors,
-                step=step,
-                epoch=epoch,
-                direction=direction,
-                sender=ends[direction == "up"],
-                receiver=ends[direction == "down"],
-                rows=0,
-                records=len(index),
-            )
-
+        """Return the update that the server receives from one client."""
+        link = Link(writer, f"client-{client}")
+        send = partial(link.send, epoch=epoch, step=step, rows=0, records=len(index))
         received = send(with_channel_prefix(GLOBAL_MODEL, self.weights.items()), "down")
         weights = {name: received[f"{GLOBAL_MODEL}/{name}"] for name in self.weights}
         with self._clocks["client"].running():
             update = self._local(weights, index, self.private[client])
             pixels, ids = self.inputs[PIXELS][index], [self.records.ids[i] for i in index]
             update = self.protect(update, weights, pixels, ids, self.private[client])
-        small = ImageBatch(enlarged(self.inputs[PIXELS][index], self.records.images.shape[-1]))
+        small = ImageBatch(enlarge(self.inputs[PIXELS][index], self.records.images.shape[-1]))
         conditions = self._codec.encode(self.records.select(index).condition_batch())
         self.secrets.add(
             [Release(epoch, step, row) for row in range(len(index))],
@@ -133,7 +148,10 @@ class Rounds:
     def _local(
         self, weights: Mapping[str, Tensor], index: list[int], rng: torch.Generator
     ) -> dict[str, Tensor]:
-        """SGD over the records in order; the sum of its steps, which loses no digits to the weights' size."""
+        """Return the sum of the SGD steps over the records in order.
+
+        A difference of weights would round small steps away.
+        """
         local = self.trainer.local
         moved = {name: torch.zeros_like(tensor) for name, tensor in weights.items()}
         for start in range(0, len(index), local.batch_size):
@@ -143,27 +161,7 @@ class Rounds:
             }
             batch |= self.trainer.draw(len(batch[PIXELS]), rng)
             here = {name: tensor + moved[name] for name, tensor in weights.items()}
-            slope = self.slope(here, batch, rng)
-            moved = {name: moved[name] - local.learning_rate * slope[name] for name in moved}
+            gradient = self.step_gradient(here, batch, rng)
+            moved = {name: moved[name] - local.learning_rate * gradient[name] for name in moved}
             self.losses.append(float(self.trainer.loss(here, batch)))
         return moved
-
-    def _seal(self, out: Path, writer: TranscriptWriter) -> Capture:
-        self.secrets.close(
-            out / SECRETS_DIR, as_trained(self.records, self.inputs[PIXELS].shape[-1])
-        )
-        transcript = writer.close()
-        (out / MODEL_DIR).mkdir()
-        save_file(self.weights, out / MODEL_DIR / "classifier.safetensors")
-        costs = Costs(
-            bytes_up=0.0,
-            bytes_down=0.0,
-            bytes_once=transcript.bytes("up") + transcript.bytes("down"),
-            client_seconds=self._clocks["client"].seconds,
-            server_seconds=self._clocks["server"].seconds,
-            peak_memory_mib=peak_memory_mib(self.plan.device),
-            steps=len(self.losses),
-            losses=tuple(self.losses),
-        )
-        (out / COSTS_FILE).write_text(costs.model_dump_json())
-        return Capture.open(out)

@@ -1,4 +1,4 @@
-"""What a small classifier makes of records: pooled pictures, labels folded into classes, a codec between the sizes."""
+"""Records as a small classifier uses them: pooled pictures, classes, and a codec."""
 
 from __future__ import annotations
 
@@ -9,37 +9,56 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bench.interfaces import Codec, ImageBatch, Records, RequestError
+from bench.interfaces import Codec, ImageBatch, Records, RequestError, Victim
 
 IDENTITY = "identity"
 
 
-def pooled(images: Tensor, size: int) -> Tensor:
-    """Pictures ``(N, 3, H, W)`` uint8 as means over squares, rounded: ``(N, 3, size, size)`` float32 in [0, 1]."""
+def check_image_size(victim: Victim, image_size: int, size: int) -> None:
+    """Refuse pictures that cannot be pooled to ``size``.
+
+    Raises:
+        RequestError: the image size is no multiple of ``size``.
+    """
+    if image_size % size:
+        raise RequestError(
+            f"victim {victim.name!r}: image size {image_size} is no multiple of size={size}"
+        )
+
+
+def pool(images: Tensor, size: int) -> Tensor:
+    """Return pictures ``(N, 3, H, W)`` uint8 as rounded means over squares.
+
+    The result is ``(N, 3, size, size)`` float32 in [0, 1].
+    """
     factor = images.shape[-1] // size
     return functional.avg_pool2d(images.float(), factor).round() / 255
 
 
-def enlarged(pixels: Tensor, image_size: int) -> Tensor:
-    """``(N, 3, size, size)`` with every pixel as a square: ``(N, 3, image_size, image_size)``."""
+def enlarge(pixels: Tensor, image_size: int) -> Tensor:
+    """Return pictures ``(N, 3, size, size)`` with every pixel enlarged to a square.
+
+    The result is ``(N, 3, image_size, image_size)``.
+    """
     return functional.interpolate(pixels, size=(image_size, image_size), mode="nearest")
 
 
-def as_trained(records: Records, size: int) -> Records:
-    """The records with the pictures that the client really trains on, at their old size."""
-    small = pooled(records.images, size)
-    return replace(records, images=ImageBatch(enlarged(small, records.images.shape[-1])).uint8())
+def with_pooled_pictures(records: Records, size: int) -> Records:
+    """Return the records with the pooled pictures that the client trains on, at the old size."""
+    small = pool(records.images, size)
+    return replace(records, images=ImageBatch(enlarge(small, records.images.shape[-1])).uint8())
 
 
 def labels(records: Records, label: str, classes: int) -> Tensor:
-    """One class a record, ``(N,)`` int64: a hash of the attribute or identity, modulo ``classes``.
+    """Return the class of each record, ``(N,)`` int64.
 
-    Anybody can compute it; values may share a class.
+    The class is a public hash of the attribute or identity, modulo ``classes``, so several values
+    may share a class.
 
     Raises:
         RequestError: a record lacks the attribute or identity.
     """
-    found = []
+    indices = []
     for name, identity, attributes in zip(
         records.ids, records.identities, records.attributes, strict=True
     ):
@@ -47,14 +66,31 @@ def labels(records: Records, label: str, classes: int) -> Tensor:
         if value is None:
             known = sorted(attributes) + ([IDENTITY] if identity is not None else [])
             raise RequestError(
-                f"record {name!r} has no {label!r} to be its label; it has {', '.join(known) or 'none'}"
+                f"record {name!r} has no attribute {label!r} for its label; it has "
+                f"{', '.join(known) or 'none'}"
             )
-        found.append(int.from_bytes(hashlib.sha256(value.encode()).digest()[:8], "big") % classes)
-    return torch.tensor(found, dtype=torch.long)
+        indices.append(int.from_bytes(hashlib.sha256(value.encode()).digest()[:8], "big") % classes)
+    return torch.tensor(indices, dtype=torch.long)
+
+
+def accuracy(guess: Tensor, truth: Tensor) -> dict[str, float]:
+    """Return the accuracy of guessed classes and that of guessing the commonest class.
+
+    Args:
+        guess: the guessed class of each record, ``(N,)`` int64.
+        truth: the class of each record, ``(N,)`` int64.
+    """
+    return {
+        "accuracy": float((guess == truth).float().mean()),
+        "accuracy_blind": float(truth.bincount().max() / len(truth)),
+    }
 
 
 class PooledCodec(Codec):
-    """Latents are the pooled picture in [-1, 1], and its grey, ``(N, 4, size, size)``."""
+    """Encodes pictures as latents ``(N, 4, size, size)``.
+
+    Latents are the pooled picture in [-1, 1] and its grey.
+    """
 
     def __init__(self, size: int, image_size: int) -> None:
         self._size, self._image_size = size, image_size
@@ -64,7 +100,7 @@ class PooledCodec(Codec):
         return torch.cat([small, small.mean(1, keepdim=True)], 1)
 
     def decode(self, latents: Tensor) -> ImageBatch:
-        # Half-precision latents are finer than the 255 steps of a picture, so rounding gives them
-        # back exactly.
+        # Half-precision latents are finer than the 255 steps of a picture, so rounding restores
+        # the picture exactly.
         small = ((latents[:, :3].float() + 1) * 127.5).round() / 255
-        return ImageBatch.clamped(enlarged(small, self._image_size))
+        return ImageBatch.clamped(enlarge(small, self._image_size))

@@ -1,4 +1,4 @@
-"""The public side of a client that trains a small classifier."""
+"""The public reconstruction of a client that trains a small classifier."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from torch.func import grad
 from torch.nn import functional
 
 from bench.interfaces import Estimate, ImageBatch, LocalTraining, PublicTrainer, Records, Unknown
-from victims.classifier.parts.labelled_records import enlarged, labels, pooled
+from victims.classifier.parts.labelled_records import enlarge, labels, pool
 from victims.classifier.parts.small_networks import HEAD, Classifier
 
 PIXELS, LABEL, INSERTED = "pixels", "label", "inserted_noise"
 
 
 class ClassifierTrainer(PublicTrainer):
-    """Cross-entropy on ``pixels`` ``(B, 3, size, size)`` in [0, 1] and soft ``label`` ``(B,
-    classes)``.
+    """Computes the cross-entropy of a small classifier, and its gradient.
 
-    Where a defence has put layers in that draw noise, ``inserted_noise`` ``(B, noise)`` is the
-    third input.
+    The inputs are ``pixels`` ``(B, 3, size, size)`` in [0, 1], soft ``label`` ``(B, classes)``,
+    and, where a defence has inserted layers that draw noise, ``inserted_noise`` ``(B, noise)``.
 
     Args:
-        label: what a record's class is made of
-            (``victims.classifier.parts.labelled_records.labels``).
+        classifier: the network.
+        local: how a client trains.
+        image_size: height and width of the records' pictures.
+        label: the attribute that gives a record's class, or ``identity``.
     """
 
     def __init__(
@@ -38,24 +39,24 @@ class ClassifierTrainer(PublicTrainer):
 
     def unknowns(self) -> Mapping[str, Unknown]:
         size, insertion = self._classifier.size, self._classifier.insertion
-        found = {
+        unknowns = {
             PIXELS: Unknown((3, size, size), low=0.0, high=1.0),
             LABEL: Unknown((self._classifier.classes,), low=0.0, high=1.0, simplex=True),
         }
-        return found if insertion is None else found | {INSERTED: Unknown((insertion.noise,))}
+        return unknowns if insertion is None else unknowns | {INSERTED: Unknown((insertion.noise,))}
 
     def inputs(self, records: Records) -> dict[str, Tensor]:
-        """``pixels`` and one-hot ``label``.
+        """Return ``pixels`` and one-hot ``label`` of records.
 
         Raises:
-            RequestError: a record lacks what its class is made of.
+            RequestError: a record lacks the attribute that gives its class.
         """
         classes = self._classifier.classes
         one_hot = functional.one_hot(labels(records, self._label, classes), classes).float()
-        return {PIXELS: pooled(records.images, self._classifier.size), LABEL: one_hot}
+        return {PIXELS: pool(records.images, self._classifier.size), LABEL: one_hot}
 
     def draw(self, count: int, rng: torch.Generator) -> dict[str, Tensor]:
-        """The client's own noise for ``count`` records; nothing where no layer draws any."""
+        """Return the noise of inserted layers for ``count`` records; empty where there are none."""
         insertion = self._classifier.insertion
         return (
             {}
@@ -64,7 +65,7 @@ class ClassifierTrainer(PublicTrainer):
         )
 
     def loss(self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
-        """The mean loss of one batch; without ``inserted_noise`` inserted layers give their mean."""
+        """Return the mean loss of a batch; without ``inserted_noise`` the noise is zero."""
         return self._classifier.loss(weights, inputs[PIXELS], inputs[LABEL], inputs.get(INSERTED))
 
     def gradient(
@@ -74,4 +75,4 @@ class ClassifierTrainer(PublicTrainer):
 
     def estimates(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Estimate]:
         pixels = inputs[PIXELS].detach().float().cpu().clamp(0, 1)
-        return {"image": Estimate(ImageBatch.clamped(enlarged(pixels, self._image_size)))}
+        return {"image": Estimate(ImageBatch.clamped(enlarge(pixels, self._image_size)))}

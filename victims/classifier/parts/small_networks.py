@@ -27,14 +27,16 @@ _ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Classifier:
-    """A network from pictures to classes.
+    """Maps pictures to classes, as a function of named weights.
 
     Attributes:
         network: ``lenet``: four convolutions 5x5 of 12 channels, then a linear head
-            (arXiv:1906.08935, section 4, which takes all strides out; here the first stays 2, so
-            that as many numbers enter the head as a picture has). ``mlp``: one hidden layer on the
-            pixels, then the head. ``linear``: the head on the pixels.
+            (arXiv:1906.08935, section 4, which removes all strides; here the first stays 2, so
+            that the head has as many inputs as a picture has numbers). ``mlp``: one hidden layer
+            on the pixels, then the head. ``linear``: the head on the pixels.
+        activation: the function after each layer but the head.
         size: height and width of the pictures, even.
+        classes: how many classes there are.
         hidden: width of the ``mlp``'s hidden layer.
         insertion: a defence's layers before the head, or None.
     """
@@ -48,7 +50,7 @@ class Classifier:
 
     @property
     def features(self) -> int:
-        """How many numbers enter the head."""
+        """Return the number of the head's inputs."""
         by_network = {
             "lenet": WIDTH * (self.size // 2) ** 2,
             "mlp": self.hidden,
@@ -57,7 +59,10 @@ class Classifier:
         return by_network[self.network]
 
     def initial_weights(self, seed: int) -> dict[str, Tensor]:
-        """Public first weights: uniform in [-0.5, 0.5] for ``lenet``, as DLG asks, else in +-1/sqrt(inputs)."""
+        """Return public initial weights by name.
+
+        They are uniform: in [-0.5, 0.5] for ``lenet``, as in DLG, else within 1 / sqrt(inputs).
+        """
         rng = generator(seed, "federated-classifier", self.network)
         shapes: dict[str, tuple[int, ...]] = {}
         if self.network == "lenet":
@@ -81,7 +86,10 @@ class Classifier:
         return weights
 
     def represent(self, weights: Mapping[str, Tensor], pixels: Tensor) -> Tensor:
-        """The features ``(B, features)`` of pictures ``(B, 3, size, size)`` in [0, 1], before any inserted layers."""
+        """Return features ``(B, features)`` of pictures ``(B, 3, size, size)`` in [0, 1].
+
+        Inserted layers are not applied.
+        """
         activation = _ACTIVATIONS[self.activation]
         if self.network == "lenet":
             for i, stride in enumerate(STRIDES):
@@ -99,10 +107,12 @@ class Classifier:
     def into_head(
         self, weights: Mapping[str, Tensor], pixels: Tensor, noise: Tensor | None = None
     ) -> tuple[Tensor, Tensor | None]:
-        """What enters the head, ``(B, features)``, and what inserted layers add to the loss.
+        """Return the head's inputs ``(B, features)`` and the loss of inserted layers or None.
 
         Args:
-            noise: of inserted layers, ``(B, noise)``; None is their mean.
+            weights: the weights by name.
+            pixels: pictures ``(B, 3, size, size)`` in [0, 1].
+            noise: noise of inserted layers, ``(B, noise)``; None is zero noise.
         """
         features = self.represent(weights, pixels)
         if self.insertion is None:
@@ -112,7 +122,7 @@ class Classifier:
         return self.insertion.apply(weights, features, noise)
 
     def logits(self, weights: Mapping[str, Tensor], pixels: Tensor) -> Tensor:
-        """``(B, classes)``, without noise."""
+        """Return the logits ``(B, classes)`` of pictures, without noise."""
         return functional.linear(
             self.into_head(weights, pixels)[0], weights[HEAD], weights["head.bias"]
         )
@@ -124,7 +134,14 @@ class Classifier:
         label: Tensor,
         noise: Tensor | None = None,
     ) -> Tensor:
-        """Mean cross-entropy with soft labels ``(B, classes)``, and the loss of inserted layers."""
+        """Return the mean cross-entropy plus the loss of inserted layers.
+
+        Args:
+            weights: the weights by name.
+            pixels: pictures ``(B, 3, size, size)`` in [0, 1].
+            label: soft labels ``(B, classes)``.
+            noise: noise of inserted layers, ``(B, noise)``; None is zero noise.
+        """
         entering, extra = self.into_head(weights, pixels, noise)
         logits = functional.linear(entering, weights[HEAD], weights["head.bias"])
         loss = -(label * functional.log_softmax(logits, 1)).sum(1).mean()

@@ -1,7 +1,8 @@
-"""One training of a split classifier: both halves, the wire between them, and the truth that stays home."""
+"""One training of a split classifier: both halves and the wire between them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -16,7 +17,7 @@ from bench.interfaces import (
     LABEL,
     PREDICTION_DOWN,
     Capture,
-    Costs,
+    Channel,
     ImageBatch,
     Progress,
     Records,
@@ -27,20 +28,28 @@ from bench.interfaces import (
     TranscriptWriter,
     generator,
 )
-from bench.wire.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR
-from bench.wire.transcript import Direction, with_channel_prefix
+from bench.wire.capture import MODEL_DIR
+from bench.wire.transcript import with_channel_prefix
 from victims.classifier.parts.client import CnnClient
-from victims.classifier.parts.labelled_records import PooledCodec, as_trained, enlarged
-from victims.common.batches import epoch_batches
-from victims.common.measure import Clock, peak_memory_mib
+from victims.classifier.parts.labelled_records import PooledCodec, enlarge, with_pooled_pictures
+from victims.common.batches import epoch_batches, training_batches
+from victims.common.capture_files import TrainingMeasurements, seal_capture
+from victims.common.link import Link
+from victims.common.measure import Clock
 
 
-class CnnRun:
-    """Trains by AdamW on cross-entropy.
+class SplitCnnTraining:
+    """Trains both halves by AdamW on cross-entropy.
 
     Args:
-        pixels: ``(N, 3, size, size)`` in [0, 1].
-        labels: ``(N,)`` int64.
+        client: the client's half, with its defence.
+        server: the server's layers.
+        adapter: the defence's counterpart on the server.
+        records: the private records.
+        pixels: the pooled pictures of the records, ``(N, 3, size, size)`` in [0, 1].
+        labels: the classes of the records, ``(N,)`` int64.
+        writer: keeps every message.
+        plan: how long and with which seed to train.
     """
 
     def __init__(
@@ -58,6 +67,7 @@ class CnnRun:
         self.client, self.server, self.adapter = client, server, adapter
         self.records, self.pixels, self.labels = records, pixels, labels
         self.writer, self.plan = writer, plan
+        self._link = Link(writer)
         self.secrets = SecretsWriter()
         self.losses: list[float] = []
         self._codec = PooledCodec(pixels.shape[-1], records.images.shape[-1])
@@ -70,9 +80,9 @@ class CnnRun:
             ),
         }
 
-    def trained_split(self, out: Path, progress: Progress) -> Capture:
-        """Protocol ``gradient``."""
-        batches = self._batches()
+    def train_over_wire(self, out: Path, progress: Progress) -> Capture:
+        """Train in protocol ``gradient``: every step crosses the wire."""
+        batches = training_batches(len(self.pixels), self.plan)
         with progress.stage("training the victim", len(batches)) as advance:
             for step, (epoch, index) in enumerate(batches):
                 self._step(index, (epoch, step))
@@ -80,9 +90,9 @@ class CnnRun:
         self._send_weights(len(batches), self.plan.epochs - 1)
         return self._seal(out, releases=sum(len(index) for _, index in batches))
 
-    def deployed(self, out: Path, progress: Progress) -> Capture:
-        """Protocol ``inference``: nothing crosses the wire in training; then every record does, once."""
-        batches = self._batches()
+    def train_then_infer(self, out: Path, progress: Progress) -> Capture:
+        """Train in protocol ``inference``: every record crosses the wire once, after training."""
+        batches = training_batches(len(self.pixels), self.plan)
         with progress.stage("training the victim", len(batches)) as advance:
             for _, index in batches:
                 self._step(index, None)
@@ -94,14 +104,6 @@ class CnnRun:
             self._infer(index, step)
         return self._seal(out, releases=len(self.records))
 
-    def _batches(self) -> list[tuple[int, list[int]]]:
-        plan = self.plan
-        return [
-            (e, b)
-            for e in range(plan.epochs)
-            for b in epoch_batches(len(self.pixels), plan.batch_size, e, plan.seed)
-        ]
-
     def _release(self, index: list[int], phase: str) -> Tensor:
         with self._clocks["client"].running():
             return self.client.release(
@@ -109,11 +111,23 @@ class CnnRun:
             )
 
     def _step(self, index: list[int], place: tuple[int, int] | None) -> None:
-        """One batch; over the wire as ``(epoch, step)``, or within one machine."""
+        """Train on one batch.
+
+        Args:
+            index: the records of the batch.
+            place: epoch and step of the messages; None sends none.
+        """
         sent = self._release(index, "training")
         received, label = sent.detach(), self.labels[index]
         if place is not None:
-            message = self._send({CONTROL_FEATURES: sent, LABEL: label}, place, "up", len(index))
+            epoch, step = place
+            message = self._link.send(
+                {CONTROL_FEATURES: sent, LABEL: label},
+                "up",
+                epoch=epoch,
+                step=step,
+                rows=len(index),
+            )
             self._keep(index, place)
             received, label = message[CONTROL_FEATURES], message[LABEL]
         with self._clocks["server"].running():
@@ -127,13 +141,17 @@ class CnnRun:
             gradient = stem.grad
         assert gradient is not None
         if place is not None:
+            answer: Mapping[str, Tensor] = {GRADIENT_DOWN: gradient}
             if self.plan.adversary is not None:
-                gradient = self.plan.adversary.answer(message, {GRADIENT_DOWN: gradient})[
-                    GRADIENT_DOWN
-                ]
-            gradient = self._send({GRADIENT_DOWN: gradient}, place, "down", len(index))[
-                GRADIENT_DOWN
-            ]
+                received_message = {Channel(name): tensor for name, tensor in message.items()}
+                answer = self.plan.adversary.answer(received_message, answer)
+            gradient = self._link.send(
+                {GRADIENT_DOWN: answer[GRADIENT_DOWN]},
+                "down",
+                epoch=epoch,
+                step=step,
+                rows=len(index),
+            )[GRADIENT_DOWN]
         with self._clocks["client"].running():
             self._client_step(index, sent, gradient)
 
@@ -141,10 +159,8 @@ class CnnRun:
         optimizer = self._optimizers["client"]
         optimizer.zero_grad(set_to_none=True)
         pixels = self.pixels[index].to(self.plan.device)
-        private = {
-            "condition": pixels,
-            "image_latents": pixels,
-        }  # a loss on the private input: here the picture
+        # Losses on the condition or on the latent act on the picture here.
+        private = {"condition": pixels, "image_latents": pixels}
         extra = self.client.defense.client_loss(private, {CONTROL_FEATURES: sent})
         sent.backward(gradient.to(sent), retain_graph=extra is not None)  # type: ignore[no-untyped-call]
         if extra is not None:
@@ -155,49 +171,29 @@ class CnnRun:
     @torch.no_grad()
     def _infer(self, index: list[int], step: int) -> None:
         sent = self._release(index, "inference")
-        received = self._send({CONTROL_FEATURES: sent}, (0, step), "up", len(index))[
-            CONTROL_FEATURES
-        ]
+        received = self._link.send(
+            {CONTROL_FEATURES: sent}, "up", epoch=0, step=step, rows=len(index)
+        )[CONTROL_FEATURES]
         self._keep(index, (0, step))
         with self._clocks["server"].running():
             logits = self.server(
                 self.adapter(CONTROL_FEATURES, received.to(self.plan.device).float())
             )
-        self._send({PREDICTION_DOWN: logits}, (0, step), "down", len(index))
-
-    def _send(
-        self, tensors: dict[str, Tensor], place: tuple[int, int], direction: Direction, rows: int
-    ) -> dict[str, Tensor]:
-        ends = ("server", "client")
-        return self.writer.send(
-            tensors,
-            epoch=place[0],
-            step=place[1],
-            direction=direction,
-            sender=ends[direction == "up"],
-            receiver=ends[direction == "down"],
-            rows=rows,
-        )
+        self._link.send({PREDICTION_DOWN: logits}, "down", epoch=0, step=step, rows=len(index))
 
     def _send_weights(self, step: int, epoch: int) -> None:
-        self._send(
-            with_channel_prefix(CLIENT_WEIGHTS, self.client.stem.state_dict().items()),
-            (epoch, step),
-            "up",
-            0,
-        )
+        weights = with_channel_prefix(CLIENT_WEIGHTS, self.client.stem.state_dict().items())
+        self._link.send(weights, "up", epoch=epoch, step=step, rows=0)
 
     def _keep(self, index: list[int], place: tuple[int, int]) -> None:
-        """Put the truth behind a step's rows aside."""
+        """Keep the ground truth of a step's rows among the secrets."""
         epoch, step = place
-        shown = ImageBatch(enlarged(self.pixels[index], self.records.images.shape[-1]))
+        images = ImageBatch(enlarge(self.pixels[index], self.records.images.shape[-1]))
         conditions = self.records.select(index).condition_batch()
-        latents = (self._codec.encode(shown), self._codec.encode(conditions))
+        latents = (self._codec.encode(images), self._codec.encode(conditions))
         self.secrets.add([Release(epoch, step, row) for row in range(len(index))], index, *latents)
 
     def _seal(self, out: Path, *, releases: int) -> Capture:
-        self.secrets.close(out / SECRETS_DIR, as_trained(self.records, self.pixels.shape[-1]))
-        transcript = self.writer.close()
         (out / MODEL_DIR).mkdir()
         parts = {"client": self.client.stem, "server": self.server, "adapter": self.adapter}
         state = {
@@ -207,15 +203,12 @@ class CnnRun:
         }
         state |= {f"defense.{n}": t for n, t in self.client.defense.trained_state().items()}
         save_file(state, out / MODEL_DIR / "network.safetensors")
-        costs = Costs(
-            bytes_up=transcript.bytes("up", rows_only=True) / releases,
-            bytes_down=transcript.bytes("down", rows_only=True) / releases,
-            bytes_once=sum(m.bytes for m in transcript.messages if m.rows == 0),
+        measurements = TrainingMeasurements(
+            releases=releases,
+            losses=self.losses,
             client_seconds=self._clocks["client"].seconds,
             server_seconds=self._clocks["server"].seconds,
-            peak_memory_mib=peak_memory_mib(self.plan.device),
-            steps=len(self.losses),
-            losses=tuple(self.losses),
+            device=self.plan.device,
         )
-        (out / COSTS_FILE).write_text(costs.model_dump_json())
-        return Capture.open(out)
+        records = with_pooled_pictures(self.records, self.pixels.shape[-1])
+        return seal_capture(out, records, self.writer, self.secrets, measurements)

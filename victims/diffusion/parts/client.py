@@ -1,9 +1,10 @@
-"""The client half: everything private, up to the tensors that leave it."""
+"""The client half: everything private, up to the tensors that leave the client."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,10 @@ from victims.stable_diffusion.model import StableDiffusion
 
 @dataclass(frozen=True, eq=False)
 class ClientRandomness:
-    """One stream for each purpose, so that a defence that draws more from one shifts no other."""
+    """Holds one random stream for each purpose.
+
+    A defence that draws more numbers from one stream does not shift the others.
+    """
 
     timesteps: torch.Generator
     noise: torch.Generator
@@ -38,7 +42,7 @@ class ClientRandomness:
 
     @classmethod
     def seeded(cls, seed: int) -> ClientRandomness:
-        """Four independent streams."""
+        """Return four independent streams of a seed."""
         return cls(
             *(
                 generator(seed, "client", word)
@@ -48,20 +52,26 @@ class ClientRandomness:
 
     @classmethod
     def single(cls, rng: torch.Generator) -> ClientRandomness:
-        """One stream for all, for an attacker's simulation."""
+        """Return one stream for all purposes, for an attacker's simulation."""
         return cls(rng, rng, rng, rng)
 
 
 def client_secret(seed: int) -> int:
-    """The number that the client of a training with ``seed`` keeps to itself, 256 bits."""
+    """Return the secret of the client in a training with ``seed``, 256 bits."""
     return derived_seed(seed, "client", "secret")
 
 
 class ClientHalf(nn.Module):
-    """Frozen public parts and a stem; the stem trains only in protocols that send gradients back.
+    """Turns private records into the tensors that leave the client.
+
+    It holds the frozen public parts and a stem, which trains only in protocols that send gradients
+    back.
 
     Args:
-        secret: of ``ProtectContext``; 0 is an attacker's, who does not know the client's.
+        model: the frozen public model.
+        stem: the part of the ControlNet that the client holds.
+        defense: the defence on the client.
+        secret: the client's secret; 0 in an attacker's simulation, which does not know it.
     """
 
     def __init__(
@@ -77,27 +87,27 @@ class ClientHalf(nn.Module):
 
     @property
     def model(self) -> StableDiffusion:
-        """The frozen public model."""
+        """Return the frozen public model."""
         return self._model[0]
 
     @property
     def empty_prompt(self) -> Tensor:
-        """States of the empty prompt, ``(1, L, D)``."""
+        """Return the states of the empty prompt, ``(1, L, D)``."""
         return self._empty.states
 
     @property
     def empty_pooled(self) -> Tensor | None:
-        """Pooled embedding of the empty prompt, ``(1, P)``, where the model has one."""
+        """Return the pooled embedding of the empty prompt, ``(1, P)``, or None without one."""
         return self._empty.pooled
 
     def encode(self, records: Records, index: Sequence[int], rng: ClientRandomness) -> Batch:
-        """Private records as latents and states; those of the last ``records`` are encoded once."""
+        """Return private records as latents and states; each record is encoded once."""
         if self._encoded is None or self._encoded.records is not records:
             self._encoded = EncodedRecords(self.model, records)
         return self._encoded.batch(index, rng.latents)
 
     def release(self, batch: Batch, rng: ClientRandomness) -> dict[Channel, Tensor]:
-        """Every channel that the published wire carries upwards and no defence withholds, as ``compute``."""
+        """Return all channels of the published wire that the defence does not withhold."""
         withheld = self.defense.withheld
         return {
             channel: tensor
@@ -106,11 +116,11 @@ class ClientHalf(nn.Module):
         }
 
     def compute(self, batch: Batch, rng: ClientRandomness) -> dict[Channel, Tensor]:
-        """Every channel of the published wire, protected, still attached to the stem, withheld ones
-        included.
+        """Return every channel of the published wire, protected and attached to the stem's graph.
 
-        ``unet_features`` and ``control_features`` as of METHODS 1.1.2 and 1.1.3; ``noise_target``
-        is what the network must predict, which a client that keeps the loss needs itself.
+        Withheld channels are included: a client that keeps the loss needs ``noise_target``, which
+        the network must predict. ``unet_features`` and ``control_features`` follow METHODS 1.1.2
+        and 1.1.3.
         """
         batch = self._prepared(batch, rng.protection)
         schedule, device = self.model.schedule, self.model.device
@@ -144,12 +154,13 @@ class ClientHalf(nn.Module):
         }
         if batch.pooled_text is not None:
             private["pooled_text"] = batch.pooled_text
-        return replace(batch, **self.defense.prepare(private, rng))
+        changes: dict[str, Any] = dict(self.defense.prepare(private, rng))
+        return replace(batch, **changes)
 
     def context(
         self, phase: str, t: Tensor, record_ids: Sequence[str], rng: torch.Generator
     ) -> ProtectContext:
-        """What the defence is told."""
+        """Return the context that the defence gets."""
         return ProtectContext(
             phase,
             t,

@@ -1,7 +1,7 @@
-"""The control network: made from a UNet, cut at its stem, and put together again.
+"""The control network: built from a UNet, cut at its stem, and joined again.
 
-Real diffusers classes throughout. A server half is a network whose ``conv_in`` is the identity: it
-takes the stem's output as if it were the sample, so its forward pass is the library's own.
+All networks are diffusers classes. A server half is a network whose ``conv_in`` is the identity: it
+takes the stem's output as its sample, so its forward pass is that of the library.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from victims.stable_diffusion.model import StableDiffusion
 
 from diffusers import ControlNetModel  # isort: skip  (after the torchvision guard)
 
-_HINT_CHANNELS = (16, 32, 96, 256)  # of SD's ControlNet; each pair after the first halves the size
+_HINT_CHANNELS = (16, 32, 96, 256)
+"""Channels of the hint block in Stable Diffusion's ControlNet; each step halves the size."""
 
 
 def new_controlnet(model: StableDiffusion, seed: int) -> Any:
-    """A ControlNet initialised from the UNet's encoder, with zero output convolutions.
+    """Return a ControlNet initialised from the UNet's encoder, with zero output convolutions.
 
-    The hint block gets as many halvings as the autoencoder has, so that hint and latent meet at one
-    size. Its initial weights come from ``seed`` and are public, as those of ``control_sd15_ini``
-    are.
+    The hint block halves the size as often as the autoencoder, so that hint and latent have equal
+    sizes. Its initial weights come from ``seed`` and are public, as in ``control_sd15_ini``.
     """
     channels = _HINT_CHANNELS[: int(math.log2(model.factor)) + 1]
-    # Drawn on the CPU whatever the device, so that every machine gets the same weights.
+    # Weights are drawn on the CPU whatever the device, so that all machines get identical weights.
     where = "meta" if model.device == "meta" else "cpu"
     with torch.random.fork_rng(devices=[]), torch.device(where):
         torch.manual_seed(seed)
@@ -39,16 +39,16 @@ def new_controlnet(model: StableDiffusion, seed: int) -> Any:
 
 
 class NoHint(nn.Module):
-    """Stands in for a hint block that is elsewhere or unused: adds nothing to the stem."""
+    """Replaces a hint block that is elsewhere or unused, and adds zero to the stem."""
 
     def forward(self, conditioning: Tensor) -> Tensor:
         return torch.zeros((), dtype=conditioning.dtype, device=conditioning.device)
 
 
 class HintStem(nn.Module):
-    """Client side of the classic split: h_ctrl = convin_ctrl(x_t) + HB(c) (METHODS 1.1.2).
+    """Computes h_ctrl = convin_ctrl(x_t) + HB(c) on the client (METHODS 1.1.2).
 
-    Trainable. The condition enters as pixels in [0, 1].
+    The stem is trainable. The condition enters as pixels in [0, 1].
     """
 
     takes = CONDITION
@@ -59,18 +59,19 @@ class HintStem(nn.Module):
         self.hint = copy.deepcopy(controlnet.controlnet_cond_embedding)
 
     def forward(self, noisy: Tensor, condition: Tensor, condition_latents: Tensor) -> Tensor:
-        """``(B, C, h, w)`` from x_t ``(B, 4, h, w)`` and the condition ``(B, 3, H, W)`` in [0, 1]."""
-        return self.conv_in(noisy) + self.hint(condition)
+        """Return h_ctrl ``(B, C, h, w)`` of x_t ``(B, 4, h, w)`` and pixels ``(B, 3, H, W)``."""
+        features: Tensor = self.conv_in(noisy) + self.hint(condition)
+        return features
 
     @staticmethod
     def server_part(controlnet: Any) -> Any:
-        """The ControlNet behind this stem."""
+        """Return the ControlNet behind this stem."""
         net = copy.deepcopy(controlnet)
         net.conv_in, net.controlnet_cond_embedding = nn.Identity(), NoHint()
         return net
 
     def join(self, server_net: Any) -> Any:
-        """The whole ControlNet from stem and server part."""
+        """Return the whole ControlNet of this stem and the server's part."""
         net = copy.deepcopy(server_net)
         net.conv_in = copy.deepcopy(self.conv_in)
         net.controlnet_cond_embedding = copy.deepcopy(self.hint)
@@ -78,34 +79,34 @@ class HintStem(nn.Module):
 
 
 class LatentStem(nn.Module):
-    """Client side of arXiv:2409.08503 without its activation: h_ctrl = z_c + x_t (METHODS 1.1.3).
+    """Computes h_ctrl = z_c + x_t on the client (arXiv:2409.08503; METHODS 1.1.3).
 
-    Nothing to train; the condition passes through the frozen autoencoder.
+    The stem has nothing to train; the condition passes through the frozen autoencoder. The paper's
+    activation is a defence here.
     """
 
     takes = CONDITION_LATENTS
 
     def __init__(self, controlnet: Any) -> None:
         super().__init__()
-        # The hint block takes no part, but stays with the network so that its layout is the
-        # standard one.
+        # The hint block is unused, but is kept so that the network has the standard layout.
         self._unused_hint = copy.deepcopy(controlnet.controlnet_cond_embedding).requires_grad_(
             False
         )
 
     def forward(self, noisy: Tensor, condition: Tensor, condition_latents: Tensor) -> Tensor:
-        """``(B, 4, h, w)`` from x_t and z_c, each ``(B, 4, h, w)``."""
+        """Return h_ctrl ``(B, 4, h, w)`` of x_t and z_c, each ``(B, 4, h, w)``."""
         return condition_latents + noisy
 
     @staticmethod
     def server_part(controlnet: Any) -> Any:
-        """The whole ControlNet but its hint block; its trainable ``conv_in`` is the server's."""
+        """Return the ControlNet without its hint block; the server trains its ``conv_in``."""
         net = copy.deepcopy(controlnet)
         net.controlnet_cond_embedding = NoHint()
         return net
 
     def join(self, server_net: Any) -> Any:
-        """The whole ControlNet."""
+        """Return the whole ControlNet."""
         net = copy.deepcopy(server_net)
         net.controlnet_cond_embedding = copy.deepcopy(self._unused_hint)
         return net
@@ -115,7 +116,7 @@ STEMS: dict[str, type[HintStem] | type[LatentStem]] = {"hint": HintStem, "latent
 
 
 def headless_unet(model: StableDiffusion) -> Any:
-    """The frozen UNet behind its ``conv_in``, as the server holds it."""
+    """Return the frozen UNet behind its ``conv_in``, as the server holds it."""
     stem, model.unet.conv_in = model.unet.conv_in, nn.Identity()
     try:
         return copy.deepcopy(model.unet)
@@ -123,15 +124,15 @@ def headless_unet(model: StableDiffusion) -> Any:
         model.unet.conv_in = stem
 
 
-def unchanged(channels: int) -> nn.Conv2d:
-    """A convolution that changes nothing: what x_t passes on its way to a wire that carries it as it is."""
+def identity_conv(channels: int) -> nn.Conv2d:
+    """Return an identity convolution, the public stem where x_t itself crosses the wire."""
     conv = nn.Conv2d(channels, channels, 1, bias=False).requires_grad_(False)
     nn.init.dirac_(conv.weight)
     return conv
 
 
 def server_unet(model: StableDiffusion, whole: bool) -> Any:
-    """The frozen UNet as the server of a training holds it: ``whole`` where x_t itself crosses the wire."""
+    """Return the server's frozen UNet: ``whole`` where x_t itself crosses the wire."""
     return copy.deepcopy(model.unet) if whole else headless_unet(model)
 
 
@@ -145,12 +146,17 @@ def predict(
     control_prompt: Mapping[str, Any],
     scale: float = 1.0,
 ) -> Tensor:
-    """The network's output, ``(B, 4, h, w)``, from whatever the two networks take as their sample.
+    """Return the network's output, ``(B, 4, h, w)``.
 
     Args:
-        prompt: what the UNet takes of the prompts, ``PromptCode.arguments``.
-        control_prompt: what the control network takes of them; the paper's wire makes them differ
-            at inference.
+        unet: the UNet, whole or behind its ``conv_in``.
+        controlnet: the ControlNet, whole or behind its stem.
+        unet_input: the sample that ``unet`` takes.
+        control_input: the sample that ``controlnet`` takes.
+        t: the timestep of each record, ``(B,)``.
+        prompt: the UNet's prompt arguments, ``PromptCode.arguments``.
+        control_prompt: the control network's prompt arguments; on the paper's wire they differ from
+            the UNet's at inference.
         scale: weight of the control residuals.
     """
     down, mid = controlnet(
@@ -161,14 +167,7 @@ def predict(
         return_dict=False,
         **control_prompt,
     )
-    return unet(
-        unet_input,
-        t,
-        **prompt,
-        down_block_additional_residuals=down,
-        mid_block_additional_residual=mid,
-        return_dict=False,
-    )[0]
+    return _unet_output(unet, unet_input, t, prompt, down, mid)
 
 
 def predict_undivided(
@@ -179,18 +178,29 @@ def predict_undivided(
     prompt: Mapping[str, Any],
     hint: Tensor,
 ) -> Tensor:
-    """The reference: an uncut ControlNet and UNet, as in centralised training.
+    """Return the output of an uncut ControlNet and UNet, ``(B, 4, h, w)``.
 
     Args:
-        prompt: what both networks take of the prompts, ``PromptCode.arguments``.
-        hint: ``(B, 3, H, W)`` in [0, 1].
+        model: the public model.
+        controlnet: the whole ControlNet.
+        noisy: x_t, ``(B, 4, h, w)``.
+        t: the timestep of each record, ``(B,)``.
+        prompt: the prompt arguments of both networks, ``PromptCode.arguments``.
+        hint: the condition ``(B, 3, H, W)`` in [0, 1].
     """
     down, mid = controlnet(noisy, t, controlnet_cond=hint, return_dict=False, **prompt)
-    return model.unet(
-        noisy,
+    return _unet_output(model.unet, noisy, t, prompt, down, mid)
+
+
+def _unet_output(
+    unet: Any, sample: Tensor, t: Tensor, prompt: Mapping[str, Any], down: Any, mid: Tensor
+) -> Tensor:
+    output: Tensor = unet(
+        sample,
         t,
         **prompt,
         down_block_additional_residuals=down,
         mid_block_additional_residual=mid,
         return_dict=False,
     )[0]
+    return output

@@ -1,4 +1,4 @@
-"""Private records as latents and prompt states, computed once: the encoders are frozen, epochs differ in draws."""
+"""Private records as latents and prompt states, which frozen encoders compute once."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ from victims.stable_diffusion.prompt_code import PromptCode
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """One batch within the client, never sent as such.
+    """Holds one private batch of the client, which never crosses the wire.
 
     Attributes:
-        image_latents: z0, ``(B, 4, h, w)``; condition_latents: z_c, likewise.
+        image_latents: z0, ``(B, 4, h, w)``.
+        condition_latents: z_c, ``(B, 4, h, w)``.
         condition: pixels in [0, 1], ``(B, 3, H, W)``.
         text: prompt states, ``(B, L, D)``.
         pooled_text: pooled prompts of Stable Diffusion XL, ``(B, P)``; None in other models.
-        record_ids: the client's names of the records.
+        record_ids: the client's ids of the records.
     """
 
     image_latents: Tensor
@@ -34,7 +35,7 @@ class Batch:
     pooled_text: Tensor | None = None
 
     def only(self, i: int) -> Batch:
-        """The ``i``-th record, as a batch of one."""
+        """Return record ``i`` as a batch of one."""
         row = slice(i, i + 1)
         return Batch(
             self.image_latents[row],
@@ -46,14 +47,13 @@ class Batch:
         )
 
     def prompt_arguments(self) -> dict[str, Any]:
-        """What UNet and ControlNet take of the prompts, as ``PromptCode.arguments``."""
+        """Return the prompt arguments of UNet and ControlNet, as ``PromptCode.arguments``."""
         height, width = self.condition.shape[-2:]
         return PromptCode(self.text, self.pooled_text).arguments(height, width)
 
 
 class EncodedRecords:
-    """Gives batches of ``records``; encodes a record when it is first asked for, and keeps it on
-    the CPU.
+    """Returns batches of records; encodes each record on first use and keeps it on the CPU.
 
     A record takes four latents and its prompt's states: half a megabyte at 512x512 in Stable
     Diffusion 1.5.
@@ -62,19 +62,23 @@ class EncodedRecords:
     def __init__(self, model: StableDiffusion, records: Records) -> None:
         self.records = records
         self._model = model
-        self._kept = (
-            "meta" if model.device == "meta" else "cpu"
-        )  # shapes without data cannot be moved
-        self._known: dict[int, tuple[Tensor | None, ...]] = {}
+        # Tensors without data cannot be moved off the device meta.
+        self._kept = "meta" if model.device == "meta" else "cpu"
+        self._moments: dict[int, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
+        self._codes: dict[int, PromptCode] = {}
 
     def batch(self, index: Sequence[int], rng: torch.Generator) -> Batch:
-        """The records at ``index``; z0 and z_c are drawn from the autoencoder's posterior, as published."""
+        """Return the records at ``index``.
+
+        z0 and z_c are drawn from the autoencoder's posterior, as in the published code.
+        """
         rows = list(index)
-        self._encode(sorted({row for row in rows if row not in self._known}))
-        *moments, text, pooled = (
-            None if part[0] is None else torch.stack(part).to(self._model.device)
-            for part in zip(*(self._known[row] for row in rows), strict=True)
-        )
+        self._encode(sorted({row for row in rows if row not in self._moments}))
+        moments = [
+            torch.stack(part).to(self._model.device)
+            for part in zip(*(self._moments[row] for row in rows), strict=True)
+        ]
+        code = PromptCode.cat([self._codes[row] for row in rows]).to(self._model.device)
         image_latents, condition_latents = (
             mean + std * torch.randn(mean.shape, generator=rng).to(mean.device)
             for mean, std in (moments[:2], moments[2:])
@@ -85,9 +89,9 @@ class EncodedRecords:
             condition=ImageBatch.from_uint8(self.records.conditions[rows]).pixels.to(
                 self._model.device
             ),
-            text=text,
+            text=code.states,
             record_ids=tuple(self.records.ids[i] for i in rows),
-            pooled_text=pooled,
+            pooled_text=code.pooled,
         )
 
     def _encode(self, rows: list[int]) -> None:
@@ -98,8 +102,9 @@ class EncodedRecords:
             for pixels in (self.records.images, self.records.conditions)
         )
         code = self._model.prompt_code([self.records.prompts[i] for i in rows])
-        pooled = [None] * len(rows) if code.pooled is None else code.pooled
-        for row, *parts in zip(rows, *images, *conditions, code.states, pooled, strict=True):
-            self._known[row] = tuple(
-                None if part is None else part.to(self._kept) for part in parts
+        for place, row in enumerate(rows):
+            mean, std, condition_mean, condition_std = (
+                part[place].to(self._kept) for part in (*images, *conditions)
             )
+            self._moments[row] = (mean, std, condition_mean, condition_std)
+            self._codes[row] = code.only(place).to(self._kept)

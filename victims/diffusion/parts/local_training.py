@@ -1,4 +1,4 @@
-"""A client's local training: the gradient of a step, and what a run of steps changes."""
+"""A client's local training: the gradient of a step, and the update of a run of steps."""
 
 from __future__ import annotations
 
@@ -17,11 +17,14 @@ from victims.diffusion.parts.undivided_step import Draws, draw, undivided_loss
 def backward(client: ClientHalf, controlnet: Any, draws: Draws, rng: torch.Generator) -> float:
     """Leave the gradient of one step in the network's parameters, and return the loss.
 
-    Where the defence wants it, the gradient is what the defence makes of each record's own, taken
-    one by one: two gradients are in memory at a time, whatever the batch.
+    A defence with ``record_gradients`` combines the gradients of the records, which are computed
+    one by one: two gradients are in memory at a time, whatever the batch size.
 
     Args:
-        rng: the client's, for the defence.
+        client: supplies the frozen parts and the defence.
+        controlnet: the whole trainable network.
+        draws: the batch with its randomness.
+        rng: the client's randomness for the defence.
     """
     controlnet.zero_grad(set_to_none=True)
     if not client.defense.record_gradients:
@@ -34,11 +37,11 @@ def backward(client: ClientHalf, controlnet: Any, draws: Draws, rng: torch.Gener
     def one_by_one() -> Iterator[dict[str, Tensor]]:
         for i in range(len(draws.timesteps)):
             loss = undivided_loss(client, controlnet, draws.only(i))
-            found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+            gradients = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
             losses.append(float(loss.detach()))
             yield {
                 n: torch.zeros_like(p) if g is None else g
-                for (n, p), g in zip(parameters.items(), found, strict=True)
+                for (n, p), g in zip(parameters.items(), gradients, strict=True)
             }
 
     for name, gradient in client.defense.local_gradient(one_by_one(), rng).items():
@@ -48,9 +51,12 @@ def backward(client: ClientHalf, controlnet: Any, draws: Draws, rng: torch.Gener
 
 @dataclass(frozen=True)
 class LocalPlan:
-    """Attributes:
-    optimizer: ``adamw`` or ``sgd`` (no momentum, no decay), made anew for every update.
-    batch_size: records a step.
+    """Sets how a client trains between two messages.
+
+    Attributes:
+        optimizer: ``adamw`` or ``sgd`` (no momentum, no decay), created anew for every update.
+        learning_rate: learning rate of the optimizer.
+        batch_size: records in one step.
     """
 
     optimizer: Literal["adamw", "sgd"]
@@ -58,15 +64,17 @@ class LocalPlan:
     batch_size: int
 
     def batches(self, index: Sequence[int]) -> list[list[int]]:
-        """``index`` in steps."""
+        """Return ``index`` divided into steps."""
         return [list(index[i : i + self.batch_size]) for i in range(0, len(index), self.batch_size)]
 
 
 class LocalRun:
-    """Steps from the weights that ``network`` has now; ``update`` says what they changed.
+    """Trains a network for some steps and keeps the change of its weights.
 
     Args:
-        network: trained in place.
+        client: supplies the frozen parts and the defence.
+        network: the network, which is trained in place.
+        plan: how to train.
     """
 
     def __init__(self, client: ClientHalf, network: Any, plan: LocalPlan) -> None:
@@ -84,10 +92,13 @@ class LocalRun:
         rng: ClientRandomness,
         shared: tuple[Tensor, Tensor] | None = None,
     ) -> tuple[Draws, float]:
-        """One step on the records at ``index``: its draws and its loss.
+        """Train one step on the records at ``index``, and return its draws and its loss.
 
         Args:
-            shared: t and eps, where the client does not draw them itself.
+            records: all records.
+            index: the records of the step.
+            rng: the client's randomness.
+            shared: t and eps where the server draws them.
         """
         draws = draw(self._client, records, index, rng, shared)
         loss = backward(self._client, self._network, draws, rng.protection)
@@ -98,10 +109,10 @@ class LocalRun:
         return draws, loss
 
     def update(self) -> dict[str, Tensor]:
-        """What the steps changed.
+        """Return the change of the weights by the steps.
 
-        Of SGD as the sum of the steps themselves: a difference of weights would round a small step
-        away, and a client that sends gradients (FedSGD) sends this.
+        For SGD it is the sum of the steps themselves: a difference of weights would round small
+        steps away, and clients that send gradients (FedSGD) send this sum.
         """
         if self._plan.optimizer == "sgd":
             return dict(self._sum)

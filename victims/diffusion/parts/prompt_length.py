@@ -1,4 +1,4 @@
-"""Says which prompts a model's text encoder cannot keep in whole."""
+"""Report prompts that the text encoder truncates."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from typing import Any
 
 from bench.interfaces import Progress, Records
 from bench.util.files import read_json
-from bench.util.torchvision_guard import guard_torchvision
+from victims.stable_diffusion.tokenizer import read_tokenizer
 
 MARKS = 2
-"""Tokens of every prompt that are not words: start and end."""
+"""How many tokens of every prompt are not words: start and end."""
 
 
 def note_overlong(model: Path, records: Records, progress: Progress) -> None:
-    """Note how many prompts will be cut at the text encoder's length, and the record of the first.
+    """Note how many prompts the text encoder truncates, and the record of the first.
 
-    Captions of any length are common, so they are no error; but what a row says of the prompt then
-    holds for its beginning only.
+    Long captions are common, so they are no error; but scores of the prompt then hold for its
+    beginning only.
 
     Args:
         model: a directory in diffusers layout.
+        records: the records with their prompts.
+        progress: receives the note.
     """
     kept = int(read_json(model / "text_encoder" / "config.json")["max_position_embeddings"])
     tokens = _tokenizer(model)(list(records.prompts), truncation=False, verbose=False).input_ids
@@ -31,14 +33,12 @@ def note_overlong(model: Path, records: Records, progress: Progress) -> None:
     if long:
         name, count = long[0]
         progress.note(
-            f"{len(long)} of {len(records)} prompts are longer than the {kept - MARKS} tokens that the model keeps; "
-            f"their ends are cut off, the first is that of record {name!r} with {count - MARKS} tokens"
+            f"{len(long)} of {len(records)} prompts are longer than the {kept - MARKS} tokens that "
+            f"the model keeps; their ends are cut off, the first is that of record {name!r} with "
+            f"{count - MARKS} tokens"
         )
 
 
 @lru_cache(maxsize=4)
 def _tokenizer(model: Path) -> Any:
-    guard_torchvision()
-    from transformers import CLIPTokenizer
-
-    return CLIPTokenizer.from_pretrained(model / "tokenizer", local_files_only=True)
+    return read_tokenizer(model / "tokenizer")

@@ -22,16 +22,18 @@ from victims.diffusion.parts.controlnet import HintStem, LatentStem
 
 
 class DiffusionForward(PublicForward):
-    """h_sd and h_ctrl of x_t, t, and the condition: as pixels or as z_c, whichever this client's
-    stem takes.
+    """Computes h_sd and h_ctrl of x_t, t and the condition.
 
-    z0 and eps enter by x_t = a_t z0 + b_t eps alone, which is for the attack to take apart.
+    The condition is given as pixels or as z_c, depending on the client's stem. z0 and eps enter
+    only through x_t = a_t z0 + b_t eps; the attack must separate them.
 
     Args:
-        client: whose frozen parts and defence are used.
-        stem: of nobody else.
+        client: supplies the frozen parts and the defence.
+        stem: the stem, which no other object uses.
         image_size: height and width of the pictures.
     """
+
+    stem: HintStem | LatentStem
 
     def __init__(self, client: ClientHalf, stem: HintStem | LatentStem, image_size: int) -> None:
         self.stem = stem
@@ -49,13 +51,18 @@ class DiffusionForward(PublicForward):
         }
 
     def send(self, inputs: Mapping[str, Tensor], rng: torch.Generator) -> dict[Channel, Tensor]:
-        """``inputs`` need x_t; h_ctrl also the condition. Without t the defence is told 0."""
+        """Return the released tensors of guessed inputs.
+
+        Args:
+            inputs: x_t; for h_ctrl also the condition; without t the defence gets t = 0.
+            rng: randomness for the defence.
+        """
         client = self._client
         noisy = inputs[NOISY]
         count = len(noisy)
         t = inputs.get(TIMESTEPS, torch.zeros(count, dtype=torch.long, device=noisy.device))
         context = client.context("training", t, [""] * count, rng)
-        # A stem uses one of the two and ignores the other.
+        # The stem uses the condition as pixels or as latents, and ignores the other argument.
         condition = inputs.get(self.stem.takes)
         control = client.defense.control_input(noisy, context)
         sent = (

@@ -1,4 +1,4 @@
-"""The public side of a client that trains a whole ControlNet: its loss and gradient, rebuilt."""
+"""The public reconstruction of a client that trains a whole ControlNet."""
 
 from __future__ import annotations
 
@@ -34,18 +34,19 @@ POOLED = "pooled_text"
 
 
 class ControlNetTrainer(PublicTrainer):
-    """The denoising loss of ``victims.diffusion.parts.undivided_step`` as a function of weights,
-    records and draws.
+    """Computes the denoising loss as a function of weights, records and draws, and its gradient.
 
-    Inputs, each ``(B, ...)``: ``image_latents`` z0 and ``noise`` eps, ``(4, h, w)``; ``condition``
-    ``(3, H, W)`` in [0, 1]; ``text`` states ``(L, D)``; ``timestep`` ``()`` int64; in Stable
-    Diffusion XL ``pooled_text`` ``(P,)``.
+    The loss is that of ``victims.diffusion.parts.undivided_step``. Inputs, each ``(B, ...)``:
+    ``image_latents`` z0 and ``noise`` eps, ``(4, h, w)``; ``condition`` ``(3, H, W)`` in [0, 1];
+    ``text`` states ``(L, D)``; ``timestep`` ``()`` int64; in Stable Diffusion XL ``pooled_text``
+    ``(P,)``.
 
     Args:
-        client: a public client of its own; its networks' attention is set to plain matrix products,
-            since the fused kernel has no second derivative.
-        controlnet: gives the network's form; its weights are not used.
-        image_size: pixels on a side.
+        client: a public client that no other object uses; the attention of its networks is set to
+            plain matrix products, since the fused kernel has no second derivative.
+        controlnet: the architecture of the network; its weights are not used.
+        local: how a client trains.
+        image_size: height and width of the pictures.
     """
 
     def __init__(
@@ -81,14 +82,14 @@ class ControlNetTrainer(PublicTrainer):
         }
 
     def loss(self, weights: Mapping[str, Tensor], inputs: Mapping[str, Tensor]) -> Tensor:
-        """The mean loss of one batch."""
+        """Return the mean loss of one batch."""
 
         def network(*args: Any, **options: Any) -> Any:
             return functional_call(self._network, dict(weights), args, options)
 
         batch = Batch(
             image_latents=inputs[IMAGE],
-            condition_latents=inputs[IMAGE],  # takes no part where the condition enters as pixels
+            condition_latents=inputs[IMAGE],  # unused, since the condition enters as pixels
             condition=inputs[CONDITION],
             text=inputs[TEXT],
             record_ids=(),
@@ -103,10 +104,10 @@ class ControlNetTrainer(PublicTrainer):
 
     @torch.no_grad()
     def estimates(self, inputs: Mapping[str, Tensor]) -> Mapping[str, Estimate]:
-        codec, found = self._client.model, {}
+        codec, estimates = self._client.model, {}
         if IMAGE in inputs:
-            found["image"] = Estimate(codec.decode(inputs[IMAGE]), inputs[IMAGE].cpu())
+            estimates["image"] = Estimate(codec.decode(inputs[IMAGE]), inputs[IMAGE].cpu())
         if CONDITION in inputs:
             pictures = ImageBatch.clamped(inputs[CONDITION].cpu())
-            found["condition"] = Estimate(pictures, codec.encode(pictures).cpu())
-        return found
+            estimates["condition"] = Estimate(pictures, codec.encode(pictures).cpu())
+        return estimates

@@ -1,4 +1,4 @@
-"""Draws pictures from a trained control network, with the client's protection in place."""
+"""Sample pictures from a trained control network, with the client's defence in place."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from victims.stable_diffusion.prompt_code import PromptCode
 
 @dataclass(frozen=True, eq=False)
 class TrainedControl:
-    """A trained pair of halves.
+    """Holds a trained pair of halves.
 
     Attributes:
-        client: with its trained stem and the defence.
-        controlnet: the server's part.
+        client: the client's half with its trained stem and the defence.
+        controlnet: the server's part of the ControlNet.
         adapter: the defence's counterpart on the server.
     """
 
@@ -41,7 +41,14 @@ class TrainedControl:
 
 @dataclass(frozen=True)
 class SamplingPlan:
-    """DDIM steps (Song et al., arXiv:2010.02502), guidance scale (arXiv:2207.12598; 1 is none), seed, batch."""
+    """Sets how pictures are sampled.
+
+    Attributes:
+        steps: DDIM steps (Song et al., arXiv:2010.02502).
+        guidance: scale of classifier-free guidance (arXiv:2207.12598); 1 is none.
+        seed: seed of the sampling noise.
+        batch_size: how many pictures are sampled together.
+    """
 
     steps: int
     guidance: float
@@ -58,10 +65,17 @@ def sample(
     *,
     scale: float = 1.0,
 ) -> ImageBatch:
-    """One picture a record, from its condition and prompt.
+    """Return one picture for each record, from its condition and prompt.
 
-    As in the published code, the frozen UNet gets the real prompt and the control network what the
-    defence lets through. ``scale`` weighs the control residuals; 0 is the model without ControlNet.
+    As in the published code, the frozen UNet gets the real prompt, and the control network gets
+    what the defence releases.
+
+    Args:
+        trained: the trained halves.
+        records: the records whose conditions and prompts are used.
+        plan: how to sample.
+        progress: reports progress.
+        scale: weight of the control residuals; 0 is the model without ControlNet.
     """
     pictures = []
     with progress.stage(
@@ -75,7 +89,7 @@ def sample(
 
 
 def _control_from(client: ClientHalf) -> int:
-    """The smallest t at which the control network is applied."""
+    """Return the smallest t at which the control network is applied."""
     schedule = client.model.schedule
     return client.defense.control_from(schedule, client.defense.first_timestep(schedule))
 
@@ -142,11 +156,19 @@ def _guided_output(
     guidance: float,
     scale: float,
 ) -> Tensor:
-    """The network's output after classifier-free guidance, ``(B, 4, h, w)``.
+    """Return the network's output after classifier-free guidance, ``(B, 4, h, w)``.
 
     Args:
-        prompt, control_prompt: as ``predict``; with guidance twice as many as records, without the
-            prompt in the end.
+        trained: the trained halves.
+        unet: the frozen UNet behind its ``conv_in``.
+        stem: the output of the UNet's ``conv_in``.
+        control: the control features that the client releases.
+        t: the timestep of each record.
+        prompt: the UNet's prompt arguments; with guidance, the records' prompts followed by as many
+            empty ones.
+        control_prompt: the control network's prompt arguments, in equal order.
+        guidance: the guidance scale.
+        scale: weight of the control residuals.
     """
     copies = 2 if guidance > 1.0 else 1
     control = trained.adapter(CONTROL_FEATURES, control).repeat(copies, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""The server half: trains from messages and from nothing else."""
+"""The server half, which trains from messages alone."""
 
 from __future__ import annotations
 
@@ -26,16 +26,19 @@ from victims.stable_diffusion.prompt_code import PromptCode
 
 
 class ServerHalf:
-    """The ControlNet behind the cut, the frozen UNet behind its stem, and their optimiser.
+    """Trains the ControlNet behind the cut with the frozen UNet behind its stem.
 
     Args:
-        unet: frozen, its ``conv_in`` an identity.
+        unet: the frozen UNet, whose ``conv_in`` is an identity or, where x_t crosses the wire, its
+            own.
         controlnet: the trainable part behind the stem.
-        adapter: a defence's counterpart on this side, trained along.
-        factor: pixels per latent cell, from which the size of the pictures is known.
+        adapter: a defence's counterpart on the server, which is trained too.
+        factor: pixels per latent cell, which gives the size of the pictures.
         returns_gradient: whether the client trains and gets dL/dh_ctrl.
-        keeps_loss: whether the loss is computed here; otherwise the prediction goes down and its
+        keeps_loss: whether the server computes the loss; otherwise the prediction goes down and its
             gradient comes up.
+        learning_rate: learning rate of AdamW.
+        device: device of all networks.
         autocast: computing type of the forward pass, or None for float32.
     """
 
@@ -68,7 +71,7 @@ class ServerHalf:
         self.losses: list[float] = []
 
     def receive(self, message: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
-        """Answer one upward message; None where the protocol sends nothing down.
+        """Return the answer to one upward message, or None where the protocol sends nothing down.
 
         Raises:
             DataError: the message fits no step of the protocol.

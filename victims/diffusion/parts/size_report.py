@@ -1,7 +1,7 @@
-"""What a model of any size costs: parameters on either side of the cut, and bytes on the wire.
+"""Count the parameters on either side of the cut and the bytes on the wire.
 
-Everything is counted on the victim's own halves, built on the device ``meta``, where tensors have
-shapes and no data; Stable Diffusion 1.5 takes seconds and no memory worth mentioning.
+Everything is counted on the halves that the victim builds on the device ``meta``, where tensors
+have shapes and no data; Stable Diffusion 1.5 takes seconds and little memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,12 @@ from victims.stable_diffusion.model import StableDiffusion
 
 
 def parameters(*modules: nn.Module | None, trained: bool | None = None) -> int:
-    """How many parameters the modules have; only those that train, or do not, if asked."""
+    """Return the number of parameters of the modules.
+
+    Args:
+        modules: the modules; None is skipped.
+        trained: whether to count only trainable or only frozen parameters; None counts both.
+    """
     return sum(
         p.numel()
         for m in modules
@@ -39,7 +44,7 @@ def parameters(*modules: nn.Module | None, trained: bool | None = None) -> int:
 
 
 def model_parts(model: StableDiffusion, controlnet: Any) -> dict[str, int]:
-    """Parameters of each network."""
+    """Return the number of parameters of each network, by name."""
     return {
         "UNet": parameters(model.unet),
         "ControlNet": parameters(controlnet),
@@ -54,8 +59,8 @@ def model_parts(model: StableDiffusion, controlnet: Any) -> dict[str, int]:
 
 
 @dataclass(frozen=True)
-class Division:
-    """Who holds how many parameters.
+class ParameterCounts:
+    """Holds the number of parameters on the client and on the server.
 
     Attributes:
         client_frozen: the encoding half of the autoencoder, the text encoders, the UNet's
@@ -71,8 +76,8 @@ class Division:
     server_trained: int
 
     @classmethod
-    def of(cls, client: ClientHalf, server: ServerHalf) -> Division:
-        """Count two halves."""
+    def from_halves(cls, client: ClientHalf, server: ServerHalf) -> ParameterCounts:
+        """Count the parameters of both halves."""
         model = client.model
         texts = (model.text_encoder, model.text_encoder_2)
         encoding = (model.vae.encoder, model.vae.quant_conv, *texts, model.unet.conv_in)
@@ -85,16 +90,21 @@ class Division:
 
 
 @dataclass(frozen=True, eq=False)
-class Wire:
-    """The tensors that one record sends in one step, ``(1, ...)`` each, without data."""
+class WireTensors:
+    """Holds the tensors of one record and step on the wire, ``(1, ...)`` each, without data.
+
+    Attributes:
+        up: the tensors to the server.
+        down: the tensors to the client.
+    """
 
     up: Mapping[Channel, Tensor]
     down: Mapping[Channel, Tensor]
 
     @classmethod
-    def of(cls, client: ClientHalf, server: ServerHalf, image_size: int) -> Wire:
-        """What the client releases, and what the protocol answers with tensors of the same shapes."""
-        sent = released(client, image_size)
+    def from_halves(cls, client: ClientHalf, server: ServerHalf, image_size: int) -> WireTensors:
+        """Return the client's release of a record, and answers in the protocol's shapes."""
+        sent = release_of_blank(client, image_size)
         up, down = dict(sent), {}
         if not server.keeps_loss:
             up[LOSS_GRADIENT] = down[PREDICTION_DOWN] = up.pop(NOISE_TARGET)
@@ -104,8 +114,8 @@ class Wire:
 
 
 @torch.no_grad()
-def released(client: ClientHalf, image_size: int) -> dict[Channel, Tensor]:
-    """What the client sends of one blank record."""
+def release_of_blank(client: ClientHalf, image_size: int) -> dict[Channel, Tensor]:
+    """Return the tensors that the client sends of one blank record."""
     blank = torch.zeros(1, 3, image_size, image_size, dtype=torch.uint8)
     records = Records(
         ids=("blank",),
@@ -120,5 +130,8 @@ def released(client: ClientHalf, image_size: int) -> dict[Channel, Tensor]:
 
 
 def payload(tensors: Iterable[Tensor], dtype: torch.dtype) -> int:
-    """Bytes of the tensors with all fractions in ``dtype``, without a message's header of a few hundred bytes."""
+    """Return the bytes of the tensors with all floating-point numbers in ``dtype``.
+
+    A message has a header of a few hundred bytes besides.
+    """
     return sum(t.numel() * (dtype if t.is_floating_point() else t.dtype).itemsize for t in tensors)

@@ -1,4 +1,4 @@
-"""The reference step: ControlNet training without a cut, as centralised and federated clients do it."""
+"""The step of centralised and federated clients: ControlNet training without a cut."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from victims.diffusion.parts.encoded_records import Batch
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Everything that one step's loss is computed on, besides the weights.
+    """Holds a batch and its randomness, from which a step's loss is computed.
 
     Attributes:
-        batch: the records as latents and states.
+        batch: the records as latents and prompt states.
         timesteps: t, ``(B,)``.
         noise: eps, ``(B, 4, h, w)``.
     """
@@ -30,7 +30,7 @@ class Draws:
     noise: Tensor
 
     def only(self, i: int) -> Draws:
-        """The ``i``-th record's part, as a batch of one."""
+        """Return the part of record ``i`` as a batch of one."""
         return Draws(self.batch.only(i), self.timesteps[i : i + 1], self.noise[i : i + 1])
 
 
@@ -41,10 +41,14 @@ def draw(
     rng: ClientRandomness,
     shared: tuple[Tensor, Tensor] | None = None,
 ) -> Draws:
-    """One batch with its randomness, drawn in the same order as the split client draws it.
+    """Return one batch with its randomness, drawn in the order of the split client.
 
     Args:
-        shared: t and eps that the client was given, instead of its own.
+        client: supplies the encoders and the defence.
+        records: all records.
+        index: the records of the batch.
+        rng: the client's randomness.
+        shared: t and eps where the server draws them.
     """
     model = client.model
     batch = client.encode(records, index, rng)
@@ -59,11 +63,12 @@ def draw(
 
 
 def undivided_loss(client: ClientHalf, controlnet: Any, draws: Draws) -> Tensor:
-    """The denoising loss of one batch.
+    """Return the denoising loss of one batch.
 
     Args:
         client: supplies the frozen parts; its stem is not used.
         controlnet: the whole trainable network.
+        draws: the batch with its randomness.
     """
     model, batch = client.model, draws.batch
     noisy = model.schedule.add_noise(batch.image_latents, draws.noise, draws.timesteps)

@@ -13,10 +13,10 @@ import pytest
 from bench.interfaces import DataError, RequestError
 from bench.reports.check.baseline import Baseline, read_baseline, write_baseline
 from bench.reports.check.compare import check
+from bench.reports.check.compared_rows import compared_rows
 from bench.reports.check.output import as_json, github_lines, github_markdown, lines, write_junit
-from bench.reports.check.points import points
 from bench.reports.check.verdict import Tolerances, Verdict
-from tests.support.rows import MadeLedger
+from tests.support.rows import SyntheticLedger
 
 LEVELS = {
     ("none", "inversion"): 0.7,
@@ -27,9 +27,9 @@ LEVELS = {
 UTILITY = {"fid": 100.0, "kid": 1.0, "kid_std": 0.3, "prompt_score": 0.25, "of_a_plugin": 1.0}
 
 
-def run(seeds: tuple[int, ...] = (0, 1, 2), noise: int = 0, **changes: float) -> MadeLedger:
+def run(seeds: tuple[int, ...] = (0, 1, 2), noise: int = 0, **changes: float) -> SyntheticLedger:
     """The cells of one run; ``changes`` are new levels by ``defense_attack``."""
-    made = MadeLedger()
+    made = SyntheticLedger()
     for i, ((defense, attack), level) in enumerate(LEVELS.items()):
         for seed in seeds:
             level_now = changes.get(f"{defense}_{attack}", level)
@@ -39,8 +39,8 @@ def run(seeds: tuple[int, ...] = (0, 1, 2), noise: int = 0, **changes: float) ->
     return made
 
 
-def compared(old: MadeLedger, new: MadeLedger, **options: bool) -> Verdict:
-    return check(*(points(m.rows, m.read, measure="ssim") for m in (old, new)), **options)
+def compared(old: SyntheticLedger, new: SyntheticLedger, **options: bool) -> Verdict:
+    return check(*(compared_rows(m.rows, m.read, measure="ssim") for m in (old, new)), **options)
 
 
 def kinds(verdict: Verdict, *, fails: bool = True) -> list[tuple[str, str]]:
@@ -84,14 +84,14 @@ class TestStrength:
 
 
 def test_a_weakened_attack_is_caught_on_its_certificate():
-    old, new = MadeLedger(), MadeLedger()
+    old, new = SyntheticLedger(), SyntheticLedger()
     old.add("linear", "inversion", level=0.8, certificate=1)
     new.add("linear", "inversion", level=0.6, certificate=1)
     assert kinds(compared(old, new)) == [("attack-weaker", "inversion on linear")]
 
 
 def test_a_collapse_at_one_seed_of_three_is_caught():
-    old, new = run(noise=1), MadeLedger()
+    old, new = run(noise=1), SyntheticLedger()
     for row in run(noise=1).rows:
         broke = row["attack"] == "closed-form" and row["seed"] == 1
         level = 0.3 if broke else LEVELS[row["defense"], row["attack"]]
@@ -100,7 +100,7 @@ def test_a_collapse_at_one_seed_of_three_is_caught():
 
 
 def test_what_other_training_runs_change_is_no_finding():
-    old, new = MadeLedger(), MadeLedger()
+    old, new = SyntheticLedger(), SyntheticLedger()
     for seed, (before, after) in enumerate([(0.30, 0.36), (0.38, 0.34), (0.33, 0.36)]):
         old.add("strong", level=before, seed=seed)
         new.add("strong", level=after, seed=seed)
@@ -109,7 +109,7 @@ def test_what_other_training_runs_change_is_no_finding():
 
 def test_an_attack_is_measured_by_the_controls_of_the_baseline():
     """A control that moved with the attack would hide the change."""
-    old, new = MadeLedger(), MadeLedger()
+    old, new = SyntheticLedger(), SyntheticLedger()
     old.add("strong", level=0.3)
     new.add("strong", level=0.4, ssim_ceiling=1.4)
     verdict = compared(old, new)
@@ -121,7 +121,7 @@ def test_an_attack_is_measured_by_the_controls_of_the_baseline():
 
 
 def test_where_lower_is_closer_a_lower_score_is_the_stronger_attack():
-    old, new = MadeLedger(), MadeLedger()
+    old, new = SyntheticLedger(), SyntheticLedger()
     for made, level in ((old, 0.6), (new, 0.5)):
         made.add("strong", level=level, ssim_floor=0.8, ssim_ceiling=0.2)
     assert kinds(compared(old, new)) == [("attack-stronger", "inversion on strong")]
@@ -129,7 +129,7 @@ def test_where_lower_is_closer_a_lower_score_is_the_stronger_attack():
 
 def test_many_comparisons_raise_the_bar():
     """Forty defences, each with a chance difference of two standard errors: alone it counts, in the family not."""
-    old, new = MadeLedger(), MadeLedger()
+    old, new = SyntheticLedger(), SyntheticLedger()
     for i in range(40):
         old.add(f"d{i}", level=0.5, noise=2 * i + 1)
         new.add(f"d{i}", level=0.513, noise=2 * i + 2)
@@ -137,7 +137,7 @@ def test_many_comparisons_raise_the_bar():
     alone = tuple(
         {
             key: point
-            for key, point in points(m.rows, m.read, measure="ssim").items()
+            for key, point in compared_rows(m.rows, m.read, measure="ssim").items()
             if key[1] == "d0"
         }
         for m in (old, new)
@@ -151,8 +151,8 @@ def test_many_comparisons_raise_the_bar():
     [("fid", 110.0, 103.0), ("prompt_score", 0.2, 0.24), ("kid", 1.5, 1.25)],
 )
 def test_a_fall_of_utility_is_caught(seeds, figure, worse, within):
-    def made(value: float) -> MadeLedger:
-        found = MadeLedger()
+    def made(value: float) -> SyntheticLedger:
+        found = SyntheticLedger()
         for seed in range(seeds):
             for attack in ("inversion", "closed-form"):
                 found.add(
@@ -190,7 +190,7 @@ def test_missing_and_new_rows_are_caught():
 
 
 def test_a_row_that_moved_to_another_setting_is_explained():
-    old, new = MadeLedger(), MadeLedger()
+    old, new = SyntheticLedger(), SyntheticLedger()
     old.add("strong", epochs=5)
     new.add("strong", epochs=6)
     found = {finding.kind: finding.sentence for finding in compared(old, new).findings}
@@ -198,10 +198,10 @@ def test_a_row_that_moved_to_another_setting_is_explained():
     assert "differ in epochs (5 in the baseline, 6 now)" in found["missing"]
 
 
-def written(path: Path, made: MadeLedger, **options: object) -> Baseline:
+def written(path: Path, made: SyntheticLedger, **options: object) -> Baseline:
     """A baseline of a run, in files."""
     baseline = Baseline(
-        points(made.rows, made.read, measure="ssim"), "made", Tolerances(), **options
+        compared_rows(made.rows, made.read, measure="ssim"), "made", Tolerances(), **options
     )
     write_baseline(path, baseline, reason="first", accepted=0)
     return baseline
@@ -214,16 +214,22 @@ def test_a_baseline_survives_its_files(tmp_path):
     path = tmp_path / "baseline.csv"
     old = written(path, made, accepts_failed=True)
     again = read_baseline(path)
-    assert set(again.points) == set(old.points)
-    assert len(again.points) == len(made.rows)
+    assert set(again.compared_rows) == set(old.compared_rows)
+    assert len(again.compared_rows) == len(made.rows)
     assert (again.suite, again.tolerances, again.accepts_failed) == ("made", Tolerances(), True)
-    assert kinds(check(again.points, old.points)) == kinds(check(old.points, again.points)) == []
-    for key, point in old.points.items():
-        assert set(again.points[key].scores) == set(point.scores)
-        assert again.points[key].identified == point.identified
+    assert (
+        kinds(check(again.compared_rows, old.compared_rows))
+        == kinds(check(old.compared_rows, again.compared_rows))
+        == []
+    )
+    for key, point in old.compared_rows.items():
+        assert set(again.compared_rows[key].scores) == set(point.scores)
+        assert again.compared_rows[key].identified == point.identified
     worse = run(strong_inversion=0.4)
     assert (
-        kinds(check(again.points, points(worse.rows, worse.read, measure="ssim")))[-1][0]
+        kinds(check(again.compared_rows, compared_rows(worse.rows, worse.read, measure="ssim")))[
+            -1
+        ][0]
         == "attack-stronger"
     )
     write_baseline(path, old, reason="second, with a comma", accepted=3)
@@ -240,20 +246,20 @@ def test_line_ends_and_a_byte_order_mark_damage_no_baseline(tmp_path):
     old = written(path, run())
     for file in (path, tmp_path / "baseline.scores.jsonl"):
         file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes().replace(b"\n", b"\r\n"))
-    assert check(read_baseline(path).points, old.points).findings == ()
+    assert check(read_baseline(path).compared_rows, old.compared_rows).findings == ()
 
 
 @pytest.mark.parametrize("seeds", [(0,), (0, 1, 2)])
 def test_a_baseline_without_scores_by_record_still_compares_means(tmp_path, seeds):
     made, path = run(seeds), tmp_path / "baseline.csv"
-    current = points(made.rows, lambda *_: {}, measure="ssim")
+    current = compared_rows(made.rows, lambda *_: {}, measure="ssim")
     write_baseline(path, Baseline(current, "made", Tolerances()), reason="first", accepted=0)
     worse = run(seeds, strong_inversion=0.4)
-    baseline = read_baseline(path).points
+    baseline = read_baseline(path).compared_rows
     assert not any(point.scores for point in baseline.values())
-    verdict = check(baseline, points(worse.rows, worse.read, measure="ssim"))
+    verdict = check(baseline, compared_rows(worse.rows, worse.read, measure="ssim"))
     assert kinds(verdict) == [("attack-stronger", "inversion on strong")]
-    assert check(baseline, points(made.rows, made.read, measure="ssim")).findings == ()
+    assert check(baseline, compared_rows(made.rows, made.read, measure="ssim")).findings == ()
 
 
 def test_a_baseline_of_failed_cells_is_refused_unless_said(tmp_path):
@@ -264,18 +270,18 @@ def test_a_baseline_of_failed_cells_is_refused_unless_said(tmp_path):
         written(path, made)
     assert not path.exists()
     old = written(path, made, accepts_failed=True)
-    verdict = check(read_baseline(path).points, old.points)
+    verdict = check(read_baseline(path).compared_rows, old.compared_rows)
     assert kinds(verdict, fails=False) == [("state", "inversion on gone")]
     assert "failed as in the baseline, and was not compared" in verdict.findings[0].sentence
     assert not [subject for subject in verdict.compared if "gone" in subject]
     about = path.with_suffix(".json")
     about.write_text(about.read_text().replace('"accepts_failed": true', '"accepts_failed": false'))
-    with pytest.raises(DataError, match="1 of its rows failed, which it does not say it accepts"):
+    with pytest.raises(DataError, match="1 of its rows failed, but it does not accept failed rows"):
         read_baseline(path)
 
 
 def test_where_nothing_has_a_score_there_is_no_baseline(tmp_path):
-    made = MadeLedger()
+    made = SyntheticLedger()
     made.add("gone", status="failed")
     with pytest.raises(RequestError, match="nothing could be compared"):
         written(tmp_path / "baseline.csv", made, accepts_failed=True)
@@ -298,9 +304,9 @@ def test_tolerances_stand_in_the_baseline(tmp_path):
     )
     baseline = read_baseline(path)
     worse = run(strong_inversion=0.4)
-    current = points(worse.rows, worse.read, measure="ssim")
-    assert check(baseline.points, current, tolerances=baseline.tolerances).findings == ()
-    assert check(baseline.points, current).exit_code == 1
+    current = compared_rows(worse.rows, worse.read, measure="ssim")
+    assert check(baseline.compared_rows, current, tolerances=baseline.tolerances).findings == ()
+    assert check(baseline.compared_rows, current).exit_code == 1
     about = path.with_suffix(".json")
     about.write_text(about.read_text().replace('"attack": 0.2', '"attack": Infinity'))
     with pytest.raises(DataError, match="the attack tolerance must be from 0 to below 1"):
@@ -313,7 +319,7 @@ def test_reports_hold_one_line_a_finding_whatever_a_label_says():
         "FAIL attack-weaker",
         "FAIL attack-stronger",
     ]
-    old, new = MadeLedger(), MadeLedger()
+    old, new = SyntheticLedger(), SyntheticLedger()
     old.add("a|<b>\x1b\n")
     verdict = compared(old, new)
     table = github_markdown(verdict).splitlines()
@@ -347,7 +353,7 @@ def test_a_note_stands_in_every_report(tmp_path):
 
 
 def test_an_attack_that_still_tells_records_apart_is_not_called_broken():
-    new = MadeLedger()
+    new = SyntheticLedger()
     new.add(
         "strong", "inversion", level=0.2, identified=0.5, identified_low=0.4, identified_high=0.6
     )
@@ -356,7 +362,7 @@ def test_an_attack_that_still_tells_records_apart_is_not_called_broken():
         "identified_ceiling": 1.0,
         "identified_normalized": 0.5,
     }
-    old = MadeLedger()
+    old = SyntheticLedger()
     old.add("strong", "inversion", level=0.3)
     (blind,) = [f for f in compared(old, new).findings if f.kind == "attack-blind"]
     assert "other measures still are above their floor" in blind.sentence

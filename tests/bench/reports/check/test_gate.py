@@ -17,33 +17,33 @@ from bench.interfaces import DataError
 from bench.ledger.ledger import Ledger
 from bench.planning.suite import Suite, SuiteFile
 from bench.reports.check.baseline import Baseline
-from bench.reports.check.compare import current_points, judge
-from bench.reports.check.plan import present_rows
+from bench.reports.check.compare import current_rows, judge
+from bench.reports.check.plan import suite_state
 from bench.reports.check.verdict import Tolerances, Verdict
 from bench.reports.comparability import ledger_scores
 from bench.reports.processor_tolerance import Difference, ProcessorTolerance
-from tests.support.rows import RECORDS, MadeLedger
+from tests.support.rows import RECORDS, SyntheticLedger
 
 UTILITY = {"fid": 100.0, "ssim": 0.0713}
 
 
-def state(code: str = "1", **levels: float) -> MadeLedger:
+def state(code: str = "1", **levels: float) -> SyntheticLedger:
     """Two cells of a state of the code; its cell ids depend on ``code``."""
-    made = MadeLedger()
+    made = SyntheticLedger()
     for defense, level in {"none": 0.7, "strong": 0.3}.items():
         made.add(defense, level=levels.get(defense, level), utility=UTILITY, code=code)
     return made
 
 
-def baseline_of(made: MadeLedger, **options: Any) -> Baseline:
-    present = present_rows(made.plan(), made.rows)
+def baseline_of(made: SyntheticLedger, **options: Any) -> Baseline:
+    present = suite_state(made.plan(), made.rows)
     return Baseline(
-        current_points(present, made.read, measure="ssim"), "made", Tolerances(), **options
+        current_rows(present, made.read, measure="ssim"), "made", Tolerances(), **options
     )
 
 
 def judged(
-    old: MadeLedger, plan: MadeLedger, *stored: MadeLedger, allow_new: bool = False
+    old: SyntheticLedger, plan: SyntheticLedger, *stored: SyntheticLedger, allow_new: bool = False
 ) -> Verdict:
     """The verdict on a ledger that holds several states, under the plan of one of them."""
     rows = [row for made in stored for row in made.rows]
@@ -51,7 +51,7 @@ def judged(
     def read(cell_id: str, target: str, metric: str) -> Any:
         return next((found for made in stored if (found := made.read(cell_id, target, metric))), {})
 
-    present = present_rows(plan.plan(), rows)
+    present = suite_state(plan.plan(), rows)
     return judge(baseline_of(old), present, read, suite="made", name="b.csv", allow_new=allow_new)
 
 
@@ -63,7 +63,11 @@ def test_an_unchanged_state_is_no_worse_and_says_of_what():
     verdict = judged(state(), state(), state())
     assert (verdict.exit_code, verdict.answer, verdict.findings) == (0, "no worse", ())
     assert len(verdict.compared) == 4
-    assert (verdict.scope.asked, verdict.scope.found, verdict.scope.cells) == (2, 2, 2)
+    assert (verdict.scope.cells, verdict.scope.cells_found, verdict.scope.baseline_cells) == (
+        2,
+        2,
+        2,
+    )
 
 
 def test_rows_of_another_code_do_not_count_and_are_named_once():
@@ -83,7 +87,7 @@ def test_the_present_state_is_judged_whatever_was_run_after_it():
     for row in leaky.rows:
         row["created"] = "2027-01-01T00:00:00+00:00"
     assert judged(good, good, good, leaky).exit_code == 0
-    assert judged(good, good, good, leaky).scope.left_out == 2
+    assert judged(good, good, good, leaky).scope.cells_left_out == 2
     assert judged(good, leaky, good, leaky).exit_code == 1
 
 
@@ -111,7 +115,7 @@ def test_a_cell_taken_out_of_the_suite_is_missing_though_its_rows_are_there(allo
 
 @pytest.mark.parametrize("allow_new", [False, True])
 def test_a_parameter_that_changed_in_the_suite_is_named(allow_new):
-    plan = MadeLedger()
+    plan = SyntheticLedger()
     plan.add("none", level=0.7, utility=UTILITY, code="1")
     plan.add("strong:sigma=0.25", level=0.5, utility=UTILITY, code="1")
     verdict = judged(state(), plan, state(), plan, allow_new=allow_new)
@@ -123,8 +127,8 @@ def test_a_parameter_that_changed_in_the_suite_is_named(allow_new):
 
 
 def test_one_hash_that_moved_is_told_once_and_never_as_all_rows_missing():
-    def of(data_hash: str) -> MadeLedger:
-        made = MadeLedger()
+    def of(data_hash: str) -> SyntheticLedger:
+        made = SyntheticLedger()
         for i in range(20):
             made.add(f"d{i}", data_hash=data_hash, utility=UTILITY)
         return made
@@ -139,14 +143,14 @@ def test_one_hash_that_moved_is_told_once_and_never_as_all_rows_missing():
 
 
 def test_nothing_compared_is_not_nothing_worse():
-    gone = MadeLedger()
+    gone = SyntheticLedger()
     gone.add("strong", status="not_applicable")
     verdict = judged(gone, gone, gone)
     assert (verdict.findings, verdict.compared, verdict.exit_code) == ((), (), 4)
 
 
 def test_new_rows_never_make_a_check_of_nothing_pass():
-    old, new = MadeLedger(), state()
+    old, new = SyntheticLedger(), state()
     old.add("gone", status="not_applicable")
     assert judged(old, new, new, allow_new=True).exit_code == 4
 
@@ -175,20 +179,20 @@ def test_a_figure_of_utility_on_one_side_only_is_told():
         del row["utility_ssim"]
     verdict = judged(old, new, new)
     assert told(verdict) == [("measure", "unsure")] * 2
-    assert "ssim is in the baseline and not measured any more" in verdict.findings[0].sentence
+    assert "ssim is in the baseline and was not measured now" in verdict.findings[0].sentence
     assert told(judged(new, old, old)) == [("measure", "unsure")] * 2
     assert judged(new, old, old, allow_new=True).exit_code == 0
     for row in new.rows:
         del row["utility_fid"]
     verdict = judged(old, new, new)
     assert [f.sentence.partition(": ")[2] for f in verdict.findings] == [
-        "fid, ssim is in the baseline and not measured any more"
+        "fid, ssim is in the baseline and was not measured now"
     ] * 2
     assert len(verdict.compared) == 2
 
 
 def test_comparisons_of_one_name_are_counted_each():
-    made = MadeLedger()
+    made = SyntheticLedger()
     for epochs in (1, 2):
         made.add("strong", level=0.3, epochs=epochs)
     made.add("strong", level=0.3, epochs=2, attack_iterations=7)
@@ -208,7 +212,7 @@ def test_a_defence_made_stronger_is_not_called_worse_for_one_figure_of_one_seed(
 
 @pytest.mark.parametrize(("now", "level"), [(0.5, None), (0.4, "note"), (0.2, "worse")])
 def test_a_figure_of_one_seed_that_states_its_error_is_held_to_it(now, level):
-    old, new = MadeLedger(), MadeLedger()
+    old, new = SyntheticLedger(), SyntheticLedger()
     for made, value in ((old, 0.5), (new, now)):
         made.add("strong", utility={"ssim": value, "ssim_se": 0.05})
     levels = [f.level for f in judged(old, new, new).findings]
@@ -217,7 +221,7 @@ def test_a_figure_of_one_seed_that_states_its_error_is_held_to_it(now, level):
 
 @pytest.mark.parametrize(("now", "level"), [(0.75, None), (0.65, "note"), (0.4, "worse")])
 def test_an_accuracy_of_one_seed_is_held_to_its_records(now, level):
-    old, new = MadeLedger(), MadeLedger()
+    old, new = SyntheticLedger(), SyntheticLedger()
     for made, value in ((old, 0.8), (new, now)):
         made.add("strong", utility={"accuracy": value}, records_evaluation=40)
     levels = [f.level for f in judged(old, new, new).findings]
@@ -227,7 +231,7 @@ def test_an_accuracy_of_one_seed_is_held_to_its_records(now, level):
 @pytest.mark.parametrize("noise", [0, 9])
 @pytest.mark.parametrize("exposed", [1, 2, 3])
 def test_records_that_lost_their_privacy_are_found_though_the_mean_hardly_moved(exposed, noise):
-    old, new = MadeLedger(), MadeLedger()
+    old, new = SyntheticLedger(), SyntheticLedger()
     old.add("strong", level=0.3, noise=1)
     new.add("strong", level=0.3, noise=noise or 1, exposed=exposed)
     verdict = judged(old, new, new)
@@ -239,11 +243,11 @@ def test_records_that_lost_their_privacy_are_found_though_the_mean_hardly_moved(
 
 def test_more_records_above_the_identification_threshold_are_found():
     """Nine of forty pass the threshold by a little: no record rose far above the others."""
-    old, new = MadeLedger(), MadeLedger()
+    old, new = SyntheticLedger(), SyntheticLedger()
     for made in (old, new):
         made.add("strong", level=0.7, spread=0.0)
 
-    def identified(of: MadeLedger, count: int) -> Any:
+    def identified(of: SyntheticLedger, count: int) -> Any:
         def read(cell_id: str, target: str, metric: str) -> Any:
             if metric == "identified":
                 return {f"r{i}": float(i < count) for i in range(RECORDS)}
@@ -257,12 +261,12 @@ def test_more_records_above_the_identification_threshold_are_found():
         return read
 
     before, after = identified(old, 0), identified(new, 9)
-    present = [present_rows(made.plan(), made.rows) for made in (old, new)]
-    baseline = Baseline(current_points(present[0], before, measure="ssim"), "made", Tolerances())
+    present = [suite_state(made.plan(), made.rows) for made in (old, new)]
+    baseline = Baseline(current_rows(present[0], before, measure="ssim"), "made", Tolerances())
     verdict = judge(baseline, present[1], after, suite="made", name="b.csv")
     assert told(verdict) == [("records-exposed", "worse")]
     assert (
-        "9 records pass the identification threshold that did not, 0 no more"
+        "9 records pass the identification threshold that did not before, 0 do not pass it now"
         in verdict.failures[0].sentence
     )
 
@@ -271,7 +275,7 @@ def test_other_libraries_are_named_where_something_was_found():
     baseline, good, leaky = baseline_of(state()), state(), state(strong=0.5)
     here = {**baseline.versions, "torch": "0.1"}
     for made, expected in ((good, []), (leaky, ["attack-stronger", "versions"])):
-        present = present_rows(made.plan(), made.rows)
+        present = suite_state(made.plan(), made.rows)
         verdict = judge(baseline, present, made.read, suite="made", name="b.csv", versions=here)
         assert [finding.kind for finding in verdict.findings] == expected
     assert f"torch {baseline.versions['torch']} (now 0.1)" in verdict.findings[1].sentence
@@ -301,12 +305,12 @@ class TestProcessors:
     )
 
     def verdict(self, level: float, fid: float, processor: str) -> Verdict:
-        old, new = MadeLedger(), MadeLedger()
+        old, new = SyntheticLedger(), SyntheticLedger()
         old.add("strong", level=0.3, utility={"fid": 100.0})
         new.add("strong", level=level, utility={"fid": fid}, processor=processor)
         limits = Tolerances(processor=self.TABLE)
-        present = [present_rows(made.plan(), made.rows) for made in (old, new)]
-        baseline = Baseline(current_points(present[0], old.read, measure="ssim"), "made", limits)
+        present = [suite_state(made.plan(), made.rows) for made in (old, new)]
+        baseline = Baseline(current_rows(present[0], old.read, measure="ssim"), "made", limits)
         return judge(baseline, present[1], new.read, suite="made", name="b.csv")
 
     def test_what_another_processor_explains_is_one_note(self):
@@ -325,7 +329,7 @@ class TestProcessors:
         verdict = self.verdict(0.4, 100.0, "B")
         assert told(verdict) == [("attack-stronger", "worse")]
         assert (
-            "another processor (A, now B), which was never seen to change so much"
+            "another processor (A, now B), though none was measured to change so much"
             in verdict.failures[0].sentence
         )
 
@@ -333,18 +337,18 @@ class TestProcessors:
 @pytest.fixture
 def command(tmp_path, monkeypatch):
     """``bench check made`` on made rows, in place of a suite that would be planned and run."""
-    planned: list[MadeLedger] = []
+    planned: list[SyntheticLedger] = []
     document = None
     suite = Suite("made", SuiteFile.model_validate({"blocks": {"b": {"attacks": ["x"]}}}), document)
     monkeypatch.setattr(check_suite, "find_suite", lambda name: suite)
 
     def present(options: Any, suite: Suite, *, run: bool) -> tuple[Any, Any]:
         ledger = Ledger(options.results)
-        return present_rows(planned[-1].plan(), ledger.rows()), ledger_scores(ledger)
+        return suite_state(planned[-1].plan(), ledger.rows()), ledger_scores(ledger)
 
     monkeypatch.setattr(check_suite, "_present", present)
 
-    def stored(name: str, made: MadeLedger) -> str:
+    def stored(name: str, made: SyntheticLedger) -> str:
         planned.append(made)
         ledger = Ledger(tmp_path / name)
         for row in made.rows:
@@ -366,7 +370,7 @@ def test_the_command_from_first_baseline_to_accepted_change(command, tmp_path):
     code, output = bench("check", "made", "--results", good)
     assert code == 2
     assert (
-        "baseline.csv: no baseline there; make one with bench check SUITE --update --reason TEXT"
+        "baseline.csv: does not exist; bench check SUITE --update --reason TEXT writes a baseline"
         in output
     )
     assert bench("check", "made", "--results", good, "--update")[0] == 2
@@ -480,6 +484,6 @@ def test_a_baseline_of_the_first_format_says_what_to_do(command):
     (Path(results) / "baseline.json").unlink()
     code, output = bench("check", "made", "--results", results)
     assert code == 2
-    assert "make the baseline anew with bench check SUITE --update --reason TEXT" in output
+    assert "write the baseline again with bench check SUITE --update --reason TEXT" in output
     assert bench("check", "made", "--results", results, "--update", "--reason", "second")[0] == 0
     assert bench("check", "made", "--results", results)[0] == 0

@@ -13,12 +13,12 @@ import pytest
 from bench.interfaces import BenchError
 from bench.reports.check.baseline import Baseline, read_baseline, write_baseline
 from bench.reports.check.baseline_rows import COLUMNS
-from bench.reports.check.compare import current_points, judge
-from bench.reports.check.plan import Present, present_rows
+from bench.reports.check.compare import current_rows, judge
+from bench.reports.check.plan import SuiteState, suite_state
 from bench.reports.check.verdict import Tolerances
-from tests.support.rows import MadeLedger
+from tests.support.rows import SyntheticLedger
 
-Table = list[list[str]]
+BaselineTable = list[list[str]]
 
 CELLS = (
     ("none", "inversion"),
@@ -39,9 +39,9 @@ VALUES = {
 }
 
 
-def cells(leaking: int | None = None) -> MadeLedger:
+def cells(leaking: int | None = None) -> SyntheticLedger:
     """Four cells and one that does not apply; one of the four leaks more."""
-    made = MadeLedger()
+    made = SyntheticLedger()
     for i, (defense, attack) in enumerate(CELLS):
         level = 0.3 + 0.05 * i
         # An undefended victim leaks what it can: there an attack gets worse by getting weaker.
@@ -59,12 +59,12 @@ def cells(leaking: int | None = None) -> MadeLedger:
     return made
 
 
-def present_of(made: MadeLedger) -> Present:
-    return present_rows(made.plan(), made.rows)
+def present_of(made: SyntheticLedger) -> SuiteState:
+    return suite_state(made.plan(), made.rows)
 
 
 @pytest.fixture(scope="module")
-def runs() -> list[tuple[MadeLedger, Present]]:
+def runs() -> list[tuple[SyntheticLedger, SuiteState]]:
     """By the cell that leaks more."""
     return [(made, present_of(made)) for made in map(cells, range(len(CELLS)))]
 
@@ -74,16 +74,16 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The files of a sound baseline."""
     path = tmp_path_factory.mktemp("sound") / "baseline.csv"
     made = cells()
-    current = current_points(present_of(made), made.read, measure="ssim")
+    current = current_rows(present_of(made), made.read, measure="ssim")
     write_baseline(path, Baseline(current, "made", Tolerances()), reason="first", accepted=0)
     return {file.name: file.read_text() for file in path.parent.iterdir()}
 
 
-def table(text: dict[str, str]) -> Table:
+def table(text: dict[str, str]) -> BaselineTable:
     return list(csv.reader(io.StringIO(text["baseline.csv"])))
 
 
-def row_of(lines: Table, cell: int) -> int:
+def row_of(lines: BaselineTable, cell: int) -> int:
     """The line of one of the four cells."""
     defense, attack = CELLS[cell]
     names = lines[0].index("defense"), lines[0].index("attack")
@@ -92,7 +92,7 @@ def row_of(lines: Table, cell: int) -> int:
     )
 
 
-def of_fields(lines: Table, row: int) -> Iterator[tuple[str, Table]]:
+def of_fields(lines: BaselineTable, row: int) -> Iterator[tuple[str, BaselineTable]]:
     """Every field of a row, damaged in every way."""
     others = [i for i in range(1, len(lines)) if i != row]
     for column, name in enumerate(lines[0]):
@@ -119,11 +119,11 @@ def of_fields(lines: Table, row: int) -> Iterator[tuple[str, Table]]:
                 yield f"{name} swapped with row {other}", swapped
 
 
-def before_of(lines: Table, row: int, column: int) -> str:
+def before_of(lines: BaselineTable, row: int, column: int) -> str:
     return lines[row][column]
 
 
-def of_rows(lines: Table, row: int) -> Iterator[tuple[str, Table]]:
+def of_rows(lines: BaselineTable, row: int) -> Iterator[tuple[str, BaselineTable]]:
     """The row removed, repeated, cut short, or put in another's place."""
     yield "row removed", lines[:row] + lines[row + 1 :]
     yield "row repeated", [*lines, lines[row]]
@@ -139,7 +139,7 @@ def of_rows(lines: Table, row: int) -> Iterator[tuple[str, Table]]:
             yield f"row {other} in its place", [*lines[:row], lines[other], *lines[row + 1 :]]
 
 
-def of_columns(lines: Table) -> Iterator[tuple[str, Table]]:
+def of_columns(lines: BaselineTable) -> Iterator[tuple[str, BaselineTable]]:
     """Every column renamed, removed, repeated, emptied or exchanged with its neighbour."""
     for column, name in enumerate(lines[0]):
         for new in (
@@ -166,12 +166,12 @@ def of_columns(lines: Table) -> Iterator[tuple[str, Table]]:
             yield f"{name} exchanged with {lines[0][column - 1]}", [heads, *lines[1:]]
 
 
-Mutations = Callable[[Table, int], Iterator[tuple[str, Table]]]
+Mutations = Callable[[BaselineTable, int], Iterator[tuple[str, BaselineTable]]]
 
 
 def survivors(
     text: dict[str, str],
-    runs: list[tuple[MadeLedger, Present]],
+    runs: list[tuple[SyntheticLedger, SuiteState]],
     mutations: Mutations,
     path: Path,
     *,
@@ -198,7 +198,7 @@ def survivors(
             path.write_text(stream.getvalue())
             if signed:
                 scores = module.read_scores(path.with_name("baseline.scores.jsonl"))
-                content = module.Table(damaged, scores)
+                content = module.BaselineTable(damaged, scores)
                 signature = {"sha256": module._digest(content), "columns": list(content.header)}
                 path.with_suffix(".json").write_text(json.dumps({**about, **signature}))
             try:
@@ -214,7 +214,7 @@ def survivors(
 
 
 def test_the_runs_leak_more_and_the_sound_baseline_says_so(text, runs, tmp_path):
-    def nothing(lines: Table, row: int) -> Iterator[tuple[str, Table]]:
+    def nothing(lines: BaselineTable, row: int) -> Iterator[tuple[str, BaselineTable]]:
         yield "nothing", lines
 
     assert survivors(text, runs, nothing, tmp_path / "baseline.csv", signed=False) == (4, [])
@@ -312,12 +312,12 @@ def test_no_damaged_scores_end_in_0(text, runs, tmp_path):
     "words",
     [
         ("score", "", "row 1: score is empty"),
-        ("score", "nan", "row 1: score 'nan' is no finite number"),
-        ("floor", "inf", "row 1: floor 'inf' is no finite number"),
+        ("score", "nan", "row 1: score 'nan' is not a finite number"),
+        ("floor", "inf", "row 1: floor 'inf' is not a finite number"),
         ("ceiling", "=floor", "row 1: floor and ceiling are equal"),
         ("score", "0.9", "row 1: score 0.9 contradicts the scores by record"),
         ("status", "good", "row 1: status 'good' is unknown"),
-        ("utility_fid", "much", "row 1: utility_fid 'much' is no finite number"),
+        ("utility_fid", "much", "row 1: utility_fid 'much' is not a finite number"),
     ],
 )
 def test_a_damaged_row_is_named(text, tmp_path, words):

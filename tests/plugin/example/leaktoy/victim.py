@@ -12,6 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bench.interfaces import (
+    COSTS_FILE,
+    MODEL_DIR,
+    SECRETS_DIR,
+    TRANSCRIPT_DIR,
     Capture,
     Card,
     Channel,
@@ -35,7 +39,6 @@ from bench.interfaces import (
     Victim,
     generator,
 )
-from bench.wire.capture import COSTS_FILE, MODEL_DIR, SECRETS_DIR, TRANSCRIPT_DIR
 
 FEATURES, LABEL = Channel("toy_features"), Channel("toy_label")
 FACTOR, WIDTH = 4, 12

@@ -1,4 +1,4 @@
-"""Rows of a ledger as points of a check: one measure of one attack on one defence at one seed, with its controls."""
+"""Extracts from rows what a check compares: a measure of an attack at a seed, with controls."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from statistics import fmean
 from bench.reports.comparability import (
     SETTING,
     AttackBudget,
+    ComparisonSetting,
     Row,
     ScoreReader,
-    Setting,
     Trial,
     choose_measure,
     measures,
@@ -23,11 +23,11 @@ from bench.reports.comparability import (
 from bench.util.errors import DataError
 from bench.util.stats import normalized
 
-Key = tuple[Setting, str, AttackBudget, int]
-"""What is compared with what: setting, defence, attack and seed."""
+Key = tuple[ComparisonSetting, str, AttackBudget, int]
+"""Setting, defence, attack and seed, by which rows of both sides are paired."""
 
 IDENTIFIED = "identified"
-"""The metric that says of each record whether its reconstruction passes for it."""
+"""The metric that is 1 for records whose reconstruction is identified as the record."""
 
 _ATTACKERS = (
     "target",
@@ -38,29 +38,35 @@ _ATTACKERS = (
     "targets",
     "epoch",
 )
-"""Fields of a setting that say nothing of the trained model."""
+"""Fields of a setting that do not concern the trained model."""
 
 MEAN_DIGITS = 1e-5
-"""A mean and the mean of its records' scores agree to this, relative to their size above 1."""
+"""Allowed difference of a mean and the mean of its records, relative to their size above 1."""
 
 
 @dataclass(frozen=True, eq=False)
-class Point:
-    """One row of a ledger or a baseline, as far as a check needs it.
+class ComparedRow:
+    """A row of a ledger or a baseline with the fields that a check needs.
 
     Attributes:
-        certificate: whether the row is an attack's proof that it works, on a victim it must break.
-        measure: what is compared; empty where the row has no measure between controls.
-        score, floor, ceiling: the measure's mean and its controls; NaN where there is no measure.
-        measures: all measures of the row that stand between controls, sorted.
-        drawn: fingerprint of the scored records where they are named by position only, else empty.
-        processor: what made the row; empty where it does not say.
-        scores: of the measure by record; empty where only the mean is known.
-        identified: by record, 1 where the reconstruction passes for it; empty where that was not
-            measured.
-        blind: whether no measure of the row is above its floor by more than chance. Not kept in a
-            baseline.
-        utility: of the trained model, by name.
+        key: setting, defence, attack and seed.
+        status: status of the row.
+        reason: why the status is not ``ok``.
+        certificate: whether the attack must reach a certificate in this row.
+        measure: the compared measure; empty where the row has no measure between controls.
+        score: mean of the measure; NaN where there is no measure.
+        floor: score of the floor; NaN where there is no measure.
+        ceiling: score of the ceiling; NaN where there is no measure.
+        drawn: fingerprint of the scored records where they are named by position, else empty.
+        cell_id: the cell.
+        processor: the processor that made the row; empty where the row does not name it.
+        measures: all measures of the row with controls, sorted.
+        scores: scores by record; empty where only the mean is known.
+        identified: by record, 1 where its reconstruction is identified as the record; empty where
+            that was not measured.
+        blind: whether no measure of the row is significantly above its floor. A baseline does not
+            keep it.
+        utility: quality of the trained model, by name.
     """
 
     key: Key
@@ -81,32 +87,37 @@ class Point:
     utility: Mapping[str, float] = field(default_factory=dict)
 
 
-def points(
+def compared_rows(
     rows: Iterable[Row], read: ScoreReader, *, measure: str, chosen: Mapping[Key, str] | None = None
-) -> dict[Key, Point]:
-    """The newest row of each key.
+) -> dict[Key, ComparedRow]:
+    """Return the newest row of each key.
 
     Args:
-        measure: preferred where ``chosen`` does not say.
-        chosen: the measure by key, as a baseline has it.
+        rows: rows of a ledger.
+        read: reads scores by record.
+        measure: the preferred measure of keys that are not in ``chosen``.
+        chosen: the measure by key, as the baseline has it.
 
     Raises:
         DataError: scores by record contradict their mean in the row.
     """
-    found = trials(rows)
-    by_setting: dict[Setting, list[Row]] = {}
-    for trial in found:
+    newest = trials(rows)
+    by_setting: dict[ComparisonSetting, list[Row]] = {}
+    for trial in newest:
         by_setting.setdefault(trial.setting, []).append(trial.row)
     usual = {
         setting: choose_measure(of_setting, measure) or measure
         for setting, of_setting in by_setting.items()
     }
     fixed = chosen or {}
-    return {t.key: _point(t, fixed.get(t.key) or _usual(t, usual[t.setting]), read) for t in found}
+    return {
+        t.key: _compared_row(t, fixed.get(t.key) or _usual(t, usual[t.setting]), read)
+        for t in newest
+    }
 
 
 def _usual(trial: Trial, measure: str) -> str:
-    """The measure of the trial's setting, or one that the row has where it lacks that one."""
+    """Return the measure of the trial's setting, or another one where the row lacks it."""
     return (
         measure
         if measure in measures(trial.row)
@@ -114,7 +125,7 @@ def _usual(trial: Trial, measure: str) -> str:
     )
 
 
-def _point(trial: Trial, measure: str, read: ScoreReader) -> Point:
+def _compared_row(trial: Trial, measure: str, read: ScoreReader) -> ComparedRow:
     row = trial.row
     cell_id, target = str(row["cell_id"]), trial.setting["target"]
     ok = trial.status == "ok"
@@ -129,7 +140,7 @@ def _point(trial: Trial, measure: str, read: ScoreReader) -> Point:
             f"cell {cell_id}: the scores by record contradict the row's {measure} of the {target}"
         )
     by_position = all(record.isdigit() for record in scores)
-    return Point(
+    return ComparedRow(
         key=trial.key,
         status=trial.status,
         reason=text(row.get("reason")),
@@ -154,32 +165,34 @@ def _point(trial: Trial, measure: str, read: ScoreReader) -> Point:
 
 
 def is_figure(name: str) -> bool:
-    """Whether a column holds a figure of the trained model's utility."""
+    """Return whether a column holds a quality of the trained model."""
     return name.startswith("utility_") and name not in SETTING
 
 
 def agrees(mean: float, scores: Mapping[str, float]) -> bool:
-    """Whether scores by record have this mean; no scores contradict nothing."""
+    """Return whether scores by record have this mean; no scores agree with every mean."""
     return not scores or abs(fmean(scores.values()) - mean) <= MEAN_DIGITS * max(1.0, abs(mean))
 
 
 def _is_blind(row: Row) -> bool:
-    """Whether every measure between controls has its floor within its interval, or beyond it."""
-    found = []
+    """Return whether the interval of every measure with controls reaches the floor."""
+    at_floor = []
     for name in measures(row):
         low, high, floor, ceiling = (
             number(row.get(f"{name}_{end}")) for end in ("low", "high", "floor", "ceiling")
         )
-        near = low if ceiling > floor else high
-        found.append(not math.isnan(near) and (near <= floor if ceiling > floor else near >= floor))
-    return bool(found) and all(found)
+        closest = low if ceiling > floor else high
+        at_floor.append(
+            not math.isnan(closest) and (closest <= floor if ceiling > floor else closest >= floor)
+        )
+    return bool(at_floor) and all(at_floor)
 
 
 def trained_by(key: Key) -> tuple[tuple[str, ...], str, str, int]:
-    """What names the trained model of a key: its setting without the attacker's part, its defence
-    and its seed.
+    """Return what identifies the trained model of a key.
 
-    A malicious server takes part in the training, so there the attack counts too.
+    It is the setting without the fields of the attacker, the defence and the seed. A malicious
+    server takes part in the training, so its attack counts too.
     """
     setting, defense, attack, seed = key
     server = attack.label if "malicious" in setting["threat_model"] else ""
