@@ -28,9 +28,7 @@ from bench.interfaces import (
     Texts,
     ThreatModel,
 )
-from bench.interfaces.registry import Registry
 from bench.scoring.matching import match_texts
-from bench.spec.names import parse_plugin
 from victims.diffusion.federated import Federated
 
 HEAD = (

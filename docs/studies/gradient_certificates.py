@@ -32,9 +32,7 @@ from bench.interfaces import (
     ThreatModel,
     View,
 )
-from bench.interfaces.registry import Registry
 from bench.scoring.matching import match_images
-from bench.spec.names import parse_plugin
 from victims.classifier.federated_classifier import FederatedClassifier
 from victims.classifier.parts.labelled_records import labels
 
