@@ -197,7 +197,7 @@ def _show(verdict: Verdict, options: CheckOptions) -> None:
         add_github_summary(verdict)
 
 
-def _present(options: CheckOptions, suite: Suite, *, run: bool) -> tuple[Present, ScoreReader]:
+def _present(options: CheckOptions, suite: Suite, *, run: bool) -> tuple[SuiteState, ScoreReader]:
     """Return the rows of the suite's present state, and a reader of their scores.
 
     Args:

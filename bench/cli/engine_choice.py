@@ -6,7 +6,7 @@ import os
 
 from bench.planning.planner import Planner
 from bench.planning.suite_plan import SuitePlan
-from bench.running.engines.base import Engine, Setup
+from bench.running.engines.base import Setup, SuiteEngine
 from bench.spec.guest_identity import guest_versions
 from bench.util.errors import RequestError
 from bench.util.progress import Progress
@@ -21,7 +21,7 @@ def make_engine(
     *,
     planner: Planner,
     progress: Progress,
-) -> Engine:
+) -> SuiteEngine:
     """Return the engine ``name``: ``serial``, ``processes`` or ``ray``.
 
     Args:

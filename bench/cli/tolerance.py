@@ -60,7 +60,7 @@ def tolerance(first: Path, second: Path, suite: str, out: Path | None) -> None:
             f"{suite}, {len(rows[0])} and {len(rows[1])} rows, "
             f"between {processors[0]} and {processors[1]}"
         )
-        table = ProcessorTolerance(source, rounded_up(differences))
+        table = ProcessorTolerance(source, round_up(differences))
         out = out or TABLE
         with disk_errors(out):
             write_text(out, json.dumps(table.as_json(), indent=1) + "\n")

@@ -206,6 +206,7 @@ EXPORTS = {
     "LOSS_GRADIENT": "bench.types.channels",
     "Links": "bench.types.links",
     "LocalTraining": "bench.interfaces.public_trainer",
+    "LossFeedback": "bench.interfaces.defense_statements",
     "MODEL_DIR": "bench.wire.capture",
     "Message": "bench.wire.transcript",
     "Metric": "bench.interfaces.metric",

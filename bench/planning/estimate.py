@@ -17,7 +17,7 @@ _UTILITY_RECORD_STEP = 0.05
 _SCORING = 12.0
 
 
-def estimate_seconds(jobs: Sequence[Job], known: Mapping[str, Entry]) -> float:
+def estimate_seconds(jobs: Sequence[Job], known: Mapping[str, CellEntry]) -> float:
     """Return the seconds of work that ``jobs`` take on one worker.
 
     Args:

@@ -1,10 +1,10 @@
-"""Draws pictures and computes features of each kind, and prints their digests as JSON.
+"""Draws a little of everything and prints digests of it as JSON, to compare processors or their
+settings.
 
-The digests compare processors or their settings. ``python -m tests.support.drawing`` prints one
-sha256 for each group of arrays or words; with ``--keep FILE`` it also writes the arrays as a NumPy
-archive, and with ``--golden`` it rewrites ``tests/golden/drawing.json``. Entries that start with
-``library:`` are digests of numbers that libraries compute inexactly: they show whether a setting
-reached the code, and may differ.
+``python -m tests.support.drawing`` prints one sha256 for each group of arrays or words; with ``--keep
+FILE`` it also writes the arrays as a NumPy archive, and with ``--golden`` it rewrites
+``tests/golden/drawing.json``. Entries that start with ``library:`` are digests of numbers that
+libraries compute inexactly: they show whether a setting reached the code, and may differ.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ from bench.data.photos.dataset import Photos
 from bench.data.portraits.dataset import Portraits
 from bench.data.portraits.people import person, shot, stream
 from bench.data.portraits.render import paint
-from bench.data.split_sizes import SplitSizes
-from bench.interfaces import Dataset, Records, Silent
+from bench.interfaces.dataset import Dataset
 from bench.planning.planner import Planner
 from bench.planning.request import Request
+from bench.planning.settings import Settings
+from bench.types.records import Records
+from bench.util.progress import Silent
 from tests.support.paths import ROOT
 from victims.pocket import tokenizer as tokens
 from victims.pocket.figures import WEIGHTS

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from bench.interfaces import guard_torchvision
-from tests.support.tiny_model import bytes_to_characters
+from bench.util.torchvision_guard import guard_torchvision
+from tests.support.tiny_model import vocabulary, write_vocabulary
 
 
 def make_tiny_clip(path: Path, *, seed: int = 0) -> Path:

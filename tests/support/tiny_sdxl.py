@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from bench.interfaces import guard_torchvision
-from tests.support.tiny_model import vocabulary, write_tokenizer
+from bench.util.torchvision_guard import guard_torchvision
+from tests.support.tiny_model import tiny_autoencoder, vocabulary, write_tokenizer
 from victims.stable_diffusion.files import POCKET
 
 LENGTH = 10  # tokens of a prompt

@@ -41,7 +41,7 @@ def context():
 def missed(defense: Defense, use, read=SENT) -> list[str]:
     recorded = RecordedDefense(defense)
     use(defense)
-    return recorded.not_adapted_to({channel: MAPS for channel in read}, SENT, context())
+    return recorded.not_adapted_to(dict.fromkeys(read, MAPS), SENT, context())
 
 
 def nothing(defense):

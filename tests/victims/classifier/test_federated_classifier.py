@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch.nn import functional
 
-import bench
 from bench.interfaces import (
     CLIENT_UPDATE,
     GLOBAL_MODEL,
     Capture,
     RequestError,
     Silent,
+    TrainingPlan,
 )
-from bench.scoring.controls.images import ORACLE, image_controls
+from bench.scoring.controls.images import ORACLE
 from defenses.none import NoDefense
 from tests.conftest import make_records
 from victims.classifier.federated_classifier import FederatedClassifier
@@ -28,8 +28,11 @@ SMALL = {"size": 8, "clients": 2, "label": "identity", "records_per_update": 2}
 
 def train(out: Path, **params: object) -> tuple[FederatedClassifier, Capture]:
     victim = FederatedClassifier.build({**SMALL, **params})
-    return victim, bench.train(
-        victim, RECORDS, out, protocol="fedsgd", epochs=2, batch_size=3, learning_rate=1e-3
+    plan = TrainingPlan(
+        epochs=2, batch_size=3, learning_rate=1e-3, seed=0, device="cpu", dtype="fp32"
+    )
+    return victim, victim.train(
+        RECORDS, NoDefense(), plan, protocol="fedsgd", out=out, progress=Silent()
     )
 
 
@@ -78,7 +81,7 @@ def test_the_truth_is_the_pooled_picture_and_the_oracle_gives_it_back(tmp_path: 
     torch.testing.assert_close(pixels, small.repeat_interleave(4, 2).repeat_interleave(4, 3))
     public = victim.public(None, RECORDS, protocol="fedsgd", device="cpu")
     oracle = image_controls("image", truth["image"], RECORDS, public.codec, seed=0)[ORACLE]
-    assert torch.equal(oracle.images.pixels, shown)
+    assert torch.equal(oracle.images.pixels, pixels)
     assert public.trainer is not None
     inputs = {"pixels": small, "label": torch.zeros(len(small), 10)}
     assert torch.equal(public.trainer.estimates(inputs)["image"].images.pixels, pixels)

@@ -25,7 +25,7 @@ from bench.interfaces import (
     generator,
 )
 from bench.interfaces.public_forward import PIXELS
-from bench.scoring.controls.images import ORACLE, image_controls
+from bench.scoring.controls.images import ORACLE
 from defenses.activation import Activation, activation
 from tests.conftest import make_records
 from victims.classifier.parts.cnn import CUTS, halves, network
@@ -123,7 +123,7 @@ def test_the_truth_is_the_pooled_picture_and_the_oracle_gives_it_back(tmp_path: 
         image_controls("image", truth["image"], RECORDS, public.codec, seed=0)[
             ORACLE
         ].images.pixels,
-        shown,
+        pixels,
     )
     assert public.client is not None
     claimed = public.client.forward(32).estimates({PIXELS: pixels[..., ::2, ::2]})["image"]

@@ -35,7 +35,7 @@ def test_bf16_is_fp32_up_to_rounding_and_the_wire_stays_float32(
 
 
 def test_a_cell_in_bf16_runs_end_to_end(make_job, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    job = make_job(attack="closed-form", epochs=1, dtype="bf16")
+    job = make_job(attack="closed-form", epochs=1, batch_size=4, learning_rate=1e-3, dtype="bf16")
     result = Runner(tmp_path, Silent()).run(job)
     image = next(row for row in result.rows if row["target"] == "image")
     assert (image["status"], image["dtype"]) == ("ok", "bf16")

@@ -9,25 +9,23 @@ from bench.interfaces import Silent
 from bench.planning.planner import Planner
 from bench.planning.request import Request
 
-SMALL = {
-    "records": 32,
-    "auxiliary": 128,
-    "calibration": 16,
-    "evaluation": 16,
-    "epochs": 1,
-    "targets": 32,
-    "utility_steps": 1,
-    "utility_guidance": 1.0,
-    "backbones": "embedded",
-}
+SMALL = Request().replace(
+    records=32,
+    auxiliary=128,
+    calibration=16,
+    evaluation=16,
+    epochs=1,
+    targets=32,
+    utility_steps=1,
+    utility_guidance=1.0,
+    backbones="embedded",
+)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     results, planner = tmp_path_factory.mktemp("pocket"), Planner(Silent())
-    return lambda **request: Runner(results, Silent()).run(
-        planner.plan(Request().replace(**SMALL, **request))
-    )
+    return lambda **changes: Runner(results, Silent()).run(planner.plan(SMALL.replace(**changes)))
 
 
 @pytest.mark.slow

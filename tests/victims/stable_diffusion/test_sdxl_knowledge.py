@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from attacks.common.denoising import Prior
+from attacks.common.denoising import DiffusionPrior
 from attacks.common.wire_algebra import pooled_prompts
 from attacks.prompts.prompt_decode import PromptDecode
 from attacks.prompts.prompt_optimise import PromptOptimise
@@ -81,7 +81,7 @@ def test_the_denoiser_takes_states_and_pooled_prompts(model: StableDiffusion) ->
         made_public(model, make_records(4)),
         {PROMPT_EMBEDDING: code.states, POOLED_PROMPT: code.pooled},
     )
-    prior = Prior(UNetDenoiser(model), model.schedule, code.states, pooled_prompts(view))
+    prior = DiffusionPrior(UNetDenoiser(model), model.schedule, code.states, pooled_prompts(view))
     ids = torch.tensor([[64.0, 64.0, 0.0, 0.0, 64.0, 64.0]])
 
     def expected(states: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
@@ -96,7 +96,7 @@ def test_the_denoiser_takes_states_and_pooled_prompts(model: StableDiffusion) ->
     torch.testing.assert_close(
         prior.of(rows).predict(noisy[:2], t[:2]), expected(code.states[:2], code.pooled[:2])
     )
-    blind = Prior(UNetDenoiser(model), model.schedule)
+    blind = DiffusionPrior(UNetDenoiser(model), model.schedule)
     torch.testing.assert_close(blind.predict(noisy, t), expected(0 * code.states, 0 * code.pooled))
     same = made_view(
         made_public(model, make_records(4)), {PROMPT_EMBEDDING: code.states[:1].expand(3, -1, -1)}
