@@ -32,6 +32,7 @@ from bench.interfaces import (
     ThreatModel,
     View,
 )
+from bench.metrics import mse
 from bench.scoring.matching import match_images
 from victims.classifier.federated_classifier import FederatedClassifier
 from victims.classifier.parts.labelled_records import labels
@@ -131,7 +132,7 @@ def attacked(scene: Scene, label: str, iterations: int | None) -> str:
     )
     took = time.perf_counter() - start
     fitted = match_images(claim.estimates["image"], scene.truth, scene.groups)
-    error = (fitted.images.pixels - scene.truth.pixels).square().mean((1, 2, 3))
+    error = mse(fitted.images, scene.truth)
     return (
         f"{len(error)} | {float(error.median()):.1e} "
         f"| {int((error < 1e-4).sum())} of {len(error)} | "

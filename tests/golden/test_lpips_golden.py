@@ -39,7 +39,7 @@ def trunk(net: str) -> nn.Sequential:
 
 
 def lpips_by_hand(net: str, features: nn.Sequential, first: Tensor, second: Tensor) -> Tensor:
-    """Zhang et al. 2018, equation 1, on inputs in [-1, 1], with the heads that the package ships."""
+    """Zhang et al. 2018, equation 1, on inputs in [-1, 1], with the heads of the package."""
     import lpips
 
     file = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{net}.pth"

@@ -1,4 +1,4 @@
-"""Condition fidelity tells samples that follow their hints from samples that do not, for every kind of hint."""
+"""Condition fidelity separates samples that follow their hints from samples that do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics as plain functions: examples in their docstrings, errors, and what importing them loads."""
+"""Metrics as plain functions: examples in docstrings, errors, and lazy imports."""
 
 from __future__ import annotations
 

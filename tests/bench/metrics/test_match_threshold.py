@@ -1,4 +1,4 @@
-"""The threshold of ``identified``: known answers, who counts as a stranger, its interval, and too few people."""
+"""The threshold of ``identified``: known answers, impostor pairs, its interval, too few people."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def impostors(embedded: Tensor, names: list[str | None]) -> Tensor:
 
 
 def test_true_matches_do_not_set_the_threshold() -> None:
-    """16 people, four photographs each: 96 of 2,016 pairs, 4.8 %, are of one person, and they are the most alike."""
+    """Of 16 people with four photographs, 96 of 2,016 pairs (4.8 %) show one person."""
     embedded, names = people(16, 4, spread=0.15)
     all_pairs = embedded @ embedded.T
     row, column = torch.triu_indices(64, 64, offset=1)
@@ -165,7 +165,7 @@ def test_the_interval_is_the_same_every_time_and_narrows_with_people_not_with_ph
 
 
 def test_the_interval_covers_the_threshold_of_the_population() -> None:
-    """Samples of 20 people from 400; at least 0.9, nominal 0.95 (0.94 or more in longer simulations)."""
+    """20 of 400 people: at least 0.9, nominally 0.95 (0.94 or more in longer simulations)."""
     embedded, names = people(400, 3, spread=0.3)
     everybody = threshold(embedded, names, 0.01)
     rng = np.random.default_rng(3)
