@@ -96,7 +96,8 @@ def test_diagnostics_have_columns_of_their_own_and_change_no_other(
     [
         (
             "taken",
-            "attack 'bad-attack': diagnostic 'seconds' would be the column 'attack_seconds', which the runner writes",
+            "attack 'bad-attack': diagnostic 'seconds' would be the column 'attack_seconds', "
+            "which the runner writes",
         ),
         ("text", "diagnostic 'loss' must be an int or a float, got str"),
         ("tensor", "diagnostic 'loss' must be an int or a float, got Tensor"),
@@ -234,9 +235,11 @@ def test_the_listing_names_every_fault_and_imports_nothing(guests: Path) -> None
     )
     assert done.returncode == 0, done.stderr
     for words in (
-        "fault: attack 'bad-import' (badguests.broken:Broken of badguests 1.0) cannot be loaded: No module named",
+        "fault: attack 'bad-import' (badguests.broken:Broken of badguests 1.0) "
+        "cannot be loaded: No module named",
         "fault: importing it ended the process with exit code 3",
-        "fault: badguests.metric:BadMetric of badguests 1.0 is not used: metric 'ssim' is splitleak's own; rename it",
+        "fault: badguests.metric:BadMetric of badguests 1.0 is not used: "
+        "metric 'ssim' is splitleak's own; rename it",
         "closed-form",
     ):
         assert words in done.stdout

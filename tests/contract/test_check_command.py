@@ -1,4 +1,6 @@
-"""``bench check SUITE`` on real cells of the tiny model: it runs what is missing and judges exactly that suite."""
+"""``bench check SUITE`` on real cells of the tiny model: it runs what is missing and judges exactly
+that suite.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Real runs of the tiny model: an unchanged rerun passes, a defence and an attack that got weaker are caught."""
+"""Real runs of the tiny model: an unchanged rerun passes, a defence and an attack that got weaker
+are caught.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ MEASURE = "latent_nmse"  # the tiny autoencoder's pictures say little; its laten
 
 
 class Blurring(PromptRetention):
-    """Drowns the noise target, without which the latent cannot be computed; one timestep, so that records are alike."""
+    """Drowns the noise target, without which the latent cannot be computed; one timestep, so that
+    records are alike.
+    """
 
     sigma = 3.0
 

@@ -104,7 +104,9 @@ def test_the_same_rows_and_scores_on_every_engine(name, plan, expected, planner,
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["processes", "ray"])
 def test_workers_import_what_is_installed(name, tiny_model, planner, tmp_path, monkeypatch):
-    """The working directory has files with the names of our packages and of modules that workers need."""
+    """The working directory has files with the names of our packages and of modules that workers
+    need.
+    """
     for room in ("attacks", "bench", "defenses", "victims"):
         (tmp_path / "here" / room).mkdir(parents=True)
         (tmp_path / "here" / room / "__init__.py").write_text("raise SystemExit('the wrong one')")
@@ -127,7 +129,9 @@ def test_a_second_run_has_nothing_to_do(plan, expected, planner):
 
 @pytest.mark.slow
 def test_bad_cells_cost_themselves_only(tiny_model, tmp_path, faulty):
-    """An attack that raises, one that is killed and one that eats memory, with good ones before and behind."""
+    """An attack that raises, one that is killed and one that eats memory, with good ones before and
+    behind.
+    """
     results, planner = tmp_path / "results", Planner(Silent())
     attacks = [
         "closed-form",

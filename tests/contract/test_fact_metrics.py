@@ -62,7 +62,9 @@ def test_the_order_of_records_does_not_matter(name):
 
 @pytest.mark.parametrize("name", FACT_METRICS)
 def test_knowing_nothing_gains_nothing(name):
-    """Every record told alike: no tie counts for the attacker, and a ranking without order is worth a half."""
+    """Every record told alike: no tie counts for the attacker, and a ranking without order is worth
+    a half.
+    """
     metric = LOADED[name].build({})
     claim, truth = told(name)
     if isinstance(claim, AttributeOdds):

@@ -67,7 +67,9 @@ def score(metric: Metric, claim: Estimate, truth: Estimate, shown: ScoringContex
 def test_an_identical_claim_is_perfect(
     scene: tuple[Estimate, Estimate, ScoringContext], name: str
 ) -> None:
-    """0 where low is closer, the metric's one best value where high is; and no other claim beats it."""
+    """0 where low is closer, the metric's one best value where high is; and no other claim beats
+    it.
+    """
     claim, truth, shown = scene
     metric = load("metrics", name).build({})
     best = {"psnr": 100.0}.get(name, 1.0) if metric.higher_is_closer else 0.0

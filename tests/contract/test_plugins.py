@@ -310,7 +310,9 @@ def spelled(name: str) -> str:
 
 
 def place(name: str) -> tuple[str, str]:
-    """Victim and protocol: the published ones, or where one that changes a network or trains itself has a place."""
+    """Victim and protocol: the published ones, or where one that changes a network or trains itself
+    has a place.
+    """
     cls = load("defenses", name)
     changes = not issubclass(cls, CompositeDefense) and cls.insertion is not Defense.insertion  # type: ignore[attr-defined]
     if not issubclass(cls, CompositeDefense) and cls.build({}).trained_part is not None:  # type: ignore[attr-defined]
@@ -424,7 +426,9 @@ def test_protection_keeps_the_batch_and_the_clients_own_tensors(
 
 @pytest.mark.parametrize("name", DEFENSES)
 def test_two_defences_of_the_same_parameters_are_the_same(make_job: MakeJob, name: str) -> None:
-    """Kerckhoffs: an attacker who rebuilds the defence, and shares its randomness, has the very same one."""
+    """Kerckhoffs: an attacker who rebuilds the defence, and shares its randomness, has the very
+    same one.
+    """
     job = placed(make_job, name)
     one, two = job.new_defense(), job.new_defense()
     assert one is not two

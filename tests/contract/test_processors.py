@@ -29,7 +29,9 @@ _UP_TO_AVX2 = ("SSSE3", "SSE41", "POPCNT", "SSE42", "AVX", "F16C", "FMA3", "AVX2
 
 
 def features(*keep: str) -> str:
-    """What numpy can be told to do without here, except ``keep``: a name that it does not know would be an error."""
+    """What numpy can be told to do without here, except ``keep``: a name that it does not know
+    would be an error.
+    """
     found = np.show_config(mode="dicts")["SIMD Extensions"]["found"]  # type: ignore[index, call-overload]
     return " ".join(name for name in found if name not in keep)
 
@@ -116,7 +118,9 @@ def test_every_setting_draws_the_same_bits(setting: str, drawn: dict[str, Drawn]
     platform.machine() not in ("x86_64", "AMD64"), reason="digests are of x86-64 processors"
 )
 def test_pictures_are_those_of_the_committed_digests(drawn: dict[str, Drawn]) -> None:
-    """After a change of drawing on purpose, or of numpy's generators: ``python -m tests.support.drawing --golden``."""
+    """After a change of drawing on purpose, or of numpy's generators: ``python -m
+    tests.support.drawing --golden``.
+    """
     found = drawn[FIRST].digests()
     assert {name: digest for name, digest in found.items() if name in _golden()} == _golden()
 

@@ -1,4 +1,6 @@
-"""Learned noise and learned pruning: what they promise, what they keep, and what an attacker finds out about them."""
+"""Learned noise and learned pruning: what they promise, what they keep, and what an attacker finds
+out about them.
+"""
 
 from __future__ import annotations
 

@@ -31,11 +31,13 @@ def guarded(name, globals=None, locals=None, fromlist=(), level=0):
     return real(name, globals, locals, fromlist, level)
 builtins.__import__ = guarded
 packages = [importlib.import_module(room) for room in rooms]
-names = [found.name for p in packages for found in pkgutil.walk_packages(p.__path__, p.__name__ + ".")]
+walked = [pkgutil.walk_packages(p.__path__, p.__name__ + ".") for p in packages]
+names = [found.name for modules in walked for found in modules]
 for name in names:
     importlib.import_module(name)
 from victims.common.measure import psutil, peak_memory_mib
-psutil.Process = lambda: type("P", (), {"memory_info": lambda self: type("I", (), {"peak_wset": 3 * 2**20})()})()
+memory = type("I", (), {"peak_wset": 3 * 2**20})()
+psutil.Process = lambda: type("P", (), {"memory_info": lambda self: memory})()
 print(len(names), peak_memory_mib("cpu"))
 """
 

@@ -1,4 +1,6 @@
-"""The rooms of the house: each imports itself and rooms below it, and no modules import each other in a circle."""
+"""The rooms of the house: each imports itself and rooms below it, and no modules import each other
+in a circle.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ ROOMS = {
     "victims": ("pocket", "classifier", "diffusion", "stable_diffusion", "common"),
     "defenses": ("common",),
 }
-"""Rooms of each package, from the top down. A file beside the rooms of ``defenses`` is above them."""
+"""Rooms of each package, from the top down. A file beside the rooms of ``defenses`` is above them.
+"""
 
 
 def sources() -> dict[str, Path]:
@@ -57,7 +60,9 @@ def sources() -> dict[str, Path]:
 
 
 def imports(text: str, known: Mapping[str, object]) -> Iterator[str]:
-    """Modules among ``known`` that a file imports: at run time, inside functions and for type checkers alone."""
+    """Modules among ``known`` that a file imports: at run time, inside functions and for type
+    checkers alone.
+    """
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
@@ -69,7 +74,9 @@ def imports(text: str, known: Mapping[str, object]) -> Iterator[str]:
 
 
 def height(module: str) -> int:
-    """Place of a module's room, counted from the lowest; what stands beside the rooms is above them."""
+    """Place of a module's room, counted from the lowest; what stands beside the rooms is above
+    them.
+    """
     top, *rest = module.split(".")
     rooms = ROOMS[top]
     return len(rooms) - rooms.index(rest[0]) if rest and rest[0] in rooms else len(rooms) + 1

@@ -41,7 +41,9 @@ TRIED = range(500)
 def attacked(
     make_job: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Job, Capture]:
-    """A victim under ``timestep``, trained as the runner trains it, and attacked without the noise target."""
+    """A victim under ``timestep``, trained as the runner trains it, and attacked without the noise
+    target.
+    """
     job = make_job(
         attack="closed-form", defense="timestep:t_min=5", withhold=("noise_target",), seed=3
     )
@@ -49,7 +51,9 @@ def attacked(
 
 
 class SeedSearch(Attack):
-    """Sabotage: tries seeds, draws timesteps and noise as the client would, and computes the image from the noise."""
+    """Sabotage: tries seeds, draws timesteps and noise as the client would, and computes the image
+    from the noise.
+    """
 
     name = "seed-search"
     card = Card(summary="cheats", source="this project")
@@ -87,7 +91,9 @@ def starts(seed: int) -> list[int]:
 
 
 def client_draws(seed: int, view: View, shape: torch.Size) -> tuple[Tensor, Tensor]:
-    """Timesteps and noise of every release in view, by a client of ``seed`` under ``timestep:t_min=5``."""
+    """Timesteps and noise of every release in view, by a client of ``seed`` under
+    ``timestep:t_min=5``.
+    """
     rng = ClientRandomness.seeded(seed)
     steps = [list(group) for _, group in groupby(view.releases, key=lambda r: r.step)]
     timesteps = [torch.randint(5, 1000, (len(step),), generator=rng.timesteps) for step in steps]
@@ -96,7 +102,9 @@ def client_draws(seed: int, view: View, shape: torch.Size) -> tuple[Tensor, Tens
 
 
 def search(job: Job, capture: Capture, seeds: Sequence[int]) -> tuple[int | None, float]:
-    """The seed that the sabotage finds, and how far its image latents are from the truth, in shares of their power."""
+    """The seed that the sabotage finds, and how far its image latents are from the truth, in shares
+    of their power.
+    """
     attack = SeedSearch(seeds)
     targets = choose_targets(capture.transcript, job)
     job = dataclasses.replace(job, attack=attack)
@@ -120,7 +128,9 @@ def test_trying_seeds_does_not_find_what_the_client_drew(attacked: tuple[Job, Ca
 def test_the_sabotage_computes_the_image_where_a_seed_is_within_its_reach(
     attacked: tuple[Job, Capture],
 ) -> None:
-    """With the number that the runner hands to the victim among those tried, the search finds it and the image."""
+    """With the number that the runner hands to the victim among those tried, the search finds it
+    and the image.
+    """
     job, capture = attacked
     secret = client_seed(job.splits.victim, job.cell.capture.seed)
     found, error = search(job, capture, [secret])

@@ -1,8 +1,7 @@
-"""Draws a little of everything and prints digests of it as JSON, to compare processors or their
-settings.
+"""Prints digests of a little of everything that is drawn, as JSON, to compare processors.
 
-``python -m tests.support.drawing`` prints one sha256 for each group of arrays or words; with ``--keep
-FILE`` it also writes the arrays as a NumPy archive, and with ``--golden`` it rewrites
+``python -m tests.support.drawing`` prints one sha256 for each group of arrays or words; with
+``--keep FILE`` it also writes the arrays as a NumPy archive, and with ``--golden`` it rewrites
 ``tests/golden/drawing.json``. Entries that start with ``library:`` are digests of numbers that
 libraries compute inexactly: they show whether a setting reached the code, and may differ.
 """

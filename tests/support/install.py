@@ -70,7 +70,9 @@ def forget(*packages: str) -> None:
 
 
 def on_path(site: Path, patch: pytest.MonkeyPatch, *packages: str) -> None:
-    """Let this process, and those that it starts, import what is in ``site``, until ``patch`` is undone."""
+    """Let this process, and those that it starts, import what is in ``site``, until ``patch`` is
+    undone.
+    """
     patch.syspath_prepend(str(site))
     patch.setenv(
         "PYTHONPATH", os.pathsep.join(filter(None, (str(site), os.environ.get("PYTHONPATH"))))

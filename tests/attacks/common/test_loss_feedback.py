@@ -1,4 +1,6 @@
-"""Feedback of a client that keeps the loss as measurements of eps: the error is what the algebra says it is."""
+"""Feedback of a client that keeps the loss as measurements of eps: the error is what the algebra
+says it is.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ LOSS = 0.4
 
 
 def sent(seed=0, **params):
-    """eps, eps_hat = E[eps | something] of error variance ``LOSS``, and what the defence makes of d = eps_hat - eps."""
+    """eps, eps_hat = E[eps | something] of error variance ``LOSS``, and what the defence makes of d
+    = eps_hat - eps.
+    """
     rng = generator(seed, "feedback")
     prediction = math.sqrt(1 - LOSS) * torch.randn(N, *SHAPE, generator=rng)
     eps = prediction + math.sqrt(LOSS) * torch.randn(N, *SHAPE, generator=rng)
@@ -60,7 +64,9 @@ def test_a_sign_is_a_target_of_known_noise() -> None:
 
 @pytest.mark.parametrize("directions", [64, 512, 1024])
 def test_a_projection_leaves_the_share_that_is_not_sent(directions) -> None:
-    """The basis is not sent, yet together with eps_hat the error is tau^2 (1 - k / n), as if it were."""
+    """The basis is not sent, yet together with eps_hat the error is tau^2 (1 - k / n), as if it
+    were.
+    """
     eps, prediction, back = sent(feedback="project", directions=directions)
     found = from_projection(prediction, back, directions)
     expected = LOSS * (SIZE / directions - 1)
@@ -81,7 +87,9 @@ def test_a_gradient_that_clipping_leaves_alone_is_exact() -> None:
 
 
 def test_the_scale_of_a_clipped_gradient_is_found_from_the_noise_being_normal() -> None:
-    """Clipping to a tenth hides the length alone, and eps must have mean square 1: the error is 1 / (2 n) or so."""
+    """Clipping to a tenth hides the length alone, and eps must have mean square 1: the error is 1 /
+    (2 n) or so.
+    """
     eps, prediction, back = sent(feedback="clip-noise", noise=0.0, clip=0.1)
     found = from_clipped(prediction, back, 0.1, 0.0)
     assert error(found, eps) < 4 / (2 * SIZE * LOSS)

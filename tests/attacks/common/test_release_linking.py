@@ -104,7 +104,9 @@ def test_the_hint_is_seen_through_a_stem_that_turns_and_grows() -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Rows by target on the embedded model; the tiny one's autoencoder is random, its draws drown every mark."""
+    """Rows by target on the embedded model; the tiny one's autoencoder is random, its draws drown
+    every mark.
+    """
     results, planner = tmp_path_factory.mktemp("pocket"), Planner(Silent())
     small = Request(
         settings=Settings(

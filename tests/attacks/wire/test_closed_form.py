@@ -41,7 +41,9 @@ def test_other_convolutions_are_inverted_where_enough_comes_out(conv, size):
 
 
 def test_noise_on_the_features_is_measured_and_averaged_by_the_whole_map():
-    """The estimate of the noise has no bias, and the one of what is left on x_t agrees with the error itself."""
+    """The estimate of the noise has no bias, and the one of what is left on x_t agrees with the
+    error itself.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
         conv = nn.Conv2d(4, 64, 3, padding=1)

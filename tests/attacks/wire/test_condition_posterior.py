@@ -1,4 +1,6 @@
-"""The condition behind noise of its own: releases add up unless their noise is kept, and a prior helps."""
+"""The condition behind noise of its own: releases add up unless their noise is kept, and a prior
+helps.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def test_patches_know_edges_better_than_a_spectrum_does(b) -> None:
 
 
 def test_patches_do_not_spoil_what_is_nearly_exact() -> None:
-    """Latents that are no examples, at little noise: the nearest example would be further off than the noise is."""
+    """Latents that are no examples, at little noise: the nearest example would be further off than
+    the noise is.
+    """
     known, clean = torch.randn(2, 16, *SHAPE, generator=generator(5))
     noisy = clean[:3] + 0.01 * torch.randn(3, *SHAPE, generator=generator(6))
     found = PatchPrior.fit(known, generator(4)).clean(noisy, torch.full((3,), 1e4))

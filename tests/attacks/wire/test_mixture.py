@@ -30,7 +30,9 @@ class Mixed:
 def mixed(
     epochs: int, *, count: int = 12, batch: int = 4, size: int = 512, draws: float = 0.0
 ) -> Mixed:
-    """As the defence mixes: own share at least a half, one shift a step, records in a new order each epoch."""
+    """As the defence mixes: own share at least a half, one shift a step, records in a new order
+    each epoch.
+    """
     rng = generator(1, "mixed")
     records = (
         torch.randn(count, size, generator=rng).double()

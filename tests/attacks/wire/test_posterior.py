@@ -1,4 +1,6 @@
-"""Evidence of several releases, and what a denoiser makes of it, on latents whose posterior is known."""
+"""Evidence of several releases, and what a denoiser makes of it, on latents whose posterior is
+known.
+"""
 
 from __future__ import annotations
 
@@ -81,7 +83,9 @@ def snr(t):
     ],
 )
 def test_the_error_follows_the_sum_of_snr(schedule, times, sigma, total):
-    """1 / (1 + S) under a Gaussian prior (METHODS 3.3d); noisy eps: S = SNR (1 + sigma^2) / sigma^2 (7.17)."""
+    """1 / (1 + S) under a Gaussian prior (METHODS 3.3d); noisy eps: S = SNR (1 + sigma^2) / sigma^2
+    (7.17).
+    """
     if schedule.prediction == "v_prediction" and sigma is not None:
         total = sum(
             snr(t) + (1 + snr(t)) / sigma**2 for t in times
@@ -103,7 +107,9 @@ def test_an_exact_target_gives_the_latent_at_every_timestep():
 
 
 def test_noise_that_is_kept_counts_once():
-    """Epochs with one (t, eps) add nothing; believing they do would start the denoiser at too small a t."""
+    """Epochs with one (t, eps) add nothing; believing they do would start the denoiser at too small
+    a t.
+    """
     evidence, groups = released([500] * 6, same_noise=True)
     found, precision = nmse(evidence, groups)
     assert precision.tolist() == pytest.approx([snr(500)] * N, rel=1e-3)
@@ -126,7 +132,9 @@ def test_noise_on_the_features_is_part_of_the_noise():
 
 @pytest.mark.parametrize("mode", ["ddim", "samples"])
 def test_walks_end_near_the_posterior(mode):
-    """A walk ends on a sample or a point of the prior's norm: at worst twice the least error, here with 20 steps."""
+    """A walk ends on a sample or a point of the prior's norm: at worst twice the least error, here
+    with 20 steps.
+    """
     found, precision = nmse(*released([400] * 2), mode)
     least = 1 / (1 + float(precision[0]))
     assert least * 0.9 < found < 2.2 * least
@@ -158,7 +166,9 @@ def test_a_spectrum_is_learned_and_filters_better_than_a_flat_prior():
 
 @pytest.mark.parametrize(("sigma", "within"), [(0.0, 10), (1.0, 40), (None, 60)])
 def test_a_hidden_timestep_is_found(sigma, within):
-    """Closely where eps is known, within some steps where noise must be told from the latent by its spectrum."""
+    """Closely where eps is known, within some steps where noise must be told from the latent by its
+    spectrum.
+    """
     prior, clean = Spectrum.fit(smooth(200, 1)), smooth(12, 2)
     steps = torch.linspace(50, 900, 12).long()
     noise, eta = torch.randn(2, *clean.shape, generator=generator(4))

@@ -25,7 +25,7 @@ class ToyNoise(Defense):
     name = "toy-noise"
     Params = ToyNoiseParams
     card = Card(
-        summary="Adds Gaussian noise of standard deviation sigma to control_features (or toy_features).",
+        summary="Adds Gaussian noise of standard deviation sigma to control_features.",
         source="this project, tests/plugin/example",
         notes="No guarantee: nothing bounds the sensitivity.",
     )

@@ -1,4 +1,6 @@
-"""A victim without diffusion: the client sends features and a label, the server learns one from the other."""
+"""A victim without diffusion: the client sends features and a label, the server learns one from the
+other.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ class Pooling(Codec):
 def release(
     records: Records, index: Sequence[int], defense: Defense, phase: str, rng: torch.Generator
 ) -> dict[Channel, Tensor]:
-    """What leaves the client: features of the pictures, and the condition's brightness as the label."""
+    """What leaves the client: features of the pictures, and the condition's brightness as the
+    label.
+    """
     chosen = records.select(list(index))
     schedule = NoiseSchedule.stable_diffusion()
     ids, times = chosen.ids, torch.zeros(len(chosen), dtype=torch.long)
