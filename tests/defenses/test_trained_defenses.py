@@ -1,4 +1,4 @@
-"""Learned noise and learned pruning: what they promise, what they keep, and what an attacker finds out about them."""
+"""Learned noise and learned pruning: their effect, their state, and what an attacker learns."""
 
 from __future__ import annotations
 
@@ -190,9 +190,9 @@ def test_without_a_client_that_trains_it_is_refused(tiny_model: Path, tmp_path: 
 def test_rows_are_grouped_by_the_centre_they_are_nearest_to() -> None:
     centres = 5 * torch.randn(3, 40, generator=generator(4))
     truth = torch.arange(30) % 3
-    estimated = grouped(centres[truth] + torch.randn(30, 40, generator=generator(5)), 3)
-    assert all(len(found[truth == k].unique()) == 1 for k in range(3))
-    assert len(estimated.unique()) == 3
+    groups = grouped(centres[truth] + torch.randn(30, 40, generator=generator(5)), 3)
+    assert all(len(groups[truth == k].unique()) == 1 for k in range(3))
+    assert len(groups.unique()) == 3
     assert grouped(torch.randn(2, 4, generator=generator(6)), 5).shape == (2,)
 
 
