@@ -175,7 +175,7 @@ class Disco(Defense):
         return channel == CONTROL_FEATURES
 
     def assume_kept(self, channel: Channel, share: Tensor) -> None:
-        """Give the filter scores that do not depend on the record: how often each channel is kept."""
+        """Give the filter constant scores: the share of releases that keep each channel."""
         if channel == CONTROL_FEATURES:
             weight = torch.zeros(len(share), 2 * len(share), device=share.device)
             self.trained_part.restore({"weight": weight, "bias": share})

@@ -58,7 +58,7 @@ def test_it_goes_before_the_head_of_the_clients_network() -> None:
 
 
 def test_it_is_refused_without_a_place_and_twice(make_job: Callable[..., Job]) -> None:
-    with pytest.raises(RequestError, match=r"'precode' puts layers .* 'federated' has no place"):
+    with pytest.raises(RequestError, match=r"'precode' inserts layers .* 'federated' has no place"):
         make_job(victim="federated", protocol="fedavg", defense="precode")
     with pytest.raises(RequestError, match="both replace insertion"):
         Compose.from_parts([Precode(), SMALL])

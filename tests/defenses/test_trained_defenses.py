@@ -1,6 +1,4 @@
-"""Learned noise and learned pruning: what they promise, what they keep, and what an attacker finds
-out about them.
-"""
+"""Learned noise and learned pruning: their effect, their state, and what an attacker learns."""
 
 from __future__ import annotations
 
@@ -192,9 +190,9 @@ def test_without_a_client_that_trains_it_is_refused(tiny_model: Path, tmp_path: 
 def test_rows_are_grouped_by_the_centre_they_are_nearest_to() -> None:
     centres = 5 * torch.randn(3, 40, generator=generator(4))
     truth = torch.arange(30) % 3
-    found = grouped(centres[truth] + torch.randn(30, 40, generator=generator(5)), 3)
-    assert all(len(found[truth == k].unique()) == 1 for k in range(3))
-    assert len(found.unique()) == 3
+    groups = grouped(centres[truth] + torch.randn(30, 40, generator=generator(5)), 3)
+    assert all(len(groups[truth == k].unique()) == 1 for k in range(3))
+    assert len(groups.unique()) == 3
     assert grouped(torch.randn(2, 4, generator=generator(6)), 5).shape == (2,)
 
 
@@ -205,10 +203,10 @@ def test_an_attacker_finds_the_collection_and_takes_it_off(tmp_path: Path) -> No
     victim, capture = trained(tmp_path / "c", defense)
     view = seen(victim, capture, Shredder.build(options))
     client = view.public.client.with_weights(view.parts(CLIENT_WEIGHTS)[-1].tensors)
-    found = estimate_collection(view, client)
+    estimated = estimate_collection(view, client)
     learned = defense.trained_state()["0-shredder/noise"]
     near = (
-        torch.cdist(found.collection.flatten(1), learned.flatten(1)).amin(1).square()
+        torch.cdist(estimated.collection.flatten(1), learned.flatten(1)).amin(1).square()
         / learned[0].numel()
     )
     assert float(near.max()) < 0.1 * float(learned.square().mean())
@@ -249,12 +247,12 @@ def test_the_collection_is_found_beside_x_t(tmp_path: Path, tiny_model: Path) ->
     view = ThreatModel().project(
         capture.transcript, public, capture.transcript.releases()[-4:], history=True
     )
-    found = estimate_collection(
+    estimated = estimate_collection(
         view, public.client.with_weights(view.parts(CLIENT_WEIGHTS)[-1].tensors)
     )
     learned = defense.trained_state()["0-shredder/noise"]
     near = (
-        torch.cdist(found.collection.flatten(1), learned.flatten(1)).amin(1).square()
+        torch.cdist(estimated.collection.flatten(1), learned.flatten(1)).amin(1).square()
         / learned[0].numel()
     )
     assert float(near.max()) < 0.1 * float(learned.square().mean())
