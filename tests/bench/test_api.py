@@ -385,10 +385,12 @@ def test_the_catalogue_lists_what_is_installed() -> None:
 
 def test_a_victim_is_trained_on_given_records(records: Records, tmp_path: Path) -> None:
     victim = bench.build("victims", "split-cnn:size=16,width=4,label=identity")
-    capture = bench.train(victim, records, tmp_path / "one", epochs=2, batch_size=4, seed=3)
+    same = {"protocol": "gradient", "epochs": 2, "batch_size": 4, "seed": 3}
+    capture = bench.train(victim, records, tmp_path / "one", **same)
     assert len(capture.transcript.releases()) == 2 * len(records)
-    assert capture.transcript.header.protocol == victim.protocols[0]
-    again = bench.train(victim, records, tmp_path / "two", epochs=2, batch_size=4, seed=3)
+    again = bench.train(victim, records, tmp_path / "two", **same)
     assert capture.costs.losses == again.costs.losses
+    usual = bench.train(victim, records, tmp_path / "three", batch_size=4)
+    assert usual.transcript.header.protocol == victim.protocols[0]
     with pytest.raises(RequestError, match="'split-cnn' has no protocol 'none'; it has"):
-        bench.train(victim, records, tmp_path / "three", protocol="none")
+        bench.train(victim, records, tmp_path / "four", protocol="none")
