@@ -127,6 +127,8 @@ def _candidates(
                     partial.append(f"{attack.label} {seeds} seed{'s' * (seeds > 1)}")
         if not normal and not partial:
             partial.append("no attack applies")
+        if normal and not any(_adapts(t) for t in mine if t.status == "ok"):
+            partial.append("no attack adapts")
         candidates[defense] = _Candidate(mine, normal, raw, partial, expected)
     return candidates
 
