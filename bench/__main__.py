@@ -1,4 +1,4 @@
-"""Run the command line: ``python -m bench`` is ``bench``."""
+"""Runs the command line: ``python -m bench`` is ``bench``."""
 
 from bench.cli.main import main
 
