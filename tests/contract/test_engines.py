@@ -162,7 +162,7 @@ def test_bad_cells_cost_themselves_only(tiny_model, tmp_path, faulty):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["serial", "processes"])
 def test_a_hanging_attack_is_cut_off(name, tiny_model, tmp_path, faulty):
-    """The limit is short enough to cut off training too, on a slow machine: the row says the same."""
+    """The limit is short enough to cut off training too, on a slow machine, with the same row."""
     planner = Planner(Silent())
     plan = plan_suite(small_suite(tiny_model, attacks=["faulty:how=hang"]), planner)
     summary = run(plan, engine(name, tmp_path / "r", planner, Limits(seconds=5)), tmp_path / "r")

@@ -122,7 +122,7 @@ def test_one_noise_at_two_timesteps_gives_the_latent_away():
 
 
 def test_noise_on_the_features_is_part_of_the_noise():
-    """Exact eps leaves the error sigma / a of the features' noise, so precision is a^2 / sigma^2."""
+    """Exact eps leaves the error sigma / a of the features' noise: precision is a^2 / sigma^2."""
     evidence, groups = released([500], sigma=0.0, feature_noise=0.3)
     _, precision = nmse(evidence, groups)
     assert precision.tolist() == pytest.approx(
