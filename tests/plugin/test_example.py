@@ -161,14 +161,14 @@ TRIVIAL = ("toy-doubled", "toy-renamed", "toy-turned")
 
 
 @pytest.fixture(scope="module")
-def trivial(site: Path, tiny_model: Path) -> Path:
+def trivial(site: Path) -> Path:
     """Results of the undefended victim, the trivial defences and the sealed one."""
     results = site.parent / "trivial"
     defenses = [word for name in ("none", *TRIVIAL, "toy-sealed") for word in ("--defense", name)]
     command = (
         "run --attack closed-form --records 8 --auxiliary 8 --calibration 8 --evaluation 8 "
         "--epochs 1 --batch-size 4 --targets 8 --utility-steps 1 "
-        f"--backbones embedded --device cpu --model {tiny_model} --results {results}"
+        f"--backbones embedded --device cpu --results {results}"
     )
     bench(site, *command.split(), *defenses)
     bench(site, "leaderboard", "--results", str(results))
@@ -188,6 +188,7 @@ def test_trivial_defences_without_hooks_come_out_unprotected(trivial: Path) -> N
     for row in rows:
         assert row["status"] == "ok"
         assert float(row["ssim_normalized"]) >= 0.95, row["defense"]
+        assert float(row["latent_nmse"]) < 0.01, row["defense"]
         assert "not-adaptive" not in row["flags"]
 
 
