@@ -18,8 +18,8 @@ VAIN = {"ssim": 0.99, "ssim_normalized": 1.0, "utility_fid": 0.0, "n": 1000, "se
 class BadAttackParams(Params):
     how: Literal[
         "nothing", "vain", "taken", "text", "tensor", "twice", "infinite", "names", "changes",
-        "changes_labels", "nan", "nan_pixels", "torch", "numpy", "python", "exit", "os_exit", "hang",
-        "raise", "assert", "dict", "none", "raw", "grad", "size", "unknown",
+        "changes_labels", "nan", "nan_pixels", "torch", "numpy", "python", "exit", "os_exit",
+        "hang", "raise", "assert", "dict", "none", "raw", "grad", "size", "unknown",
     ] = "nothing"  # fmt: skip
     groups: tuple[int, ...] = ()
     words: tuple[str, ...] = ()
