@@ -14,7 +14,7 @@ from bench.interfaces.plugin import Plugin
 from bench.interfaces.registry import KINDS, Registry, listing
 from bench.interfaces.victim import Victim
 from bench.reports.describe import describe_text
-from bench.spec.names import parse_plugin
+from bench.settings.names import parse_plugin
 from bench.util.errors import RequestError
 from bench.util.text import suggestion
 

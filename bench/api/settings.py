@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from bench.planning.settings import Settings
-from bench.spec.settings import SETTINGS
+from bench.settings.table import SETTINGS
 from bench.util.errors import RequestError
 from bench.util.text import suggestion
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.spec.cell import CaptureSpec
+from bench.settings.cell import CaptureSpec
 from bench.util.errors import DataError
 from bench.util.files import (
     disk_errors,

@@ -12,7 +12,7 @@ from bench.interfaces.defense import Defense
 from bench.interfaces.metric import Metric
 from bench.interfaces.victim import Victim
 from bench.scoring.control_cache import ControlCache
-from bench.spec.cell import CellSpec
+from bench.settings.cell import CellSpec
 from bench.types.gallery import Gallery
 
 

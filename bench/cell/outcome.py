@@ -16,7 +16,7 @@ from bench.interfaces.registry import Registry
 from bench.ledger.score_files import RecordScore
 from bench.scoring.picture import Panel, save_picture
 from bench.scoring.rows import CellOutcome, Value, make_rows
-from bench.spec.cell import CellSpec
+from bench.settings.cell import CellSpec
 from bench.types.targets import TARGETS
 from bench.util.errors import RequestError
 from bench.util.failure import forget_trace, keep_trace

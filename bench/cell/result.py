@@ -11,7 +11,7 @@ from bench.ledger.ledger import Ledger
 from bench.ledger.schema import cell_status
 from bench.ledger.score_files import RecordScore
 from bench.scoring.rows import Value
-from bench.spec.cell import CellSpec
+from bench.settings.cell import CellSpec
 
 
 @dataclass(frozen=True)

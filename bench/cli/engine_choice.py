@@ -7,7 +7,7 @@ import os
 from bench.planning.planner import Planner
 from bench.planning.suite_plan import SuitePlan
 from bench.running.engines.base import Setup, SuiteEngine
-from bench.spec.guest_identity import guest_versions
+from bench.settings.guest_identity import guest_versions
 from bench.util.errors import RequestError
 from bench.util.progress import Progress
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 import click
 from pydantic.fields import FieldInfo
 
-from bench.spec.settings import RUNNING, SCORING, SETTINGS, Setting
+from bench.settings.table import RUNNING, SCORING, SETTINGS, Setting
 
 F = TypeVar("F", bound=Callable[..., Any])
 

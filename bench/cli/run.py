@@ -17,7 +17,7 @@ from bench.cli.options import (
     weights_parameter,
 )
 from bench.planning.suite import AXES, Block
-from bench.spec.settings import ATTACK, ATTACKED, DATA, RUNNING, SCORING, SETTINGS, TRAINING
+from bench.settings.table import ATTACK, ATTACKED, DATA, RUNNING, SCORING, SETTINGS, TRAINING
 from bench.util.errors import RequestError
 
 

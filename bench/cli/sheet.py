@@ -25,7 +25,7 @@ def load(data: str, count: int, image_size: int, condition: str) -> Records:
     """
     from bench.interfaces.dataset import Dataset
     from bench.interfaces.registry import Registry
-    from bench.spec.names import parse_dataset
+    from bench.settings.names import parse_dataset
     from bench.util.progress import terminal_progress
 
     name, values = parse_dataset(data)

@@ -13,7 +13,7 @@ from typing import Any
 from bench.ledger.columns import FIRST_COLUMNS, TEXT_FIELDS
 from bench.ledger.diagnostics import PREFIX
 from bench.ledger.score_files import RecordScore
-from bench.spec.cell import SCHEMA_VERSION
+from bench.settings.cell import SCHEMA_VERSION
 from bench.util.csv_text import LONGEST
 from bench.util.errors import DataError
 

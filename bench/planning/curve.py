@@ -9,7 +9,7 @@ from bench.interfaces.attack import Attack
 from bench.interfaces.budget_axis import BudgetAxis
 from bench.interfaces.registry import Registry
 from bench.planning.suite import Block, Suite, SuiteFile, block_of
-from bench.spec.names import parse_plugin
+from bench.settings.names import parse_plugin
 from bench.util.errors import RequestError
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from bench.cell.job import Job
 from bench.ledger.reader import CellEntry
-from bench.spec.cell import CellSpec
+from bench.settings.cell import CellSpec
 
 # Seconds on one CPU thread for the embedded model and 64x64 pictures. Cells in the ledger correct
 # the scale.

@@ -26,7 +26,7 @@ from bench.planning.records import RecordSource
 from bench.planning.request import Request
 from bench.planning.resolved_plugin import ResolvedPlugin
 from bench.scoring.control_cache import ControlCache
-from bench.spec.cell import (
+from bench.settings.cell import (
     AttackSpec,
     CaptureSpec,
     CellSpec,
@@ -35,8 +35,8 @@ from bench.spec.cell import (
     TrainSpec,
     UtilitySpec,
 )
-from bench.spec.names import parse_plugin
-from bench.spec.settings import Choices
+from bench.settings.names import parse_plugin
+from bench.settings.table import Choices
 from bench.types.channels import Channel
 from bench.util.code_identity import code_hash, is_ours
 from bench.util.device import resolve_device

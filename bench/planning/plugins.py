@@ -13,8 +13,8 @@ from bench.interfaces.registry import Registry
 from bench.interfaces.victim import Victim
 from bench.planning.resolved_plugin import P, ResolvedPlugin
 from bench.scoring.metric_names import check_metric_name
-from bench.spec.cell import PluginSpec
-from bench.spec.names import parse_plugin, parse_stack
+from bench.settings.cell import PluginSpec
+from bench.settings.names import parse_plugin, parse_stack
 from bench.util.errors import RequestError
 from bench.util.progress import Progress
 

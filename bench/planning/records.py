@@ -12,9 +12,9 @@ from bench.planning.guest_errors import guest_errors
 from bench.planning.plugins import Plugins
 from bench.planning.request import Request
 from bench.planning.resolved_plugin import ResolvedPlugin
-from bench.spec.cell import DataSpec, PluginSpec
-from bench.spec.names import parse_dataset
-from bench.spec.settings import Choices
+from bench.settings.cell import DataSpec, PluginSpec
+from bench.settings.names import parse_dataset
+from bench.settings.table import Choices
 from bench.types.gallery import Gallery
 from bench.util.global_random import GlobalRandom
 from bench.util.progress import Progress

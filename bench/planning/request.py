@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.planning.settings import Settings
-from bench.spec.settings import SETTINGS
+from bench.settings.table import SETTINGS
 
 
 @dataclass(frozen=True)

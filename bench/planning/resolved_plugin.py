@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from bench.interfaces.plugin import Plugin
-from bench.spec.cell import PluginSpec
-from bench.spec.guest_identity import plugin_code
+from bench.settings.cell import PluginSpec
+from bench.settings.guest_identity import plugin_code
 
 P = TypeVar("P", bound=Plugin)
 

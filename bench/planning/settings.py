@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar
 
 from pydantic import Field, create_model
 
-from bench.spec.settings import SETTINGS, Setting
+from bench.settings.table import SETTINGS, Setting
 from bench.util.frozen_model import FrozenModel
 
 SpecT = TypeVar("SpecT", bound=FrozenModel)
 
 
 class SettingValues(FrozenModel):
-    """The methods of :class:`Settings`, whose fields are made from ``bench.spec.settings``."""
+    """The methods of :class:`Settings`, whose fields are made from ``bench.settings.table``."""
 
     def given(self) -> dict[str, Any]:
         """Return the settings that are not left at their default."""

@@ -15,8 +15,8 @@ import pandas
 from bench.interfaces.budget_axis import BudgetAxis
 from bench.planning.curve import budget_axis_of
 from bench.reports.comparability import view_label
-from bench.spec.cell import CellSpec
-from bench.spec.names import parse_plugin
+from bench.settings.cell import CellSpec
+from bench.settings.names import parse_plugin
 from bench.types.targets import HEADLINE
 
 LEGEND_LINES = 8  # a panel with more lines has no legend

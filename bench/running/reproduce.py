@@ -21,8 +21,8 @@ from bench.ledger.columns import TIMINGS
 from bench.ledger.reader import LedgerReader
 from bench.planning.planner import Planner
 from bench.running.field_tolerance import EXACT, FieldTolerance, Mismatch
-from bench.spec.cell import CellSpec
-from bench.spec.difference import spec_difference
+from bench.settings.cell import CellSpec
+from bench.settings.difference import spec_difference
 from bench.util.csv_text import read_table
 from bench.util.errors import DataError, RequestError
 from bench.util.processor import processor

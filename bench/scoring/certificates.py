@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.interfaces.attack import Attack
 from bench.interfaces.certificate import Certificate
-from bench.spec.cell import CellSpec
+from bench.settings.cell import CellSpec
 
 
 def covers(certificate: Certificate, cell: CellSpec, attack: type[Attack]) -> bool:

@@ -12,8 +12,8 @@ import torch
 from bench.interfaces.certificate import Certificate
 from bench.interfaces.defense import Guarantee
 from bench.scoring.score import MetricScore
-from bench.spec.cell import SCHEMA_VERSION, CellSpec
-from bench.spec.guest_identity import guest_versions
+from bench.settings.cell import SCHEMA_VERSION, CellSpec
+from bench.settings.guest_identity import guest_versions
 from bench.types.targets import IDENTITY
 from bench.util.errors import BenchError
 from bench.util.processor import processor

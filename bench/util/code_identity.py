@@ -9,7 +9,7 @@ can change without making stored results old, and a constant cannot.
 Objects that a function receives as arguments are not followed; where a result depends on such code,
 the caller names it as a further root. Packages besides the local ones count by their versions
 (``bench.util.provenance.versions``). A plugin of another package also counts with all files of its
-distribution (``bench.spec.guest_identity``).
+distribution (``bench.settings.guest_identity``).
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ ROOMS = {
         "cell",
         "scoring",
         "ledger",
-        "spec",
+        "settings",
         "backbones",
         "metrics",
         "data",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.spec import guest_identity
+from bench.settings import guest_identity
 
 BAD = Path(__file__).parent / "badguests"
 BAD_PLUGINS: Mapping[str, Sequence[str]] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.reports.check.verdict import Finding
 from bench.reports.comparability import Row
-from bench.spec.difference import spec_difference
+from bench.settings.difference import spec_difference
 from bench.util.errors import DataError
 
 NOT_RUN = "not_run"

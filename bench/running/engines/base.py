@@ -13,7 +13,7 @@ from bench.cell.outcome import result_without_scores
 from bench.cell.result import CellResult
 from bench.cell.runner import Runner
 from bench.planning.planner import Planner
-from bench.spec.cell import CellSpec
+from bench.settings.cell import CellSpec
 from bench.util.errors import RequestError
 from bench.util.failure import Failure, keep_trace
 from bench.util.files import DiskFullError

@@ -39,7 +39,7 @@ from bench.interfaces import (
 from bench.interfaces.public_forward import PIXELS
 from bench.interfaces.threat import PRESETS
 from bench.metrics.structural_similarity import ssim
-from bench.spec.cell import CaptureSpec
+from bench.settings.cell import CaptureSpec
 from tests.conftest import make_records
 from tests.support.attacked import train_and_view
 from victims.classifier.split_cnn import SplitCnn

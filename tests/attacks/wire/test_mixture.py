@@ -11,7 +11,7 @@ from torch import Tensor
 from attacks.wire.parts.mixture import Mixture, from_moments, unmix
 from bench.data.split_sizes import SplitSizes
 from bench.interfaces import TIMESTEP, generator
-from bench.spec.cell import TrainSpec
+from bench.settings.cell import TrainSpec
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,8 +14,8 @@ from bench.cli.run import run
 from bench.data.split_sizes import SplitSizes
 from bench.planning.request import Request
 from bench.planning.settings import Settings
-from bench.spec.cell import TrainSpec, UtilitySpec
-from bench.spec.settings import SETTINGS, Choices, Setting
+from bench.settings.cell import TrainSpec, UtilitySpec
+from bench.settings.table import SETTINGS, Choices, Setting
 from bench.util.frozen_model import FrozenModel
 
 HEADINGS = ["What is attacked", "Data", "Training", "Attack", "Scoring", "Running"]

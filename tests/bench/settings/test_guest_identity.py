@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from attacks.wire.closed_form import ClosedForm
-from bench.spec.guest_identity import plugin_code
+from bench.settings.guest_identity import plugin_code
 from bench.util.code_identity import code_hash
 from tests.support.install import add_distribution, forget, install_bad_guests, on_path
 

@@ -16,7 +16,7 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from bench.data.split_sizes import SplitSizes
-from bench.spec.cell import AttackSpec, DataSpec, TrainSpec, UtilitySpec
+from bench.settings.cell import AttackSpec, DataSpec, TrainSpec, UtilitySpec
 from bench.util.frozen_model import FrozenModel
 
 

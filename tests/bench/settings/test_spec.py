@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from bench.data.split_sizes import SplitSizes
 from bench.interfaces import RequestError, ThreatModel
-from bench.spec.cell import (
+from bench.settings.cell import (
     AttackSpec,
     CaptureSpec,
     CellSpec,
@@ -21,7 +21,7 @@ from bench.spec.cell import (
     TrainSpec,
     UtilitySpec,
 )
-from bench.spec.names import parse_plugin, parse_stack
+from bench.settings.names import parse_plugin, parse_stack
 
 
 def plugin(name: str, **params: Any) -> PluginSpec:

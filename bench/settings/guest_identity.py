@@ -34,7 +34,7 @@ from pathlib import Path
 
 from bench.interfaces.plugin import Plugin
 from bench.interfaces.registry import KINDS, OURS, is_built_in
-from bench.spec.cell import CellSpec
+from bench.settings.cell import CellSpec
 from bench.util.code_identity import LOCAL, code_hash, is_ours
 
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

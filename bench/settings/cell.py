@@ -1,6 +1,6 @@
 """The specification of a cell: frozen, typed, with one canonical form and one hash.
 
-Fields with a description are settings of the user: ``bench.spec.settings`` names them, and the
+Fields with a description are settings of the user: ``bench.settings.table`` names them, and the
 options of ``bench run``, the settings of a suite and requests follow from them.
 """
 

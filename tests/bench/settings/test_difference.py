@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.spec.difference import spec_difference
+from bench.settings.difference import spec_difference
 
 SPEC: dict[str, Any] = {
     "code": "c0",
