@@ -24,8 +24,8 @@ def link(marks: Tensor, epochs: Sequence[int]) -> list[int]:
 
     Epoch by epoch, the releases are assigned to the records known so far at the least total
     distance, a record at most once an epoch. An assignment counts if the release is nearer to that
-    record than to any other release of its own epoch, which is of another record for certain;
-    otherwise the release starts a record of its own. A record's mark is the mean over its releases.
+    record than to any other release of its epoch, which is of another record for certain;
+    otherwise the release starts a new record. A record's mark is the mean over its releases.
 
     Args:
         marks: what identifies a record, ``(R, D)``.

@@ -57,7 +57,7 @@ class Linkage(Attack):
         cost="seconds: one linear solve a release and one assignment an epoch",
         notes="Its row has the target link. The client shuffles, so by=order is a control. "
         "Records with the same "
-        "mark are not told apart and then not linked. What is linked can be averaged: see "
+        "mark cannot be distinguished and are not linked. What is linked can be averaged: see "
         "posterior.",
     )
     certificates = (Certificate("split-controlnet", "no-gradient", "link", "link_f1", 0.95),)

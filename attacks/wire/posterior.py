@@ -63,7 +63,7 @@ class Posterior(Attack):
     1. x_t by least squares, t read or estimated, releases linked
     (``attacks.common.release_linking``). 2. z_ML = sum(a_i / b_i^2 x_i) / S with S = sum of SNR_i,
     whose error has variance 1 / S; noise targets in view,
-       with noise of their own or without, are one more measurement each
+       with separate noise or without, are one more measurement each
        (``attacks.common.evidence``). Feedback of a client that keeps the loss is such a measurement
        too (``attacks.common.loss_feedback``).
     3. From a_eq z_ML at the t_eq of SNR S, the posterior mean of z0 under the model, or a walk to t

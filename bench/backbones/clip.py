@@ -131,7 +131,7 @@ def load_published(name: str, folder: Path | None) -> ClipBackbone:
         raise DataError(
             f"{name}: {files.weights} has sha256 {found[:8]}…, the published file "
             f"{known.sha256[:8]}…; get it again from huggingface.co/{known.repository}, or use it "
-            "under a name of its own with clip:DIRECTORY"
+            "under another name with clip:DIRECTORY"
         )
     return ClipBackbone(name, files)
 

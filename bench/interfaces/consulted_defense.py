@@ -124,7 +124,7 @@ class Consultation:
 class RecordedDefense:
     """A known defence whose hooks are recorded from now on, by the objects that it consists of.
 
-    Each single defence gets a subclass of its own class, so that deep copies write into the same
+    Each single defence gets a subclass of its class, so that deep copies write into the same
     record and run on their own state.
     """
 

@@ -81,7 +81,7 @@ class Guarantee:
         voided_by: channels that, when they cross the wire too, void the statement.
         mu: of the Gaussian mechanism behind it, all releases together, where it is one
             (arXiv:1905.02383).
-        once: the releases are all the same, so that they count as one.
+        once: the releases are equal, so that they count as one.
     """
 
     epsilon: float
@@ -212,7 +212,7 @@ class Defense(Plugin):
         """Return what an attacker who knows the defence differentiates in place of ``protect``.
 
         Where ``protect`` rounds, a useful slope; where it draws, what to expect, if that is better
-        than draws of one's own. ``context.record_ids`` mean nothing here. By default ``protect``
+        than fresh draws. ``context.record_ids`` mean nothing here. By default ``protect``
         itself.
         """
         return self.protect(channel, tensor, context)

@@ -113,6 +113,16 @@ def _gauss(values: Tensor, sigma: float) -> Tensor:
     )
 
 
+class EdgeF1Params(plugin.Params):
+    """How exactly edges must agree.
+
+    Attributes:
+        tolerance: pixels by which an edge may be off.
+    """
+
+    tolerance: int = Field(1, ge=0, le=16)
+
+
 class EdgeF1(Metric):
     """F1 of the claimed edge map against the true one, with a small tolerance in position."""
 
@@ -129,14 +139,7 @@ class EdgeF1(Metric):
     )
     higher_is_closer = True
 
-    class Params(plugin.Params):
-        """How exactly edges must agree.
-
-        Attributes:
-            tolerance: pixels by which an edge may be off.
-        """
-
-        tolerance: int = Field(1, ge=0, le=16)
+    Params = EdgeF1Params
 
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor:
         """Return ``(N,)`` float64 in [0, 1].

@@ -77,7 +77,7 @@ def _others(identities: Sequence[str | None], count: int) -> Tensor:
     return numbers[:count, None] != numbers[None, :]
 
 
-class _TopK(Metric):
+class _IdTopK(Metric):
     """Whether fewer than k images of other identities are as close to the claim as the truth."""
 
     targets: ClassVar[frozenset[str]] = frozenset({"image"})
@@ -121,7 +121,7 @@ _GALLERY_NOTES = (
 )
 
 
-class IdTop1(_TopK):
+class IdTop1(_IdTopK):
     """1 where no gallery image of another identity is as close to the claim as the truth."""
 
     name = "id_top1"
@@ -137,7 +137,7 @@ class IdTop1(_TopK):
     )
 
 
-class IdTop5(_TopK):
+class IdTop5(_IdTopK):
     """1 where fewer than five images of other identities are as close to the claim as the truth."""
 
     name = "id_top5"
@@ -151,6 +151,16 @@ class IdTop5(_TopK):
         cost="one forward pass of the identity backbone over claims and gallery",
         notes=_GALLERY_NOTES,
     )
+
+
+class IdentifiedParams(plugin.Params):
+    """How often the verifier may match different identities.
+
+    Attributes:
+        far: false-match rate, as a share of the calibration pairs of different identities.
+    """
+
+    far: float = Field(0.01, gt=0.0, lt=1.0)
 
 
 class Identified(Metric):
@@ -190,14 +200,7 @@ class Identified(Metric):
         ),
     )
 
-    class Params(plugin.Params):
-        """How often the verifier may match different identities.
-
-        Attributes:
-            far: false-match rate, as a share of the calibration pairs of different identities.
-        """
-
-        far: float = Field(0.01, gt=0.0, lt=1.0)
+    Params = IdentifiedParams
 
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor | None:
         """Return ``(N,)`` float64, 0 or 1, or None where :meth:`unscored` has a reason.

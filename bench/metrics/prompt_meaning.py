@@ -96,7 +96,7 @@ class PromptTop1(TextMetric):
         if missing := set(truth.texts) - set(context.prompts):
             raise BenchError(f"{self.name}: the gallery lacks the true prompt {min(missing)!r}")
         # A row of the gallery for each record, as ranks() wants it, would hold equal prompts twice:
-        # each record gets a gallery of its own prompt and the different ones.
+        # each record gets a gallery of its prompt and the different ones.
         gallery = tuple(dict.fromkeys(context.prompts))
         claimed, known = _unit(context, claim.texts), _unit(context, gallery)
         if len(gallery) < 2 or claimed is None or known is None:

@@ -13,6 +13,16 @@ from bench.metrics.structural_similarity import shared_ssim
 from bench.types.estimate import Estimate
 
 
+class SuccessParams(plugin.Params):
+    """The level from which a reconstruction counts.
+
+    Attributes:
+        threshold: SSIM above which a record counts as recovered, in (-1, 1).
+    """
+
+    threshold: float = Field(0.3, gt=-1.0, lt=1.0)
+
+
 class Success(Metric):
     """1 where SSIM exceeds a threshold fixed beforehand; its mean is the attack success rate."""
 
@@ -30,14 +40,7 @@ class Success(Metric):
     higher_is_closer = True
     share = True
 
-    class Params(plugin.Params):
-        """The level from which a reconstruction counts.
-
-        Attributes:
-            threshold: SSIM above which a record counts as recovered, in (-1, 1).
-        """
-
-        threshold: float = Field(0.3, gt=-1.0, lt=1.0)
+    Params = SuccessParams
 
     def score(self, claim: Estimate, truth: Estimate, context: ScoringContext) -> Tensor:
         """Return ``(N,)`` float64, 0 or 1.

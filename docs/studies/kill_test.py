@@ -37,7 +37,7 @@ def start(suite: Path, results: Path) -> subprocess.Popen[bytes]:
     command = [
         sys.executable,
         "-m",
-        "bench.cli.main",
+        "bench",
         "run",
         str(suite),
         "--retry-failed",

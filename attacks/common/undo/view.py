@@ -44,7 +44,7 @@ def without_known_defenses(view: View) -> View:
     Raises:
         NotApplicableError: the view does not show the key, or the order.
     """
-    secrets = _Secrets.from_view(view)
+    secrets = _KeyedParts.from_view(view)
     if secrets is None or not view.has(UNET_FEATURES) or view.public.stem is None:
         return view
     view = _inverted(view, secrets.outside, secrets.channels)
@@ -58,7 +58,7 @@ def without_known_defenses(view: View) -> View:
 
 
 @dataclass(frozen=True, eq=False)
-class _Secrets:
+class _KeyedParts:
     """The single defences of a stack that have a secret, and those around them.
 
     Attributes:
@@ -76,7 +76,7 @@ class _Secrets:
     channels: tuple[Channel, ...]
 
     @classmethod
-    def from_view(cls, view: View) -> _Secrets | None:
+    def from_view(cls, view: View) -> _KeyedParts | None:
         """Return what the known defence states; None where it has no secret."""
         parts, smashed = known_parts(view), (UNET_FEATURES, CONTROL_FEATURES)
         keyed = [part for part in parts if any(part.mixed_channels(c) for c in smashed)]
@@ -130,7 +130,7 @@ def _inverted(view: View, parts: tuple[Defense, ...], channels: tuple[Channel, .
     return view.with_channels(rows)
 
 
-def _unmixed_features(view: View, group: int, secrets: _Secrets) -> View:
+def _unmixed_features(view: View, group: int, secrets: _KeyedParts) -> View:
     features = view.read(UNET_FEATURES, every=True).float()
     stem = view.public.stem
     assert stem is not None
@@ -161,7 +161,7 @@ def _unmixed_features(view: View, group: int, secrets: _Secrets) -> View:
     return view if likeness > 0 else view.with_channels({UNET_FEATURES: -unmixed})
 
 
-def _in_order(view: View, secrets: _Secrets) -> View:
+def _in_order(view: View, secrets: _KeyedParts) -> View:
     moved = [UNET_FEATURES, CONTROL_FEATURES]
     if secrets.target_shuffled:
         moved += [NOISE_TARGET, PREDICTION_DOWN, LOSS_GRADIENT]

@@ -56,7 +56,7 @@ class Portraits(Dataset):
         notes=(
             "Drawn, not photographed: figures on it do not carry over to photographs. The pocket "
             "model was pre-trained on identities from 1,000,000 up, so keep below that for private "
-            "records. Has exact hints of its own: segmentation and depth."
+            "records. Ships exact hints: segmentation and depth."
         ),
     )
     Params = PortraitParams
