@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.data.split_sizes import SplitSizes
 from bench.interfaces import (
     AttributeMetric,
     BenchError,
@@ -34,9 +33,7 @@ PICTURE_METRICS = [name for name in METRICS if name not in (*TEXT_METRICS, *FACT
 @pytest.fixture(scope="session")
 def scene(make_job: MakeJob) -> tuple[Estimate, Estimate, ScoringContext]:
     """A noisy claim, the truth, and a context with the shipped backbones."""
-    job = make_job(
-        splits=SplitSizes(victim=8, auxiliary=12, calibration=60, evaluation=8)
-    )  # 15 people to calibrate on
+    job = make_job(calibration=60)  # 15 people to calibrate on
     truth = job.splits.victim.select(range(5))
     rng = torch.Generator().manual_seed(1)
     latents = torch.randn(5, 4, 8, 8, generator=rng)

@@ -23,6 +23,8 @@ import pytest
 from tests.support.drawing import GOLDEN
 from tests.support.paths import ROOT
 
+pytestmark = pytest.mark.slow
+
 LIBRARY = "library:"
 _UP_TO_AVX2 = ("SSSE3", "SSE41", "POPCNT", "SSE42", "AVX", "F16C", "FMA3", "AVX2", "X86_V3")
 """As numpy names them, which differs between its versions."""

@@ -62,6 +62,7 @@ def test_a_sign_is_a_target_of_known_noise() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("directions", [64, 512, 1024])
 def test_a_projection_leaves_the_share_that_is_not_sent(directions) -> None:
     """The basis is not sent, yet together with eps_hat the error is tau^2 (1 - k / n), as if it

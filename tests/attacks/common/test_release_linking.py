@@ -125,6 +125,7 @@ def run(tmp_path_factory):
     return lambda **changes: Runner(results, Silent()).run(planner.plan(small.replace(**changes)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("by", "withhold"),
     [
@@ -145,6 +146,7 @@ def test_prompts_link_where_they_are_sent(run) -> None:
     assert run(attack="linkage:by=prompt", defense="published").status == "not_applicable"
 
 
+@pytest.mark.slow
 def test_a_cell_of_links_goes_all_the_way(run, make_job, tmp_path, capsys) -> None:
     from bench.reports.result_table import print_result
 
@@ -162,6 +164,7 @@ def test_a_cell_of_links_goes_all_the_way(run, make_job, tmp_path, capsys) -> No
     assert "link_recall" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_labels_must_fit_the_view(make_job, tmp_path, monkeypatch) -> None:
     job = make_job(attack="linkage")
     monkeypatch.setattr(type(job.attack), "run", lambda *a, **k: Claim({}, links=Links((1, 2))))

@@ -212,6 +212,7 @@ def test_the_guide_finds_the_posterior_mean_where_all_is_linear_and_gaussian():
             )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["proximal", "spherical"])
 def test_guided_draws_explain_the_features_better_than_unguided_ones(step):
     _, condition, noisy, times = scene()

@@ -193,6 +193,7 @@ def test_smoothness_is_asked_for_where_the_wire_is_noisy_and_only_there(tmp_path
     assert exact.diagnostics["attack_smoothness"] == 0
 
 
+@pytest.mark.slow
 def test_deeper_layers_tell_less(tmp_path):
     errors = []
     for cut in ("conv11", "relu22", "pool3"):

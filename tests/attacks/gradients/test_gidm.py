@@ -181,6 +181,7 @@ def test_a_generated_training_is_the_inner_one_on_what_was_made() -> None:
     assert all(torch.equal(here[name], there[name]) for name in there)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("generated", [0.0, 0.5])
 def test_the_latent_comes_out_where_t_and_eps_were_sent(generated: float) -> None:
     view = see(TIMESTEP, NOISE_TARGET)
@@ -191,6 +192,7 @@ def test_the_latent_comes_out_where_t_and_eps_were_sent(generated: float) -> Non
     assert claim.diagnostics["attack_loss_last"] < 1e-3 * claim.diagnostics["attack_loss_first"]
 
 
+@pytest.mark.slow
 def test_the_triple_optimisation_brings_the_gradient_near() -> None:
     claim = run(see(), 400, rounds=3)
     assert claim.diagnostics["attack_loss_last"] < 0.1 * claim.diagnostics["attack_loss_first"]
@@ -220,6 +222,7 @@ def test_candidates_keep_to_the_range_and_hold_the_present_one() -> None:
     assert near == [0, 7, 257]
 
 
+@pytest.mark.slow
 def test_tensors_without_a_gradient_are_left_out() -> None:
     """Behind a closed gate only the gate has a gradient; it still tells x_t, but for its length."""
     found = run(see(TIMESTEP, NOISE_TARGET, closed=True), 600, generated=0.25).estimates["image"]

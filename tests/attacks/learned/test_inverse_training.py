@@ -59,6 +59,7 @@ def test_mirroring_twice_gives_the_records_back_and_copies_stay_with_their_ident
     assert by_identity(records, 2) == [[i, i + 4] for i in range(4)]
 
 
+@pytest.mark.slow
 def test_a_sweep_says_what_it_chose(make_job, tmp_path) -> None:
     job = make_job(attack="inversion:sweep=3,mirror=true", iterations=30)
     row = Runner(tmp_path, Silent()).run(job).rows[0]

@@ -181,6 +181,7 @@ def test_on_a_hint_block_it_applies_where_no_classes_are_needed(
     assert "client_weights" not in str(rows[target]["channels_read"])
 
 
+@pytest.mark.slow
 def test_a_client_that_trains_nothing_is_left_to_inversion(
     make_job: Callable[..., Job], tmp_path: Path
 ):

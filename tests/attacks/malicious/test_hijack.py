@@ -65,7 +65,11 @@ class Silence(ServerAdversary):
 @pytest.mark.parametrize(
     ("protocol", "threat", "reason"),
     [
-        ("no-gradient", "malicious_server", "trains nothing with what a server sends back"),
+        (
+            "no-gradient",
+            "malicious_server",
+            "needs a client that trains with what",
+        ),
         ("gradient", "server", "needs a malicious server"),
     ],
 )
@@ -183,6 +187,7 @@ def likeness(
     return taken, read_at_the_end(attack, records, plan, out / "honest", auxiliary)
 
 
+@pytest.mark.slow
 def test_a_client_that_is_held_is_read_to_the_end_where_an_honest_one_is_not(tmp_path: Path):
     """The certificate, on pictures of 16x16 and a client that runs far in 30 steps."""
     auxiliary, private = make_records(32, seed=1), make_records(16, seed=2)
@@ -229,6 +234,7 @@ def test_a_gradient_that_has_faded_leaves_the_client_alone():
     assert norms[4] == norms[5] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["gradient", "u-shaped"])
 def test_a_hijacked_run_claims_conditions(
     make_job: Callable[..., Job], tmp_path: Path, protocol: str

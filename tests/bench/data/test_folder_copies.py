@@ -106,6 +106,7 @@ def test_a_changed_portrait_is_a_copy(change: str) -> None:
     assert found >= 38  # of 64 pixels a pixel is 1.6 %, so that a cut of 1 % is a larger one
 
 
+@pytest.mark.slow
 def test_different_pictures_are_no_copies() -> None:
     """Several hundred portraits, four of each person, and the seventeen photographs."""
     pictures = [*portraits(400), *(photo(name) for name in sorted(PROMPTS | GREY_PROMPTS))]
@@ -160,6 +161,7 @@ def test_copies_never_fall_into_two_splits_and_are_counted(doubled: Path) -> Non
     assert splits.duplicate_records() == sum(sum(part.duplicate) for part in parts) > 0
 
 
+@pytest.mark.slow
 def test_the_count_stands_in_every_row(
     doubled: Path, make_job: Callable[..., Job], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

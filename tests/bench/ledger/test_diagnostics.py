@@ -48,6 +48,7 @@ def test_other_names_are_fine(name: str) -> None:
     check_metric_name(name)
 
 
+@pytest.mark.slow
 def test_every_column_of_the_runner_is_reserved(make_job, tmp_path) -> None:
     from bench.cell.runner import Runner
     from bench.interfaces import Silent

@@ -131,6 +131,7 @@ def test_writing_a_cell_again_replaces_it(tmp_path):
     assert len((tmp_path / "rows.csv").read_text().splitlines()) == 3
 
 
+@pytest.mark.slow
 def test_two_processes_write_at_once_and_nothing_is_lost_or_doubled(tmp_path):
     root = ROOT
     environment = {

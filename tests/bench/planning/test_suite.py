@@ -238,6 +238,7 @@ def test_an_unknown_suite_names_the_nearest() -> None:
         find_suite("missing.yaml")
 
 
+@pytest.mark.slow
 def test_a_dry_run_prints_the_plan_and_runs_nothing(tiny_model, tmp_path):
     suite = write(tmp_path, GOOD)
     options = [

@@ -32,6 +32,7 @@ WITHOUT_AVX512 = {
 }
 
 
+@pytest.mark.slow
 def test_the_words_name_level_kernels_and_follow_the_environment():
     level, torch, blas = processor().split()[-3:]
     assert level == instruction_level()

@@ -174,6 +174,7 @@ def test_a_returned_gradient_shows_the_noise_too(captured):
     assert "leak_dfil" not in leakage(capture, known)
 
 
+@pytest.mark.slow
 def test_a_row_says_what_its_wire_leaks(make_job, tmp_path):
     job = make_job(attack="closed-form", defense="additive-noise:noise=0.5")
     row = Runner(tmp_path, Silent()).run(job).rows[0]

@@ -76,6 +76,7 @@ def test_a_claim_of_the_wrong_kind_is_refused(estimates, words):
         check_claim("guess", Claim(estimates), targets=2, releases=2, image_size=32)
 
 
+@pytest.mark.slow
 def test_a_cell_of_texts_goes_all_the_way(make_job, tmp_path, capsys):
     from bench.reports.result_table import print_result
 

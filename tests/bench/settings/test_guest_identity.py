@@ -43,6 +43,7 @@ def identity() -> str:
     return plugin_code(import_module("badguests.attack").BadAttack)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "file",
     [

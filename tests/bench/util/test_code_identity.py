@@ -100,7 +100,7 @@ def replaced(module: str, old: str, new: str) -> Callable[[str, str], str]:
             "data_range=2.0",
             {"capture", "ssim"},
         ),
-        ("bench.scoring.score", "CLOSE = 0.1", "CLOSE = 0.2", {"scoring"}),
+        ("bench.scoring.flags", "CLOSE_CONTROLS = 0.1", "CLOSE_CONTROLS = 0.2", {"scoring"}),
         ("bench.scoring.controls.images", "BLIND", "BLIND", set()),
         ("bench.util.stats", "resamples: int = 2000", "resamples: int = 2001", {"scoring"}),
         ("bench.scoring.leakage", "SAMPLE = 64", "SAMPLE = 65", {"scoring", "leakage"}),

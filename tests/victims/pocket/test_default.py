@@ -46,6 +46,7 @@ def test_closed_form_reaches_the_round_trip_against_everything_published(run):
         assert row["ssim_normalized"] > 0.98
 
 
+@pytest.mark.slow
 def test_without_the_noise_target_the_image_no_longer_falls(run):
     image, condition, _ = run(
         attack="closed-form", defense="published", withhold=("noise_target",)

@@ -94,7 +94,7 @@ def test_the_denoiser_takes_states_and_pooled_prompts(model: StableDiffusion) ->
     torch.testing.assert_close(prior.predict(noisy, t), expected(code.states, code.pooled))
     rows = torch.tensor([0, 1])
     torch.testing.assert_close(
-        prior.of(rows).predict(noisy[:2], t[:2]), expected(code.states[:2], code.pooled[:2])
+        prior.for_rows(rows).predict(noisy[:2], t[:2]), expected(code.states[:2], code.pooled[:2])
     )
     blind = DiffusionPrior(UNetDenoiser(model), model.schedule)
     torch.testing.assert_close(blind.predict(noisy, t), expected(0 * code.states, 0 * code.pooled))

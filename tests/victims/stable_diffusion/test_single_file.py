@@ -75,7 +75,7 @@ def test_a_missing_file_is_never_asked_for_at_the_hub(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hub, "download", lambda model: pytest.fail("asked the hub"))
-    monkeypatch.setattr(hub, "cached", lambda model: pytest.fail("asked the cache"))
+    monkeypatch.setattr(hub, "cached_snapshot", lambda model: pytest.fail("asked the cache"))
     with pytest.raises(RequestError, match="no such file"):
         locate(name)
 
