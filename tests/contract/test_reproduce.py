@@ -14,7 +14,7 @@ from bench.cli.main import main
 from bench.interfaces import TARGETS, RequestError, Silent
 from bench.ledger.ledger import Ledger
 from bench.reports.processor_tolerance import Difference, ProcessorTolerance
-from bench.running import reproduce as reproduction
+from bench.running import field_tolerance
 from bench.running.reproduce import find_rows, report, reproduce
 from bench.util.processor import processor
 
@@ -77,7 +77,7 @@ def test_a_row_of_another_processor_is_reproduced_within_what_processors_change(
     table = ProcessorTolerance(
         "made", {"ssim": Difference(0.002, 0.0), "utility_fid": Difference(0.01, 0.0)}
     )
-    monkeypatch.setattr(reproduction, "measured_tolerance", lambda: table)
+    monkeypatch.setattr(field_tolerance, "measured_tolerance", lambda: table)
     stored = [dict(row, processor="another") for row in Ledger(results).rows()]
     stored[0]["ssim"] += 1e-3
     stored[0]["ssim_low"] -= 3e-3

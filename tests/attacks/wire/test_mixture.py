@@ -9,9 +9,7 @@ import torch
 from torch import Tensor
 
 from attacks.wire.parts.mixture import Mixture, from_moments, unmix
-from bench.data.split_sizes import SplitSizes
 from bench.interfaces import TIMESTEP, generator
-from bench.settings.cell import TrainSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,12 +116,15 @@ def test_the_attack_takes_mixup_apart_on_the_wire(make_job, tmp_path):
     """The pocket model, whose latents are unlike each other as pictures' are."""
     from tests.attacks.wire.test_closed_form import attack_scores
 
-    splits = SplitSizes(victim=16, auxiliary=48, calibration=8, evaluation=8)
     request = {
         "defense": "mixup",
         "model": "pocket",
-        "splits": splits,
-        "training": TrainSpec(epochs=2, batch_size=8),
+        "records": 16,
+        "auxiliary": 48,
+        "calibration": 8,
+        "evaluation": 8,
+        "epochs": 2,
+        "batch_size": 8,
     }
     plain = attack_scores(make_job(attack="closed-form", **request), tmp_path)
     apart = attack_scores(make_job(attack="unmix", **request), tmp_path)

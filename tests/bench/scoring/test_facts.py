@@ -145,7 +145,7 @@ def test_a_data_set_without_other_photographs_has_no_gallery(make_job, tmp_path)
     assert [(row["target"], row["status"]) for row in result.rows] == [
         ("identity", "not_applicable")
     ]
-    assert "no other photograph" in str(result.rows[0]["reason"])
+    assert "no further photographs of the private people" in str(result.rows[0]["reason"])
 
 
 def test_controls_of_a_claim_that_is_true():
