@@ -32,8 +32,7 @@ class AdditiveNoise(Defense):
     params: AdditiveNoiseParams
     card = Card(
         summary="Adds noise to the smashed data without clipping; gives no guarantee at any noise.",
-        source="Titcombe et al., arXiv:2104.05743 (Laplace); the comparisons of arXiv:2409.08503; "
-        "METHODS 7.4",
+        source="Titcombe et al., arXiv:2104.05743 (Laplace); the comparisons of arXiv:2409.08503",
         cost="none in bytes",
         notes="Nothing bounds what a record contributes, so no epsilon follows. Adaptive attack: "
         "as for gaussian-noise. Noise on x_t costs the attacker more than equally strong noise on "

@@ -29,7 +29,7 @@ class DecoupledNoise(Defense):
 
     In ``no-gradient``, h_ctrl is z_c + b e': the server can no longer subtract the x_t that it
     reads off h_sd. One release shows the condition's latent at SNR 1 / b^2; k releases show it at
-    SNR k / b^2 unless the noise is memoised (METHODS 7.19).
+    SNR k / b^2 unless the noise is memoised.
     """
 
     name = "decoupled-noise"
@@ -38,7 +38,7 @@ class DecoupledNoise(Defense):
     card = Card(
         summary="Gives the control branch separate noise in place of x_t, so that h_sd does not "
         "unmask it.",
-        source="this project; METHODS 7.19",
+        source="this project",
         cost="none in bytes; the control network works without x_t, in training and at inference",
         notes="The attacker knows b. Adaptive attack: shrinkage or the diffusion prior at SNR 1 / "
         "b^2, averaging over epochs unless memoised. A memoised noise is used at inference too. No "

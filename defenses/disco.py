@@ -147,7 +147,7 @@ class Disco(Defense):
     card = Card(
         summary="Prunes channels of h_ctrl by a filter trained with the task against a decoder of "
         "the private picture.",
-        source="Singh et al., arXiv:2012.11025; gradient reversal, arXiv:1409.7495; METHODS 7.8",
+        source="Singh et al., arXiv:2012.11025; gradient reversal, arXiv:1409.7495",
         needs="a client whose own layers train (split-controlnet gradient or u-shaped, split-cnn)",
         cost="the filter's and the adversary's forward and backward pass on the client; pruned "
         "channels cross as zeros",

@@ -65,7 +65,7 @@ class GaussianNoise(Defense):
     params: GaussianNoiseParams
     card = Card(
         summary="Clips each record's smashed data to a norm and adds Gaussian noise to it.",
-        source="Dwork & Roth 2014, section A; Gaussian DP, arXiv:1905.02383; METHODS 7.4",
+        source="Dwork & Roth 2014, section A; Gaussian DP, arXiv:1905.02383",
         cost="none in bytes; noise of norm multiplier x n a tensor against a signal of norm "
         "sqrt(n)",
         notes="Unit: picture and condition of one record, not its prompt. Tensors are clipped on "

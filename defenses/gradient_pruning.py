@@ -36,7 +36,7 @@ class GradientPruning(Defense):
     card = Card(
         summary="Sends the largest numbers of each tensor of an update and zeros for the rest "
         "(default 90 % zeros).",
-        source="Zhu et al., arXiv:1906.08935, section 5.2 (gradient compression); METHODS 7.11",
+        source="Zhu et al., arXiv:1906.08935, section 5.2 (gradient compression)",
         cost="none; zeros are sent as they are, so bytes do not shrink",
         notes="Acts on client_update alone; has no effect where no update crosses the wire. Kept "
         "numbers are exact.",

@@ -19,7 +19,7 @@ class InferenceMatchParams(Params):
 
 
 class InferenceMatch(Defense):
-    """Lets the frozen UNet finish the picture alone below t_min (METHODS 7.18)."""
+    """Lets the frozen UNet finish the picture alone below t_min."""
 
     name = "inference-match"
     Params = InferenceMatchParams
@@ -27,7 +27,7 @@ class InferenceMatch(Defense):
     card = Card(
         summary="Applies the control network in sampling only at timesteps at which a timestep "
         "policy trained it.",
-        source="this project; METHODS 7.18",
+        source="this project",
         needs="a stacked timestep policy, or an explicit t_min; has no effect without either",
         cost="fewer control passes in sampling",
         notes="Changes nothing in training and hides nothing by itself: it recovers quality that a "

@@ -56,7 +56,7 @@ class KeyedMixing(Defense):
     card = Card(
         summary="Mixes channels of the smashed data by a secret matrix, which the server's adapter "
         "learns to undo.",
-        source="this project; METHODS 7.16",
+        source="this project",
         cost="none in bytes; the frozen UNet gets mixed channels until the adapter has learned to "
         "undo the mixing",
         notes="No formal guarantee: all releases use one matrix, and the server's adapter learns "

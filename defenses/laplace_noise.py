@@ -33,7 +33,7 @@ class LaplaceNoise(Defense):
     params: LaplaceNoiseParams
     card = Card(
         summary="Clips every number of the smashed data and adds Laplace noise to it.",
-        source="Dwork & Roth 2014, definition 3.3; METHODS 7.4",
+        source="Dwork & Roth 2014, definition 3.3",
         cost="none in bytes",
         notes="Unit: one number of the smashed data, which is far weaker than one record; the "
         "epsilons of a record's numbers add up. Adaptive attack: as for gaussian-noise.",

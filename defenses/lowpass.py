@@ -30,7 +30,7 @@ class Lowpass(Defense):
     card = Card(
         summary="Removes the fine spatial detail from every map of the smashed data (default keeps "
         "half the band).",
-        source="this project; METHODS 7.10",
+        source="this project",
         cost="none; maps keep their size, so bytes do not shrink",
         notes="Linear and public: frequencies that pass are exact. The noise target keeps its "
         "detail, so where it is sent the server must predict a high band that its input does not "

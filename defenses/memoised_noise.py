@@ -49,7 +49,7 @@ class MemoisedNoise(Defense):
     card = Card(
         summary="Gives each record one permanent timestep and noise, so that more epochs show "
         "nothing new.",
-        source="this project; METHODS 7.1; memoisation as in RAPPOR, arXiv:1407.6981",
+        source="this project; memoisation as in RAPPOR, arXiv:1407.6981",
         cost="none in bytes; the network sees each record at one noise level only",
         notes="The latent is still drawn from the autoencoder's posterior at each release, so "
         "releases of a record differ slightly and can be linked. Void where the noise target "

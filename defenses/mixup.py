@@ -38,7 +38,7 @@ class Mixup(Defense):
     card = Card(
         summary="Trains on weighted means of two records of a batch: latents, conditions and "
         "prompt states.",
-        source="Zhang et al., arXiv:1710.09412; a comparison of arXiv:2409.08503; METHODS 7.13",
+        source="Zhang et al., arXiv:1710.09412; a comparison of arXiv:2409.08503",
         needs="batches of two or more; a record that is alone in its batch is sent unmixed",
         cost="none in bytes",
         notes="Acts on the split client alone. A record is in two rows of a step, which doubles "

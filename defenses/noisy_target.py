@@ -39,7 +39,7 @@ class NoisyTarget(Defense):
 
     The minimiser of the loss does not change: E[eps' | x_t] = E[eps | x_t]. With
     x_t = a z0 + b eps, the server sees the latent at SNR_t (1 + sigma^2) / sigma^2; with the plain
-    target that SNR is infinite (METHODS 7.17). Memoised noise belongs to a record and a timestep,
+    target that SNR is infinite. Memoised noise belongs to a record and a timestep,
     never to a record alone: two releases of one eta at different t are two equations
     x_t - b_t eps' = a_t z0 - b_t eta for two unknowns.
     """
@@ -50,7 +50,7 @@ class NoisyTarget(Defense):
     card = Card(
         summary="Adds noise to the noise target, so that it no longer determines the latent "
         "exactly.",
-        source="this project; METHODS 7.17",
+        source="this project",
         needs="a client that has a noise target; where the client keeps the loss, the noisy target "
         "enters the gradient that it returns",
         cost="none in bytes; the gradient's variance grows with 1 + sigma^2",

@@ -33,7 +33,7 @@ class NoPeek(Defense):
     card = Card(
         summary="Trains the client's stem to lower the distance correlation between conditions and "
         "h_ctrl.",
-        source="Vepakomma et al., arXiv:2008.09161, section 3; METHODS 7.6",
+        source="Vepakomma et al., arXiv:2008.09161, section 3",
         needs="a protocol whose client trains (gradient, u-shaped); has no effect in others",
         cost="one distance matrix a batch on the client, and the backward pass through it",
         notes="h_sd is frozen, so the picture still leaks through it. No guarantee: an injective "

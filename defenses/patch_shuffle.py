@@ -47,8 +47,7 @@ class PatchShuffle(Defense):
     card = Card(
         summary="Shuffles squares of h_ctrl, h_sd and the noise target, in one order for each "
         "record and release.",
-        source="Yao et al., ICDM 2022 (Patch Shuffling); METHODS 7.9; a comparison of "
-        "arXiv:2409.08503 ('PS')",
+        source="Yao et al., ICDM 2022 (Patch Shuffling); a comparison of arXiv:2409.08503 ('PS')",
         cost="none in bytes; a convolutional server loses what lies across squares",
         notes="Designed for transformers. In sampling nothing is shuffled, since the input of the "
         "frozen UNet is not shuffled either. Every square is sent unchanged, so the attacker faces "

@@ -75,7 +75,7 @@ class Precode(Defense):
     card = Card(
         summary="Puts a variational bottleneck before the output layer of the network that a "
         "client trains.",
-        source="Scheliga et al., arXiv:2108.04725; METHODS 7.11",
+        source="Scheliga et al., arXiv:2108.04725",
         needs="a client that trains a whole classifier, such as federated-classifier",
         cost="3 K D more weights for D features, trained and sent with the others",
         notes="Utility is measured with the bottleneck's mean, without noise. The updates of "

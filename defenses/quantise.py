@@ -31,7 +31,7 @@ class Quantise(Defense):
     card = Card(
         summary="Rounds each record's smashed data to a few bits a number (default 4; 1 sends "
         "signs).",
-        source="this project; METHODS 7.2 and 7.10; signs as in arXiv:1901.09847",
+        source="this project; signs as in arXiv:1901.09847",
         cost="none; levels are sent as floats, so bytes do not shrink",
         notes="Stacked after activation its steps are coarse near zero, where f is flat. Rounding "
         "is not random, so there is no guarantee. Adaptive attack: least squares through conv_in, "

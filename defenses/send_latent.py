@@ -12,7 +12,7 @@ class SendLatent(Defense):
     sends_latent = True
     card = Card(
         summary="Sends x_t in place of conv_in(x_t): equal information in a fraction of the bytes.",
-        source="this project; METHODS 1.1.5 and 7.16",
+        source="this project",
         cost="h_sd shrinks from C channels to 4: 80-fold in Stable Diffusion 1.x",
         notes="Hides nothing by itself, since conv_in is public and injective. It serves in a "
         "stack with noise: least squares through conv_in cannot average away noise that is added "

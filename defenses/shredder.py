@@ -90,7 +90,7 @@ class Shredder(Defense):
     card = Card(
         summary="Adds to every release one of a few noise tensors, which are trained to be large "
         "without harming the task.",
-        source="Mireshghallah et al., arXiv:1905.11814, sections 2.2 to 2.4; METHODS 7.7",
+        source="Mireshghallah et al., arXiv:1905.11814, sections 2.2 to 2.4",
         needs="a client whose own layers train (split-controlnet gradient or u-shaped, split-cnn)",
         cost="K tensors of the features' size on the client; none in bytes",
         notes="No guarantee: the tensors are few and are used repeatedly. The attacker knows their "

@@ -44,7 +44,7 @@ class SnrBudget(Defense):
     card = Card(
         summary="Gives each record a budget of signal-to-noise ratio over all releases; once it is "
         "spent, the record is released at the last timestep.",
-        source="this project; METHODS 7.1",
+        source="this project",
         cost="none in bytes; later epochs train at high noise only",
         notes="A record whose budget is spent still takes part at the last timestep, which is "
         "almost but not purely noise. Void where the noise target crosses the wire. Adaptive "

@@ -35,7 +35,7 @@ class Soteria(Defense):
     card = Card(
         summary="Keeps the most revealing features out of the update of the linear head (default "
         "40 % of its columns).",
-        source="Sun et al., arXiv:2012.06043; METHODS 7.11",
+        source="Sun et al., arXiv:2012.06043",
         needs="a client whose model ends in a linear head, such as federated-classifier",
         cost="the gradient of every feature with respect to every record, for each update",
         notes="Acts on client_update alone. The updates of layers before the head are sent whole, "

@@ -68,7 +68,7 @@ class TimestepPolicy(Defense):
     latents at distance D are as hard to distinguish as two unit Gaussians at distance
     mu = D sqrt(SNR_t) (mu-GDP, Dong et al., arXiv:1905.02383), which gives epsilon for a delta. The
     paper's t_eps(k, beta_0) is not public; the (epsilon, delta, D) form and beta_t = beta0 + k t
-    are this project's interpretation (METHODS 7.1, 1.1.4).
+    are this project's interpretation.
     """
 
     name = "timestep"

@@ -29,7 +29,7 @@ class TopK(Defense):
     card = Card(
         summary="Sends the largest numbers of each record's smashed data and zeros for the rest "
         "(default keeps 10 %).",
-        source="this project; METHODS 7.10; sparsification as of Aji & Heafield, arXiv:1704.05021",
+        source="this project; sparsification as of Aji & Heafield, arXiv:1704.05021",
         cost="none; zeros are sent as they are, so bytes do not shrink",
         notes="Kept numbers are exact, and their positions reveal more. No guarantee. Adaptive "
         "attack: least squares on the known support; decoders trained on sparse features.",

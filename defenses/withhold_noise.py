@@ -50,10 +50,10 @@ class WithholdNoise(Defense):
 
     eps_hat is the server's prediction for the batch, and N is how many numbers it has. The server
     knows eps_hat, so g determines eps exactly. With n numbers in a record and u = 2 / N, each kind
-    of feedback leaks exactly this (METHODS 7.20):
+    of feedback leaks exactly this:
 
     * ``plain``: eps.
-    * ``noise``: g + u noise eta, that is eps + noise eta: the noisy target of METHODS 7.17.
+    * ``noise``: g + u noise eta, that is eps + noise eta: the target of ``noisy-target``.
     * ``clip-noise``: min(1, C / ||g||) g + noise C eta with C = clip u sqrt(n). By itself this is
       mu-GDP with mu = 2 / noise for a release (arXiv:1905.02383), whatever the records are; each
       number of eps gets noise of deviation clip sqrt(n) noise.
@@ -71,8 +71,7 @@ class WithholdNoise(Defense):
     card = Card(
         summary="Keeps the noise target and the loss on the client, and returns a protected "
         "gradient of the loss.",
-        source="this project; METHODS 7.20; u-shaped split learning (Vepakomma et al., "
-        "arXiv:1812.00564)",
+        source="this project; u-shaped split learning (Vepakomma et al., arXiv:1812.00564)",
         needs="a client that sends a noise target or returns a loss gradient, such as "
         "split-controlnet's",
         cost="the prediction comes down and its gradient goes up, one more round trip for each "

@@ -1,4 +1,4 @@
-"""From a noisy latent to a clean one, by a public diffusion model (METHODS 3.3a and b)."""
+"""From a noisy latent to a clean one, by a public diffusion model."""
 
 from __future__ import annotations
 

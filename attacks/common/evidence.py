@@ -48,7 +48,7 @@ class Evidence:
         return self.fused([[i] for i in range(len(self.noisy))])
 
     def fused(self, groups: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """Return the likeliest z0 of the first release of each group (METHODS 3.3d).
+        """Return the likeliest z0 of the first release of each group.
 
         All releases of a group are of one record.
 

@@ -51,7 +51,7 @@ def least_squares(
 ) -> LeastSquares:
     """Return the least squares solution with the noise that the features show.
 
-    Source: METHODS 3.0, step 1; its 0.12 is ``gain`` to the power 1/2.
+    The constant 0.12 is ``gain`` to the power 1/2.
 
     Solving for the map as a whole also works where a single patch is rank deficient, as long as the
     features outnumber the inputs, and averages noise over all patches that a number is in.

@@ -1,9 +1,9 @@
 """What a client that keeps the loss shows of the noise target, as a measurement of known variance.
 
 The server sends eps_hat down and gets something of d = eps_hat - eps back
-(``defenses.withhold_noise``, METHODS 7.20). Every kind of feedback becomes a pseudo-target y = eps
+(``defenses.withhold_noise``). Every kind of feedback becomes a pseudo-target y = eps
 + zeta, with zeta of mean 0 and not correlated with eps given eps_hat. So y is worth what a noisy
-target (METHODS 7.17) of the same variance is worth, and all that follows from x_t and y together
+target of the same variance is worth, and all that follows from x_t and y together
 stays as it is there. With tau^2 = mean d^2, which is the loss, and n numbers a record:
 
 * ``plain``: y = eps_hat - d; variance 0. ``noise``: the same, with the noise's variance.

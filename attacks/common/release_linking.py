@@ -1,4 +1,4 @@
-"""Links releases of one record across epochs by what stays the same in them (METHODS 3.3d, 6.3)."""
+"""Links releases of one record across epochs by what stays the same in them."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ def estimate_collection(view: View, client: PublicClient) -> CollectionEstimate 
 
     A release is f(record) + n_k. What the public client makes of the attacker's own records, x_t as
     it is where it can be read, stands for f(record); the rest is grouped by k-means, outside of the
-    directions that records differ in, and a group's mean is its tensor (METHODS 7.7, 10.2). The
+    directions that records differ in, and a group's mean is its tensor. The
     error left in it is that of a mean over the group.
 
     Args:

@@ -1,4 +1,4 @@
-"""How much noise a client has put on the targets that it sends (METHODS 7.17)."""
+"""How much noise a client has put on the targets that it sends."""
 
 from __future__ import annotations
 

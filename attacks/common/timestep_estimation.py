@@ -1,4 +1,4 @@
-"""Which timestep a release is of, where the wire does not say (METHODS 3.0, step 4)."""
+"""Which timestep a release is of, where the wire does not say."""
 
 from __future__ import annotations
 

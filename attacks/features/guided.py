@@ -119,10 +119,7 @@ class Guided(Attack):
             "Samples latents from the public diffusion model, guided to those that explain all "
             "features in view."
         ),
-        source=(
-            "DRAG, arXiv:2509.11724; DAPS, arXiv:2407.01521; evidence by levels: this project "
-            "(METHODS 3.3, 3.5)"
-        ),
+        source=("DRAG, arXiv:2509.11724; DAPS, arXiv:2407.01521; evidence by levels: this project"),
         needs=(
             "unet_features or control_features; the public UNet; a timestep, or h_sd and two "
             "auxiliary records"

@@ -87,7 +87,7 @@ class Reconstruction(Attack):
         summary=(
             "Optimises the private input until the client's features of it equal the observed ones."
         ),
-        source="He, Zhang, Lee, ACSAC 2019 (rMLE); METHODS 3.2; latents as unknowns: this project",
+        source="He, Zhang, Lee, ACSAC 2019 (rMLE); latents as unknowns: this project",
         needs="control_features; public client weights, or client_weights",
         cost=(
             "iterations x restarts forward and backward passes of the client half per record; the "

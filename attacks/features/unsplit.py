@@ -70,7 +70,7 @@ class UnSplit(Attack):
             "Optimises the private inputs and a clone of the client in turns, until the features "
             "equal the observed ones."
         ),
-        source="Erdoğan, Küpçü, Çiçek, arXiv:2108.09033, algorithm 1; warm start: METHODS 3.6",
+        source="Erdoğan, Küpçü, Çiçek, arXiv:2108.09033, algorithm 1; warm start: this project",
         needs=(
             "control_features of a client that trains; its architecture and public initial weights"
         ),

@@ -82,7 +82,7 @@ class DLG(Attack):
             "Optimises pictures and labels together until their gradient equals the one that was "
             "sent."
         ),
-        source="Zhu et al., arXiv:1906.08935, algorithm 1; METHODS 4",
+        source="Zhu et al., arXiv:1906.08935, algorithm 1",
         needs="client_update and global_model of SGD clients; their public local training",
         cost="iterations x restarts simulations of a client's local training per update",
         notes=(

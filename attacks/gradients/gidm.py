@@ -87,7 +87,7 @@ class GIDM(Attack):
             "Optimises the latent that a diffusion prior turns into the picture until the gradient "
             "fits."
         ),
-        source="GIDM and GIDM+, arXiv:2405.20380; METHODS 4",
+        source="GIDM and GIDM+, arXiv:2405.20380",
         needs=(
             "client_update and global_model of SGD clients that train a diffusion model; its "
             "public denoiser"

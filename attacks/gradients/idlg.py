@@ -34,7 +34,7 @@ class IDLG(Attack):
     certificates = (SINGLE_RECORDS,)
     card = Card(
         summary="Reads the label off the head's gradient, then optimises the picture alone.",
-        source="Zhao et al., arXiv:2001.02610; METHODS 4",
+        source="Zhao et al., arXiv:2001.02610",
         needs=(
             "client_update and global_model of SGD clients that train a classifier on one record "
             "per update"

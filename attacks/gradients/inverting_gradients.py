@@ -84,7 +84,7 @@ class InvertingGradients(Attack):
         summary=(
             "Optimises pictures until their gradient has the direction of the one that was sent."
         ),
-        source="Geiping et al., arXiv:2003.14053, equation 4; METHODS 4",
+        source="Geiping et al., arXiv:2003.14053, equation 4",
         needs="client_update and global_model of SGD clients; their public local training",
         cost="iterations x restarts simulations of a client's local training per update",
         notes=(

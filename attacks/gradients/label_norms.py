@@ -41,10 +41,7 @@ class LabelNorms(Attack):
     budget_axis = BudgetAxis("auxiliary", (8, 16, 32, 64))
     card = Card(
         summary="Infers a record's class from the length of its gradient alone; claims no picture.",
-        source=(
-            "the norm attack of Li et al., arXiv:2102.08504, with norms of auxiliary records; "
-            "METHODS 4"
-        ),
+        source="the norm attack of Li et al., arXiv:2102.08504, with norms of auxiliary records",
         needs=(
             "client_update of SGD clients that train a classifier on one record per update; "
             "auxiliary records"

@@ -1,4 +1,4 @@
-"""Attribute inference: what a record shows, without reconstructing it (METHODS 6.4)."""
+"""Attribute inference: what a record shows, without reconstructing it."""
 
 from __future__ import annotations
 
@@ -53,10 +53,7 @@ class AttributeInference(ViaPicture):
             "Infers attributes such as glasses or hair colour from smashed data, or from a "
             "reconstruction."
         ),
-        source=(
-            "attribute inference on split features, METHODS 6.4; FiLM, arXiv:1709.07871; this "
-            "project"
-        ),
+        source=("attribute inference on split features; FiLM, arXiv:1709.07871; this project"),
         needs=(
             "auxiliary records with attribute labels; control_features or unet_features and the "
             "public client weights, or what the attack named by through needs"

@@ -59,7 +59,7 @@ class Inversion(Attack):
     """Learns latents from smashed data by running the public client half on auxiliary records.
 
     The client half includes the defence. The network is conditioned on the timestep and has one
-    head for z0 and one for z_c. Both are trained on the l1 distance in latent space (METHODS 3.1).
+    head for z0 and one for z_c. Both are trained on the l1 distance in latent space.
     """
 
     name = "inversion"

@@ -1,4 +1,4 @@
-"""Attack on a client that trains, by a pseudo-client with similar features (METHODS 3.8)."""
+"""Attack on a client that trains, by a pseudo-client with similar features."""
 
 from __future__ import annotations
 

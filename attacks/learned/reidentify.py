@@ -1,4 +1,4 @@
-"""Re-identification: whom of a public gallery a release shows, without a picture (METHODS 6.3)."""
+"""Re-identification: whom of a public gallery a release shows, without a picture."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Reidentify(ViaPicture):
             "Finds the person of a release in a gallery of other photographs, with or without a "
             "reconstruction."
         ),
-        source="identification by embedding, METHODS 6.3; InfoNCE, arXiv:1807.03748; this project",
+        source="identification by embedding; InfoNCE, arXiv:1807.03748; this project",
         needs=(
             "a data set with another photograph of each private person; auxiliary records, "
             "control_features or unet_features and the public client weights, or what the attack "

@@ -1,4 +1,4 @@
-"""Exact decoding of a prompt from the states of a causal text encoder (METHODS 5.1)."""
+"""Exact decoding of a prompt from the states of a causal text encoder."""
 
 from __future__ import annotations
 

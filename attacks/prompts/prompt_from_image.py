@@ -1,4 +1,4 @@
-"""The prompt by captioning the recovered picture, for clients that keep prompts (METHODS 5.2)."""
+"""The prompt by captioning the recovered picture, for clients that keep prompts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prompts from the gradient of a ControlNet's cross-attention (METHODS 4, adaptation iv)."""
+"""Prompts from the gradient of a ControlNet's cross-attention."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The closed-form attack: everything the wire gives away exactly (METHODS 3.0)."""
+"""The closed-form attack: everything the wire gives away exactly."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Linkage(Attack):
     card = Card(
         summary="Tells which releases of different epochs are of one record; claims links, "
         "no pictures.",
-        source="this project; linkage as in METHODS 6.3 of the wire of arXiv:2409.08503",
+        source="this project; links releases on the wire of arXiv:2409.08503",
         needs="two epochs; unet_features with control_features or noise_target, or "
         "prompt_embedding",
         cost="seconds: one linear solve a release and one assignment an epoch",

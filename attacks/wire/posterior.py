@@ -1,4 +1,4 @@
-"""The diffusion-prior attack: the likeliest record, given all its noisy releases (METHODS 3.3)."""
+"""The diffusion-prior attack: the likeliest record, given all its noisy releases."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Posterior(Attack):
     card = Card(
         summary="Denoises image and masked condition with priors, after averaging all "
         "releases of the record.",
-        source="this project (METHODS 3.3 and 7.17); Tweedie's formula; DDIM, arXiv:2010.02502",
+        source="this project; Tweedie's formula; DDIM, arXiv:2010.02502",
         needs="unet_features; the public UNet; two auxiliary records where the timestep is hidden",
         cost="one UNet call a record; ddim: one a step; one linear solve a release of every epoch",
         notes="Made for hidden noise targets; with an exact target it is closed-form. "

@@ -61,7 +61,7 @@ class Unmix(Attack):
     certificates = (Certificate("split-controlnet", "no-gradient", "image", "ssim", 0.9),)
     card = Card(
         summary="Separates releases that mix two records, by second moments and across epochs.",
-        source="this project; cluster and regress as in arXiv:2011.05315; METHODS 7.13",
+        source="this project; cluster and regress as in arXiv:2011.05315",
         needs="unet_features, timestep and noise target of whole epochs; two auxiliary records",
         cost="seconds to minutes: a small search a step, then least squares over all releases",
         notes="Where the noise target is hidden the mixed latents are not exact, and it does "

@@ -33,7 +33,7 @@ class Prefix:
 
 
 class PublicText(ABC):
-    """A frozen causal text encoder with its tokenizer (METHODS 5.1).
+    """A frozen causal text encoder with its tokenizer.
 
     Attributes:
         vocabulary: number of token ids, V.

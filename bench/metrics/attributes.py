@@ -54,7 +54,7 @@ class AttributeAccuracy(AttributeMetric):
     higher_is_closer = True
     card = Card(
         summary="Share of a record's attributes that are claimed rightly.",
-        source="standard definition; attribute inference as in METHODS 6.4",
+        source="standard definition",
         notes="Rare values hardly count: read it against the control majority.",
     )
 
@@ -72,7 +72,7 @@ class AttributeBalanced(AttributeMetric):
     higher_is_closer = True
     card = Card(
         summary="Balanced accuracy of claimed attributes, as the mean of values by record.",
-        source="standard definition; attribute inference as in METHODS 6.4",
+        source="standard definition",
         notes=(
             "A hit on a record of a rare value counts more than 1, so that the mean is the mean "
             "recall of the values. It depends on which records are scored together."
@@ -96,7 +96,7 @@ class AttributeAuc(AttributeMetric):
             "Area under the ROC curve of each record's true values against records that have "
             "another value."
         ),
-        source="Mann-Whitney statistic, standard definition; METHODS 6.4",
+        source="Mann-Whitney statistic, standard definition",
         notes=(
             "0.5 is blind. Attributes of which all scored records have one value are left out; "
             "it depends on which records are scored together."

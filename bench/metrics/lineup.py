@@ -11,7 +11,7 @@ from bench.interfaces.metric import IdentityMetric, ScoringContext
 from bench.interfaces.plugin import Card
 from bench.types.facts import IdentityScores
 
-_SOURCE = "closed-set identification, ISO/IEC 19795-1; METHODS 6.3"
+_SOURCE = "closed-set identification, ISO/IEC 19795-1"
 _NOTES = (
     "The gallery's size stands in the row's field gallery. Its photographs are others than the "
     "records. Ties count against the attacker. The ceiling is the embedded identity backbone on "

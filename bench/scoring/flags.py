@@ -27,7 +27,7 @@ def certificate_flags(certificate: Certificate, scores: Sequence[MetricScore]) -
 def flags(
     scores: Sequence[MetricScore], diagnostics: Mapping[str, float], losses: Sequence[float]
 ) -> list[str]:
-    """Return reasons to doubt a row (DESIGN 5.5).
+    """Return reasons to doubt a row.
 
     * ``floor-overlap``: the interval of the target's headline measure reaches the floor.
     * ``below-nearest``: the interval reaches the score of the nearest public record.

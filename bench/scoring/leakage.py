@@ -1,7 +1,4 @@
-"""Measures how much a wire leaks independently of any attack: fields ``leak_*`` of a row.
-
-Sections 7.1 and 7.12 of METHODS derive the measures.
-"""
+"""Measures how much a wire leaks independently of any attack: fields ``leak_*`` of a row."""
 
 from __future__ import annotations
 

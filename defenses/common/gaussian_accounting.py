@@ -45,7 +45,7 @@ def latent_statement(
     once: bool = False,
     unit: str = "one record's image latent z0",
 ) -> Guarantee:
-    """Return the guarantee of the noising process: mu = D sqrt(snr) (METHODS 7.1).
+    """Return the guarantee of the noising process: mu = D sqrt(snr).
 
     Args:
         snr: sum of SNR_t over the releases that reveal something new.
@@ -74,9 +74,9 @@ def with_noisy_target(
     """Return the statement of a noising process whose noise is known up to N(0, sigma^2 I).
 
     Given x_t = a z0 + b eps and eps + eta, the information on z0 grows from SNR_t to SNR_t (1 + 1 /
-    sigma^2), and over k releases of one (t, eps) with k independent eta to SNR_t (1 + k / sigma^2)
-    (METHODS 7.17). The statement is returned unchanged where the network predicts v, since a target
-    v carries the latent itself.
+    sigma^2), and over k releases of one (t, eps) with k independent eta to SNR_t (1 + k / sigma^2).
+    The statement is returned unchanged where the network predicts v, since a target v carries the
+    latent itself.
 
     Args:
         statement: the statement without the noisy target.

@@ -131,7 +131,7 @@ def test_activation_halves_the_type_and_touches_control_features_alone():
 
 
 def test_inverse_after_fp16_recovers_the_condition_latent():
-    """METHODS: RMSE about 1.8e-4 on unit-variance sums."""
+    """The RMSE is about 1.8e-4 on unit-variance sums."""
     u = torch.randn(100_000, generator=generator(0)) * math.sqrt(2)
     error = inverse_activation(activation(u).half()).float() - u
     assert float(error.square().mean().sqrt()) < 4e-4

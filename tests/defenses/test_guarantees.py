@@ -14,7 +14,7 @@ from defenses.laplace_noise import LaplaceNoise
 from defenses.timestep import TimestepPolicy
 
 SCHEDULE = NoiseSchedule.stable_diffusion()
-TABLE = {  # METHODS 7.1: epsilon at delta 1e-5 of one release, by t and D
+TABLE = {  # epsilon at delta 1e-5 of one release, by t and D
     200: {1: 8.5, 2: 20, 8: 157},
     500: {1: 2.5, 2: 5.6, 8: 33, 16: 90},
     800: {1: 0.71, 2: 1.5, 8: 7.4, 16: 18},

@@ -147,7 +147,7 @@ def test_noisy_targets_have_the_stated_noise(memoised):
 
 @pytest.mark.parametrize(("sigma", "effective"), [(1.0, 0.76), (2.0, 0.48)])
 def test_the_best_linear_estimate_behind_a_noisy_target_has_the_stated_snr(sigma, effective):
-    """METHODS 7.17 at t = 500, by least squares on made-up latents."""
+    """The noisy target at t = 500, by least squares on made-up latents."""
     rng = generator(0)
     z0, eps, eta = (torch.randn(2_000_000, generator=rng, dtype=torch.float64) for _ in range(3))
     abar = float(SCHEDULE.alphas_cumprod[500])

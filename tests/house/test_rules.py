@@ -1,4 +1,4 @@
-"""The house rules (DESIGN 3), read off the source."""
+"""The house rules, read off the source."""
 
 from __future__ import annotations
 

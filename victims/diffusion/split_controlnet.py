@@ -1,4 +1,4 @@
-"""Split training of a ControlNet between a client and a server (METHODS 1.1, arXiv:2409.08503)."""
+"""Split training of a ControlNet between a client and a server (arXiv:2409.08503)."""
 
 from __future__ import annotations
 

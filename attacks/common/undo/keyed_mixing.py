@@ -1,4 +1,4 @@
-"""Finds the secret matrix that mixes channels of smashed data, from the wire (METHODS 7.16)."""
+"""Finds the secret matrix that mixes channels of smashed data, from the wire."""
 
 from __future__ import annotations
 

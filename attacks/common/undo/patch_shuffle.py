@@ -1,4 +1,4 @@
-"""Puts shuffled squares of a map back in their places (METHODS 7.9)."""
+"""Puts shuffled squares of a map back in their places."""
 
 from __future__ import annotations
 

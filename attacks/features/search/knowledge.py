@@ -74,7 +74,7 @@ def knowledge_of(
 ) -> Knowledge:
     """Read the view.
 
-    x_t is solved for where h_sd and ``conv_in`` allow it (METHODS 3.0), which leaves the condition.
+    x_t is solved for where h_sd and ``conv_in`` allow it, which leaves the condition.
 
     Args:
         view: what the attacker sees.

@@ -1,4 +1,4 @@
-"""Trains a pseudo-client to send what the victim might have sent (METHODS 3.8)."""
+"""Trains a pseudo-client to send what the victim might have sent."""
 
 from __future__ import annotations
 

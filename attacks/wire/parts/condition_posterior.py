@@ -1,6 +1,6 @@
 """The condition's latent out of noise: all releases of a record together, then a prior.
 
-Where the control branch has separate noise (METHODS 7.19) every release is z_c + b e', the same
+Where the control branch has separate noise every release is z_c + b e', the same
 measurement at SNR 1 / b^2; noise that is drawn afresh averages away over the epochs, noise that is
 kept does not.
 """

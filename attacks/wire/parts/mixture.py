@@ -1,4 +1,4 @@
-"""Separates batches of weighted means of two records (METHODS 7.13; idea: arXiv:2011.05315).
+"""Separates batches of weighted means of two records (idea: arXiv:2011.05315).
 
 Row i of a step is w_i Z_i + (1 - w_i) Z_(i - s) with one shift s a step, so a step is Y = A Z with
 a square A. One step alone shows A by its second moments, since different records have little in

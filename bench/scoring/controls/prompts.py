@@ -15,7 +15,7 @@ from bench.types.records import Records
 from bench.types.texts import Texts
 from bench.util.rng import generator
 
-# The ceiling where only the picture carries information about the prompt (METHODS 5.2).
+# The ceiling where only the picture carries information about the prompt.
 CAPTION = "caption"
 SAMPLE = 64  # number of auxiliary prompts among which the typical one is chosen
 

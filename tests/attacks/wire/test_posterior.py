@@ -83,7 +83,7 @@ def snr(t):
     ],
 )
 def test_the_error_follows_the_sum_of_snr(schedule, times, sigma, total):
-    """1 / (1 + S) under a Gaussian prior (METHODS 3.3d); noisy eps: S = SNR (1 + sigma^2) / sigma^2
+    """1 / (1 + S) under a Gaussian prior; noisy eps: S = SNR (1 + sigma^2) / sigma^2
     (7.17).
     """
     if schedule.prediction == "v_prediction" and sigma is not None:

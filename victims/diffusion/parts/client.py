@@ -119,8 +119,7 @@ class ClientHalf(nn.Module):
         """Return every channel of the published wire, protected and attached to the stem's graph.
 
         Withheld channels are included: a client that keeps the loss needs ``noise_target``, which
-        the network must predict. ``unet_features`` and ``control_features`` follow METHODS 1.1.2
-        and 1.1.3.
+        the network must predict.
         """
         batch = self._prepared(batch, rng.protection)
         schedule, device = self.model.schedule, self.model.device

@@ -46,7 +46,7 @@ class NoHint(nn.Module):
 
 
 class HintStem(nn.Module):
-    """Computes h_ctrl = convin_ctrl(x_t) + HB(c) on the client (METHODS 1.1.2).
+    """Computes h_ctrl = convin_ctrl(x_t) + HB(c) on the client.
 
     The stem is trainable. The condition enters as pixels in [0, 1].
     """
@@ -79,7 +79,7 @@ class HintStem(nn.Module):
 
 
 class LatentStem(nn.Module):
-    """Computes h_ctrl = z_c + x_t on the client (arXiv:2409.08503; METHODS 1.1.3).
+    """Computes h_ctrl = z_c + x_t on the client (arXiv:2409.08503).
 
     The stem has nothing to train; the condition passes through the frozen autoencoder. The paper's
     activation is a defence here.

@@ -88,7 +88,7 @@ class SplitTraining:
                 self._client_step(self._optimizer, batch, released, answer[GRADIENT_DOWN])
 
     def send_weights(self, step: int, epoch: int) -> None:
-        """Send the client's trained weights after the last step (METHODS 1.1.5, step 5)."""
+        """Send the client's trained weights after the last step."""
         if self._optimizer is not None:
             weights = with_channel_prefix(CLIENT_WEIGHTS, self.client.stem.state_dict().items())
             self._link.send(weights, "up", epoch=epoch, step=step, rows=0)
