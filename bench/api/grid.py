@@ -19,7 +19,7 @@ from bench.cell.job import Job
 from bench.cell.result import CellResult
 from bench.ledger.ledger import Ledger
 from bench.planning.planner import Planner
-from bench.planning.suite import Suite, SuiteFile, block_of, find_suite
+from bench.planning.suite import find_suite, suite_of_options
 from bench.planning.suite_plan import SuitePlan, plan_suite
 from bench.running.engines.base import Limits, Setup, SuiteEngine
 from bench.running.engines.processes import ProcessEngine
@@ -146,8 +146,7 @@ def run(
     planner = Planner(shown)
     if suite is None:
         axes["attacks"] = axes["attacks"] or ATTACKS
-        block = block_of(axes, chosen.given())
-        grid = Suite("options", SuiteFile(blocks={"options": block}))
+        grid = suite_of_options(axes, chosen.given())
         plan = plan_suite(grid, planner, weights_dir=folder)
     elif given := [name for name, values in axes.items() if values]:
         raise RequestError(f"{given[0]} are fixed by the suite: give a suite or values, not both")

@@ -18,7 +18,7 @@ from bench.ledger.reader import LedgerReader
 from bench.planning.curve import curve_suite
 from bench.planning.planner import Planner
 from bench.planning.settings import Settings
-from bench.planning.suite import Suite, SuiteFile, block_of, find_suite
+from bench.planning.suite import find_suite, suite_of_options
 from bench.planning.suite_plan import SuitePlan, describe_plan, plan_suite
 from bench.reports.curve import curve_points, curve_table, draw_curves
 from bench.reports.result_table import print_result
@@ -71,15 +71,6 @@ class Running:
         return (
             self.jobs in (None, 1) and self.engine in (None, "serial") and self.memory_limit is None
         )
-
-
-def suite_of_options(axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any]) -> Suite:
-    """Return a suite of one block, with every combination of the repeated options.
-
-    Raises:
-        RequestError: a setting is impossible.
-    """
-    return Suite("options", SuiteFile(blocks={"options": block_of(axes, settings)}))
 
 
 def run_options(

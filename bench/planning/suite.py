@@ -182,6 +182,15 @@ class Suite:
         return "" if self.document is None else f"{self.document.where(place)}: "
 
 
+def suite_of_options(axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any]) -> Suite:
+    """Return a suite of one block, with every combination of the given values.
+
+    Raises:
+        RequestError: a setting is impossible.
+    """
+    return Suite("options", SuiteFile(blocks={"options": block_of(axes, settings)}))
+
+
 def shipped() -> dict[str, str]:
     """Return the suites that come with the package, with their descriptions by name."""
     return {
