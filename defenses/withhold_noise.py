@@ -22,6 +22,7 @@ from bench.interfaces import (
     Params,
     ProtectContext,
 )
+from defenses.common.feature_params import clipped, per_record
 from defenses.common.gaussian_accounting import with_noisy_target
 
 
@@ -118,18 +119,15 @@ class WithholdNoise(Defense):
         if p.feedback == "noise":
             return tensor + unit * p.noise * _normal(tensor.shape, tensor, context.rng)
         if p.feedback == "sign":
-            return tensor.sign() * tensor.abs().flatten(1).mean(1).view(
-                -1, *[1] * (tensor.ndim - 1)
-            )
+            return tensor.sign() * per_record(tensor.abs().flatten(1).mean(1), tensor)
         if p.feedback == "project":
             directions = _normal((len(tensor), min(p.directions, size), size), tensor, context.rng)
             basis: Tensor = torch.linalg.qr(directions.transpose(1, 2)).Q  # (B, size, directions)
             shadow = basis @ (basis.transpose(1, 2) @ tensor.flatten(1).unsqueeze(2))
             return (shadow.squeeze(2) * size / basis.shape[2]).view_as(tensor)
         longest = p.clip * math.sqrt(size) * unit
-        norm = tensor.flatten(1).norm(dim=1).view(-1, *[1] * (tensor.ndim - 1))
-        clipped: Tensor = tensor * (longest / norm.clamp_min(1e-30)).clamp_max(1.0)
-        return clipped + p.noise * longest * _normal(tensor.shape, tensor, context.rng)
+        noise = _normal(tensor.shape, tensor, context.rng)
+        return clipped(tensor, longest) + p.noise * longest * noise
 
 
 def _normal(shape: tuple[int, ...], like: Tensor, rng: torch.Generator) -> Tensor:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bench.util.stats import loss_ends
+
 
 def gradient_step(
     optimizer: torch.optim.Optimizer, loss: Tensor, largest_norm: float | None = None
@@ -33,8 +35,5 @@ def first_and_last(name: str, losses: Sequence[float]) -> dict[str, float]:
     Returns:
         The two means under ``{name}_first`` and ``{name}_last``.
     """
-    tenth = max(1, len(losses) // 10)
-    return {
-        f"{name}_first": sum(losses[:tenth]) / tenth,
-        f"{name}_last": sum(losses[-tenth:]) / tenth,
-    }
+    first, last = loss_ends(losses)
+    return {f"{name}_first": first, f"{name}_last": last}

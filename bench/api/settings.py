@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bench.planning.settings import Settings
+from bench.planning.settings import Settings, first_fault
 from bench.settings.table import SETTINGS
 from bench.util.errors import RequestError
 from bench.util.text import suggestion
@@ -25,5 +25,4 @@ def checked_settings(values: Mapping[str, Any]) -> Settings:
     try:
         return Settings(**values)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise RequestError(f"{first['loc'][0]}: {first['msg'].lower()}") from error
+        raise RequestError(first_fault(error)) from error

@@ -210,17 +210,6 @@ def _shared(point: EntryPoint) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Registries:
-    """One registry for each kind of plugin."""
-
-    attacks: Registry[Plugin]
-    defenses: Registry[Plugin]
-    victims: Registry[Plugin]
-    metrics: Registry[Plugin]
-    datasets: Registry[Plugin]
-
-
 def listing(kind: str) -> Registry[Plugin]:
     """Return a registry that can list names only and therefore does not import torch."""
     return Registry(kind, Plugin)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Optional, TypeVar
 
-from pydantic import Field, create_model
+from pydantic import Field, ValidationError, create_model
 
 from bench.settings.table import SETTINGS, Setting
 from bench.util.frozen_model import FrozenModel
 
 SpecT = TypeVar("SpecT", bound=FrozenModel)
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return the first fault that pydantic found, after the name of its setting."""
+    fault = error.errors()[0]
+    return f"{fault['loc'][-1]}: {fault['msg'].lower()}"
 
 
 class SettingValues(FrozenModel):

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from bench.planning.settings import Settings
+from bench.planning.settings import Settings, first_fault
 from bench.planning.yaml_lines import Document, Place, read_yaml
 from bench.util.errors import RequestError
 from bench.util.frozen_model import FrozenModel
@@ -143,8 +143,7 @@ def block_of(axes: Mapping[str, Sequence[Any]], settings: Mapping[str, Any]) -> 
         given = {axis: tuple(values) for axis, values in axes.items() if values}
         return Block.model_validate({**given, "settings": dict(settings)})
     except ValidationError as error:
-        first = error.errors()[0]
-        raise RequestError(f"{first['loc'][-1]}: {first['msg'].lower()}") from error
+        raise RequestError(first_fault(error)) from error
 
 
 class SuiteFile(FrozenModel):

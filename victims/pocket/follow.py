@@ -23,6 +23,7 @@ from bench.metrics.fidelity import condition_fidelity
 from bench.planning.planner import Planner
 from bench.planning.request import Request
 from bench.util.progress import terminal_progress
+from bench.util.stats import loss_ends
 from victims.diffusion.parts.sampling import SamplingPlan, sample
 from victims.pocket.figures import picture
 
@@ -158,12 +159,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = vars(p.parse_args(arguments))
     grid = chosen.pop("grid")
     result = run(FollowSettings(**chosen), terminal_progress())
-    tenth = max(1, len(result.losses) // 10)
+    loss_first, loss_last = loss_ends(result.losses)
     report = {
         "training_seconds": round(result.seconds, 1),
         "steps": len(result.losses),
-        "loss_first": round(sum(result.losses[:tenth]) / tenth, 4),
-        "loss_last": round(sum(result.losses[-tenth:]) / tenth, 4),
+        "loss_first": round(loss_first, 4),
+        "loss_last": round(loss_last, 4),
         "without_control": {k: round(v, 4) for k, v in result.fidelity[0.0].items()},
         "with_control": {k: round(v, 4) for k, v in result.fidelity[1.0].items()},
     }

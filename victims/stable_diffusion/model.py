@@ -110,11 +110,6 @@ class StableDiffusion(Codec):
         scale, shift = self.vae.config.scaling_factor, self.vae.config.shift_factor or 0.0
         return (torch.cat(means) - shift) * scale, torch.cat(stds) * scale
 
-    def sample_latents(self, images: ImageBatch, rng: torch.Generator) -> Tensor:
-        """Return one draw from the scaled latent posterior, ``(N, 4, h, w)``."""
-        mean, std = self.moments(images)
-        return mean + std * torch.randn(mean.shape, generator=rng).to(mean.device)
-
     def encode(self, images: ImageBatch) -> Tensor:
         return self.moments(images)[0]
 

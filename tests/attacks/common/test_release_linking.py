@@ -10,11 +10,9 @@ import torch
 from attacks.common.release_linking import by_order, hint_energy, link
 from bench.cell.runner import Runner
 from bench.interfaces import Claim, Links, Silent, generator
-from bench.planning.planner import Planner
-from bench.planning.request import Request
-from bench.planning.settings import Settings
 from bench.scoring.links import link_scores
 from bench.types.targets import LINK
+from tests.support.pocket import pocket_runner
 
 N, E = 12, 4
 EPOCHS = [epoch for epoch in range(E) for _ in range(N)]
@@ -104,25 +102,16 @@ def test_the_hint_is_seen_through_a_stem_that_turns_and_grows() -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Rows by target on the embedded model; the tiny one's autoencoder is random, its draws drown
-    every mark.
-    """
-    results, planner = tmp_path_factory.mktemp("pocket"), Planner(Silent())
-    small = Request(
-        settings=Settings(
-            records=12,
-            auxiliary=16,
-            calibration=8,
-            evaluation=8,
-            epochs=2,
-            batch_size=6,
-            targets=12,
-            utility_steps=1,
-            utility_guidance=1.0,
-            backbones="embedded",
-        )
+    """Cells on the embedded model; the random autoencoder of the tiny one drowns every mark."""
+    run_cell = pocket_runner(
+        tmp_path_factory.mktemp("pocket"),
+        records=12,
+        auxiliary=16,
+        epochs=2,
+        batch_size=6,
+        targets=12,
     )
-    return lambda **changes: Runner(results, Silent()).run(planner.plan(small.replace(**changes)))
+    return run_cell
 
 
 @pytest.mark.slow

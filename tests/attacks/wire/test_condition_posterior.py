@@ -10,11 +10,8 @@ import torch
 from attacks.common.spectral_prior import Spectrum
 from attacks.wire.parts.condition_posterior import ConditionEvidence
 from attacks.wire.parts.patch_prior import PatchPrior
-from bench.cell.runner import Runner
-from bench.interfaces import Silent, generator
-from bench.planning.planner import Planner
-from bench.planning.request import Request
-from bench.planning.settings import Settings
+from bench.interfaces import generator
+from tests.support.pocket import pocket_runner
 
 SHAPE = (4, 16, 16)
 
@@ -79,23 +76,14 @@ def test_patches_do_not_spoil_what_is_nearly_exact() -> None:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Condition rows on the embedded model."""
-    results, planner = tmp_path_factory.mktemp("pocket"), Planner(Silent())
-    small = Request(
-        settings=Settings(
-            records=8,
-            auxiliary=32,
-            calibration=8,
-            evaluation=8,
-            epochs=3,
-            targets=8,
-            utility_steps=1,
-            utility_guidance=1.0,
-            backbones="embedded",
-        ),
+    run_cell = pocket_runner(
+        tmp_path_factory.mktemp("pocket"),
+        records=8,
+        auxiliary=32,
+        epochs=3,
+        targets=8,
     )
-    return lambda **changes: (
-        Runner(results, Silent()).run(planner.plan(small.replace(**changes))).rows[1]
-    )
+    return lambda **changes: run_cell(**changes).rows[1]
 
 
 @pytest.mark.slow

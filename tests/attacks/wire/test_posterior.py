@@ -12,11 +12,8 @@ from attacks.common.evidence import Evidence, equivalent_timestep
 from attacks.common.spectral_prior import Spectrum, dct, inverse_dct
 from attacks.common.target_noise import target_variance
 from attacks.common.timestep_estimation import likeliest_timesteps
-from bench.cell.runner import Runner
-from bench.interfaces import Denoiser, NoiseSchedule, Silent, generator
-from bench.planning.planner import Planner
-from bench.planning.request import Request
-from bench.planning.settings import Settings
+from bench.interfaces import Denoiser, NoiseSchedule, generator
+from tests.support.pocket import pocket_runner
 
 SCHEDULE = NoiseSchedule.stable_diffusion()
 V_SCHEDULE = NoiseSchedule(SCHEDULE.alphas_cumprod, "v_prediction")
@@ -191,25 +188,16 @@ def test_noise_on_targets_of_an_unknown_defence_is_measured():
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Image rows on the embedded model."""
-    results, planner = tmp_path_factory.mktemp("pocket"), Planner(Silent())
-    small = Request(
+    run_cell = pocket_runner(
+        tmp_path_factory.mktemp("pocket"),
         defense="published",
         withhold=("noise_target",),
-        settings=Settings(
-            records=8,
-            auxiliary=24,
-            calibration=8,
-            evaluation=8,
-            epochs=3,
-            targets=8,
-            utility_steps=1,
-            utility_guidance=1.0,
-            backbones="embedded",
-        ),
+        records=8,
+        auxiliary=24,
+        epochs=3,
+        targets=8,
     )
-    return lambda **changes: (
-        Runner(results, Silent()).run(planner.plan(small.replace(**changes))).rows[0]
-    )
+    return lambda **changes: run_cell(**changes).rows[0]
 
 
 @pytest.mark.slow

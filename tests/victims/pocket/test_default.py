@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from bench.cell.runner import Runner
-from bench.interfaces import Silent
-from bench.planning.planner import Planner
-from bench.planning.request import Request
-
-SMALL = Request().replace(
-    records=32,
-    auxiliary=128,
-    calibration=16,
-    evaluation=16,
-    epochs=1,
-    targets=32,
-    utility_steps=1,
-    utility_guidance=1.0,
-    backbones="embedded",
-)
+from tests.support.pocket import pocket_runner
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    results, planner = tmp_path_factory.mktemp("pocket"), Planner(Silent())
-    return lambda **changes: Runner(results, Silent()).run(planner.plan(SMALL.replace(**changes)))
+    return pocket_runner(
+        tmp_path_factory.mktemp("pocket"),
+        records=32,
+        auxiliary=128,
+        calibration=16,
+        evaluation=16,
+        epochs=1,
+        targets=32,
+    )
 
 
 @pytest.mark.slow
